@@ -1,0 +1,265 @@
+# Skedastic. `make help` lists the targets; `make info` prints what was found on this machine.
+#
+#   build/<name>         one program per folder apps/<name>/
+#   build/tests/<floor>  one doctest binary per folder tests/<floor>/
+#   build/obj/           objects and header dependencies; build/stamps/ remembers flags and link lines
+#
+# Sources are discovered. An optional library is a set of files, not an #ifdef: <stem>*.cpp is compiled with it, <stem>_none.cpp
+# (where there is one) without it. Variables: BUILD CXX CXXFLAGS CPPFLAGS LDFLAGS OPT ARCH V=1 JOBS SUITES DATA_ROOT MIRROR DATASETS and
+# the switches ONEDNN ZLIB CUDA OPENCV MPI (0 or 1, found by themselves when not given).
+
+SHELL := bash
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.DEFAULT_GOAL := all
+
+BUILD ?= build
+CXX ?= g++
+ARCH ?= native
+OPT ?= -O3
+JOBS ?= $(shell nproc)
+DATA_ROOT ?= $(or $(SKEDASTIC_DATA),datasets)
+DATASETS ?= fashion-mnist
+Q := $(if $(V),,@)
+
+# ---- goals that need no compiler: they come first on a bare machine, and start a second make once the packages are there -----------------
+PLAIN_GOALS := deps demo test asan ubsan bench data lint format vendor clean help
+BUILDING := $(filter-out $(PLAIN_GOALS) info,$(or $(MAKECMDGOALS),all))
+PROBING := $(filter-out $(PLAIN_GOALS),$(or $(MAKECMDGOALS),all))
+# `make -j4 demo` hands its job slots down; a plain `make demo` uses every core.
+SUBMAKE = +@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
+
+# ---- what is on this machine ----------------------------------------------------------------------------------------------------------
+INCLUDES := -I. $(if $(wildcard .deps/include),-isystem .deps/include)
+# One run of the preprocessor answers with the words of what it finds.
+has = \#if __has_include(<$(2)>)\n$(1)\n\#endif\n
+PROBE_TEXT := COMPILER\n$(call has,JSON,nlohmann/json.hpp)$(call has,CLI,CLI/CLI.hpp)$(call has,DOCTEST,doctest/doctest.h)
+PROBE_TEXT := $(PROBE_TEXT)$(call has,ONEDNN,oneapi/dnnl/dnnl.h)$(call has,ONEDNN,dnnl.h)$(call has,ZLIB,zlib.h)
+PROBE = printf '$(PROBE_TEXT)' | $(CXX) $(CPPFLAGS) $(INCLUDES) -std=c++20 -E -P -x c++ - 2>/dev/null
+CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc)))
+ifneq ($(PROBING),)
+  FOUND := $(shell $(PROBE))
+  NVCC ?= $(wildcard $(CUDA_HOME)/bin/nvcc)
+  DRIVER := $(or $(wildcard /dev/nvidia0),$(shell command -v nvidia-smi))
+  ONEDNN ?= $(if $(filter ONEDNN,$(FOUND)),1,0)
+  ZLIB ?= $(if $(filter ZLIB,$(FOUND)),1,0)
+  CUDA ?= $(if $(and $(NVCC),$(DRIVER),$(wildcard cuda/*.cu)),1,0)
+  OPENCV ?= $(if $(shell pkg-config --exists opencv4 2>/dev/null && echo 1),1,0)
+  MPICXX ?= $(shell command -v mpicxx)
+  MPI ?= $(if $(MPICXX),1,0)
+endif
+
+# ---- sources ----------------------------------------------------------------------------------------------------------------------------
+# $(call unused,SWITCH,STEM): the files of an optional library that this build leaves out
+unused = $(if $(filter 1,$(1)),$(2)_none.cpp,$(filter-out $(2)_none.cpp,$(wildcard $(2)*.cpp)))
+UNUSED := $(call unused,$(ONEDNN),core/cpu/onednn) $(call unused,$(ZLIB),core/gzip) $(call unused,$(OPENCV),data/opencv) \
+          $(call unused,$(MPI),apps/common/mpi)
+# $(call sources,FOLDER): .cpp files of a floor and of its folders, in a fixed order
+sources = $(filter-out $(UNUSED),$(sort $(wildcard $(1)/*.cpp $(1)/*/*.cpp)))
+objects = $(patsubst %,$(BUILD)/obj/%.o,$(basename $(filter %.cpp,$(1)))) $(patsubst %,$(BUILD)/obj/%.o,$(filter %.cu,$(1)))
+
+CORE := $(call objects,$(call sources,core))
+AUTOGRAD := $(call objects,$(call sources,autograd))
+DATA := $(call objects,$(call sources,data))
+LAYERS := $(call objects,$(call sources,layers))
+GPU := $(if $(filter 1,$(CUDA)),$(call objects,$(sort $(wildcard cuda/*.cpp cuda/*.cu))))
+COMMON := $(call objects,$(filter-out $(UNUSED),$(sort $(wildcard apps/common/*.cpp))))
+LIBRARY := $(CORE) $(AUTOGRAD) $(DATA) $(LAYERS) $(GPU) $(COMMON)
+
+APPS := $(filter-out common configs,$(patsubst apps/%/main.cpp,%,$(sort $(wildcard apps/*/main.cpp))))
+PROGRAMS := $(addprefix $(BUILD)/,$(APPS))
+app_objects = $(call objects,$(sort $(wildcard apps/$(1)/*.cpp)))
+APP_PARTS := $(filter-out %/main.o,$(foreach a,$(APPS),$(call app_objects,$(a))))
+
+# A test binary sees its own floor and those below, so that a missing piece shows at link time.
+TEST_LIB_core := $(CORE)
+TEST_LIB_autograd := $(CORE) $(AUTOGRAD)
+TEST_LIB_data := $(CORE) $(DATA)
+TEST_LIB_layers := $(CORE) $(AUTOGRAD) $(LAYERS)
+TEST_LIB_cuda := $(CORE) $(GPU)
+TEST_LIB_apps := $(LIBRARY) $(APP_PARTS)
+TEST_MAIN := $(call objects,$(wildcard tests/main.cpp) $(sort $(wildcard tests/common/*.cpp)))
+ALL_SUITES := core autograd data layers $(if $(GPU),cuda) apps deliberate
+SUITES ?= $(ALL_SUITES)
+PRESENT := $(strip $(foreach s,$(filter $(ALL_SUITES),$(SUITES)),$(if $(wildcard tests/$(s)/*.cpp),$(s))))
+TESTS := $(addprefix $(BUILD)/tests/,$(PRESENT))
+
+# ---- flags ------------------------------------------------------------------------------------------------------------------------------
+# No -ffast-math: nan, inf and the order of sums matter here. What is given up is errno and floating-point traps, which nobody reads.
+COMPILE = $(CXX) -std=c++20 $(OPT) $(if $(ARCH),-march=$(ARCH)) -fno-math-errno -fno-trapping-math -fopenmp -Wall -Wextra -Werror \
+          $(INCLUDES) $(CPPFLAGS) $(CXXFLAGS)
+LINK = $(CXX) $(OPT) -fopenmp $(CXXFLAGS) $(LDFLAGS)
+LIBS = $(if $(filter 1,$(ONEDNN)),-ldnnl) $(if $(filter 1,$(ZLIB)),-lz) -pthread
+# sm_80, sm_90, and PTX of the latter for what comes after
+GENCODE ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90 -gencode arch=compute_90,code=compute_90
+NVCC_COMPILE = $(NVCC) -ccbin $(lastword $(CXX)) -std=c++20 $(if $(filter -O1 -O0,$(OPT)),-O1,-O3) $(GENCODE) \
+               -Werror all-warnings -Xcompiler -Wall,-Wextra,-fopenmp $(INCLUDES) $(CPPFLAGS) $(NVCCFLAGS)
+CUDA_LIBS ?= -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcudnn -lcublasLt -lcublas -lcudart
+ifeq ($(CUDA),1)
+  CUDA_INCLUDES := -isystem $(CUDA_HOME)/include
+endif
+ifneq ($(and $(filter 1,$(OPENCV)),$(wildcard data/opencv*.cpp)),)
+  OPENCV_CFLAGS := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags opencv4))
+  OPENCV_LIBS ?= -lopencv_imgcodecs -lopencv_imgproc -lopencv_core
+endif
+ifneq ($(and $(filter 1,$(MPI)),$(wildcard apps/common/mpi*.cpp)),)
+  MPI_CFLAGS := $(patsubst -I%,-isystem %,$(filter -I% -D%,$(shell $(MPICXX) -show)))
+  MPI_LIBS := $(filter -L% -l% -Wl%,$(shell $(MPICXX) -show))
+endif
+
+# ---- rules ------------------------------------------------------------------------------------------------------------------------------
+.PHONY: all programs tests $(PLAIN_GOALS) info check
+all: programs
+programs: $(PROGRAMS)
+tests: $(TESTS)
+
+ifneq ($(BUILDING),)
+  LACKING := $(if $(filter COMPILER,$(FOUND)),$(filter-out $(FOUND),JSON CLI DOCTEST),COMPILER)
+  ifneq ($(LACKING),)
+    NAME_COMPILER := $(CXX)
+    NAME_JSON := nlohmann/json.hpp
+    NAME_CLI := CLI/CLI.hpp
+    NAME_DOCTEST := doctest/doctest.h
+    $(error not found: $(foreach l,$(LACKING),$(NAME_$(l))); `make deps` installs what is missing (or put the headers under .deps/include))
+  endif
+
+# $(call remember,FILE,TEXT): FILE holds TEXT and gets a new date only when TEXT changes, so that what depends on it is made again
+remember = $(if $(subst <$(strip $(file <$(1)))>,,<$(strip $(2))>),$(shell mkdir -p $(dir $(1)))$(file >$(1),$(strip $(2))))
+STAMPS := $(BUILD)/stamps
+$(call remember,$(STAMPS)/compile,$(COMPILE))
+$(if $(GPU),$(call remember,$(STAMPS)/nvcc,$(NVCC_COMPILE)))
+
+$(BUILD)/obj/data/opencv%.o: EXTRA = $(OPENCV_CFLAGS)
+$(BUILD)/obj/apps/common/mpi%.o: EXTRA = $(MPI_CFLAGS)
+$(BUILD)/obj/cuda/%.o: EXTRA = $(CUDA_INCLUDES)
+$(BUILD)/obj/%.o: %.cpp $(STAMPS)/compile
+	@mkdir -p $(@D); echo "  compile $<"
+	$(Q)$(COMPILE) $(EXTRA) -MMD -MP -c $< -o $@
+$(BUILD)/obj/%.cu.o: %.cu $(STAMPS)/nvcc
+	@mkdir -p $(@D); echo "  nvcc    $<"
+	$(Q)$(NVCC_COMPILE) -MMD -MP -MF $(@:.o=.d) -c $< -o $@
+
+# $(call program,TARGET,OBJECTS,LIBRARIES)
+define program
+$(call remember,$(STAMPS)/link$(subst /,-,$(1:$(BUILD)%=%)),$(LINK) $(2) $(3))
+$(1): $(2) $(STAMPS)/link$(subst /,-,$(1:$(BUILD)%=%))
+	@mkdir -p $$(@D); echo "  link    $$@"
+	$(Q)$(LINK) $(2) -o $$@ $(3)
+OBJECTS += $(2)
+endef
+APP_LIBS = $(LIBS) $(OPENCV_LIBS) $(MPI_LIBS) $(if $(GPU),$(CUDA_LIBS))
+TEST_LIBS_data = $(OPENCV_LIBS)
+TEST_LIBS_cuda = $(CUDA_LIBS)
+TEST_LIBS_apps = $(APP_LIBS)
+test_objects = $(call objects,$(sort $(wildcard tests/$(1)/*.cpp))) $(TEST_MAIN) $(TEST_LIB_$(1))
+$(foreach a,$(APPS),$(eval $(call program,$(BUILD)/$(a),$(call app_objects,$(a)) $(LIBRARY),$(APP_LIBS))))
+$(foreach s,$(PRESENT),$(eval $(call program,$(BUILD)/tests/$(s),$(call test_objects,$(s)),$(LIBS) $(TEST_LIBS_$(s)))))
+-include $(patsubst %.o,%.d,$(sort $(OBJECTS)))
+endif
+
+# Builds the test binaries (and the programs that tests/apps runs), then runs them.
+check: $(if $(filter apps,$(PRESENT)),$(PROGRAMS)) $(TESTS)
+	@$(PREPARE) fashion-mnist || echo "tests go on without Fashion-MNIST"
+	@SKEDASTIC_DATA="$(DATA_ROOT)" BUILD="$(BUILD)" tests/run.sh $(if $(filter file,$(origin SUITES)),$(PRESENT),$(SUITES))
+
+# ---- the two commands of a newcomer, and their kin --------------------------------------------------------------------------------------
+PREPARE = data/prepare.sh --root "$(DATA_ROOT)" $(if $(MIRROR),--mirror "$(MIRROR)")
+
+demo: deps
+	$(SUBMAKE) $(BUILD)/train $(BUILD)/evaluate $(BUILD)/replicate
+	@$(PREPARE) fashion-mnist
+	SKEDASTIC_DATA="$(DATA_ROOT)" $(BUILD)/replicate --config apps/configs/demo.json --out runs/demo
+
+test: deps
+	$(SUBMAKE) check
+
+# GCC's own advice: with a sanitizer -Wmaybe-uninitialized reports what is not there.
+SANITIZE = -O1 -g -fno-omit-frame-pointer -Wno-maybe-uninitialized
+asan: deps
+	$(SUBMAKE) check BUILD="$(BUILD)/asan" OPT="$(SANITIZE) -fsanitize=address"
+ubsan: deps
+	$(SUBMAKE) check BUILD="$(BUILD)/ubsan" OPT="$(SANITIZE) -fsanitize=undefined -fno-sanitize-recover=all"
+
+bench: deps
+	$(SUBMAKE) $(BUILD)/bench
+	$(BUILD)/bench
+
+data:
+	@$(PREPARE) $(DATASETS)
+
+# ---- packages ---------------------------------------------------------------------------------------------------------------------------
+# package=word: there already when dpkg has the package or the word is found (a header by the compiler, a command, a file). Without the
+# NEEDED ones nothing can be built; each of the WANTED ones costs a feature only (`make info` says which).
+NEEDED := g++=COMPILER nlohmann-json3-dev=JSON libcli11-dev=CLI doctest-dev=DOCTEST
+WANTED := $(if $(filter 0,$(ONEDNN)),,libdnnl-dev=ONEDNN) $(if $(filter 0,$(ZLIB)),,zlib1g-dev=ZLIB) gnuplot-nox=gnuplot xz-utils=xz \
+          curl=curl ca-certificates=/etc/ssl/certs/ca-certificates.crt \
+          dataset-fashion-mnist=$(DATA_ROOT)/fashion-mnist/train-images-idx3-ubyte.gz
+deps:
+	@found=" $$($(PROBE) | tr '\n' ' ') "; \
+	lacking() { for item; do \
+	  package=$${item%%=*}; word=$${item#*=}; \
+	  case "$$found" in *" $$word "*) continue ;; esac; \
+	  if [ -e "$$word" ] || command -v "$$word" >/dev/null; then continue; fi; \
+	  if [ "$$(dpkg-query -W -f '$${db:Status-Status}' "$$package" 2>/dev/null)" != installed ]; then echo "$$package"; fi; \
+	done; }; \
+	needed=$$(lacking $(NEEDED) | xargs); wanted=$$(lacking $(WANTED) | xargs); \
+	if [ -z "$$needed$$wanted" ]; then exit 0; fi; \
+	echo "missing packages:" $$needed $$wanted; \
+	apt=apt-get; if [ "$$(id -u)" != 0 ]; then apt="sudo apt-get"; fi; \
+	if ! command -v apt-get >/dev/null || ! command -v $${apt%% *} >/dev/null; then \
+	  if [ -n "$$needed" ]; then echo "error: no $${apt%% *} here: install the packages above (or their like) by hand" >&2; exit 1; fi; \
+	  echo "no $${apt%% *} here: going on without them"; exit 0; \
+	fi; \
+	export DEBIAN_FRONTEND=noninteractive; case "$$apt" in sudo*) apt="sudo DEBIAN_FRONTEND=noninteractive apt-get" ;; esac; \
+	install() { $$apt install -y -qq -o Dpkg::Use-Pty=0 --no-install-recommends "$$@" >/dev/null; }; \
+	$$apt update -qq || echo "apt-get update failed: trying with the lists at hand"; \
+	echo "installing them with $$apt"; if install $$needed $$wanted; then exit 0; fi; \
+	if [ -n "$$needed" ]; then install $$needed || { echo "error: cannot install $$needed" >&2; exit 1; }; fi; \
+	for package in $$wanted; do install $$package || echo "going on without $$package"; done
+
+vendor:
+	@mkdir -p .deps/include; \
+	for header in nlohmann/json.hpp CLI/CLI.hpp doctest/doctest.h; do \
+	  path=$$(printf '#include <%s>\n' $$header | $(CXX) $(CPPFLAGS) -std=c++20 -M -x c++ - 2>/dev/null | tr ' \\' '\n\n' | grep -m1 "/$$header$$"); \
+	  if [ -z "$$path" ]; then echo "error: $$header not found by $(CXX)" >&2; exit 1; fi; \
+	  rm -rf .deps/include/$${header%%/*}; cp -rL "$${path%/*}" .deps/include/; echo "  .deps/include/$${header%%/*} from $${path%/*}"; \
+	done
+
+# ---- housekeeping -----------------------------------------------------------------------------------------------------------------------
+lint:
+	@tests/lint.sh
+
+format:
+	@git ls-files -z -- '*.h' '*.cpp' '*.cu' '*.cuh' | xargs -0 -r clang-format -i
+
+clean:
+	rm -rf $(BUILD)
+
+# $(call feature,SWITCH,VERSION,WHAT IT COSTS)
+feature = printf '  %-8s %-4s %s\n' $(1) $(if $(filter 1,$($(1))),on,off) "$(if $(filter 1,$($(1))),$(2),without it: $(3))";
+version = $$(printf '\#include <$(1)>\nVERSION $(2)\n' | $(CXX) $(CPPFLAGS) $(INCLUDES) -std=c++20 -E -P -x c++ - 2>/dev/null | sed -n 's/^VERSION *//p' | tr -d ' "')
+info:
+	@echo "compiler   $(CXX)  $$($(CXX) --version 2>/dev/null | head -n 1)"
+	@echo "compile    $(strip $(COMPILE))"
+	@echo "link       $(strip $(LINK) ... $(LIBS))"
+	@echo "machine    $$(nproc) cores, $$(uname -m), $$(sed -n 's/^model name[^:]*: //p;T;q' /proc/cpuinfo)"
+	@echo "needed     nlohmann/json $(call version,nlohmann/json.hpp,NLOHMANN_JSON_VERSION_MAJOR.NLOHMANN_JSON_VERSION_MINOR)" \
+	  "  CLI11 $(call version,CLI/Version.hpp,CLI11_VERSION)  doctest $(call version,doctest/doctest.h,DOCTEST_VERSION_MAJOR.DOCTEST_VERSION_MINOR)"
+	@echo "optional   (SWITCH=0 or 1 on the command line decides by hand)"
+	@$(call feature,ONEDNN,oneDNN $(call version,oneapi/dnnl/dnnl_version.h,DNNL_VERSION_MAJOR.DNNL_VERSION_MINOR.DNNL_VERSION_PATCH),matmul and convolution run as plain loops and are many times slower)
+	@$(call feature,ZLIB,zlib $(call version,zlib.h,ZLIB_VERSION),gzipped data sets (Fashion-MNIST) cannot be read)
+	@$(call feature,CUDA,$(NVCC) $$($(NVCC) --version 2>/dev/null | sed -n 's/.*release //p'),everything runs on the CPU (nvcc: $(or $(NVCC),none); driver: $(or $(DRIVER),none); cuda/*.cu: $(words $(wildcard cuda/*.cu))))
+	@$(call feature,OPENCV,OpenCV $$(pkg-config --modversion opencv4 2>/dev/null),JPEG and PNG files cannot be decoded)
+	@$(call feature,MPI,$(MPICXX),one machine only)
+	@command -v gnuplot >/dev/null && gnuplot --version | sed 's/^/  gnuplot  on   /' || echo "  gnuplot  off  without it: reports have no plots"
+
+help:
+	@echo "make demo       the main job on real data: installs what is missing, builds, trains, reports (runs/demo)"
+	@echo "make test       every test; make test SUITES=\"core autograd\" some of them"
+	@echo "make            the programs in $(BUILD)/ (-j as you like); make info: compiler, flags, libraries found"
+	@echo "make data       data sets under $(DATA_ROOT): DATASETS=\"fashion-mnist cifar-10 tiny-imagenet-200\" MIRROR=folder DATA_ROOT=folder"
+	@echo "make deps       missing packages by apt-get; make vendor: header-only libraries into .deps/include"
+	@echo "make asan       the tests under AddressSanitizer; make ubsan: under UndefinedBehaviorSanitizer (SUITES=...)"
+	@echo "make bench      kernels and training steps, checked and timed"
+	@echo "make lint       floors, sizes, formatting; make format: clang-format in place; make clean"
+	@echo "switches: ONEDNN ZLIB CUDA OPENCV MPI = 0 or 1; CXX OPT ARCH CXXFLAGS CPPFLAGS LDFLAGS BUILD JOBS; V=1 prints commands"
