@@ -1,0 +1,134 @@
+#include "core/kernels/elementwise.h"
+
+#include <type_traits>
+
+#include "core/cpu/parallel.h"
+#include "core/cpu/strided.h"
+#include "core/kernels/functors.h"
+
+namespace sked::cpu {
+namespace {
+
+void unary_forward(const Tensor& x, Tensor& y, Unary op) {
+  require_alike(x, y, "unary_forward");
+  require_shape(y, x.shape(), "unary_forward", "y");
+  visit_float(x.dtype(), "unary_forward", [&](auto type) {
+    using T = decltype(type);
+    const T* in = x.data<T>();
+    T* out = y.data<T>();
+    functor::visit(op, [&](auto f) {
+      parallel_ranges(x.numel(), kHeavy, [=](int64_t begin, int64_t end) {
+#pragma omp simd
+        for (int64_t i = begin; i < end; ++i) out[i] = f.forward(in[i]);
+      });
+    });
+  });
+}
+
+void unary_backward(const Tensor& x, const Tensor& dy, Tensor& dx, Unary op) {
+  require_alike(x, dy, "unary_backward");
+  require_alike(x, dx, "unary_backward");
+  require_shape(dy, x.shape(), "unary_backward", "dy");
+  require_shape(dx, x.shape(), "unary_backward", "dx");
+  visit_float(x.dtype(), "unary_backward", [&](auto type) {
+    using T = decltype(type);
+    const T* in = x.data<T>();
+    const T* upstream = dy.data<T>();
+    T* out = dx.data<T>();
+    functor::visit(op, [&](auto f) {
+      parallel_ranges(x.numel(), kHeavy, [=](int64_t begin, int64_t end) {
+#pragma omp simd
+        for (int64_t i = begin; i < end; ++i) out[i] = upstream[i] * f.derivative(in[i]);
+      });
+    });
+  });
+}
+
+void affine(const Tensor& x, Tensor& y, double alpha, double beta) {
+  require_alike(x, y, "affine");
+  require_shape(y, x.shape(), "affine", "y");
+  visit_float(x.dtype(), "affine", [&](auto type) {
+    using T = decltype(type);
+    const T* in = x.data<T>();
+    T* out = y.data<T>();
+    const T scale = static_cast<T>(alpha), shift = static_cast<T>(beta);
+    parallel_ranges(x.numel(), kLight, [=](int64_t begin, int64_t end) {
+#pragma omp simd
+      for (int64_t i = begin; i < end; ++i) out[i] = scale * in[i] + shift;
+    });
+  });
+}
+
+// ---- two operands
+// -------------------------------------------------------------------------------------------------------
+
+void check_binary(const Tensor& a, const Tensor& b, const Tensor& y, const char* where) {
+  require_alike(a, b, where);
+  require_alike(a, y, where);
+  require_shape(y, broadcast(a.shape(), b.shape()), where, "y");
+}
+
+/// y[i] = f(a[i], b[i]) on one piece of a row. With neighbouring axes merged, an operand either runs along the row
+/// (step 1) or stands still (step 0): equal shapes, a scalar, a row vector and a column all end in one of these three
+/// loops.
+template <class T, class F>
+void binary_piece(const T* a, int64_t a_step, const T* b, int64_t b_step, T* y, int64_t count, F f) {
+  if (a_step == b_step) {
+#pragma omp simd
+    for (int64_t i = 0; i < count; ++i) y[i] = f(a[i], b[i]);
+  } else if (b_step == 0) {
+    const T fixed = *b;
+#pragma omp simd
+    for (int64_t i = 0; i < count; ++i) y[i] = f(a[i], fixed);
+  } else {
+    const T fixed = *a;
+#pragma omp simd
+    for (int64_t i = 0; i < count; ++i) y[i] = f(fixed, b[i]);
+  }
+}
+
+/// y = f(a, b) with both operands broadcast to y's shape.
+template <class T, class F>
+void binary_apply(const Tensor& a, const Tensor& b, Tensor& y, F f) {
+  if (y.numel() == 0) return;
+  const auto walk = broadcast_walk(y.shape(), a.shape(), b.shape());
+  const auto step = walk.inner_strides();
+  const T* left = a.data<T>();
+  const T* right = b.data<T>();
+  T* out = y.data<T>();
+  parallel_ranges(y.numel(), kLight, [&](int64_t begin, int64_t end) {
+    walk.for_each_piece(begin, end, [&](int64_t first, int64_t count, const auto& at) {
+      binary_piece(left + at[0], step[0], right + at[1], step[1], out + first, count, f);
+    });
+  });
+}
+
+void binary_forward(const Tensor& a, const Tensor& b, Tensor& y, Binary op) {
+  check_binary(a, b, y, "binary_forward");
+  visit_float(a.dtype(), "binary_forward", [&](auto type) {
+    using T = decltype(type);
+    functor::visit(op, [&](auto f) { binary_apply<T>(a, b, y, [=](T p, T q) { return f.forward(p, q); }); });
+  });
+}
+
+void binary_took_first(const Tensor& a, const Tensor& b, Tensor& mask, Binary op) {
+  check_binary(a, b, mask, "binary_took_first");
+  require(op == Binary::max || op == Binary::min, "binary_took_first", "expected max or min, got ", name(op));
+  visit_float(a.dtype(), "binary_took_first", [&](auto type) {
+    using T = decltype(type);
+    if (op == Binary::max) {
+      binary_apply<T>(a, b, mask, [](T p, T q) { return functor::Max::took_first(p, q) ? T{1} : T{0}; });
+    } else {
+      binary_apply<T>(a, b, mask, [](T p, T q) { return functor::Min::took_first(p, q) ? T{1} : T{0}; });
+    }
+  });
+}
+
+const bool registered = kernel::unary_forward.define(Device::cpu, unary_forward) &&
+                        kernel::unary_backward.define(Device::cpu, unary_backward) &&
+                        kernel::binary_forward.define(Device::cpu, binary_forward) &&
+                        kernel::affine.define(Device::cpu, affine) &&
+                        kernel::binary_took_first.define(Device::cpu, binary_took_first);
+
+}  // namespace
+}  // namespace sked::cpu

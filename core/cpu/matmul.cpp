@@ -1,0 +1,55 @@
+// Definitions of the matrix products: shape checks here, arithmetic in gemm.cpp.
+
+#include "core/kernels/matmul.h"
+
+#include "core/cpu/epilogue.h"
+#include "core/cpu/gemm.h"
+#include "core/cpu/rows.h"
+#include "core/kernels/sizes.h"
+
+namespace sked::cpu {
+namespace {
+
+void matmul(const Tensor& a, const Tensor& b, Tensor& c, bool transpose_a, bool transpose_b, bool accumulate) {
+  const MatmulSizes s = matmul_sizes(a, b, c, transpose_a, transpose_b);
+  visit_float(c.dtype(), "matmul", [&]<class T>(T) {
+    const MatrixView<T> left{a.data<T>(), transpose_a ? 1 : s.Q, transpose_a ? s.M : 1};
+    const MatrixView<T> right{b.data<T>(), transpose_b ? 1 : s.N, transpose_b ? s.Q : 1};
+    gemm<T>(s.M, s.N, s.Q, left, right, c.data<T>(), s.N, accumulate,
+            {s.batch, s.M * s.Q, s.shared_b ? 0 : s.Q * s.N, s.M * s.N});
+  });
+}
+
+void linear_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y, Tensor& pre, Activation act) {
+  const LinearSizes s = linear_sizes(x, w, b, y, "linear_forward");
+  Tensor& z = product_of(y, pre, act, "linear_forward");
+  visit_float(x.dtype(), "linear_forward", [&]<class T>(T) {
+    T* product = z.data<T>();
+    gemm<T>(s.N, s.O, s.I, {x.data<T>(), s.I, 1}, {w.data<T>(), 1, s.I}, product, s.O, false);
+    finish_linear(product, b.defined() ? b.data<T>() : nullptr, s.N, s.O, pre.defined() ? pre.data<T>() : nullptr,
+                  y.data<T>(), act);
+  });
+}
+
+void linear_backward_input(const Tensor& dy, const Tensor& w, Tensor& dx) {
+  const LinearSizes s = linear_sizes(dx, w, {}, dy, "linear_backward_input");
+  visit_float(dy.dtype(), "linear_backward_input", [&]<class T>(T) {
+    gemm<T>(s.N, s.I, s.O, {dy.data<T>(), s.O, 1}, {w.data<T>(), s.I, 1}, dx.data<T>(), s.I, false);
+  });
+}
+
+void linear_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, Tensor& db) {
+  const LinearSizes s = linear_sizes(x, dw, db, dy, "linear_backward_weight");
+  visit_float(dy.dtype(), "linear_backward_weight", [&]<class T>(T) {
+    gemm<T>(s.O, s.I, s.N, {dy.data<T>(), 1, s.O}, {x.data<T>(), s.I, 1}, dw.data<T>(), s.I, false);
+    if (db.defined()) sum_rows(dy.data<T>(), s.N, s.O, db.data<T>());
+  });
+}
+
+[[maybe_unused]] const bool registered = kernel::matmul.define(Device::cpu, matmul) &&
+                                         kernel::linear_forward.define(Device::cpu, linear_forward) &&
+                                         kernel::linear_backward_input.define(Device::cpu, linear_backward_input) &&
+                                         kernel::linear_backward_weight.define(Device::cpu, linear_backward_weight);
+
+}  // namespace
+}  // namespace sked::cpu

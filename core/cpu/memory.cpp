@@ -1,0 +1,250 @@
+#include "core/kernels/memory.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+
+#include "core/cpu/parallel.h"
+#include "core/cpu/strided.h"
+
+namespace sked::cpu {
+namespace {
+
+/// One element to another type: bf16 by way of float, integers towards zero and clamped to their range (NaN becomes 0).
+template <class To, class From>
+To convert(From value) {
+  if constexpr (std::is_same_v<To, From>) {
+    return value;
+  } else if constexpr (std::is_same_v<From, bf16>) {
+    return convert<To>(static_cast<float>(value));
+  } else if constexpr (std::is_same_v<To, bf16>) {
+    return bf16(static_cast<float>(value));
+  } else if constexpr (std::is_floating_point_v<To>) {
+    return static_cast<To>(value);
+  } else if constexpr (std::is_floating_point_v<From>) {
+    using Limits = std::numeric_limits<To>;
+    // 2^63 is the first double beyond int64, and -2^63 the last within.
+    constexpr double beyond = std::is_same_v<To, int64_t> ? 0x1p63 : 256.0;
+    const auto wide = static_cast<double>(value);
+    if (std::isnan(wide)) return To{0};
+    if (wide >= beyond) return Limits::max();
+    if (wide <= static_cast<double>(Limits::min())) return Limits::min();
+    return static_cast<To>(wide);
+  } else {
+    return static_cast<To>(std::clamp<int64_t>(value, 0, 255));  // i64 to u8; u8 to i64 is within anyway
+  }
+}
+
+void fill(Tensor& y, double value) {
+  if (y.numel() == 0) return;
+  visit_any(y.dtype(), [&](auto type) {
+    using T = decltype(type);
+    const T constant = convert<T>(value);
+    T* out = y.data<T>();
+    parallel_ranges(y.numel(), kLight,
+                    [=](int64_t begin, int64_t end) { std::fill(out + begin, out + end, constant); });
+  });
+}
+
+void cast(const Tensor& x, Tensor& y) {
+  require_shape(y, x.shape(), "cast", "y");
+  visit_any(x.dtype(), [&](auto from) {
+    visit_any(y.dtype(), [&](auto to) {
+      using From = decltype(from);
+      using To = decltype(to);
+      const From* in = x.data<From>();
+      To* out = y.data<To>();
+      parallel_ranges(x.numel(), kLight, [=](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) out[i] = convert<To>(in[i]);
+      });
+    });
+  });
+}
+
+void add_scaled(const Tensor& x, Tensor& y, double alpha) {
+  require_alike(x, y, "add_scaled");
+  require_shape(x, y.shape(), "add_scaled", "x");
+  visit_float(x.dtype(), "add_scaled", [&](auto type) {
+    using T = decltype(type);
+    const T* in = x.data<T>();
+    T* out = y.data<T>();
+    const T scale = static_cast<T>(alpha);
+    parallel_ranges(x.numel(), kLight, [=](int64_t begin, int64_t end) {
+#pragma omp simd
+      for (int64_t i = begin; i < end; ++i) out[i] += scale * in[i];
+    });
+  });
+}
+
+// ---- rearranging: only the size of an element matters
+// -----------------------------------------------------------------
+
+/// Calls f(T{}) with an unsigned integer of the size of the dtype's elements.
+template <class F>
+void visit_size(DType dtype, F&& f) {
+  switch (size_of(dtype)) {
+    case 1:
+      return f(uint8_t{});
+    case 2:
+      return f(uint16_t{});
+    case 4:
+      return f(uint32_t{});
+    default:
+      return f(uint64_t{});
+  }
+}
+
+/// The walk over y with x's strides.
+Strided<1> permuted_walk(const Tensor& x, const std::vector<int>& perm) {
+  Strided<1> walk;
+  for (const int axis : perm) walk.add(x.dim(axis), {x.shape().product(axis + 1, x.ndim())});
+  return walk;
+}
+
+void check_permute(const Tensor& x, const Tensor& y, const std::vector<int>& perm) {
+  require_alike(x, y, "permute");
+  require(static_cast<int>(perm.size()) == x.ndim(), "permute", "expected ", x.ndim(), " axes for ", x, ", got ",
+          perm.size());
+  std::array<bool, Shape::kMaxDims> seen{};
+  std::array<int64_t, Shape::kMaxDims> extents{};
+  for (size_t i = 0; i < perm.size(); ++i) {
+    const bool fresh = perm[i] >= 0 && perm[i] < x.ndim() && !seen[static_cast<size_t>(perm[i])];
+    require(fresh, "permute", "expected each axis of ", x, " once, got ", perm[i], " at position ", i);
+    seen[static_cast<size_t>(perm[i])] = true;
+    extents[i] = x.dim(perm[i]);
+  }
+  require_shape(y, Shape(std::span<const int64_t>(extents.data(), perm.size())), "permute", "y");
+}
+
+/// y's last axis strides through x: blocks of y's last axis by `across`, the axis that is contiguous in x, by way of a
+/// tile, so that each cache line of either side is used whole while it is there.
+template <class T>
+void transpose_blocks(const T* x, T* y, const Strided<1>& walk, int across) {
+  constexpr int64_t kBlock = 16;
+  const auto a = static_cast<size_t>(across), b = static_cast<size_t>(walk.ndim - 1);
+  Strided<2> outer;  // the axes that are neither; strides in x and in y
+  int64_t y_step = 1, y_across = 1;
+  std::array<int64_t, Shape::kMaxDims> y_strides{};
+  for (int i = walk.ndim - 1; i >= 0; --i) {
+    y_strides[static_cast<size_t>(i)] = y_step;
+    if (i == across) y_across = y_step;
+    y_step *= walk.extents[static_cast<size_t>(i)];
+  }
+  for (size_t i = 0; i < b; ++i) {
+    if (i != a) outer.add(walk.extents[i], {walk.strides[i][0], y_strides[i]});
+  }
+  const int64_t rows = walk.extents[a], cols = walk.extents[b], x_step = walk.strides[b][0];
+  const int64_t bands = (rows + kBlock - 1) / kBlock, count = outer.rows() * outer.inner();
+#pragma omp parallel for if (rows * cols * count > kLight)
+  for (int64_t job = 0; job < count * bands; ++job) {
+    const int64_t index = job / bands, first = job % bands * kBlock, last = std::min(rows, first + kBlock);
+    const auto base = outer.row_offsets(index / outer.inner());
+    const int64_t inner = index % outer.inner();
+    const T* in = x + base[0] + inner * outer.inner_strides()[0];
+    T* out = y + base[1] + inner * outer.inner_strides()[1];
+    for (int64_t c0 = 0; c0 < cols; c0 += kBlock) {
+      const int64_t c1 = std::min(cols, c0 + kBlock);
+      T tile[kBlock][kBlock];
+      for (int64_t c = c0; c < c1; ++c) {
+        for (int64_t r = first; r < last; ++r) tile[r - first][c - c0] = in[r + c * x_step];
+      }
+      for (int64_t r = first; r < last; ++r) std::copy_n(tile[r - first], c1 - c0, out + r * y_across + c0);
+    }
+  }
+}
+
+void permute(const Tensor& x, Tensor& y, const std::vector<int>& perm) {
+  check_permute(x, y, perm);
+  if (x.numel() == 0) return;
+  const Strided<1> walk = permuted_walk(x, perm);
+  visit_size(x.dtype(), [&](auto type) {
+    using T = decltype(type);
+    const T* in = static_cast<const T*>(x.raw());
+    T* out = static_cast<T*>(y.raw());
+    const int64_t inner = walk.inner(), rows = walk.rows();
+    if (walk.ndim == 0 || walk.inner_strides()[0] == 1) {
+#pragma omp parallel for if (x.numel() > kLight)
+      for (int64_t row = 0; row < rows; ++row) {
+        std::memcpy(out + row * inner, in + walk.row_offsets(row)[0], static_cast<size_t>(inner) * sizeof(T));
+      }
+      return;
+    }
+    int across = 0;  // some axis of y is contiguous in x, since x has more than one element
+    while (walk.strides[static_cast<size_t>(across)][0] != 1) ++across;
+    transpose_blocks(in, out, walk, across);
+  });
+}
+
+/// Copies `count` blocks of `bytes` from one pitch to another.
+void copy_blocks(const std::byte* from, size_t from_pitch, std::byte* to, size_t to_pitch, size_t bytes,
+                 int64_t count) {
+#pragma omp parallel for if (static_cast <int64_t>(bytes) * count > 4 * kLight)
+  for (int64_t i = 0; i < count; ++i) {
+    std::memcpy(to + static_cast<size_t>(i) * to_pitch, from + static_cast<size_t>(i) * from_pitch, bytes);
+  }
+}
+
+/// Checks that `part` is `whole` with [start, start + part.dim(axis)) of one axis; returns that axis counted from the
+/// front.
+int check_slice(const Tensor& whole, const Tensor& part, int axis, int64_t start, const char* where) {
+  require_alike(whole, part, where);
+  axis = whole.shape().axis(axis);
+  require(part.ndim() == whole.ndim(), where, "expected ", whole.ndim(), " axes, got ", part);
+  require_shape(part, whole.shape().with(axis, part.dim(axis)), where, "slice");
+  const bool inside = start >= 0 && start <= whole.dim(axis) && part.dim(axis) <= whole.dim(axis) - start;
+  require(inside, where, "expected a range of axis ", axis, " of ", whole, ", got ", start, " + ", part.dim(axis));
+  return axis;
+}
+
+void slice(const Tensor& x, Tensor& y, int axis, int64_t start) {
+  axis = check_slice(x, y, axis, start, "slice");
+  const size_t unit = static_cast<size_t>(x.shape().product(axis + 1, x.ndim())) * size_of(x.dtype());
+  const size_t from_pitch = unit * static_cast<size_t>(x.dim(axis)), to_pitch = unit * static_cast<size_t>(y.dim(axis));
+  if (y.numel() == 0) return;
+  copy_blocks(static_cast<const std::byte*>(x.raw()) + unit * static_cast<size_t>(start), from_pitch,
+              static_cast<std::byte*>(y.raw()), to_pitch, to_pitch, x.shape().product(0, axis));
+}
+
+void slice_insert(const Tensor& x, Tensor& y, int axis, int64_t start) {
+  axis = check_slice(y, x, axis, start, "slice_insert");
+  const size_t unit = static_cast<size_t>(x.shape().product(axis + 1, x.ndim())) * size_of(x.dtype());
+  const size_t from_pitch = unit * static_cast<size_t>(x.dim(axis)), to_pitch = unit * static_cast<size_t>(y.dim(axis));
+  if (x.numel() == 0) return;
+  copy_blocks(static_cast<const std::byte*>(x.raw()), from_pitch,
+              static_cast<std::byte*>(y.raw()) + unit * static_cast<size_t>(start), to_pitch, from_pitch,
+              x.shape().product(0, axis));
+}
+
+void broadcast_to(const Tensor& x, Tensor& y) {
+  require_alike(x, y, "broadcast_to");
+  require(broadcast(x.shape(), y.shape()) == y.shape(), "broadcast_to", "expected a shape that broadcasts to ",
+          y.shape(), ", got ", x);
+  if (y.numel() == 0) return;
+  const auto walk = broadcast_walk(y.shape(), x.shape());
+  visit_float(x.dtype(), "broadcast_to", [&](auto type) {
+    using T = decltype(type);
+    const T* in = x.data<T>();
+    T* out = y.data<T>();
+    const bool constant = walk.inner_strides()[0] == 0;
+    parallel_ranges(y.numel(), kLight, [&](int64_t begin, int64_t end) {
+      walk.for_each_piece(begin, end, [&](int64_t first, int64_t count, const auto& at) {
+        if (constant) {
+          std::fill_n(out + first, count, in[at[0]]);
+        } else {
+          std::copy_n(in + at[0], count, out + first);
+        }
+      });
+    });
+  });
+}
+
+const bool registered = kernel::fill.define(Device::cpu, fill) && kernel::cast.define(Device::cpu, cast) &&
+                        kernel::add_scaled.define(Device::cpu, add_scaled) &&
+                        kernel::permute.define(Device::cpu, permute) && kernel::slice.define(Device::cpu, slice) &&
+                        kernel::slice_insert.define(Device::cpu, slice_insert) &&
+                        kernel::broadcast_to.define(Device::cpu, broadcast_to);
+
+}  // namespace
+}  // namespace sked::cpu

@@ -1,0 +1,116 @@
+#include "core/cpu/onednn.h"
+
+#include <omp.h>
+
+#include <unordered_map>
+
+namespace sked::cpu::onednn {
+namespace {
+
+const dnnl::engine& engine() {
+  static const dnnl::engine cpu(dnnl::engine::kind::cpu, 0);
+  return cpu;
+}
+
+dnnl::stream& stream() {
+  thread_local dnnl::stream mine(engine());
+  return mine;
+}
+
+/// Scratch memory is ours to give.
+dnnl::primitive_attr attributes() {
+  dnnl::primitive_attr attr;
+  attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  return attr;
+}
+
+// What differs between the versions: 2.x wraps the description in a `desc` before it meets its engine, 3.x takes all at
+// once. A backward operation also gets the forward one's description, as a hint.
+template <class Kind, class... Args>
+typename Kind::primitive_desc describe(const dnnl::primitive_attr& attr, const Args&... args) {
+#if DNNL_VERSION_MAJOR >= 3
+  return typename Kind::primitive_desc(engine(), args..., attr);
+#else
+  return typename Kind::primitive_desc(typename Kind::desc(args...), attr, engine());
+#endif
+}
+
+template <class Kind, class Hint, class... Args>
+typename Kind::primitive_desc describe_backward(const Hint& forward, const Args&... args) {
+#if DNNL_VERSION_MAJOR >= 3
+  return typename Kind::primitive_desc(engine(), args..., forward, attributes());
+#else
+  return typename Kind::primitive_desc(typename Kind::desc(args...), attributes(), engine(), forward);
+#endif
+}
+
+constexpr auto kDirect = dnnl::algorithm::convolution_direct;
+
+Extents both(int64_t extent) { return {extent, extent}; }
+
+dnnl::convolution_forward::primitive_desc forward_description(const ConvLayouts& l, const Window& window) {
+  return describe<dnnl::convolution_forward>(attributes(), dnnl::prop_kind::forward_training, kDirect, l.x, l.w, l.bias,
+                                             l.y, both(window.stride), both(window.padding), both(window.padding));
+}
+
+}  // namespace
+
+Layout layout(const Extents& extents, Tag tag) { return Layout(extents, dnnl::memory::data_type::f32, tag); }
+
+int threads_here() { return omp_in_parallel() ? 1 : omp_get_max_threads(); }
+
+Operation::Operation(const dnnl::primitive_desc_base& description)
+    : description_(description), primitive_(description.get()) {}
+
+Layout Operation::layout(int which) const { return description_.query_md(dnnl::query::exec_arg_md, which); }
+
+Tensor Operation::room(int which) const {
+  return Tensor::empty({static_cast<int64_t>(layout(which).get_size() / sizeof(float))});
+}
+
+void Operation::run(std::initializer_list<Argument> arguments) const {
+  std::unordered_map<int, dnnl::memory> memories;
+  const auto add = [&](int which, const Layout& layout, const void* data) {
+    memories.emplace(which, dnnl::memory(layout, engine(), const_cast<void*>(data)));
+  };
+  for (const Argument& a : arguments) {
+    if (a.data) add(a.which, layout(a.which), a.data);
+  }
+  const Layout pad = description_.scratchpad_desc();
+  Tensor scratch = Tensor::empty({static_cast<int64_t>(pad.get_size())}, DType::u8);
+  add(DNNL_ARG_SCRATCHPAD, pad, scratch.raw());
+  primitive_.execute(stream(), memories);
+  stream().wait();
+}
+
+Operation matmul(const Layout& a, const Layout& b, const Layout& bias, const Layout& c, bool accumulate) {
+  dnnl::primitive_attr attr = attributes();
+  if (accumulate) {
+    dnnl::post_ops then;
+    then.append_sum(1.0f);
+    attr.set_post_ops(then);
+  }
+  return Operation(describe<dnnl::matmul>(attr, a, b, bias, c));
+}
+
+Operation convolution_forward(const ConvLayouts& l, const Window& window) {
+  return Operation(forward_description(l, window));
+}
+
+Operation convolution_backward_input(const ConvLayouts& l, const Window& window) {
+  return Operation(describe_backward<dnnl::convolution_backward_data>(forward_description(l, window), kDirect, l.x, l.w,
+                                                                      l.y, both(window.stride), both(window.padding),
+                                                                      both(window.padding)));
+}
+
+Operation convolution_backward_weight(const ConvLayouts& l, const Window& window) {
+  return Operation(describe_backward<dnnl::convolution_backward_weights>(forward_description(l, window), kDirect, l.x,
+                                                                         l.w, l.bias, l.y, both(window.stride),
+                                                                         both(window.padding), both(window.padding)));
+}
+
+Operation rearrangement(const Layout& from, const Layout& to) {
+  return Operation(dnnl::reorder::primitive_desc(engine(), from, engine(), to, attributes()));
+}
+
+}  // namespace sked::cpu::onednn

@@ -1,0 +1,99 @@
+// Convolution by oneDNN. Activations stay NHWC; filters arrive as OIHW and are rearranged to the blocks its kernels
+// want, which costs little beside the convolution and keeps one order of filters everywhere else.
+
+#include "core/cpu/onednn.h"
+#include "core/kernels/sizes.h"
+
+namespace sked::cpu {
+namespace {
+
+/// A convolution with the filters' rearrangement from (or, for their gradient, to) OIHW.
+struct ConvPlan {
+  onednn::Operation convolve, rearrange;
+};
+
+using onednn::Tag;
+
+onednn::ConvLayouts layouts(const ConvSizes& s, const Window& window, bool bias, Tag filters, Tag grouped_filters) {
+  const int64_t g = window.groups, k = window.kernel;
+  return {
+      onednn::layout({s.N, s.I, s.H, s.W}, Tag::nhwc),
+      g == 1 ? onednn::layout({s.O, s.I, k, k}, filters) : onednn::layout({g, s.O / g, s.I / g, k, k}, grouped_filters),
+      bias ? onednn::layout({s.O}, Tag::x) : onednn::Layout(), onednn::layout({s.N, s.O, s.P, s.Q}, Tag::nhwc)};
+}
+
+using MakeConvolution = onednn::Operation (*)(const onednn::ConvLayouts&, const Window&);
+
+/// The plan for one direction, whose filters are the argument `filters` (WEIGHTS or DIFF_WEIGHTS).
+const ConvPlan& plan(const ConvSizes& s, const Window& window, bool bias, MakeConvolution make, int filters) {
+  static onednn::Cache<ConvPlan, 10> forward, backward_input, backward_weight;
+  auto& cache = make == onednn::convolution_forward          ? forward
+                : make == onednn::convolution_backward_input ? backward_input
+                                                             : backward_weight;
+  return cache.get({s.N, s.H, s.W, s.I, s.O, window.kernel, window.stride, window.padding, window.groups, bias}, [&] {
+    const onednn::Operation convolve = make(layouts(s, window, bias, Tag::any, Tag::any), window);
+    const onednn::Layout plain = layouts(s, window, bias, Tag::oihw, Tag::goihw).w, blocked = convolve.layout(filters);
+    return ConvPlan{convolve, filters == DNNL_ARG_WEIGHTS ? onednn::rearrangement(plain, blocked)
+                                                          : onednn::rearrangement(blocked, plain)};
+  });
+}
+
+const void* raw(const Tensor& t) { return t.defined() ? t.raw() : nullptr; }
+
+/// The filters as the convolution wants them.
+Tensor blocked_filters(const ConvPlan& plan, const Tensor& w) {
+  Tensor blocked = plan.convolve.room(DNNL_ARG_WEIGHTS);
+  plan.rearrange.run({{DNNL_ARG_FROM, w.raw()}, {DNNL_ARG_TO, blocked.raw()}});
+  return blocked;
+}
+
+/// oneDNN is not asked about problems without elements.
+bool is_empty(const ConvSizes& s) { return s.N == 0 || s.I == 0 || s.O == 0; }
+
+void conv2d_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y, Window window) {
+  const ConvSizes s = conv_sizes(x, w, b, y, window, "conv2d_forward");
+  if (is_empty(s)) {
+    const ReferenceOnly definition;
+    return kernel::conv2d_forward(x, w, b, y, window);
+  }
+  const ConvPlan& p = plan(s, window, b.defined(), onednn::convolution_forward, DNNL_ARG_WEIGHTS);
+  const Tensor filters = blocked_filters(p, w);
+  p.convolve.run({{DNNL_ARG_SRC, x.data<float>()},
+                  {DNNL_ARG_WEIGHTS, filters.raw()},
+                  {DNNL_ARG_BIAS, raw(b)},
+                  {DNNL_ARG_DST, y.raw()}});
+}
+
+void conv2d_backward_input(const Tensor& dy, const Tensor& w, Tensor& dx, Window window) {
+  const ConvSizes s = conv_sizes(dx, w, {}, dy, window, "conv2d_backward_input");
+  if (is_empty(s)) {
+    const ReferenceOnly definition;
+    return kernel::conv2d_backward_input(dy, w, dx, window);
+  }
+  const ConvPlan& p = plan(s, window, false, onednn::convolution_backward_input, DNNL_ARG_WEIGHTS);
+  const Tensor filters = blocked_filters(p, w);
+  p.convolve.run(
+      {{DNNL_ARG_DIFF_DST, dy.data<float>()}, {DNNL_ARG_WEIGHTS, filters.raw()}, {DNNL_ARG_DIFF_SRC, dx.raw()}});
+}
+
+void conv2d_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, Tensor& db, Window window) {
+  const ConvSizes s = conv_sizes(x, dw, db, dy, window, "conv2d_backward_weight");
+  if (is_empty(s)) {
+    const ReferenceOnly definition;
+    return kernel::conv2d_backward_weight(dy, x, dw, db, window);
+  }
+  const ConvPlan& p = plan(s, window, db.defined(), onednn::convolution_backward_weight, DNNL_ARG_DIFF_WEIGHTS);
+  const Tensor blocked = p.convolve.room(DNNL_ARG_DIFF_WEIGHTS);
+  p.convolve.run({{DNNL_ARG_SRC, x.data<float>()},
+                  {DNNL_ARG_DIFF_DST, dy.raw()},
+                  {DNNL_ARG_DIFF_WEIGHTS, blocked.raw()},
+                  {DNNL_ARG_DIFF_BIAS, raw(db)}});
+  p.rearrange.run({{DNNL_ARG_FROM, blocked.raw()}, {DNNL_ARG_TO, dw.raw()}});
+}
+
+[[maybe_unused]] const bool registered = kernel::conv2d_forward.tune(Device::cpu, conv2d_forward) &&
+                                         kernel::conv2d_backward_input.tune(Device::cpu, conv2d_backward_input) &&
+                                         kernel::conv2d_backward_weight.tune(Device::cpu, conv2d_backward_weight);
+
+}  // namespace
+}  // namespace sked::cpu

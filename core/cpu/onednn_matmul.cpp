@@ -1,0 +1,118 @@
+// Matrix products by oneDNN.
+
+#include <algorithm>
+#include <cassert>
+
+#include "core/cpu/epilogue.h"
+#include "core/cpu/onednn.h"
+#include "core/cpu/onednn_gemm.h"
+#include "core/cpu/rows.h"
+#include "core/kernels/sizes.h"
+
+namespace sked::cpu {
+namespace onednn {
+
+namespace {
+/// An operand as BLAS names it. A stride between single rows means nothing and may be less than BLAS allows.
+struct BlasOperand {
+  char order;
+  int64_t leading;
+  BlasOperand(const MatrixView<float>& m, int64_t rows, int64_t cols)
+      : order(m.col == 1 ? 'N' : 'T'), leading(m.col == 1 ? std::max(m.row, cols) : std::max(m.col, rows)) {}
+};
+}  // namespace
+
+void sgemm(int64_t M, int64_t N, int64_t Q, float alpha, MatrixView<float> a, MatrixView<float> b, float* c,
+           int64_t ldc, bool accumulate) {
+  const BlasOperand left(a, M, Q), right(b, Q, N);
+  [[maybe_unused]] const dnnl::status status =
+      dnnl::sgemm(left.order, right.order, M, N, Q, alpha, a.data, left.leading, b.data, right.leading,
+                  accumulate ? 1.0f : 0.0f, c, std::max(ldc, N));
+  assert(status == dnnl::status::success);
+}
+
+}  // namespace onednn
+
+namespace {
+
+using onednn::Tag;
+
+/// c (M,N) = aᵀ b for a (Q,M), b (Q,N). sgemm is slow where it must transpose its first operand; the matmul primitive
+/// is not, given b in the blocks it prefers.
+struct TransposedPlan {
+  onednn::Operation multiply, rearrange;
+};
+
+void multiply_transposed(int64_t M, int64_t N, int64_t Q, const float* a, const float* b, float* c, bool accumulate) {
+  static onednn::Cache<TransposedPlan, 4> cache;
+  const TransposedPlan& plan = cache.get({M, N, Q, accumulate}, [&] {
+    const onednn::Operation multiply = onednn::matmul(onednn::layout({M, Q}, Tag::ba), onednn::layout({Q, N}, Tag::any),
+                                                      {}, onednn::layout({M, N}, Tag::ab), accumulate);
+    return TransposedPlan{multiply,
+                          onednn::rearrangement(onednn::layout({Q, N}, Tag::ab), multiply.layout(DNNL_ARG_WEIGHTS))};
+  });
+  Tensor blocked = plan.multiply.room(DNNL_ARG_WEIGHTS);
+  plan.rearrange.run({{DNNL_ARG_FROM, b}, {DNNL_ARG_TO, blocked.raw()}});
+  plan.multiply.run({{DNNL_ARG_SRC, a}, {DNNL_ARG_WEIGHTS, blocked.raw()}, {DNNL_ARG_DST, c}});
+}
+
+void matmul(const Tensor& a, const Tensor& b, Tensor& c, bool transpose_a, bool transpose_b, bool accumulate) {
+  const MatmulSizes s = matmul_sizes(a, b, c, transpose_a, transpose_b);
+  if (s.Q == 0 || c.numel() == 0) {
+    const ReferenceOnly definition;
+    return kernel::matmul(a, b, c, transpose_a, transpose_b, accumulate);
+  }
+  const float *left = a.data<float>(), *right = b.data<float>();
+  float* out = c.data<float>();
+  if (s.batch == 1 && transpose_a && !transpose_b)
+    return multiply_transposed(s.M, s.N, s.Q, left, right, out, accumulate);
+    // Many small products: one a thread. Few: all threads on each.
+#pragma omp parallel for schedule(static) if (s.batch >= onednn::threads_here())
+  for (int64_t n = 0; n < s.batch; ++n) {
+    const MatrixView<float> an{left + n * s.M * s.Q, transpose_a ? 1 : s.Q, transpose_a ? s.M : 1};
+    const MatrixView<float> bn{right + (s.shared_b ? 0 : n * s.Q * s.N), transpose_b ? 1 : s.N, transpose_b ? s.Q : 1};
+    onednn::sgemm(s.M, s.N, s.Q, 1.0f, an, bn, out + n * s.M * s.N, s.N, accumulate);
+  }
+}
+
+bool is_empty(const LinearSizes& s) { return s.N == 0 || s.I == 0 || s.O == 0; }
+
+void linear_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y, Tensor& pre, Activation act) {
+  const LinearSizes s = linear_sizes(x, w, b, y, "linear_forward");
+  if (is_empty(s)) {
+    const ReferenceOnly definition;
+    return kernel::linear_forward(x, w, b, y, pre, act);
+  }
+  float* product = product_of(y, pre, act, "linear_forward").data<float>();
+  onednn::sgemm(s.N, s.O, s.I, 1.0f, {x.data<float>(), s.I, 1}, {w.data<float>(), 1, s.I}, product, s.O, false);
+  finish_linear(product, b.defined() ? b.data<float>() : nullptr, s.N, s.O, pre.defined() ? pre.data<float>() : nullptr,
+                y.data<float>(), act);
+}
+
+void linear_backward_input(const Tensor& dy, const Tensor& w, Tensor& dx) {
+  const LinearSizes s = linear_sizes(dx, w, {}, dy, "linear_backward_input");
+  if (is_empty(s)) {
+    const ReferenceOnly definition;
+    return kernel::linear_backward_input(dy, w, dx);
+  }
+  onednn::sgemm(s.N, s.I, s.O, 1.0f, {dy.data<float>(), s.O, 1}, {w.data<float>(), s.I, 1}, dx.data<float>(), s.I,
+                false);
+}
+
+void linear_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, Tensor& db) {
+  const LinearSizes s = linear_sizes(x, dw, db, dy, "linear_backward_weight");
+  if (is_empty(s)) {
+    const ReferenceOnly definition;
+    return kernel::linear_backward_weight(dy, x, dw, db);
+  }
+  multiply_transposed(s.O, s.I, s.N, dy.data<float>(), x.data<float>(), dw.data<float>(), false);
+  if (db.defined()) sum_rows(dy.data<float>(), s.N, s.O, db.data<float>());
+}
+
+[[maybe_unused]] const bool registered = kernel::matmul.tune(Device::cpu, matmul) &&
+                                         kernel::linear_forward.tune(Device::cpu, linear_forward) &&
+                                         kernel::linear_backward_input.tune(Device::cpu, linear_backward_input) &&
+                                         kernel::linear_backward_weight.tune(Device::cpu, linear_backward_weight);
+
+}  // namespace
+}  // namespace sked::cpu

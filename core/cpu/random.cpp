@@ -1,0 +1,185 @@
+#include "core/kernels/random.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/cpu/lanes.h"
+#include "core/cpu/parallel.h"
+
+namespace sked::cpu {
+namespace {
+
+// ---- normals
+// ------------------------------------------------------------------------------------------------------------
+
+/// noise (B,S,J) as blocks of up to four coordinates, numbered row by row.
+struct NoisePlan {
+  const int64_t* examples;
+  int64_t S, J, first_sample;
+  RngAddress address;
+
+  int64_t blocks_per_row() const { return (J + 3) / 4; }
+  void check(int64_t B) const {
+    constexpr int64_t kWords = int64_t{1} << 32;
+    require(first_sample >= 0 && S <= kWords - first_sample, "gaussian_noise", "expected samples in 0 … 2^32 − 1, got ",
+            S, " from ", first_sample);
+    require(blocks_per_row() <= kWords, "gaussian_noise", "expected at most 2^34 coordinates, got ", J);
+    for (int64_t b = 0; b < B; ++b) {
+      require(examples[b] >= 0, "gaussian_noise", "expected example indices >= 0, got ", examples[b], " in row ", b);
+    }
+  }
+
+  /// The counters of the `count` ≤ 64 blocks from `first` on; the lanes beyond are set too, but mean nothing.
+  void counters(int64_t first, int64_t count, Lanes& lanes) const {
+    int64_t block = first % blocks_per_row(), sample = first / blocks_per_row() % S, b = first / blocks_per_row() / S;
+    std::fill_n(lanes.word[3], kLanes, static_cast<uint32_t>(address.step));
+    for (int64_t lane = 0; lane < kLanes;) {
+      const int64_t run = std::min(kLanes - lane, blocks_per_row() - block);  // lanes in the same row
+      for (int64_t k = 0; k < run; ++k) lanes.word[0][lane + k] = static_cast<uint32_t>(block + k);
+      std::fill_n(lanes.word[1] + lane, run, static_cast<uint32_t>(first_sample + sample));
+      std::fill_n(lanes.word[2] + lane, run, static_cast<uint32_t>(lane < count ? examples[b] : 0));
+      lane += run;
+      block = 0;
+      if (++sample < S) continue;
+      sample = 0;
+      ++b;
+    }
+  }
+};
+
+/// Writes the coordinates of blocks [first, first + count) from z, four a block, leaving out what lies beyond J. A
+/// row's last block is written whole as well where the next row, coming after, covers the excess: a copy of known
+/// length is worth it.
+template <class T>
+void store_blocks(const float* z, T* noise, int64_t J, int64_t first, int64_t count) {
+  const int64_t per_row = (J + 3) / 4;
+  int64_t block = first % per_row;
+  T* row = noise + first / per_row * J;
+  for (int64_t i = 0; i < count; ++i, z += 4) {
+    const int64_t used = i + 1 < count && J >= 4 ? 4 : std::min<int64_t>(4, J - 4 * block);
+    if (used == 4) {
+      std::copy_n(z, 4, row + 4 * block);
+    } else {
+      std::copy_n(z, used, row + 4 * block);
+    }
+    if (++block == per_row) {
+      block = 0;
+      row += J;
+    }
+  }
+}
+
+void gaussian_noise(const Tensor& examples, Tensor& noise, RngAddress address, int64_t first_sample) {
+  require(noise.defined() && noise.ndim() == 3, "gaussian_noise", "expected noise (B, S, J), got ", noise);
+  require_shape(examples, {noise.dim(0)}, "gaussian_noise", "examples");
+  const NoisePlan plan{examples.data<int64_t>(), noise.dim(1), noise.dim(2), first_sample, address};
+  plan.check(noise.dim(0));
+  const int64_t blocks = noise.dim(0) * noise.dim(1) * plan.blocks_per_row();
+  visit_float(noise.dtype(), "gaussian_noise", [&](auto type) {
+    using T = decltype(type);
+    T* out = noise.data<T>();
+    parallel_ranges(blocks, kHeavy / 4, [&, out](int64_t begin, int64_t end) {
+      Lanes lanes;
+      float z[4 * kLanes];
+      for (int64_t first = begin; first < end; first += kLanes) {
+        const int64_t count = std::min(kLanes, end - first);
+        plan.counters(first, count, lanes);
+        philox(lanes, address.key());
+        normals(lanes, z);
+        if (plan.J % 4 == 0) {
+          std::copy_n(z, 4 * count, out + 4 * first);
+        } else {
+          store_blocks(z, out, plan.J, first, count);
+        }
+      }
+    });
+  });
+}
+
+// ---- dropping
+// ------------------------------------------------------------------------------------------------------------
+
+/// How draws below p drop an element: kept where word >> 8 ≥ threshold, that is uniform01(word) ≥ p, and scaled to keep
+/// the mean.
+struct Dropping {
+  uint32_t threshold;
+  double scale;
+
+  Dropping(double p, const char* where) {
+    require(p >= 0.0 && p < 1.0, where, "expected a probability in [0, 1), got ", p);
+    threshold = static_cast<uint32_t>(std::ceil(p * 0x1p24));
+    scale = 1.0 / (1.0 - p);
+  }
+};
+
+/// keep[4 lane + w] = scale or 0 for draws 256 first … 256 first + 255 of the address.
+template <class T>
+void keep_factors(RngAddress address, int64_t first, const Dropping& drop, T* keep) {
+  Lanes lanes;
+  const auto step = static_cast<uint32_t>(address.step);
+  for (int64_t i = 0; i < kLanes; ++i) {
+    lanes.word[0][i] = static_cast<uint32_t>(first * kLanes) + static_cast<uint32_t>(i);
+    lanes.word[1][i] = lanes.word[2][i] = 0;
+    lanes.word[3][i] = step;
+  }
+  philox(lanes, address.key());
+  const T scale = static_cast<T>(drop.scale);
+#pragma omp simd
+  for (int64_t i = 0; i < kLanes; ++i) {
+    for (int64_t w = 0; w < 4; ++w) keep[4 * i + w] = lanes.word[w][i] >> 8 >= drop.threshold ? scale : T{0};
+  }
+}
+
+/// y = x · keep, `width` consecutive elements sharing one draw.
+template <class T>
+void drop(const T* x, T* y, int64_t draws, int64_t width, RngAddress address, const Dropping& dropping) {
+  constexpr int64_t kDraws = 4 * kLanes;
+  const int64_t groups = (draws + kDraws - 1) / kDraws;
+#pragma omp parallel for schedule(static) if (draws * width > kHeavy)
+  for (int64_t group = 0; group < groups; ++group) {
+    T keep[kDraws];
+    keep_factors(address, group, dropping, keep);
+    const int64_t first = group * kDraws, count = std::min(kDraws, draws - first);
+    if (width == 1) {
+#pragma omp simd
+      for (int64_t i = 0; i < count; ++i) y[first + i] = x[first + i] * keep[i];
+      continue;
+    }
+    for (int64_t i = 0; i < count; ++i) {
+      const T factor = keep[i];
+      const T* in = x + (first + i) * width;
+      T* out = y + (first + i) * width;
+#pragma omp simd
+      for (int64_t j = 0; j < width; ++j) out[j] = in[j] * factor;
+    }
+  }
+}
+
+void run_drop(const Tensor& x, Tensor& y, int64_t draws, int64_t width, RngAddress address, double p,
+              const char* where) {
+  require_alike(x, y, where);
+  require_shape(y, x.shape(), where, "y");
+  require(draws <= int64_t{1} << 34, where, "expected at most 2^34 draws, got ", draws);
+  const Dropping dropping(p, where);
+  visit_float(x.dtype(), where, [&](auto type) {
+    using T = decltype(type);
+    drop(x.data<T>(), y.data<T>(), draws, width, address, dropping);
+  });
+}
+
+void dropout(const Tensor& x, Tensor& y, RngAddress address, double p) {
+  run_drop(x, y, x.numel(), 1, address, p, "dropout");
+}
+
+void drop_path(const Tensor& x, Tensor& y, RngAddress address, double p) {
+  require(x.defined() && x.ndim() >= 1, "drop_path", "expected a first axis, got ", x);
+  run_drop(x, y, x.dim(0), x.shape().product(1, x.ndim()), address, p, "drop_path");
+}
+
+const bool registered = kernel::gaussian_noise.define(Device::cpu, gaussian_noise) &&
+                        kernel::dropout.define(Device::cpu, dropout) &&
+                        kernel::drop_path.define(Device::cpu, drop_path);
+
+}  // namespace
+}  // namespace sked::cpu

@@ -1,0 +1,217 @@
+// The softmax family. Rows lie in the last axis, but for logsumexp, which walks any axis by blocks of columns that stay
+// in cache.
+
+#include <cmath>
+#include <limits>
+
+#include "core/cpu/softmax_rows.h"
+#include "core/kernels/softmax.h"
+
+namespace sked::cpu {
+namespace {
+
+/// x read as (N,K); throws unless `others` are alike.
+struct RowSizes {
+  int64_t N, K;
+
+  RowSizes(const Tensor& x, std::initializer_list<const Tensor*> others, const char* where) {
+    require(x.ndim() >= 1, where, "expected at least one axis, got ", x);
+    for (const Tensor* t : others) {
+      require_shape(*t, x.shape(), where, "a tensor like x");
+      require_alike(x, *t, where);
+    }
+    K = x.dim(-1);
+    N = x.shape().product(0, x.ndim() - 1);
+  }
+};
+
+void softmax_forward(const Tensor& x, Tensor& y) {
+  const auto [N, K] = RowSizes(x, {&y}, "softmax_forward");
+  visit_float(x.dtype(), "softmax_forward", [&, N = N, K = K]<class T>(T) {
+    const T* in = x.data<T>();
+    T* out = y.data<T>();
+#pragma omp parallel for schedule(static)
+    for (int64_t n = 0; n < N; ++n) softmax_row(in + n * K, K, T{1}, out + n * K);
+  });
+}
+
+void softmax_backward(const Tensor& dy, const Tensor& y, Tensor& dx) {
+  const auto [N, K] = RowSizes(y, {&dy, &dx}, "softmax_backward");
+  visit_float(y.dtype(), "softmax_backward", [&, N = N, K = K]<class T>(T) {
+    const T *g = dy.data<T>(), *p = y.data<T>();
+    T* out = dx.data<T>();
+#pragma omp parallel for schedule(static)
+    for (int64_t n = 0; n < N; ++n) {
+      T dot = 0;
+#pragma omp simd reduction(+ : dot)
+      for (int64_t k = n * K; k < (n + 1) * K; ++k) dot += g[k] * p[k];
+#pragma omp simd
+      for (int64_t k = n * K; k < (n + 1) * K; ++k) out[k] = p[k] * (g[k] - dot);
+    }
+  });
+}
+
+void log_softmax_forward(const Tensor& x, Tensor& y) {
+  const auto [N, K] = RowSizes(x, {&y}, "log_softmax_forward");
+  visit_float(x.dtype(), "log_softmax_forward", [&, N = N, K = K]<class T>(T) {
+    const T* in = x.data<T>();
+    T* out = y.data<T>();
+#pragma omp parallel for schedule(static)
+    for (int64_t n = 0; n < N; ++n) {
+      // x − max before − log Σ, not x − logsumexp: at logits of 1e4 the latter would keep 3 digits of a small log Σ.
+      const RowSum<T> s(in + n * K, K);
+      const T log_sum = math::log(s.sum);
+#pragma omp simd
+      for (int64_t k = n * K; k < (n + 1) * K; ++k) out[k] = (in[k] - s.shift) - log_sum;
+    }
+  });
+}
+
+void log_softmax_backward(const Tensor& dy, const Tensor& y, Tensor& dx) {
+  const auto [N, K] = RowSizes(y, {&dy, &dx}, "log_softmax_backward");
+  visit_float(y.dtype(), "log_softmax_backward", [&, N = N, K = K]<class T>(T) {
+    const T *g = dy.data<T>(), *logp = y.data<T>();
+    T* out = dx.data<T>();
+#pragma omp parallel for schedule(static)
+    for (int64_t n = 0; n < N; ++n) {
+      T sum = 0;
+#pragma omp simd reduction(+ : sum)
+      for (int64_t k = n * K; k < (n + 1) * K; ++k) sum += g[k];
+#pragma omp simd
+      for (int64_t k = n * K; k < (n + 1) * K; ++k) out[k] = g[k] - math::exp(logp[k]) * sum;
+    }
+  });
+}
+
+void require_view(const Tensor& x, const Tensor& y, const ReduceView& v, const char* where) {
+  require(v.outer >= 0 && v.n >= 0 && v.inner >= 0 && v.outer * v.n * v.inner == x.numel() &&
+              v.outer * v.inner == y.numel(),
+          where, "expected x of ", v.outer, "·", v.n, "·", v.inner, " elements and y of ", v.outer, "·", v.inner,
+          ", got x ", x, " and y ", y);
+  require_alike(x, y, where);
+}
+
+constexpr int64_t kColumns = 64;  // columns reduced at once: their maxima and sums stay in registers and L1
+
+/// y[j] = log Σ_i exp x[i·stride + j] for `columns` ≤ kColumns columns.
+template <class T>
+void logsumexp_columns(const T* x, int64_t n, int64_t stride, int64_t columns, T* y) {
+  T shift[kColumns], sum[kColumns];
+  std::fill_n(shift, columns, -std::numeric_limits<T>::infinity());
+  std::fill_n(sum, columns, T{0});
+  for (int64_t i = 0; i < n; ++i) {
+#pragma omp simd
+    for (int64_t j = 0; j < columns; ++j) shift[j] = x[i * stride + j] > shift[j] ? x[i * stride + j] : shift[j];
+  }
+  for (int64_t j = 0; j < columns; ++j) shift[j] = finite_shift(shift[j]);
+  for (int64_t i = 0; i < n; ++i) {
+#pragma omp simd
+    for (int64_t j = 0; j < columns; ++j) sum[j] += math::exp(x[i * stride + j] - shift[j]);
+  }
+  for (int64_t j = 0; j < columns; ++j) y[j] = shift[j] + math::log(sum[j]);
+}
+
+void logsumexp_forward(const Tensor& x, Tensor& y, ReduceView view) {
+  require_view(x, y, view, "logsumexp_forward");
+  visit_float(x.dtype(), "logsumexp_forward", [&]<class T>(T) {
+    const T* in = x.data<T>();
+    T* out = y.data<T>();
+#pragma omp parallel for collapse(2) schedule(static)
+    for (int64_t o = 0; o < view.outer; ++o) {
+      for (int64_t j = 0; j < view.inner; j += kColumns) {
+        const T* from = in + o * view.n * view.inner + j;
+        T* to = out + o * view.inner + j;
+        if (view.inner == 1)
+          *to = RowSum<T>(from, view.n).logsumexp();
+        else
+          logsumexp_columns(from, view.n, view.inner, std::min(kColumns, view.inner - j), to);
+      }
+    }
+  });
+}
+
+void logsumexp_backward(const Tensor& x, const Tensor& y, const Tensor& dy, Tensor& dx, ReduceView view) {
+  require_view(x, y, view, "logsumexp_backward");
+  require_view(dx, dy, view, "logsumexp_backward");
+  require_alike(x, dx, "logsumexp_backward");
+  visit_float(x.dtype(), "logsumexp_backward", [&]<class T>(T) {
+    const T *in = x.data<T>(), *lse = y.data<T>(), *g = dy.data<T>();
+    T* out = dx.data<T>();
+    const auto term = [](T z, T l, T d) {
+      return l == -std::numeric_limits<T>::infinity() ? T{0} : d * math::exp(z - l);
+    };
+#pragma omp parallel for collapse(2) schedule(static)
+    for (int64_t o = 0; o < view.outer; ++o) {
+      for (int64_t i = 0; i < (view.inner == 1 ? 1 : view.n); ++i) {
+        if (view.inner == 1) {  // a contiguous row under one y
+#pragma omp simd
+          for (int64_t k = o * view.n; k < (o + 1) * view.n; ++k) out[k] = term(in[k], lse[o], g[o]);
+        } else {
+          const int64_t row = (o * view.n + i) * view.inner, to = o * view.inner;
+#pragma omp simd
+          for (int64_t j = 0; j < view.inner; ++j) out[row + j] = term(in[row + j], lse[to + j], g[to + j]);
+        }
+      }
+    }
+  });
+}
+
+/// x (N,K), labels (N) in 0 … K−1, per_row (N).
+RowSizes cross_entropy_sizes(const Tensor& x, const Tensor& labels, std::initializer_list<const Tensor*> per_row,
+                             const char* where) {
+  require(x.ndim() == 2, where, "expected x (N,K), got ", x);
+  const RowSizes s(x, {}, where);
+  require_shape(labels, {s.N}, where, "labels");
+  for (const Tensor* t : per_row) {
+    require_shape(*t, {s.N}, where, "a tensor of rows");
+    require_alike(x, *t, where);
+  }
+  const int64_t* label = labels.data<int64_t>();
+  for (int64_t n = 0; n < s.N; ++n)
+    require(label[n] >= 0 && label[n] < s.K, where, "expected labels in 0 … ", s.K - 1, ", got ", label[n], " in row ",
+            n);
+  return s;
+}
+
+void cross_entropy_forward(const Tensor& x, const Tensor& labels, Tensor& loss, Tensor& lse) {
+  const auto [N, K] = cross_entropy_sizes(x, labels, {&loss, &lse}, "cross_entropy_forward");
+  visit_float(x.dtype(), "cross_entropy_forward", [&, N = N, K = K]<class T>(T) {
+    const T* in = x.data<T>();
+    const int64_t* label = labels.data<int64_t>();
+    T *out = loss.data<T>(), *l = lse.data<T>();
+#pragma omp parallel for schedule(static)
+    for (int64_t n = 0; n < N; ++n) {
+      const RowSum<T> s(in + n * K, K);
+      l[n] = s.logsumexp();
+      out[n] = math::log(s.sum) - (in[n * K + label[n]] - s.shift);  // not l − x: see log_softmax_forward
+    }
+  });
+}
+
+void cross_entropy_backward(const Tensor& dloss, const Tensor& x, const Tensor& labels, const Tensor& lse, Tensor& dx) {
+  const auto [N, K] = cross_entropy_sizes(x, labels, {&dloss, &lse}, "cross_entropy_backward");
+  RowSizes(x, {&dx}, "cross_entropy_backward");
+  visit_float(x.dtype(), "cross_entropy_backward", [&, N = N, K = K]<class T>(T) {
+    const T *g = dloss.data<T>(), *in = x.data<T>(), *l = lse.data<T>();
+    const int64_t* label = labels.data<int64_t>();
+    T* out = dx.data<T>();
+#pragma omp parallel for schedule(static)
+    for (int64_t n = 0; n < N; ++n) {
+#pragma omp simd
+      for (int64_t k = n * K; k < (n + 1) * K; ++k) out[k] = g[n] * math::exp(in[k] - l[n]);
+      out[n * K + label[n]] -= g[n];
+    }
+  });
+}
+
+[[maybe_unused]] const bool registered = kernel::softmax_forward.define(Device::cpu, softmax_forward) &&
+                                         kernel::softmax_backward.define(Device::cpu, softmax_backward) &&
+                                         kernel::log_softmax_forward.define(Device::cpu, log_softmax_forward) &&
+                                         kernel::log_softmax_backward.define(Device::cpu, log_softmax_backward) &&
+                                         kernel::logsumexp_forward.define(Device::cpu, logsumexp_forward) &&
+                                         kernel::logsumexp_backward.define(Device::cpu, logsumexp_backward) &&
+                                         kernel::cross_entropy_forward.define(Device::cpu, cross_entropy_forward) &&
+                                         kernel::cross_entropy_backward.define(Device::cpu, cross_entropy_backward);
+
+}  // namespace
+}  // namespace sked::cpu

@@ -1,0 +1,38 @@
+#pragma once
+// Where a tensor lives, and how its device's memory is reached.
+
+#include <cstddef>
+#include <cstdint>
+#include <ostream>
+
+namespace sked {
+
+enum class Device : uint8_t { cpu, cuda };
+inline constexpr int kDevices = 2;
+
+constexpr const char* name(Device device) { return device == Device::cpu ? "cpu" : "cuda"; }
+inline std::ostream& operator<<(std::ostream& out, Device device) { return out << name(device); }
+
+/// Raw memory of one device. The CPU's is built in; a backend adds its own with register_memory().
+class Memory {
+ public:
+  virtual ~Memory() = default;
+  /// Returns nullptr when the device has no `bytes` left. At least 64-byte aligned.
+  virtual void* allocate(size_t bytes) = 0;
+  virtual void free(void* pointer, size_t bytes) = 0;
+  virtual void copy_from_host(void* device, const void* host, size_t bytes) = 0;
+  virtual void copy_to_host(void* host, const void* device, size_t bytes) = 0;
+  /// Device to device.
+  virtual void copy(void* to, const void* from, size_t bytes) = 0;
+};
+
+/// Makes `device` usable. `memory` must outlive every tensor on it.
+void register_memory(Device device, Memory& memory);
+
+/// Is there memory registered for `device` in this process? Always true for the CPU.
+bool is_available(Device device);
+
+/// Throws Error naming the device where it is not available.
+Memory& memory(Device device);
+
+}  // namespace sked

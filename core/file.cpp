@@ -1,0 +1,150 @@
+#include "core/file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "core/error.h"
+
+namespace sked {
+namespace {
+
+std::string reason(int error) { return std::strerror(error); }
+
+/// The folder part of a path, for calls that want a folder.
+std::string folder_of(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+/// close() reports late write errors on network file systems; it must not be retried.
+int close_descriptor(int& descriptor) { return ::close(std::exchange(descriptor, -1)); }
+
+}  // namespace
+
+InputFile::InputFile(const std::string& path) : path_(path) {
+  descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  require(descriptor_ >= 0, "read_file", "cannot read ", path, ": ", reason(errno));
+  struct stat status {};
+  int error = ::fstat(descriptor_, &status) == 0 ? 0 : errno;
+  if (error == 0 && S_ISDIR(status.st_mode)) error = EISDIR;
+  if (error != 0) {
+    close_descriptor(descriptor_);
+    fail("read_file", "cannot read ", path, ": ", reason(error));
+  }
+  if (S_ISREG(status.st_mode)) size_ = static_cast<uint64_t>(status.st_size);
+}
+
+InputFile::~InputFile() {
+  if (descriptor_ >= 0) close_descriptor(descriptor_);
+}
+
+size_t InputFile::read_some(void* bytes, size_t count) {
+  size_t done = 0;
+  while (done < count) {
+    const ssize_t n = ::read(descriptor_, static_cast<char*>(bytes) + done, count - done);
+    if (n == 0) break;
+    if (n < 0 && errno == EINTR) continue;
+    require(n > 0, "read_file", "cannot read ", path_, ": ", reason(errno));
+    done += static_cast<size_t>(n);
+  }
+  return done;
+}
+
+void InputFile::read(void* bytes, size_t count) {
+  const size_t got = read_some(bytes, count);
+  require(got == count, "read_file", path_, " ends early: expected ", count, " more bytes, got ", got);
+}
+
+std::string read_file(const std::string& path, uint64_t max_bytes) {
+  constexpr size_t kChunk = size_t{1} << 20;
+  InputFile file(path);
+  const uint64_t expected = file.size().value_or(0);
+  require(expected <= max_bytes, "read_file", path, " has ", expected, " bytes, expected at most ", max_bytes);
+
+  // What the system said of the size is only where reading starts: files in /proc say 0, and a file may grow.
+  std::string contents;
+  for (size_t room = std::max(static_cast<size_t>(expected) + 1, kChunk);; room = kChunk) {
+    const size_t before = contents.size();
+    contents.resize(before + room);
+    const size_t got = file.read_some(contents.data() + before, room);
+    contents.resize(before + got);
+    require(contents.size() <= max_bytes, "read_file", path, " is too long: expected at most ", max_bytes, " bytes");
+    if (got < room) return contents;
+  }
+}
+
+AtomicFile::AtomicFile(const std::string& path) : path_(path) {
+  // Unique among processes and threads, so that two writers of one path cannot mix their bytes.
+  static std::atomic<unsigned> counter{0};
+  temporary_ = path + "." + std::to_string(::getpid()) + "." + std::to_string(counter++) + ".tmp";
+
+  struct stat status {};
+  if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
+    if (S_ISDIR(status.st_mode)) fail_write(EISDIR);
+    fail("write_file", "cannot write ", path, ": not a regular file");
+  }
+  descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (descriptor_ < 0) fail_write(errno);
+}
+
+AtomicFile::~AtomicFile() {
+  if (descriptor_ >= 0) close_descriptor(descriptor_);
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::fail_write(int error) const { fail("write_file", "cannot write ", path_, ": ", reason(error)); }
+
+void AtomicFile::write(const void* bytes, size_t count) {
+  require(descriptor_ >= 0, "write_file", path_, " was committed already");
+  size_t done = 0;
+  while (done < count) {
+    const ssize_t n = ::write(descriptor_, static_cast<const char*>(bytes) + done, count - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) fail_write(n < 0 ? errno : ENOSPC);
+    done += static_cast<size_t>(n);
+  }
+}
+
+void AtomicFile::commit() {
+  require(descriptor_ >= 0, "write_file", path_, " was committed already");
+  if (::fsync(descriptor_) != 0) fail_write(errno);
+  if (close_descriptor(descriptor_) != 0) fail_write(errno);
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_write(errno);
+  temporary_.clear();
+
+  // The rename is durable once the folder is; some file systems cannot flush a folder and say EINVAL.
+  int folder = ::open(folder_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (folder < 0) fail_write(errno);
+  const int error = ::fsync(folder) == 0 ? 0 : errno;
+  close_descriptor(folder);
+  if (error != 0 && error != EINVAL) fail_write(error);
+}
+
+void write_file(const std::string& path, std::string_view contents) {
+  AtomicFile file(path);
+  file.write(contents);
+  file.commit();
+}
+
+std::optional<uint64_t> checked_product(std::span<const uint64_t> factors) {
+  int64_t nonzero = 1;
+  bool empty = false;
+  for (const uint64_t factor : factors) {
+    if (factor == 0) {
+      empty = true;
+    } else if (__builtin_mul_overflow(nonzero, factor, &nonzero)) {
+      return std::nullopt;
+    }
+  }
+  return empty ? 0 : static_cast<uint64_t>(nonzero);
+}
+
+}  // namespace sked

@@ -1,0 +1,72 @@
+#pragma once
+// Reading and writing files so that every failure is one line with the file's name and the system's reason, and so that
+// a file written is either the old one or the whole new one.
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace sked {
+
+// Every file format of the project is little-endian and is copied to memory as it is.
+static_assert(std::endian::native == std::endian::little, "the file formats are written for little-endian machines");
+
+/// A file open for reading from its beginning. Throws Error when it cannot be opened or is a directory.
+class InputFile {
+ public:
+  explicit InputFile(const std::string& path);
+  ~InputFile();
+  InputFile(const InputFile&) = delete;
+  InputFile& operator=(const InputFile&) = delete;
+
+  const std::string& path() const { return path_; }
+  /// Bytes of a regular file when it was opened; nothing for a pipe.
+  std::optional<uint64_t> size() const { return size_; }
+  /// Reads up to `count` bytes and returns how many there were: fewer only at the end of the file.
+  size_t read_some(void* bytes, size_t count);
+  /// Reads exactly `count` bytes. Throws Error when the file ends before.
+  void read(void* bytes, size_t count);
+
+ private:
+  std::string path_;
+  int descriptor_ = -1;
+  std::optional<uint64_t> size_;
+};
+
+/// The whole file. Throws Error when it is not readable, or longer than `max_bytes` (no more than that is allocated).
+std::string read_file(const std::string& path, uint64_t max_bytes);
+
+/// A file that appears under its name only when it is complete: bytes go to a temporary file in the same folder, and
+/// commit() flushes it to the disk, renames it over `path` and flushes the folder. Destroyed without commit(), the
+/// temporary is removed and what was at `path` is untouched. A symbolic link at `path` is replaced by the file.
+/// Every member throws Error naming `path` and the system's reason (full disk, read-only folder, size limit …).
+class AtomicFile {
+ public:
+  explicit AtomicFile(const std::string& path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void write(const void* bytes, size_t count);
+  void write(std::string_view bytes) { write(bytes.data(), bytes.size()); }
+  void commit();
+
+ private:
+  [[noreturn]] void fail_write(int error) const;
+
+  std::string path_, temporary_;
+  int descriptor_ = -1;
+};
+
+/// Writes the whole file through an AtomicFile.
+void write_file(const std::string& path, std::string_view contents);
+
+/// The product of `factors`, or nothing when that of the factors other than 0 does not fit an int64 (as Shape demands).
+/// For sizes read from files: check, then allocate.
+std::optional<uint64_t> checked_product(std::span<const uint64_t> factors);
+
+}  // namespace sked

@@ -1,0 +1,108 @@
+#pragma once
+// Kernel: one documented operation the hardware must do, with one implementation per device.
+//
+// core/kernels/<family>.h declares them, core/cpu/*.cpp and cuda/*.cu register implementations from static
+// initialisers:
+//
+//   inline Kernel<void(const Tensor& x, Tensor& y, Unary op)> unary_forward{"unary_forward"};      // the list
+//   const auto registered = kernel::unary_forward.define(Device::cpu, unary_forward_cpu);          // an implementation
+//   kernel::unary_forward(x, y, Unary::exp);                                                       // a call
+//
+// A call dispatches on the device of its first tensor. `define` gives the readable definition; `tune` a faster one for
+// f32 and bf16 (oneDNN …) that leaves f64 to the definition.
+
+#include <array>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/error.h"
+#include "core/tensor.h"
+
+namespace sked {
+
+/// What the registry knows of every kernel.
+class KernelBase {
+ public:
+  explicit KernelBase(const char* name);
+  KernelBase(const KernelBase&) = delete;
+  KernelBase& operator=(const KernelBase&) = delete;
+
+  const char* name() const { return name_; }
+  virtual bool implemented(Device device) const = 0;
+  /// Has this device a tuned implementation beside its definition?
+  virtual bool tuned(Device device) const = 0;
+
+ protected:
+  ~KernelBase() = default;
+
+ private:
+  const char* name_;
+};
+
+/// Every kernel of the program, in order of name: tests demand a case for each.
+std::vector<const KernelBase*> all_kernels();
+
+/// While one lives on this thread, calls use the definitions only: the reference tuned kernels are tested against.
+class ReferenceOnly {
+ public:
+  ReferenceOnly() : before_(active()) { active() = true; }
+  ~ReferenceOnly() { active() = before_; }
+  ReferenceOnly(const ReferenceOnly&) = delete;
+  ReferenceOnly& operator=(const ReferenceOnly&) = delete;
+  static bool& active();
+
+ private:
+  bool before_;
+};
+
+namespace detail {
+template <class... Rest>
+const Tensor& first_tensor(const Tensor& t, const Rest&...) {
+  return t;
+}
+template <class... Rest>
+const Tensor& first_tensor(const TensorList& list, const Rest&...) {
+  static const Tensor none;
+  return list.empty() ? none : list.front();
+}
+}  // namespace detail
+
+template <class Signature>
+class Kernel;
+
+template <class... Args>
+class Kernel<void(Args...)> final : public KernelBase {
+ public:
+  using Function = void (*)(Args...);
+
+  explicit Kernel(const char* name) : KernelBase(name) {}
+
+  /// Registers the definition for `device`. Returns true, so that a static can be initialised with it.
+  bool define(Device device, Function f) {
+    definition_[index(device)] = f;
+    return true;
+  }
+  /// Registers a faster implementation for f32 and bf16.
+  bool tune(Device device, Function f) {
+    tuned_[index(device)] = f;
+    return true;
+  }
+  bool implemented(Device device) const override { return definition_[index(device)] || tuned_[index(device)]; }
+  bool tuned(Device device) const override { return tuned_[index(device)] != nullptr; }
+
+  void operator()(Args... args) const {
+    const Tensor& t = detail::first_tensor(args...);
+    const Device device = t.device();
+    const bool tuned = tuned_[index(device)] && t.dtype() != DType::f64 && !ReferenceOnly::active();
+    const Function f = tuned ? tuned_[index(device)] : definition_[index(device)];
+    if (!f) fail(name(), "no ", device, " implementation", t.dtype() == DType::f64 ? " for f64" : "");
+    f(std::forward<Args>(args)...);
+  }
+
+ private:
+  static size_t index(Device device) { return static_cast<size_t>(device); }
+  std::array<Function, kDevices> definition_{}, tuned_{};
+};
+
+}  // namespace sked

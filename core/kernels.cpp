@@ -1,0 +1,94 @@
+// Names of the kernels' options, for error messages and reports; the geometry of windows.
+
+#include "core/kernels/conv.h"
+#include "core/kernels/elementwise.h"
+#include "core/kernels/reduce.h"
+
+namespace sked {
+
+const char* name(Unary op) {
+  switch (op) {
+    case Unary::neg:
+      return "neg";
+    case Unary::exp:
+      return "exp";
+    case Unary::log:
+      return "log";
+    case Unary::sqrt:
+      return "sqrt";
+    case Unary::reciprocal:
+      return "reciprocal";
+    case Unary::square:
+      return "square";
+    case Unary::abs:
+      return "abs";
+    case Unary::relu:
+      return "relu";
+    case Unary::gelu:
+      return "gelu";
+    case Unary::gelu_tanh:
+      return "gelu_tanh";
+    case Unary::sigmoid:
+      return "sigmoid";
+    case Unary::log_sigmoid:
+      return "log_sigmoid";
+    case Unary::softplus:
+      return "softplus";
+    case Unary::tanh:
+      return "tanh";
+  }
+  return "?";
+}
+
+const char* name(Binary op) {
+  switch (op) {
+    case Binary::add:
+      return "add";
+    case Binary::sub:
+      return "sub";
+    case Binary::mul:
+      return "mul";
+    case Binary::div:
+      return "div";
+    case Binary::max:
+      return "max";
+    case Binary::min:
+      return "min";
+  }
+  return "?";
+}
+
+const char* name(Activation activation) {
+  switch (activation) {
+    case Activation::none:
+      return "none";
+    case Activation::relu:
+      return "relu";
+    case Activation::gelu:
+      return "gelu";
+  }
+  return "?";
+}
+
+const char* name(Reduce op) {
+  switch (op) {
+    case Reduce::sum:
+      return "sum";
+    case Reduce::mean:
+      return "mean";
+    case Reduce::max:
+      return "max";
+  }
+  return "?";
+}
+
+int64_t Window::output(int64_t input) const {
+  require(kernel >= 1 && stride >= 1 && padding >= 0, "window", "expected kernel >= 1, stride >= 1, padding >= 0, got ",
+          kernel, ", ", stride, ", ", padding);
+  const int64_t room = input + 2 * padding - kernel;
+  require(input >= 0 && room >= 0, "window", "a window of ", kernel, " does not fit an extent of ", input,
+          " with padding ", padding);
+  return room / stride + 1;
+}
+
+}  // namespace sked

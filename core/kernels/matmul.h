@@ -1,0 +1,27 @@
+#pragma once
+// Matrix products: the arithmetic that libraries carry (oneDNN, cuBLASLt).
+
+#include "core/kernel.h"
+#include "core/kernels/elementwise.h"
+
+namespace sked::kernel {
+
+/// c = op(a) op(b) [+ c when accumulate], op transposing the last two axes when asked.
+/// a (…, M, Q) or (…, Q, M) transposed, b (…, Q, N) or (…, N, Q) transposed, c (…, M, N). Leading axes: equal in all three,
+/// or absent in b, which is then shared by the batch. f32, f64. 2 M N Q operations a matrix.
+inline Kernel<void(const Tensor& a, const Tensor& b, Tensor& c, bool transpose_a, bool transpose_b, bool accumulate)>
+    matmul{"matmul"};
+
+/// y (N,O) = act(x (N,I) wᵀ + b), w (O,I), b (O) or undefined. With an activation and a defined `pre` (N,O), x wᵀ + b is
+/// stored there for the backward pass.
+inline Kernel<void(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y, Tensor& pre, Activation act)>
+    linear_forward{"linear_forward"};
+
+/// dx (N,I) = dy (N,O) w (O,I).
+inline Kernel<void(const Tensor& dy, const Tensor& w, Tensor& dx)> linear_backward_input{"linear_backward_input"};
+
+/// dw (O,I) = dyᵀ x; db (O) = Σ_n dy[n], skipped where db is undefined.
+inline Kernel<void(const Tensor& dy, const Tensor& x, Tensor& dw, Tensor& db)> linear_backward_weight{
+    "linear_backward_weight"};
+
+}  // namespace sked::kernel

@@ -1,0 +1,21 @@
+#pragma once
+// Addressed random tensors (core/rng.h): the same numbers on every device, for any number of threads.
+
+#include "core/kernel.h"
+#include "core/rng.h"
+
+namespace sked::kernel {
+
+/// noise[b,s,j] ~ N(0,1) at (address, examples[b], first_sample + s, coordinate j). examples (B) i64: the global index of each
+/// row's example; noise (B,S,J) f32, or f64 holding the same f32 numbers.
+inline Kernel<void(const Tensor& examples, Tensor& noise, RngAddress address, int64_t first_sample)> gaussian_noise{
+    "gaussian_noise"};
+
+/// y = x · keep / (1 − p), keep ~ Bernoulli(1 − p) of element i from word i mod 4 of block i / 4 at (address, 0, 0).
+/// Linear in x with a mask that is regenerated: the backward pass is the same kernel on dy. 0 ≤ p < 1. y may be x.
+inline Kernel<void(const Tensor& x, Tensor& y, RngAddress address, double p)> dropout{"dropout"};
+
+/// Like dropout, but one draw for each row of the first axis (stochastic depth, Huang et al., arXiv 1603.09382).
+inline Kernel<void(const Tensor& x, Tensor& y, RngAddress address, double p)> drop_path{"drop_path"};
+
+}  // namespace sked::kernel

@@ -1,0 +1,130 @@
+#pragma once
+// Tensor: a value-semantic handle on shared storage.
+
+#include <cstdint>
+#include <memory>
+#include <ostream>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/device.h"
+#include "core/dtype.h"
+#include "core/shape.h"
+
+namespace sked {
+
+/// A block of one device's memory, freed with its last tensor.
+class Storage {
+ public:
+  Storage(size_t bytes, Device device);
+  ~Storage();
+  Storage(const Storage&) = delete;
+  Storage& operator=(const Storage&) = delete;
+
+  void* data() const { return data_; }
+  size_t bytes() const { return bytes_; }
+  Device device() const { return device_; }
+
+ private:
+  void* data_;
+  size_t bytes_;
+  Device device_;
+};
+
+/// An n-dimensional array: always contiguous and row-major. Copying a Tensor copies the handle; `clone()` copies the data.
+/// Views exist only by `reshape` and by `rows` of the first axis; everything else is an op. A `const Tensor` gives
+/// read-only access to its elements. A default-constructed tensor is undefined: "no tensor here".
+class Tensor {
+ public:
+  Tensor() = default;
+
+  /// Uninitialised elements.
+  static Tensor empty(const Shape& shape, DType dtype = DType::f32, Device device = Device::cpu);
+  static Tensor zeros(const Shape& shape, DType dtype = DType::f32, Device device = Device::cpu);
+  static Tensor full(const Shape& shape, double value, DType dtype = DType::f32, Device device = Device::cpu);
+  /// Copies `values` (T: float, double, int64_t, uint8_t or bf16) to a new CPU tensor. Throws when the counts differ.
+  template <class T>
+  static Tensor from(const std::vector<T>& values, const Shape& shape) {
+    Tensor t = empty(shape, dtype_of<T>);
+    t.copy_in(values.data(), static_cast<int64_t>(values.size()), dtype_of<T>);
+    return t;
+  }
+  /// Uninitialised, with the shape, dtype and device of `other`.
+  static Tensor like(const Tensor& other) { return empty(other.shape(), other.dtype(), other.device()); }
+  static Tensor zeros_like(const Tensor& other) { return zeros(other.shape(), other.dtype(), other.device()); }
+
+  bool defined() const { return storage_ != nullptr; }
+  const Shape& shape() const { return shape_; }
+  int ndim() const { return shape_.ndim(); }
+  /// Extent of an axis; negative axes count from the end.
+  int64_t dim(int axis) const { return shape_[axis]; }
+  int64_t numel() const { return defined() ? shape_.numel() : 0; }
+  size_t bytes() const { return static_cast<size_t>(numel()) * size_of(dtype_); }
+  DType dtype() const { return dtype_; }
+  Device device() const { return device_; }
+
+  /// Elements as T. Throws when T is not the tensor's dtype or the tensor is undefined. A device pointer on CUDA.
+  template <class T>
+  T* data() {
+    check_access(dtype_of<T>);
+    return static_cast<T*>(raw());
+  }
+  template <class T>
+  const T* data() const {
+    check_access(dtype_of<T>);
+    return static_cast<const T*>(raw());
+  }
+  void* raw() { return static_cast<std::byte*>(storage_->data()) + offset_; }
+  const void* raw() const { return static_cast<const std::byte*>(storage_->data()) + offset_; }
+
+  /// The same elements under another shape; one extent may be -1. Throws when the counts differ.
+  Tensor reshape(const std::vector<int64_t>& extents) const;
+  Tensor reshape(std::initializer_list<int64_t> extents) const { return reshape(std::vector<int64_t>(extents)); }
+  Tensor reshape(const Shape& shape) const;
+  /// Rows [begin, end) of the first axis, sharing storage.
+  Tensor rows(int64_t begin, int64_t end) const;
+
+  Tensor clone() const;
+  /// This tensor where it already is there / of that dtype, else a converted copy.
+  Tensor to(Device device) const;
+  Tensor to(DType dtype) const;
+  /// Overwrites the elements with those of `source` (same shape; any dtype, any device).
+  void copy_from(const Tensor& source);
+  void fill(double value);
+
+  /// The only element, converted to double. Throws unless numel() is 1.
+  double item() const;
+  /// All elements, converted to T, in row-major order; from any device.
+  template <class T>
+  std::vector<T> to_vector() const;
+
+  /// Do both handles share storage?
+  bool shares_storage(const Tensor& other) const { return storage_ == other.storage_; }
+  /// Is this the only handle on its storage? Then it may be overwritten in place.
+  bool unique() const { return storage_.use_count() == 1; }
+
+  /// `(8, 3, 5) f32 on cpu`, as error messages say it.
+  std::string str() const;
+
+ private:
+  void check_access(DType wanted) const;
+  void copy_in(const void* values, int64_t count, DType dtype);
+
+  std::shared_ptr<Storage> storage_;
+  size_t offset_ = 0;  // bytes
+  Shape shape_;
+  DType dtype_ = DType::f32;
+  Device device_ = Device::cpu;
+};
+
+using TensorList = std::vector<Tensor>;
+
+inline std::ostream& operator<<(std::ostream& out, const Tensor& tensor) { return out << tensor.str(); }
+
+/// Throws `[where] <what> expected <shape>, got …` unless `tensor` has that shape.
+void require_shape(const Tensor& tensor, const Shape& shape, std::string_view where, std::string_view what);
+/// Throws unless both have the same dtype and device.
+void require_alike(const Tensor& a, const Tensor& b, std::string_view where);
+
+}  // namespace sked
