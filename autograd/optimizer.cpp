@@ -1,0 +1,108 @@
+#include "autograd/optimizer.h"
+
+#include "autograd/support.h"
+
+namespace sked {
+
+namespace {
+
+void check(const OptimizerConfig& c) {
+  const auto fraction = [](double x) { return x >= 0 && x < 1; };
+  require_usage(c.kind == "sgd" || c.kind == "adam" || c.kind == "adamw", "optimizer",
+                "expected kind sgd, adam or adamw, got ", c.kind);
+  require_usage(fraction(c.momentum), "optimizer", "expected 0 <= momentum < 1, got ", c.momentum);
+  require_usage(!c.nesterov || c.momentum > 0, "optimizer", "expected momentum > 0 with nesterov, got ", c.momentum);
+  require_usage(fraction(c.beta1), "optimizer", "expected 0 <= beta1 < 1, got ", c.beta1);
+  require_usage(fraction(c.beta2), "optimizer", "expected 0 <= beta2 < 1, got ", c.beta2);
+  require_usage(c.eps > 0, "optimizer", "expected eps > 0, got ", c.eps);
+  require_usage(c.weight_decay >= 0, "optimizer", "expected weight_decay >= 0, got ", c.weight_decay);
+  require_usage(c.clip_norm >= 0, "optimizer", "expected clip_norm >= 0, got ", c.clip_norm);
+}
+
+/// The slots of optimizer state, in the order of Optimizer's members.
+std::vector<std::string> slots(const OptimizerConfig& config) {
+  if (config.kind != "sgd") return {"m", "v"};
+  return config.momentum > 0 ? std::vector<std::string>{"momentum"} : std::vector<std::string>{};
+}
+
+/// The factor that brings a gradient of global norm `norm` down to `limit`, as torch.nn.utils.clip_grad_norm_ has it.
+double clip_factor(double norm, double limit) { return norm > limit ? limit / (norm + 1e-6) : 1; }
+
+}  // namespace
+
+bool decays(const NamedVar& parameter) {
+  const std::string leaf = parameter.name.substr(parameter.name.rfind('.') + 1);  // npos + 1 = 0: the whole name
+  return parameter.var.ndim() >= 2 && leaf != "pos_embed" && leaf != "cls_token";
+}
+
+Optimizer::Optimizer(const OptimizerConfig& config, const std::vector<NamedVar>& parameters) : config_(config) {
+  check(config);
+  const size_t count = slots(config).size();
+  for (const NamedVar& parameter : parameters) {
+    if (!parameter.var.requires_grad()) continue;
+    parameters_.push_back(parameter);
+    decay_.push_back(decays(parameter) ? config.weight_decay : 0);
+    if (count >= 1) first_.push_back(Tensor::zeros_like(parameter.var.value()));
+    if (count >= 2) second_.push_back(Tensor::zeros_like(parameter.var.value()));
+  }
+}
+
+double Optimizer::step(double lr) {
+  TensorList values, gradients;
+  for (NamedVar& parameter : parameters_) {
+    values.push_back(parameter.var.mutable_value());
+    const Tensor& grad = parameter.var.grad();
+    gradients.push_back(grad.defined() ? grad : Tensor::zeros_like(values.back()));
+  }
+  if (values.empty()) return 0;
+
+  double norm = 0;
+  Tensor scale;
+  if (config_.clip_norm > 0) {
+    Tensor total = detail::empty({1}, values.front());
+    kernel::global_norm(gradients, total);
+    norm = total.item();
+    scale = detail::empty({1}, total);
+    scale.fill(clip_factor(norm, config_.clip_norm));
+  }
+
+  ++steps_;
+  if (config_.kind == "sgd") {
+    const SgdStep step{.lr = lr, .momentum = config_.momentum, .nesterov = config_.nesterov, .first = steps_ == 1};
+    kernel::sgd_step(values, gradients, first_, decay_, scale, step);
+  } else {
+    const AdamStep step{.lr = lr,
+                        .beta1 = config_.beta1,
+                        .beta2 = config_.beta2,
+                        .eps = config_.eps,
+                        .decoupled = config_.kind == "adamw",
+                        .step = steps_};
+    kernel::adam_step(values, gradients, first_, second_, decay_, scale, step);
+  }
+  return norm;
+}
+
+void Optimizer::clear_grads() {
+  for (NamedVar& parameter : parameters_) parameter.var.clear_grad();
+}
+
+Optimizer::State Optimizer::state() const {
+  State state;
+  state.steps = steps_;
+  const std::vector<std::string> names = slots(config_);
+  for (size_t slot = 0; slot < names.size(); ++slot) {
+    const TensorList& tensors = slot == 0 ? first_ : second_;
+    for (size_t i = 0; i < parameters_.size(); ++i) {
+      state.tensors.emplace_back(names[slot] + "." + parameters_[i].name, tensors[i]);
+    }
+  }
+  return state;
+}
+
+void Optimizer::load_state(const State& state) {
+  require(state.steps >= 0, "optimizer", "expected a step count >= 0, got ", state.steps);
+  detail::load_named(this->state().tensors, state.tensors, "optimizer");
+  steps_ = state.steps;
+}
+
+}  // namespace sked

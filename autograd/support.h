@@ -1,0 +1,41 @@
+#pragma once
+// What several families share beside the tape.
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "autograd/var.h"
+#include "core/kernels/reduce.h"
+
+namespace sked::detail {
+
+/// Uninitialised, of another shape, in the dtype and on the device of `like`.
+inline Tensor empty(const Shape& shape, const Tensor& like) {
+  return Tensor::empty(shape, like.dtype(), like.device());
+}
+
+/// An uninitialised gradient for `x` where it needs one, else undefined.
+inline Tensor gradient_for(bool needed, const Tensor& x) { return needed ? Tensor::like(x) : Tensor(); }
+
+/// Will record() keep the backward of an op on these inputs? Asked by ops whose forward can skip what only it needs.
+inline bool on_tape(const std::vector<Var>& inputs) {
+  if (!NoGrad::recording()) return false;
+  for (const Var& input : inputs) {
+    if (input.requires_grad()) return true;
+  }
+  return false;
+}
+
+/// (outer, n, inner) of one axis.
+inline ReduceView view_of(const Shape& shape, int axis) {
+  const int i = shape.axis(axis);
+  return {shape.product(0, i), shape[i], shape.product(i + 1, shape.ndim())};
+}
+
+/// Overwrites each tensor of `to` with the one of the same name in `from`. Nothing is written unless both have the same
+/// names and every pair the same shape and dtype.
+void load_named(std::vector<std::pair<std::string, Tensor>> to, const std::vector<std::pair<std::string, Tensor>>& from,
+                std::string_view where);
+
+}  // namespace sked::detail

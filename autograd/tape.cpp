@@ -1,0 +1,132 @@
+#include "autograd/tape.h"
+
+#include <algorithm>
+#include <atomic>
+
+#include "autograd/var.h"
+#include "core/kernels/elementwise.h"
+#include "core/kernels/memory.h"
+
+namespace sked::detail {
+
+namespace {
+
+std::atomic<uint64_t> steps_made{0};
+
+/// What a dying step held. Dropping it may end further steps, which queue here instead of nesting their destructors.
+struct Remains {
+  std::vector<Edge> inputs;
+  std::function<TensorList(const Tensor&)> backward;
+};
+
+void bury(Remains remains) {
+  thread_local std::vector<Remains>* queue = nullptr;
+  if (queue) return queue->push_back(std::move(remains));
+  std::vector<Remains> pending;
+  queue = &pending;
+  pending.push_back(std::move(remains));
+  while (!pending.empty()) {
+    const Remains dropped = std::move(pending.back());
+    pending.pop_back();
+  }
+  queue = nullptr;
+}
+
+/// Steps that have received a gradient, the youngest first. Should a rule throw, what is left loses its gradients.
+class Queue {
+ public:
+  ~Queue() {
+    for (const auto& step : heap_) step->dy = {};
+  }
+  bool empty() const { return heap_.empty(); }
+  void push(std::shared_ptr<Step> step) {
+    heap_.push_back(std::move(step));
+    std::push_heap(heap_.begin(), heap_.end(), older);
+  }
+  std::shared_ptr<Step> pop() {
+    std::pop_heap(heap_.begin(), heap_.end(), older);
+    std::shared_ptr<Step> step = std::move(heap_.back());
+    heap_.pop_back();
+    return step;
+  }
+
+ private:
+  static bool older(const std::shared_ptr<Step>& a, const std::shared_ptr<Step>& b) { return a->number < b->number; }
+  std::vector<std::shared_ptr<Step>> heap_;
+};
+
+void check_gradient(const Tensor& dx, const Shape& shape, DType dtype, Device device, const Step& op, size_t input) {
+  const bool good = dx.shape() == shape && dx.dtype() == dtype && dx.device() == device;
+  require(good, "backward", "gradient of input ", input, " of the op at ", op.where.file_name(), ":", op.where.line(),
+          " expected ", shape, " ", dtype, " on ", device, ", got ", dx);
+}
+
+/// Hands each gradient of `op` on to where its input came from.
+void deliver(Grads& grads, const std::vector<Edge>& inputs, const Step& op, Queue& queue) {
+  require(grads.size() == inputs.size(), "backward", "the op at ", op.where.file_name(), ":", op.where.line(),
+          " expected ", inputs.size(), " gradients, got ", grads.size());
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    Tensor dx = std::move(grads[i]);
+    if (!dx.defined()) continue;
+    const auto& [leaf, step] = inputs[i];
+    if (leaf) {
+      check_gradient(dx, leaf->value.shape(), leaf->value.dtype(), leaf->value.device(), op, i);
+      accumulate(leaf->grad, std::move(dx));
+    } else if (step) {
+      check_gradient(dx, step->shape, step->dtype, step->device, op, i);
+      const bool first = !step->dy.defined();
+      accumulate(step->dy, std::move(dx));
+      if (first) queue.push(step);
+    }
+  }
+}
+
+}  // namespace
+
+Step::Step(const Tensor& y, std::source_location where)
+    : number(++steps_made), shape(y.shape()), dtype(y.dtype()), device(y.device()), where(where) {}
+
+Step::~Step() {
+  if (!inputs.empty() || backward) bury({std::move(inputs), std::move(backward)});
+}
+
+void accumulate(Tensor& total, Tensor g) {
+  if (!total.defined()) {
+    total = std::move(g);
+  } else if (total.unique()) {
+    kernel::add_scaled(g, total, 1);
+  } else if (g.unique()) {
+    kernel::add_scaled(total, g, 1);
+    total = std::move(g);
+  } else {
+    Tensor sum = Tensor::like(total);
+    kernel::binary_forward(total, g, sum, Binary::add);
+    total = std::move(sum);
+  }
+}
+
+void sweep(const std::shared_ptr<Step>& last, const Tensor& cotangent) {
+  const NoGrad off;
+  Queue queue;
+  last->dy = cotangent;
+  queue.push(last);
+  while (!queue.empty()) {
+    const std::shared_ptr<Step> step = queue.pop();
+    Tensor dy = std::move(step->dy);
+    step->dy = {};
+    require(step->backward != nullptr, "backward", "the tape was freed by an earlier backward() (op at ",
+            step->where.file_name(), ":", step->where.line(), "); compute the value again");
+    const std::vector<Edge> inputs = std::move(step->inputs);
+    Grads grads;
+    {
+      const auto rule = std::move(step->backward);
+      step->backward = nullptr;
+      grads = rule(dy);
+    }
+    // Nobody but the gradients just made may hold on to dy now: the next sum can then be taken in place.
+    dy = {};
+    deliver(grads, inputs, *step, queue);
+  }
+}
+
+}  // namespace sked::detail

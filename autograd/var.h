@@ -1,0 +1,92 @@
+#pragma once
+// Var: a tensor that remembers how it was computed, so that gradients can be taken (define-by-run reverse mode).
+
+#include <functional>
+#include <memory>
+#include <source_location>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace sked {
+
+/// One gradient per input of an op; undefined for an input that needs none.
+using Grads = TensorList;
+
+namespace detail {
+struct Node;
+}
+
+/// A handle on a value and its place on the tape. Copies share value and gradient.
+class Var {
+ public:
+  Var() = default;
+  /// A leaf. With `requires_grad` it is a parameter or a checked input: backward() accumulates into grad().
+  explicit Var(Tensor value, bool requires_grad = false);
+
+  bool defined() const { return node_ != nullptr; }
+  const Tensor& value() const;
+  /// For optimizers and checkpoints: overwrite a leaf's elements. Never while a tape that read them is still needed.
+  Tensor& mutable_value();
+  /// The accumulated gradient of a leaf; undefined before the first backward().
+  const Tensor& grad() const;
+  Tensor& mutable_grad();
+  void clear_grad();
+  bool requires_grad() const;
+  /// A leaf's switch: a frozen parameter gets no gradient.
+  void set_requires_grad(bool on);
+
+  const Shape& shape() const { return value().shape(); }
+  int64_t dim(int axis) const { return value().dim(axis); }
+  int ndim() const { return value().ndim(); }
+  int64_t numel() const { return value().numel(); }
+  DType dtype() const { return value().dtype(); }
+  Device device() const { return value().device(); }
+
+  /// Adds d(Σ cotangent ⊙ this)/d(leaf) to grad() of every leaf this was computed from, and frees the tape. Without an
+  /// argument this must have one element, and the cotangent is 1. Leaves visited twice accumulate.
+  void backward() const;
+  void backward(const Tensor& cotangent) const;
+
+  /// The same value off the tape: no gradient flows through.
+  Var detach() const;
+
+ private:
+  friend Var record(Tensor, const std::vector<Var>&, std::function<Grads(const Tensor&)>, std::source_location);
+  std::shared_ptr<detail::Node> node_;
+};
+
+/// How an op puts its result on the tape. `backward` gets dL/dy and returns dL/d(input) for each of `inputs`, in order;
+/// it captures what it needs (say what, beside it), and should skip inputs whose requires_grad() is false. Off the tape
+/// (NoGrad, or no input requires a gradient) `backward` is dropped at once, and what it captured with it. An undefined
+/// gradient counts as zero; one of another shape, dtype or device than its input's value is an error that names
+/// `where`.
+Var record(Tensor y, const std::vector<Var>& inputs, std::function<Grads(const Tensor& dy)> backward,
+           std::source_location where = std::source_location::current());
+
+/// While one lives on this thread, nothing is recorded.
+class NoGrad {
+ public:
+  explicit NoGrad(bool on = true);
+  ~NoGrad();
+  NoGrad(const NoGrad&) = delete;
+  NoGrad& operator=(const NoGrad&) = delete;
+  /// Is recording on?
+  static bool recording();
+
+ private:
+  bool before_;
+};
+
+/// Gradient checkpointing (Chen et al., arXiv 1604.06174): y = f(inputs) without a tape; the backward pass calls f
+/// again with one. f must be a pure function of its inputs and of parameters it captures (their gradients accumulate as
+/// usual).
+Var recompute(const std::function<Var(const std::vector<Var>&)>& f, const std::vector<Var>& inputs);
+
+/// Is the current call of f a recomputation? Layers with running statistics update them only the first time.
+bool recomputing();
+
+/// Sums `dy` down to `shape`: the one place where broadcasting is undone.
+Tensor sum_to(const Tensor& dy, const Shape& shape);
+
+}  // namespace sked

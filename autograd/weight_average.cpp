@@ -1,0 +1,37 @@
+#include "autograd/optimizer.h"
+#include "autograd/support.h"
+
+namespace sked {
+
+WeightAverage::WeightAverage(double decay, const std::vector<NamedVar>& parameters) : decay_(decay) {
+  require_usage(decay >= 0 && decay < 1, "weight_average", "expected 0 <= decay < 1, got ", decay);
+  for (const NamedVar& parameter : parameters) {
+    if (!parameter.var.requires_grad()) continue;
+    parameters_.push_back(parameter);
+    averages_.push_back(parameter.var.value().clone());
+  }
+}
+
+void WeightAverage::update() {
+  if (averages_.empty()) return;
+  TensorList values;
+  for (const NamedVar& parameter : parameters_) values.push_back(parameter.var.value());
+  kernel::ema_step(averages_, values, decay_);
+}
+
+void WeightAverage::swap() {
+  // Handles change places, not elements.
+  for (size_t i = 0; i < averages_.size(); ++i) std::swap(averages_[i], parameters_[i].var.mutable_value());
+}
+
+std::vector<std::pair<std::string, Tensor>> WeightAverage::state() const {
+  std::vector<std::pair<std::string, Tensor>> tensors;
+  for (size_t i = 0; i < averages_.size(); ++i) tensors.emplace_back("average." + parameters_[i].name, averages_[i]);
+  return tensors;
+}
+
+void WeightAverage::load_state(const std::vector<std::pair<std::string, Tensor>>& tensors) {
+  detail::load_named(state(), tensors, "weight_average");
+}
+
+}  // namespace sked
