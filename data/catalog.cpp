@@ -1,0 +1,172 @@
+#include "data/catalog.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <utility>
+
+#include "core/error.h"
+#include "core/text.h"
+#include "data/cifar.h"
+#include "data/idx.h"
+#include "data/label_noise.h"
+
+namespace sked {
+namespace {
+
+const std::vector<std::string> kNoises{"none", "symmetric", "pair", "instance"};
+
+/// A data set as its files hold it, before labels and noise are chosen.
+struct Raw {
+  std::vector<std::string> class_names;
+  Tensor train_images, train_labels;  // u8 (N, H, W, C), i64 (N)
+  Tensor test_images, test_labels;
+  Tensor test_distributions;  // f32 (N, K) or undefined
+  Tensor human_labels;        // i64 (N): the label set asked for, undefined when that is `clean`
+};
+
+struct Entry {
+  std::string name;
+  std::vector<std::string> label_sets;
+  Raw (*load)(const DataSpec& spec, const std::string& folder);
+};
+
+void require_known(const std::string& what, const std::string& word, const std::vector<std::string>& known) {
+  if (std::ranges::find(known, word) != known.end()) return;
+  detail::throw_error<UsageError>("load_splits", "unknown ", what, " \"", word, "\"; nearest: ", nearest(word, known),
+                                  "; known: ", join(known));
+}
+
+bool exists(const std::string& path) {
+  std::error_code ignored;
+  return std::filesystem::exists(path, ignored);
+}
+
+/// The first of `paths` that is there; Error naming the command that prepares the data set when none is.
+std::string first_of(const std::vector<std::string>& paths, const std::string& dataset) {
+  for (const std::string& path : paths) {
+    if (exists(path)) return path;
+  }
+  fail("load_splits", "no file ", join(paths, " or "), ": `make data DATASETS=\"", dataset, "\"` prepares it");
+}
+
+Raw load_fashion_mnist(const DataSpec& spec, const std::string& folder) {
+  Raw raw;
+  raw.class_names = {"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+                     "Sandal",      "Shirt",   "Sneaker",  "Bag",   "Ankle boot"};
+  const auto classes = static_cast<int64_t>(raw.class_names.size());
+  const auto file = [&](const std::string& name) {
+    return first_of({folder + "/" + name, folder + "/" + name + ".gz"}, spec.name);
+  };
+  raw.train_images = load_idx_images(file("train-images-idx3-ubyte"));
+  raw.train_labels = load_idx_labels(file("train-labels-idx1-ubyte"), classes);
+  raw.test_images = load_idx_images(file("t10k-images-idx3-ubyte"));
+  raw.test_labels = load_idx_labels(file("t10k-labels-idx1-ubyte"), classes);
+  return raw;
+}
+
+Raw load_cifar(const DataSpec& spec, const std::string& folder) {
+  Raw raw;
+  raw.class_names = {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"};
+  const auto file = [&](const std::string& name) { return first_of({folder + "/" + name}, spec.name); };
+  std::vector<std::string> batches;
+  for (int batch = 1; batch <= 5; ++batch) batches.push_back(file("data_batch_" + std::to_string(batch) + ".bin"));
+  CifarImages train = load_cifar10(batches), test = load_cifar10({file("test_batch.bin")});
+  raw.train_images = train.images;
+  raw.train_labels = train.labels;
+  raw.test_images = test.images;
+  raw.test_labels = test.labels;
+  if (spec.labels != "clean") {
+    raw.human_labels =
+        load_cifar10n(file("cifar10n-" + spec.labels + ".npy"), file("cifar10n-clean.npy"), raw.train_labels);
+  }
+  // The votes are worth having, not worth failing for where they are absent.
+  const std::string votes = folder + "/cifar10h-counts.npy";
+  if (exists(votes)) raw.test_distributions = load_cifar10h(votes, raw.test_labels.dim(0));
+  return raw;
+}
+
+const std::vector<Entry>& entries() {
+  static const std::vector<Entry> all{
+      {"fashion-mnist", {"clean"}, load_fashion_mnist},
+      {"cifar-10", {"clean", "aggregate", "random1", "random2", "random3", "worst"}, load_cifar}};
+  return all;
+}
+
+const Entry& entry_of(const DataSpec& spec) {
+  require_known("dataset", spec.name, known_datasets());
+  const Entry& entry = *std::ranges::find(entries(), spec.name, &Entry::name);
+  require_known("label set of " + spec.name, spec.labels, entry.label_sets);
+  require_known("noise", spec.noise, kNoises);
+  require_usage(spec.noise == "none" || spec.labels == "clean", "load_splits", "expected clean labels for noise \"",
+                spec.noise, "\", got \"", spec.labels, "\"");
+  require_usage(spec.noise_rate >= 0.0 && spec.noise_rate <= 1.0, "load_splits", "expected noise_rate in [0, 1], got ",
+                spec.noise_rate);
+  return entry;
+}
+
+/// p(noisy label | x) of the noise asked for: f32 (N, K). Split 0 is training, 1 is test.
+Tensor noise_law(const DataSpec& spec, const Tensor& images, const Tensor& labels, const Tensor& mean, int64_t classes,
+                 uint64_t split) {
+  if (spec.noise == "symmetric") return symmetric_noise(labels, classes, spec.noise_rate);
+  if (spec.noise == "pair") return pair_noise(labels, classes, spec.noise_rate);
+  return instance_noise(images, labels, mean, classes, {spec.noise_rate, spec.noise_seed, split});
+}
+
+/// Replaces the law of the test labels by that of the noise, and returns noisy training labels.
+Tensor draw_noise(const DataSpec& spec, Raw& raw) {
+  const auto classes = static_cast<int64_t>(raw.class_names.size());
+  const Tensor mean = mean_image(raw.train_images);
+  raw.test_distributions = noise_law(spec, raw.test_images, raw.test_labels, mean, classes, 1);
+  const Tensor law = noise_law(spec, raw.train_images, raw.train_labels, mean, classes, 0);
+  return sample_labels(law, spec.noise_seed, 0);
+}
+
+double share_of_differences(const Tensor& a, const Tensor& b) {
+  int64_t differences = 0;
+  for (int64_t i = 0; i < a.dim(0); ++i) differences += a.data<int64_t>()[i] != b.data<int64_t>()[i];
+  return a.dim(0) == 0 ? 0.0 : static_cast<double>(differences) / static_cast<double>(a.dim(0));
+}
+
+}  // namespace
+
+Splits load_splits(const DataSpec& spec, int64_t validation_size, int64_t train_size) {
+  const Entry& entry = entry_of(spec);
+  const std::string root = spec.root.empty() ? default_data_root() : spec.root;
+  Raw raw = entry.load(spec, root + "/" + spec.name);
+  const int64_t count = raw.train_images.dim(0);
+  require(count > 0, "load_splits", spec.name, " in ", root, " has no training images");
+  require(raw.test_images.shape().without(0) == raw.train_images.shape().without(0), "load_splits", spec.name, " in ",
+          root, ": expected test images like the training images ", raw.train_images, ", got ", raw.test_images);
+  require_usage(validation_size >= 0 && validation_size < count, "load_splits", "expected validation_size in 0 … ",
+                count - 1, ", got ", validation_size);
+  const int64_t rest = count - validation_size;
+  require_usage(train_size >= 0 && train_size <= rest, "load_splits", "expected train_size in 0 … ", rest, ", got ",
+                train_size);
+
+  Tensor labels = raw.train_labels;
+  if (raw.human_labels.defined()) labels = raw.human_labels;
+  if (spec.noise != "none") labels = draw_noise(spec, raw);
+  const auto all = std::make_shared<ImageDataset>(spec.name, raw.class_names, raw.train_images, labels);
+
+  Splits splits;
+  splits.train = std::make_shared<Subset>(all, 0, train_size == 0 ? rest : train_size);
+  if (validation_size > 0) splits.validation = std::make_shared<Subset>(all, rest, count);
+  splits.test = std::make_shared<ImageDataset>(spec.name, raw.class_names, raw.test_images, raw.test_labels,
+                                               raw.test_distributions);
+  splits.noisy_share = share_of_differences(raw.train_labels, labels);
+  return splits;
+}
+
+std::vector<std::string> known_datasets() {
+  std::vector<std::string> names;
+  for (const Entry& entry : entries()) names.push_back(entry.name);
+  return names;
+}
+
+std::string default_data_root() {
+  const char* root = std::getenv("SKEDASTIC_DATA");
+  return root != nullptr && *root != '\0' ? root : "datasets";
+}
+
+}  // namespace sked

@@ -1,0 +1,48 @@
+#pragma once
+// The datasets known by name, with the label sets and label noise a configuration can ask for.
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/dataset.h"
+
+namespace sked {
+
+/// What a configuration says about its data.
+struct DataSpec {
+  /// One of known_datasets(): fashion-mnist (28×28×1), cifar-10 (32×32×3).
+  std::string name = "fashion-mnist";
+  /// Training labels: clean; for cifar-10 also CIFAR-10N's aggregate, random1, random2, random3, worst.
+  std::string labels = "clean";
+  /// Noise drawn on clean training labels: none, symmetric, pair, instance (see label_noise.h).
+  std::string noise = "none";
+  double noise_rate = 0.4;
+  uint64_t noise_seed = 0;
+  /// Folder that holds a folder per dataset; empty means default_data_root().
+  std::string root = "";
+};
+
+/// Training and validation images carry the labels asked for (noisy draws, human labels), as they would in practice.
+/// Test images keep their clean labels and, where it is known, carry p(label | x): the law of the noise drawn on the
+/// training labels, or CIFAR-10H's human votes for cifar-10 without drawn noise (when cifar10h-counts.npy is there).
+struct Splits {
+  std::shared_ptr<const Dataset> train;
+  std::shared_ptr<const Dataset> validation;  // null when its size is 0
+  std::shared_ptr<const Dataset> test;
+  /// Share of the training and validation labels that differ from the clean ones.
+  double noisy_share = 0.0;
+};
+
+/// Loads a dataset. Validation is the last `validation_size` training images of the file's order (the files are
+/// shuffled); training is the first `train_size` of the others, or all of them when that is 0. Throws UsageError for an
+/// unknown name, label set or noise (listing the known ones), noise on top of human labels, or sizes that do not fit;
+/// Error for a missing file (naming the command that prepares it) or a damaged one.
+Splits load_splits(const DataSpec& spec, int64_t validation_size, int64_t train_size = 0);
+
+std::vector<std::string> known_datasets();
+
+/// $SKEDASTIC_DATA where that is set, else ./datasets.
+std::string default_data_root();
+
+}  // namespace sked

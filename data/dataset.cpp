@@ -1,0 +1,110 @@
+#include "data/dataset.h"
+
+#include <cmath>
+#include <numeric>
+#include <utility>
+
+#include "core/error.h"
+
+namespace sked {
+namespace {
+
+/// One element of a tensor's first axis without that axis, sharing storage.
+Tensor element(const Tensor& tensor, int64_t i) { return tensor.rows(i, i + 1).reshape(tensor.shape().without(0)); }
+
+void check_distributions(const Tensor& distributions, const Shape& expected, const std::string& source) {
+  require(distributions.dtype() == DType::f32 && distributions.shape() == expected, "dataset", source,
+          ": expected distributions ", expected, " f32, got ", distributions);
+  const float* p = distributions.data<float>();
+  for (int64_t i = 0; i < expected[0]; ++i) {
+    double sum = 0.0;
+    bool valid = true;
+    for (int64_t k = 0; k < expected[1]; ++k) {
+      const float share = p[i * expected[1] + k];
+      valid = valid && share >= 0.0f;
+      sum += share;
+    }
+    require(valid && std::abs(sum - 1.0) <= 1e-4, "dataset", source, ": distribution ", i,
+            " is not one: expected shares >= 0 that sum to 1, got a sum of ", sum);
+  }
+}
+
+/// The base of a subset, once it is known to be there.
+const Dataset& defined(const std::shared_ptr<const Dataset>& base) {
+  require(base != nullptr, "subset", "expected a dataset, got none");
+  return *base;
+}
+
+std::vector<int64_t> range(const Dataset& base, int64_t begin, int64_t end) {
+  require(begin >= 0 && begin <= end && end <= base.size(), "subset", base.name(), ": expected a range in 0 … ",
+          base.size(), ", got [", begin, ", ", end, ")");
+  std::vector<int64_t> indices(static_cast<size_t>(end - begin));
+  std::iota(indices.begin(), indices.end(), begin);
+  return indices;
+}
+
+}  // namespace
+
+Tensor Dataset::distribution(int64_t) const { fail("dataset", name_, " has no distributions"); }
+
+void Dataset::check_index(int64_t i) const {
+  require(i >= 0 && i < size(), "dataset", name_, ": expected an index in 0 … ", size() - 1, ", got ", i);
+}
+
+void check_labels(const Tensor& labels, int64_t classes, const std::string& source) {
+  require(labels.defined() && labels.dtype() == DType::i64 && labels.ndim() == 1, "labels", source,
+          ": expected labels (N) i64, got ", labels);
+  const int64_t* y = labels.data<int64_t>();
+  for (int64_t i = 0; i < labels.dim(0); ++i) {
+    require(y[i] >= 0 && y[i] < classes, "labels", source, ": label ", i, " is ", y[i], ", expected 0 … ", classes - 1);
+  }
+}
+
+ImageDataset::ImageDataset(std::string name, std::vector<std::string> class_names, Tensor images, Tensor labels,
+                           Tensor distributions)
+    : Dataset(std::move(name), std::move(class_names)),
+      images_(std::move(images)),
+      labels_(std::move(labels)),
+      distributions_(std::move(distributions)) {
+  require(images_.defined() && images_.dtype() == DType::u8 && images_.ndim() == 4, "dataset", this->name(),
+          ": expected images (N, H, W, C) u8, got ", images_);
+  check_labels(labels_, classes(), this->name());
+  require(labels_.dim(0) == images_.dim(0), "dataset", this->name(), ": expected a label per image, got ",
+          images_.dim(0), " images and ", labels_.dim(0), " labels");
+  image_shape_ = images_.shape().without(0);
+  if (distributions_.defined()) check_distributions(distributions_, {size(), classes()}, this->name());
+}
+
+Tensor ImageDataset::image(int64_t i) const {
+  check_index(i);
+  return element(images_, i);
+}
+
+int64_t ImageDataset::label(int64_t i) const {
+  check_index(i);
+  return labels_.data<int64_t>()[i];
+}
+
+Tensor ImageDataset::distribution(int64_t i) const {
+  if (!has_distributions()) return Dataset::distribution(i);
+  check_index(i);
+  return element(distributions_, i);
+}
+
+Subset::Subset(std::shared_ptr<const Dataset> base, std::vector<int64_t> indices)
+    : Dataset(defined(base).name(), base->class_names()), base_(std::move(base)), indices_(std::move(indices)) {
+  for (const int64_t i : indices_) {
+    require(i >= 0 && i < base_->size(), "subset", name(), ": expected indices in 0 … ", base_->size() - 1, ", got ",
+            i);
+  }
+}
+
+Subset::Subset(std::shared_ptr<const Dataset> base, int64_t begin, int64_t end)
+    : Subset(base, range(defined(base), begin, end)) {}
+
+int64_t Subset::base_index(int64_t i) const {
+  check_index(i);
+  return indices_[static_cast<size_t>(i)];
+}
+
+}  // namespace sked

@@ -1,0 +1,103 @@
+#pragma once
+// A dataset is an indexable, typed collection of labelled images.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace sked {
+
+/// N images, each with a label in 0 … K-1 and perhaps a distribution over the K classes. Reading is safe from several
+/// threads. An index outside 0 … size()-1 throws Error.
+class Dataset {
+ public:
+  Dataset(std::string name, std::vector<std::string> class_names)
+      : name_(std::move(name)), class_names_(std::move(class_names)) {}
+  virtual ~Dataset() = default;
+  Dataset(const Dataset&) = delete;
+  Dataset& operator=(const Dataset&) = delete;
+
+  /// N.
+  virtual int64_t size() const = 0;
+  /// K.
+  virtual int64_t classes() const { return static_cast<int64_t>(class_names_.size()); }
+  /// (H, W, C) of every image.
+  virtual Shape image_shape() const = 0;
+  /// u8 (H, W, C); may share the dataset's storage: not to be written to.
+  virtual Tensor image(int64_t i) const = 0;
+  virtual int64_t label(int64_t i) const = 0;
+  /// Is there a known or human p(y | x) beside the labels?
+  virtual bool has_distributions() const { return false; }
+  /// f32 (K), sums to one. Throws Error unless has_distributions().
+  virtual Tensor distribution(int64_t i) const;
+
+  const std::string& name() const { return name_; }
+  const std::vector<std::string>& class_names() const { return class_names_; }
+
+ protected:
+  /// Throws Error unless 0 ≤ i < size().
+  void check_index(int64_t i) const;
+
+ private:
+  std::string name_;
+  std::vector<std::string> class_names_;
+};
+
+/// All images in memory.
+class ImageDataset final : public Dataset {
+ public:
+  /// images u8 (N, H, W, C); labels i64 (N), each in 0 … K-1 with K the number of class names; distributions f32 (N,
+  /// K), rows of non-negative numbers that sum to one (within 1e-4: they are rounded to f32), or undefined. Throws
+  /// Error, naming the dataset and the index, where one of these does not hold.
+  ImageDataset(std::string name, std::vector<std::string> class_names, Tensor images, Tensor labels,
+               Tensor distributions = {});
+
+  int64_t size() const override { return images_.dim(0); }
+  Shape image_shape() const override { return image_shape_; }
+  Tensor image(int64_t i) const override;
+  int64_t label(int64_t i) const override;
+  bool has_distributions() const override { return distributions_.defined(); }
+  Tensor distribution(int64_t i) const override;
+
+  /// u8 (N, H, W, C), i64 (N), f32 (N, K) or undefined.
+  const Tensor& images() const { return images_; }
+  const Tensor& labels() const { return labels_; }
+  const Tensor& distributions() const { return distributions_; }
+
+ private:
+  Tensor images_, labels_, distributions_;
+  Shape image_shape_;
+};
+
+/// Some examples of another dataset: example i is `base`'s example indices[i].
+class Subset final : public Dataset {
+ public:
+  /// Throws Error for an index outside `base`.
+  Subset(std::shared_ptr<const Dataset> base, std::vector<int64_t> indices);
+  /// Examples [begin, end).
+  Subset(std::shared_ptr<const Dataset> base, int64_t begin, int64_t end);
+
+  int64_t size() const override { return static_cast<int64_t>(indices_.size()); }
+  int64_t classes() const override { return base_->classes(); }
+  Shape image_shape() const override { return base_->image_shape(); }
+  Tensor image(int64_t i) const override { return base_->image(base_index(i)); }
+  int64_t label(int64_t i) const override { return base_->label(base_index(i)); }
+  bool has_distributions() const override { return base_->has_distributions(); }
+  Tensor distribution(int64_t i) const override { return base_->distribution(base_index(i)); }
+
+  /// The index in `base` of example i.
+  int64_t base_index(int64_t i) const;
+
+ private:
+  std::shared_ptr<const Dataset> base_;
+  std::vector<int64_t> indices_;
+};
+
+/// Throws Error, naming `source` (a file or dataset) and the index, unless labels is i64 (N) with values in 0 …
+/// classes-1.
+void check_labels(const Tensor& labels, int64_t classes, const std::string& source);
+
+}  // namespace sked

@@ -1,0 +1,177 @@
+#include "data/loader.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <limits>
+#include <numeric>
+#include <system_error>
+#include <utility>
+
+#include "core/error.h"
+#include "core/rng.h"
+
+namespace sked {
+namespace {
+
+// Streams of the loader's seed.
+constexpr uint64_t kOrder = 0x64617461'00000001;  // "data"
+constexpr uint64_t kAugmentation = 0x64617461'00000002;
+
+/// Adds the time of its life to a sum.
+class Stopwatch {
+ public:
+  explicit Stopwatch(double& seconds) : seconds_(seconds) {}
+  ~Stopwatch() { seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count(); }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+ private:
+  double& seconds_;
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace
+
+std::vector<int64_t> shuffled_order(int64_t size, uint64_t seed, int64_t epoch) {
+  require(size >= 0 && size <= std::numeric_limits<uint32_t>::max(), "loader", "expected 0 … 2^32-1 examples, got ",
+          size);
+  std::vector<int64_t> order(static_cast<size_t>(size));
+  std::iota(order.begin(), order.end(), int64_t{0});
+  Rng rng({seed, kOrder, static_cast<uint64_t>(epoch)});
+  for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[rng.below(static_cast<uint32_t>(i))]);
+  return order;
+}
+
+Loader::Loader(std::shared_ptr<const Dataset> dataset, Pipeline pipeline, const LoaderOptions& options)
+    : dataset_(std::move(dataset)), pipeline_(std::move(pipeline)), options_(options) {
+  require(dataset_ != nullptr, "loader", "expected a dataset, got none");
+  require(options.batch_size >= 1, "loader", "expected batch_size >= 1, got ", options.batch_size);
+  require(options.threads >= 0 && options.threads <= 1024, "loader", "expected 0 … 1024 threads, got ",
+          options.threads);
+  require(options.prefetch >= 1, "loader", "expected prefetch >= 1, got ", options.prefetch);
+  image_shape_ = pipeline_.output_shape(dataset_->image_shape());
+}
+
+Loader::~Loader() { stop(); }
+
+int64_t Loader::batches() const {
+  const int64_t size = dataset_->size(), batch = options_.batch_size;
+  return options_.drop_last ? size / batch : size / batch + (size % batch != 0);
+}
+
+void Loader::start(int64_t epoch, int64_t first_batch) {
+  require(epoch >= 0, "loader", "expected epoch >= 0, got ", epoch);
+  require(first_batch >= 0 && first_batch <= batches(), "loader", "expected first_batch in 0 … ", batches(), ", got ",
+          first_batch);
+  stop();
+  epoch_ = epoch;
+  if (options_.shuffle) {
+    order_ = shuffled_order(dataset_->size(), options_.seed, epoch);
+  } else if (order_.empty()) {
+    order_.resize(static_cast<size_t>(dataset_->size()));
+    std::iota(order_.begin(), order_.end(), int64_t{0});
+  }
+  next_to_make_ = next_to_deliver_ = first_batch;
+  stopping_ = false;
+  slots_ = std::vector<Slot>(static_cast<size_t>(options_.prefetch));
+  started_ = true;
+  try {
+    for (int i = 0; i < options_.threads; ++i) workers_.emplace_back([this] { work(); });
+  } catch (const std::system_error& error) {
+    stop();
+    fail("loader", "cannot start ", options_.threads, " worker threads: ", error.what());
+  }
+}
+
+void Loader::stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  slot_free_.notify_all();
+  for (std::thread& worker : workers_) worker.join();
+  workers_.clear();
+  slots_.clear();
+  started_ = false;
+}
+
+std::optional<Batch> Loader::next() {
+  const Stopwatch stopwatch(seconds_waited_);
+  require(started_, "loader", "expected start() before next()");
+  if (next_to_deliver_ == batches()) return std::nullopt;
+  Slot slot = workers_.empty() ? prepare(next_to_deliver_++) : take();
+  if (slot.error) {
+    stop();
+    std::rethrow_exception(slot.error);
+  }
+  return std::move(slot.batch);
+}
+
+/// Waits for the batch that is due and frees its slot.
+Loader::Slot Loader::take() {
+  std::unique_lock lock(mutex_);
+  Slot& slot = slots_[static_cast<size_t>(next_to_deliver_) % slots_.size()];
+  slot_ready_.wait(lock, [&] { return slot.ready; });
+  Slot taken = std::exchange(slot, {});
+  ++next_to_deliver_;
+  slot_free_.notify_all();
+  return taken;
+}
+
+/// A worker's life: take the next number, prepare that batch without the lock, put it in its slot.
+void Loader::work() {
+  const int64_t end = batches();
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    slot_free_.wait(lock, [&] {
+      return stopping_ || next_to_make_ == end || next_to_make_ < next_to_deliver_ + options_.prefetch;
+    });
+    if (stopping_ || next_to_make_ == end) return;
+    const int64_t number = next_to_make_++;
+    lock.unlock();
+    Slot made = prepare(number);
+    lock.lock();
+    slots_[static_cast<size_t>(number) % slots_.size()] = std::move(made);
+    slot_ready_.notify_one();
+  }
+}
+
+/// A batch, or what was thrown on the way to it.
+Loader::Slot Loader::prepare(int64_t number) const {
+  Slot slot{true, {}, nullptr};
+  try {
+    slot.batch = make_batch(number);
+  } catch (...) {
+    slot.error = std::current_exception();
+  }
+  return slot;
+}
+
+Batch Loader::make_batch(int64_t number) const {
+  const int64_t first = number * options_.batch_size;
+  const int64_t count = std::min(options_.batch_size, dataset_->size() - first);
+  const int64_t classes = dataset_->classes(), floats = image_shape_.numel();
+  const auto& [h, w, c] = std::array{image_shape_[0], image_shape_[1], image_shape_[2]};
+  Batch batch{
+      Tensor::empty({count, h, w, c}), Tensor::empty({count}, DType::i64), {}, Tensor::empty({count}, DType::i64)};
+  if (dataset_->has_distributions()) batch.distributions = Tensor::empty({count, classes});
+
+  for (int64_t b = 0; b < count; ++b) {
+    const int64_t i = order_[static_cast<size_t>(first + b)];
+    const Tensor image = dataset_->image(i);
+    require_shape(image, dataset_->image_shape(), "loader", "image");
+    Rng rng({options_.seed, kAugmentation, static_cast<uint64_t>(epoch_)}, static_cast<uint64_t>(i));
+    pipeline_.apply(image, rng, batch.images.data<float>() + b * floats);
+    batch.labels.data<int64_t>()[b] = dataset_->label(i);
+    batch.indices.data<int64_t>()[b] = i;
+    if (batch.distributions.defined()) {
+      const Tensor p = dataset_->distribution(i);
+      require_shape(p, {classes}, "loader", "distribution");
+      std::copy_n(p.data<float>(), classes, batch.distributions.data<float>() + b * classes);
+    }
+  }
+  return batch;
+}
+
+}  // namespace sked

@@ -1,0 +1,100 @@
+#pragma once
+// Batches of a dataset, prepared ahead by worker threads.
+
+#include <condition_variable>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "data/dataset.h"
+#include "data/transforms.h"
+
+namespace sked {
+
+struct Batch {
+  Tensor images;         // f32 (B, H, W, C)
+  Tensor labels;         // i64 (B)
+  Tensor distributions;  // f32 (B, K); undefined when the dataset has none
+  Tensor indices;        // i64 (B), positions in the dataset
+};
+
+struct LoaderOptions {
+  int64_t batch_size = 128;
+  uint64_t seed = 0;
+  bool shuffle = true;
+  /// Leave out a last batch of fewer than batch_size examples?
+  bool drop_last = false;
+  /// Worker threads; 0 prepares each batch inside next().
+  int threads = 1;
+  /// Batches prepared ahead, at most.
+  int prefetch = 4;
+};
+
+/// Delivers the batches of an epoch in order. The order of examples is a function of (seed, epoch) alone, and an
+/// image's augmentation of (seed, epoch, index): any number of threads, and a start in the middle of an epoch, give the
+/// same bytes. One thread uses a Loader; its workers are its own affair.
+class Loader {
+ public:
+  /// Throws Error when the pipeline cannot take the dataset's images or an option is out of range.
+  Loader(std::shared_ptr<const Dataset> dataset, Pipeline pipeline, const LoaderOptions& options);
+  /// Stops the workers, in the middle of an epoch too.
+  ~Loader();
+  Loader(const Loader&) = delete;
+  Loader& operator=(const Loader&) = delete;
+
+  /// Begins `epoch` at batch `first_batch` (0 … batches()), dropping what is left of the one before.
+  void start(int64_t epoch, int64_t first_batch = 0);
+  /// The next batch, or nothing at the end of the epoch. Rethrows what a worker threw when it prepared this batch, and
+  /// ends the epoch with it. Throws Error before start().
+  std::optional<Batch> next();
+
+  /// Batches of one whole epoch.
+  int64_t batches() const;
+  const Dataset& dataset() const { return *dataset_; }
+  /// (H, W, C) of the images in a batch.
+  const Shape& image_shape() const { return image_shape_; }
+  /// Time the caller spent inside next() since the Loader was made: what the data cost the training.
+  double seconds_waited() const { return seconds_waited_; }
+
+ private:
+  /// A batch on its way, at slot (batch number mod prefetch).
+  struct Slot {
+    bool ready = false;
+    Batch batch;
+    std::exception_ptr error;
+  };
+
+  Batch make_batch(int64_t number) const;
+  Slot prepare(int64_t number) const;
+  void work();
+  Slot take();
+  void stop();
+
+  std::shared_ptr<const Dataset> dataset_;
+  Pipeline pipeline_;
+  LoaderOptions options_;
+  Shape image_shape_;
+  double seconds_waited_ = 0.0;
+
+  // Set by start() while no worker runs.
+  int64_t epoch_ = 0;
+  bool started_ = false;
+  std::vector<int64_t> order_;
+  std::vector<std::thread> workers_;
+
+  // Shared with the workers, under mutex_.
+  std::mutex mutex_;
+  std::condition_variable slot_ready_, slot_free_;
+  std::vector<Slot> slots_;
+  int64_t next_to_make_ = 0, next_to_deliver_ = 0;
+  bool stopping_ = false;
+};
+
+/// The order of one epoch: 0 … size-1 shuffled by Fisher–Yates with draws addressed by (seed, epoch).
+std::vector<int64_t> shuffled_order(int64_t size, uint64_t seed, int64_t epoch);
+
+}  // namespace sked
