@@ -1,0 +1,57 @@
+#pragma once
+// The input-dependent noise of HET and HET-XL: ε_s(x) ~ N(0, Σ(x)) over J coordinates, the classes for HET (J = K), the
+// pre-logits for HET-XL (J = D).
+
+#include <vector>
+
+#include "layers/heads/head.h"
+#include "layers/linear.h"
+
+namespace sked {
+
+/// Σ(x) = V(x) V(x)ᵀ + diag(d(x)²), drawn as ε_s = V(x) ε^R_s + d(x) ⊙ ε^J_s with standard normal ε^R ∈ R^R and ε^J ∈
+/// R^J
+/// ([2]; "Heads" of METHOD.md). d(x) = softplus(W_d φ + b_d) + 1e-3, and V(x) (J,R) is, by its form,
+///   full       V(x) = reshape(W_V φ + b_V)                      J·R·(D+1) + J·(D+1) parameters
+///   efficient  V(x) = (v(x) 1ᵀ) ⊙ V, v(x) = W_v φ + b_v, V free  J·(D+1) + J·R + J·(D+1)
+///   diagonal   absent                                          J·(D+1)
+/// Modules: `factors` (W_V, b_V or W_v, b_v), `v` (V), `diagonal` (W_d, b_d); weights lecun-normal, biases 0.
+/// `init_scale` multiplies the weights that read φ, so that V(x) is proportional to it in both forms.
+class GaussianNoise : public Module {
+ public:
+  GaussianNoise(Factors form, int64_t width, int64_t coordinates, int64_t rank, double init_scale, Init& init);
+
+  /// J.
+  int64_t coordinates() const { return coordinates_; }
+  /// R; 0 for diagonal factors.
+  int64_t rank() const { return rank_; }
+
+  /// What the noise of a batch depends on, computed once for all its samples from φ (B,D): d (B,J), then V(x) (B,J,R)
+  /// for full factors; v (B,J), V (J,R) for efficient ones.
+  std::vector<Var> scales(const Var& phi) const;
+
+  /// ε_s (B,C,J) for the C = `count` samples s = first … first + count − 1 of a batch with these scales. A pure
+  /// function of its arguments: ε^R and ε^J are addressed by (context.seed, a stream each, context.step) and (example,
+  /// sample, coordinate). Outside training they come from other streams at step 0, so that predictions do not depend on
+  /// when they are made.
+  Var draw(const std::vector<Var>& scales, const Context& context, int64_t first, int64_t count) const;
+
+  /// diag Σ(x): (B,J).
+  Tensor variance(const Tensor& phi) const;
+  /// Σ(x): (B,J,J), in closed form.
+  Tensor covariance(const Tensor& phi) const;
+
+ private:
+  struct Streams {
+    uint64_t factors, diagonal;
+  };
+
+  Factors form_;
+  int64_t coordinates_, rank_;
+  Streams training_, prediction_;
+  Linear diagonal_;
+  std::unique_ptr<Linear> factors_;  // absent for diagonal factors
+  Var v_;                            // V of efficient factors
+};
+
+}  // namespace sked

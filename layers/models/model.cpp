@@ -1,0 +1,160 @@
+#include "layers/models/model.h"
+
+#include <map>
+
+#include "core/text.h"
+#include "layers/models/bit.h"
+#include "layers/models/resnet.h"
+#include "layers/models/vit.h"
+
+namespace sked {
+
+namespace {
+
+enum class Family { resnet, bit, vit };
+
+/// A name and what it stands for; only the member of its family counts.
+struct Named {
+  Family family;
+  ResNetConfig resnet = {};
+  VitConfig vit = {};
+};
+
+Named cifar(std::vector<int64_t> blocks) {
+  return {Family::resnet, {.blocks = std::move(blocks), .base_width = 16, .stem = Stem::cifar}, {}};
+}
+Named imagenet(std::vector<int64_t> blocks, bool bottleneck, Family family = Family::resnet) {
+  return {family, {.blocks = std::move(blocks), .base_width = 64, .bottleneck = bottleneck}, {}};
+}
+Named vit(int64_t patch, int64_t width, int64_t depth, int64_t heads) {
+  return {Family::vit, {}, {.patch = patch, .width = width, .depth = depth, .heads = heads, .mlp = 4 * width}};
+}
+
+const std::map<std::string, Named>& models() {
+  static const std::map<std::string, Named> models = {
+      {"resnet20", cifar({3, 3, 3})},
+      {"resnet32", cifar({5, 5, 5})},
+      {"resnet44", cifar({7, 7, 7})},
+      {"resnet56", cifar({9, 9, 9})},
+      {"resnet-cifar", cifar({3, 3, 3})},
+      {"resnet18", imagenet({2, 2, 2, 2}, false)},
+      {"resnet34", imagenet({3, 4, 6, 3}, false)},
+      {"resnet50", imagenet({3, 4, 6, 3}, true)},
+      {"resnet101", imagenet({3, 4, 23, 3}, true)},
+      {"resnet152", imagenet({3, 8, 36, 3}, true)},
+      {"bit-resnet50", imagenet({3, 4, 6, 3}, true, Family::bit)},
+      {"bit-resnet101", imagenet({3, 4, 23, 3}, true, Family::bit)},
+      {"bit-resnet152", imagenet({3, 8, 36, 3}, true, Family::bit)},
+      {"vit-ti", vit(16, 192, 12, 3)},
+      {"vit-s", vit(16, 384, 12, 6)},
+      {"vit-b", vit(16, 768, 12, 12)},
+      {"vit-l", vit(16, 1024, 24, 16)},
+      {"vit-h", vit(14, 1280, 32, 16)},
+      {"vit", vit(16, 192, 12, 3)},
+  };
+  return models;
+}
+
+const Named& named(const std::string& name) {
+  const auto found = models().find(name);
+  if (found != models().end()) return found->second;
+  std::vector<std::string> names;
+  for (const auto& [known, unused] : models()) names.push_back(known);
+  require_usage(false, "model.name", "unknown backbone ", name, "; did you mean ", nearest(name, names),
+                "? Known: ", join(names));
+  return found->second;
+}
+
+/// A setting that is `given` but belongs to the other family is an error: it would silently do nothing.
+void refuse(bool given, const char* key, const ModelConfig& config) {
+  require_usage(!given, std::string("model.") + key, "is not a setting of ", config.name);
+}
+
+void check_size(int64_t value, int64_t limit, const std::string& key) {
+  require_usage(value >= 1 && value <= limit, key, "expected 1 … ", limit, ", got ", value);
+}
+
+constexpr int64_t kMaxWidth = 1 << 16, kMaxDepth = 1024;
+
+Stem parse_stem(const std::string& stem) {
+  const std::map<std::string, Stem> stems = {
+      {"imagenet", Stem::imagenet}, {"cifar", Stem::cifar}, {"cifar2", Stem::cifar2}};
+  const auto found = stems.find(stem);
+  require_usage(found != stems.end(), "model.stem", "expected cifar, cifar2 or imagenet, got ", stem);
+  return found->second;
+}
+
+ResNetConfig residual(ResNetConfig r, const ModelConfig& config) {
+  refuse(config.patch != 0, "patch", config);
+  refuse(config.width != 0, "width", config);
+  refuse(config.depth != 0, "depth", config);
+  refuse(config.heads != 0, "heads", config);
+  refuse(config.mlp != 0, "mlp", config);
+  refuse(!config.pool.empty(), "pool", config);
+  refuse(config.representation != 0, "representation", config);
+  refuse(config.dropout != 0, "dropout", config);
+  refuse(config.drop_path != 0, "drop_path", config);
+  if (!config.blocks.empty()) r.blocks = config.blocks;
+  if (config.base_width != 0) r.base_width = config.base_width;
+  if (!config.stem.empty()) r.stem = parse_stem(config.stem);
+  r.recompute = config.recompute;
+  check_size(static_cast<int64_t>(r.blocks.size()), 6, "model.blocks (stages)");
+  for (const int64_t blocks : r.blocks) check_size(blocks, kMaxDepth, "model.blocks");
+  check_size(r.base_width, kMaxWidth >> r.blocks.size(), "model.base_width");
+  return r;
+}
+
+BitConfig bit(const ResNetConfig& r) {
+  require_usage(r.base_width % 32 == 0, "model.base_width", "expected a multiple of 32 (group norm's groups), got ",
+                r.base_width);
+  return {.blocks = r.blocks, .base_width = r.base_width, .stem = r.stem, .recompute = r.recompute};
+}
+
+void check_probability(double p, const char* key) {
+  require_usage(p >= 0 && p < 1, key, "expected a probability in [0, 1), got ", p);
+}
+
+VitConfig transformer(VitConfig v, const ModelConfig& config, const Shape& image_shape) {
+  refuse(!config.blocks.empty(), "blocks", config);
+  refuse(config.base_width != 0, "base_width", config);
+  refuse(!config.stem.empty(), "stem", config);
+  if (config.patch != 0) v.patch = config.patch;
+  if (config.width != 0) v.mlp = 4 * (v.width = config.width);
+  if (config.depth != 0) v.depth = config.depth;
+  if (config.heads != 0) v.heads = config.heads;
+  if (config.mlp != 0) v.mlp = config.mlp;
+  require_usage(config.pool.empty() || config.pool == "token" || config.pool == "gap", "model.pool",
+                "expected token or gap, got ", config.pool);
+  v.gap = config.pool == "gap";
+  v.representation = config.representation;
+  v.dropout = config.dropout;
+  v.drop_path = config.drop_path;
+  v.recompute = config.recompute;
+  check_size(v.patch, 4096, "model.patch");
+  check_size(v.width, kMaxWidth, "model.width");
+  check_size(v.depth, kMaxDepth, "model.depth");
+  check_size(v.heads, kMaxWidth, "model.heads");
+  check_size(v.mlp, 4 * kMaxWidth, "model.mlp");
+  if (v.representation != 0) check_size(v.representation, kMaxWidth, "model.representation");
+  check_probability(v.dropout, "model.dropout");
+  check_probability(v.drop_path, "model.drop_path");
+  require_usage(v.width % v.heads == 0, "model.heads", "expected a divisor of the width ", v.width, ", got ", v.heads);
+  require_usage(image_shape[0] % v.patch == 0 && image_shape[1] % v.patch == 0, "model.patch",
+                "expected a divisor of the image's ", image_shape[0], " by ", image_shape[1], " pixels, got ", v.patch);
+  return v;
+}
+
+}  // namespace
+
+std::unique_ptr<Backbone> make_backbone(const ModelConfig& config, const Shape& image_shape, Init& init) {
+  require_usage(image_shape.ndim() == 3 && image_shape.numel() > 0, "model", "expected images (H,W,C), got ",
+                image_shape);
+  const Named& model = named(config.name);
+  switch (model.family) {
+    case Family::resnet: return std::make_unique<ResNet>(residual(model.resnet, config), image_shape, init);
+    case Family::bit: return std::make_unique<Bit>(bit(residual(model.resnet, config)), image_shape, init);
+    default: return std::make_unique<Vit>(transformer(model.vit, config, image_shape), image_shape, init);
+  }
+}
+
+}  // namespace sked

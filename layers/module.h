@@ -1,0 +1,101 @@
+#pragma once
+// Module: named parameters and buffers in a tree. Names follow timm / torchvision, so public checkpoints map one to one.
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "autograd/optimizer.h"
+#include "autograd/var.h"
+#include "core/rng.h"
+
+namespace sked {
+
+/// What a forward pass must know beside its input.
+struct Context {
+  bool training = false;
+  uint64_t seed = 0;     // of the run: dropout and the heads' noise are addressed by (seed, a module's stream, step, …)
+  uint64_t step = 0;     // training step
+  Tensor examples = {};  // (N) i64: global index of each example in the batch; defined whenever noise is drawn
+};
+
+/// Hands out what modules draw at construction: initial weights and a stream of their own for later noise. Everything is a
+/// function of the seed and the order of construction.
+class Init {
+ public:
+  explicit Init(uint64_t seed, Device device = Device::cpu) : seed_(seed), device_(device) {}
+  /// Zeros instead of random weights, for a module whose weights a checkpoint will overwrite; streams are numbered as ever.
+  static Init blank(Device device = Device::cpu) {
+    Init init(0, device);
+    init.draws_ = false;
+    return init;
+  }
+
+  Device device() const { return device_; }
+  uint64_t next_stream() { return ++streams_; }
+
+  /// N(0, std²).
+  Tensor normal(const Shape& shape, double std);
+  /// N(0, std²) restricted to [−2, 2], as PyTorch's and timm's trunc_normal_ (so it cuts nothing at their 0.02).
+  Tensor truncated_normal(const Shape& shape, double std);
+  /// U(−bound, bound).
+  Tensor uniform(const Shape& shape, double bound);
+  /// Kaiming normal for ReLU, fan-out (He et al., arXiv 1502.01852): std = sqrt(2 / fan_out); w (O,I,kh,kw) or (O,I).
+  Tensor kaiming_fan_out(const Shape& shape);
+  /// LeCun normal: std = scale · sqrt(1 / fan_in), w (O,I…).
+  Tensor lecun_normal(const Shape& shape, double scale = 1);
+  /// Xavier/Glorot uniform: bound = sqrt(6 / (fan_in + fan_out)).
+  Tensor xavier_uniform(const Shape& shape);
+  Tensor constant(const Shape& shape, double value) { return Tensor::full(shape, value, DType::f32, device_); }
+
+ private:
+  Tensor normal_within(const Shape& shape, double std, double bound);
+
+  uint64_t seed_;
+  Device device_;
+  bool draws_ = true;
+  uint64_t streams_ = 0;
+};
+
+/// Base of everything with parameters. Members are registered in the constructor: `add("weight", weight)`. The tree holds
+/// pointers into the module, so modules are neither copied nor moved; containers hold them by unique_ptr.
+class Module {
+ public:
+  Module() = default;
+  virtual ~Module() = default;
+  Module(const Module&) = delete;
+  Module& operator=(const Module&) = delete;
+
+  /// Parameters of the tree in order of registration, names joined by dots: `blocks.0.attn.qkv.weight`.
+  std::vector<NamedVar> parameters() const;
+  /// Buffers (running statistics): state that is saved but not trained.
+  std::vector<std::pair<std::string, Tensor*>> buffers() const;
+  /// Number of elements of all parameters.
+  int64_t parameter_count() const;
+  /// Frozen parameters get no gradient.
+  void set_requires_grad(bool on);
+
+ protected:
+  /// Throws for a name taken in this module. Undefined ones are not listed. A child without a name lends its names to this module (the backbone of a classifier).
+  void add(std::string name, Var& parameter);
+  void add(std::string name, Tensor& buffer);
+  void add(std::string name, Module& child);
+
+ private:
+  struct Entry {
+    std::string name;
+    Var* parameter = nullptr;
+    Tensor* buffer = nullptr;
+    Module* child = nullptr;
+  };
+  void add(Entry entry);
+  void collect(const std::string& prefix, std::vector<NamedVar>& parameters,
+               std::vector<std::pair<std::string, Tensor*>>& buffers) const;
+  std::vector<Entry> entries_;
+};
+
+/// A trainable leaf.
+inline Var parameter(Tensor value) { return Var(std::move(value), true); }
+
+}  // namespace sked

@@ -1,0 +1,46 @@
+#include "layers/norm.h"
+
+#include "autograd/norm.h"
+
+namespace sked {
+
+BatchNorm2d::BatchNorm2d(Init& init, int64_t channels)
+    : weight_(parameter(init.constant({channels}, 1))),
+      bias_(parameter(init.constant({channels}, 0))),
+      running_mean_(init.constant({channels}, 0)),
+      running_var_(init.constant({channels}, 1)) {
+  add("weight", weight_);
+  add("bias", bias_);
+  add("running_mean", running_mean_);
+  add("running_var", running_var_);
+}
+
+Var BatchNorm2d::apply(const Var& x, const Var& residual, const Context& context, bool relu) {
+  BatchNormOptions options;
+  options.training = context.training;
+  options.relu = relu;
+  return batch_norm(x, residual, weight_, bias_, running_mean_, running_var_, options);
+}
+
+GroupNorm::GroupNorm(Init& init, int64_t channels, int64_t groups, double eps)
+    : groups_(groups),
+      eps_(eps),
+      weight_(parameter(init.constant({channels}, 1))),
+      bias_(parameter(init.constant({channels}, 0))) {
+  require(groups > 0 && channels % groups == 0, "group_norm", "expected groups that divide the channels, got ", groups,
+          " groups of ", channels, " channels");
+  add("weight", weight_);
+  add("bias", bias_);
+}
+
+Var GroupNorm::forward(const Var& x) const { return group_norm(x, weight_, bias_, groups_, eps_); }
+
+LayerNorm::LayerNorm(Init& init, int64_t width, double eps)
+    : eps_(eps), weight_(parameter(init.constant({width}, 1))), bias_(parameter(init.constant({width}, 0))) {
+  add("weight", weight_);
+  add("bias", bias_);
+}
+
+Var LayerNorm::forward(const Var& x) const { return layer_norm(x, weight_, bias_, eps_); }
+
+}  // namespace sked
