@@ -1,0 +1,41 @@
+#pragma once
+// Timing, and what the benchmark's parts report. Correctness is checked before anything is timed.
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace sked::bench {
+
+/// Seconds of one call of `f`: the median over `rounds` calls after `warmup` uncounted ones.
+double median_seconds(const std::function<void()>& f, int rounds, int warmup = 1);
+double median(std::vector<double> values);
+
+/// One line of the report.
+struct Row {
+  std::string name;
+  double seconds = 0;       // median time of one call
+  double operations = 0;    // floating-point operations of one call; 0 where bytes say more
+  double bytes = 0;         // bytes read and written at least once
+  double error = 0;         // largest relative error against the definition
+  double peer_seconds = 0;  // PyTorch's median; 0: not run
+  double ratio = 0;         // median over rounds of PyTorch's time / ours
+};
+
+struct Settings {
+  int threads = 2;
+  int rounds = 7;
+  std::string peer;    // Python interpreter with PyTorch; empty: no peer
+  std::string script;  // apps/bench/peer_torch.py
+  std::string only;    // run cases whose name contains this
+  bool wants(const std::string& name) const { return only.empty() || name.find(only) != std::string::npos; }
+};
+
+/// Operations per second of a large f32 matrix product: the peak other figures are measured against.
+double gemm_peak(const Settings& settings);
+/// Kernels on the shapes of ResNet-18 and ViT-S/16.
+std::vector<Row> kernel_rows(const Settings& settings);
+/// Whole training steps (forward, backward, SGD), beside PyTorch in turn where a peer is given.
+std::vector<Row> step_rows(const Settings& settings);
+
+}  // namespace sked::bench

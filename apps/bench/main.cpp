@@ -1,0 +1,128 @@
+// bench: kernels and training steps; correctness first, then time, GFLOP/s and the share of the measured GEMM peak.
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include <omp.h>
+
+#include "apps/bench/bench.h"
+#include "apps/common/cli.h"
+#include "core/error.h"
+#include "core/file.h"
+
+namespace sked::bench {
+
+double median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  const size_t half = values.size() / 2;
+  return values.size() % 2 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+double median_seconds(const std::function<void()>& f, int rounds, int warmup) {
+  using Clock = std::chrono::steady_clock;
+  for (int i = 0; i < warmup; ++i) f();
+  std::vector<double> seconds;
+  for (int i = 0; i < rounds; ++i) {
+    const Clock::time_point begin = Clock::now();
+    f();
+    seconds.push_back(std::chrono::duration<double>(Clock::now() - begin).count());
+  }
+  return median(seconds);
+}
+
+namespace {
+
+void print(const std::vector<Row>& rows, double peak) {
+  std::printf("%-52s %10s %9s %7s %7s %9s %10s %7s\n", "case", "median ms", "GFLOP/s", "of peak", "GB/s", "error",
+              "torch ms", "ratio");
+  for (const Row& r : rows) {
+    std::printf("%-52s %10.3f", r.name.c_str(), r.seconds * 1e3);
+    if (r.operations > 0)
+      std::printf(" %9.1f %6.0f%%", r.operations / r.seconds * 1e-9, 100 * r.operations / r.seconds / peak);
+    else
+      std::printf(" %9s %7s", "", "");
+    if (r.bytes > 0)
+      std::printf(" %7.1f", r.bytes / r.seconds * 1e-9);
+    else
+      std::printf(" %7s", "");
+    std::printf(" %9.1e", r.error);
+    if (r.peer_seconds > 0) std::printf(" %10.1f %7.2f", r.peer_seconds * 1e3, r.ratio);
+    std::printf("\n");
+  }
+}
+
+nlohmann::ordered_json json_of(const std::vector<Row>& rows, double peak) {
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const Row& r : rows) {
+    list.push_back({{"name", r.name}, {"seconds", r.seconds}, {"relative_error", r.error}});
+    if (r.operations > 0) {
+      list.back()["gflops"] = r.operations / r.seconds * 1e-9;
+      list.back()["share_of_gemm_peak"] = r.operations / r.seconds / peak;
+    }
+    if (r.bytes > 0) list.back()["gigabytes_per_second"] = r.bytes / r.seconds * 1e-9;
+    if (r.peer_seconds > 0) {
+      list.back()["torch_seconds"] = r.peer_seconds;
+      list.back()["times_faster_than_torch"] = r.ratio;
+    }
+  }
+  return list;
+}
+
+double load_average() {
+  double load = 0;
+  return getloadavg(&load, 1) == 1 ? load : 0;
+}
+
+void bench(const CommonOptions& options, const std::vector<std::string>& topics, Settings settings) {
+  settings.threads = omp_get_max_threads();
+  const auto asked = [&](const char* topic) {
+    return topics.empty() || std::find(topics.begin(), topics.end(), topic) != topics.end();
+  };
+  const double load = load_average();
+  const double peak = gemm_peak(settings);
+  std::printf("threads %d · load average %.2f at start · f32 GEMM 2048^3: %.1f GFLOP/s\n", settings.threads, load,
+              peak * 1e-9);
+  nlohmann::ordered_json result = {{"threads", settings.threads}, {"load_average", load}, {"gemm_gflops", peak * 1e-9}};
+  const auto report = [&](const char* topic, std::vector<Row> (*rows_of)(const Settings&)) {
+    if (!asked(topic)) return;
+    const std::vector<Row> rows = rows_of(settings);
+    print(rows, peak);
+    result[topic] = json_of(rows, peak);
+  };
+  report("kernels", kernel_rows);
+  report("steps", step_rows);
+  if (!options.out.empty()) write_file(options.out, result.dump(2) + "\n");
+}
+
+}  // namespace
+}  // namespace sked::bench
+
+int main(int argc, char** argv) {
+  using namespace sked;
+  std::vector<std::string> topics;
+  bench::Settings settings;
+  settings.script = "apps/bench/peer_torch.py";
+  const AppText text = {
+      .name = "bench",
+      .about =
+          "Checks kernels against their definitions, then times them, and times whole training steps. Errors are "
+          "relative; "
+          "`of peak` is the share of the GEMM rate measured first. --out names a JSON file here.",
+      .example = "build/bench steps --threads 2 --peer python3   # training steps beside PyTorch, in turn"};
+  return run_app(
+      argc, argv, text,
+      [&](CLI::App& app) {
+        app.add_option("topics", topics, "kernels, steps; all when none is named")
+            ->check(CLI::IsMember({"kernels", "steps"}));
+        app.add_option("--rounds", settings.rounds, "timed repetitions; medians are reported")
+            ->check(CLI::Range(1, 1000));
+        app.add_option("--only", settings.only, "only cases whose name contains this");
+        app.add_option("--peer", settings.peer, "Python interpreter with PyTorch to run the same steps in turn");
+        app.add_option("--peer-script", settings.script, "PyTorch's side of the steps");
+      },
+      [&](const CommonOptions& options) { bench::bench(options, topics, settings); });
+}

@@ -1,0 +1,146 @@
+#include "apps/common/checkpoint.h"
+
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "core/error.h"
+#include "core/text.h"
+
+namespace sked {
+namespace {
+
+constexpr std::string_view kOptimizer = "optimizer.", kRaw = "raw.";
+
+using NamedStates = std::vector<std::pair<std::string, Tensor>>;
+
+/// Destinations share storage with the model's own tensors.
+std::vector<NamedTensor> weights_of(const Module& model) {
+  std::vector<NamedTensor> tensors;
+  for (const NamedVar& p : model.parameters()) tensors.push_back({p.name, p.var.value()});
+  for (const auto& [name, buffer] : model.buffers()) tensors.push_back({name, *buffer});
+  return tensors;
+}
+
+void append(std::vector<NamedTensor>& tensors, std::string_view prefix, const NamedStates& state) {
+  for (const auto& [name, tensor] : state) tensors.push_back({std::string(prefix) + name, tensor});
+}
+
+NamedStates with_prefix(const TensorFile& file, std::string_view prefix) {
+  NamedStates state;
+  for (const auto& [name, tensor] : file.tensors) {
+    if (name.starts_with(prefix)) state.emplace_back(name.substr(prefix.size()), tensor);
+  }
+  return state;
+}
+
+std::map<std::string, std::string> metadata(const RunConfig& config, TrainerState state) {
+  return {{"format", "pt"}, {"config", config_text(config)}, {"state", write_fields(fields_of(state)).dump()}};
+}
+
+/// read(text, source) of a metadata entry; what is wrong with it is wrong with the file, not with anybody's usage.
+template <class Read>
+auto read_entry(const TensorFile& file, const std::string& path, const std::string& key, Read read) {
+  const auto found = file.metadata.find(key);
+  require(found != file.metadata.end(), "checkpoint", path, ": no entry ", key,
+          " in its metadata: not a checkpoint of this program");
+  try {
+    return read(found->second, path + " (" + key + ")");
+  } catch (const UsageError& error) {
+    throw Error(error.what());
+  }
+}
+
+void check_weights(const TensorFile& file, const std::string& path, const std::vector<NamedTensor>& wanted) {
+  std::map<std::string_view, const Tensor*> found;
+  for (const auto& [name, tensor] : file.tensors) found[name] = &tensor;
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : wanted) {
+    names.push_back(name);
+    const auto at = found.find(name);
+    require(at != found.end(), "checkpoint", path, ": expected a tensor ", name, " ", tensor.shape(), ", got none of that name");
+    const Tensor& got = *at->second;
+    require(got.shape() == tensor.shape() && got.dtype() == tensor.dtype(), "checkpoint", path, ": ", name, " expected ",
+            tensor.shape(), " ", tensor.dtype(), ", got ", got.shape(), " ", got.dtype());
+    found.erase(at);
+  }
+  for (const auto& [name, tensor] : found) {
+    require(name.starts_with(kOptimizer) || name.starts_with(kRaw), "checkpoint", path, ": the model has no tensor ", name,
+            " (nearest: ", nearest(name, names), ")");
+  }
+}
+
+}  // namespace
+
+void visit_fields(FieldList& fields, TrainerState& s) {
+  fields("step", s.step);
+  fields("evaluated_step", s.evaluated_step);
+  fields("optimizer_steps", s.optimizer_steps);
+  fields("metrics_bytes", s.metrics_bytes);
+  fields("best_step", s.best_step);
+  fields("best_nll", s.best_nll);
+  fields("loss_sum", s.loss_sum);
+  fields("loss_count", s.loss_count);
+  fields("train_seconds", s.train_seconds);
+  fields("wait_seconds", s.wait_seconds);
+  fields("peak_memory_bytes", s.peak_memory_bytes);
+}
+
+void save_weights(const std::string& path, const Module& model, const RunConfig& config, const TrainerState& state) {
+  save_safetensors(path, weights_of(model), metadata(config, state));
+}
+
+void save_checkpoint(const std::string& path, const Trained& trained, const RunConfig& config, TrainerState state) {
+  const Optimizer::State optimizer = trained.optimizer->state();
+  state.optimizer_steps = optimizer.steps;
+  if (trained.average) trained.average->swap();  // the averages take the plain names, the raw weights the average's place
+  std::vector<NamedTensor> tensors = weights_of(*trained.model);
+  append(tensors, kOptimizer, optimizer.tensors);
+  if (trained.average) append(tensors, kRaw, trained.average->state());
+  try {
+    save_safetensors(path, tensors, metadata(config, state));
+  } catch (...) {
+    if (trained.average) trained.average->swap();
+    throw;
+  }
+  if (trained.average) trained.average->swap();
+}
+
+RunConfig config_of(const TensorFile& file, const std::string& path) {
+  return read_entry(file, path, "config", [](const std::string& text, const std::string& source) {
+    RunConfig config = parse_config(text, source);
+    validate(config);
+    return config;
+  });
+}
+
+Checkpoint read_checkpoint(const std::string& path) {
+  Checkpoint c{.path = path, .file = load_safetensors(path), .config = {}, .state = {}};
+  c.config = config_of(c.file, path);
+  c.state = read_entry(c.file, path, "state", [](const std::string& text, const std::string& source) {
+    TrainerState state;
+    read_fields(parse_json(text, source), fields_of(state), source);
+    return state;
+  });
+  const TrainerState& s = c.state;
+  require(s.step >= 0 && s.metrics_bytes >= 0 && s.evaluated_step <= s.step && s.best_step <= s.step && s.loss_count >= 0,
+          "checkpoint", path, ": the state is not one a run can be in: step ", s.step, ", evaluated ", s.evaluated_step,
+          ", best ", s.best_step, ", metrics ", s.metrics_bytes, " bytes");
+  return c;
+}
+
+void restore_weights(const TensorFile& file, const std::string& path, const Module& model) {
+  std::vector<NamedTensor> weights = weights_of(model);
+  check_weights(file, path, weights);
+  for (auto& [name, tensor] : weights) tensor.copy_from(file.at(name));
+}
+
+void restore(const Checkpoint& checkpoint, const Trained& trained) {
+  restore_weights(checkpoint.file, checkpoint.path, *trained.model);
+  trained.optimizer->load_state({with_prefix(checkpoint.file, kOptimizer), checkpoint.state.optimizer_steps});
+  if (trained.average) {
+    trained.average->load_state(with_prefix(checkpoint.file, kRaw));
+    trained.average->swap();
+  }
+}
+
+}  // namespace sked

@@ -1,0 +1,67 @@
+#pragma once
+// Checkpoints: one safetensors file each, so that weights, optimizer, trainer state and configuration can never be of two moments.
+//
+//   plain names          weights and buffers as evaluations use them (the average's where there is one), as timm / torchvision
+//   optimizer.*          momenta                       } in last.safetensors only
+//   raw.*                weights as trained, where an average is kept   }
+//   metadata             format = "pt", config and state as JSON
+
+#include <string>
+#include <vector>
+
+#include "apps/common/config.h"
+#include "autograd/optimizer.h"
+#include "core/safetensors.h"
+#include "layers/module.h"
+
+namespace sked {
+
+/// Where a training run stands; with the tensors of last.safetensors it is all a resumed run needs.
+struct TrainerState {
+  int64_t step = 0;             // optimizer steps done
+  int64_t evaluated_step = 0;   // the last step whose periodic evaluation is done
+  int64_t optimizer_steps = 0;  // of Optimizer::State
+  int64_t metrics_bytes = 0;    // length of metrics.jsonl at this moment
+  int64_t best_step = -1;       // of best.safetensors; -1: none yet
+  double best_nll = 0;
+  double loss_sum = 0;  // of the steps since the last line in metrics.jsonl
+  int64_t loss_count = 0;
+  double train_seconds = 0;  // in training steps, waiting for data included
+  double wait_seconds = 0;   // of those, waiting for data
+  uint64_t peak_memory_bytes = 0;
+};
+void visit_fields(FieldList& fields, TrainerState& s);
+
+/// Everything that is trained, as a checkpoint sees it. Pointers to what the caller owns; average may be null.
+struct Trained {
+  const Module* model = nullptr;
+  Optimizer* optimizer = nullptr;
+  WeightAverage* average = nullptr;
+};
+
+/// Writes weights and buffers only. Throws Error naming the file when it cannot be written; the old file is then untouched.
+void save_weights(const std::string& path, const Module& model, const RunConfig& config, const TrainerState& state);
+/// Writes all of it. `state.optimizer_steps` is filled in.
+void save_checkpoint(const std::string& path, const Trained& trained, const RunConfig& config, TrainerState state);
+
+/// The configuration a checkpoint carries. Throws Error naming `path` where there is none or it is not valid.
+RunConfig config_of(const TensorFile& file, const std::string& path);
+
+/// A checkpoint read from disk.
+struct Checkpoint {
+  std::string path;
+  TensorFile file;
+  RunConfig config;
+  TrainerState state;
+};
+
+/// Throws Error naming the file where it is not a whole safetensors file or carries no (valid) configuration or state.
+Checkpoint read_checkpoint(const std::string& path);
+
+/// Copies weights and buffers into `model`. Throws Error naming `path` and the tensor for one that is missing, unknown, or of another
+/// shape or dtype; the model is then unchanged.
+void restore_weights(const TensorFile& file, const std::string& path, const Module& model);
+/// Restores all of it, under the same conditions.
+void restore(const Checkpoint& checkpoint, const Trained& trained);
+
+}  // namespace sked

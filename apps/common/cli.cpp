@@ -1,0 +1,125 @@
+#include "apps/common/cli.h"
+
+#include <omp.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <csignal>
+#include <iostream>
+
+#include "apps/common/interrupt.h"
+#include "core/error.h"
+#include "core/kernel.h"
+
+namespace sked {
+namespace {
+
+constexpr int kFailure = 1, kWrongUsage = 2, kInterrupted = 130;
+
+int say_error(const std::string& what, int code) {
+  std::string line = what;
+  std::replace(line.begin(), line.end(), '\n', ' ');
+  std::cerr << "error: " << line << std::endl;
+  return code;
+}
+
+/// The command line with what a shell would read differently in single quotes.
+std::string quoted(int argc, const char* const* argv) {
+  std::string line;
+  for (int i = 0; i < argc; ++i) {
+    std::string word = argv[i];
+    if (word.empty() || word.find_first_of(" \t\n'\"\\$&|;<>(){}[]*?`!#~") != std::string::npos) {
+      for (size_t at = 0; (at = word.find('\'', at)) != std::string::npos; at += 4) word.replace(at, 1, "'\\''");
+      word = "'" + word + "'";
+    }
+    line += (i > 0 ? " " : "") + word;
+  }
+  return line;
+}
+
+bool built_with_cuda() {
+  const auto kernels = all_kernels();
+  return std::any_of(kernels.begin(), kernels.end(), [](const KernelBase* k) { return k->implemented(Device::cuda); });
+}
+
+Device choose_device(const std::string& wanted) {
+  if (wanted == "cpu") return Device::cpu;
+  if (is_available(Device::cuda)) return Device::cuda;
+  if (wanted == "cuda") {
+    fail("device", "--device cuda: ",
+         built_with_cuda() ? "no GPU is usable on this machine" : "this program was built without the CUDA backend");
+  }
+  if (built_with_cuda()) std::cerr << "note: no GPU is usable on this machine: running on the CPU" << std::endl;
+  return Device::cpu;
+}
+
+void declare_common(CLI::App& app, CommonOptions& options, std::string& device) {
+  app.add_option("--config", options.config, "Configuration to run (apps/configs has ready ones)")->type_name("FILE");
+  app.add_option("--set", options.set, "Overrides one key of it: --set train.epochs=3 --set head.kind=het-xl; may be repeated")
+      ->type_name("KEY.PATH=VALUE")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  app.add_option("--device", device, "auto takes a GPU where one is usable, else the CPU")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->type_name("auto|cpu|cuda")
+      ->capture_default_str();
+  app.add_option("--threads", options.threads, "CPU threads; default: one per core")
+      ->check(CLI::Range(1, 1024))
+      ->type_name("N");
+  app.add_option("--seed", options.seed, "Overrides the configuration's seed")->type_name("N");
+  app.add_option("--out", options.out, "Folder of the results")->type_name("DIR");
+  app.add_option("--data-root", options.data_root, "Folder of the data sets; default: $SKEDASTIC_DATA, else ./datasets")
+      ->type_name("DIR");
+}
+
+}  // namespace
+
+int run_app(int argc, const char* const* argv, const AppText& text, const std::function<void(CLI::App&)>& declare,
+            const std::function<void(const CommonOptions&)>& body) {
+  try {
+    CLI::App app(text.about, text.name);
+    app.footer("Example:\n  " + text.example +
+               "\n\nExit status: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C after writing a checkpoint.");
+    CommonOptions options;
+    options.command = quoted(argc, argv);
+    std::string device = "auto";
+    declare_common(app, options, device);
+    if (declare) declare(app);
+    try {
+      app.parse(argc, argv);
+    } catch (const CLI::Success& help) {
+      return app.exit(help);
+    } catch (const CLI::ParseError& error) {
+      return say_error(std::string(error.what()) + " (see --help)", kWrongUsage);
+    }
+    options.device = choose_device(device);
+    if (options.threads > 0) omp_set_num_threads(options.threads);
+    std::signal(SIGXFSZ, SIG_IGN);  // a file at its size limit is an error of write(), with a message
+    catch_interrupts();
+    body(options);
+    return 0;
+  } catch (const Interrupted&) {
+    return kInterrupted;
+  } catch (const UsageError& error) {
+    return say_error(error.what(), kWrongUsage);
+  } catch (const std::exception& error) {
+    return say_error(error.what(), kFailure);
+  }
+}
+
+RunConfig load_config(const CommonOptions& options) {
+  require_usage(!options.config.empty(), "config", "expected --config FILE (apps/configs has ready ones; see --help)");
+  RunConfig config = read_config(options.config);
+  apply_options(options, config);
+  return config;
+}
+
+void apply_options(const CommonOptions& options, RunConfig& config) {
+  const std::vector<Field> fields = fields_of(config);
+  for (const std::string& assignment : options.set) set_field(assignment, fields);
+  if (options.seed) config.seed = *options.seed;
+  if (!options.data_root.empty()) config.data.root = options.data_root;
+  validate(config);
+}
+
+}  // namespace sked

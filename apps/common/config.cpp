@@ -1,0 +1,149 @@
+#include "apps/common/config.h"
+
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "core/error.h"
+#include "core/file.h"
+
+namespace sked {
+
+void visit_fields(FieldList& fields, DataConfig& c) {
+  fields("name", c.name);
+  fields("root", c.root);
+  fields("labels", c.labels);
+  fields("noise", c.noise);
+  fields("noise_rate", c.noise_rate);
+  fields("noise_seed", c.noise_seed);
+  fields("validation", c.validation);
+  fields("train_subset", c.train_subset);
+  fields("train_pipeline", c.train_pipeline);
+  fields("eval_pipeline", c.eval_pipeline);
+}
+
+void visit_fields(FieldList& fields, ModelConfig& c) {
+  fields("name", c.name);
+  fields("blocks", c.blocks);
+  fields("base_width", c.base_width);
+  fields("stem", c.stem);
+  fields("patch", c.patch);
+  fields("width", c.width);
+  fields("depth", c.depth);
+  fields("heads", c.heads);
+  fields("mlp", c.mlp);
+  fields("pool", c.pool);
+  fields("representation", c.representation);
+  fields("dropout", c.dropout);
+  fields("drop_path", c.drop_path);
+  fields("recompute", c.recompute);
+}
+
+void visit_fields(FieldList& fields, HeadConfig& c) {
+  fields("kind", c.kind);
+  fields("factors", c.factors);
+  fields("rank", c.rank);
+  fields("link", c.link);
+  fields("train_samples", c.train_samples);
+  fields("test_samples", c.test_samples);
+  fields("sample_chunk", c.sample_chunk);
+  fields("learn_temperature", c.learn_temperature);
+  fields("temperature", c.temperature);
+  fields("temperature_lo", c.temperature_lo);
+  fields("temperature_hi", c.temperature_hi);
+  fields("bias_init", c.bias_init);
+  fields("noise_init_scale", c.noise_init_scale);
+}
+
+void visit_fields(FieldList& fields, OptimizerConfig& c) {
+  fields("kind", c.kind);
+  fields("momentum", c.momentum);
+  fields("nesterov", c.nesterov);
+  fields("beta1", c.beta1);
+  fields("beta2", c.beta2);
+  fields("eps", c.eps);
+  fields("weight_decay", c.weight_decay);
+  fields("clip_norm", c.clip_norm);
+}
+
+void visit_fields(FieldList& fields, ScheduleConfig& c) {
+  fields("kind", c.kind);
+  fields("peak", c.peak);
+  fields("floor", c.floor);
+  fields("warmup_epochs", c.warmup_epochs);
+  fields("warmup_steps", c.warmup_steps);
+}
+
+void visit_fields(FieldList& fields, TrainConfig& c) {
+  fields("batch_size", c.batch_size);
+  fields("epochs", c.epochs);
+  fields("steps", c.steps);
+  fields("log_every", c.log_every);
+  fields("eval_every", c.eval_every);
+  fields("eval_samples", c.eval_samples);
+  fields("checkpoint_every", c.checkpoint_every);
+  fields("ema_decay", c.ema_decay);
+  fields("loader_threads", c.loader_threads);
+}
+
+void visit_fields(FieldList& fields, RunConfig& c) {
+  fields("about", c.about);
+  fields("data", c.data);
+  fields("model", c.model);
+  fields("head", c.head);
+  fields("optimizer", c.optimizer);
+  fields("schedule", c.schedule);
+  fields("train", c.train);
+  fields("seed", c.seed);
+}
+
+RunConfig parse_config(const std::string& text, const std::string& source) {
+  RunConfig config;
+  read_fields(parse_json(text, source), fields_of(config), source);
+  return config;
+}
+
+RunConfig read_config(const std::string& path) {
+  constexpr uint64_t kMostBytes = 1 << 20;
+  return parse_config(read_file(path, kMostBytes), path);
+}
+
+std::string config_text(const RunConfig& config) {
+  RunConfig copy = config;  // fields_of hands out addresses to write to
+  return write_fields(fields_of(copy)).dump(2) + "\n";
+}
+
+void validate(const RunConfig& config) {
+  const auto check = [](bool ok, const char* key, const char* expected, auto value) {
+    require_usage(ok, "config", key, ": expected ", expected, ", got ", value);
+  };
+  const TrainConfig& t = config.train;
+  check(t.batch_size >= 1, "train.batch_size", "at least 1", t.batch_size);
+  check(t.steps >= 0, "train.steps", "at least 0", t.steps);
+  check(t.steps > 0 || t.epochs > 0, "train.epochs", "a number above 0", t.epochs);
+  check(t.epochs <= 1e6, "train.epochs", "at most 1000000", t.epochs);
+  check(t.log_every >= 1, "train.log_every", "at least 1", t.log_every);
+  check(t.eval_every >= 0, "train.eval_every", "at least 0", t.eval_every);
+  check(t.eval_samples >= 0, "train.eval_samples", "at least 0", t.eval_samples);
+  check(t.checkpoint_every >= 0, "train.checkpoint_every", "at least 0", t.checkpoint_every);
+  check(t.ema_decay >= 0 && t.ema_decay < 1, "train.ema_decay", "a number in [0, 1)", t.ema_decay);
+  check(t.loader_threads >= 0 && t.loader_threads <= 256, "train.loader_threads", "0 … 256", t.loader_threads);
+  const ScheduleConfig& s = config.schedule;
+  check(s.peak > 0, "schedule.peak", "a number above 0", s.peak);
+  check(s.floor >= 0 && s.floor <= 1, "schedule.floor", "a number in [0, 1]", s.floor);
+  check(s.warmup_epochs >= 0, "schedule.warmup_epochs", "at least 0", s.warmup_epochs);
+  check(s.warmup_steps >= 0, "schedule.warmup_steps", "at least 0", s.warmup_steps);
+  check(config.data.validation >= 0, "data.validation", "at least 0", config.data.validation);
+  check(config.data.train_subset >= 0, "data.train_subset", "at least 0", config.data.train_subset);
+}
+
+std::vector<std::string> differing_keys(const RunConfig& a, const RunConfig& b) {
+  constexpr std::array<std::string_view, 3> kWithoutEffect{"about", "data.root", "train.loader_threads"};
+  RunConfig left = a, right = b;
+  std::vector<std::string> keys = differing_fields(fields_of(left), fields_of(right));
+  std::erase_if(keys, [&](const std::string& key) { return std::ranges::count(kWithoutEffect, key) > 0; });
+  return keys;
+}
+
+}  // namespace sked

@@ -1,0 +1,117 @@
+#include "apps/common/evaluation.h"
+
+#include <nlohmann/json.hpp>
+
+#include "apps/common/interrupt.h"
+#include "core/error.h"
+
+namespace sked {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+void visit_fields(FieldList& fields, ReliabilityBin& b) {
+  fields("count", b.count);
+  fields("confidence", b.confidence);
+  fields("accuracy", b.accuracy);
+}
+void visit_fields(FieldList& fields, Measures& m) {
+  fields("nll", m.nll);
+  fields("accuracy", m.accuracy);
+  fields("top5", m.top5);
+  fields("ece", m.ece);
+  fields("brier", m.brier);
+  fields("count", m.count);
+}
+void visit_fields(FieldList& fields, DistributionMeasures& m) {
+  fields("cross_entropy", m.cross_entropy);
+  fields("entropy", m.entropy);
+  fields("count", m.count);
+}
+
+// fields_of finds visit_fields by argument-dependent lookup, which does not see this namespace: the lists are made here.
+template <class T>
+std::vector<Field> list_of(T& value) {
+  FieldList list;
+  visit_fields(list, value);
+  return list.take();
+}
+
+/// Takes `key` out of `object`; null when it is not there.
+Json take(Json& object, const char* key) {
+  if (!object.is_object() || !object.contains(key)) return {};
+  Json value = std::move(object[key]);
+  object.erase(key);
+  return value;
+}
+
+}  // namespace
+
+std::unique_ptr<Classifier> make_classifier(const RunConfig& config, const Shape& image_shape, int64_t classes,
+                                            Device device) {
+  Init init(config.seed, device);
+  auto backbone = make_backbone(config.model, image_shape, init);
+  auto head = make_head(config.head, backbone->width(), classes, init);
+  return std::make_unique<Classifier>(std::move(backbone), std::move(head));
+}
+
+void for_each_prediction(Classifier& classifier, std::shared_ptr<const Dataset> dataset, const std::string& pipeline,
+                         const PredictOptions& options, const std::function<void(const Prediction&)>& visit) {
+  Loader loader(std::move(dataset), Pipeline::parse(pipeline), {.batch_size = options.batch_size, .shuffle = false});
+  loader.start(0);
+  const NoGrad no_tape;
+  Context context{.training = false, .seed = options.seed};
+  while (const auto batch = loader.next()) {
+    if (interrupted()) throw Interrupted();
+    context.examples = batch->indices.to(options.device);
+    const Tensor phi = classifier.backbone().forward(Var(batch->images.to(options.device)), context).value();
+    const Tensor probabilities = classifier.head().predict(phi, options.samples, context).to(Device::cpu);
+    visit({*batch, phi, probabilities});
+  }
+}
+
+std::string distribution_name(const RunConfig& config) { return config.data.noise == "none" ? "human" : "noisy"; }
+
+Evaluation evaluate(Classifier& classifier, std::shared_ptr<const Dataset> dataset, const RunConfig& config,
+                    const PredictOptions& options) {
+  Evaluation result;
+  if (dataset->has_distributions()) result.distribution = distribution_name(config);
+  MetricsGatherer gatherer(dataset->classes(), config.head.link == "sigmoid");
+  for_each_prediction(classifier, dataset, config.data.eval_pipeline, options, [&](const Prediction& p) {
+    gatherer.add(p.probabilities, p.batch.labels);
+    if (p.batch.distributions.defined()) gatherer.add_distributions(p.probabilities, p.batch.distributions);
+  });
+  result.measures = gatherer.measures();
+  result.against = gatherer.distribution_measures();
+  return result;
+}
+
+Json evaluation_json(const Evaluation& evaluation, bool with_reliability) {
+  Evaluation copy = evaluation;  // field lists hand out addresses to write to
+  Json json = write_fields(list_of(copy.measures));
+  if (!copy.distribution.empty()) json[copy.distribution] = write_fields(list_of(copy.against));
+  if (with_reliability) {
+    Json& bins = json["reliability"] = Json::array();
+    for (ReliabilityBin& bin : copy.measures.bins) bins.push_back(write_fields(list_of(bin)));
+  }
+  return json;
+}
+
+Evaluation read_evaluation(Json object, const std::string& source) {
+  Evaluation evaluation;
+  for (const char* name : {"human", "noisy"}) {
+    const Json against = take(object, name);
+    if (against.is_null()) continue;
+    evaluation.distribution = name;
+    read_fields(against, list_of(evaluation.against), source);
+  }
+  const Json bins = take(object, "reliability");
+  read_fields(object, list_of(evaluation.measures), source);
+  if (bins.is_null()) return evaluation;
+  require_usage(bins.is_array() && bins.size() == evaluation.measures.bins.size(), "config", source,
+                ": reliability: expected a list of ", kReliabilityBins, " bins");
+  for (size_t i = 0; i < bins.size(); ++i) read_fields(bins[i], list_of(evaluation.measures.bins[i]), source);
+  return evaluation;
+}
+
+}  // namespace sked

@@ -1,0 +1,60 @@
+#pragma once
+// A classifier's predictions on a dataset, and their measures.
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+
+#include "apps/common/config.h"
+#include "apps/common/metrics.h"
+#include "data/loader.h"
+#include "layers/classifier.h"
+
+namespace sked {
+
+/// How predictions are made. The same options give the same numbers, at any batch size up to rounding.
+struct PredictOptions {
+  int64_t samples = 0;  // Monte Carlo samples; 0: link((Wφ + b)/τ)
+  int64_t batch_size = 128;
+  uint64_t seed = 0;  // of the Monte Carlo noise, which no training step draws
+  Device device = Device::cpu;
+};
+
+/// A batch and what the classifier makes of it; everything but phi lies on the CPU.
+struct Prediction {
+  const Batch& batch;
+  const Tensor& phi;            // (B,D), on the device
+  const Tensor& probabilities;  // f32 (B,K)
+};
+
+/// Builds the classifier of a configuration, initialised by its seed.
+std::unique_ptr<Classifier> make_classifier(const RunConfig& config, const Shape& image_shape, int64_t classes,
+                                            Device device);
+
+/// Calls `visit` for every batch of `dataset`, in order, each image prepared by `pipeline` without augmentation.
+/// Throws Interrupted on Ctrl-C.
+void for_each_prediction(Classifier& classifier, std::shared_ptr<const Dataset> dataset, const std::string& pipeline,
+                         const PredictOptions& options, const std::function<void(const Prediction&)>& visit);
+
+/// Measures on one dataset; with `distribution` also against the label distributions it has.
+struct Evaluation {
+  Measures measures;
+  std::string distribution;  // human | noisy, or "" where the dataset has none
+  DistributionMeasures against;
+};
+
+/// What the label distributions of this configuration's test set are: `human` votes, or the law of `noisy` labels.
+std::string distribution_name(const RunConfig& config);
+
+Evaluation evaluate(Classifier& classifier, std::shared_ptr<const Dataset> dataset, const RunConfig& config,
+                    const PredictOptions& options);
+
+/// {nll, accuracy, top5, ece, brier, count [, human|noisy {cross_entropy, entropy, count}] [, reliability […]]}
+nlohmann::ordered_json evaluation_json(const Evaluation& evaluation, bool with_reliability);
+/// The way back. Throws UsageError naming `source` for keys or types that do not fit.
+Evaluation read_evaluation(nlohmann::ordered_json object, const std::string& source);
+
+}  // namespace sked

@@ -1,0 +1,214 @@
+#include "apps/common/fields.h"
+
+#include <algorithm>
+#include <cassert>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+
+#include "core/error.h"
+#include "core/text.h"
+
+namespace sked {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+template <class... Parts>
+[[noreturn]] void refuse(const Parts&... parts) {
+  detail::throw_error<UsageError>("config", parts...);
+}
+
+/// A value as messages show it: on one line and never long.
+std::string shown(const Json& value) {
+  constexpr size_t kLongest = 60;
+  std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  if (text.size() > kLongest) text = text.substr(0, kLongest) + "…";
+  return text;
+}
+
+const char* expected(const FieldPointer& field) {
+  static constexpr const char* kNames[] = {"text",     "true or false",      "an integer", "a non-negative integer",
+                                           "a number", "a list of integers", "an object"};
+  return kNames[field.index()];
+}
+
+std::optional<int64_t> as_int64(const Json& value) {
+  if (value.is_number_unsigned() && value.get<uint64_t>() > uint64_t{std::numeric_limits<int64_t>::max()}) return {};
+  if (!value.is_number_integer()) return {};
+  return value.get<int64_t>();
+}
+
+// One overload per field type: assigns and returns true, or leaves the field and returns false.
+bool assign(std::string& field, const Json& value) {
+  if (value.is_string()) field = value.get<std::string>();
+  return value.is_string();
+}
+bool assign(bool& field, const Json& value) {
+  if (value.is_boolean()) field = value.get<bool>();
+  return value.is_boolean();
+}
+bool assign(int64_t& field, const Json& value) {
+  const auto number = as_int64(value);
+  if (number) field = *number;
+  return number.has_value();
+}
+bool assign(uint64_t& field, const Json& value) {
+  if (value.is_number_unsigned()) field = value.get<uint64_t>();
+  return value.is_number_unsigned();
+}
+bool assign(double& field, const Json& value) {
+  if (value.is_number()) field = value.get<double>();
+  return value.is_number();
+}
+bool assign(std::vector<int64_t>& field, const Json& value) {
+  if (!value.is_array()) return false;
+  std::vector<int64_t> numbers;
+  for (const Json& element : value) {
+    const auto number = as_int64(element);
+    if (!number) return false;
+    numbers.push_back(*number);
+  }
+  field = std::move(numbers);
+  return true;
+}
+bool assign(JsonText& field, const Json& value) {
+  if (value.is_object()) field.text = value.dump();
+  return value.is_object();
+}
+
+void assign_field(const Field& field, const Json& value, const std::string& source) {
+  const bool taken = std::visit([&](auto* target) { return assign(*target, value); }, field.value);
+  if (!taken) refuse(source, ": ", field.path, ": expected ", expected(field.value), ", got ", shown(value));
+}
+
+Json value_of(const Field& field) {
+  return std::visit(
+      [](const auto* value) -> Json {
+        if constexpr (std::is_same_v<decltype(value), const JsonText*>) {
+          return Json::parse(value->text);
+        } else {
+          return *value;
+        }
+      },
+      field.value);
+}
+
+const Field* find(const std::string& path, const std::vector<Field>& fields) {
+  const auto found = std::find_if(fields.begin(), fields.end(), [&](const Field& f) { return f.path == path; });
+  return found == fields.end() ? nullptr : &*found;
+}
+
+/// Is `path` a struct of the configuration (some leaf lies below it)?
+bool is_section(const std::string& path, const std::vector<Field>& fields) {
+  return std::any_of(fields.begin(), fields.end(), [&](const Field& f) { return f.path.starts_with(path + "."); });
+}
+
+[[noreturn]] void refuse_key(const std::string& path, const std::vector<Field>& fields, const std::string& source) {
+  std::vector<std::string> paths;
+  std::vector<std::string> same_name;  // the same last word elsewhere: `lr.floor` for `schedule.floor`
+  std::string last(1, '.');
+  last += path.substr(path.rfind('.') + 1);
+  for (const Field& field : fields) {
+    paths.push_back(field.path);
+    if (field.path.ends_with(last)) same_name.push_back(field.path);
+  }
+  refuse(source, ": unknown key ", path, ": did you mean ", nearest(path, same_name.empty() ? paths : same_name), "?");
+}
+
+void read_object(const Json& object, const std::string& prefix, const std::vector<Field>& fields,
+                 const std::string& source) {
+  for (const auto& [key, value] : object.items()) {
+    const std::string path = prefix + key;
+    if (const Field* field = find(path, fields)) {
+      assign_field(*field, value, source);
+    } else if (!is_section(path, fields)) {
+      refuse_key(path, fields, source);
+    } else if (!value.is_object()) {
+      refuse(source, ": ", path, ": expected an object, got ", shown(value));
+    } else {
+      read_object(value, path + ".", fields, source);
+    }
+  }
+}
+
+/// `file.json:3:14` of a byte offset.
+std::string place(const std::string& text, size_t byte, const std::string& source) {
+  const size_t end = std::min(byte > 0 ? byte - 1 : 0, text.size());
+  const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<int64_t>(end), '\n');
+  const size_t line_begin = end == 0 ? std::string::npos : text.rfind('\n', end - 1);
+  const size_t column = line_begin == std::string::npos ? end + 1 : end - line_begin;
+  return source + ":" + std::to_string(line) + ":" + std::to_string(column);
+}
+
+/// The library's reason without its own prefix and position.
+std::string reason(const std::string& what) {
+  const size_t column = what.find("column ");
+  const size_t start = column == std::string::npos ? std::string::npos : what.find(": ", column);
+  return start == std::string::npos ? what : what.substr(start + 2);
+}
+
+}  // namespace
+
+Json parse_json(const std::string& text, const std::string& source) {
+  std::vector<std::set<std::string>> keys;  // of the objects open at this point
+  const auto watch = [&](int depth, Json::parse_event_t event, Json& parsed) {
+    constexpr int kDeepest = 32;  // copying and printing a value recurse
+    if (depth > kDeepest) refuse(source, ": expected at most ", kDeepest, " levels of nesting, got more");
+    if (event == Json::parse_event_t::object_start) keys.emplace_back();
+    if (event == Json::parse_event_t::object_end) keys.pop_back();
+    if (event == Json::parse_event_t::key && !keys.back().insert(parsed.get<std::string>()).second)
+      refuse(source, ": key ", shown(parsed), " is used twice in one object");
+    return true;
+  };
+  try {
+    return Json::parse(text, watch);
+  } catch (const Json::parse_error& error) {
+    refuse(place(text, error.byte, source), ": malformed JSON: ", reason(error.what()));
+  } catch (const Json::exception& error) {  // a number beyond double …
+    refuse(source, ": malformed JSON: ", error.what());
+  }
+}
+
+void read_fields(const Json& object, const std::vector<Field>& fields, const std::string& source) {
+  if (!object.is_object()) refuse(source, ": expected an object, got ", shown(object));
+  read_object(object, "", fields, source);
+}
+
+void set_field(const std::string& assignment, const std::vector<Field>& fields) {
+  const std::string source = "--set " + assignment;
+  const size_t equals = assignment.find('=');
+  if (equals == std::string::npos || equals == 0) refuse(source, ": expected key.path=value");
+  const std::string path = assignment.substr(0, equals), text = assignment.substr(equals + 1);
+  const Field* field = find(path, fields);
+  if (!field && is_section(path, fields)) refuse(source, ": ", path, " is an object: set one of its keys");
+  if (!field) refuse_key(path, fields, source);
+  Json value = Json::parse(text, nullptr, false);
+  const bool wants_text = std::holds_alternative<std::string*>(field->value);
+  if (value.is_discarded() || (wants_text && !value.is_string())) value = text;
+  assign_field(*field, value, source);
+}
+
+Json write_fields(const std::vector<Field>& fields) {
+  Json root = Json::object();
+  for (const Field& field : fields) {
+    Json* object = &root;
+    size_t begin = 0;
+    for (size_t dot; (dot = field.path.find('.', begin)) != std::string::npos; begin = dot + 1)
+      object = &(*object)[field.path.substr(begin, dot - begin)];
+    (*object)[field.path.substr(begin)] = value_of(field);
+  }
+  return root;
+}
+
+std::vector<std::string> differing_fields(const std::vector<Field>& a, const std::vector<Field>& b) {
+  assert(a.size() == b.size());
+  std::vector<std::string> paths;
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (value_of(a[i]) != value_of(b[i])) paths.push_back(a[i].path);
+  }
+  return paths;
+}
+
+}  // namespace sked

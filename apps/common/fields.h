@@ -1,0 +1,80 @@
+#pragma once
+// Structs bound to JSON by one description each. A struct's fields are described once,
+//
+//   void visit_fields(FieldList& fields, TrainConfig& c) { fields("batch_size", c.batch_size); … }
+//
+// and reading a file, writing the resolved one, `--set key.path=value` and "did you mean" all follow from that list.
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace sked {
+
+/// A free JSON object kept as text, for entries a program carries along without reading them.
+struct JsonText {
+  std::string text = "{}";
+  bool operator==(const JsonText&) const = default;
+};
+
+/// The address of one field in a configuration, by type.
+using FieldPointer = std::variant<std::string*, bool*, int64_t*, uint64_t*, double*, std::vector<int64_t>*, JsonText*>;
+
+struct Field {
+  std::string path;  // `train.batch_size`
+  FieldPointer value;
+};
+
+/// Collects the leaves of a configuration, in the order of their description.
+class FieldList {
+ public:
+  /// A leaf, or a struct with a visit_fields of its own, whose leaves get `name.` in front.
+  template <class T>
+  void operator()(const char* name, T& member) {
+    if constexpr (std::is_constructible_v<FieldPointer, T*>) {
+      fields_.push_back({prefix_ + name, FieldPointer(&member)});
+    } else {
+      const size_t before = prefix_.size();
+      prefix_.append(name).push_back('.');
+      visit_fields(*this, member);
+      prefix_.resize(before);
+    }
+  }
+  std::vector<Field> take() { return std::move(fields_); }
+
+ private:
+  std::string prefix_;
+  std::vector<Field> fields_;
+};
+
+/// Every leaf of `config`. The pointers are valid as long as `config` stays where it is.
+template <class Config>
+std::vector<Field> fields_of(Config& config) {
+  FieldList list;
+  visit_fields(list, config);
+  return list.take();
+}
+
+/// Parses a JSON text that people wrote. Throws UsageError `[config] <source>:<line>:<column>: …` where it is malformed, and for
+/// a key used twice in one object.
+nlohmann::ordered_json parse_json(const std::string& text, const std::string& source);
+
+/// Overwrites the fields that `object` names; the others stay. Throws UsageError naming `source` and the key for an
+/// unknown key (with the nearest valid one), a value of the wrong type (with both) or an integer out of range.
+void read_fields(const nlohmann::ordered_json& object, const std::vector<Field>& fields, const std::string& source);
+
+/// Overwrites one field from `key.path=value`, as `--set` takes it: the value is JSON, or bare text for a string.
+/// Throws UsageError like read_fields.
+void set_field(const std::string& assignment, const std::vector<Field>& fields);
+
+/// All fields as nested objects, in the order of their description.
+nlohmann::ordered_json write_fields(const std::vector<Field>& fields);
+
+/// The paths whose values differ between two lists of the same configuration type.
+std::vector<std::string> differing_fields(const std::vector<Field>& a, const std::vector<Field>& b);
+
+}  // namespace sked

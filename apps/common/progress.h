@@ -1,0 +1,47 @@
+#pragma once
+// What a running program shows: a bar on a terminal, plain lines elsewhere.
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+namespace sked {
+
+/// Progress of one run on stdout. On a terminal one line is redrawn, with loss, rate and time left; otherwise a line is written
+/// at most every ten seconds.
+class Progress {
+ public:
+  /// `label` starts every line; `begin` of `total` steps are done; `images_per_step` turns steps into images per second. A quiet
+  /// one shows nothing.
+  Progress(std::string label, int64_t begin, int64_t total, double images_per_step, bool quiet);
+  /// Takes the bar off the terminal.
+  ~Progress();
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  /// `done` steps are behind us; `loss` is the latest known. Cheap: looks at the clock, and draws only when it is time.
+  void update(int64_t done, double loss);
+  /// A line that stays, e.g. the result of an evaluation.
+  void note(const std::string& line);
+  /// Leaves out the time since the last update: call after an evaluation, so that it does not count as slow steps.
+  void skip_time();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  void draw(int64_t done, double loss);
+  void clear();
+
+  std::string label_;
+  int64_t total_, last_done_;
+  double images_per_step_;
+  bool quiet_, terminal_;
+  bool drawn_ = false;
+  Clock::time_point last_draw_, last_rate_;
+  double seconds_per_step_ = 0;  // exponential average
+};
+
+/// `2h03m`, `4m09s`, `12s`.
+std::string duration(double seconds);
+
+}  // namespace sked

@@ -1,0 +1,345 @@
+#include "apps/common/trainer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "apps/common/checkpoint.h"
+#include "apps/common/interrupt.h"
+#include "apps/common/progress.h"
+#include "apps/common/run_folder.h"
+#include "core/allocator.h"
+#include "core/error.h"
+#include "core/file.h"
+#include "core/text.h"
+
+namespace sked {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+class Stopwatch {
+ public:
+  double seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point start_ = Clock::now();
+};
+
+/// While one lives the model has the averaged weights, where an average is kept.
+class Averaged {
+ public:
+  explicit Averaged(std::optional<WeightAverage>& average) : average_(average) {
+    if (average_) average_->swap();
+  }
+  ~Averaged() {
+    if (average_) average_->swap();
+  }
+  Averaged(const Averaged&) = delete;
+  Averaged& operator=(const Averaged&) = delete;
+
+ private:
+  std::optional<WeightAverage>& average_;
+};
+
+/// The last batch of an epoch is left out when it is short: batch statistics of a few images are noise.
+LoaderOptions loader_options(const RunConfig& config, int64_t images) {
+  return {.batch_size = std::min(config.train.batch_size, images),
+          .seed = config.seed,
+          .shuffle = true,
+          .drop_last = true,
+          .threads = static_cast<int>(config.train.loader_threads)};
+}
+
+Splits load_data(const RunConfig& config) {
+  Splits splits = load_splits(config.data, config.data.validation, config.data.train_subset);
+  require_usage(splits.train->size() > 0, "config", "data: no training image is left beside ", config.data.validation,
+                " for validation");
+  return splits;
+}
+
+int64_t at_least_one(double count) { return std::max<int64_t>(1, std::llround(count)); }
+
+class Trainer {
+ public:
+  Trainer(const RunConfig& config, const RunFolder& folder, const TrainOptions& options);
+  /// Goes on from a checkpoint, or from nothing.
+  void begin(const std::optional<Checkpoint>& checkpoint);
+  Summary run();
+
+ private:
+  void train_step();
+  void check_losses();
+  void log_training(double lr, double norm);
+  void evaluate_now();
+  void save_last();
+  Summary finish();
+  Summary describe() const;
+  bool at_multiple_of(int64_t interval) const { return state_.step % interval == 0 || state_.step == total_; }
+  double epoch() const { return static_cast<double>(state_.step) / static_cast<double>(epoch_steps_); }
+  PredictOptions predict_options(int64_t samples) const;
+  Trained trained() { return {model_.get(), &optimizer_, average_ ? &*average_ : nullptr}; }
+
+  const RunConfig config_;
+  const RunFolder folder_;
+  const TrainOptions options_;
+  Splits splits_;
+  Loader loader_;
+  std::unique_ptr<Classifier> model_;
+  Optimizer optimizer_;
+  std::optional<WeightAverage> average_;
+  Schedule schedule_;
+  int64_t epoch_steps_, total_, evaluation_steps_, checkpoint_steps_;
+  TrainerState state_;
+  std::optional<MetricsLog> log_;
+  std::optional<Progress> progress_;
+  std::vector<Tensor> losses_;  // of the last steps, not looked at yet
+  double last_loss_ = 0;
+  double logged_seconds_ = 0;  // state_.train_seconds at the last line of metrics.jsonl
+  int64_t logged_step_ = 0;
+};
+
+Trainer::Trainer(const RunConfig& config, const RunFolder& folder, const TrainOptions& options)
+    : config_(config),
+      folder_(folder),
+      options_(options),
+      splits_(load_data(config)),
+      loader_(splits_.train, Pipeline::parse(config.data.train_pipeline), loader_options(config, splits_.train->size())),
+      model_(make_classifier(config, loader_.image_shape(), splits_.train->classes(), options.device)),
+      optimizer_(config.optimizer, model_->parameters()),
+      epoch_steps_(loader_.batches()) {
+  const TrainConfig& t = config.train;
+  const auto epoch_steps = static_cast<double>(epoch_steps_);
+  total_ = t.steps > 0 ? t.steps : at_least_one(t.epochs * epoch_steps);
+  evaluation_steps_ = t.eval_every > 0 ? at_least_one(t.eval_every * epoch_steps) : total_;
+  checkpoint_steps_ = t.checkpoint_every > 0 ? t.checkpoint_every : epoch_steps_;
+  const ScheduleConfig& s = config.schedule;
+  const int64_t warmup = s.warmup_steps > 0 ? s.warmup_steps : std::llround(s.warmup_epochs * epoch_steps);
+  schedule_ = {.kind = s.kind, .peak = s.peak, .floor = s.floor, .warmup = warmup, .total = total_};
+  schedule_.at(0);  // refuses an unknown kind before anything is written
+  if (t.ema_decay > 0) average_.emplace(t.ema_decay, model_->parameters());
+  // The pipeline of evaluations is used late: refuse now what would fail then.
+  const Shape evaluated = Pipeline::parse(config.data.eval_pipeline).output_shape(splits_.test->image_shape());
+  require_usage(evaluated == loader_.image_shape(), "config", "data.eval_pipeline: expected images of ",
+                loader_.image_shape(), ", as data.train_pipeline makes, got ", evaluated);
+}
+
+void Trainer::begin(const std::optional<Checkpoint>& checkpoint) {
+  folder_.create();
+  log_.emplace(folder_.metrics());  // from here on no other process writes to this folder
+  folder_.clear_temporaries();
+  if (checkpoint) {
+    restore(*checkpoint, trained());
+    state_ = checkpoint->state;
+    require(state_.step <= total_, "checkpoint", checkpoint->path, ": expected at most step ", total_, ", got ", state_.step);
+  } else {
+    folder_.clear_results();
+  }
+  log_->cut(state_.metrics_bytes);
+  write_file(folder_.config(), config_text(config_));
+  logged_step_ = state_.step - state_.loss_count;
+  logged_seconds_ = state_.train_seconds;
+  const std::string label = options_.label.empty() ? folder_.path.filename().string() : options_.label;
+  const auto images = static_cast<double>(std::min(config_.train.batch_size, splits_.train->size()));
+  progress_.emplace(label, state_.step, total_, images, options_.quiet);
+  if (checkpoint) progress_->note("goes on from step " + std::to_string(state_.step));
+}
+
+Summary Trainer::run() {
+  allocator(options_.device).reset_peak();
+  loader_.start(state_.step / epoch_steps_, state_.step % epoch_steps_);
+  int64_t saved_step = state_.step;
+  const auto save = [&] {
+    save_last();
+    saved_step = state_.step;
+  };
+  for (;;) {
+    try {
+      if (state_.step > state_.evaluated_step && at_multiple_of(evaluation_steps_)) evaluate_now();
+      if (interrupted()) throw Interrupted();
+    } catch (const Interrupted&) {
+      save();
+      progress_->note("stopped at step " + std::to_string(state_.step) + "; the same command goes on from there");
+      throw;
+    }
+    if (state_.step > saved_step && at_multiple_of(checkpoint_steps_)) save();
+    if (state_.step == total_) return finish();
+    train_step();
+  }
+}
+
+void Trainer::train_step() {
+  const Stopwatch watch;
+  const double waited = loader_.seconds_waited();
+  std::optional<Batch> batch = loader_.next();
+  if (!batch) {
+    loader_.start(state_.step / epoch_steps_);
+    batch = loader_.next();
+  }
+  const Context context{.training = true,
+                        .seed = config_.seed,
+                        .step = static_cast<uint64_t>(state_.step),
+                        .examples = batch->indices.to(options_.device)};
+  const Targets targets{.labels = batch->labels.to(options_.device), .distributions = {}};
+  const double lr = schedule_.at(state_.step);
+  const Var phi = model_->backbone().forward(Var(batch->images.to(options_.device)), context);
+  const Var loss = model_->head().loss(phi, targets, context);
+  losses_.push_back(loss.value());
+  const bool log = (state_.step + 1) % config_.train.log_every == 0 || state_.step + 1 == total_;
+  // Looking at a loss waits for the device: free on the CPU, elsewhere done when a line or a checkpoint is due.
+  if (options_.device == Device::cpu) check_losses();
+  loss.backward();
+  const double norm = optimizer_.step(lr);
+  optimizer_.clear_grads();
+  if (average_) average_->update();
+  ++state_.step;
+  if (log) check_losses();
+  state_.train_seconds += watch.seconds();
+  state_.wait_seconds += loader_.seconds_waited() - waited;
+  progress_->update(state_.step, last_loss_);
+  if (log) log_training(lr, norm);
+}
+
+void Trainer::check_losses() {
+  const int64_t first = logged_step_ + state_.loss_count;
+  for (size_t i = 0; i < losses_.size(); ++i) {
+    last_loss_ = losses_[i].item();
+    require(std::isfinite(last_loss_), "train", "the loss of step ", first + static_cast<int64_t>(i), " is ", last_loss_,
+            ": a lower schedule.peak, more schedule.warmup_epochs or optimizer.clip_norm may help; ",
+            std::filesystem::exists(folder_.last()) ? "the last checkpoint is untouched" : "no checkpoint was written yet");
+    state_.loss_sum += last_loss_;
+  }
+  state_.loss_count += static_cast<int64_t>(losses_.size());
+  losses_.clear();
+}
+
+void Trainer::log_training(double lr, double norm) {
+  Json record{{"step", state_.step},
+              {"epoch", epoch()},
+              {"split", "train"},
+              {"loss", state_.loss_sum / static_cast<double>(state_.loss_count)},
+              {"lr", lr}};
+  if (config_.optimizer.clip_norm > 0) record["grad_norm"] = norm;
+  if (config_.head.learn_temperature) record["temperature"] = model_->head().temperature();
+  // A resumed run knows the time of its own steps only.
+  const double seconds = state_.train_seconds - logged_seconds_;
+  record["images_per_second"] =
+      static_cast<double>(state_.loss_count * std::min(config_.train.batch_size, splits_.train->size())) / seconds;
+  record["seconds"] = state_.train_seconds;
+  log_->write(record);
+  state_.loss_sum = 0;
+  state_.loss_count = 0;
+  logged_step_ = state_.step;
+  logged_seconds_ = state_.train_seconds;
+}
+
+PredictOptions Trainer::predict_options(int64_t samples) const {
+  return {.samples = samples, .batch_size = config_.train.batch_size, .seed = config_.seed, .device = options_.device};
+}
+
+void Trainer::evaluate_now() {
+  const Stopwatch watch;
+  check_losses();
+  const Averaged averaged(average_);
+  const bool held_out = splits_.validation != nullptr;
+  const int64_t samples = std::min(config_.train.eval_samples, config_.head.test_samples);
+  const Evaluation result =
+      evaluate(*model_, held_out ? splits_.validation : splits_.test, config_, predict_options(samples));
+  const double nll = result.measures.nll;
+  state_.evaluated_step = state_.step;
+  if (state_.best_step < 0 || nll < state_.best_nll) {
+    state_.best_step = state_.step;
+    state_.best_nll = nll;
+    save_weights(folder_.best(), *model_, config_, state_);
+  }
+  Json record{{"step", state_.step}, {"epoch", epoch()}, {"split", held_out ? "validation" : "test"}};
+  record.update(evaluation_json(result, false));
+  record["temperature"] = model_->head().temperature();
+  record["seconds"] = watch.seconds();
+  log_->write(record);
+  char line[160];
+  std::snprintf(line, sizeof line, "epoch %.4g  %s: nll %.4f  accuracy %.2f %%  ece %.4f  (%s)", epoch(),
+                held_out ? "validation" : "test", nll, 100 * result.measures.accuracy, result.measures.ece,
+                duration(watch.seconds()).c_str());
+  progress_->note(line);
+  progress_->skip_time();
+}
+
+void Trainer::save_last() {
+  check_losses();
+  state_.peak_memory_bytes = std::max<uint64_t>(state_.peak_memory_bytes, allocator(options_.device).stats().peak);
+  state_.metrics_bytes = log_->sync();  // before the checkpoint that counts on these lines
+  save_checkpoint(folder_.last(), trained(), config_, state_);
+  progress_->skip_time();
+}
+
+Summary Trainer::describe() const {
+  Summary s;
+  s.head = config_.head.kind;
+  s.link = config_.head.link;
+  s.dataset = config_.data.name;
+  s.backbone = config_.model.name;
+  s.seed = config_.seed;
+  s.params_total = model_->parameter_count();
+  s.params_head_extra = model_->head().extra_parameters();
+  s.steps = state_.step;
+  s.epochs = epoch();
+  s.best_step = state_.best_step;
+  s.best_nll = state_.best_nll;
+  s.noisy_share = splits_.noisy_share;
+  s.train_seconds = state_.train_seconds;
+  s.wait_seconds = state_.wait_seconds;
+  const double images = static_cast<double>(state_.step * std::min(config_.train.batch_size, splits_.train->size()));
+  s.images_per_second = images / state_.train_seconds;
+  s.peak_memory_bytes = state_.peak_memory_bytes;
+  s.command = options_.command;
+  return s;
+}
+
+Summary Trainer::finish() {
+  const Stopwatch watch;
+  const bool use_best = splits_.validation != nullptr;
+  const Averaged averaged(average_);
+  if (use_best) restore_weights(load_safetensors(folder_.best()), folder_.best(), *model_);
+  Summary summary = describe();
+  summary.weights = use_best ? "best" : "last";
+  summary.temperature = model_->head().temperature();
+  summary.test = evaluate(*model_, splits_.test, config_, predict_options(config_.head.test_samples));
+  summary.test_seconds = watch.seconds();
+  Json record{{"step", state_.step}, {"epoch", epoch()}, {"split", "test"}, {"final", true}};
+  record.update(evaluation_json(summary.test, false));
+  record["seconds"] = summary.test_seconds;
+  log_->write(record);
+  log_->sync();
+  write_file(folder_.summary(), summary_text(summary));
+  return summary;
+}
+
+void check_same_run(const RunConfig& config, const Checkpoint& checkpoint) {
+  const std::vector<std::string> keys = differing_keys(config, checkpoint.config);
+  require_usage(keys.empty(), "train", checkpoint.path, " is of another configuration: ", join(keys), keys.size() == 1 ? " differs" : " differ",
+                " (--fresh starts over, another --out keeps both)");
+}
+
+}  // namespace
+
+Summary train(const RunConfig& config, const std::filesystem::path& out, const TrainOptions& options) {
+  validate(config);
+  const RunFolder folder{out};
+  std::optional<Checkpoint> checkpoint;
+  if (!options.fresh && std::filesystem::exists(folder.last())) {
+    checkpoint = read_checkpoint(folder.last());
+    check_same_run(config, *checkpoint);
+    if (std::filesystem::exists(folder.summary())) return read_summary(folder.summary());
+  }
+  Trainer trainer(config, folder, options);
+  trainer.begin(checkpoint);
+  checkpoint.reset();  // its tensors are copied
+  return trainer.run();
+}
+
+}  // namespace sked

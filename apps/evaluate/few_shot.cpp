@@ -1,0 +1,132 @@
+#include "apps/evaluate/few_shot.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+
+namespace sked {
+namespace {
+
+/// A = XᵀX + λI, lower triangle, (D,D).
+std::vector<double> gram(const Tensor& x, double lambda) {
+  const int64_t n = x.dim(0), d = x.dim(1);
+  std::vector<double> a(static_cast<size_t>(d * d), 0.0);
+  const double* px = x.data<double>();
+#pragma omp parallel for schedule(dynamic, 8)
+  for (int64_t i = 0; i < d; ++i) {
+    double* row = a.data() + i * d;
+    for (int64_t k = 0; k < n; ++k) {
+      const double* example = px + k * d;
+      for (int64_t j = 0; j <= i; ++j) row[j] += example[i] * example[j];
+    }
+    row[i] += lambda;
+  }
+  return a;
+}
+
+/// A = LLᵀ in place, row by row.
+void cholesky(std::vector<double>& a, int64_t d) {
+  for (int64_t i = 0; i < d; ++i) {
+    double* row = a.data() + i * d;
+    for (int64_t j = 0; j <= i; ++j) {
+      const double* other = a.data() + j * d;
+      double sum = row[j];
+      for (int64_t k = 0; k < j; ++k) sum -= row[k] * other[k];
+      if (i == j) require(sum > 0, "ridge", "expected a positive definite matrix, got pivot ", sum, ": raise lambda");
+      row[j] = i == j ? std::sqrt(sum) : sum / other[j];
+    }
+  }
+}
+
+/// W ← A⁻¹ W by forward and backward substitution, W (D,K).
+void substitute(const std::vector<double>& l, Tensor& w) {
+  const int64_t d = w.dim(0), classes = w.dim(1);
+  double* pw = w.data<double>();
+  for (int64_t c = 0; c < classes; ++c) {
+    for (int64_t i = 0; i < d; ++i) {
+      double sum = pw[i * classes + c];
+      for (int64_t k = 0; k < i; ++k) sum -= l[static_cast<size_t>(i * d + k)] * pw[k * classes + c];
+      pw[i * classes + c] = sum / l[static_cast<size_t>(i * d + i)];
+    }
+    for (int64_t i = d - 1; i >= 0; --i) {
+      double sum = pw[i * classes + c];
+      for (int64_t k = i + 1; k < d; ++k) sum -= l[static_cast<size_t>(k * d + i)] * pw[k * classes + c];
+      pw[i * classes + c] = sum / l[static_cast<size_t>(i * d + i)];
+    }
+  }
+}
+
+/// Mean of the rows of an f64 (N,D).
+std::vector<double> column_means(const Tensor& x) {
+  std::vector<double> means(static_cast<size_t>(x.dim(1)), 0.0);
+  const double* p = x.data<double>();
+  for (int64_t i = 0; i < x.numel(); ++i) means[static_cast<size_t>(i % x.dim(1))] += p[i];
+  for (double& mean : means) mean /= static_cast<double>(x.dim(0));
+  return means;
+}
+
+void subtract_columns(Tensor& x, const std::vector<double>& means) {
+  double* p = x.data<double>();
+  for (int64_t i = 0; i < x.numel(); ++i) p[i] -= means[static_cast<size_t>(i % x.dim(1))];
+}
+
+}  // namespace
+
+Tensor ridge(const Tensor& x, const Tensor& y, double lambda) {
+  require(x.defined() && y.defined() && x.ndim() == 2 && y.ndim() == 2 && x.dim(0) == y.dim(0), "ridge",
+          "expected (N, D) and (N, K), got ", x, " and ", y);
+  const int64_t n = x.dim(0), d = x.dim(1), classes = y.dim(1);
+  Tensor w = Tensor::zeros({d, classes}, DType::f64);
+  const double *px = x.data<double>(), *py = y.data<double>();
+  double* pw = w.data<double>();
+  for (int64_t k = 0; k < n; ++k) {
+    for (int64_t i = 0; i < d; ++i) {
+      for (int64_t c = 0; c < classes; ++c) pw[i * classes + c] += px[k * d + i] * py[k * classes + c];
+    }
+  }
+  std::vector<double> a = gram(x, lambda);
+  cholesky(a, d);
+  substitute(a, w);
+  return w;
+}
+
+double few_shot_accuracy(const Tensor& train_phi, const Tensor& train_labels, const Tensor& test_phi,
+                         const Tensor& test_labels, int64_t classes, double lambda) {
+  Tensor x = train_phi.to(DType::f64).clone(), test = test_phi.to(DType::f64).clone();
+  Tensor y = Tensor::full({x.dim(0), classes}, -1, DType::f64);
+  for (int64_t i = 0; i < x.dim(0); ++i) y.data<double>()[i * classes + train_labels.data<int64_t>()[i]] = 1;
+  const std::vector<double> x_mean = column_means(x), y_mean = column_means(y);
+  subtract_columns(x, x_mean);
+  subtract_columns(test, x_mean);
+  subtract_columns(y, y_mean);
+  const Tensor w = ridge(x, y, lambda);
+  const int64_t d = x.dim(1);
+  int64_t right = 0;
+  std::vector<double> scores(static_cast<size_t>(classes));
+  for (int64_t i = 0; i < test.dim(0); ++i) {
+    std::copy(y_mean.begin(), y_mean.end(), scores.begin());
+    for (int64_t j = 0; j < d; ++j) {
+      const double feature = test.data<double>()[i * d + j];
+      const double* row = w.data<double>() + j * classes;
+      for (int64_t c = 0; c < classes; ++c) scores[static_cast<size_t>(c)] += feature * row[c];
+    }
+    const auto best = std::max_element(scores.begin(), scores.end()) - scores.begin();
+    right += best == test_labels.data<int64_t>()[i];
+  }
+  return static_cast<double>(right) / static_cast<double>(test.dim(0));
+}
+
+std::vector<int64_t> first_of_each_class(const std::vector<int64_t>& labels, int64_t classes, int64_t shots) {
+  std::vector<int64_t> found(static_cast<size_t>(classes), 0), positions;
+  for (size_t i = 0; i < labels.size(); ++i) {
+    if (found[static_cast<size_t>(labels[i])]++ < shots) positions.push_back(static_cast<int64_t>(i));
+  }
+  for (int64_t k = 0; k < classes; ++k) {
+    require(found[static_cast<size_t>(k)] >= shots, "few_shot", "expected ", shots, " images of class ", k, ", got ",
+            found[static_cast<size_t>(k)]);
+  }
+  return positions;
+}
+
+}  // namespace sked

@@ -1,0 +1,23 @@
+#pragma once
+// Few-shot classification on frozen representations (METHOD.md, "Measures"), after big_vision's few-shot evaluator.
+
+#include <cstdint>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace sked {
+
+/// Solves min_W ‖X W − Y‖² + λ‖W‖² in double: W = (XᵀX + λI)⁻¹ XᵀY by Cholesky. X f64 (N,D), Y f64 (N,K) → W f64 (D,K).
+/// Throws Error for other shapes or dtypes, or λ so small that the matrix is not positive definite.
+Tensor ridge(const Tensor& x, const Tensor& y, double lambda);
+
+/// Accuracy on `test` of ridge regression onto ±1 targets from `train`, features centred by the training mean and with the target's mean
+/// as bias. phi f32 (N,D), labels i64 (N) in 0 … classes-1.
+double few_shot_accuracy(const Tensor& train_phi, const Tensor& train_labels, const Tensor& test_phi,
+                         const Tensor& test_labels, int64_t classes, double lambda);
+
+/// Positions of the first `shots` examples of every class, in order. Throws Error naming a class with fewer.
+std::vector<int64_t> first_of_each_class(const std::vector<int64_t>& labels, int64_t classes, int64_t shots);
+
+}  // namespace sked

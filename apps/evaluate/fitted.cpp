@@ -1,0 +1,59 @@
+#include "apps/evaluate/fitted.h"
+
+#include <cmath>
+
+#include "core/error.h"
+#include "data/transforms.h"
+
+namespace sked {
+namespace {
+
+class Fitted final : public Dataset {
+ public:
+  Fitted(std::shared_ptr<const Dataset> base, const Shape& shape)
+      : Dataset(base->name(), base->class_names()), base_(std::move(base)), shape_(shape) {}
+
+  int64_t size() const override { return base_->size(); }
+  int64_t classes() const override { return base_->classes(); }
+  Shape image_shape() const override { return shape_; }
+  int64_t label(int64_t i) const override { return base_->label(i); }
+  Tensor image(int64_t i) const override {
+    const Tensor coloured = with_channels(base_->image(i));  // (h,w,C)
+    Tensor out = Tensor::empty(shape_, DType::u8);
+    const int64_t top = floor_half(coloured.dim(0) - shape_[0]), left = floor_half(coloured.dim(1) - shape_[1]);
+    crop(coloured.data<uint8_t>(), coloured.shape(), top, left, shape_[0], out.data<uint8_t>());
+    return out;
+  }
+
+ private:
+  static int64_t floor_half(int64_t difference) { return difference >= 0 ? difference / 2 : -((1 - difference) / 2); }
+
+  Tensor with_channels(const Tensor& image) const {
+    const int64_t from = image.dim(2), to = shape_[2];
+    if (from == to) return image;
+    Tensor out = Tensor::empty(image.shape().with(2, to), DType::u8);
+    const uint8_t* in = image.data<uint8_t>();
+    uint8_t* bytes = out.data<uint8_t>();
+    for (int64_t pixel = 0; pixel < image.dim(0) * image.dim(1); ++pixel) {
+      const uint8_t* p = in + pixel * from;
+      const auto grey = from == 1 ? p[0] : static_cast<uint8_t>(std::lround(0.299 * p[0] + 0.587 * p[1] + 0.114 * p[2]));
+      for (int64_t c = 0; c < to; ++c) bytes[pixel * to + c] = grey;
+    }
+    return out;
+  }
+
+  std::shared_ptr<const Dataset> base_;
+  Shape shape_;
+};
+
+}  // namespace
+
+std::shared_ptr<const Dataset> fitted(std::shared_ptr<const Dataset> base, const Shape& shape) {
+  if (base->image_shape() == shape) return base;
+  const auto known = [](int64_t channels) { return channels == 1 || channels == 3; };
+  require(shape.ndim() == 3 && shape[0] == shape[1] && known(shape[2]) && known(base->image_shape()[2]), "evaluate",
+          "cannot make square images ", shape, " of 1 or 3 channels from ", base->name(), "'s ", base->image_shape());
+  return std::make_shared<Fitted>(std::move(base), shape);
+}
+
+}  // namespace sked

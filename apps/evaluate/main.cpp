@@ -1,0 +1,209 @@
+// evaluate: what a checkpoint is worth, on its own test images, on images it never saw, and as a representation.
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "apps/common/checkpoint.h"
+#include "apps/common/cli.h"
+#include "apps/common/evaluation.h"
+#include "apps/common/run_folder.h"
+#include "apps/evaluate/few_shot.h"
+#include "apps/evaluate/fitted.h"
+#include "core/error.h"
+#include "core/file.h"
+
+namespace sked {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct EvaluateOptions {
+  std::string checkpoint;
+  std::string split = "test";
+  std::optional<int64_t> samples;
+  std::string ood, few_shot;
+};
+
+/// A run folder stands for the weights its own summary tests: the best on the validation images, the last where there are none.
+std::string checkpoint_path(const std::string& given) {
+  if (!std::filesystem::is_directory(given)) return given;
+  const RunFolder folder{given};
+  require(std::filesystem::exists(folder.last()), "evaluate", given, ": no last.safetensors there: not a run folder");
+  return read_checkpoint(folder.last()).config.data.validation > 0 ? folder.best() : folder.last();
+}
+
+/// A classifier with its weights, and how to ask it.
+struct Subject {
+  RunConfig config;
+  Splits splits;
+  std::unique_ptr<Classifier> model;
+  PredictOptions predict;
+};
+
+Subject load_subject(const EvaluateOptions& wanted, const CommonOptions& common) {
+  const std::string path = checkpoint_path(wanted.checkpoint);
+  const TensorFile file = load_safetensors(path);
+  Subject s;
+  s.config = common.config.empty() ? config_of(file, path) : read_config(common.config);
+  apply_options(common, s.config);
+  s.splits = load_splits(s.config.data, s.config.data.validation, s.config.data.train_subset);
+  const Dataset& test = *s.splits.test;
+  const Shape shape = Pipeline::parse(s.config.data.eval_pipeline).output_shape(test.image_shape());
+  s.model = make_classifier(s.config, shape, test.classes(), common.device);
+  restore_weights(file, path, *s.model);
+  s.predict = {.samples = wanted.samples.value_or(s.config.head.test_samples),
+               .batch_size = s.config.train.batch_size,
+               .seed = s.config.seed,
+               .device = common.device};
+  return s;
+}
+
+std::shared_ptr<const Dataset> choose_split(const Splits& splits, const std::string& name) {
+  const auto& chosen = name == "train" ? splits.train : name == "validation" ? splits.validation : splits.test;
+  require_usage(chosen != nullptr, "evaluate", "--split ", name, ": this configuration holds no images out for validation");
+  return chosen;
+}
+
+/// The test images of another dataset, in the shape of this model's.
+Splits other_data(const Subject& s, const std::string& name) {
+  DataSpec spec;
+  spec.name = name;
+  spec.root = s.config.data.root;
+  Splits splits = load_splits(spec, 0);
+  const Shape shape = s.splits.test->image_shape();
+  if (splits.test->image_shape() != shape) {
+    std::printf("note: images of %s %s are cropped or padded, and made grey or colour, to %s\n", name.c_str(),
+                splits.test->image_shape().str().c_str(), shape.str().c_str());
+  }
+  splits.train = fitted(splits.train, shape);
+  splits.test = fitted(splits.test, shape);
+  return splits;
+}
+
+std::vector<double> top_probabilities(Subject& s, const std::shared_ptr<const Dataset>& dataset) {
+  std::vector<double> top;
+  for_each_prediction(*s.model, dataset, s.config.data.eval_pipeline, s.predict, [&](const Prediction& p) {
+    const int64_t classes = p.probabilities.dim(1);
+    const float* row = p.probabilities.data<float>();
+    for (int64_t i = 0; i < p.probabilities.dim(0); ++i, row += classes) top.push_back(*std::max_element(row, row + classes));
+  });
+  return top;
+}
+
+Json report_ood(Subject& s, const std::string& name) {
+  require_usage(name != s.config.data.name, "evaluate", "--ood ", name, ": the model was trained on it");
+  const Splits other = other_data(s, name);
+  const double area = auroc(top_probabilities(s, s.splits.test), top_probabilities(s, other.test));
+  std::printf("out of distribution, %s: AUROC %.4f by maximum probability\n", name.c_str(), area);
+  return {{"dataset", name}, {"auroc", area}, {"count", other.test->size()}};
+}
+
+struct Features {
+  Tensor phi, labels;  // f32 (N,D), i64 (N)
+};
+
+Features features_of(Subject& s, const std::shared_ptr<const Dataset>& dataset) {
+  Features f{Tensor::empty({dataset->size(), s.model->backbone().width()}), Tensor::empty({dataset->size()}, DType::i64)};
+  int64_t done = 0;
+  PredictOptions without_noise = s.predict;
+  without_noise.samples = 0;
+  for_each_prediction(*s.model, dataset, s.config.data.eval_pipeline, without_noise, [&](const Prediction& p) {
+    const int64_t count = p.phi.dim(0);
+    f.phi.rows(done, done + count).copy_from(p.phi);
+    f.labels.rows(done, done + count).copy_from(p.batch.labels);
+    done += count;
+  });
+  return f;
+}
+
+int64_t smallest_class(const std::vector<int64_t>& labels, int64_t classes) {
+  std::vector<int64_t> counts(static_cast<size_t>(classes), 0);
+  for (int64_t label : labels) ++counts[static_cast<size_t>(label)];
+  return *std::min_element(counts.begin(), counts.end());
+}
+
+Json report_few_shot(Subject& s, const std::string& name) {
+  constexpr int64_t kShots[] = {1, 5, 10, 25};
+  constexpr double kLambdas[] = {0x1p-10, 0x1p-5, 1, 0x1p5, 0x1p10};
+  const Splits data = other_data(s, name);
+  const Features test = features_of(s, data.test);
+  std::vector<int64_t> labels(static_cast<size_t>(data.train->size()));
+  for (size_t i = 0; i < labels.size(); ++i) labels[i] = data.train->label(static_cast<int64_t>(i));
+  std::printf("few-shot on %s, accuracy in %% by ridge regression on the representation\n  shots", name.c_str());
+  for (double lambda : kLambdas) std::printf("  λ=%-8.3g", lambda);
+  Json results = Json::array();
+  for (int64_t shots : kShots) {
+    if (shots > smallest_class(labels, data.train->classes())) break;
+    const auto chosen = first_of_each_class(labels, data.train->classes(), shots);
+    const Features train = features_of(s, std::make_shared<Subset>(data.train, chosen));
+    std::printf("\n  %5lld", static_cast<long long>(shots));
+    for (double lambda : kLambdas) {
+      const double accuracy =
+          few_shot_accuracy(train.phi, train.labels, test.phi, test.labels, data.train->classes(), lambda);
+      std::printf("  %-10.2f", 100 * accuracy);
+      results.push_back({{"shots", shots}, {"lambda", lambda}, {"accuracy", accuracy}});
+    }
+  }
+  std::printf("\n");
+  return {{"dataset", name}, {"results", results}};
+}
+
+Json report_split(Subject& s, const EvaluateOptions& wanted) {
+  const Evaluation e = evaluate(*s.model, choose_split(s.splits, wanted.split), s.config, s.predict);
+  const Measures& m = e.measures;
+  std::printf("%s, %s images: %lld, %lld Monte Carlo samples\n", s.config.data.name.c_str(), wanted.split.c_str(),
+              static_cast<long long>(m.count), static_cast<long long>(s.predict.samples));
+  std::printf("  nll       %.4f\n  accuracy  %.2f %%\n  top-5     %.2f %%\n  ece       %.4f\n  brier     %.4f\n", m.nll,
+              100 * m.accuracy, 100 * m.top5, m.ece, m.brier);
+  if (!e.distribution.empty())
+    std::printf("  cross-entropy against %s label distributions %.4f (their entropy %.4f)\n", e.distribution.c_str(),
+                e.against.cross_entropy, e.against.entropy);
+  return evaluation_json(e, true);
+}
+
+void evaluate_app(const EvaluateOptions& wanted, const CommonOptions& common) {
+  Subject s = load_subject(wanted, common);
+  Json result{{"checkpoint", wanted.checkpoint}, {"split", wanted.split}, {"samples", s.predict.samples}};
+  result[wanted.split] = report_split(s, wanted);
+  result["temperature"] = s.model->head().temperature();
+  if (!wanted.ood.empty()) result["ood"] = report_ood(s, wanted.ood);
+  if (!wanted.few_shot.empty()) result["few_shot"] = report_few_shot(s, wanted.few_shot);
+  result["command"] = common.command;
+  if (common.out.empty()) return;
+  RunFolder{common.out}.create();
+  write_file((std::filesystem::path(common.out) / "evaluation.json").string(), result.dump(2) + "\n");
+}
+
+}  // namespace
+}  // namespace sked
+
+int main(int argc, char** argv) {
+  const sked::AppText text{
+      "evaluate",
+      "Measures a trained classifier: NLL, accuracy, calibration, out-of-distribution detection, few-shot accuracy.",
+      "build/evaluate runs/first --samples 1000 --ood cifar-10\n"
+      "  prints a table; with --out DIR also writes DIR/evaluation.json"};
+  sked::EvaluateOptions wanted;
+  const auto declare = [&](CLI::App& app) {
+    app.add_option("checkpoint", wanted.checkpoint,
+                   "Run folder, or a safetensors file (one without a configuration inside needs --config)")
+        ->required()
+        ->check(CLI::ExistingPath);
+    app.add_option("--split", wanted.split, "Images to measure on")
+        ->check(CLI::IsMember({"test", "validation", "train"}))
+        ->type_name("test|validation|train")
+        ->capture_default_str();
+    app.add_option("--samples", wanted.samples, "Monte Carlo samples; 0: without noise; default: as trained")
+        ->check(CLI::Range(0, 1000000))
+        ->type_name("N");
+    app.add_option("--ood", wanted.ood, "AUROC of telling the test images from this dataset's")->type_name("DATASET");
+    app.add_option("--few-shot", wanted.few_shot, "Ridge regression on the representation, 1 to 25 images per class")
+        ->type_name("DATASET");
+  };
+  return sked::run_app(argc, argv, text, declare,
+                       [&](const sked::CommonOptions& common) { sked::evaluate_app(wanted, common); });
+}

@@ -1,0 +1,94 @@
+#include "apps/replicate/noisy_images.h"
+
+#include <algorithm>
+
+#include "apps/common/checkpoint.h"
+#include "apps/common/run_folder.h"
+#include "core/error.h"
+
+namespace sked {
+namespace {
+
+std::string base64(const std::string& bytes) {
+  static constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string text;
+  for (size_t i = 0; i < bytes.size(); i += 3) {
+    const size_t left = std::min<size_t>(3, bytes.size() - i);
+    uint32_t word = 0;
+    for (size_t j = 0; j < 3; ++j) word = word << 8 | (j < left ? static_cast<uint8_t>(bytes[i + j]) : 0);
+    for (size_t j = 0; j < 4; ++j) text += j <= left ? kDigits[word >> (18 - 6 * j) & 63] : '=';
+  }
+  return text;
+}
+
+void append(std::string& bytes, uint32_t value, int count) {
+  for (int i = 0; i < count; ++i) bytes += static_cast<char>(value >> (8 * i) & 0xff);
+}
+
+}  // namespace
+
+std::string bitmap_uri(const Tensor& image) {
+  const int64_t height = image.dim(0), width = image.dim(1), channels = image.dim(2);
+  require(channels == 1 || channels == 3, "report", "expected an image with 1 or 3 channels, got ", image);
+  // BMP: 14 bytes of file header, 40 of image header, then rows bottom up, padded to four bytes, each pixel B G R.
+  const auto padding = static_cast<uint32_t>((4 - width * 3 % 4) % 4);
+  const uint32_t size = static_cast<uint32_t>(height) * (static_cast<uint32_t>(width) * 3 + padding);
+  std::string bytes = "BM";
+  for (uint32_t value : {54 + size, 0u, 54u, 40u, static_cast<uint32_t>(width), static_cast<uint32_t>(height)})
+    append(bytes, value, 4);
+  append(bytes, 1, 2);
+  append(bytes, 24, 2);
+  for (uint32_t value : {0u, size, 2835u, 2835u, 0u, 0u}) append(bytes, value, 4);
+  const uint8_t* pixels = image.data<uint8_t>();
+  for (int64_t y = height - 1; y >= 0; --y) {
+    for (int64_t x = 0; x < width; ++x) {
+      const uint8_t* pixel = pixels + (y * width + x) * channels;
+      for (int64_t c : {channels - 1, channels / 2, int64_t{0}}) bytes += static_cast<char>(pixel[c]);
+    }
+    append(bytes, 0, static_cast<int>(padding));
+  }
+  return "data:image/bmp;base64," + base64(bytes);
+}
+
+std::vector<NoisyImage> noisiest_images(const FinishedRun& run, const std::string& folder, int count) {
+  const RunConfig& config = run.plan.config;
+  const Splits splits = load_splits(config.data, config.data.validation, config.data.train_subset);
+  const RunFolder files{folder};
+  const std::string path = run.summary.weights == "best" ? files.best() : files.last();
+  const Pipeline pipeline = Pipeline::parse(config.data.eval_pipeline);
+  const auto classifier =
+      make_classifier(config, pipeline.output_shape(splits.test->image_shape()), splits.test->classes(), Device::cpu);
+  restore_weights(load_safetensors(path), path, *classifier);
+
+  struct Scored {
+    double noise;
+    int64_t index, predicted;
+    double probability;
+  };
+  std::vector<Scored> all;
+  for_each_prediction(
+      *classifier, splits.test, config.data.eval_pipeline,
+      {.samples = config.train.eval_samples, .batch_size = config.train.batch_size, .seed = config.seed},
+      [&](const Prediction& p) {
+        const Tensor noise = classifier->head().noise_scale(p.phi);
+        const int64_t classes = p.probabilities.dim(1);
+        for (int64_t i = 0; i < noise.numel(); ++i) {
+          const float* row = p.probabilities.data<float>() + i * classes;
+          const float* top = std::max_element(row, row + classes);
+          all.push_back({noise.data<float>()[i], p.batch.indices.data<int64_t>()[i], top - row, *top});
+        }
+      });
+  const auto kept = static_cast<size_t>(std::min<int64_t>(count, static_cast<int64_t>(all.size())));
+  std::partial_sort(
+      all.begin(), all.begin() + static_cast<int64_t>(kept), all.end(),
+      [](const Scored& a, const Scored& b) { return a.noise != b.noise ? a.noise > b.noise : a.index < b.index; });
+  all.resize(kept);
+  const std::vector<std::string>& names = splits.test->class_names();
+  std::vector<NoisyImage> images;
+  for (const Scored& s : all)
+    images.push_back({bitmap_uri(splits.test->image(s.index)), names[static_cast<size_t>(splits.test->label(s.index))],
+                      names[static_cast<size_t>(s.predicted)], s.probability, s.noise});
+  return images;
+}
+
+}  // namespace sked

@@ -1,0 +1,25 @@
+#pragma once
+// The test images a trained head finds noisiest, as pictures for the report.
+
+#include <string>
+#include <vector>
+
+#include "apps/replicate/results.h"
+
+namespace sked {
+
+struct NoisyImage {
+  std::string picture;     // data URI
+  std::string label;       // the test set's
+  std::string prediction;  // most probable class
+  double probability;      // of that class
+  double noise;            // mean standard deviation of the head's noise over its coordinates
+};
+
+/// Loads the run's weights and returns the `count` test images with the largest predicted noise, noisiest first.
+std::vector<NoisyImage> noisiest_images(const FinishedRun& run, const std::string& folder, int count);
+
+/// An image u8 (H,W,C), C = 1 or 3, as a `data:image/bmp` URI: uncompressed, so nothing is needed to write it.
+std::string bitmap_uri(const Tensor& image);
+
+}  // namespace sked

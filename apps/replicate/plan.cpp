@@ -1,0 +1,109 @@
+#include "apps/replicate/plan.h"
+
+#include <cctype>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/text.h"
+
+namespace sked {
+namespace {
+
+using Json = nlohmann::ordered_json;
+constexpr uint64_t kMaxPlanBytes = 1 << 20;
+
+template <class... Parts>
+[[noreturn]] void fail_usage(const Parts&... parts) {
+  detail::throw_error<UsageError>("plan", parts...);
+}
+
+std::vector<Variation> variations(const Json& object, const std::string& key, const std::string& path) {
+  if (!object.is_object() || object.empty())
+    fail_usage(path, ": `", key, "` expected a non-empty object of name: {key.path: value, …}, got ",
+               object.type_name());
+  std::vector<Variation> result;
+  std::set<std::string> folders;
+  for (const auto& [name, entries] : object.items()) {
+    if (!entries.is_object())
+      fail_usage(path, ": `", key, ".", name, "` expected an object, got ", entries.type_name());
+    if (!folders.insert(folder_name(name)).second)
+      fail_usage(path, ": `", key, ".", name, "` would share the folder ", folder_name(name), " with another entry");
+    Variation v{name, {}};
+    for (const auto& [field, value] : entries.items())
+      v.assignments.push_back(field + "=" + (value.is_string() ? value.get<std::string>() : value.dump()));
+    result.push_back(std::move(v));
+  }
+  return result;
+}
+
+std::vector<uint64_t> seeds_of(const Json& plan, const std::string& path) {
+  const Json seeds = plan.value("seeds", Json::array({0, 1, 2}));
+  std::set<uint64_t> unique;
+  std::vector<uint64_t> result;
+  bool ok = seeds.is_array() && !seeds.empty();
+  for (const Json& seed : seeds) {
+    ok = ok && seed.is_number_unsigned() && unique.insert(seed.get<uint64_t>()).second;
+    if (ok) result.push_back(seed.get<uint64_t>());
+  }
+  if (!ok) fail_usage(path, ": `seeds` expected a list of different integers ≥ 0, got ", seeds.dump());
+  return result;
+}
+
+}  // namespace
+
+std::string folder_name(const std::string& name) {
+  std::string folder = name;
+  for (char& c : folder)
+    if (!std::isalnum(static_cast<unsigned char>(c)) && c != '.' && c != '-') c = '-';
+  if (folder.empty() || folder.front() == '.') folder.insert(0, "-");
+  return folder;
+}
+
+Plan read_plan(const std::string& path, const std::vector<std::string>& overrides) {
+  const Json json = parse_json(read_file(path, kMaxPlanBytes), path);
+  if (!json.is_object()) fail_usage(path, ": expected an object, got ", json.type_name());
+  const std::vector<std::string> known = {"about", "base", "settings", "heads", "seeds"};
+  for (const auto& [key, value] : json.items())
+    if (std::find(known.begin(), known.end(), key) == known.end())
+      fail_usage(path, ": unknown key `", key, "`; did you mean `", nearest(key, known), "`?");
+  for (const char* key : {"base", "heads"})
+    if (!json.contains(key)) fail_usage(path, ": `", key, "` is missing");
+
+  Plan plan;
+  const Json about = json.value("about", Json::object());
+  plan.about = about.dump();
+  plan.title = about.is_object() && about.contains("title") && about["title"].is_string()
+                   ? about["title"].get<std::string>()
+                   : std::filesystem::path(path).stem().string();
+  const std::vector<Field> fields = fields_of(plan.base);
+  read_fields(json["base"], fields, path);
+  for (const std::string& assignment : overrides) set_field(assignment, fields);
+  plan.settings = json.contains("settings") ? variations(json["settings"], "settings", path)
+                                            : std::vector<Variation>{{plan.base.data.name, {}}};
+  plan.heads = variations(json["heads"], "heads", path);
+  plan.seeds = seeds_of(json, path);
+  return plan;
+}
+
+std::vector<PlannedRun> runs_of(const Plan& plan) {
+  std::vector<PlannedRun> runs;
+  for (uint64_t seed : plan.seeds)
+    for (size_t s = 0; s < plan.settings.size(); ++s)
+      for (size_t h = 0; h < plan.heads.size(); ++h) {
+        PlannedRun run{s, h, seed, plan.base, {}};
+        const std::vector<Field> fields = fields_of(run.config);
+        for (const std::string& assignment : plan.settings[s].assignments) set_field(assignment, fields);
+        for (const std::string& assignment : plan.heads[h].assignments) set_field(assignment, fields);
+        run.config.seed = seed;
+        validate(run.config);
+        run.folder = folder_name(plan.settings[s].name) + "/" + folder_name(plan.heads[h].name) + "/seed-" +
+                     std::to_string(seed);
+        runs.push_back(std::move(run));
+      }
+  return runs;
+}
+
+}  // namespace sked

@@ -1,0 +1,51 @@
+#pragma once
+// A plan: a grid of heads × settings × seeds over one base configuration.
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "apps/common/config.h"
+
+namespace sked {
+
+/// A named variation of the base configuration: `key.path=value` assignments.
+struct Variation {
+  std::string name;
+  std::vector<std::string> assignments;
+};
+
+/// What a plan file says:
+///
+///   {"about": {…}, "base": {a run's configuration}, "settings": {"name": {"key.path": value, …}, …},
+///    "heads": {"name": {"key.path": value, …}, …}, "seeds": [0, 1, 2]}
+///
+/// `settings` may be left out: one setting, the base itself.
+struct Plan {
+  std::string title;  // about.title, or the file's name
+  std::string about;  // the whole entry as JSON text
+  RunConfig base;
+  std::vector<Variation> settings, heads;
+  std::vector<uint64_t> seeds;
+};
+
+/// One training run of a plan.
+struct PlannedRun {
+  size_t setting, head;  // indices into the plan
+  uint64_t seed;
+  RunConfig config;
+  std::string folder;  // relative to the plan's own: `<setting>/<head>/seed-<n>`
+};
+
+/// Reads a plan; `overrides` are `--set` assignments on the base. Throws UsageError naming file and key.
+Plan read_plan(const std::string& path, const std::vector<std::string>& overrides);
+
+/// Every run, seeds outermost, so that a plan stopped early has whole comparisons. All configurations are validated
+/// here, before hours are spent.
+std::vector<PlannedRun> runs_of(const Plan& plan);
+
+/// A name as a folder: letters, digits, `.`, `-`; everything else becomes `-`.
+std::string folder_name(const std::string& name);
+
+}  // namespace sked

@@ -1,0 +1,31 @@
+#pragma once
+// Plots of the report, drawn by gnuplot as SVG to be embedded in the page.
+
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace sked {
+
+/// One line or set of points.
+struct Series {
+  std::string name;
+  std::vector<double> x = {}, y = {};
+  std::vector<double> error = {};  // half the length of error bars; empty: none
+};
+
+struct Plot {
+  std::string title, x_label, y_label;
+  std::vector<Series> series = {};
+  bool diagonal = false;                     // also y = x, for reliability diagrams
+  bool unit_square = false;                  // both axes from 0 to 1
+  std::vector<std::string> categories = {};  // names of x = 0, 1, …, instead of numbers
+};
+
+/// Is gnuplot on this machine?
+bool can_plot();
+
+/// The plot as an <svg> element. Throws Error with gnuplot's own message when it fails.
+std::string draw(const Plot& plot);
+
+}  // namespace sked

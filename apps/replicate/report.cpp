@@ -1,0 +1,189 @@
+#include "apps/replicate/report.h"
+
+#include <cstdio>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "apps/common/run_folder.h"
+#include "apps/replicate/noisy_images.h"
+#include "apps/replicate/plots.h"
+#include "core/file.h"
+
+namespace sked {
+namespace {
+
+using Json = nlohmann::json;
+constexpr uint64_t kMaxMetricsBytes = uint64_t{1} << 30;
+constexpr int kNoisyImages = 24;
+
+constexpr const char* kStyle = R"(<style>
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 1180px; margin: 2rem auto; padding: 0 1rem; color: #222; }
+table { border-collapse: collapse; margin: 1rem 0; } th, td { padding: .3rem .8rem; border-bottom: 1px solid #ddd; text-align: right; }
+th:first-child, td:first-child { text-align: left; } .best { font-weight: 600; background: #eef6ee; }
+.plots { display: flex; flex-wrap: wrap; gap: 1rem; } .plots svg { width: 560px; height: auto; }
+.images { display: flex; flex-wrap: wrap; gap: .8rem; } figure { margin: 0; width: 112px; font-size: 12px; line-height: 1.25; }
+figure img { width: 112px; image-rendering: pixelated; } .muted { color: #666; }
+</style>)";
+
+std::string escaped(const std::string& text) {
+  std::string result;
+  for (char c : text) {
+    if (c == '<')
+      result += "&lt;";
+    else if (c == '>')
+      result += "&gt;";
+    else if (c == '&')
+      result += "&amp;";
+    else if (c == '"')
+      result += "&quot;";
+    else
+      result += c;
+  }
+  return result;
+}
+
+std::string table(const Plan& plan, const std::vector<Cell>& cells, const std::vector<Comparison>& wins,
+                  size_t setting) {
+  std::string head, body;
+  for (const Cell& cell : cells) {
+    if (cell.setting != setting) continue;
+    if (head.empty()) {
+      head = "<tr><th>head</th><th>seeds</th>";
+      for (const Metric& metric : metrics())
+        if (cell.has(metric)) head += "<th>" + escaped(metric.title) + "</th>";
+    }
+    body += "<tr><td>" + escaped(plan.heads[cell.head].name) + "</td><td>" + std::to_string(cell.runs.size()) + "</td>";
+    for (const Metric& metric : metrics()) {
+      if (!cell.has(metric)) continue;
+      bool best = false;
+      for (const Comparison& c : wins) best |= c.setting == setting && c.metric == &metric && c.best == cell.head;
+      body += std::string(best ? "<td class=\"best\">" : "<td>") + cell.of(metric).text(metric.digits, metric.scale) +
+              "</td>";
+    }
+    body += "</tr>\n";
+  }
+  return "<table>" + head + "</tr>\n" + body + "</table>\n";
+}
+
+/// Mean over the cell's runs of `key` at each periodic evaluation, against the epoch.
+Series curve(const Cell& cell, const std::string& name, const std::filesystem::path& out, const std::string& key) {
+  std::map<double, std::vector<double>> points;
+  for (const FinishedRun& run : cell.runs) {
+    std::istringstream lines(read_file(RunFolder{out / run.plan.folder}.metrics(), kMaxMetricsBytes));
+    for (std::string line; std::getline(lines, line);) {
+      const Json record = Json::parse(line, nullptr, false);
+      if (!record.is_object() || !record.contains("split") || record.value("final", false)) continue;
+      if (record.contains(key) && record.contains("epoch"))
+        points[record["epoch"].get<double>()].push_back(record[key].get<double>());
+    }
+  }
+  Series series{.name = name};
+  for (const auto& [epoch, values] : points) {
+    const Estimate e = estimate(values);
+    series.x.push_back(epoch);
+    series.y.push_back(e.mean);
+    series.error.push_back(e.standard_error);
+  }
+  return series;
+}
+
+/// Accuracy against confidence over all of the cell's runs; empty bins are left out.
+Series reliability(const Cell& cell, const std::string& name) {
+  Series series{.name = name};
+  for (int bin = 0; bin < kReliabilityBins; ++bin) {
+    double count = 0, confidence = 0, right = 0;
+    for (const FinishedRun& run : cell.runs) {
+      const ReliabilityBin& b = run.summary.test.measures.bins[static_cast<size_t>(bin)];
+      count += static_cast<double>(b.count);
+      confidence += static_cast<double>(b.count) * b.confidence;
+      right += static_cast<double>(b.count) * b.accuracy;
+    }
+    if (count == 0) continue;
+    series.x.push_back(confidence / count);
+    series.y.push_back(right / count);
+  }
+  return series;
+}
+
+Plot bars(const Plan& plan, const std::vector<Cell>& cells, size_t setting, const Metric& metric) {
+  Plot plot{.title = metric.title + " on the test images", .x_label = "", .y_label = metric.title};
+  Series series{.name = "mean ± standard error over seeds"};
+  for (const Cell& cell : cells) {
+    if (cell.setting != setting) continue;
+    const Estimate e = cell.of(metric);
+    series.x.push_back(static_cast<double>(plot.categories.size()));
+    series.y.push_back(e.mean * metric.scale);
+    series.error.push_back(e.standard_error * metric.scale);
+    plot.categories.push_back(plan.heads[cell.head].name);
+  }
+  plot.series.push_back(std::move(series));
+  return plot;
+}
+
+std::string plots(const Plan& plan, const std::vector<Cell>& cells, size_t setting, const std::filesystem::path& out) {
+  Plot nll{.title = "NLL during training", .x_label = "epoch", .y_label = "NLL (held-out images, or test)"};
+  Plot accuracy{.title = "Accuracy during training", .x_label = "epoch", .y_label = "accuracy"};
+  Plot calibration{.title = "Reliability on the test images",
+                   .x_label = "confidence",
+                   .y_label = "accuracy",
+                   .diagonal = true,
+                   .unit_square = true};
+  const Cell* first = nullptr;
+  for (const Cell& cell : cells) {
+    if (cell.setting != setting) continue;
+    if (!first) first = &cell;
+    const std::string& name = plan.heads[cell.head].name;
+    nll.series.push_back(curve(cell, name, out, "nll"));
+    accuracy.series.push_back(curve(cell, name, out, "accuracy"));
+    calibration.series.push_back(reliability(cell, name));
+  }
+  std::string text = "<div class=\"plots\">\n";
+  for (const Metric& metric : metrics())
+    if (metric.compared && first->has(metric)) text += draw(bars(plan, cells, setting, metric));
+  for (const Plot* plot : {&nll, &accuracy})
+    if (!plot->series.front().x.empty()) text += draw(*plot);
+  return text + draw(calibration) + "</div>\n";
+}
+
+std::string noisy_images(const Plan& plan, const Cell& cell, const std::filesystem::path& out) {
+  const FinishedRun& run = cell.runs.front();
+  std::string text = "<h3>Noisiest test images according to " + escaped(plan.heads[cell.head].name) + ", seed " +
+                     std::to_string(run.plan.seed) + "</h3>\n<div class=\"images\">\n";
+  for (const NoisyImage& image : noisiest_images(run, (out / run.plan.folder).string(), kNoisyImages)) {
+    char numbers[96];
+    std::snprintf(numbers, sizeof numbers, " (%.2f)<br><span class=\"muted\">σ %.3f</span>", image.probability,
+                  image.noise);
+    text += "<figure><img src=\"" + image.picture + "\" alt=\"\"><figcaption>" + escaped(image.label) + "<br>→ " +
+            escaped(image.prediction) + numbers + "</figcaption></figure>\n";
+  }
+  return text + "</div>\n";
+}
+
+}  // namespace
+
+std::string report_html(const Plan& plan, const std::vector<Cell>& cells, const std::filesystem::path& out) {
+  const std::vector<Comparison> wins = comparisons(plan, cells);
+  std::string page = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>" + escaped(plan.title) +
+                     "</title>\n" + kStyle + "</head><body>\n<h1>" + escaped(plan.title) + "</h1>\n";
+  page +=
+      "<p class=\"muted\">Mean ± standard error over seeds; the best mean of each compared column is marked. "
+      "<em>Within noise</em>: the paired difference is below two of its standard errors.</p>\n";
+  const bool drawn = can_plot();
+  if (!drawn) page += "<p>gnuplot was not found on the machine that wrote this page: the plots are left out.</p>\n";
+  for (size_t s = 0; s < plan.settings.size(); ++s) {
+    bool any = false;
+    for (const Cell& cell : cells) any |= cell.setting == s;
+    if (!any) continue;
+    page += "<h2>" + escaped(plan.settings[s].name) + "</h2>\n" + table(plan, cells, wins, s) + "<ul>\n";
+    for (const Comparison& c : wins)
+      if (c.setting == s) page += "<li>" + escaped(sentence(plan, cells, c)) + "</li>\n";
+    page += "</ul>\n";
+    if (drawn) page += plots(plan, cells, s, out);
+    for (const Cell& cell : cells)
+      if (cell.setting == s && cell.runs.front().summary.head != "det") page += noisy_images(plan, cell, out);
+  }
+  return page + "</body></html>\n";
+}
+
+}  // namespace sked

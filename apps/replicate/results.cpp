@@ -1,0 +1,195 @@
+#include "apps/replicate/results.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+namespace sked {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string number(double value, int digits) {
+  char buffer[64];
+  std::snprintf(buffer, sizeof buffer, "%.*f", digits, value);
+  return buffer;
+}
+
+/// Values of `metric` for the seeds both cells have, in the same order.
+std::pair<std::vector<double>, std::vector<double>> paired(const Cell& a, const Cell& b, const Metric& metric) {
+  std::pair<std::vector<double>, std::vector<double>> values;
+  for (const FinishedRun& run : a.runs)
+    for (const FinishedRun& other : b.runs)
+      if (run.plan.seed == other.plan.seed) {
+        values.first.push_back(metric.get(run.summary));
+        values.second.push_back(metric.get(other.summary));
+      }
+  return values;
+}
+
+std::vector<const Cell*> cells_of_setting(const std::vector<Cell>& cells, size_t setting) {
+  std::vector<const Cell*> result;
+  for (const Cell& cell : cells)
+    if (cell.setting == setting) result.push_back(&cell);
+  return result;
+}
+
+Json json_of(const Estimate& e) { return {{"mean", e.mean}, {"standard_error", e.standard_error}, {"count", e.count}}; }
+
+}  // namespace
+
+std::string Estimate::text(int digits, double scale) const {
+  const std::string value = number(mean * scale, digits);
+  return count > 1 ? value + " ± " + number(standard_error * scale, digits) : value;
+}
+
+Estimate estimate(const std::vector<double>& values) {
+  Estimate e;
+  e.count = static_cast<int64_t>(values.size());
+  const auto n = static_cast<double>(values.size());
+  if (values.empty()) return e;
+  for (double v : values) e.mean += v / n;
+  double squares = 0;
+  for (double v : values) squares += (v - e.mean) * (v - e.mean);
+  if (values.size() > 1) e.standard_error = std::sqrt(squares / (n - 1) / n);
+  return e;
+}
+
+const std::vector<Metric>& metrics() {
+  static const std::vector<Metric> list = {
+      {"nll", "NLL", 4, 1, true, true, [](const Summary& s) { return s.test.measures.nll; }, false},
+      {"accuracy", "accuracy %", 2, 100, false, true, [](const Summary& s) { return s.test.measures.accuracy; }, false},
+      {"ece", "ECE", 4, 1, true, true, [](const Summary& s) { return s.test.measures.ece; }, false},
+      {"brier", "Brier", 4, 1, true, false, [](const Summary& s) { return s.test.measures.brier; }, false},
+      {"cross_entropy", "cross-entropy vs p(y|x)", 4, 1, true, true,
+       [](const Summary& s) { return s.test.against.cross_entropy; }, true},
+      {"temperature", "τ", 3, 1, false, false, [](const Summary& s) { return s.temperature; }, false},
+      {"params_head_extra", "extra parameters", 0, 1, true, false,
+       [](const Summary& s) { return static_cast<double>(s.params_head_extra); }, false},
+      {"train_seconds", "training s", 1, 1, true, false, [](const Summary& s) { return s.train_seconds; }, false},
+  };
+  return list;
+}
+
+Estimate Cell::of(const Metric& metric) const {
+  std::vector<double> values;
+  for (const FinishedRun& run : runs) values.push_back(metric.get(run.summary));
+  return estimate(values);
+}
+
+bool Cell::has(const Metric& metric) const {
+  return !metric.needs_distribution || std::all_of(runs.begin(), runs.end(), [](const FinishedRun& r) {
+    return !r.summary.test.distribution.empty();
+  });
+}
+
+std::vector<Cell> cells_of(const Plan& plan, const std::vector<FinishedRun>& runs) {
+  std::vector<Cell> cells;
+  for (size_t s = 0; s < plan.settings.size(); ++s)
+    for (size_t h = 0; h < plan.heads.size(); ++h) {
+      Cell cell{s, h, {}};
+      for (const FinishedRun& run : runs)
+        if (run.plan.setting == s && run.plan.head == h) cell.runs.push_back(run);
+      std::sort(cell.runs.begin(), cell.runs.end(),
+                [](const FinishedRun& a, const FinishedRun& b) { return a.plan.seed < b.plan.seed; });
+      if (!cell.runs.empty()) cells.push_back(std::move(cell));
+    }
+  return cells;
+}
+
+bool Comparison::Other::clear() const {
+  return difference.count > 1 && std::abs(difference.mean) > 2 * difference.standard_error;
+}
+
+std::vector<Comparison> comparisons(const Plan& plan, const std::vector<Cell>& cells) {
+  std::vector<Comparison> result;
+  for (size_t s = 0; s < plan.settings.size(); ++s) {
+    const std::vector<const Cell*> rivals = cells_of_setting(cells, s);
+    if (rivals.size() < 2) continue;
+    for (const Metric& metric : metrics()) {
+      const auto has = [&](const Cell* cell) { return cell->has(metric); };
+      if (!metric.compared || !std::all_of(rivals.begin(), rivals.end(), has)) continue;
+      const auto better = [&](const Cell* a, const Cell* b) {
+        return metric.lower_is_better ? a->of(metric).mean < b->of(metric).mean
+                                      : a->of(metric).mean > b->of(metric).mean;
+      };
+      const Cell* best = *std::min_element(rivals.begin(), rivals.end(), better);
+      Comparison comparison{s, best->head, &metric, {}};
+      for (const Cell* cell : rivals) {
+        if (cell == best) continue;
+        const auto [theirs, bests] = paired(*cell, *best, metric);
+        std::vector<double> differences;
+        for (size_t i = 0; i < theirs.size(); ++i) differences.push_back(theirs[i] - bests[i]);
+        comparison.others.push_back({cell->head, estimate(differences)});
+      }
+      result.push_back(std::move(comparison));
+    }
+  }
+  return result;
+}
+
+std::string sentence(const Plan& plan, const std::vector<Cell>& cells, const Comparison& c) {
+  std::string text = plan.settings[c.setting].name + ": " + plan.heads[c.best].name + " has the " +
+                     (c.metric->lower_is_better ? "lowest " : "highest ") + c.metric->title;
+  for (const Cell& cell : cells)
+    if (cell.setting == c.setting && cell.head == c.best)
+      text += ", " + cell.of(*c.metric).text(c.metric->digits, c.metric->scale);
+  for (const Comparison::Other& other : c.others) {
+    text += "; " + plan.heads[other.head].name + (other.difference.mean >= 0 ? " +" : " ") +
+            other.difference.text(c.metric->digits, c.metric->scale);
+    if (!other.clear()) text += " (within noise)";
+  }
+  return text;
+}
+
+std::string table_markdown(const Plan& plan, const std::vector<Cell>& cells) {
+  std::string text;
+  for (size_t s = 0; s < plan.settings.size(); ++s) {
+    const std::vector<const Cell*> rows = cells_of_setting(cells, s);
+    if (rows.empty()) continue;
+    std::vector<const Metric*> columns;
+    for (const Metric& metric : metrics())
+      if (rows.front()->has(metric)) columns.push_back(&metric);
+    text += (text.empty() ? "**" : "\n**") + plan.settings[s].name + "**\n\n| head | seeds |";
+    for (const Metric* metric : columns) text += " " + metric->title + " |";
+    text += "\n|---|---|";
+    for (size_t i = 0; i < columns.size(); ++i) text += "---|";
+    text += "\n";
+    for (const Cell* cell : rows) {
+      text += "| " + plan.heads[cell->head].name + " | " + std::to_string(cell->runs.size()) + " |";
+      for (const Metric* metric : columns) text += " " + cell->of(*metric).text(metric->digits, metric->scale) + " |";
+      text += "\n";
+    }
+  }
+  return text;
+}
+
+std::string results_json(const Plan& plan, const std::vector<Cell>& cells) {
+  Json result = {{"title", plan.title},
+                 {"about", Json::parse(plan.about)},
+                 {"cells", Json::array()},
+                 {"comparisons", Json::array()}};
+  for (const Cell& cell : cells) {
+    Json entry = {{"setting", plan.settings[cell.setting].name}, {"head", plan.heads[cell.head].name}};
+    for (const Metric& metric : metrics())
+      if (cell.has(metric)) entry[metric.key] = json_of(cell.of(metric));
+    for (const FinishedRun& run : cell.runs) {
+      Json summary = Json::parse(summary_text(run.summary));
+      entry["runs"].push_back({{"seed", run.plan.seed}, {"folder", run.plan.folder}, {"summary", std::move(summary)}});
+    }
+    result["cells"].push_back(std::move(entry));
+  }
+  for (const Comparison& c : comparisons(plan, cells)) {
+    Json entry = {
+        {"setting", plan.settings[c.setting].name}, {"metric", c.metric->key}, {"best", plan.heads[c.best].name}};
+    for (const Comparison::Other& other : c.others)
+      entry["others"].push_back({{"head", plan.heads[other.head].name},
+                                 {"difference", json_of(other.difference)},
+                                 {"beyond_two_standard_errors", other.clear()}});
+    result["comparisons"].push_back(std::move(entry));
+  }
+  return result.dump(2) + "\n";
+}
+
+}  // namespace sked

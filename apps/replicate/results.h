@@ -1,0 +1,71 @@
+#pragma once
+// What a plan's runs come to: means and standard errors over seeds, and paired comparisons.
+
+#include <string>
+#include <vector>
+
+#include "apps/common/summary.h"
+#include "apps/replicate/plan.h"
+
+namespace sked {
+
+struct FinishedRun {
+  PlannedRun plan;
+  Summary summary;
+};
+
+/// Mean over seeds and its standard error s/sqrt(n), s the sample standard deviation; the error is 0 for n = 1
+/// (unknown).
+struct Estimate {
+  double mean = 0, standard_error = 0;
+  int64_t count = 0;
+  /// `0.4123 ± 0.0021`, or the mean alone for one seed; both times `scale`.
+  std::string text(int digits, double scale = 1) const;
+};
+Estimate estimate(const std::vector<double>& values);
+
+/// A column of the table.
+struct Metric {
+  std::string key, title;
+  int digits;
+  double scale;          // 100 for percentages
+  bool lower_is_better;  // meaningless unless `compared`
+  bool compared;         // does it decide who wins?
+  double (*get)(const Summary&);
+  bool needs_distribution;  // only where the test set carries label distributions
+};
+const std::vector<Metric>& metrics();
+
+/// The runs of one setting and one head, by ascending seed.
+struct Cell {
+  size_t setting, head;
+  std::vector<FinishedRun> runs;
+  Estimate of(const Metric& metric) const;
+  bool has(const Metric& metric) const;
+};
+/// Cells in the plan's order; those without a finished run are left out.
+std::vector<Cell> cells_of(const Plan& plan, const std::vector<FinishedRun>& runs);
+
+/// Per setting and compared metric: the head with the best mean, and each other head's difference to it over the same
+/// seeds.
+struct Comparison {
+  size_t setting, best;
+  const Metric* metric;
+  struct Other {
+    size_t head;
+    Estimate difference;  // other − best, paired by seed
+    /// Is the difference larger than two of its standard errors (and are there at least two seeds)?
+    bool clear() const;
+  };
+  std::vector<Other> others;
+};
+std::vector<Comparison> comparisons(const Plan& plan, const std::vector<Cell>& cells);
+/// `instance noise: HET-XL has the lowest NLL, 0.41; behind DET +0.02 ± 0.00 …`
+std::string sentence(const Plan& plan, const std::vector<Cell>& cells, const Comparison& comparison);
+
+/// Markdown: one table per setting, mean ± standard error.
+std::string table_markdown(const Plan& plan, const std::vector<Cell>& cells);
+/// results.json: every run's numbers, the estimates, the comparisons.
+std::string results_json(const Plan& plan, const std::vector<Cell>& cells);
+
+}  // namespace sked
