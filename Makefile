@@ -85,8 +85,9 @@ PRESENT := $(strip $(foreach s,$(filter $(ALL_SUITES),$(SUITES)),$(if $(wildcard
 TESTS := $(addprefix $(BUILD)/tests/,$(PRESENT))
 
 # ---- flags ------------------------------------------------------------------------------------------------------------------------------
+# -Wno-restrict: GCC 12 warns of its own std::string header (GCC bug 105651).
 # No -ffast-math: nan, inf and the order of sums matter here. What is given up is errno and floating-point traps, which nobody reads.
-COMPILE = $(CXX) -std=c++20 $(OPT) $(if $(ARCH),-march=$(ARCH)) -fno-math-errno -fno-trapping-math -fopenmp -Wall -Wextra -Werror \
+COMPILE = $(CXX) -std=c++20 $(if $(COLD),$(COLD_OPT),$(OPT)) $(if $(ARCH),-march=$(ARCH)) -fno-math-errno -fno-trapping-math -fopenmp -Wall -Wextra -Werror -Wno-restrict \
           $(INCLUDES) $(CPPFLAGS) $(CXXFLAGS)
 LINK = $(CXX) $(OPT) -fopenmp $(CXXFLAGS) $(LDFLAGS)
 LIBS = $(if $(filter 1,$(ONEDNN)),-ldnnl) $(if $(filter 1,$(ZLIB)),-lz) -pthread
@@ -127,6 +128,10 @@ ifneq ($(BUILDING),)
 remember = $(if $(subst <$(strip $(file <$(1)))>,,<$(strip $(2))>),$(shell mkdir -p $(dir $(1)))$(file >$(1),$(strip $(2))))
 STAMPS := $(BUILD)/stamps
 $(call remember,$(STAMPS)/compile,$(COMPILE))
+# What runs once is compiled for a short build.
+COLD_OPT := $(patsubst -O3,-O1,$(OPT))
+$(BUILD)/obj/tests/%.o $(BUILD)/obj/apps/%.o: COLD = 1
+
 $(if $(GPU),$(call remember,$(STAMPS)/nvcc,$(NVCC_COMPILE)))
 
 $(BUILD)/obj/data/opencv%.o: EXTRA = $(OPENCV_CFLAGS)

@@ -9,9 +9,8 @@
 
 namespace sked {
 
-/// Σ(x) = V(x) V(x)ᵀ + diag(d(x)²), drawn as ε_s = V(x) ε^R_s + d(x) ⊙ ε^J_s with standard normal ε^R ∈ R^R and ε^J ∈
-/// R^J
-/// ([2]; "Heads" of METHOD.md). d(x) = softplus(W_d φ + b_d) + 1e-3, and V(x) (J,R) is, by its form,
+/// Σ(x) = V(x) V(x)ᵀ + diag(d(x)²), drawn as ε_s = V(x) ε^R_s + d(x) ⊙ ε^J_s with independent standard normals ε^R (R)
+/// and ε^J (J) ([2]; "Heads" of METHOD.md). d(x) = softplus(W_d φ + b_d) + 1e-3, and V(x) (J,R) is, by its form,
 ///   full       V(x) = reshape(W_V φ + b_V)                      J·R·(D+1) + J·(D+1) parameters
 ///   efficient  V(x) = (v(x) 1ᵀ) ⊙ V, v(x) = W_v φ + b_v, V free  J·(D+1) + J·R + J·(D+1)
 ///   diagonal   absent                                          J·(D+1)

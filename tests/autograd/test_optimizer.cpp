@@ -1,0 +1,223 @@
+// Optimizers against PyTorch's trajectories (tests/fixtures/optimizers.py), their state, schedules and weight averages.
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "autograd/elementwise.h"
+#include "autograd/optimizer.h"
+#include "autograd/reduce.h"
+#include "core/safetensors.h"
+#include "tests/common/hash_weights.h"
+
+namespace sked::test {
+
+namespace {
+
+constexpr double kRate = 0.05;
+constexpr int kSteps = 10;
+
+std::vector<NamedVar> values(const std::string& prefix, DType dtype, bool requires_grad) {
+  std::vector<NamedVar> vars;
+  for (const auto& [name, shape] : {std::pair<std::string, Shape>{"weight", {3, 4}}, {"bias", {4}}}) {
+    vars.push_back({name, Var(hash_tensor(shape, hash_name(prefix + name), 1.5F).to(dtype), requires_grad)});
+  }
+  return vars;
+}
+
+/// Σ (p − target)⁴ / 4 + Σ_ij weight_ij bias_j
+Var loss_of(const std::vector<NamedVar>& p, const std::vector<NamedVar>& target) {
+  Var loss = sum(p[0].var * p[1].var);
+  for (size_t i = 0; i < p.size(); ++i) loss = loss + sum(square(square(p[i].var - target[i].var))) * 0.25;
+  return loss;
+}
+
+/// One step; returns what Optimizer::step does.
+double advance(Optimizer& optimizer, const std::vector<NamedVar>& p, double lr = kRate) {
+  optimizer.clear_grads();
+  loss_of(p, values("target.", p[0].var.dtype(), false)).backward();
+  return optimizer.step(lr);
+}
+
+double worst(const Tensor& got, const Tensor& expected) {
+  const std::vector<double> g = got.to_vector<double>(), e = expected.to_vector<double>();
+  REQUIRE(g.size() == e.size());
+  double error = 0;
+  for (size_t i = 0; i < g.size(); ++i) error = std::max(error, std::abs(g[i] - e[i]));
+  return error;
+}
+
+void follow(const std::string& name, const OptimizerConfig& config, DType dtype, double tolerance) {
+  CAPTURE(name);
+  const TensorFile file = load_safetensors("tests/fixtures/optimizers.safetensors");
+  const std::vector<NamedVar> p = values("start.", dtype, true);
+  Optimizer optimizer(config, p);
+  for (int step = 0; step < kSteps; ++step) {
+    const double norm = advance(optimizer, p);
+    if (config.clip_norm > 0) {
+      const double expected = file.at(name + "/norm").to_vector<double>()[static_cast<size_t>(step)];
+      CHECK(norm == doctest::Approx(expected).epsilon(tolerance));
+    } else {
+      CHECK(norm == 0);
+    }
+    for (const NamedVar& parameter : p) {
+      const double error = worst(parameter.var.value(), file.at(name + "/" + parameter.name).rows(step, step + 1));
+      CHECK_MESSAGE(error <= tolerance, parameter.name << " after step " << step << ": error " << error);
+    }
+  }
+}
+
+std::string error_of(const OptimizerConfig& config) {
+  try {
+    Optimizer(config, {});
+  } catch (const UsageError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+using Values = std::vector<float>;
+
+}  // namespace
+
+TEST_CASE("ten steps as PyTorch takes them") {
+  const auto both = [](const std::string& name, const OptimizerConfig& config) {
+    follow(name, config, DType::f64, 1e-12);  // rounding of ten steps on numbers near 1
+    follow(name, config, DType::f32, 2e-5);   // the same in f32; gradients reach 30
+  };
+  both("sgd", {.kind = "sgd", .momentum = 0});
+  both("sgd/momentum", {.kind = "sgd", .momentum = 0.9});
+  both("sgd/nesterov_decay", {.kind = "sgd", .momentum = 0.9, .nesterov = true, .weight_decay = 0.1});
+  both("sgd/clipped", {.kind = "sgd", .momentum = 0.9, .weight_decay = 0.1, .clip_norm = 1});
+  both("adam", {.kind = "adam"});
+  both("adam/decay", {.kind = "adam", .beta1 = 0.8, .beta2 = 0.95, .eps = 1e-6, .weight_decay = 0.1});
+  both("adamw", {.kind = "adamw", .weight_decay = 0.1});
+  both("adamw/clipped", {.kind = "adamw", .weight_decay = 0.1, .clip_norm = 1});
+}
+
+TEST_CASE("weight decay is for matrices and filters only") {
+  const auto of = [](const std::string& name, Shape shape) { return decays({name, Var(Tensor::zeros(shape), true)}); };
+  CHECK(of("blocks.0.attn.qkv.weight", {6, 2}));
+  CHECK(of("conv1.weight", {2, 3, 3, 3}));
+  CHECK_FALSE(of("norm.weight", {6}));
+  CHECK_FALSE(of("temperature", {}));
+  CHECK_FALSE(of("pos_embed", {1, 4, 6}));
+  CHECK_FALSE(of("text.pos_embed", {1, 4, 6}));
+  CHECK_FALSE(of("cls_token", {1, 1, 6}));
+}
+
+TEST_CASE("an optimizer resumed from its state goes on bit for bit") {
+  for (const std::string kind : {"sgd", "adam", "adamw"}) {
+    CAPTURE(kind);
+    const OptimizerConfig config{.kind = kind, .weight_decay = 0.1, .clip_norm = 2};
+    const std::vector<NamedVar> p = values("start.", DType::f32, true);
+    Optimizer first(config, p);
+    for (int i = 0; i < 3; ++i) advance(first, p);
+
+    std::vector<NamedVar> copy;
+    for (const NamedVar& parameter : p) copy.push_back({parameter.name, Var(parameter.var.value().clone(), true)});
+    Optimizer::State state = first.state();
+    for (auto& [name, tensor] : state.tensors) tensor = tensor.clone();
+    Optimizer second(config, copy);
+    second.load_state(state);
+    for (int i = 0; i < 3; ++i) {
+      advance(first, p);
+      advance(second, copy);
+    }
+    for (size_t i = 0; i < p.size(); ++i)
+      CHECK(p[i].var.value().to_vector<float>() == copy[i].var.value().to_vector<float>());
+    CHECK(second.state().steps == 6);
+  }
+}
+
+TEST_CASE("state: names, and what does not fit is refused whole") {
+  const std::vector<NamedVar> p = values("start.", DType::f32, true);
+  Optimizer sgd({.kind = "sgd", .momentum = 0.9}, p), adam({.kind = "adam"}, p);
+  CHECK(sgd.state().tensors[0].first == "momentum.weight");
+  REQUIRE(adam.state().tensors.size() == 4);
+  CHECK(adam.state().tensors[1].first == "m.bias");
+  CHECK(adam.state().tensors[2].first == "v.weight");
+  CHECK(Optimizer({.kind = "sgd", .momentum = 0}, p).state().tensors.empty());
+
+  CHECK_THROWS_WITH_AS(adam.load_state(sgd.state()), "[optimizer] expected state for m.weight, got none", Error);
+  Optimizer::State extra = sgd.state();
+  extra.tensors.emplace_back("momentum.other", Tensor::zeros({1}));
+  CHECK_THROWS_WITH_AS(sgd.load_state(extra), "[optimizer] expected state of 2 tensors, got 3", Error);
+  Optimizer::State wrong = sgd.state();
+  wrong.tensors[0].second = Tensor::full({3, 4}, 5);
+  wrong.tensors[1].second = Tensor::zeros({5});
+  CHECK_THROWS_AS(sgd.load_state(wrong), Error);
+  CHECK(sgd.state().tensors[0].second.to_vector<float>() == Values(12, 0.0F));
+}
+
+TEST_CASE("frozen parameters stay, missing gradients count as zero") {
+  std::vector<NamedVar> p = values("start.", DType::f32, true);
+  p[1].var.set_requires_grad(false);
+  const Values frozen = p[1].var.value().to_vector<float>(), start = p[0].var.value().to_vector<float>();
+  Optimizer optimizer({.kind = "sgd", .momentum = 0, .weight_decay = 0.5}, p);
+  optimizer.step(0.5);  // no gradient at all: decay alone
+  CHECK(p[1].var.value().to_vector<float>() == frozen);
+  const Values after = p[0].var.value().to_vector<float>();
+  for (size_t i = 0; i < after.size(); ++i) CHECK(after[i] == doctest::Approx(0.75 * start[i]));
+  CHECK(Optimizer({.kind = "adam", .clip_norm = 1}, {}).step(0.1) == 0);
+}
+
+TEST_CASE("configurations out of range are usage errors that name the key") {
+  CHECK(error_of({.kind = "adamax"}) == "[optimizer] expected kind sgd, adam or adamw, got adamax");
+  CHECK(error_of({.momentum = 1}) == "[optimizer] expected 0 <= momentum < 1, got 1");
+  CHECK(error_of({.momentum = 0, .nesterov = true}).find("nesterov") != std::string::npos);
+  CHECK(error_of({.kind = "adam", .beta1 = -0.1}).find("beta1") != std::string::npos);
+  CHECK(error_of({.kind = "adam", .beta2 = 1.5}).find("beta2") != std::string::npos);
+  CHECK(error_of({.kind = "adam", .eps = 0}).find("eps") != std::string::npos);
+  CHECK(error_of({.weight_decay = -1}).find("weight_decay") != std::string::npos);
+  CHECK(error_of({.clip_norm = NAN}).find("clip_norm") != std::string::npos);
+}
+
+TEST_CASE("schedules") {
+  const Schedule constant{.kind = "constant", .peak = 0.5, .warmup = 4, .total = 10};
+  CHECK(constant.at(0) == 0.125);
+  CHECK(constant.at(3) == 0.5);
+  CHECK(constant.at(99) == 0.5);
+  const Schedule linear{.kind = "linear", .peak = 1, .floor = 0.2, .warmup = 2, .total = 10};
+  CHECK(linear.at(1) == 1);
+  CHECK(linear.at(2) == 1);
+  CHECK(linear.at(6) == doctest::Approx(0.6));
+  CHECK(linear.at(10) == doctest::Approx(0.2));
+  CHECK(linear.at(50) == doctest::Approx(0.2));
+  const Schedule cosine{.kind = "cosine", .peak = 2, .total = 8};
+  CHECK(cosine.at(0) == 2);
+  CHECK(cosine.at(2) == doctest::Approx(1 + std::cos(std::numbers::pi / 4)));
+  CHECK(cosine.at(4) == doctest::Approx(1));
+  CHECK(std::abs(cosine.at(8)) < 1e-15);
+  CHECK(Schedule{.warmup = 5, .total = 3}.at(4) == 0.1);  // all warm-up
+
+  CHECK_THROWS_WITH_AS((Schedule{.kind = "step"}.at(0)),
+                       "[schedule] expected kind constant, linear or cosine, got step", UsageError);
+  CHECK_THROWS_AS((Schedule{.total = 0}.at(0)), UsageError);
+  CHECK_THROWS_AS((Schedule{.floor = 2}.at(0)), UsageError);
+  CHECK_THROWS_AS(Schedule{}.at(-1), Error);
+}
+
+TEST_CASE("weight averages") {
+  const Var w(Tensor::from(Values{1, 2}, {2}), true);
+  Var writable = w;
+  WeightAverage average(0.75, {{"w", w}});
+  writable.mutable_value().fill(5);
+  average.update();  // 0.75 (1, 2) + 0.25 · 5
+  average.swap();
+  CHECK(w.value().to_vector<float>() == Values{2, 2.75});
+  average.swap();
+  CHECK(w.value().to_vector<float>() == Values{5, 5});
+  CHECK(average.state()[0].first == "average.w");
+
+  WeightAverage other(0.75, {{"w", w}});
+  other.load_state(average.state());
+  CHECK(other.state()[0].second.to_vector<float>() == Values{2, 2.75});
+  CHECK_FALSE(other.state()[0].second.shares_storage(average.state()[0].second));
+  CHECK_THROWS_AS(other.load_state({}), Error);
+  CHECK_THROWS_AS(WeightAverage(1, {}), UsageError);
+}
+
+}  // namespace sked::test

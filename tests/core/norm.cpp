@@ -1,0 +1,289 @@
+// batch_norm_forward, batch_norm_backward, batch_norm_inference, layer_norm_forward, layer_norm_backward,
+// group_norm_forward, group_norm_backward against one formula in double: statistics over sets of elements, each kernel
+// being a way to form the sets.
+
+#include "core/kernels/norm.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "tests/common/files.h"
+#include "tests/common/hash_weights.h"
+#include "tests/common/kernel_check.h"
+
+namespace sked::test {
+namespace {
+
+// Two roundings of an f32 mean and variance of O(1) numbers; observed below 2e-6 of the largest element.
+constexpr double kTolerance = 1e-5;
+constexpr double kEps = 1e-3;
+// Gradients are compared on the scale of their terms, O(1), which cancel where a set has one or two elements.
+constexpr double kTerms = 1;
+
+/// Element i of x belongs to set set[i] (whose statistics it is normalised by) and to channel[i] (whose γ and β it
+/// takes).
+struct Partition {
+  std::vector<size_t> set, channel;
+  size_t sets, channels;
+};
+
+struct Reference {
+  std::vector<double> xhat, mean, var, rstd, count;
+
+  Reference(const std::vector<double>& x, const Partition& p)
+      : xhat(x.size()), mean(p.sets), var(p.sets), rstd(p.sets), count(p.sets) {
+    for (size_t i = 0; i < x.size(); ++i) count[p.set[i]] += 1, mean[p.set[i]] += x[i];
+    for (size_t s = 0; s < p.sets; ++s) mean[s] /= count[s];
+    for (size_t i = 0; i < x.size(); ++i) var[p.set[i]] += std::pow(x[i] - mean[p.set[i]], 2) / count[p.set[i]];
+    for (size_t s = 0; s < p.sets; ++s) rstd[s] = 1 / std::sqrt(var[s] + kEps);
+    for (size_t i = 0; i < x.size(); ++i) xhat[i] = (x[i] - mean[p.set[i]]) * rstd[p.set[i]];
+  }
+};
+
+struct Gradients {
+  std::vector<double> dx, dgamma, dbeta;
+
+  /// dx = rstd (g − mean g − x̂ mean(g x̂)), g = dy γ, means over each set: the derivative of (x − mean) rstd.
+  Gradients(const std::vector<double>& dy, const std::vector<double>& gamma, const Reference& r, const Partition& p)
+      : dx(dy.size()), dgamma(p.channels), dbeta(p.channels) {
+    std::vector<double> mean_g(p.sets), mean_gx(p.sets);
+    for (size_t i = 0; i < dy.size(); ++i) {
+      const double g = dy[i] * gamma[p.channel[i]], n = r.count[p.set[i]];
+      dgamma[p.channel[i]] += dy[i] * r.xhat[i];
+      dbeta[p.channel[i]] += dy[i];
+      mean_g[p.set[i]] += g / n;
+      mean_gx[p.set[i]] += g * r.xhat[i] / n;
+    }
+    for (size_t i = 0; i < dy.size(); ++i) {
+      const size_t s = p.set[i];
+      dx[i] = r.rstd[s] * (dy[i] * gamma[p.channel[i]] - mean_g[s] - r.xhat[i] * mean_gx[s]);
+    }
+  }
+};
+
+/// x (N,P,C) in groups of channels, or, where `by_channel`, sets that span all images: batch norm.
+Partition partition(int64_t N, int64_t P, int64_t C, int64_t groups, bool across_images) {
+  Partition p;
+  for (int64_t n = 0; n < N; ++n)
+    for (int64_t i = 0; i < P; ++i)
+      for (int64_t c = 0; c < C; ++c) {
+        p.channel.push_back(static_cast<size_t>(c));
+        p.set.push_back(static_cast<size_t>((across_images ? 0 : n * groups) + c / (C / groups)));
+      }
+  p.channels = static_cast<size_t>(C);
+  p.sets = static_cast<size_t>(across_images ? groups : N * groups);
+  return p;
+}
+
+/// y = γ x̂ + β [+ residual], then ReLU.
+std::vector<double> output(const Reference& r, const Partition& p, const Tensor& gamma, const Tensor& beta,
+                           const Tensor& residual, bool relu) {
+  std::vector<double> y = r.xhat;
+  const auto scale = gamma.to_vector<double>(), shift = beta.to_vector<double>();
+  const auto add = residual.defined() ? residual.to_vector<double>() : std::vector<double>(y.size());
+  for (size_t i = 0; i < y.size(); ++i) {
+    y[i] = scale[p.channel[i]] * y[i] + shift[p.channel[i]] + add[i];
+    if (relu && y[i] < 0) y[i] = 0;
+  }
+  return y;
+}
+
+const int64_t kBatchShapes[][2] = {{2, 1}, {3, 5}, {35, 17}, {130, 64}, {4500, 3}};
+
+TEST_CASE("batch_norm_forward: statistics, running averages, residual and ReLU") {
+  for (const auto& [M, C] : kBatchShapes)
+    for (const bool residual : {false, true})
+      for (const bool relu : {false, true}) {
+        const Tensor x = hash_tensor({M, C}, 1, 2, 3), add = residual ? hash_tensor({M, C}, 2) : Tensor();
+        const Tensor gamma = hash_tensor({C}, 3, 0.5, 1), beta = hash_tensor({C}, 4), one = Tensor::full({C}, 1);
+        const Partition p = partition(1, M, C, C, true);
+        const Reference r(x.to_vector<double>(), p);
+        std::vector<double> running_mean(p.channels), running_var(p.channels);
+        for (size_t c = 0; c < p.channels; ++c) {
+          running_mean[c] = 0.75 * 1 + 0.25 * r.mean[c];
+          running_var[c] = 0.75 * 1 + 0.25 * r.var[c] * static_cast<double>(M) / static_cast<double>(M - 1);
+        }
+        check_kernel({.name = "batch_norm_forward " + x.str(),
+                      .inputs = {x, add, gamma, beta},
+                      .expected = {doubles(output(r, p, gamma, beta, add, relu), {M, C}), doubles(r.mean, {C}),
+                                   doubles(r.rstd, {C}), doubles(running_mean, {C}), doubles(running_var, {C})},
+                      .call =
+                          [=](const TensorList& in, TensorList& out) {
+                            kernel::batch_norm_forward(in[0], in[1], in[2], in[3], out[0], out[1], out[2], out[3],
+                                                       out[4], 0.25, kEps, relu);
+                          },
+                      .tolerance = kTolerance,
+                      .before = {Tensor(), Tensor(), Tensor(), one, one}});
+      }
+}
+
+TEST_CASE("batch_norm_forward: a large common offset does not cancel the variance") {
+  const Tensor x = hash_tensor({4096, 2}, 1, 1, 1000), gamma = Tensor::full({2}, 1), beta = Tensor::zeros({2});
+  Tensor y = Tensor::like(x), mean = Tensor::like(beta), rstd = mean.clone(), rm = beta.clone(), rv = beta.clone();
+  kernel::batch_norm_forward(x, {}, gamma, beta, y, mean, rstd, rm, rv, 0.1, 1e-5, false);
+  // f32 keeps 6e-5 of an element near 1000, so the deviation of about 0.58 is known to 1e-4 of itself; E[x²] − E[x]²
+  // would keep nothing.
+  const Reference r(x.to_vector<double>(), partition(1, 4096, 2, 2, true));
+  CHECK(rstd.to_vector<double>()[0] == doctest::Approx(1 / std::sqrt(r.var[0] + 1e-5)).epsilon(2e-4));
+}
+
+TEST_CASE("batch_norm_backward: dx, dγ, dβ and the residual's gradient, with and without ReLU") {
+  for (const auto& [M, C] : kBatchShapes)
+    for (const bool residual : {false, true})
+      for (const bool relu : {false, true}) {
+        const Tensor x = hash_tensor({M, C}, 1, 2, 3), dy = hash_tensor({M, C}, 5), gamma = hash_tensor({C}, 3, 0.5, 1);
+        const Tensor y = hash_tensor({M, C}, 6);  // its sign alone matters
+        const Partition p = partition(1, M, C, C, true);
+        const Reference r(x.to_vector<double>(), p);
+        std::vector<double> g = dy.to_vector<double>();
+        const auto sign = y.to_vector<double>();
+        for (size_t i = 0; relu && i < g.size(); ++i) g[i] = sign[i] > 0 ? g[i] : 0;
+        const Gradients d(g, gamma.to_vector<double>(), r, p);
+        // Saved statistics arrive rounded to f32 in the f32 runs; in f64 they must be exact.
+        check_kernel({.name = "batch_norm_backward " + x.str(),
+                      .inputs = {dy, x, relu ? y : Tensor(), gamma},
+                      .expected = {doubles(d.dx, {M, C}), residual ? doubles(g, {M, C}) : Tensor(),
+                                   doubles(d.dgamma, {C}), doubles(d.dbeta, {C})},
+                      .call =
+                          [&](const TensorList& in, TensorList& out) {
+                            const DType dtype = in[0].dtype();
+                            kernel::batch_norm_backward(in[0], in[1], in[2], in[3], doubles(r.mean, {C}).to(dtype),
+                                                        doubles(r.rstd, {C}).to(dtype), out[0], out[1], out[2], out[3],
+                                                        relu);
+                          },
+                      .tolerance = kTolerance,
+                      .scale = kTerms});
+      }
+}
+
+TEST_CASE("batch_norm_inference: fixed statistics") {
+  for (const bool relu : {false, true})
+    for (const bool residual : {false, true}) {
+      const Tensor x = hash_tensor({2, 3, 3, 7}, 1), add = residual ? hash_tensor(x.shape(), 2) : Tensor();
+      const Tensor gamma = hash_tensor({7}, 3), beta = hash_tensor({7}, 4), mean = hash_tensor({7}, 5),
+                   var = hash_tensor({7}, 6, 0.5, 1);
+      const Partition p = partition(1, 18, 7, 7, true);
+      Reference r(x.to_vector<double>(), p);
+      const auto in = x.to_vector<double>(), m = mean.to_vector<double>(), v = var.to_vector<double>();
+      for (size_t i = 0; i < in.size(); ++i) r.xhat[i] = (in[i] - m[i % 7]) / std::sqrt(v[i % 7] + kEps);
+      check_kernel({.name = "batch_norm_inference",
+                    .inputs = {x, add, gamma, beta, mean, var},
+                    .expected = {doubles(output(r, p, gamma, beta, add, relu), x.shape())},
+                    .call =
+                        [&](const TensorList& list, TensorList& out) {
+                          kernel::batch_norm_inference(list[0], list[1], list[2], list[3], list[4], list[5], out[0],
+                                                       kEps, relu);
+                        },
+                    .tolerance = kTolerance});
+    }
+}
+
+const int64_t kRowShapes[][2] = {{1, 1}, {3, 5}, {35, 17}, {4500, 3}, {70, 384}, {0, 4}};
+
+TEST_CASE("layer_norm_forward: each row by itself, with and without γ and β") {
+  for (const auto& [N, D] : kRowShapes)
+    for (const bool affine : {false, true}) {
+      const Tensor x = hash_tensor({N, D}, 1, 2, 3);
+      const Tensor gamma = affine ? hash_tensor({D}, 2, 0.5, 1) : Tensor(),
+                   beta = affine ? hash_tensor({D}, 3) : Tensor();
+      const Partition p = partition(N, 1, D, 1, false);
+      const Reference r(x.to_vector<double>(), p);
+      const auto y = affine ? output(r, p, gamma, beta, {}, false) : r.xhat;
+      check_kernel({.name = "layer_norm_forward " + x.str(),
+                    .inputs = {x, gamma, beta},
+                    .expected = {doubles(y, {N, D}), doubles(r.mean, {N}), doubles(r.rstd, {N})},
+                    .call =
+                        [](const TensorList& in, TensorList& out) {
+                          kernel::layer_norm_forward(in[0], in[1], in[2], out[0], out[1], out[2], kEps);
+                        },
+                    .tolerance = kTolerance});
+    }
+}
+
+TEST_CASE("layer_norm_backward: dx alone, and with dγ and dβ") {
+  for (const auto& [N, D] : kRowShapes)
+    for (const bool affine : {false, true}) {
+      const Tensor x = hash_tensor({N, D}, 1, 2, 3), dy = hash_tensor({N, D}, 4);
+      const Tensor gamma = affine ? hash_tensor({D}, 2, 0.5, 1) : Tensor();
+      const Partition p = partition(N, 1, D, 1, false);
+      const Reference r(x.to_vector<double>(), p);
+      const Gradients d(dy.to_vector<double>(),
+                        affine ? gamma.to_vector<double>() : std::vector<double>(p.channels, 1.0), r, p);
+      check_kernel({.name = "layer_norm_backward " + x.str(),
+                    .inputs = {dy, x, gamma},
+                    .expected = {doubles(d.dx, {N, D}), affine ? doubles(d.dgamma, {D}) : Tensor(),
+                                 affine ? doubles(d.dbeta, {D}) : Tensor()},
+                    .call =
+                        [&](const TensorList& in, TensorList& out) {
+                          const DType dtype = in[0].dtype();
+                          kernel::layer_norm_backward(in[0], in[1], in[2], doubles(r.mean, {N}).to(dtype),
+                                                      doubles(r.rstd, {N}).to(dtype), out[0], out[1], out[2]);
+                        },
+                    .tolerance = kTolerance,
+                    .scale = kTerms});
+    }
+}
+
+const int64_t kGroupShapes[][4] = {{1, 1, 2, 1}, {2, 9, 6, 3}, {3, 5, 8, 8}, {2, 49, 32, 4}, {0, 4, 6, 2}};
+
+TEST_CASE("group_norm_forward: one group, a few, one a channel") {
+  for (const auto& [N, P, C, groups] : kGroupShapes) {
+    const Tensor x = hash_tensor({N, P, C}, 1, 2, 3), gamma = hash_tensor({C}, 2, 0.5, 1), beta = hash_tensor({C}, 3);
+    const Partition p = partition(N, P, C, groups, false);
+    const Reference r(x.to_vector<double>(), p);
+    check_kernel({.name = "group_norm_forward " + x.str(),
+                  .inputs = {x, gamma, beta},
+                  .expected = {doubles(output(r, p, gamma, beta, {}, false), x.shape()), doubles(r.mean, {N, groups}),
+                               doubles(r.rstd, {N, groups})},
+                  .call =
+                      [groups = groups](const TensorList& in, TensorList& out) {
+                        kernel::group_norm_forward(in[0], in[1], in[2], out[0], out[1], out[2], groups, kEps);
+                      },
+                  .tolerance = kTolerance});
+  }
+}
+
+TEST_CASE("group_norm_backward: dx, dγ and dβ") {
+  for (const auto& [N, P, C, groups] : kGroupShapes) {
+    const Tensor x = hash_tensor({N, P, C}, 1, 2, 3), dy = hash_tensor({N, P, C}, 4),
+                 gamma = hash_tensor({C}, 2, 0.5, 1);
+    const Partition p = partition(N, P, C, groups, false);
+    const Reference r(x.to_vector<double>(), p);
+    const Gradients d(dy.to_vector<double>(), gamma.to_vector<double>(), r, p);
+    check_kernel({.name = "group_norm_backward " + x.str(),
+                  .inputs = {dy, x, gamma},
+                  .expected = {doubles(d.dx, x.shape()), doubles(d.dgamma, {C}), doubles(d.dbeta, {C})},
+                  .call =
+                      [&, N = N, groups = groups](const TensorList& in, TensorList& out) {
+                        const DType dtype = in[0].dtype();
+                        kernel::group_norm_backward(in[0], in[1], in[2], doubles(r.mean, {N, groups}).to(dtype),
+                                                    doubles(r.rstd, {N, groups}).to(dtype), out[0], out[1], out[2],
+                                                    groups);
+                      },
+                  .tolerance = kTolerance,
+                  .scale = kTerms});
+  }
+}
+
+TEST_CASE("batch_norm_forward, layer_norm_forward, group_norm_forward: wrong shapes are refused") {
+  Tensor x = Tensor::zeros({4, 6}), y = Tensor::like(x), c = Tensor::zeros({6}), n = Tensor::zeros({4}),
+         one = Tensor::zeros({1, 6});
+  CHECK(one_line_with(error_of([&] { kernel::batch_norm_forward(x, {}, n, c, y, c, c, c, c, 0.1, kEps, false); }),
+                      "[batch_norm_forward]", "(6)", "(4)"));
+  CHECK(one_line_with(error_of([&] { kernel::batch_norm_forward(one, {}, c, c, one, c, c, c, c, 0.1, kEps, false); }),
+                      "[batch_norm_forward]", "at least 2 rows", "(1, 6)"));
+  CHECK(one_line_with(error_of([&] { kernel::batch_norm_inference(x, c, c, c, c, c, y, kEps, false); }),
+                      "[batch_norm_inference]"));
+  CHECK(one_line_with(error_of([&] { kernel::layer_norm_forward(x, n, n, y, n, n, kEps); }), "[layer_norm_forward]",
+                      "(4)"));
+  CHECK(one_line_with(error_of([&] { kernel::layer_norm_forward(x, c, c, y, c, n, kEps); }), "[layer_norm_forward]"));
+  CHECK(
+      one_line_with(error_of([&] { kernel::layer_norm_backward(x, x, c, n, n, one, c, c); }), "[layer_norm_backward]"));
+  Tensor image = Tensor::zeros({1, 4, 6}), stats = Tensor::zeros({1, 4});
+  CHECK(one_line_with(error_of([&] { kernel::group_norm_forward(image, c, c, image, stats, stats, 4, kEps); }),
+                      "[group_norm_forward]", "divisible", "4"));
+}
+
+}  // namespace
+}  // namespace sked::test

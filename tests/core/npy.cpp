@@ -1,0 +1,126 @@
+#include "core/npy.h"
+
+#include <doctest/doctest.h>
+
+#include <limits>
+
+#include "tests/common/files.h"
+
+namespace sked {
+namespace {
+
+using test::error_of;
+using test::one_line_with;
+using test::slurp;
+using test::TemporaryFolder;
+
+/// A file of format `major`.0 with this header dictionary and data.
+std::string npy(const std::string& dictionary, const std::string& data, int major = 1) {
+  std::string bytes = "\x93NUMPY";
+  bytes += {static_cast<char>(major), '\0'};
+  for (int i = 0; i < (major == 1 ? 2 : 4); ++i) bytes += static_cast<char>(dictionary.size() >> (8 * i));
+  return bytes + dictionary + data;
+}
+
+std::string header(const std::string& descr, const std::string& shape, const std::string& order = "False") {
+  return "{'descr': '" + descr + "', 'fortran_order': " + order + ", 'shape': " + shape + ", }\n";
+}
+
+template <class T>
+void check_round_trip(const Tensor& tensor) {
+  const TemporaryFolder folder;
+  const std::string path = folder.path("x.npy");
+  save_npy(path, tensor);
+  const Tensor back = load_npy(path);
+  CHECK(back.dtype() == tensor.dtype());
+  CHECK(back.shape() == tensor.shape());
+  CHECK(back.to_vector<T>() == tensor.to_vector<T>());
+}
+
+TEST_CASE("npy: every dtype and any number of axes come back") {
+  check_round_trip<float>(Tensor::from<float>({1.5f, -2.0f, 3e38f, 1e-40f, 0.0f, -0.0f}, {2, 3}));
+  check_round_trip<double>(Tensor::from<double>({1.0 / 3.0, -1e300}, {2}));
+  check_round_trip<int64_t>(Tensor::from<int64_t>({std::numeric_limits<int64_t>::min(), 7}, {1, 2, 1}));
+  check_round_trip<uint8_t>(Tensor::from<uint8_t>({0, 255}, {2, 1, 1, 1, 1, 1}));
+  check_round_trip<float>(Tensor::from<float>({42.0f}, {}));
+  check_round_trip<float>(Tensor::from<float>({}, {0, 5}));
+}
+
+TEST_CASE("npy: the file is the one NumPy writes") {
+  const TemporaryFolder folder;
+  const std::string path = folder.path("x.npy");
+  // np.save(path, np.array([[1, 2, 3]], np.uint8))
+  const std::string dictionary = "{'descr': '|u1', 'fortran_order': False, 'shape': (1, 3), }";
+  const std::string expected = npy(dictionary + std::string(117 - dictionary.size(), ' ') + "\n", "\x01\x02\x03");
+  save_npy(path, Tensor::from<uint8_t>({1, 2, 3}, {1, 3}));
+  CHECK(slurp(path) == expected);
+  save_npy(path, Tensor::from<uint8_t>({1}, {1}));
+  CHECK(slurp(path).find("'shape': (1,), }") != std::string::npos);
+  save_npy(path, Tensor::from<uint8_t>({1}, {}));
+  CHECK(slurp(path).find("'shape': (), }") != std::string::npos);
+}
+
+TEST_CASE("npy: all three header versions and any layout of the dictionary") {
+  const TemporaryFolder folder;
+  for (int major = 1; major <= 3; ++major) {
+    const Tensor x = load_npy(folder.write("x.npy", npy(header("<i8", "(2,)"), std::string(16, '\1'), major)));
+    CHECK(x.shape() == Shape{2});
+    CHECK(x.to_vector<int64_t>()[1] == 0x0101010101010101);
+  }
+  const std::string other = "{\"shape\":( 1,2 ,),\"fortran_order\":False,\"descr\":\"|u1\"}";
+  CHECK(load_npy(folder.write("x.npy", npy(other, "ab"))).shape() == Shape{1, 2});
+}
+
+TEST_CASE("npy: what is not supported is said") {
+  const TemporaryFolder folder;
+  const auto message = [&](const std::string& bytes) {
+    return error_of([&] { load_npy(folder.write("x.npy", bytes)); });
+  };
+  for (const std::string descr : {">f4", "<f2", "<i4", "|b1", "<c16", "|S5", ""}) {
+    CAPTURE(descr);
+    CHECK(one_line_with(message(npy(header(descr, "(1,)"), "12345678")), "x.npy", "dtype"));
+  }
+  CHECK(one_line_with(message(npy(header("<f4", "(1, 1)", "True"), "1234")), "x.npy", "Fortran"));
+  CHECK(one_line_with(message(npy(header("|u1", "(1,1,1,1,1,1,1)"), "1")), "x.npy", "at most 6 axes"));
+  CHECK(one_line_with(message(npy(header("|u1", "(1,)"), "1", 4)), "x.npy", "4.0"));
+  CHECK(one_line_with(error_of([&] { save_npy(folder.path("y.npy"), Tensor::zeros({1}, DType::bf16)); }), "bf16"));
+  CHECK(one_line_with(error_of([&] { save_npy(folder.path("y.npy"), {}); }), "y.npy"));
+}
+
+TEST_CASE("npy: lying and broken headers are errors, and nothing is allocated for them") {
+  const TemporaryFolder folder;
+  const auto message = [&](const std::string& bytes) {
+    return error_of([&] { load_npy(folder.write("x.npy", bytes)); });
+  };
+  CHECK(one_line_with(message(npy(header("<f4", "(2,)"), "1234567")), "expected 8 bytes", "got 7"));
+  CHECK(one_line_with(message(npy(header("<f4", "(2,)"), "123456789")), "expected 8 bytes", "got 9"));
+  CHECK(one_line_with(message(npy(header("<f4", "(1000000000000,)"), "1234")), "4000000000000", "got 4"));
+  CHECK(one_line_with(message(npy(header("<f4", "(4294967296, 4294967296)"), "")), "overflows"));
+  CHECK(one_line_with(message(npy(header("<f4", "(0, 4294967296, 4294967296)"), "")), "overflows"));
+  CHECK(one_line_with(message(npy(header("<f4", "(99999999999999999999999,)"), "")), "number"));
+  CHECK(one_line_with(message(npy(header("<f4", "(-1,)"), "")), "number"));
+  CHECK(one_line_with(message(npy(header("<f4", "(1)"), "1234")), "tuple"));
+  CHECK(one_line_with(message(npy(header("<f4", "(1,"), "1234")), "x.npy"));
+  for (const std::string dictionary :
+       {"", "{", "{}", "[1]", "{'descr': '<f4'}", "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,)}",
+        "{'descr': '<f4", "{'descr': '<f4', 'descr': '<f4', 'fortran_order': False, 'shape': (1,)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1,), 'more': 1}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1,)} {}"}) {
+    CAPTURE(dictionary);
+    CHECK(one_line_with(message(npy(dictionary, "1234")), "x.npy"));
+  }
+  std::string huge_header = npy("", "", 2);
+  huge_header.replace(8, 4, "\xff\xff\xff\xff");
+  CHECK(one_line_with(message(huge_header), "header of 4294967295 bytes"));
+  const std::string whole = npy(header("<f4", "(1,)"), "1234");
+  for (size_t length = 0; length < whole.size(); ++length) {
+    CAPTURE(length);
+    CHECK(one_line_with(message(whole.substr(0, length)), "x.npy"));
+  }
+  CHECK(one_line_with(message("PK\x03\x04 an .npz file"), "not a .npy file"));
+  CHECK(one_line_with(error_of([&] { load_npy(folder.path()); }), "Is a directory"));
+  CHECK(one_line_with(error_of([&] { load_npy(folder.path("none.npy")); }), "none.npy", "No such file"));
+}
+
+}  // namespace
+}  // namespace sked

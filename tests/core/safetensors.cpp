@@ -1,0 +1,217 @@
+#include "core/safetensors.h"
+
+#include <doctest/doctest.h>
+
+#include <cstring>
+#include <limits>
+
+#include "tests/common/files.h"
+
+namespace sked {
+namespace {
+
+using test::error_of;
+using test::one_line_with;
+using test::slurp;
+using test::TemporaryFolder;
+
+/// A file with this header and data, the length of the header as it is or a lie.
+std::string safetensors(const std::string& header, const std::string& data, uint64_t length) {
+  std::string bytes(8, '\0');
+  std::memcpy(bytes.data(), &length, 8);
+  return bytes + header + data;
+}
+std::string safetensors(const std::string& header, const std::string& data) {
+  return safetensors(header, data, header.size());
+}
+
+/// One entry of a header.
+std::string entry(const std::string& name, const std::string& dtype, const std::string& shape,
+                  const std::string& offsets) {
+  return "\"" + name + "\":{\"dtype\":\"" + dtype + "\",\"shape\":" + shape + ",\"data_offsets\":" + offsets + "}";
+}
+
+/// The error of loading these bytes.
+std::string message(const std::string& bytes) {
+  const TemporaryFolder folder;
+  return error_of([&] { load_safetensors(folder.write("x.safetensors", bytes)); });
+}
+std::string message(const std::string& header, const std::string& data) { return message(safetensors(header, data)); }
+
+TEST_CASE("safetensors: a file of the reference implementation is read") {
+  const TensorFile file = load_safetensors("tests/fixtures/formats.safetensors");
+  CHECK(file.tensors.size() == 8);
+  CHECK(file.metadata == std::map<std::string, std::string>{{"format", "pt"}, {"about", "line 1\nline 2"}});
+
+  CHECK(file.at("f32").shape() == Shape{2, 3});
+  const auto f32 = file.at("f32").to_vector<float>();
+  for (size_t i = 0; i < 6; ++i) CHECK(f32[i] == static_cast<float>(i) / 7.0f - 0.5f);
+  CHECK(file.at("f64").to_vector<double>() == std::vector{1.0 / 3.0, -1e300});
+  CHECK(file.at("bf16").shape() == Shape{3, 1});
+  CHECK(file.at("bf16").dtype() == DType::bf16);
+  CHECK(file.at("bf16").to_vector<float>() == std::vector{1.5f, -2.0f, static_cast<float>(bf16(3e38f))});
+  using Limits = std::numeric_limits<int64_t>;
+  CHECK(file.at("i64").to_vector<int64_t>() == std::vector<int64_t>{Limits::min(), Limits::max(), 7});
+  CHECK(file.at("u8").to_vector<uint8_t>() == std::vector<uint8_t>{0, 1, 255});
+  CHECK(file.at("scalar").shape() == Shape{});
+  CHECK(file.at("scalar").item() == 42.0);
+  CHECK(file.at("empty").shape() == Shape{0, 4});
+  CHECK(file.at("näme \"with\" \\ signs").item() == 1.0);
+}
+
+TEST_CASE("safetensors: what is saved comes back") {
+  const TemporaryFolder folder;
+  const std::string path = folder.path("x.safetensors");
+  const std::vector<NamedTensor> tensors{
+      {"bytes", Tensor::from<uint8_t>({1, 2, 3}, {3})}, {"b.weight", Tensor::from<float>({1, 2, 3, 4}, {2, 2})},
+      {"labels", Tensor::from<int64_t>({-1, 5}, {2})},  {"half", Tensor::from<bf16>({bf16(0.5f)}, {1, 1, 1, 1, 1, 1})},
+      {"none", Tensor::from<float>({}, {3, 0})},        {"a.weight", Tensor::from<float>({9}, {})},
+      {"exact", Tensor::from<double>({0.1}, {1})}};
+  const std::map<std::string, std::string> metadata{{"step", "12"}, {"", "ü\n\""}};
+  save_safetensors(path, tensors, metadata);
+
+  const TensorFile file = load_safetensors(path);
+  CHECK(file.metadata == metadata);
+  REQUIRE(file.tensors.size() == tensors.size());
+  for (const auto& [name, tensor] : tensors) {
+    CAPTURE(name);
+    const Tensor& back = file.at(name);
+    CHECK(back.dtype() == tensor.dtype());
+    CHECK(back.shape() == tensor.shape());
+    CHECK(back.to_vector<double>() == tensor.to_vector<double>());
+  }
+  // Bytes are mapped by some readers: the data starts at a multiple of 8, wider elements come first.
+  uint64_t length = 0;
+  std::memcpy(&length, slurp(path).data(), 8);
+  CHECK(length % 8 == 0);
+  size_t width = 8;
+  for (const auto& [name, tensor] : file.tensors) {
+    CHECK(size_of(tensor.dtype()) <= width);
+    width = size_of(tensor.dtype());
+  }
+  CHECK(file.tensors[0].name == "labels");
+  CHECK(file.tensors[1].name == "exact");
+}
+
+TEST_CASE("safetensors: no tensors, and saving twice, give the same bytes") {
+  const TemporaryFolder folder;
+  save_safetensors(folder.path("empty"), {});
+  CHECK(load_safetensors(folder.path("empty")).tensors.empty());
+  CHECK(slurp(folder.path("empty")) == safetensors("{}      ", ""));
+
+  const std::vector<NamedTensor> one{{"x", Tensor::from<float>({1, 2}, {2})}};
+  save_safetensors(folder.path("a"), one, {{"k", "v"}});
+  save_safetensors(folder.path("b"), one, {{"k", "v"}});
+  CHECK(slurp(folder.path("a")) == slurp(folder.path("b")));
+}
+
+TEST_CASE("safetensors: a view is saved as what it shows") {
+  const TemporaryFolder folder;
+  const Tensor x = Tensor::from<float>({1, 2, 3, 4, 5, 6}, {3, 2});
+  save_safetensors(folder.path("v"), {{"rows", x.rows(1, 2)}});
+  CHECK(load_safetensors(folder.path("v")).at("rows").to_vector<float>() == std::vector{3.0f, 4.0f});
+}
+
+TEST_CASE("safetensors: saving what cannot be saved is an error, and the old file stays") {
+  const TemporaryFolder folder;
+  const std::string path = folder.write("x", "old");
+  const Tensor t = Tensor::from<float>({1}, {1});
+  const auto saving = [&](const std::vector<NamedTensor>& tensors, std::map<std::string, std::string> metadata = {}) {
+    return error_of([&] { save_safetensors(path, tensors, metadata); });
+  };
+  CHECK(one_line_with(saving({{"a", t}, {"a", t}}), path, "\"a\" is taken"));
+  CHECK(one_line_with(saving({{"__metadata__", t}}), path, "is taken"));
+  CHECK(one_line_with(saving({{"a", {}}}), path, "\"a\" is undefined"));
+  CHECK(one_line_with(saving({{"\xff", t}}), path, "UTF-8"));
+  CHECK(one_line_with(saving({}, {{"k", "\xff"}}), path, "UTF-8"));
+  CHECK(slurp(path) == "old");
+  CHECK(folder.count() == 1);
+}
+
+TEST_CASE("safetensors: an unknown name is answered with the nearest") {
+  const TensorFile file{{{"layer1.weight", Tensor::from<float>({1}, {1})}}, {}};
+  CHECK(file.contains("layer1.weight"));
+  CHECK_FALSE(file.contains("layer1.weigth"));
+  CHECK(one_line_with(error_of([&] { file.at("layer1.weigth"); }), "layer1.weigth", "nearest: layer1.weight"));
+  CHECK(one_line_with(error_of([] { TensorFile{}.at("x"); }), "no tensor \"x\" among 0"));
+}
+
+TEST_CASE("safetensors: lengths that do not fit the file are errors, and nothing is allocated for them") {
+  const std::string good = "{" + entry("a", "F32", "[2]", "[0,8]") + "}";
+  CHECK(message(good, "12345678").empty());
+  CHECK(one_line_with(message(good, "1234567"), "x.safetensors", "expected 8 bytes", "got 7"));
+  CHECK(one_line_with(message(good, "123456789"), "expected 8 bytes", "got 9"));
+  CHECK(one_line_with(message("{}", "x"), "expected 0 bytes", "got 1"));
+  CHECK(one_line_with(message(safetensors(good, "12345678", ~uint64_t{0})), "header of 18446744073709551615"));
+  CHECK(one_line_with(message(safetensors(good, "12345678", good.size() + 9)), "header of"));
+  CHECK(
+      one_line_with(message("{" + entry("a", "F32", "[4611686018427387904]", "[0,8]") + "}", "12345678"), "overflows"));
+  CHECK(one_line_with(message("{" + entry("a", "F32", "[4294967296,4294967296]", "[0,0]") + "}", ""), "overflows"));
+  CHECK(one_line_with(message("{" + entry("a", "F32", "[0,4294967296,4294967296]", "[0,0]") + "}", ""), "overflows"));
+  CHECK(one_line_with(message("{" + entry("a", "U8", "[1000000000000]", "[0,1000000000000]") + "}", "1"), "got 1"));
+  const std::string whole = safetensors(good, "12345678");
+  for (size_t length = 0; length < whole.size(); ++length) {
+    CAPTURE(length);
+    CHECK(one_line_with(message(whole.substr(0, length)), "x.safetensors"));
+  }
+}
+
+TEST_CASE("safetensors: byte ranges follow each other without gap or overlap") {
+  const auto two = [](const std::string& a, const std::string& b) {
+    return message("{" + entry("a", "U8", "[4]", a) + "," + entry("b", "U8", "[4]", b) + "}", "12345678");
+  };
+  CHECK(two("[0,4]", "[4,8]").empty());
+  CHECK(two("[4,8]", "[0,4]").empty());
+  CHECK(one_line_with(two("[0,4]", "[0,4]"), "begins at byte 0, expected 4"));
+  CHECK(one_line_with(two("[0,4]", "[3,7]"), "begins at byte 3, expected 4"));
+  CHECK(one_line_with(two("[0,4]", "[5,9]"), "begins at byte 5, expected 4"));
+  CHECK(one_line_with(two("[1,5]", "[5,9]"), "begins at byte 1, expected 0"));
+  CHECK(one_line_with(two("[4,0]", "[4,8]"), "data_offsets of \"a\""));
+  CHECK(one_line_with(two("[0,5]", "[5,9]"), "expected 4 bytes"));
+  CHECK(one_line_with(two("[0,4,4]", "[4,8]"), "two numbers"));
+  CHECK(one_line_with(two("[-4,0]", "[0,4]"), "whole numbers"));
+  CHECK(one_line_with(two("[0.0,4.0]", "[4,8]"), "whole numbers"));
+}
+
+TEST_CASE("safetensors: empty tensors stand anywhere") {
+  const std::string header = "{" + entry("z", "F32", "[0]", "[0,0]") + "," + entry("a", "U8", "[1]", "[0,1]") + "," +
+                             entry("m", "F64", "[2,0]", "[1,1]") + "}";
+  CHECK(message(header, "1").empty());
+}
+
+TEST_CASE("safetensors: headers that are not the documented object are errors") {
+  CHECK(one_line_with(message("[]", ""), "JSON object"));
+  CHECK(one_line_with(message("", ""), "JSON object"));
+  CHECK(one_line_with(message(" {}", ""), "JSON object"));
+  CHECK(one_line_with(message("{", ""), "not valid JSON"));
+  CHECK(one_line_with(message("{} {}", ""), "not valid JSON"));
+  CHECK(one_line_with(message("{\"a\":\xff}", ""), "not valid JSON"));
+  CHECK(one_line_with(message("{\"a\":1}", ""), "\"a\"", "expected an object"));
+  CHECK(one_line_with(message("{\"a\":{\"dtype\":\"U8\"}}", ""), "expected an object of dtype"));
+  const std::string good = entry("a", "U8", "[0]", "[0,0]");
+  CHECK(one_line_with(message("{" + good + "," + good + "}", ""), "\"a\" stands twice"));
+  CHECK(one_line_with(message("{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}", ""),
+                      "\"dtype\" stands twice"));
+  CHECK(one_line_with(message("{\"a\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0],\"more\":1}}", ""),
+                      "expected an object of dtype"));
+  CHECK(one_line_with(message("{" + entry("a", "F16", "[1]", "[0,2]") + "}", "12"), "got F16"));
+  CHECK(one_line_with(message("{\"a\":{\"dtype\":5,\"shape\":[0],\"data_offsets\":[0,0]}}", ""), "expected a string"));
+  CHECK(one_line_with(message("{" + entry("a", "U8", "0", "[0,0]") + "}", ""), "expected an array"));
+  CHECK(one_line_with(message("{" + entry("a", "U8", "[\"1\"]", "[0,1]") + "}", "1"), "whole numbers"));
+  CHECK(one_line_with(message("{" + entry("a", "U8", "[1,1,1,1,1,1,1]", "[0,1]") + "}", "1"), "at most 6 axes, got 7"));
+  CHECK(one_line_with(message("{\"a\\nb\":1}", ""), "a?b"));
+  CHECK(one_line_with(message("{" + entry("a", "\\n\\u001b", "[0]", "[0,0]") + "}", ""), "got ??"));
+  CHECK(one_line_with(message("{\"__metadata__\":1}", ""), "__metadata__"));
+  CHECK(one_line_with(message("{\"__metadata__\":{\"k\":1}}", ""), "\"k\"", "string"));
+  CHECK(one_line_with(message("{\"a\":" + std::string(100'000, '['), ""), "nesting"));
+}
+
+TEST_CASE("safetensors: folders and missing files are errors") {
+  const TemporaryFolder folder;
+  CHECK(one_line_with(error_of([&] { load_safetensors(folder.path()); }), "Is a directory"));
+  CHECK(one_line_with(error_of([&] { load_safetensors(folder.path("none")); }), "none", "No such file"));
+  CHECK(one_line_with(error_of([] { load_safetensors("/dev/null"); }), "/dev/null", "regular file"));
+}
+
+}  // namespace
+}  // namespace sked

@@ -1,0 +1,168 @@
+#include "data/transforms.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <map>
+
+#include "tests/common/files.h"
+#include "tests/data/samples.h"
+
+namespace sked {
+namespace {
+
+using test::counted_images;
+using test::error_of;
+using test::one_line_with;
+
+Tensor image_of(int64_t side, int64_t channels) {
+  return counted_images(1, side, channels).reshape({side, side, channels});
+}
+
+/// The pipeline's result for one image and one address.
+std::vector<float> run(const std::string& text, const Tensor& image, uint64_t example = 0) {
+  Rng rng({5, 1, 0}, example);
+  return Pipeline::parse(text).apply(image, rng).to_vector<float>();
+}
+
+TEST_CASE("crop: inside, beyond each edge, and all outside") {
+  // 1 2 3 / 4 5 6 / 7 8 9
+  const std::vector<uint8_t> image{1, 2, 3, 4, 5, 6, 7, 8, 9};
+  const auto window = [&](int64_t top, int64_t left, int64_t size) {
+    std::vector<uint8_t> out(static_cast<size_t>(size * size), 99);
+    crop(image.data(), {3, 3, 1}, top, left, size, out.data());
+    return out;
+  };
+  using Bytes = std::vector<uint8_t>;
+  CHECK(window(0, 0, 3) == image);
+  CHECK(window(1, 1, 2) == Bytes{5, 6, 8, 9});
+  CHECK(window(-1, -1, 2) == Bytes{0, 0, 0, 1});
+  CHECK(window(2, 2, 2) == Bytes{9, 0, 0, 0});
+  CHECK(window(-1, 2, 2) == Bytes{0, 0, 3, 0});
+  CHECK(window(-1, -1, 5) == Bytes{0, 0, 0, 0, 0, 0, 1, 2, 3, 0, 0, 4, 5, 6, 0, 0, 7, 8, 9, 0, 0, 0, 0, 0, 0});
+  CHECK(window(0, 7, 2) == Bytes{0, 0, 0, 0});
+  CHECK(window(0, -7, 2) == Bytes{0, 0, 0, 0});
+  CHECK(window(-9, 0, 2) == Bytes{0, 0, 0, 0});
+}
+
+TEST_CASE("crop and flip keep the channels of a pixel together") {
+  const std::vector<uint8_t> image{1, 2, 3, 4, 5, 6, 7, 8};  // 2×2×2
+  std::vector<uint8_t> out(8);
+  crop(image.data(), {2, 2, 2}, 0, 1, 2, out.data());
+  CHECK(out == std::vector<uint8_t>{3, 4, 0, 0, 7, 8, 0, 0});
+  flip(image.data(), {2, 2, 2}, out.data());
+  CHECK(out == std::vector<uint8_t>{3, 4, 1, 2, 7, 8, 5, 6});
+}
+
+TEST_CASE("value_range and normalize: every byte, every channel") {
+  const Tensor bytes = Tensor::from<uint8_t>({0, 128, 255, 51, 102, 204}, {1, 2, 3});
+  CHECK(run("value_range(0,255)", bytes) == std::vector<float>{0, 128, 255, 51, 102, 204});
+  const auto symmetric = run("value_range(-1,1)", bytes);
+  CHECK(symmetric[0] == -1.0f);
+  CHECK(symmetric[2] == 1.0f);
+  const std::vector<double> means{0.5, 0.25, 0.1}, stds{0.5, 2.0, 0.25};
+  const auto normal = run(" value_range( 0 , 1 ) | normalize( 0.5 0.25  0.1, 0.5 2 .25 ) ", bytes);
+  const auto values = bytes.to_vector<double>();
+  for (size_t i = 0; i < 6; ++i) {
+    CHECK(normal[i] == static_cast<float>((values[i] / 255.0 - means[i % 3]) / stds[i % 3]));
+  }
+  const auto one_for_all = run("value_range(0,1)|normalize(0.5,0.25)", bytes);
+  for (size_t i = 0; i < 6; ++i) CHECK(one_for_all[i] == static_cast<float>((values[i] / 255.0 - 0.5) / 0.25));
+}
+
+TEST_CASE("random_crop: every position about equally often, zeros around") {
+  const Tensor image = Tensor::full({2, 2, 1}, 200.0, DType::u8);
+  std::map<std::vector<float>, int> seen;
+  for (uint64_t example = 0; example < 9000; ++example)
+    ++seen[run("random_crop(2,1)|value_range(0,255)", image, example)];
+  // 3×3 positions of which the four corners, the four edges and the middle all look different
+  REQUIRE(seen.size() == 9);
+  for (const auto& [pixels, count] : seen) {
+    CHECK(std::abs(count - 1000) < 150);  // five standard deviations of a binomial count
+  }
+  CHECK(seen.contains({0, 0, 0, 200}));
+  CHECK(seen.contains({200, 200, 200, 200}));
+}
+
+TEST_CASE("flip: half of the images") {
+  const Tensor image = Tensor::from<uint8_t>({1, 2}, {1, 2, 1});
+  int flipped = 0;
+  for (uint64_t example = 0; example < 4000; ++example) {
+    flipped += run("flip|value_range(0,255)", image, example) == std::vector<float>{2, 1};
+  }
+  CHECK(std::abs(flipped - 2000) < 158);  // five standard deviations
+}
+
+TEST_CASE("stages follow each other in the order of the text, each with its own draws") {
+  const Tensor image = image_of(8, 3);
+  const Pipeline pipeline = Pipeline::parse("random_crop(6,0)|flip|random_crop(4,1)|value_range(0,255)");
+  CHECK(pipeline.output_shape(image.shape()) == Shape{4, 4, 3});
+  for (uint64_t example = 0; example < 50; ++example) {
+    Rng rng({9, 9, 9}, example), same({9, 9, 9}, example);
+    const auto got = pipeline.apply(image, rng).to_vector<float>();
+    std::vector<uint8_t> first(6 * 6 * 3), second(6 * 6 * 3), third(4 * 4 * 3);
+    const int64_t top = same.below(3), left = same.below(3);
+    crop(image.data<uint8_t>(), {8, 8, 3}, top, left, 6, first.data());
+    second = first;
+    if (same.below(2) == 1) flip(first.data(), {6, 6, 3}, second.data());
+    const int64_t top_again = same.below(5), left_again = same.below(5);
+    crop(second.data(), {6, 6, 3}, top_again - 1, left_again - 1, 4, third.data());
+    CHECK(got == std::vector<float>(third.begin(), third.end()));
+  }
+}
+
+TEST_CASE("the same address gives the same image, another one another") {
+  const Tensor image = image_of(16, 3);
+  const std::string text = "random_crop(16,4)|flip|value_range(0,1)";
+  CHECK(run(text, image, 3) == run(text, image, 3));
+  CHECK(run(text, image, 3) != run(text, image, 4));
+}
+
+TEST_CASE("shapes a pipeline cannot take are errors") {
+  const auto shape = [](const std::string& text, const Shape& in) {
+    return error_of([&] { Pipeline::parse(text).output_shape(in); });
+  };
+  CHECK(one_line_with(shape("random_crop(32,1)|value_range(0,1)", {29, 40, 3}), "random_crop", "32", "(29, 40, 3)"));
+  CHECK(shape("random_crop(32,2)|value_range(0,1)", {28, 28, 3}).empty());
+  CHECK(one_line_with(shape("value_range(0,1)|normalize(1 2 3, 1 1 1)", {4, 4, 1}), "3 channels", "have 1"));
+  CHECK(one_line_with(shape("value_range(0,1)", {4, 4}), "(H, W, C)"));
+  CHECK(one_line_with(shape("value_range(0,1)", {0, 4, 3}), "(H, W, C)"));
+  CHECK(one_line_with(error_of([] { run("value_range(0,1)", Tensor::zeros({2, 2, 1})); }), "u8", "f32"));
+}
+
+TEST_CASE("texts that are no pipeline are errors that say what is expected") {
+  const auto parsing = [](const std::string& text) { return error_of([&] { Pipeline::parse(text); }); };
+  CHECK_THROWS_AS(Pipeline::parse("nonsense"), UsageError);
+  CHECK(one_line_with(parsing("random_corp(32,4)|value_range(0,1)"), "random_corp", "nearest: random_crop"));
+  CHECK(one_line_with(parsing("Flip|value_range(0,1)"), "nearest: flip", "known: random_crop, flip"));
+  CHECK(one_line_with(parsing("random_crop(32)|value_range(0,1)"), "random_crop(32)", "expected random_crop(n, pad)"));
+  CHECK(one_line_with(parsing("random_crop(32,4,5)|value_range(0,1)"), "expected random_crop(n, pad)"));
+  CHECK(one_line_with(parsing("random_crop(32 4)|value_range(0,1)"), "expected random_crop(n, pad)"));
+  CHECK(one_line_with(parsing("random_crop|value_range(0,1)"), "expected random_crop(n, pad)"));
+  CHECK(one_line_with(parsing("random_crop(1.5,4)|value_range(0,1)"), "whole numbers"));
+  CHECK(one_line_with(parsing("random_crop(0,4)|value_range(0,1)"), "whole numbers"));
+  CHECK(one_line_with(parsing("random_crop(8,-1)|value_range(0,1)"), "whole numbers"));
+  CHECK(one_line_with(parsing("random_crop(1e9,4)|value_range(0,1)"), "whole numbers"));
+  CHECK(one_line_with(parsing("random_crop(a,4)|value_range(0,1)"), "expected a number, got `a`"));
+  CHECK(one_line_with(parsing("random_crop(3x,4)|value_range(0,1)"), "expected a number, got `3x`"));
+  CHECK(one_line_with(parsing("value_range(nan,1)"), "expected a number, got `nan`"));
+  CHECK(one_line_with(parsing("value_range(1,0)"), "lo < hi"));
+  CHECK(one_line_with(parsing("value_range(0,1"), "name(arguments)"));
+  CHECK(one_line_with(parsing("flip(1)|value_range(0,1)"), "expected flip"));
+  CHECK(one_line_with(parsing("flip()|value_range(0,1)"), "expected flip"));
+  CHECK(one_line_with(parsing("value_range(0,1)|normalize(1 2,1)"), "2 and 1"));
+  CHECK(one_line_with(parsing("value_range(0,1)|normalize(1,0)"), "stds > 0"));
+  CHECK(one_line_with(parsing("value_range(0,1)|normalize(,1)"), "normalize(means, stds)"));
+  for (const std::string text :
+       {"normalize(1,1)|value_range(0,1)", "value_range(0,1)|flip", "value_range(0,1)|value_range(0,1)",
+        "value_range(0,1)|normalize(1,1)|normalize(1,1)"}) {
+    CHECK(one_line_with(parsing(text), "out of order"));
+  }
+  CHECK(one_line_with(parsing("flip"), "no value_range"));
+  for (const std::string text : {"", "|", "flip||value_range(0,1)", "value_range(0,1)|", "(1,2)"}) {
+    CHECK(one_line_with(parsing(text), "expected a stage"));
+  }
+}
+
+}  // namespace
+}  // namespace sked

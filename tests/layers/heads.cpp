@@ -1,0 +1,270 @@
+// Heads as a configuration makes them: parameters, temperature, edges, errors.
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <functional>
+
+#include "autograd/elementwise.h"
+#include "layers/heads/deterministic.h"
+#include "tests/common/hash_weights.h"
+#include "tests/layers/heads_common.h"
+
+namespace sked::test {
+namespace {
+
+std::unique_ptr<Head> head_of(const HeadConfig& config, int64_t width, int64_t classes) {
+  Init init(5);
+  return make_head(config, width, classes, init);
+}
+
+Tensor pre_logits(int64_t rows, int64_t width) { return hash_tensor({rows, width}, hash_name("phi"), 1.5F); }
+
+/// Row sums.
+std::vector<double> row_sums(const Tensor& p) {
+  std::vector<double> sums(static_cast<size_t>(p.dim(0)), 0);
+  const std::vector<double> values = p.to_vector<double>();
+  for (size_t i = 0; i < values.size(); ++i) sums[i / static_cast<size_t>(p.dim(1))] += values[i];
+  return sums;
+}
+
+}  // namespace
+
+TEST_CASE("heads: extra parameters are METHOD.md's formulas") {
+  const int64_t d = 10, k = 7, r = 3;
+  for (const bool learned : {false, true}) {
+    for (const char* link : {"softmax", "sigmoid"}) {
+      for (const char* kind : {"het", "het-xl"}) {
+        const int64_t j = std::string(kind) == "het" ? k : d;
+        const auto extra = [&](const char* factors) {
+          HeadConfig config = head_config(kind, factors, link);
+          config.rank = r;
+          config.learn_temperature = learned;
+          return head_of(config, d, k)->extra_parameters() - (learned ? 1 : 0);
+        };
+        CHECK(extra("full") == j * r * (d + 1) + j * (d + 1));
+        CHECK(extra("efficient") == j * (d + 1) + j * r + j * (d + 1));
+        CHECK(extra("diagonal") == j * (d + 1));
+      }
+    }
+    HeadConfig config = head_config("det", "", "softmax");
+    config.learn_temperature = learned;
+    CHECK(head_of(config, d, k)->extra_parameters() == (learned ? 1 : 0));
+    CHECK(head_of(config, d, k)->parameter_count() == k * d + k + (learned ? 1 : 0));
+  }
+}
+
+TEST_CASE("heads: extra parameters of HET and HET-XL are as K to D") {
+  // JFT-4B under a ResNet152, a tenth of each.
+  const int64_t d = 204, k = 2959;
+  const auto extra = [&](const char* kind) {
+    HeadConfig config = head_config(kind, "efficient", "softmax");
+    config.learn_temperature = false;
+    return static_cast<double>(head_of(config, d, k)->extra_parameters());
+  };
+  CHECK(extra("het") / extra("het-xl") == doctest::Approx(static_cast<double>(k) / d).epsilon(1e-12));
+}
+
+TEST_CASE("heads: names of parameters") {
+  std::vector<std::string> names;
+  for (const NamedVar& p : head_of(head_config("het-xl", "efficient", "softmax"), 4, 3)->parameters())
+    names.push_back(p.name);
+  const std::vector<std::string> want = {"weight",
+                                         "bias",
+                                         "temperature.t",
+                                         "noise.diagonal.weight",
+                                         "noise.diagonal.bias",
+                                         "noise.factors.weight",
+                                         "noise.factors.bias",
+                                         "noise.v"};
+  CHECK(names == want);
+}
+
+TEST_CASE("heads: the classifier's bias starts at bias_init") {
+  HeadConfig config = head_config("het", "diagonal", "sigmoid");
+  config.bias_init = -10;
+  for (const NamedVar& p : head_of(config, 4, 3)->parameters())
+    if (p.name == "bias")
+      for (const float b : p.var.value().to_vector<float>()) CHECK(b == -10);
+}
+
+TEST_CASE("heads: a learned temperature starts in the middle, moves, and stays within its bounds") {
+  for (const char* kind : {"det", "het", "het-xl"}) {
+    CAPTURE(kind);
+    const std::unique_ptr<Head> head = head_of(head_config(kind, "efficient", "softmax"), 4, 3);
+    CHECK(head->temperature() == doctest::Approx(0.05 + 4.95 / 2));
+    Optimizer optimizer({.kind = "adam"}, head->parameters());
+    Context context{true, 1, 0, first_examples(6)};
+    for (; context.step < 20; ++context.step) {
+      head->loss(Var(pre_logits(6, 4)), {hash_labels(6, 3, 1), {}}, context).backward();
+      optimizer.step(0.05);
+      optimizer.clear_grads();
+    }
+    CHECK(std::abs(head->temperature() - 2.525) > 0.01);
+    CHECK(head->temperature() > 0.05);
+    CHECK(head->temperature() < 5);
+  }
+  HeadConfig fixed = head_config("het", "efficient", "softmax");
+  fixed.learn_temperature = false;
+  fixed.temperature = 0.3;
+  CHECK(head_of(fixed, 4, 3)->temperature() == 0.3);
+}
+
+TEST_CASE("heads: predictions are distributions; without samples they are the link of the mean logits") {
+  const int64_t rows = 3, width = 4, classes = 5;
+  const Tensor phi = pre_logits(rows, width);
+  const Context context{false, 2, 0, first_examples(rows)};
+  for (const char* link : {"softmax", "sigmoid"}) {
+    CAPTURE(link);
+    const std::unique_ptr<Head> det = head_of(head_config("det", "", link), width, classes);
+    const Tensor want = det->predict(phi, 0, context);
+    CHECK(relative_error(det->predict(phi, 100, context), want) == 0);
+    for (const char* kind : {"het", "het-xl"}) {
+      CAPTURE(kind);
+      const std::unique_ptr<Head> head = head_of(head_config(kind, "full", link), width, classes);
+      CHECK(relative_error(head->predict(phi, 0, {}), want) == 0);  // the same seed gives both the same classifier
+      for (const int64_t samples : {1, 8}) {
+        const Tensor p = head->predict(phi, samples, context);
+        for (const double v : p.to_vector<double>()) CHECK((v > 0 && v < 1));
+        if (std::string(link) == "softmax")
+          for (const double s : row_sums(p)) CHECK(s == doctest::Approx(1).epsilon(1e-6));
+        Context training = context;
+        training.training = true;
+        training.step = 99;
+        CHECK(relative_error(head->predict(phi, samples, training), p) == 0);  // predictions do not depend on when
+      }
+      CHECK(head->predict(phi.rows(0, 0), 4, {false, 2, 0, context.examples.rows(0, 0)}).shape() == Shape{0, classes});
+    }
+  }
+}
+
+TEST_CASE("heads: HET and HET-XL with vanishing noise are DET") {
+  const int64_t rows = 4, width = 5, classes = 3;
+  const Tensor phi = pre_logits(rows, width);
+  const Context context{true, 2, 0, first_examples(rows)};
+  for (const HeadCase& c : all_head_cases()) {
+    if (c.kind == "det") continue;
+    CAPTURE(c.name());
+    const Targets targets = c.targets(hash_labels(rows, classes, 1), Tensor::full({rows, classes}, 1.0 / 3),
+                                      Tensor::full({rows, classes}, 0.5));
+    const std::unique_ptr<Head> head = head_of(c.config(), width, classes);
+    const std::unique_ptr<Head> det = head_of(head_config("det", "", c.link()), width, classes);
+    for (NamedVar& p : head->parameters()) {
+      if (p.name.starts_with("noise.")) p.var.mutable_value().fill(p.name == "noise.diagonal.bias" ? -100 : 0);
+    }
+    // d(x) = 1e-3 is left: its effect on a loss is at most its gradient, of order 1, times that
+    const double got = head->loss(Var(phi), targets, context).value().item();
+    const double want = det->loss(Var(phi), targets, context).value().item();
+    CHECK(got == doctest::Approx(want).epsilon(2e-3));
+    for (const double s : head->noise_scale(phi).to_vector<double>()) CHECK(s == doctest::Approx(1e-3).epsilon(1e-4));
+    for (const double s : det->noise_scale(phi).to_vector<double>()) CHECK(s == 0);
+  }
+}
+
+TEST_CASE("heads: the smallest of everything, and the largest rank") {
+  for (const char* kind : {"het", "het-xl"}) {
+    for (const char* factors : {"full", "efficient", "diagonal"}) {
+      CAPTURE(kind);
+      CAPTURE(factors);
+      const Context context{true, 2, 0, first_examples(2)};
+      const auto finite_loss = [&](HeadConfig config, int64_t width, int64_t classes, double size) {
+        const std::unique_ptr<Head> head = head_of(config, width, classes);
+        const Var phi(hash_tensor({2, width}, 1, static_cast<float>(size)), true);
+        const Var loss = head->loss(phi, {Tensor::from<int64_t>({0, 0}, {2}), {}}, context);
+        loss.backward();
+        CHECK(std::isfinite(loss.value().item()));
+        for (const float g : phi.grad().to_vector<float>()) CHECK(std::isfinite(g));
+        for (const NamedVar& p : head->parameters())
+          for (const float g : p.var.grad().to_vector<float>()) CHECK(std::isfinite(g));
+      };
+      for (const double size : {1.0, 1e4}) {
+        HeadConfig config = head_config(kind, factors, "sigmoid");
+        config.rank = 1;
+        finite_loss(config, 1, 1, size);  // D = K = R = 1
+        config.train_samples = 1;
+        finite_loss(config, 3, 1, size);  // S = 1
+        config = head_config(kind, factors, "softmax");
+        config.rank = 4;
+        finite_loss(config, 4, 4, size);  // R = J
+      }
+    }
+  }
+}
+
+namespace {
+
+std::string message_of(const std::function<void()>& f) {
+  try {
+    f();
+  } catch (const UsageError& e) {
+    return std::string("usage: ") + e.what();
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "no error";
+}
+
+}  // namespace
+
+TEST_CASE("heads: a wrong configuration is refused by name") {
+  const auto refusal = [](const std::function<void(HeadConfig&)>& change, int64_t classes = 10,
+                          const char* link = "softmax") {
+    HeadConfig config = head_config("het", "efficient", link);
+    change(config);
+    return message_of([&] { head_of(config, 32, classes); });
+  };
+  CHECK(refusal([](HeadConfig&) {}) == "no error");
+  CHECK(refusal([](HeadConfig& c) { c.rank = 16; }) ==
+        "usage: [head.rank] expected 1 … 10 (number of noisy coordinates), got 16");
+  CHECK(refusal([](HeadConfig& c) { c.rank = 0; }) ==
+        "usage: [head.rank] expected 1 … 10 (number of noisy coordinates), got 0");
+  CHECK(refusal([](HeadConfig& c) { c.kind = "het-xl", c.rank = 33; }) ==
+        "usage: [head.rank] expected 1 … 32 (number of noisy coordinates), got 33");
+  CHECK(refusal([](HeadConfig& c) { c.factors = "diagonal", c.rank = 16; }) == "no error");
+  CHECK(refusal([](HeadConfig& c) { c.kind = "het-xxl"; }) ==
+        "usage: [head.kind] expected one of det, het, het-xl, got \"het-xxl\" (did you mean \"het-xl\"?)");
+  CHECK(refusal([](HeadConfig& c) { c.factors = "ful"; }).starts_with("usage: [head.factors]"));
+  CHECK(refusal([](HeadConfig& c) { c.link = "probit"; }).starts_with("usage: [head.link]"));
+  CHECK(refusal([](HeadConfig& c) { c.train_samples = 0; }) == "usage: [head.train_samples] expected 1 or more, got 0");
+  CHECK(refusal([](HeadConfig& c) { c.test_samples = -1; }) == "usage: [head.test_samples] expected 0 or more, got -1");
+  CHECK(refusal([](HeadConfig& c) { c.test_samples = 0; }) == "no error");
+  CHECK(refusal([](HeadConfig& c) { c.sample_chunk = 0; }) == "usage: [head.sample_chunk] expected 1 or more, got 0");
+  CHECK(refusal([](HeadConfig& c) { c.temperature = 0; }) ==
+        "usage: [head.temperature] expected a finite value > 0, got 0");
+  CHECK(refusal([](HeadConfig& c) { c.temperature = std::nan(""); }).starts_with("usage: [head.temperature]"));
+  CHECK(refusal([](HeadConfig& c) { c.temperature_lo = 0; }).starts_with("usage: [head.temperature_lo]"));
+  CHECK(refusal([](HeadConfig& c) { c.temperature_lo = 5; }).starts_with("usage: [head.temperature_hi]"));
+  CHECK(refusal([](HeadConfig& c) { c.noise_init_scale = -1; }).starts_with("usage: [head.noise_init_scale]"));
+  CHECK(refusal([](HeadConfig& c) { c.bias_init = INFINITY; }).starts_with("usage: [head.bias_init]"));
+  CHECK(refusal([](HeadConfig&) {}, 1) == "usage: [head.link] expected 2 or more classes for the softmax link, got 1");
+  CHECK(refusal([](HeadConfig& c) { c.rank = 1; }, 1, "sigmoid") == "no error");
+  CHECK(refusal([](HeadConfig&) {}, 0, "sigmoid").starts_with("usage: [head.link]"));
+}
+
+TEST_CASE("heads: wrong batches are refused") {
+  const Tensor labels = Tensor::from<int64_t>({0, 2}, {2}), wrong = Tensor::from<int64_t>({0, 3}, {2});
+  const Tensor q = Tensor::full({2, 3}, 1.0 / 3);
+  for (const char* kind : {"det", "het", "het-xl"}) {
+    for (const char* link : {"softmax", "sigmoid"}) {
+      CAPTURE(kind);
+      CAPTURE(link);
+      const std::unique_ptr<Head> head = head_of(head_config(kind, "full", link), 4, 3);
+      const auto refusal = [&](const Targets& targets, int64_t width = 4) {
+        return message_of([&] { head->loss(Var(pre_logits(2, width)), targets, {true, 1, 0, first_examples(2)}); });
+      };
+      CHECK(refusal({labels, {}}) == "no error");
+      CHECK(refusal({{}, q}) == "no error");
+      CHECK(refusal({wrong, {}}).find("got 3") != std::string::npos);
+      CHECK(refusal({{}, {}}) == "[loss] expected labels or distributions, got neither");
+      CHECK(refusal({labels, q}) == "[loss] expected labels or distributions, got both");
+      CHECK(refusal({labels.rows(0, 1), {}}) == "[loss] expected labels (2) i64, got (1) i64 on cpu");
+      CHECK(refusal({{}, q.rows(0, 1)}) == "[loss] expected distributions (2, 3) f32, got (1, 3) f32 on cpu");
+      CHECK(refusal({labels, {}}, 5) == "[head] expected pre-logits (B, 4), got (2, 5) f32 on cpu");
+    }
+  }
+  const std::unique_ptr<Head> head = head_of(head_config("het", "full", "softmax"), 4, 3);
+  CHECK(message_of([&] { head->predict(pre_logits(2, 4), 3, {}); }).starts_with("[head] expected the global index"));
+  CHECK(message_of([&] { head->predict(pre_logits(2, 4), -1, {}); }) == "[head] expected 0 or more samples, got -1");
+}
+
+}  // namespace sked::test
