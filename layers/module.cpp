@@ -10,8 +10,8 @@ namespace sked {
 
 namespace {
 
-/// N(0, std²) within ±bound. Element i uses word i mod 4 of block i / 4, of the first attempt (`sample`) that lands inside: a function
-/// of (address, i) alone, whatever the number of threads.
+/// N(0, std²) within ±bound. Element i uses word i mod 4 of block i / 4, of the first attempt (`sample`) that lands
+/// inside: a function of (address, i) alone, whatever the number of threads.
 Tensor draw_normal(const Shape& shape, double std, double bound, const RngAddress& address) {
   Tensor t = Tensor::empty(shape);
   float* const y = t.data<float>();

@@ -1,5 +1,6 @@
 #pragma once
-// Module: named parameters and buffers in a tree. Names follow timm / torchvision, so public checkpoints map one to one.
+// Module: named parameters and buffers in a tree. Names follow timm / torchvision, so public checkpoints map one to
+// one.
 
 #include <memory>
 #include <string>
@@ -15,17 +16,18 @@ namespace sked {
 /// What a forward pass must know beside its input.
 struct Context {
   bool training = false;
-  uint64_t seed = 0;     // of the run: dropout and the heads' noise are addressed by (seed, a module's stream, step, …)
-  uint64_t step = 0;     // training step
+  uint64_t seed = 0;  // of the run: dropout and the heads' noise are addressed by (seed, a module's stream, step, …)
+  uint64_t step = 0;  // training step
   Tensor examples = {};  // (N) i64: global index of each example in the batch; defined whenever noise is drawn
 };
 
-/// Hands out what modules draw at construction: initial weights and a stream of their own for later noise. Everything is a
-/// function of the seed and the order of construction.
+/// Hands out what modules draw at construction: initial weights and a stream of their own for later noise. Everything
+/// is a function of the seed and the order of construction.
 class Init {
  public:
   explicit Init(uint64_t seed, Device device = Device::cpu) : seed_(seed), device_(device) {}
-  /// Zeros instead of random weights, for a module whose weights a checkpoint will overwrite; streams are numbered as ever.
+  /// Zeros instead of random weights, for a module whose weights a checkpoint will overwrite; streams are numbered as
+  /// ever.
   static Init blank(Device device = Device::cpu) {
     Init init(0, device);
     init.draws_ = false;
@@ -58,8 +60,8 @@ class Init {
   uint64_t streams_ = 0;
 };
 
-/// Base of everything with parameters. Members are registered in the constructor: `add("weight", weight)`. The tree holds
-/// pointers into the module, so modules are neither copied nor moved; containers hold them by unique_ptr.
+/// Base of everything with parameters. Members are registered in the constructor: `add("weight", weight)`. The tree
+/// holds pointers into the module, so modules are neither copied nor moved; containers hold them by unique_ptr.
 class Module {
  public:
   Module() = default;
@@ -77,7 +79,8 @@ class Module {
   void set_requires_grad(bool on);
 
  protected:
-  /// Throws for a name taken in this module. Undefined ones are not listed. A child without a name lends its names to this module (the backbone of a classifier).
+  /// Throws for a name taken in this module. Undefined ones are not listed. A child without a name lends its names to
+  /// this module (the backbone of a classifier).
   void add(std::string name, Var& parameter);
   void add(std::string name, Tensor& buffer);
   void add(std::string name, Module& child);

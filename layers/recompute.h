@@ -5,8 +5,9 @@
 
 namespace sked {
 
-/// block.forward(x, context); with `checkpoint`, in training, only x is kept and the block runs again in the backward pass
-/// (Chen et al., arXiv 1604.06174). Dropout draws the same numbers then: they are addressed. The block must outlive the tape.
+/// block.forward(x, context); with `checkpoint`, in training, only x is kept and the block runs again in the backward
+/// pass (Chen et al., arXiv 1604.06174). Dropout draws the same numbers then: they are addressed. The block must
+/// outlive the tape.
 template <class Block>
 Var run_block(Block& block, const Var& x, const Context& context, bool checkpoint) {
   if (!checkpoint || !context.training) return block.forward(x, context);

@@ -78,7 +78,8 @@ Var PatchEmbed::forward(const Var& images) const {
   require(images.ndim() == 4 && images.dim(3) == c && images.dim(1) % p == 0 && images.dim(2) % p == 0, "patch_embed",
           "expected images (N,H,W,", c, ") with H and W multiples of ", p, ", got ", images.value());
   const int64_t n = images.dim(0), rows = images.dim(1) / p, columns = images.dim(2) / p;
-  // Patches keep the images' own order (row, column, channel), so whole runs of p·C numbers move; the small weight is turned instead.
+  // Patches keep the images' own order (row, column, channel), so whole runs of p·C numbers move; the small weight is
+  // turned instead.
   const Var grid = permute(reshape(images, {n, rows, p, columns, p, c}), {0, 1, 3, 2, 4, 5});
   const Var filters = reshape(permute(w, {0, 2, 3, 1}), {d, p * p * c});
   return linear(reshape(grid, {n, rows * columns, p * p * c}), filters, proj_.bias);

@@ -7,7 +7,8 @@
 
 namespace sked {
 
-/// Multi-head self-attention: proj(softmax(q kᵀ / sqrt(E)) v), H heads of width E = D/H. Children `qkv` (3D,D), `proj` (D,D).
+/// Multi-head self-attention: proj(softmax(q kᵀ / sqrt(E)) v), H heads of width E = D/H. Children `qkv` (3D,D), `proj`
+/// (D,D).
 class Attention : public Module {
  public:
   Attention(Init& init, int64_t width, int64_t heads, double dropout = 0, bool causal = false);
@@ -58,8 +59,9 @@ class TransformerBlock : public Module {
 /// Arithmetic of one block on T tokens: 2T(4D² + 2DM) of the linear layers and 4T²D of attention.
 double block_flops(const BlockConfig& config, int64_t tokens);
 
-/// images (N,H,W,C) -> tokens (N, H/p · W/p, D), patches in row-major order. Child `proj`: `weight` (D,C,p,p), `bias` (D), a convolution's
-/// filters as public checkpoints store them. A convolution whose stride is its kernel is one matrix product over patches.
+/// images (N,H,W,C) -> tokens (N, H/p · W/p, D), patches in row-major order. Child `proj`: `weight` (D,C,p,p), `bias`
+/// (D), a convolution's filters as public checkpoints store them. A convolution whose stride is its kernel is one
+/// matrix product over patches.
 class PatchEmbed : public Module {
  public:
   PatchEmbed(Init& init, int64_t channels, int64_t patch, int64_t width);

@@ -24,7 +24,8 @@ Var pad_zeros(const Var& x, int64_t n) {
 
 }  // namespace
 
-/// x + conv3(relu(norm3(conv2(relu(norm2(conv1(h))))))) with h = relu(norm1(x)); the first block of a stage projects h for its shortcut.
+/// x + conv3(relu(norm3(conv2(relu(norm2(conv1(h))))))) with h = relu(norm1(x)); the first block of a stage projects h
+/// for its shortcut.
 class Bit::Block : public Module {
  public:
   Block(Init& init, const BlockShape& s, bool project)

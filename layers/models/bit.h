@@ -1,6 +1,7 @@
 #pragma once
-// BiT: pre-activation ResNet-v2 with group norm and weight standardisation (Kolesnikov et al., arXiv 1912.11370). No batch
-// statistics, so it trains alike for any batch size. Named as timm's resnetv2: stem.conv, stages.0.blocks.0.norm1 …, norm.
+// BiT: pre-activation ResNet-v2 with group norm and weight standardisation (Kolesnikov et al., arXiv 1912.11370). No
+// batch statistics, so it trains alike for any batch size. Named as timm's resnetv2: stem.conv, stages.0.blocks.0.norm1
+// …, norm.
 
 #include <memory>
 #include <vector>
@@ -11,7 +12,7 @@ namespace sked {
 
 struct BitConfig {
   std::vector<int64_t> blocks = {};  // per stage
-  int64_t base_width = 64;      // channels of the stem, a multiple of 32 (the groups); stage s has 4 · 2^s · base_width
+  int64_t base_width = 64;  // channels of the stem, a multiple of 32 (the groups); stage s has 4 · 2^s · base_width
   Stem stem = Stem::imagenet;
   bool recompute = false;
 };

@@ -151,9 +151,12 @@ std::unique_ptr<Backbone> make_backbone(const ModelConfig& config, const Shape& 
                 image_shape);
   const Named& model = named(config.name);
   switch (model.family) {
-    case Family::resnet: return std::make_unique<ResNet>(residual(model.resnet, config), image_shape, init);
-    case Family::bit: return std::make_unique<Bit>(bit(residual(model.resnet, config)), image_shape, init);
-    default: return std::make_unique<Vit>(transformer(model.vit, config, image_shape), image_shape, init);
+    case Family::resnet:
+      return std::make_unique<ResNet>(residual(model.resnet, config), image_shape, init);
+    case Family::bit:
+      return std::make_unique<Bit>(bit(residual(model.resnet, config)), image_shape, init);
+    default:
+      return std::make_unique<Vit>(transformer(model.vit, config, image_shape), image_shape, init);
   }
 }
 

@@ -92,9 +92,12 @@ std::unique_ptr<ResidualBlock> make_block(bool bottleneck, Init& init, const Blo
 
 StemConv stem_conv(Stem stem) {
   switch (stem) {
-    case Stem::cifar: return {3, 1};
-    case Stem::cifar2: return {3, 2};
-    default: return {7, 2};
+    case Stem::cifar:
+      return {3, 1};
+    case Stem::cifar2:
+      return {3, 2};
+    default:
+      return {7, 2};
   }
 }
 

@@ -1,5 +1,6 @@
 #pragma once
-// Residual networks (He et al., arXiv 1512.03385), named as in torchvision: conv1, bn1, layer1.0.conv1, layer1.0.downsample.0 …
+// Residual networks (He et al., arXiv 1512.03385), named as in torchvision: conv1, bn1, layer1.0.conv1,
+// layer1.0.downsample.0 …
 
 #include <memory>
 #include <vector>
@@ -10,15 +11,16 @@
 
 namespace sked {
 
-/// How images enter. imagenet: 7×7 stride 2, then 3×3 max pooling of stride 2 · cifar: 3×3 stride 1 · cifar2: 3×3 stride 2.
+/// How images enter. imagenet: 7×7 stride 2, then 3×3 max pooling of stride 2 · cifar: 3×3 stride 1 · cifar2: 3×3
+/// stride 2.
 enum class Stem { imagenet, cifar, cifar2 };
 
 struct ResNetConfig {
   std::vector<int64_t> blocks = {};  // per stage
-  int64_t base_width = 64;      // channels of the first stage; doubled by each next one
-  bool bottleneck = false;      // 1×1, 3×3, 1×1 with four times the channels behind; else two 3×3
+  int64_t base_width = 64;           // channels of the first stage; doubled by each next one
+  bool bottleneck = false;           // 1×1, 3×3, 1×1 with four times the channels behind; else two 3×3
   Stem stem = Stem::imagenet;
-  bool recompute = false;       // checkpoint every block
+  bool recompute = false;  // checkpoint every block
 };
 
 /// The channels a convolution sees around it, and its stride.
@@ -26,8 +28,9 @@ struct BlockShape {
   int64_t in = 0, width = 0, stride = 1;
 };
 
-/// x (N,H,W,in) -> relu(f(x) + shortcut(x)), shortcut = identity or, where the shape changes, 1×1 convolution and batch norm
-/// (He et al.'s option B; also in the CIFAR networks, where their option A would save 2,752 of ResNet-20's 272 thousand parameters).
+/// x (N,H,W,in) -> relu(f(x) + shortcut(x)), shortcut = identity or, where the shape changes, 1×1 convolution and batch
+/// norm (He et al.'s option B; also in the CIFAR networks, where their option A would save 2,752 of ResNet-20's 272
+/// thousand parameters).
 class ResidualBlock : public Module {
  public:
   virtual Var forward(const Var& x, const Context& context) = 0;

@@ -10,9 +10,7 @@ namespace sked {
 Vit::PreLogits::PreLogits(Init& init, int64_t in, int64_t out) : fc(vit_linear(init, in, out)) { add("fc", fc); }
 
 Vit::Vit(const VitConfig& config, const Shape& image_shape, Init& init)
-    : config_(config),
-      patch_embed_(init, image_shape[2], config.patch, config.width),
-      pos_drop_(init, config.dropout) {
+    : config_(config), patch_embed_(init, image_shape[2], config.patch, config.width), pos_drop_(init, config.dropout) {
   const int64_t patches = (image_shape[0] / config.patch) * (image_shape[1] / config.patch);
   const int64_t tokens = patches + (config.gap ? 0 : 1);
   if (!config.gap) {

@@ -16,8 +16,8 @@ struct VitConfig {
   bool gap = false;
   /// Width of an extra layer φ ← tanh(pre_logits.fc φ); 0: none.
   int64_t representation = 0;
-  /// Dropout as in the paper: behind every dense layer but qkv and behind the position embedding. drop_path grows linearly from 0 in the first
-  /// block to this in the last.
+  /// Dropout as in the paper: behind every dense layer but qkv and behind the position embedding. drop_path grows
+  /// linearly from 0 in the first block to this in the last.
   double dropout = 0, drop_path = 0;
   bool recompute = false;
 };

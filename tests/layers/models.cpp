@@ -1,0 +1,164 @@
+// Named backbones: sizes and names against torchvision and timm, arithmetic, and what a configuration may not say.
+
+#include "layers/models/model.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <sstream>
+
+#include "core/safetensors.h"
+#include "tests/common/hash_weights.h"
+
+using namespace sked;
+
+namespace {
+
+/// Without drawing weights: half a billion of them would take their time.
+std::unique_ptr<Backbone> make(const ModelConfig& config, const Shape& image = {224, 224, 3}) {
+  Init init = Init::blank();
+  return make_backbone(config, image, init);
+}
+
+int64_t count(const ModelConfig& config, const Shape& image = {224, 224, 3}) {
+  return make(config, image)->parameter_count();
+}
+
+/// (elements, tensors, hash of names and shapes), as tests/fixtures/models.py writes them.
+std::vector<int64_t> names_of(const Module& module) {
+  std::vector<NamedVar> parameters = module.parameters();
+  std::sort(parameters.begin(), parameters.end(), [](const NamedVar& a, const NamedVar& b) { return a.name < b.name; });
+  std::ostringstream lines;
+  for (const NamedVar& p : parameters) lines << p.name << ':' << p.var.shape() << '\n';
+  return {module.parameter_count(), static_cast<int64_t>(parameters.size()), test::hash_name(lines.str())};
+}
+
+void check_names(const std::string& key, const ModelConfig& config, const Shape& image = {224, 224, 3}) {
+  static const TensorFile file = load_safetensors("tests/fixtures/models.safetensors");
+  INFO(key);
+  CHECK(names_of(*make(config, image)) == file.at(key).to_vector<int64_t>());
+}
+
+/// The message of the UsageError that `config` deserves.
+std::string refusal(const ModelConfig& config, const Shape& image = {32, 32, 3}) {
+  try {
+    make(config, image);
+  } catch (const UsageError& error) {
+    return error.what();
+  }
+  return "accepted";
+}
+
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+}  // namespace
+
+TEST_CASE("models: residual networks have torchvision's names and published sizes") {
+  // Published counts include the classifier of 1000 classes: 512·1000 + 1000 or 2048·1000 + 1000.
+  const std::vector<std::pair<std::string, int64_t>> published = {
+      {"resnet18", 11'689'512 - 513'000},       {"resnet34", 21'797'672 - 513'000},
+      {"resnet50", 25'557'032 - 2'049'000},     {"resnet101", 44'549'160 - 2'049'000},
+      {"resnet152", 60'192'808 - 2'049'000},    {"bit-resnet50", 25'549'352 - 2'049'000},
+      {"bit-resnet101", 44'541'480 - 2'049'000}};
+  for (const auto& [name, parameters] : published) {
+    INFO(name);
+    CHECK(count({.name = name}) == parameters);
+    check_names("names/" + name, {.name = name});
+  }
+  check_names("names/bit-resnet152", {.name = "bit-resnet152"});
+}
+
+TEST_CASE("models: vision transformers have timm's names and published sizes") {
+  // Published counts include the classifier of 1000 classes: 1001 · 192, · 384, · 768 less the bias shared by all.
+  CHECK(count({.name = "vit-ti"}) == 5'717'416 - 193'000);
+  CHECK(count({.name = "vit-s"}) == 22'050'664 - 385'000);
+  CHECK(count({.name = "vit-b"}) == 86'567'656 - 769'000);
+  for (const char* name : {"vit-ti", "vit-s", "vit-b"}) check_names(std::string("names/") + name, {.name = name});
+}
+
+TEST_CASE("models: the largest vision transformers, without building them") {
+  struct Case {
+    std::string name;
+    int64_t depth, published;
+  };
+  for (const Case& c : {Case{"vit-l", 24, 304'326'632 - 1'025'000}, Case{"vit-h", 32, 632'045'800 - 1'281'000}}) {
+    INFO(c.name);
+    check_names("names/" + c.name + "/1", {.name = c.name, .depth = 1});
+    check_names("names/" + c.name + "/2", {.name = c.name, .depth = 2});
+    // Depth from a narrow one (12 tensors a block), size by extrapolation.
+    const auto tensors = [&](int64_t depth) {
+      return static_cast<int64_t>(make({.name = c.name, .width = 16, .depth = depth})->parameters().size());
+    };
+    CHECK((tensors(0) - tensors(1)) / 12 + 1 == c.depth);
+    const int64_t one = count({.name = c.name, .depth = 1}), two = count({.name = c.name, .depth = 2});
+    CHECK(one + (c.depth - 1) * (two - one) == c.published);
+  }
+}
+
+TEST_CASE("models: CIFAR networks have 6n+2 layers and the paper's sizes") {
+  // He et al., table 6: 0.27, 0.46, 0.66 and 0.85 million with the classifier of 650, and identity shortcuts; ours
+  // project (2,752 more).
+  const Shape image{32, 32, 3};
+  CHECK(count({.name = "resnet20"}, image) == 269'722 - 650 + 2'752);
+  CHECK(count({.name = "resnet32"}, image) == 464'154 - 650 + 2'752);
+  CHECK(count({.name = "resnet44"}, image) == 658'586 - 650 + 2'752);
+  CHECK(count({.name = "resnet56"}, image) == 853'018 - 650 + 2'752);
+  check_names("resnet20/names", {.name = "resnet20"}, image);
+  CHECK(count({.name = "resnet-cifar"}, image) == count({.name = "resnet20"}, image));
+}
+
+TEST_CASE("models: first and last names of each family") {
+  const auto ends = [](const ModelConfig& config) {
+    const std::vector<NamedVar> p = make(config, {32, 32, 3})->parameters();
+    return p.front().name + " … " + p.back().name;
+  };
+  CHECK(ends({.name = "resnet20"}) == "conv1.weight … layer3.2.bn2.bias");
+  CHECK(ends({.name = "bit-resnet50", .blocks = {1}, .base_width = 32}) == "stem.conv.weight … norm.bias");
+  CHECK(ends({.name = "vit", .depth = 1}) == "cls_token … norm.bias");
+  CHECK(ends({.name = "vit", .depth = 1, .pool = "gap"}) == "pos_embed … fc_norm.bias");
+  CHECK(ends({.name = "vit", .depth = 1, .representation = 8}) == "cls_token … pre_logits.fc.bias");
+}
+
+TEST_CASE("models: widths, arithmetic and output shapes") {
+  // Multiply-adds as papers and timm count them, twice: ResNet-50 4.09 G, ViT-S/16 4.61 G with its classifier, at
+  // 224×224.
+  CHECK(make({.name = "resnet50"})->flops_per_image() / 2e9 == doctest::Approx(4.09).epsilon(0.01));
+  CHECK(make({.name = "resnet18"})->flops_per_image() / 2e9 == doctest::Approx(1.81).epsilon(0.01));
+  CHECK(make({.name = "vit-s"})->flops_per_image() / 2e9 == doctest::Approx(4.60).epsilon(0.01));
+  CHECK(make({.name = "resnet20"}, {32, 32, 3})->flops_per_image() / 2e6 == doctest::Approx(40.8).epsilon(0.01));
+
+  const std::vector<ModelConfig> configs = {{.name = "resnet-cifar", .blocks = {1, 1}, .base_width = 4},
+                                            {.name = "resnet18", .blocks = {1, 1}, .base_width = 4, .stem = "cifar2"},
+                                            {.name = "bit-resnet50", .blocks = {1}, .base_width = 32, .stem = "cifar"},
+                                            {.name = "vit", .patch = 4, .width = 12, .depth = 1},
+                                            {.name = "vit", .patch = 4, .width = 12, .depth = 1, .representation = 7}};
+  for (const ModelConfig& config : configs) {
+    const auto backbone = make(config, {12, 16, 1});
+    const Var phi = backbone->forward(Var(Tensor::full({3, 12, 16, 1}, 0.5)), {});
+    CHECK(phi.shape() == Shape{3, backbone->width()});
+    CHECK(backbone->forward(Var(Tensor::full({1, 12, 16, 1}, 0.5)), {}).shape() == Shape{1, backbone->width()});
+  }
+}
+
+TEST_CASE("models: what a configuration may not say") {
+  CHECK(contains(refusal({.name = "resnet2O"}), "[model.name] unknown backbone resnet2O; did you mean resnet20?"));
+  CHECK(contains(refusal({.name = ""}), "[model.name]"));
+  CHECK(refusal({.name = "vit-ti", .blocks = {1}}) == "[model.blocks] is not a setting of vit-ti");
+  CHECK(refusal({.name = "vit-ti", .stem = "cifar"}) == "[model.stem] is not a setting of vit-ti");
+  CHECK(refusal({.name = "resnet20", .patch = 4}) == "[model.patch] is not a setting of resnet20");
+  CHECK(refusal({.name = "resnet20", .dropout = 0.1}) == "[model.dropout] is not a setting of resnet20");
+  CHECK(contains(refusal({.name = "resnet20", .stem = "big"}), "expected cifar, cifar2 or imagenet, got big"));
+  CHECK(contains(refusal({.name = "resnet20", .blocks = {1, 0}}), "[model.blocks] expected 1 … 1024, got 0"));
+  CHECK(contains(refusal({.name = "resnet20", .base_width = -1}), "[model.base_width]"));
+  CHECK(contains(refusal({.name = "bit-resnet50", .base_width = 48}), "expected a multiple of 32"));
+  CHECK(contains(refusal({.name = "vit-ti", .pool = "max"}), "expected token or gap, got max"));
+  CHECK(contains(refusal({.name = "vit-ti", .patch = 5}), "[model.patch] expected a divisor of the image's 32 by 32"));
+  CHECK(contains(refusal({.name = "vit-ti", .heads = 5}), "[model.heads] expected a divisor of the width 192, got 5"));
+  CHECK(contains(refusal({.name = "vit-ti", .dropout = 1}), "[model.dropout]"));
+  CHECK(contains(refusal({.name = "vit-ti", .drop_path = -0.5}), "[model.drop_path]"));
+  CHECK(contains(refusal({.name = "vit-ti", .depth = 1'000'000}), "[model.depth]"));
+  CHECK(contains(refusal({.name = "resnet20"}, {32, 32}), "expected images (H,W,C)"));
+  const auto vit = make({.name = "vit", .depth = 1}, {32, 32, 3});
+  CHECK_THROWS_AS(vit->forward(Var(Tensor::zeros({1, 48, 32, 3})), {}), Error);
+  CHECK_THROWS_AS(vit->forward(Var(Tensor::zeros({1, 32, 32, 1})), {}), Error);
+}

@@ -1,0 +1,202 @@
+// Whole networks against PyTorch in float64 (tests/fixtures/models.py): forward, loss, every parameter's gradient,
+// running statistics and ten training steps.
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "autograd/loss.h"
+#include "autograd/reduce.h"
+#include "core/safetensors.h"
+#include "layers/linear.h"
+#include "layers/models/model.h"
+#include "tests/common/hash_weights.h"
+
+using namespace sked;
+
+namespace {
+
+constexpr int64_t kClasses = 10;
+constexpr int64_t kSamples = 64;  // elements the fixture keeps of each gradient
+/// What is asked of f32 against f64. Measured over both matmul backends and one or two threads: forward and loss at
+/// most 1e-6, gradients 4e-6, losses of training 5e-6, logits of the trained ResNet-20 4e-5 (a ReLU whose input rounds
+/// to the other side of 0 changes the gradient at once).
+constexpr double kTolerance = 1e-4;
+
+/// |got − expected| / |expected| in the Euclidean norm.
+double distance(const std::vector<double>& got, const std::vector<double>& expected) {
+  REQUIRE(got.size() == expected.size());
+  double difference = 0, norm = 0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    difference += (got[i] - expected[i]) * (got[i] - expected[i]);
+    norm += expected[i] * expected[i];
+  }
+  return std::sqrt(difference / norm);
+}
+
+std::vector<double> values(const Var& x) { return x.value().to_vector<double>(); }
+
+const Tensor& fixture(const std::string& key) {
+  static const TensorFile file = load_safetensors("tests/fixtures/models.safetensors");
+  return file.at(key);
+}
+
+/// A backbone with a linear classifier, its batch, and what PyTorch found.
+class Network {
+ public:
+  Network(std::string name, const ModelConfig& config)
+      : name_(std::move(name)),
+        setup_(fixture(name_ + "/setup").to_vector<int64_t>()),
+        backbone_(make_backbone(config, {size(), size(), 3}, init_)),
+        head_(init_.constant({kClasses, backbone_->width()}, 0), init_.constant({kClasses}, 0)) {
+    for (NamedVar& p : parameters()) p.var.mutable_value().copy_from(test::hash_parameter(p.name, p.var.shape()));
+    const auto salt = static_cast<uint32_t>(setup_.at(2));
+    images_ = Var(test::hash_tensor({batch(), size(), size(), 3}, salt));
+    labels_ = test::hash_labels(batch(), kClasses, salt);
+  }
+
+  /// All parameters in order of their names.
+  std::vector<NamedVar> parameters() const {
+    std::vector<NamedVar> all = backbone_->parameters();
+    for (NamedVar& p : head_.parameters()) all.push_back({"head." + p.name, p.var});
+    std::sort(all.begin(), all.end(), [](const NamedVar& a, const NamedVar& b) { return a.name < b.name; });
+    return all;
+  }
+
+  std::vector<double> buffers() const {
+    auto all = backbone_->buffers();
+    std::sort(all.begin(), all.end());
+    std::vector<double> joined;
+    for (const auto& [name, tensor] : all) {
+      const std::vector<double> v = tensor->to_vector<double>();
+      joined.insert(joined.end(), v.begin(), v.end());
+    }
+    return joined;
+  }
+
+  Var phi(bool training) { return backbone_->forward(images_, {.training = training}); }
+  Var logits(const Var& phi) const { return head_.forward(phi); }
+  Var loss(const Var& logits) const { return mean(cross_entropy(logits, labels_)); }
+  Var loss() { return loss(logits(phi(true))); }
+
+  void close(const std::string& what, const std::vector<double>& got) const {
+    INFO(name_ << " " << what);
+    const double error = distance(got, fixture(name_ + "/" + what).to_vector<double>());
+    CHECK(error < kTolerance);
+  }
+
+ private:
+  int64_t batch() const { return setup_.at(0); }
+  int64_t size() const { return setup_.at(1); }
+
+  std::string name_;
+  std::vector<int64_t> setup_;  // batch, image edge, salt of images and labels
+  Init init_{1};
+  std::unique_ptr<Backbone> backbone_;
+  Linear head_;
+  Var images_;
+  Tensor labels_;
+};
+
+void check_gradients(const Network& network, const std::string& name) {
+  const std::vector<double> norms = fixture(name + "/grad_norms").to_vector<double>();
+  const std::vector<double> samples = fixture(name + "/grad_samples").to_vector<double>();
+  const std::vector<NamedVar> parameters = network.parameters();
+  REQUIRE(parameters.size() == norms.size());
+  size_t at = 0;
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    INFO(name << " gradient of " << parameters[i].name);
+    const std::vector<double> g = parameters[i].var.grad().to_vector<double>();
+    double norm = 0;
+    for (const double v : g) norm += v * v;
+    CHECK(std::abs(std::sqrt(norm) - norms[i]) < kTolerance * norms[i]);
+
+    const size_t count = std::min<size_t>(kSamples, g.size()), stride = std::max<size_t>(1, g.size() / kSamples);
+    std::vector<double> got, expected(samples.begin() + at, samples.begin() + at + count);
+    for (size_t k = 0; k < count; ++k) got.push_back(g[k * stride]);
+    CHECK(distance(got, expected) < kTolerance);
+    at += count;
+  }
+  CHECK(at == samples.size());
+}
+
+/// One forward and backward pass; returns the loss.
+double check_step(Network& network, const std::string& name) {
+  const Var phi = network.phi(true);
+  const Var logits = network.logits(phi);
+  const Var loss = network.loss(logits);
+  loss.backward();
+  network.close("phi", values(phi));
+  network.close("logits", values(logits));
+  network.close("loss", values(loss));
+  if (const std::vector<double> buffers = network.buffers(); !buffers.empty()) network.close("buffers", buffers);
+  check_gradients(network, name);
+  return loss.value().item();
+}
+
+/// Ten steps behind check_step, whose loss and gradients are those of the first. Then the trained network without batch
+/// statistics.
+void check_training(Network& network, double first_loss, const OptimizerConfig& config, double lr) {
+  Optimizer optimizer(config, network.parameters());
+  std::vector<double> losses = {first_loss};
+  for (int step = 0; step < 10; ++step) {
+    optimizer.step(lr);
+    optimizer.clear_grads();
+    const Var loss = network.loss();
+    losses.push_back(loss.value().item());
+    loss.backward();
+  }
+  network.close("losses", losses);
+  network.close("trained_logits", values(network.logits(network.phi(false))));
+}
+
+const std::vector<std::pair<std::string, ModelConfig>> kSmall = {
+    {"basic", {.name = "resnet18", .blocks = {1, 1}, .base_width = 8}},
+    {"bottleneck", {.name = "resnet50", .blocks = {2, 1}, .base_width = 8}},
+    {"bit", {.name = "bit-resnet50", .blocks = {1, 1}, .base_width = 32}},
+    {"vit-token", {.name = "vit", .patch = 8, .width = 32, .depth = 2, .heads = 4, .mlp = 64}},
+    {"vit-gap",
+     {.name = "vit", .patch = 8, .width = 32, .depth = 2, .heads = 4, .mlp = 64, .pool = "gap", .representation = 24}},
+};
+
+/// Gradients and buffers after one step, joined.
+std::vector<double> step_results(const std::string& name, ModelConfig config, bool recompute) {
+  config.recompute = recompute;
+  Network network(name, config);
+  network.loss().backward();
+  std::vector<double> all = network.buffers();
+  for (const NamedVar& p : network.parameters()) {
+    const std::vector<double> g = p.var.grad().to_vector<double>();
+    all.insert(all.end(), g.begin(), g.end());
+  }
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("networks: ResNet-20 and ten steps of SGD are PyTorch's") {
+  Network network("resnet20", {.name = "resnet20"});
+  const double loss = check_step(network, "resnet20");
+  check_training(network, loss, {.kind = "sgd", .momentum = 0.9}, 0.0002);
+}
+
+TEST_CASE("networks: ViT-Ti/16 and ten steps of AdamW are PyTorch's") {
+  Network network("vit-ti", {.name = "vit-ti"});
+  const double loss = check_step(network, "vit-ti");
+  check_training(network, loss, {.kind = "adamw", .weight_decay = 0.1}, 2e-5);
+}
+
+TEST_CASE("networks: small networks of every kind of block are PyTorch's") {
+  for (const auto& [name, config] : kSmall) {
+    Network network(name, config);
+    check_step(network, name);
+  }
+}
+
+TEST_CASE("networks: recomputed blocks give the same gradients and running statistics, bit for bit") {
+  for (const auto& [name, config] : kSmall) {
+    INFO(name);
+    CHECK(step_results(name, config, true) == step_results(name, config, false));
+  }
+}
