@@ -44,9 +44,9 @@ auto read_entry(const TensorFile& file, const std::string& path, const std::stri
   require(found != file.metadata.end(), "checkpoint", path, ": no entry ", key,
           " in its metadata: not a checkpoint of this program");
   try {
-    return read(found->second, path + " (" + key + ")");
+    return read(found->second, key);
   } catch (const UsageError& error) {
-    throw Error(error.what());
+    fail("checkpoint", path, ": ", error.what());
   }
 }
 
@@ -57,15 +57,16 @@ void check_weights(const TensorFile& file, const std::string& path, const std::v
   for (const auto& [name, tensor] : wanted) {
     names.push_back(name);
     const auto at = found.find(name);
-    require(at != found.end(), "checkpoint", path, ": expected a tensor ", name, " ", tensor.shape(), ", got none of that name");
+    require(at != found.end(), "checkpoint", path, ": expected a tensor ", name, " ", tensor.shape(),
+            ", got none of that name");
     const Tensor& got = *at->second;
-    require(got.shape() == tensor.shape() && got.dtype() == tensor.dtype(), "checkpoint", path, ": ", name, " expected ",
-            tensor.shape(), " ", tensor.dtype(), ", got ", got.shape(), " ", got.dtype());
+    require(got.shape() == tensor.shape() && got.dtype() == tensor.dtype(), "checkpoint", path, ": ", name,
+            " expected ", tensor.shape(), " ", tensor.dtype(), ", got ", got.shape(), " ", got.dtype());
     found.erase(at);
   }
   for (const auto& [name, tensor] : found) {
-    require(name.starts_with(kOptimizer) || name.starts_with(kRaw), "checkpoint", path, ": the model has no tensor ", name,
-            " (nearest: ", nearest(name, names), ")");
+    require(name.starts_with(kOptimizer) || name.starts_with(kRaw), "checkpoint", path, ": the model has no tensor ",
+            name, " (nearest: ", nearest(name, names), ")");
   }
 }
 
@@ -92,7 +93,8 @@ void save_weights(const std::string& path, const Module& model, const RunConfig&
 void save_checkpoint(const std::string& path, const Trained& trained, const RunConfig& config, TrainerState state) {
   const Optimizer::State optimizer = trained.optimizer->state();
   state.optimizer_steps = optimizer.steps;
-  if (trained.average) trained.average->swap();  // the averages take the plain names, the raw weights the average's place
+  if (trained.average)
+    trained.average->swap();  // the averages take the plain names, the raw weights the average's place
   std::vector<NamedTensor> tensors = weights_of(*trained.model);
   append(tensors, kOptimizer, optimizer.tensors);
   if (trained.average) append(tensors, kRaw, trained.average->state());
@@ -122,9 +124,10 @@ Checkpoint read_checkpoint(const std::string& path) {
     return state;
   });
   const TrainerState& s = c.state;
-  require(s.step >= 0 && s.metrics_bytes >= 0 && s.evaluated_step <= s.step && s.best_step <= s.step && s.loss_count >= 0,
-          "checkpoint", path, ": the state is not one a run can be in: step ", s.step, ", evaluated ", s.evaluated_step,
-          ", best ", s.best_step, ", metrics ", s.metrics_bytes, " bytes");
+  require(
+      s.step >= 0 && s.metrics_bytes >= 0 && s.evaluated_step <= s.step && s.best_step <= s.step && s.loss_count >= 0,
+      "checkpoint", path, ": the state is not one a run can be in: step ", s.step, ", evaluated ", s.evaluated_step,
+      ", best ", s.best_step, ", metrics ", s.metrics_bytes, " bytes");
   return c;
 }
 

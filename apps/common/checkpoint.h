@@ -1,10 +1,10 @@
 #pragma once
-// Checkpoints: one safetensors file each, so that weights, optimizer, trainer state and configuration can never be of two moments.
+// Checkpoints: one safetensors file each, so that weights, optimizer, trainer state and configuration can never be of
+// two moments.
 //
-//   plain names          weights and buffers as evaluations use them (the average's where there is one), as timm / torchvision
-//   optimizer.*          momenta                       } in last.safetensors only
-//   raw.*                weights as trained, where an average is kept   }
-//   metadata             format = "pt", config and state as JSON
+//   plain names          weights and buffers as evaluations use them (the average's where there is one), as timm /
+//   torchvision optimizer.*          momenta                       } in last.safetensors only raw.* weights as trained,
+//   where an average is kept   } metadata             format = "pt", config and state as JSON
 
 #include <string>
 #include <vector>
@@ -39,7 +39,8 @@ struct Trained {
   WeightAverage* average = nullptr;
 };
 
-/// Writes weights and buffers only. Throws Error naming the file when it cannot be written; the old file is then untouched.
+/// Writes weights and buffers only. Throws Error naming the file when it cannot be written; the old file is then
+/// untouched.
 void save_weights(const std::string& path, const Module& model, const RunConfig& config, const TrainerState& state);
 /// Writes all of it. `state.optimizer_steps` is filled in.
 void save_checkpoint(const std::string& path, const Trained& trained, const RunConfig& config, TrainerState state);
@@ -58,8 +59,8 @@ struct Checkpoint {
 /// Throws Error naming the file where it is not a whole safetensors file or carries no (valid) configuration or state.
 Checkpoint read_checkpoint(const std::string& path);
 
-/// Copies weights and buffers into `model`. Throws Error naming `path` and the tensor for one that is missing, unknown, or of another
-/// shape or dtype; the model is then unchanged.
+/// Copies weights and buffers into `model`. Throws Error naming `path` and the tensor for one that is missing, unknown,
+/// or of another shape or dtype; the model is then unchanged.
 void restore_weights(const TensorFile& file, const std::string& path, const Module& model);
 /// Restores all of it, under the same conditions.
 void restore(const Checkpoint& checkpoint, const Trained& trained);

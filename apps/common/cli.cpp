@@ -55,7 +55,8 @@ Device choose_device(const std::string& wanted) {
 
 void declare_common(CLI::App& app, CommonOptions& options, std::string& device) {
   app.add_option("--config", options.config, "Configuration to run (apps/configs has ready ones)")->type_name("FILE");
-  app.add_option("--set", options.set, "Overrides one key of it: --set train.epochs=3 --set head.kind=het-xl; may be repeated")
+  app.add_option("--set", options.set,
+                 "Overrides one key of it: --set train.epochs=3 --set head.kind=het-xl; may be repeated")
       ->type_name("KEY.PATH=VALUE")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);

@@ -35,13 +35,15 @@ struct CommonOptions {
   std::string command;  // the command line as it was typed
 };
 
-/// Runs a program: parses the command line, takes Ctrl-C and --threads in hand, calls `body`. `declare` adds the program's own
-/// options (it may be empty). Returns the exit code: 0; 1 after one line `error: …` on stderr for a failure; 2 likewise for
-/// wrong usage (UsageError, or a command line that does not parse); 130 when `body` threw Interrupted.
+/// Runs a program: parses the command line, takes Ctrl-C and --threads in hand, calls `body`. `declare` adds the
+/// program's own options (it may be empty). Returns the exit code: 0; 1 after one line `error: …` on stderr for a
+/// failure; 2 likewise for wrong usage (UsageError, or a command line that does not parse); 130 when `body` threw
+/// Interrupted.
 int run_app(int argc, const char* const* argv, const AppText& text, const std::function<void(CLI::App&)>& declare,
             const std::function<void(const CommonOptions&)>& body);
 
-/// The file of --config with --set, --seed and --data-root applied, validated. Throws UsageError when --config is not given.
+/// The file of --config with --set, --seed and --data-root applied, validated. Throws UsageError when --config is not
+/// given.
 RunConfig load_config(const CommonOptions& options);
 /// The same over a configuration that is there already.
 void apply_options(const CommonOptions& options, RunConfig& config);

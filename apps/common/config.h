@@ -61,7 +61,8 @@ void visit_fields(FieldList& fields, ScheduleConfig& c);
 void visit_fields(FieldList& fields, TrainConfig& c);
 void visit_fields(FieldList& fields, RunConfig& c);
 
-/// Reads a file over the defaults. Throws Error when it cannot be read, UsageError naming file and key for what is wrong in it.
+/// Reads a file over the defaults. Throws Error when it cannot be read, UsageError naming file and key for what is
+/// wrong in it.
 RunConfig read_config(const std::string& path);
 /// Reads a text; `source` names it in messages.
 RunConfig parse_config(const std::string& text, const std::string& source);
@@ -69,10 +70,12 @@ RunConfig parse_config(const std::string& text, const std::string& source);
 /// The fully resolved configuration as an indented JSON text: what `config.json` of a run holds.
 std::string config_text(const RunConfig& config);
 
-/// Throws UsageError naming the key for a number out of range. Names (of a dataset, a head …) are checked where they are used.
+/// Throws UsageError naming the key for a number out of range. Names (of a dataset, a head …) are checked where they
+/// are used.
 void validate(const RunConfig& config);
 
-/// Keys whose values differ and that may change a number of the run: all but `about`, `data.root` and `train.loader_threads`.
+/// Keys whose values differ and that may change a number of the run: all but `about`, `data.root` and
+/// `train.loader_threads`.
 std::vector<std::string> differing_keys(const RunConfig& a, const RunConfig& b);
 
 }  // namespace sked

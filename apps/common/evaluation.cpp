@@ -29,7 +29,8 @@ void visit_fields(FieldList& fields, DistributionMeasures& m) {
   fields("count", m.count);
 }
 
-// fields_of finds visit_fields by argument-dependent lookup, which does not see this namespace: the lists are made here.
+// fields_of finds visit_fields by argument-dependent lookup, which does not see this namespace: the lists are made
+// here.
 template <class T>
 std::vector<Field> list_of(T& value) {
   FieldList list;

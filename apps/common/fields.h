@@ -59,8 +59,8 @@ std::vector<Field> fields_of(Config& config) {
   return list.take();
 }
 
-/// Parses a JSON text that people wrote. Throws UsageError `[config] <source>:<line>:<column>: …` where it is malformed, and for
-/// a key used twice in one object.
+/// Parses a JSON text that people wrote. Throws UsageError `[config] <source>:<line>:<column>: …` where it is
+/// malformed, and for a key used twice in one object.
 nlohmann::ordered_json parse_json(const std::string& text, const std::string& source);
 
 /// Overwrites the fields that `object` names; the others stay. Throws UsageError naming `source` and the key for an

@@ -9,8 +9,8 @@
 
 namespace sked {
 
-/// One bin of a reliability diagram: how many predictions had a top-1 confidence in it, their mean confidence, and the share
-/// of them that was right (0 in an empty bin).
+/// One bin of a reliability diagram: how many predictions had a top-1 confidence in it, their mean confidence, and the
+/// share of them that was right (0 in an empty bin).
 struct ReliabilityBin {
   int64_t count = 0;
   double confidence = 0, accuracy = 0;
@@ -21,7 +21,7 @@ inline constexpr int kReliabilityBins = 15;
 /// Against one true label per example. All 0 when count is 0.
 struct Measures {
   int64_t count = 0;
-  double nll = 0;       // softmax link: mean −log p_y; sigmoid link: mean −Σ_k [t_k log p_k + (1−t_k) log(1−p_k)], t one-hot
+  double nll = 0;  // softmax link: mean −log p_y; sigmoid link: mean −Σ_k [t_k log p_k + (1−t_k) log(1−p_k)], t one-hot
   double accuracy = 0;  // share with the true class first; among equal probabilities the lowest class comes first
   double top5 = 0;      // share with the true class among the first five
   double ece = 0;       // Σ_bins count/N · |accuracy − confidence| over 15 equal bins of top-1 confidence, (lo, hi]
@@ -36,16 +36,16 @@ struct DistributionMeasures {
   double entropy = 0;        // mean −Σ_k q_k log q_k: what a perfect softmax prediction would reach
 };
 
-/// Gathers both. Probabilities of 0: a prediction is f32, so its true value may be positive and have underflowed; it counts as
-/// the smallest positive float, 2^-149 (its NLL is 103.3), and 1 − p of the sigmoid link as at least 2^-25, half the gap below 1.
-/// So every measure is finite, and nothing that f32 can tell apart is clipped.
+/// Gathers both. Probabilities of 0: a prediction is f32, so its true value may be positive and have underflowed; it
+/// counts as the smallest positive float, 2^-149 (its NLL is 103.3), and 1 − p of the sigmoid link as at least 2^-25,
+/// half the gap below 1. So every measure is finite, and nothing that f32 can tell apart is clipped.
 class MetricsGatherer {
  public:
   /// `sigmoid`: probabilities are of K yes-or-no questions instead of a distribution over K classes.
   explicit MetricsGatherer(int64_t classes, bool sigmoid = false);
 
-  /// probabilities f32 (B,K), labels i64 (B). Throws Error for other shapes, a label outside 0 … K−1, or a probability that is
-  /// not in [0, 1] (within 1e-3: sums of f32 round).
+  /// probabilities f32 (B,K), labels i64 (B). Throws Error for other shapes, a label outside 0 … K−1, or a probability
+  /// that is not in [0, 1] (within 1e-3: sums of f32 round).
   void add(const Tensor& probabilities, const Tensor& labels);
   /// probabilities f32 (B,K), distributions f32 (B,K). Throws Error likewise.
   void add_distributions(const Tensor& probabilities, const Tensor& distributions);
@@ -71,8 +71,8 @@ class MetricsGatherer {
   double cross_entropy_ = 0, entropy_ = 0;
 };
 
-/// Area under the ROC curve of telling `positives` from `negatives` by score: P(score⁺ > score⁻) + ½ P(equal), from ranks
-/// (Mann–Whitney U). Throws Error when either is empty or a score is not a number.
+/// Area under the ROC curve of telling `positives` from `negatives` by score: P(score⁺ > score⁻) + ½ P(equal), from
+/// ranks (Mann–Whitney U). Throws Error when either is empty or a score is not a number.
 double auroc(const std::vector<double>& positives, const std::vector<double>& negatives);
 
 }  // namespace sked

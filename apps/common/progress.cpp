@@ -46,7 +46,8 @@ void Progress::update(int64_t done, double loss) {
   const bool last = done >= total_;
   if (quiet_ || (!last && now - last_draw_ < kRedraw)) return;
   if (done > last_done_) {
-    const double step = std::chrono::duration<double>(now - last_rate_).count() / static_cast<double>(done - last_done_);
+    const double step =
+        std::chrono::duration<double>(now - last_rate_).count() / static_cast<double>(done - last_done_);
     seconds_per_step_ = seconds_per_step_ > 0 ? 0.8 * seconds_per_step_ + 0.2 * step : step;
     last_done_ = done;
     last_rate_ = now;
@@ -62,7 +63,8 @@ void Progress::draw(int64_t done, double loss) {
   std::string line = label_;
   if (terminal_) {
     const int full = static_cast<int>(share * kBarWidth);
-    line += " [" + std::string(static_cast<size_t>(full), '=') + std::string(static_cast<size_t>(kBarWidth - full), ' ') + "]";
+    line += " [" + std::string(static_cast<size_t>(full), '=') +
+            std::string(static_cast<size_t>(kBarWidth - full), ' ') + "]";
   }
   line += format(" step %lld/%lld  loss %.4f  %.0f images/s", static_cast<long long>(done),
                  static_cast<long long>(total_), loss, rate);

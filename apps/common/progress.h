@@ -7,12 +7,12 @@
 
 namespace sked {
 
-/// Progress of one run on stdout. On a terminal one line is redrawn, with loss, rate and time left; otherwise a line is written
-/// at most every ten seconds.
+/// Progress of one run on stdout. On a terminal one line is redrawn, with loss, rate and time left; otherwise a line is
+/// written at most every ten seconds.
 class Progress {
  public:
-  /// `label` starts every line; `begin` of `total` steps are done; `images_per_step` turns steps into images per second. A quiet
-  /// one shows nothing.
+  /// `label` starts every line; `begin` of `total` steps are done; `images_per_step` turns steps into images per
+  /// second. A quiet one shows nothing.
   Progress(std::string label, int64_t begin, int64_t total, double images_per_step, bool quiet);
   /// Takes the bar off the terminal.
   ~Progress();

@@ -35,8 +35,8 @@ class MetricsLog {
   MetricsLog(const MetricsLog&) = delete;
   MetricsLog& operator=(const MetricsLog&) = delete;
 
-  /// Forgets everything behind the first `bytes`: lines written after the checkpoint a run resumes from. Throws Error when
-  /// the file is shorter.
+  /// Forgets everything behind the first `bytes`: lines written after the checkpoint a run resumes from. Throws Error
+  /// when the file is shorter.
   void cut(int64_t bytes);
   void write(const nlohmann::ordered_json& record);
   /// Flushes to the disk and returns the length in bytes.

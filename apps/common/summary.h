@@ -14,11 +14,12 @@ struct Summary {
   int64_t params_total = 0, params_head_extra = 0;
   double temperature = 1;  // τ of the evaluated weights
   Evaluation test;
-  std::string weights;  // which weights the test measured: `best` on the validation images, or `last` where there are none
+  std::string
+      weights;  // which weights the test measured: `best` on the validation images, or `last` where there are none
   int64_t steps = 0, best_step = 0;
-  double epochs = 0, best_nll = 0;  // best_nll: of the periodic evaluations
-  double noisy_share = 0;           // share of the training labels that are not the clean ones
-  double images_per_second = 0;     // of the training steps
+  double epochs = 0, best_nll = 0;             // best_nll: of the periodic evaluations
+  double noisy_share = 0;                      // share of the training labels that are not the clean ones
+  double images_per_second = 0;                // of the training steps
   double train_seconds = 0, wait_seconds = 0;  // in training steps; of those, waiting for data
   double test_seconds = 0;
   uint64_t peak_memory_bytes = 0;  // of tensors on the device

@@ -108,7 +108,8 @@ Trainer::Trainer(const RunConfig& config, const RunFolder& folder, const TrainOp
       folder_(folder),
       options_(options),
       splits_(load_data(config)),
-      loader_(splits_.train, Pipeline::parse(config.data.train_pipeline), loader_options(config, splits_.train->size())),
+      loader_(splits_.train, Pipeline::parse(config.data.train_pipeline),
+              loader_options(config, splits_.train->size())),
       model_(make_classifier(config, loader_.image_shape(), splits_.train->classes(), options.device)),
       optimizer_(config.optimizer, model_->parameters()),
       epoch_steps_(loader_.batches()) {
@@ -135,7 +136,8 @@ void Trainer::begin(const std::optional<Checkpoint>& checkpoint) {
   if (checkpoint) {
     restore(*checkpoint, trained());
     state_ = checkpoint->state;
-    require(state_.step <= total_, "checkpoint", checkpoint->path, ": expected at most step ", total_, ", got ", state_.step);
+    require(state_.step <= total_, "checkpoint", checkpoint->path, ": expected at most step ", total_, ", got ",
+            state_.step);
   } else {
     folder_.clear_results();
   }
@@ -208,9 +210,10 @@ void Trainer::check_losses() {
   const int64_t first = logged_step_ + state_.loss_count;
   for (size_t i = 0; i < losses_.size(); ++i) {
     last_loss_ = losses_[i].item();
-    require(std::isfinite(last_loss_), "train", "the loss of step ", first + static_cast<int64_t>(i), " is ", last_loss_,
-            ": a lower schedule.peak, more schedule.warmup_epochs or optimizer.clip_norm may help; ",
-            std::filesystem::exists(folder_.last()) ? "the last checkpoint is untouched" : "no checkpoint was written yet");
+    require(
+        std::isfinite(last_loss_), "train", "the loss of step ", first + static_cast<int64_t>(i), " is ", last_loss_,
+        ": a lower schedule.peak, more schedule.warmup_epochs or optimizer.clip_norm may help; ",
+        std::filesystem::exists(folder_.last()) ? "the last checkpoint is untouched" : "no checkpoint was written yet");
     state_.loss_sum += last_loss_;
   }
   state_.loss_count += static_cast<int64_t>(losses_.size());
@@ -321,8 +324,8 @@ Summary Trainer::finish() {
 
 void check_same_run(const RunConfig& config, const Checkpoint& checkpoint) {
   const std::vector<std::string> keys = differing_keys(config, checkpoint.config);
-  require_usage(keys.empty(), "train", checkpoint.path, " is of another configuration: ", join(keys), keys.size() == 1 ? " differs" : " differ",
-                " (--fresh starts over, another --out keeps both)");
+  require_usage(keys.empty(), "train", checkpoint.path, " is of another configuration: ", join(keys),
+                keys.size() == 1 ? " differs" : " differ", " (--fresh starts over, another --out keeps both)");
 }
 
 }  // namespace

@@ -12,8 +12,8 @@ namespace sked {
 /// Throws Error for other shapes or dtypes, or λ so small that the matrix is not positive definite.
 Tensor ridge(const Tensor& x, const Tensor& y, double lambda);
 
-/// Accuracy on `test` of ridge regression onto ±1 targets from `train`, features centred by the training mean and with the target's mean
-/// as bias. phi f32 (N,D), labels i64 (N) in 0 … classes-1.
+/// Accuracy on `test` of ridge regression onto ±1 targets from `train`, features centred by the training mean and with
+/// the target's mean as bias. phi f32 (N,D), labels i64 (N) in 0 … classes-1.
 double few_shot_accuracy(const Tensor& train_phi, const Tensor& train_labels, const Tensor& test_phi,
                          const Tensor& test_labels, int64_t classes, double lambda);
 

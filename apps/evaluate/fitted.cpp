@@ -36,7 +36,8 @@ class Fitted final : public Dataset {
     uint8_t* bytes = out.data<uint8_t>();
     for (int64_t pixel = 0; pixel < image.dim(0) * image.dim(1); ++pixel) {
       const uint8_t* p = in + pixel * from;
-      const auto grey = from == 1 ? p[0] : static_cast<uint8_t>(std::lround(0.299 * p[0] + 0.587 * p[1] + 0.114 * p[2]));
+      const auto grey =
+          from == 1 ? p[0] : static_cast<uint8_t>(std::lround(0.299 * p[0] + 0.587 * p[1] + 0.114 * p[2]));
       for (int64_t c = 0; c < to; ++c) bytes[pixel * to + c] = grey;
     }
     return out;

@@ -28,7 +28,8 @@ struct EvaluateOptions {
   std::string ood, few_shot;
 };
 
-/// A run folder stands for the weights its own summary tests: the best on the validation images, the last where there are none.
+/// A run folder stands for the weights its own summary tests: the best on the validation images, the last where there
+/// are none.
 std::string checkpoint_path(const std::string& given) {
   if (!std::filesystem::is_directory(given)) return given;
   const RunFolder folder{given};
@@ -64,7 +65,8 @@ Subject load_subject(const EvaluateOptions& wanted, const CommonOptions& common)
 
 std::shared_ptr<const Dataset> choose_split(const Splits& splits, const std::string& name) {
   const auto& chosen = name == "train" ? splits.train : name == "validation" ? splits.validation : splits.test;
-  require_usage(chosen != nullptr, "evaluate", "--split ", name, ": this configuration holds no images out for validation");
+  require_usage(chosen != nullptr, "evaluate", "--split ", name,
+                ": this configuration holds no images out for validation");
   return chosen;
 }
 
@@ -89,7 +91,8 @@ std::vector<double> top_probabilities(Subject& s, const std::shared_ptr<const Da
   for_each_prediction(*s.model, dataset, s.config.data.eval_pipeline, s.predict, [&](const Prediction& p) {
     const int64_t classes = p.probabilities.dim(1);
     const float* row = p.probabilities.data<float>();
-    for (int64_t i = 0; i < p.probabilities.dim(0); ++i, row += classes) top.push_back(*std::max_element(row, row + classes));
+    for (int64_t i = 0; i < p.probabilities.dim(0); ++i, row += classes)
+      top.push_back(*std::max_element(row, row + classes));
   });
   return top;
 }
@@ -107,7 +110,8 @@ struct Features {
 };
 
 Features features_of(Subject& s, const std::shared_ptr<const Dataset>& dataset) {
-  Features f{Tensor::empty({dataset->size(), s.model->backbone().width()}), Tensor::empty({dataset->size()}, DType::i64)};
+  Features f{Tensor::empty({dataset->size(), s.model->backbone().width()}),
+             Tensor::empty({dataset->size()}, DType::i64)};
   int64_t done = 0;
   PredictOptions without_noise = s.predict;
   without_noise.samples = 0;

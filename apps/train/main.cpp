@@ -12,17 +12,19 @@ namespace {
 
 void print(const sked::Summary& s, const std::filesystem::path& out) {
   const sked::Measures& m = s.test.measures;
-  std::printf("test: nll %.4f  accuracy %.2f %%  top-5 %.2f %%  ece %.4f  brier %.4f  (%lld images, %s weights)\n", m.nll,
-              100 * m.accuracy, 100 * m.top5, m.ece, m.brier, static_cast<long long>(m.count), s.weights.c_str());
+  std::printf("test: nll %.4f  accuracy %.2f %%  top-5 %.2f %%  ece %.4f  brier %.4f  (%lld images, %s weights)\n",
+              m.nll, 100 * m.accuracy, 100 * m.top5, m.ece, m.brier, static_cast<long long>(m.count),
+              s.weights.c_str());
   if (!s.test.distribution.empty()) {
     std::printf("test against %s labels: cross-entropy %.4f (their entropy: %.4f)\n",
                 s.test.distribution == "human" ? "all human" : "the law of the noisy", s.test.against.cross_entropy,
                 s.test.against.entropy);
   }
-  std::printf("%lld steps in %s (%.0f images/s), peak memory %.0f MB, head %s: %lld extra parameters, temperature %.3f\n",
-              static_cast<long long>(s.steps), sked::duration(s.train_seconds).c_str(), s.images_per_second,
-              static_cast<double>(s.peak_memory_bytes) / 1e6, s.head.c_str(), static_cast<long long>(s.params_head_extra),
-              s.temperature);
+  std::printf(
+      "%lld steps in %s (%.0f images/s), peak memory %.0f MB, head %s: %lld extra parameters, temperature %.3f\n",
+      static_cast<long long>(s.steps), sked::duration(s.train_seconds).c_str(), s.images_per_second,
+      static_cast<double>(s.peak_memory_bytes) / 1e6, s.head.c_str(), static_cast<long long>(s.params_head_extra),
+      s.temperature);
   std::printf("results in %s\n", out.c_str());
 }
 
@@ -37,13 +39,17 @@ int main(int argc, char** argv) {
   bool fresh = false;
   return sked::run_app(
       argc, argv, text,
-      [&](CLI::App& app) { app.add_flag("--fresh", fresh, "Start over instead of going on from the folder's checkpoint"); },
+      [&](CLI::App& app) {
+        app.add_flag("--fresh", fresh, "Start over instead of going on from the folder's checkpoint");
+      },
       [&](const sked::CommonOptions& options) {
         const sked::RunConfig config = sked::load_config(options);
         std::filesystem::path out = options.out;
         if (out.empty())
           out = "runs/" + std::filesystem::path(options.config).stem().string() + "-s" + std::to_string(config.seed);
-        print(train(config, out, {.device = options.device, .fresh = fresh, .quiet = false, .label = {}, .command = options.command}),
-              out);
+        print(
+            train(config, out,
+                  {.device = options.device, .fresh = fresh, .quiet = false, .label = {}, .command = options.command}),
+            out);
       });
 }

@@ -1,0 +1,156 @@
+// Configurations: what is read is what was written, and what is wrong is refused with its place.
+
+#include "apps/common/config.h"
+
+#include <doctest/doctest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "apps/common/cli.h"
+#include "core/error.h"
+#include "data/transforms.h"
+#include "tests/common/files.h"
+
+using namespace sked;
+using namespace sked::test;
+
+namespace {
+
+/// The message of the UsageError that parsing `text` throws.
+std::string refusal(const std::string& text) {
+  try {
+    validate(parse_config(text, "run.json"));
+  } catch (const UsageError& error) {
+    return error.what();
+  }
+  return {};
+}
+
+std::string set_refusal(const std::string& assignment) {
+  RunConfig config;
+  return error_of([&] { set_field(assignment, fields_of(config)); });
+}
+
+}  // namespace
+
+TEST_CASE("config: a resolved configuration reads back as itself") {
+  RunConfig config;
+  config.about.text = R"({"what":"a test"})";
+  config.data.noise_rate = 0.1;  // not a short binary fraction
+  config.model.blocks = {1, 2, 3};
+  config.head.kind = "het";
+  config.train.epochs = 1.0 / 3;
+  config.seed = 18446744073709551615u;
+  const std::string text = config_text(config);
+  const RunConfig again = parse_config(text, "again");
+  CHECK(config_text(again) == text);
+  CHECK(again.train.epochs == config.train.epochs);
+  CHECK(again.seed == config.seed);
+  CHECK(again.model.blocks == config.model.blocks);
+  CHECK(again.about == config.about);
+  CHECK(differing_keys(config, again).empty());
+}
+
+TEST_CASE("config: keys that are left out keep their defaults") {
+  const RunConfig config = parse_config(R"({"head": {"kind": "het-xl"}})", "run.json");
+  CHECK(config.head.kind == "het-xl");
+  CHECK(config.head.rank == HeadConfig{}.rank);
+  CHECK(config.train.batch_size == TrainConfig{}.batch_size);
+}
+
+TEST_CASE("config: an unknown key is refused with the nearest valid one") {
+  CHECK(one_line_with(refusal(R"({"train": {"bach_size": 3}})"), "run.json", "unknown key train.bach_size",
+                      "train.batch_size?"));
+  CHECK(one_line_with(refusal(R"({"hed": 3})"), "unknown key hed", "did you mean"));
+  CHECK(one_line_with(refusal(R"({"optimizer": {"floor": 0.5}})"), "optimizer.floor", "schedule.floor?"));
+  CHECK(one_line_with(set_refusal("train.epoch=3"), "--set train.epoch=3", "train.epochs?"));
+}
+
+TEST_CASE("config: a value of the wrong type is refused with file, key, expectation and value") {
+  CHECK(one_line_with(refusal(R"({"train": {"batch_size": "many"}})"), "run.json", "train.batch_size", "an integer",
+                      "\"many\""));
+  CHECK(one_line_with(refusal(R"({"train": {"batch_size": 2.5}})"), "an integer", "2.5"));
+  CHECK(
+      one_line_with(refusal(R"({"train": {"batch_size": 9223372036854775808}})"), "an integer", "9223372036854775808"));
+  CHECK(one_line_with(refusal(R"({"seed": -1})"), "seed", "a non-negative integer", "-1"));
+  CHECK(one_line_with(refusal(R"({"train": 3})"), "train", "an object", "3"));
+  CHECK(one_line_with(refusal(R"({"model": {"blocks": [1, "two"]}})"), "model.blocks", "a list of integers"));
+  CHECK(one_line_with(refusal(R"({"optimizer": {"nesterov": 1}})"), "true or false"));
+  CHECK(one_line_with(refusal(R"({"data": {"name": null}})"), "data.name", "text", "null"));
+  CHECK(one_line_with(refusal(R"({"about": "words"})"), "about", "an object"));
+  CHECK(one_line_with(refusal("[1]"), "an object", "[1]"));
+}
+
+TEST_CASE("config: malformed JSON is refused with line and column") {
+  CHECK(one_line_with(refusal("{\n  \"seed\": ,\n}"), "run.json:2:11", "malformed JSON"));
+  CHECK(one_line_with(refusal(""), "run.json:1:1", "malformed JSON"));
+  CHECK(one_line_with(refusal("{\"seed\": 1"), "run.json:1:", "malformed JSON"));
+  CHECK(one_line_with(refusal("{\"seed\": 1e999}"), "malformed JSON"));
+  CHECK(one_line_with(refusal("{\"about\": {\"a\": \"\xff\"}}"), "malformed JSON"));
+  CHECK(one_line_with(refusal(R"({"seed": 1, "seed": 2})"), "seed", "twice"));
+  CHECK(one_line_with(refusal(std::string(100000, '[')), "levels of nesting"));
+}
+
+TEST_CASE("config: numbers out of range are refused with their key") {
+  CHECK(one_line_with(refusal(R"({"train": {"batch_size": 0}})"), "train.batch_size", "at least 1", "0"));
+  CHECK(one_line_with(refusal(R"({"train": {"epochs": -1}})"), "train.epochs"));
+  CHECK(one_line_with(refusal(R"({"train": {"log_every": 0}})"), "train.log_every"));
+  CHECK(one_line_with(refusal(R"({"train": {"ema_decay": 1}})"), "train.ema_decay"));
+  CHECK(one_line_with(refusal(R"({"schedule": {"peak": 0}})"), "schedule.peak"));
+  CHECK(one_line_with(refusal(R"({"data": {"validation": -5}})"), "data.validation", "-5"));
+  CHECK(refusal(R"({"train": {"steps": 5, "epochs": 0}})").empty());
+}
+
+TEST_CASE("config: --set takes JSON, and bare text for text") {
+  RunConfig config;
+  const auto fields = fields_of(config);
+  set_field("data.name=cifar-10", fields);
+  set_field("data.labels=\"worst\"", fields);
+  set_field("train.epochs=2.5", fields);
+  set_field("model.blocks=[1,2]", fields);
+  set_field("head.learn_temperature=true", fields);
+  set_field("data.root=1=2", fields);
+  CHECK(config.data.name == "cifar-10");
+  CHECK(config.data.labels == "worst");
+  CHECK(config.train.epochs == 2.5);
+  CHECK(config.model.blocks == std::vector<int64_t>{1, 2});
+  CHECK(config.head.learn_temperature);
+  CHECK(config.data.root == "1=2");
+  CHECK(one_line_with(set_refusal("train.epochs"), "key.path=value"));
+  CHECK(one_line_with(set_refusal("=3"), "key.path=value"));
+  CHECK(one_line_with(set_refusal("train=3"), "is an object"));
+  CHECK(one_line_with(set_refusal("train.batch_size=ten"), "train.batch_size", "an integer", "\"ten\""));
+}
+
+TEST_CASE("config: keys without effect on the numbers do not make another run") {
+  RunConfig a, b;
+  b.about.text = R"({"other":1})";
+  b.data.root = "/elsewhere";
+  b.train.loader_threads = 7;
+  CHECK(differing_keys(a, b).empty());
+  b.head.kind = "het";
+  b.train.epochs = 3;
+  CHECK(differing_keys(a, b) == std::vector<std::string>{"head.kind", "train.epochs"});
+}
+
+TEST_CASE("config: every ready single-run configuration is valid and says how to run it") {
+  size_t count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("apps/configs")) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with("fashion-mnist-") && !name.starts_with("cifar10-")) continue;
+    CAPTURE(name);
+    const RunConfig config = read_config(entry.path().string());
+    validate(config);
+    const Shape image = config.data.name == "cifar-10" ? Shape{32, 32, 3} : Shape{28, 28, 1};
+    const Shape in = Pipeline::parse(config.data.train_pipeline).output_shape(image);
+    CHECK(Pipeline::parse(config.data.eval_pipeline).output_shape(image) == in);
+    Init init(0);
+    const auto backbone = make_backbone(config.model, in, init);
+    make_head(config.head, backbone->width(), 10, init);
+    const auto about = nlohmann::json::parse(config.about.text);
+    CHECK(about.at("command").get<std::string>() == "build/train --config apps/configs/" + name);
+    ++count;
+  }
+  CHECK(count == 18);
+}

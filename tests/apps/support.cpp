@@ -1,0 +1,156 @@
+#include "tests/apps/support.h"
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <thread>
+
+#include "core/error.h"
+#include "core/rng.h"
+
+namespace sked::test {
+namespace {
+
+constexpr int kSide = 8;
+
+std::string big_endian(uint32_t value) {
+  return {static_cast<char>(value >> 24), static_cast<char>(value >> 16), static_cast<char>(value >> 8),
+          static_cast<char>(value)};
+}
+
+std::string idx_images(int count, uint64_t stream) {
+  std::string bytes =
+      big_endian(0x803) + big_endian(static_cast<uint32_t>(count)) + big_endian(kSide) + big_endian(kSide);
+  Rng rng({1, stream, 0});
+  for (int i = 0; i < count; ++i) {
+    const int label = i % 10;
+    for (int y = 0; y < kSide; ++y) {
+      for (int x = 0; x < kSide; ++x) {
+        const bool bar = label < 5 ? x == label : y == label - 5;
+        bytes.push_back(static_cast<char>(rng.below(90) + (bar ? 150 : 0)));
+      }
+    }
+  }
+  return bytes;
+}
+
+std::string idx_labels(int count, int last) {
+  std::string bytes = big_endian(0x801) + big_endian(static_cast<uint32_t>(count));
+  for (int i = 0; i < count; ++i) bytes.push_back(static_cast<char>(i % 10));
+  bytes.back() = static_cast<char>(last);
+  return bytes;
+}
+
+std::string read_and_close(FILE* file) {
+  std::string text;
+  std::rewind(file);
+  char buffer[4096];
+  while (const size_t count = std::fread(buffer, 1, sizeof buffer, file)) text.append(buffer, count);
+  std::fclose(file);
+  return text;
+}
+
+/// Waits for `child`, and sends it the signal of `limits` once.
+int wait_for(pid_t child, const RunLimits& limits) {
+  int status = 0;
+  bool sent = limits.signal == 0;
+  while (waitpid(child, &status, sent ? 0 : WNOHANG) == 0) {
+    if (!sent && limits.when()) {
+      kill(child, limits.signal);
+      sent = true;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+}  // namespace
+
+void write_tiny_data(const std::string& root, const TinyData& data) {
+  const std::string folder = root + "/fashion-mnist/";
+  std::filesystem::create_directories(folder);
+  const auto write = [&](const std::string& name, const std::string& bytes) {
+    std::ofstream(folder + name, std::ios::binary) << bytes;
+  };
+  write("train-images-idx3-ubyte", idx_images(data.train, 1));
+  write("train-labels-idx1-ubyte", idx_labels(data.train, data.worst_label));
+  write("t10k-images-idx3-ubyte", idx_images(data.test, 2));
+  write("t10k-labels-idx1-ubyte", idx_labels(data.test, 9));
+}
+
+RunConfig tiny_config(const std::string& root) {
+  RunConfig c;
+  c.data.root = root;
+  c.data.validation = 40;
+  c.data.train_pipeline = "random_crop(8,1)|value_range(-1,1)";
+  c.model.name = "resnet-cifar";
+  c.model.blocks = {1, 1};
+  c.model.base_width = 4;
+  c.head.kind = "het-xl";
+  c.head.rank = 2;
+  c.head.train_samples = 4;
+  c.head.test_samples = 8;
+  c.head.learn_temperature = true;
+  c.schedule.peak = 0.05;
+  c.train.batch_size = 16;
+  c.train.epochs = 3;
+  c.train.log_every = 1;
+  return c;
+}
+
+std::string build_folder() {
+  return std::filesystem::read_symlink("/proc/self/exe").parent_path().parent_path().string();
+}
+
+Outcome run_program(const std::vector<std::string>& arguments, const RunLimits& limits) {
+  std::vector<std::string> words = arguments;
+  words[0] = build_folder() + "/" + words[0];
+  require(std::filesystem::exists(words[0]), "test", "expected the program ", words[0], " to be built");
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  FILE *out = std::tmpfile(), *err = std::tmpfile();
+  require(out != nullptr && err != nullptr, "test", "cannot make a temporary file");
+  const pid_t child = fork();
+  require(child >= 0, "test", "cannot fork");
+  if (child == 0) {
+    dup2(fileno(out), STDOUT_FILENO);
+    dup2(fileno(err), STDERR_FILENO);
+    if (limits.file_bytes > 0) {
+      const rlimit limit{limits.file_bytes, limits.file_bytes};
+      setrlimit(RLIMIT_FSIZE, &limit);
+    }
+    execv(argv[0], argv.data());
+    _exit(127);
+  }
+  Outcome outcome;
+  outcome.code = wait_for(child, limits);
+  outcome.out = read_and_close(out);
+  outcome.err = read_and_close(err);
+  return outcome;
+}
+
+size_t count_lines(const std::string& path) {
+  const std::string text = slurp(path);
+  return static_cast<size_t>(std::count(text.begin(), text.end(), '\n'));
+}
+
+std::string metrics_without_timings(const std::string& path) {
+  std::istringstream lines(slurp(path));
+  std::string text;
+  for (std::string line; std::getline(lines, line);) {
+    auto record = nlohmann::ordered_json::parse(line);
+    record.erase("seconds");
+    record.erase("images_per_second");
+    text += record.dump() + "\n";
+  }
+  return text;
+}
+
+}  // namespace sked::test

@@ -1,0 +1,51 @@
+#pragma once
+// What tests of the programs need: a small data set on disk, a configuration that trains on it in a second, and a way
+// to run the real binaries and to stop them at a chosen moment.
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "apps/common/config.h"
+#include "tests/common/files.h"
+
+namespace sked::test {
+
+/// The size of a tiny data set: images of 8×8 in the files of Fashion-MNIST.
+struct TinyData {
+  int train = 200, test = 60;
+  int worst_label = 9;  // labels are i mod 10, but the last training label is this
+};
+
+/// Writes <root>/fashion-mnist/*-ubyte: image i shows a bar whose place tells its class, under noise.
+void write_tiny_data(const std::string& root, const TinyData& data = {});
+
+/// A residual network of one narrow stage on it: 10 steps an epoch, 3 epochs.
+RunConfig tiny_config(const std::string& root);
+
+/// What a program did.
+struct Outcome {
+  int code = -1;    // exit code, or 128 + the signal that ended it
+  std::string out;  // stdout
+  std::string err;  // stderr
+};
+
+struct RunLimits {
+  uint64_t file_bytes = 0;          // > 0: no file may grow beyond
+  int signal = 0;                   // sent once `when` is true
+  std::function<bool()> when = {};  // asked every millisecond
+};
+
+/// The build folder this test binary lies in.
+std::string build_folder();
+
+/// Runs build/<arguments[0]> and waits for it.
+Outcome run_program(const std::vector<std::string>& arguments, const RunLimits& limits = {});
+
+/// Number of lines of a file; 0 when it is not there.
+size_t count_lines(const std::string& path);
+
+/// metrics.jsonl without its timings, and without what they change.
+std::string metrics_without_timings(const std::string& path);
+
+}  // namespace sked::test

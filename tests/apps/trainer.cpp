@@ -1,0 +1,191 @@
+// The trainer on a tiny data set: it learns, it repeats itself, and it refuses what cannot be trained.
+
+#include "apps/common/trainer.h"
+
+#include <doctest/doctest.h>
+
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "apps/common/checkpoint.h"
+#include "apps/common/run_folder.h"
+#include "core/error.h"
+#include "tests/apps/support.h"
+
+using namespace sked;
+using namespace sked::test;
+
+namespace {
+
+const TrainOptions kQuiet{.quiet = true};
+
+/// A tiny data set and a folder for runs on it.
+struct Workplace {
+  Workplace() { write_tiny_data(root()); }
+  std::string root() const { return folder.path("data"); }
+  RunConfig config() const { return tiny_config(root()); }
+  RunFolder run(const std::string& name) const { return {folder.path(name)}; }
+  TemporaryFolder folder;
+};
+
+std::vector<double> losses(const RunFolder& run) {
+  std::vector<double> values;
+  std::istringstream lines(slurp(run.metrics()));
+  for (std::string line; std::getline(lines, line);) {
+    const auto record = nlohmann::json::parse(line);
+    if (record.at("split") == "train") values.push_back(record.at("loss"));
+  }
+  return values;
+}
+
+/// Bytes of all tensors, by name; without the metadata, which holds timings.
+std::map<std::string, std::vector<float>> tensors(const std::string& path) {
+  std::map<std::string, std::vector<float>> all;
+  for (const auto& [name, tensor] : load_safetensors(path).tensors) all[name] = tensor.to_vector<float>();
+  return all;
+}
+
+void check_same_run(const RunFolder& a, const RunFolder& b) {
+  CHECK(metrics_without_timings(a.metrics()) == metrics_without_timings(b.metrics()));
+  CHECK(tensors(a.last()) == tensors(b.last()));
+  CHECK(tensors(a.best()) == tensors(b.best()));
+}
+
+}  // namespace
+
+TEST_CASE("trainer: the loss falls, and the folder holds a whole run") {
+  const Workplace place;
+  RunConfig config = place.config();
+  config.train.epochs = 12;
+  const RunFolder run = place.run("run");
+  const Summary s = train(config, run.path, kQuiet);
+  const std::vector<double> loss = losses(run);
+  REQUIRE(loss.size() == 120);  // 160 images in batches of 16, 12 epochs, every step logged
+  CHECK(loss.back() < 0.7 * loss.front());
+  CHECK(s.test.measures.accuracy > 0.3);  // chance: 0.1
+  CHECK(s.test.measures.count == 60);
+  CHECK(s.weights == "best");
+  CHECK(s.steps == 120);
+  CHECK(s.params_head_extra > 0);
+  CHECK(s.peak_memory_bytes > 0);
+  CHECK(parse_config(slurp(run.config()), "config.json").train.epochs == 12);
+  const auto json = nlohmann::json::parse(slurp(run.summary()));
+  for (const char* key : {"head", "link", "dataset", "backbone", "seed", "params_total", "params_head_extra",
+                          "temperature", "test", "images_per_second", "train_seconds", "peak_memory_bytes"})
+    CHECK_MESSAGE(json.contains(key), key);
+  for (const char* key : {"nll", "accuracy", "top5", "ece", "brier", "count"})
+    CHECK_MESSAGE(json["test"].contains(key), key);
+  const Summary read = read_summary(run.summary());
+  CHECK(read.test.measures.nll == s.test.measures.nll);
+  CHECK(read.test.measures.bins[14].count == s.test.measures.bins[14].count);
+  CHECK(read.temperature == s.temperature);
+
+  // A finished run is returned as it is.
+  const std::string before = slurp(run.metrics());
+  CHECK(train(config, run.path, kQuiet).test.measures.nll == s.test.measures.nll);
+  CHECK(slurp(run.metrics()) == before);
+}
+
+TEST_CASE("trainer: runs repeat themselves, whatever the number of loader threads") {
+  const Workplace place;
+  RunConfig config = place.config();
+  train(config, place.run("a").path, kQuiet);
+  train(config, place.run("b").path, kQuiet);
+  check_same_run(place.run("a"), place.run("b"));
+  config.train.loader_threads = 3;
+  train(config, place.run("threads").path, kQuiet);
+  check_same_run(place.run("a"), place.run("threads"));
+  config.train.loader_threads = 0;
+  train(config, place.run("none").path, kQuiet);
+  check_same_run(place.run("a"), place.run("none"));
+  config.seed = 1;
+  train(config, place.run("seed").path, kQuiet);
+  CHECK(losses(place.run("a")) != losses(place.run("seed")));
+}
+
+TEST_CASE("trainer: with a weight average the test measures the average") {
+  const Workplace place;
+  RunConfig config = place.config();
+  config.train.ema_decay = 0.5;
+  const RunFolder run = place.run("run");
+  train(config, run.path, kQuiet);
+  const auto last = tensors(run.last());
+  CHECK(last.at("head.weight") != last.at("raw.head.weight"));
+  config.data.validation = 0;
+  const Summary s = train(config, place.run("test").path, kQuiet);
+  CHECK(s.weights == "last");
+}
+
+TEST_CASE("trainer: label noise and its known law") {
+  const Workplace place;
+  RunConfig config = place.config();
+  config.data.noise = "symmetric";
+  config.data.noise_rate = 0.3;
+  const Summary s = train(config, place.run("run").path, kQuiet);
+  CHECK(s.noisy_share > 0.15);
+  CHECK(s.test.distribution == "noisy");
+  CHECK(s.test.against.count == 60);
+  CHECK(s.test.against.entropy ==
+        doctest::Approx(-0.7 * std::log(0.7) - 0.3 * std::log(0.3 / 9)).epsilon(1e-5));  // f32 law
+  CHECK(s.test.against.cross_entropy > s.test.against.entropy);
+}
+
+TEST_CASE("trainer: a fraction of an epoch, a batch larger than the data, no samples at test time") {
+  const Workplace place;
+  RunConfig config = place.config();
+  config.train.epochs = 0.25;
+  config.head.test_samples = 0;
+  CHECK(train(config, place.run("fraction").path, kQuiet).steps == 3);  // of 10, rounded
+  config.train.batch_size = 1000;
+  config.train.epochs = 2;
+  CHECK(train(config, place.run("large").path, kQuiet).steps == 2);
+}
+
+TEST_CASE("trainer: a folder goes on only with its own configuration") {
+  const Workplace place;
+  RunConfig config = place.config();
+  const RunFolder run = place.run("run");
+  train(config, run.path, kQuiet);
+  const std::string before = slurp(run.last());
+  config.head.kind = "het";
+  config.seed = 3;
+  CHECK_THROWS_AS(train(config, run.path, kQuiet), UsageError);
+  CHECK(one_line_with(error_of([&] { train(config, run.path, kQuiet); }), "head.kind, seed differ", "--fresh"));
+  CHECK(slurp(run.last()) == before);
+  CHECK(train(config, run.path, {.fresh = true, .quiet = true}).head == "het");
+}
+
+TEST_CASE("trainer: a loss that is not finite names its step and leaves the checkpoint") {
+  const Workplace place;
+  RunConfig config = place.config();
+  config.train.checkpoint_every = 1;
+  config.schedule = {.kind = "constant", .peak = 1e30};
+  const RunFolder run = place.run("run");
+  const std::string error = error_of([&] { train(config, run.path, kQuiet); });
+  CHECK(one_line_with(error, "[train] the loss of step", "schedule.peak", "the last checkpoint is untouched"));
+  CHECK(read_checkpoint(run.last()).state.step >= 1);
+  CHECK_FALSE(std::filesystem::exists(run.summary()));
+}
+
+TEST_CASE("trainer: what cannot be trained is refused before anything is written") {
+  const Workplace place;
+  const auto refusal = [&](const std::string& assignment) {
+    RunConfig config = place.config();
+    set_field(assignment, fields_of(config));
+    const RunFolder run = place.run("run");
+    const std::string error = error_of([&] { train(config, run.path, kQuiet); });
+    CHECK_FALSE(std::filesystem::exists(run.path));
+    return error;
+  };
+  CHECK(one_line_with(refusal("data.name=fashion-mnits"), "fashion-mnits", "fashion-mnist"));
+  CHECK(one_line_with(refusal("data.name=cifar-10"), "cifar-10", "make data"));
+  CHECK(one_line_with(refusal("data.validation=200"), "0 … 199", "200"));
+  CHECK(one_line_with(refusal("model.name=resnet21"), "resnet21", "resnet20"));
+  CHECK(one_line_with(refusal("head.kind=hetxl"), "hetxl", "het-xl"));
+  CHECK(one_line_with(refusal("head.train_samples=0"), "samples", "0"));
+  CHECK(one_line_with(refusal("head.rank=9"), "rank", "9"));  // D = 8
+  CHECK(one_line_with(refusal("optimizer.kind=sdg"), "sdg"));
+  CHECK(one_line_with(refusal("schedule.kind=cosin"), "cosin"));
+  CHECK(one_line_with(refusal("data.eval_pipeline=value_rnge(0,1)"), "value_rnge", "value_range"));
+  CHECK(one_line_with(refusal("data.eval_pipeline=random_crop(6,0)|value_range(0,1)"), "eval_pipeline", "(6, 6, 1)"));
+}
