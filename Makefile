@@ -73,6 +73,7 @@ APP_PARTS := $(filter-out %/main.o,$(foreach a,$(APPS),$(call app_objects,$(a)))
 
 # A test binary sees its own floor and those below, so that a missing piece shows at link time.
 TEST_LIB_core := $(CORE)
+TEST_LIB_deliberate := $(CORE)
 TEST_LIB_autograd := $(CORE) $(AUTOGRAD)
 TEST_LIB_data := $(CORE) $(DATA)
 TEST_LIB_layers := $(CORE) $(AUTOGRAD) $(LAYERS)

@@ -11,8 +11,8 @@
 
 namespace sked {
 
-/// Keeps freed blocks by size and hands them out again. Thread-safe. Sizes are rounded up so that near sizes share blocks:
-/// to 64 bytes below 4 KiB, else to an eighth of the next lower power of two (at most 12.5 % waste).
+/// Keeps freed blocks by size and hands them out again. Thread-safe. Sizes are rounded up so that near sizes share
+/// blocks: to 64 bytes below 4 KiB, else to an eighth of the next lower power of two (at most 12.5 % waste).
 class CachingAllocator {
  public:
   /// All in bytes; `live` and `peak` count rounded blocks in use by tensors, `cached` the free blocks kept.

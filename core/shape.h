@@ -1,7 +1,8 @@
 #pragma once
 // The extents of a tensor. Dimension letters used throughout the project:
 //   N or B batch · H W height, width · C channels · O I output, input features · T tokens · D width of a representation
-//   K classes · S Monte Carlo samples · R rank of noise factors · J coordinates the noise lives on (K for HET, D for HET-XL)
+//   K classes · S Monte Carlo samples · R rank of noise factors · J coordinates the noise lives on (K for HET, D for
+//   HET-XL)
 
 #include <array>
 #include <cstdint>

@@ -32,9 +32,9 @@ class Storage {
   Device device_;
 };
 
-/// An n-dimensional array: always contiguous and row-major. Copying a Tensor copies the handle; `clone()` copies the data.
-/// Views exist only by `reshape` and by `rows` of the first axis; everything else is an op. A `const Tensor` gives
-/// read-only access to its elements. A default-constructed tensor is undefined: "no tensor here".
+/// An n-dimensional array: always contiguous and row-major. Copying a Tensor copies the handle; `clone()` copies the
+/// data. Views exist only by `reshape` and by `rows` of the first axis; everything else is an op. A `const Tensor`
+/// gives read-only access to its elements. A default-constructed tensor is undefined: "no tensor here".
 class Tensor {
  public:
   Tensor() = default;

@@ -10,6 +10,7 @@ namespace sked {
 namespace {
 
 constexpr std::string_view kOptimizer = "optimizer.", kRaw = "raw.";
+constexpr std::string_view kAverage = "average.";  // as WeightAverage names what it holds
 
 using NamedStates = std::vector<std::pair<std::string, Tensor>>;
 
@@ -21,14 +22,17 @@ std::vector<NamedTensor> weights_of(const Module& model) {
   return tensors;
 }
 
-void append(std::vector<NamedTensor>& tensors, std::string_view prefix, const NamedStates& state) {
-  for (const auto& [name, tensor] : state) tensors.push_back({std::string(prefix) + name, tensor});
+/// Appends tensors whose names begin with `from` under names that begin with `prefix` instead.
+void append(std::vector<NamedTensor>& tensors, std::string_view prefix, const NamedStates& state,
+            std::string_view from) {
+  for (const auto& [name, tensor] : state) tensors.push_back({std::string(prefix) + name.substr(from.size()), tensor});
 }
 
-NamedStates with_prefix(const TensorFile& file, std::string_view prefix) {
+/// The way back.
+NamedStates with_prefix(const TensorFile& file, std::string_view prefix, std::string_view from) {
   NamedStates state;
   for (const auto& [name, tensor] : file.tensors) {
-    if (name.starts_with(prefix)) state.emplace_back(name.substr(prefix.size()), tensor);
+    if (name.starts_with(prefix)) state.emplace_back(std::string(from) + name.substr(prefix.size()), tensor);
   }
   return state;
 }
@@ -96,8 +100,8 @@ void save_checkpoint(const std::string& path, const Trained& trained, const RunC
   if (trained.average)
     trained.average->swap();  // the averages take the plain names, the raw weights the average's place
   std::vector<NamedTensor> tensors = weights_of(*trained.model);
-  append(tensors, kOptimizer, optimizer.tensors);
-  if (trained.average) append(tensors, kRaw, trained.average->state());
+  append(tensors, kOptimizer, optimizer.tensors, "");
+  if (trained.average) append(tensors, kRaw, trained.average->state(), kAverage);
   try {
     save_safetensors(path, tensors, metadata(config, state));
   } catch (...) {
@@ -139,9 +143,9 @@ void restore_weights(const TensorFile& file, const std::string& path, const Modu
 
 void restore(const Checkpoint& checkpoint, const Trained& trained) {
   restore_weights(checkpoint.file, checkpoint.path, *trained.model);
-  trained.optimizer->load_state({with_prefix(checkpoint.file, kOptimizer), checkpoint.state.optimizer_steps});
+  trained.optimizer->load_state({with_prefix(checkpoint.file, kOptimizer, ""), checkpoint.state.optimizer_steps});
   if (trained.average) {
-    trained.average->load_state(with_prefix(checkpoint.file, kRaw));
+    trained.average->load_state(with_prefix(checkpoint.file, kRaw, kAverage));
     trained.average->swap();
   }
 }

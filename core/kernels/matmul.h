@@ -7,13 +7,13 @@
 namespace sked::kernel {
 
 /// c = op(a) op(b) [+ c when accumulate], op transposing the last two axes when asked.
-/// a (…, M, Q) or (…, Q, M) transposed, b (…, Q, N) or (…, N, Q) transposed, c (…, M, N). Leading axes: equal in all three,
-/// or absent in b, which is then shared by the batch. f32, f64. 2 M N Q operations a matrix.
+/// a (…, M, Q) or (…, Q, M) transposed, b (…, Q, N) or (…, N, Q) transposed, c (…, M, N). Leading axes: equal in all
+/// three, or absent in b, which is then shared by the batch. f32, f64. 2 M N Q operations a matrix.
 inline Kernel<void(const Tensor& a, const Tensor& b, Tensor& c, bool transpose_a, bool transpose_b, bool accumulate)>
     matmul{"matmul"};
 
-/// y (N,O) = act(x (N,I) wᵀ + b), w (O,I), b (O) or undefined. With an activation and a defined `pre` (N,O), x wᵀ + b is
-/// stored there for the backward pass.
+/// y (N,O) = act(x (N,I) wᵀ + b), w (O,I), b (O) or undefined. With an activation and a defined `pre` (N,O), x wᵀ + b
+/// is stored there for the backward pass.
 inline Kernel<void(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y, Tensor& pre, Activation act)>
     linear_forward{"linear_forward"};
 

@@ -22,7 +22,8 @@ inline Kernel<void(const Tensor& x, Tensor& y, const std::vector<int>& perm)> pe
 /// y = x restricted to [start, start + y.dim(axis)) along `axis`. Any dtype.
 inline Kernel<void(const Tensor& x, Tensor& y, int axis, int64_t start)> slice{"slice"};
 
-/// y restricted to [start, start + x.dim(axis)) along `axis` = x; the rest of y stays. The adjoint of slice, and concat.
+/// y restricted to [start, start + x.dim(axis)) along `axis` = x; the rest of y stays. The adjoint of slice, and
+/// concat.
 inline Kernel<void(const Tensor& x, Tensor& y, int axis, int64_t start)> slice_insert{"slice_insert"};
 
 /// y = x broadcast to y's shape (NumPy's rule). f32, f64.

@@ -6,8 +6,8 @@
 
 namespace sked::kernel {
 
-/// noise[b,s,j] ~ N(0,1) at (address, examples[b], first_sample + s, coordinate j). examples (B) i64: the global index of each
-/// row's example; noise (B,S,J) f32, or f64 holding the same f32 numbers.
+/// noise[b,s,j] ~ N(0,1) at (address, examples[b], first_sample + s, coordinate j). examples (B) i64: the global index
+/// of each row's example; noise (B,S,J) f32, or f64 holding the same f32 numbers.
 inline Kernel<void(const Tensor& examples, Tensor& noise, RngAddress address, int64_t first_sample)> gaussian_noise{
     "gaussian_noise"};
 

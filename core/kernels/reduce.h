@@ -15,13 +15,13 @@ struct ReduceView {
 
 namespace sked::kernel {
 
-/// y[o,j] = sum | mean | max over i of x[o,i,j]. f32 (accumulated in f32 pairwise or in f64), f64. The sum of nothing is 0;
-/// the mean or max of nothing is an error.
+/// y[o,j] = sum | mean | max over i of x[o,i,j]. f32 (accumulated in f32 pairwise or in f64), f64. The sum of nothing
+/// is 0; the mean or max of nothing is an error.
 inline Kernel<void(const Tensor& x, Tensor& y, Reduce op, ReduceView view)> reduce_forward{"reduce_forward"};
 
 /// dx[o,i,j] = dy[o,j] [x[o,i,j] = y[o,j]] / (number of ties): the gradient of max, shared between ties.
-inline Kernel<void(const Tensor& x, const Tensor& y, const Tensor& dy, Tensor& dx, ReduceView view)> reduce_max_backward{
-    "reduce_max_backward"};
+inline Kernel<void(const Tensor& x, const Tensor& y, const Tensor& dy, Tensor& dx, ReduceView view)>
+    reduce_max_backward{"reduce_max_backward"};
 
 /// index[o,j] (i64) = the first i with the largest x[o,i,j]. NaN counts as largest.
 inline Kernel<void(const Tensor& x, Tensor& index, ReduceView view)> argmax{"argmax"};

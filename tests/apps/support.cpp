@@ -32,8 +32,8 @@ std::string idx_images(int count, uint64_t stream) {
     const int label = i % 10;
     for (int y = 0; y < kSide; ++y) {
       for (int x = 0; x < kSide; ++x) {
-        const bool bar = label < 5 ? x == label : y == label - 5;
-        bytes.push_back(static_cast<char>(rng.below(90) + (bar ? 150 : 0)));
+        const bool stripe = (label < 5 ? x : y) % 2 == 0;
+        bytes.push_back(static_cast<char>(rng.below(50) + (stripe ? 40u * static_cast<uint32_t>(label % 5 + 1) : 0)));
       }
     }
   }

@@ -17,7 +17,8 @@ struct TinyData {
   int worst_label = 9;  // labels are i mod 10, but the last training label is this
 };
 
-/// Writes <root>/fashion-mnist/*-ubyte: image i shows a bar whose place tells its class, under noise.
+/// Writes <root>/fashion-mnist/*-ubyte: image i shows stripes whose direction and strength
+/// tell its class, under noise.
 void write_tiny_data(const std::string& root, const TinyData& data = {});
 
 /// A residual network of one narrow stage on it: 10 steps an epoch, 3 epochs.
