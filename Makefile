@@ -88,8 +88,9 @@ TESTS := $(addprefix $(BUILD)/tests/,$(PRESENT))
 # ---- flags ------------------------------------------------------------------------------------------------------------------------------
 # -Wno-restrict: GCC 12 warns of its own std::string header (GCC bug 105651).
 # No -ffast-math: nan, inf and the order of sums matter here. What is given up is errno and floating-point traps, which nobody reads.
-# GCC keeps to half-width vectors on AVX-512 processors unless told otherwise; GELU and softmax gain a third.
-VECTORS := $(if $(filter x86_64,$(shell uname -m)),-mprefer-vector-width=512)
+# Where the compiler takes them: full-width vectors on AVX-512 (GELU and softmax gain a third), and a cure for GCC 12, which with AVX-512
+# turns the constants {1, 1, 0, 0} of four int64 into {1, 1, 1, 1} at -O2 and -O3.
+VECTORS := $(foreach flag,-mprefer-vector-width=512 -mtune-ctrl=^inter_unit_moves_to_vec,$(shell $(CXX) $(flag) -E -x c++ /dev/null >/dev/null 2>&1 && echo '$(flag)'))
 COMPILE = $(CXX) -std=c++20 $(if $(COLD),$(COLD_OPT),$(OPT)) $(if $(ARCH),-march=$(ARCH)) $(VECTORS) -fno-math-errno -fno-trapping-math -fopenmp -Wall -Wextra -Werror -Wno-restrict \
           $(INCLUDES) $(CPPFLAGS) $(CXXFLAGS)
 LINK = $(CXX) $(OPT) -fopenmp $(CXXFLAGS) $(LDFLAGS)

@@ -11,6 +11,8 @@ cd "$(dirname "$0")/.." || exit 1
 
 build=${BUILD:-build}
 limit=${TEST_TIMEOUT:-1800}  # seconds for one binary
+# Idle threads sleep instead of spinning: on a shared machine spinning makes everything many times slower.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 export SKEDASTIC_BUILD=$build  # where tests of the programs find them
 if [ $# -eq 0 ]; then
   for binary in "$build"/tests/*; do
