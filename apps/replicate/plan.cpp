@@ -1,5 +1,6 @@
 #include "apps/replicate/plan.h"
 
+#include <algorithm>
 #include <cctype>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -23,24 +24,22 @@ template <class... Parts>
 std::vector<Variation> variations(const Json& object, const std::string& key, const std::string& path) {
   if (!object.is_object() || object.empty())
     fail_usage(path, ": `", key, "` expected a non-empty object of name: {key.path: value, …}, got ",
-               object.type_name());
+               excerpt(object.dump()));
   std::vector<Variation> result;
   std::set<std::string> folders;
   for (const auto& [name, entries] : object.items()) {
     if (!entries.is_object())
-      fail_usage(path, ": `", key, ".", name, "` expected an object, got ", entries.type_name());
+      fail_usage(path, ": `", key, ".", excerpt(name), "` expected an object, got ", excerpt(entries.dump()));
     if (!folders.insert(folder_name(name)).second)
-      fail_usage(path, ": `", key, ".", name, "` would share the folder ", folder_name(name), " with another entry");
-    Variation v{name, {}};
-    for (const auto& [field, value] : entries.items())
-      v.assignments.push_back(field + "=" + (value.is_string() ? value.get<std::string>() : value.dump()));
-    result.push_back(std::move(v));
+      fail_usage(path, ": `", key, ".", excerpt(name), "` would share the folder ", folder_name(name),
+                 " with another entry");
+    result.push_back({name, entries.dump()});
   }
   return result;
 }
 
 std::vector<uint64_t> seeds_of(const Json& plan, const std::string& path) {
-  const Json seeds = plan.value("seeds", Json::array({0, 1, 2}));
+  const Json seeds = plan.value("seeds", Json::array({0u, 1u, 2u}));
   std::set<uint64_t> unique;
   std::vector<uint64_t> result;
   bool ok = seeds.is_array() && !seeds.empty();
@@ -48,8 +47,26 @@ std::vector<uint64_t> seeds_of(const Json& plan, const std::string& path) {
     ok = ok && seed.is_number_unsigned() && unique.insert(seed.get<uint64_t>()).second;
     if (ok) result.push_back(seed.get<uint64_t>());
   }
-  if (!ok) fail_usage(path, ": `seeds` expected a list of different integers ≥ 0, got ", seeds.dump());
+  if (!ok) fail_usage(path, ": `seeds` expected a list of different integers ≥ 0, got ", excerpt(seeds.dump()));
   return result;
+}
+
+/// The base with the changes of a setting, then of a head.
+RunConfig varied(const Plan& plan, const Variation& setting, const Variation& head) {
+  RunConfig config = plan.base;
+  const std::vector<Field> fields = fields_of(config);
+  const std::string in_setting = plan.path + ": settings." + excerpt(setting.name);
+  const std::string in_head = plan.path + ": heads." + excerpt(head.name);
+  read_fields(Json::parse(setting.changes), fields, in_setting);
+  read_fields(Json::parse(head.changes), fields, in_head);
+  if (config.seed != RunConfig{}.seed)
+    fail_usage(plan.path, ": seed: expected none beside the plan's `seeds`, got ", config.seed);
+  try {
+    validate(config);
+  } catch (const UsageError& error) {
+    fail_usage(in_head, " with settings.", excerpt(setting.name), ": ", error.what());
+  }
+  return config;
 }
 
 }  // namespace
@@ -64,25 +81,26 @@ std::string folder_name(const std::string& name) {
 
 Plan read_plan(const std::string& path, const std::vector<std::string>& overrides) {
   const Json json = parse_json(read_file(path, kMaxPlanBytes), path);
-  if (!json.is_object()) fail_usage(path, ": expected an object, got ", json.type_name());
+  if (!json.is_object()) fail_usage(path, ": expected an object, got ", excerpt(json.dump()));
   const std::vector<std::string> known = {"about", "base", "settings", "heads", "seeds"};
   for (const auto& [key, value] : json.items())
     if (std::find(known.begin(), known.end(), key) == known.end())
-      fail_usage(path, ": unknown key `", key, "`; did you mean `", nearest(key, known), "`?");
+      fail_usage(path, ": unknown key `", excerpt(key), "`; did you mean `", nearest(key, known), "`?");
   for (const char* key : {"base", "heads"})
     if (!json.contains(key)) fail_usage(path, ": `", key, "` is missing");
 
   Plan plan;
+  plan.path = path;
   const Json about = json.value("about", Json::object());
+  if (!about.is_object()) fail_usage(path, ": `about` expected an object, got ", excerpt(about.dump()));
   plan.about = about.dump();
-  plan.title = about.is_object() && about.contains("title") && about["title"].is_string()
-                   ? about["title"].get<std::string>()
-                   : std::filesystem::path(path).stem().string();
+  plan.title = about.contains("title") && about["title"].is_string() ? about["title"].get<std::string>()
+                                                                     : std::filesystem::path(path).stem().string();
   const std::vector<Field> fields = fields_of(plan.base);
-  read_fields(json["base"], fields, path);
+  read_fields(json["base"], fields, path + ": base");
   for (const std::string& assignment : overrides) set_field(assignment, fields);
   plan.settings = json.contains("settings") ? variations(json["settings"], "settings", path)
-                                            : std::vector<Variation>{{plan.base.data.name, {}}};
+                                            : std::vector<Variation>{{plan.base.data.name}};
   plan.heads = variations(json["heads"], "heads", path);
   plan.seeds = seeds_of(json, path);
   return plan;
@@ -93,12 +111,8 @@ std::vector<PlannedRun> runs_of(const Plan& plan) {
   for (uint64_t seed : plan.seeds)
     for (size_t s = 0; s < plan.settings.size(); ++s)
       for (size_t h = 0; h < plan.heads.size(); ++h) {
-        PlannedRun run{s, h, seed, plan.base, {}};
-        const std::vector<Field> fields = fields_of(run.config);
-        for (const std::string& assignment : plan.settings[s].assignments) set_field(assignment, fields);
-        for (const std::string& assignment : plan.heads[h].assignments) set_field(assignment, fields);
+        PlannedRun run{s, h, seed, varied(plan, plan.settings[s], plan.heads[h]), {}};
         run.config.seed = seed;
-        validate(run.config);
         run.folder = folder_name(plan.settings[s].name) + "/" + folder_name(plan.heads[h].name) + "/seed-" +
                      std::to_string(seed);
         runs.push_back(std::move(run));

@@ -3,17 +3,16 @@
 
 #include <cstdint>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "apps/common/config.h"
 
 namespace sked {
 
-/// A named variation of the base configuration: `key.path=value` assignments.
+/// A named variation of the base configuration.
 struct Variation {
   std::string name;
-  std::vector<std::string> assignments;
+  std::string changes = "{}";  // JSON text: {"key.path": value, …}
 };
 
 /// What a plan file says:
@@ -21,10 +20,11 @@ struct Variation {
 ///   {"about": {…}, "base": {a run's configuration}, "settings": {"name": {"key.path": value, …}, …},
 ///    "heads": {"name": {"key.path": value, …}, …}, "seeds": [0, 1, 2]}
 ///
-/// `settings` may be left out: one setting, the base itself.
+/// `settings` may be left out: one setting, the base itself. The runs' seeds come from `seeds` alone.
 struct Plan {
-  std::string title;  // about.title, or the file's name
-  std::string about;  // the whole entry as JSON text
+  std::string path;          // of the file, for messages
+  std::string title;         // about.title, or the file's name
+  std::string about = "{}";  // the whole entry as JSON text
   RunConfig base;
   std::vector<Variation> settings, heads;
   std::vector<uint64_t> seeds;
@@ -42,7 +42,7 @@ struct PlannedRun {
 Plan read_plan(const std::string& path, const std::vector<std::string>& overrides);
 
 /// Every run, seeds outermost, so that a plan stopped early has whole comparisons. All configurations are validated
-/// here, before hours are spent.
+/// here, before hours are spent: throws UsageError naming the file, the entry and the key.
 std::vector<PlannedRun> runs_of(const Plan& plan);
 
 /// A name as a folder: letters, digits, `.`, `-`; everything else becomes `-`.

@@ -2,7 +2,6 @@
 // Plots of the report, drawn by gnuplot as SVG to be embedded in the page.
 
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace sked {
@@ -25,7 +24,8 @@ struct Plot {
 /// Is gnuplot on this machine?
 bool can_plot();
 
-/// The plot as an <svg> element. Throws Error with gnuplot's own message when it fails.
+/// The plot as an <svg> element. Points that are not finite are left out; a series without a point keeps its entry in
+/// the key. Names may hold any text. Throws Error with gnuplot's own message when it fails, Interrupted on Ctrl-C.
 std::string draw(const Plot& plot);
 
 }  // namespace sked

@@ -19,7 +19,7 @@ constexpr int kNoisyImages = 24;
 
 constexpr const char* kStyle = R"(<style>
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 1180px; margin: 2rem auto; padding: 0 1rem; color: #222; }
-table { border-collapse: collapse; margin: 1rem 0; } th, td { padding: .3rem .8rem; border-bottom: 1px solid #ddd; text-align: right; }
+table { border-collapse: collapse; margin: 1rem 0; font-size: 14px; } th, td { padding: .3rem .8rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } .best { font-weight: 600; background: #eef6ee; }
 .plots { display: flex; flex-wrap: wrap; gap: 1rem; } .plots svg { width: 560px; height: auto; }
 .images { display: flex; flex-wrap: wrap; gap: .8rem; } figure { margin: 0; width: 112px; font-size: 12px; line-height: 1.25; }
@@ -45,21 +45,18 @@ std::string escaped(const std::string& text) {
 
 std::string table(const Plan& plan, const std::vector<Cell>& cells, const std::vector<Comparison>& wins,
                   size_t setting) {
-  std::string head, body;
-  for (const Cell& cell : cells) {
-    if (cell.setting != setting) continue;
-    if (head.empty()) {
-      head = "<tr><th>head</th><th>seeds</th>";
-      for (const Metric& metric : metrics())
-        if (cell.has(metric)) head += "<th>" + escaped(metric.title) + "</th>";
-    }
-    body += "<tr><td>" + escaped(plan.heads[cell.head].name) + "</td><td>" + std::to_string(cell.runs.size()) + "</td>";
-    for (const Metric& metric : metrics()) {
-      if (!cell.has(metric)) continue;
+  const std::vector<const Cell*> rows = cells_of_setting(cells, setting);
+  const std::vector<const Metric*> columns = columns_of(rows);
+  std::string head = "<tr><th>head</th><th>seeds</th>", body;
+  for (const Metric* metric : columns) head += "<th>" + escaped(metric->title) + "</th>";
+  for (const Cell* cell : rows) {
+    body +=
+        "<tr><td>" + escaped(plan.heads[cell->head].name) + "</td><td>" + std::to_string(cell->runs.size()) + "</td>";
+    for (const Metric* metric : columns) {
       bool best = false;
-      for (const Comparison& c : wins) best |= c.setting == setting && c.metric == &metric && c.best == cell.head;
-      body += std::string(best ? "<td class=\"best\">" : "<td>") + cell.of(metric).text(metric.digits, metric.scale) +
-              "</td>";
+      for (const Comparison& c : wins) best |= c.setting == setting && c.metric == metric && c.best == cell->head;
+      body += std::string(best ? "<td class=\"best\">" : "<td>") +
+              cell->of(*metric).text(metric->digits, metric->scale) + "</td>";
     }
     body += "</tr>\n";
   }
@@ -73,9 +70,9 @@ Series curve(const Cell& cell, const std::string& name, const std::filesystem::p
     std::istringstream lines(read_file(RunFolder{out / run.plan.folder}.metrics(), kMaxMetricsBytes));
     for (std::string line; std::getline(lines, line);) {
       const Json record = Json::parse(line, nullptr, false);
-      if (!record.is_object() || !record.contains("split") || record.value("final", false)) continue;
-      if (record.contains(key) && record.contains("epoch"))
-        points[record["epoch"].get<double>()].push_back(record[key].get<double>());
+      if (!record.is_object() || record.contains("final")) continue;
+      const Json epoch = record.value("epoch", Json()), value = record.value(key, Json());
+      if (epoch.is_number() && value.is_number()) points[epoch.get<double>()].push_back(value.get<double>());
     }
   }
   Series series{.name = name};
@@ -129,21 +126,17 @@ std::string plots(const Plan& plan, const std::vector<Cell>& cells, size_t setti
                    .y_label = "accuracy",
                    .diagonal = true,
                    .unit_square = true};
-  const Cell* first = nullptr;
-  for (const Cell& cell : cells) {
-    if (cell.setting != setting) continue;
-    if (!first) first = &cell;
-    const std::string& name = plan.heads[cell.head].name;
-    nll.series.push_back(curve(cell, name, out, "nll"));
-    accuracy.series.push_back(curve(cell, name, out, "accuracy"));
-    calibration.series.push_back(reliability(cell, name));
+  const std::vector<const Cell*> shown = cells_of_setting(cells, setting);
+  for (const Cell* cell : shown) {
+    const std::string& name = plan.heads[cell->head].name;
+    nll.series.push_back(curve(*cell, name, out, "nll"));
+    accuracy.series.push_back(curve(*cell, name, out, "accuracy"));
+    calibration.series.push_back(reliability(*cell, name));
   }
   std::string text = "<div class=\"plots\">\n";
-  for (const Metric& metric : metrics())
-    if (metric.compared && first->has(metric)) text += draw(bars(plan, cells, setting, metric));
-  for (const Plot* plot : {&nll, &accuracy})
-    if (!plot->series.front().x.empty()) text += draw(*plot);
-  return text + draw(calibration) + "</div>\n";
+  for (const Metric* metric : columns_of(shown))
+    if (metric->compared) text += draw(bars(plan, cells, setting, *metric));
+  return text + draw(nll) + draw(accuracy) + draw(calibration) + "</div>\n";
 }
 
 std::string noisy_images(const Plan& plan, const Cell& cell, const std::filesystem::path& out) {
@@ -172,9 +165,7 @@ std::string report_html(const Plan& plan, const std::vector<Cell>& cells, const 
   const bool drawn = can_plot();
   if (!drawn) page += "<p>gnuplot was not found on the machine that wrote this page: the plots are left out.</p>\n";
   for (size_t s = 0; s < plan.settings.size(); ++s) {
-    bool any = false;
-    for (const Cell& cell : cells) any |= cell.setting == s;
-    if (!any) continue;
+    if (cells_of_setting(cells, s).empty()) continue;
     page += "<h2>" + escaped(plan.settings[s].name) + "</h2>\n" + table(plan, cells, wins, s) + "<ul>\n";
     for (const Comparison& c : wins)
       if (c.setting == s) page += "<li>" + escaped(sentence(plan, cells, c)) + "</li>\n";

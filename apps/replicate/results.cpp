@@ -28,10 +28,10 @@ std::pair<std::vector<double>, std::vector<double>> paired(const Cell& a, const 
   return values;
 }
 
-std::vector<const Cell*> cells_of_setting(const std::vector<Cell>& cells, size_t setting) {
-  std::vector<const Cell*> result;
-  for (const Cell& cell : cells)
-    if (cell.setting == setting) result.push_back(&cell);
+/// Text inside a cell of a Markdown table.
+std::string markdown(const std::string& text) {
+  std::string result;
+  for (char c : text) result += c == '|' ? std::string("\\|") : std::string(1, c == '\n' || c == '\r' ? ' ' : c);
   return result;
 }
 
@@ -41,7 +41,8 @@ Json json_of(const Estimate& e) { return {{"mean", e.mean}, {"standard_error", e
 
 std::string Estimate::text(int digits, double scale) const {
   const std::string value = number(mean * scale, digits);
-  return count > 1 ? value + " ± " + number(standard_error * scale, digits) : value;
+  const bool spread = count > 1 && !(digits == 0 && standard_error == 0);  // a count that never varies needs no ± 0
+  return spread ? value + " ± " + number(standard_error * scale, digits) : value;
 }
 
 Estimate estimate(const std::vector<double>& values) {
@@ -98,6 +99,21 @@ std::vector<Cell> cells_of(const Plan& plan, const std::vector<FinishedRun>& run
   return cells;
 }
 
+std::vector<const Cell*> cells_of_setting(const std::vector<Cell>& cells, size_t setting) {
+  std::vector<const Cell*> result;
+  for (const Cell& cell : cells)
+    if (cell.setting == setting) result.push_back(&cell);
+  return result;
+}
+
+std::vector<const Metric*> columns_of(const std::vector<const Cell*>& cells) {
+  std::vector<const Metric*> columns;
+  for (const Metric& metric : metrics())
+    if (std::all_of(cells.begin(), cells.end(), [&](const Cell* cell) { return cell->has(metric); }))
+      columns.push_back(&metric);
+  return columns;
+}
+
 bool Comparison::Other::clear() const {
   return difference.count > 1 && std::abs(difference.mean) > 2 * difference.standard_error;
 }
@@ -107,9 +123,9 @@ std::vector<Comparison> comparisons(const Plan& plan, const std::vector<Cell>& c
   for (size_t s = 0; s < plan.settings.size(); ++s) {
     const std::vector<const Cell*> rivals = cells_of_setting(cells, s);
     if (rivals.size() < 2) continue;
-    for (const Metric& metric : metrics()) {
-      const auto has = [&](const Cell* cell) { return cell->has(metric); };
-      if (!metric.compared || !std::all_of(rivals.begin(), rivals.end(), has)) continue;
+    for (const Metric* column : columns_of(rivals)) {
+      const Metric& metric = *column;
+      if (!metric.compared) continue;
       const auto better = [&](const Cell* a, const Cell* b) {
         return metric.lower_is_better ? a->of(metric).mean < b->of(metric).mean
                                       : a->of(metric).mean > b->of(metric).mean;
@@ -148,16 +164,14 @@ std::string table_markdown(const Plan& plan, const std::vector<Cell>& cells) {
   for (size_t s = 0; s < plan.settings.size(); ++s) {
     const std::vector<const Cell*> rows = cells_of_setting(cells, s);
     if (rows.empty()) continue;
-    std::vector<const Metric*> columns;
-    for (const Metric& metric : metrics())
-      if (rows.front()->has(metric)) columns.push_back(&metric);
-    text += (text.empty() ? "**" : "\n**") + plan.settings[s].name + "**\n\n| head | seeds |";
-    for (const Metric* metric : columns) text += " " + metric->title + " |";
+    const std::vector<const Metric*> columns = columns_of(rows);
+    text += (text.empty() ? "**" : "\n**") + markdown(plan.settings[s].name) + "**\n\n| head | seeds |";
+    for (const Metric* metric : columns) text += " " + markdown(metric->title) + " |";
     text += "\n|---|---|";
     for (size_t i = 0; i < columns.size(); ++i) text += "---|";
     text += "\n";
     for (const Cell* cell : rows) {
-      text += "| " + plan.heads[cell->head].name + " | " + std::to_string(cell->runs.size()) + " |";
+      text += "| " + markdown(plan.heads[cell->head].name) + " | " + std::to_string(cell->runs.size()) + " |";
       for (const Metric* metric : columns) text += " " + cell->of(*metric).text(metric->digits, metric->scale) + " |";
       text += "\n";
     }
@@ -189,7 +203,7 @@ std::string results_json(const Plan& plan, const std::vector<Cell>& cells) {
                                  {"beyond_two_standard_errors", other.clear()}});
     result["comparisons"].push_back(std::move(entry));
   }
-  return result.dump(2) + "\n";
+  return result.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace sked

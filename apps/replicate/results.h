@@ -19,7 +19,7 @@ struct FinishedRun {
 struct Estimate {
   double mean = 0, standard_error = 0;
   int64_t count = 0;
-  /// `0.4123 ± 0.0021`, or the mean alone for one seed; both times `scale`.
+  /// `0.4123 ± 0.0021`, or the mean alone for one seed and for whole numbers that do not vary; both times `scale`.
   std::string text(int digits, double scale = 1) const;
 };
 Estimate estimate(const std::vector<double>& values);
@@ -45,6 +45,9 @@ struct Cell {
 };
 /// Cells in the plan's order; those without a finished run are left out.
 std::vector<Cell> cells_of(const Plan& plan, const std::vector<FinishedRun>& runs);
+std::vector<const Cell*> cells_of_setting(const std::vector<Cell>& cells, size_t setting);
+/// The metrics that all of these cells have.
+std::vector<const Metric*> columns_of(const std::vector<const Cell*>& cells);
 
 /// Per setting and compared metric: the head with the best mean, and each other head's difference to it over the same
 /// seeds.

@@ -44,19 +44,6 @@ RunConfig long_config(const std::string& root) {
   return config;
 }
 
-bool one_error_line(const Outcome& outcome) {
-  const bool one = outcome.err.starts_with("error: ") && std::count(outcome.err.begin(), outcome.err.end(), '\n') == 1;
-  if (!one) MESSAGE("stderr is: " << outcome.err);
-  return one;
-}
-
-template <class... Parts>
-bool fails_with(const Outcome& outcome, int code, const Parts&... parts) {
-  CHECK(outcome.code == code);
-  const std::string line = outcome.err.substr(0, outcome.err.find('\n'));
-  return one_error_line(outcome) && one_line_with(line, parts...);
-}
-
 /// Equal bit for bit, but for the metadata, which holds timings.
 bool same_tensors(const std::string& a, const std::string& b) {
   const TensorFile left = load_safetensors(a), right = load_safetensors(b);

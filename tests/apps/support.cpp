@@ -136,6 +136,12 @@ Outcome run_program(const std::vector<std::string>& arguments, const RunLimits& 
   return outcome;
 }
 
+bool one_error_line(const Outcome& outcome) {
+  const bool one = outcome.err.starts_with("error: ") && std::count(outcome.err.begin(), outcome.err.end(), '\n') == 1;
+  if (!one) MESSAGE("stderr is: " << outcome.err);
+  return one;
+}
+
 size_t count_lines(const std::string& path) {
   const std::string text = slurp(path);
   return static_cast<size_t>(std::count(text.begin(), text.end(), '\n'));

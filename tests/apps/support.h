@@ -2,6 +2,8 @@
 // What tests of the programs need: a small data set on disk, a configuration that trains on it in a second, and a way
 // to run the real binaries and to stop them at a chosen moment.
 
+#include <doctest/doctest.h>
+
 #include <functional>
 #include <string>
 #include <vector>
@@ -42,6 +44,17 @@ std::string build_folder();
 
 /// Runs build/<arguments[0]> and waits for it.
 Outcome run_program(const std::vector<std::string>& arguments, const RunLimits& limits = {});
+
+/// Is stderr one line `error: …`?
+bool one_error_line(const Outcome& outcome);
+
+/// Did the program end with `code` and one error line that holds every one of `parts`?
+template <class... Parts>
+bool fails_with(const Outcome& outcome, int code, const Parts&... parts) {
+  CHECK(outcome.code == code);
+  const std::string line = outcome.err.substr(0, outcome.err.find('\n'));
+  return one_error_line(outcome) && one_line_with(line, parts...);
+}
 
 /// Number of lines of a file; 0 when it is not there.
 size_t count_lines(const std::string& path);

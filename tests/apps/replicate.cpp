@@ -1,0 +1,642 @@
+// replicate: plans and what is wrong with them, the statistics, the pictures, and the real binary from end to end.
+
+#include <doctest/doctest.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <sstream>
+
+#include "apps/replicate/noisy_images.h"
+#include "apps/replicate/plots.h"
+#include "apps/replicate/results.h"
+#include "tests/apps/support.h"
+
+using namespace sked;
+using namespace sked::test;
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+size_t occurrences(const std::string& text, const std::string& part) {
+  size_t count = 0;
+  for (size_t at = 0; (at = text.find(part, at)) != std::string::npos; at += part.size()) ++count;
+  return count;
+}
+
+/// A plan of two settings and two heads, in a file of its own.
+Json example() {
+  return Json::parse(R"({
+    "about": {"title": "Two heads", "note": "kept"},
+    "base": {"train": {"batch_size": 16, "epochs": 3}, "head": {"rank": 2}},
+    "settings": {"clean": {}, "noisy | 40 %": {"data.noise": "symmetric", "data.noise_rate": 0.3}},
+    "heads": {"DET": {"head.kind": "det"}, "HET-XL": {"head.kind": "het-xl", "head.rank": 4, "train.epochs": 5}},
+    "seeds": [3, 1]})");
+}
+
+std::vector<PlannedRun> runs_of_text(const std::string& text, const std::vector<std::string>& overrides = {}) {
+  const TemporaryFolder folder;
+  return runs_of(read_plan(folder.write("plan.json", text), overrides));
+}
+
+/// The message of the UsageError that a plan is refused with.
+std::string refusal(const std::string& text, const std::vector<std::string>& overrides = {}) {
+  try {
+    runs_of_text(text, overrides);
+  } catch (const UsageError& error) {
+    return error.what();
+  }
+  return {};
+}
+
+/// The same after a change of the example.
+template <class Change>
+std::string refusal_after(Change&& change) {
+  Json plan = example();
+  change(plan);
+  return refusal(plan.dump());
+}
+
+FinishedRun finished(size_t setting, size_t head, uint64_t seed, double nll, double accuracy = 0.5) {
+  FinishedRun run;
+  run.plan = {setting, head, seed, {}, "folder"};
+  run.summary.head = "det";
+  run.summary.seed = seed;
+  run.summary.test.measures.nll = nll;
+  run.summary.test.measures.accuracy = accuracy;
+  return run;
+}
+
+Plan two_by_two() {
+  Plan plan;
+  plan.title = "t";
+  plan.settings = {{"a"}, {"b"}};
+  plan.heads = {{"DET"}, {"HET|XL"}};
+  plan.seeds = {0, 1, 2};
+  return plan;
+}
+
+std::string base64_decoded(const std::string& text) {
+  const std::string digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string bytes;
+  uint32_t word = 0;
+  int bits = 0;
+  for (char c : text) {
+    if (c == '=') break;
+    const size_t digit = digits.find(c);
+    REQUIRE(digit != std::string::npos);
+    word = word << 6 | static_cast<uint32_t>(digit);
+    bits += 6;
+    if (bits >= 8) bytes += static_cast<char>(word >> (bits -= 8) & 0xff);
+  }
+  return bytes;
+}
+
+uint32_t little_endian(const std::string& bytes, size_t at, int count) {
+  uint32_t value = 0;
+  for (int i = 0; i < count; ++i)
+    value |= static_cast<uint32_t>(static_cast<uint8_t>(bytes[at + static_cast<size_t>(i)])) << (8 * i);
+  return value;
+}
+
+/// An environment variable with another value as long as one lives.
+class Environment {
+ public:
+  Environment(const char* name, const std::string& value) : name_(name) {
+    if (const char* before = std::getenv(name)) before_ = before;
+    setenv(name, value.c_str(), 1);
+  }
+  ~Environment() {
+    if (before_)
+      setenv(name_, before_->c_str(), 1);
+    else
+      unsetenv(name_);
+  }
+  Environment(const Environment&) = delete;
+  Environment& operator=(const Environment&) = delete;
+
+ private:
+  const char* name_;
+  std::optional<std::string> before_;
+};
+
+/// A tiny data set and a plan of two heads and two seeds on it, for the real binary.
+struct Workplace {
+  Workplace() {
+    write_tiny_data(folder.path("data"));
+    write_plan(tiny_config(folder.path("data")));
+  }
+  void write_plan(const RunConfig& base, const char* last_head = "het-xl") {
+    const Json plan = {{"base", Json::parse(config_text(base))},
+                       {"heads", {{"DET", {{"head.kind", "det"}}}, {"HET <XL>", {{"head.kind", last_head}}}}},
+                       {"seeds", {0, 1}}};
+    folder.write("plan.json", plan.dump());
+  }
+  std::vector<std::string> command(const std::string& out, const std::vector<std::string>& more = {}) const {
+    std::vector<std::string> words{"replicate", "--config", folder.path("plan.json"), "--out", folder.path(out),
+                                   "--threads", "1"};
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  }
+  Json results(const std::string& out) const { return Json::parse(slurp(folder.path(out + "/results.json"))); }
+  bool exists(const std::string& file) const { return std::filesystem::exists(folder.path(file)); }
+  TemporaryFolder folder;
+};
+
+/// Without what differs from machine to machine and from stop to stop.
+Json without_timings(Json json) {
+  for (const char* key :
+       {"train_seconds", "wait_seconds", "test_seconds", "images_per_second", "peak_memory_bytes", "command"})
+    if (json.is_object()) json.erase(key);
+  for (Json& part : json)
+    if (part.is_structured()) part = without_timings(part);
+  return json;
+}
+
+const Comparison& comparison_of(const std::vector<Comparison>& all, size_t setting, const std::string& key) {
+  for (const Comparison& c : all)
+    if (c.setting == setting && c.metric->key == key) return c;
+  fail("test", "no comparison of ", key);
+}
+
+}  // namespace
+
+TEST_CASE("plan: a grid, seeds outermost, each run with its own configuration and folder") {
+  const TemporaryFolder folder;
+  const Plan plan = read_plan(folder.write("plan.json", example().dump()), {"train.batch_size=8"});
+  CHECK(plan.title == "Two heads");
+  CHECK(Json::parse(plan.about)["note"] == "kept");
+  const std::vector<PlannedRun> runs = runs_of(plan);
+  REQUIRE(runs.size() == 8);
+  const std::vector<std::string> folders = {
+      "clean/DET/seed-3", "clean/HET-XL/seed-3", "noisy---40--/DET/seed-3", "noisy---40--/HET-XL/seed-3",
+      "clean/DET/seed-1", "clean/HET-XL/seed-1", "noisy---40--/DET/seed-1", "noisy---40--/HET-XL/seed-1"};
+  for (size_t i = 0; i < runs.size(); ++i) {
+    CAPTURE(i);
+    const PlannedRun& run = runs[i];
+    const bool noisy = i / 2 % 2 == 1, xl = i % 2 == 1;
+    CHECK(run.folder == folders[i]);
+    CHECK(run.setting == (noisy ? 1 : 0));
+    CHECK(run.head == (xl ? 1 : 0));
+    CHECK(run.seed == (i < 4 ? 3 : 1));
+    CHECK(run.config.seed == run.seed);
+    CHECK(run.config.train.batch_size == 8);
+    CHECK(run.config.data.noise_rate == (noisy ? 0.3 : DataSpec{}.noise_rate));
+    CHECK(run.config.data.noise == (noisy ? "symmetric" : DataSpec{}.noise));
+    CHECK(run.config.head.kind == (xl ? "het-xl" : "det"));
+    CHECK(run.config.head.rank == (xl ? 4 : 2));
+    CHECK(run.config.train.epochs == (xl ? 5 : 3));
+  }
+}
+
+TEST_CASE("plan: what may be left out") {
+  const TemporaryFolder folder;
+  const std::string path =
+      folder.write("small.json", R"({"base": {"data": {"name": "cifar-10"}}, "heads": {"DET": {"head.kind": "det"}}})");
+  const Plan plan = read_plan(path, {});
+  CHECK(plan.title == "small");
+  CHECK(plan.seeds == std::vector<uint64_t>{0, 1, 2});
+  REQUIRE(plan.settings.size() == 1);
+  CHECK(plan.settings[0].name == "cifar-10");
+  CHECK(runs_of(plan).size() == 3);
+  CHECK(runs_of(plan)[0].folder == "cifar-10/DET/seed-0");
+}
+
+TEST_CASE("plan: the ready one is valid") {
+  const std::vector<PlannedRun> runs = runs_of(read_plan("apps/configs/demo.json", {}));
+  CHECK(runs.size() == 9);
+  CHECK(runs[2].config.head.kind == "het-xl");
+  CHECK(runs[2].config.data.noise == "instance");
+}
+
+TEST_CASE("plan: a name becomes one folder, never a way out of it") {
+  CHECK(folder_name("HET-XL r=4") == "HET-XL-r-4");
+  CHECK(folder_name("../x") == "-..-x");
+  CHECK(folder_name(".") == "-.");
+  CHECK(folder_name("/") == "-");
+  CHECK(folder_name("").size() == 1);
+  CHECK(folder_name("é") == "--");
+}
+
+TEST_CASE("plan: a wrong structure is refused with file and key") {
+  REQUIRE(refusal(example().dump()).empty());
+  CHECK(one_line_with(refusal_after([](Json& p) { p["seed"] = {1}; }), "plan.json", "unknown key `seed`", "`seeds`?"));
+  CHECK(one_line_with(refusal_after([](Json& p) { p.erase("heads"); }), "plan.json", "`heads` is missing"));
+  CHECK(one_line_with(refusal_after([](Json& p) { p.erase("base"); }), "plan.json", "`base` is missing"));
+  CHECK(one_line_with(refusal_after([](Json& p) { p["heads"] = {"det"}; }), "plan.json", "`heads`", "object", "det"));
+  CHECK(one_line_with(refusal_after([](Json& p) { p["heads"] = Json::object(); }), "`heads`", "non-empty", "{}"));
+  CHECK(one_line_with(refusal_after([](Json& p) { p["heads"] = nullptr; }), "`heads`", "null"));
+  CHECK(one_line_with(refusal_after([](Json& p) { p["settings"] = Json::object(); }), "`settings`", "non-empty"));
+  CHECK(one_line_with(refusal_after([](Json& p) { p["heads"]["DET"] = "det"; }), "plan.json", "`heads.DET`", "object",
+                      "\"det\""));
+  CHECK(one_line_with(refusal_after([](Json& p) { p["base"] = 3; }), "plan.json", "base", "an object", "3"));
+  CHECK(one_line_with(refusal_after([](Json& p) { p["about"] = "words"; }), "plan.json", "`about`", "words"));
+  CHECK(one_line_with(refusal("[1]"), "plan.json", "an object", "[1]"));
+}
+
+TEST_CASE("plan: two names that share a folder are refused") {
+  const auto with = [](const std::string& key, const std::string& a, const std::string& b) {
+    return refusal_after([&](Json& p) { p[key] = {{a, Json::object()}, {b, Json::object()}}; });
+  };
+  CHECK(one_line_with(with("heads", "r 4", "r=4"), "plan.json", "`heads.r=4`", "the folder r-4"));
+  CHECK(one_line_with(with("settings", "a/b", "a\nb"), "plan.json", "`settings.a?b`", "the folder a-b"));
+  CHECK(with("heads", "r4", "R4").empty());
+}
+
+TEST_CASE("plan: a wrong value is refused with file, entry and key") {
+  const auto in_head = [](const char* key, const Json& value) {
+    return refusal_after([&](Json& p) { p["heads"]["DET"] = {{key, value}}; });
+  };
+  const auto in_setting = [](const char* key, const Json& value) {
+    return refusal_after([&](Json& p) { p["settings"]["clean"] = {{key, value}}; });
+  };
+  CHECK(one_line_with(in_head("head.knd", "det"), "plan.json", "heads.DET", "unknown key head.knd", "head.kind?"));
+  CHECK(one_line_with(in_setting("data.noise_rat", 0.1), "plan.json", "settings.clean", "data.noise_rate?"));
+  CHECK(one_line_with(in_head("head.rank", "four"), "plan.json", "heads.DET", "head.rank", "an integer", "\"four\""));
+  CHECK(one_line_with(in_head("head.rank", "4"), "head.rank", "an integer", "\"4\""));  // text is not a number
+  CHECK(one_line_with(in_head("head.learn_temperature", "true"), "true or false", "\"true\""));
+  CHECK(one_line_with(in_setting("data.noise", 3), "plan.json", "settings.clean", "data.noise", "text", "3"));
+  CHECK(one_line_with(in_head("train.batch_size", 0), "plan.json", "heads.DET", "train.batch_size", "at least 1"));
+  CHECK(one_line_with(in_head("seed", 5), "plan.json", "seed", "`seeds`", "5"));
+  CHECK(one_line_with(refusal_after([](Json& p) { p["base"]["train"]["bach_size"] = 1; }), "plan.json", "base",
+                      "train.bach_size", "train.batch_size?"));
+  CHECK(one_line_with(refusal(example().dump(), {"train.epoch=1"}), "--set train.epoch=1", "train.epochs?"));
+}
+
+TEST_CASE("plan: wrong seeds are refused with what was there") {
+  const auto seeds = [](const char* text) { return refusal_after([&](Json& p) { p["seeds"] = Json::parse(text); }); };
+  for (const char* text : {"[0,1,0]", "[-1]", "[1.5]", "[\"1\"]", "[]", "3", "{\"a\":1}", "null"}) {
+    CAPTURE(text);
+    CHECK(one_line_with(seeds(text), "plan.json", "`seeds`", text));
+  }
+  CHECK(seeds("[18446744073709551615]").empty());
+}
+
+TEST_CASE("plan: malformed JSON is refused with line and column") {
+  CHECK(one_line_with(refusal("{\n  \"base\": ,\n}"), "plan.json:2:11", "malformed JSON"));
+  CHECK(one_line_with(refusal(""), "plan.json:1:1", "malformed JSON"));
+  CHECK(one_line_with(refusal(R"({"base": {}, "base": {}})"), "plan.json", "base", "twice"));
+  CHECK(one_line_with(refusal(std::string(100000, '[')), "levels of nesting"));
+  CHECK(one_line_with(error_of([] { read_plan("/nowhere/plan.json", {}); }), "/nowhere/plan.json"));
+}
+
+TEST_CASE("estimate: mean and standard error by hand") {
+  CHECK(estimate({}).count == 0);
+  const Estimate one = estimate({0.25});
+  CHECK(one.mean == 0.25);
+  CHECK(one.standard_error == 0);
+  CHECK(one.text(2) == "0.25");
+  // 1, 2, 6: mean 3, squares 4 + 1 + 9 = 14, s² = 7, s/√3 = √(7/3)
+  const Estimate three = estimate({1, 2, 6});
+  CHECK(three.mean == doctest::Approx(3).epsilon(1e-15));  // rounding of double
+  CHECK(three.standard_error == doctest::Approx(1.5275252316519468).epsilon(1e-15));
+  CHECK(three.count == 3);
+  CHECK(three.text(3) == "3.000 ± 1.528");
+  CHECK(three.text(1, 100) == "300.0 ± 152.8");
+  CHECK(estimate({-1, -1}).text(1) == "-1.0 ± 0.0");
+  CHECK(estimate({40, 40}).text(0) == "40");  // a count that does not vary
+  CHECK(estimate({40, 42}).text(0) == "41 ± 1");
+}
+
+TEST_CASE("comparisons: the best mean wins, differences are paired by seed") {
+  const Plan plan = two_by_two();
+  // Given out of order, and seed 1 of the second head is missing.
+  const std::vector<Cell> cells =
+      cells_of(plan, {finished(0, 0, 2, 0.9, 0.7), finished(0, 1, 0, 0.1, 0.6), finished(0, 0, 0, 0.5, 0.7),
+                      finished(0, 1, 2, 0.4, 0.6), finished(0, 0, 1, 9.0, 0.7), finished(1, 0, 0, 0.5)});
+  REQUIRE(cells.size() == 3);
+  CHECK(cells[0].runs[0].plan.seed == 0);
+  CHECK(cells[0].runs[2].plan.seed == 2);
+  const std::vector<Comparison> all = comparisons(plan, cells);
+  const Comparison& nll = comparison_of(all, 0, "nll");
+  CHECK(nll.best == 1);
+  REQUIRE(nll.others.size() == 1);
+  CHECK(nll.others[0].head == 0);
+  CHECK(nll.others[0].difference.count == 2);  // seeds 0 and 2
+  CHECK(nll.others[0].difference.mean == doctest::Approx(0.45).epsilon(1e-14));
+  CHECK(nll.others[0].difference.standard_error == doctest::Approx(0.05).epsilon(1e-13));
+  CHECK(nll.others[0].clear());
+  const Comparison& accuracy = comparison_of(all, 0, "accuracy");
+  CHECK(accuracy.best == 0);  // higher is better
+  CHECK(accuracy.others[0].difference.mean == doctest::Approx(-0.1).epsilon(1e-14));
+  CHECK(std::none_of(all.begin(), all.end(), [](const Comparison& c) { return c.setting == 1; }));  // one head only
+  CHECK(std::none_of(all.begin(), all.end(), [](const Comparison& c) { return c.metric->needs_distribution; }));
+  const std::string said = sentence(plan, cells, nll);
+  CHECK(one_line_with(said, "a: HET|XL has the lowest NLL, 0.2500 ± 0.1500; DET +0.4500 ± 0.0500"));
+  CHECK_FALSE(has(said, "within noise"));
+  CHECK(one_line_with(sentence(plan, cells, accuracy), "DET has the highest accuracy %, 70.00", "HET|XL -10.00"));
+}
+
+TEST_CASE("comparisons: beyond two standard errors, and never from one seed") {
+  const auto clear = [](double mean, double error, int64_t count) {
+    return Comparison::Other{0, {mean, error, count}}.clear();
+  };
+  CHECK(clear(0.3, 0.1, 3));
+  CHECK(clear(-0.3, 0.1, 3));
+  CHECK_FALSE(clear(0.2, 0.1, 3));
+  CHECK_FALSE(clear(0.3, 0, 1));
+  CHECK(clear(0.3, 0, 2));
+  CHECK_FALSE(clear(0, 0, 2));
+  const Plan plan = two_by_two();
+  const std::vector<Cell> cells = cells_of(plan, {finished(0, 0, 0, 0.9), finished(0, 1, 0, 0.1)});
+  CHECK(has(sentence(plan, cells, comparisons(plan, cells)[0]), "(within noise)"));
+}
+
+TEST_CASE("table: one per setting, every row as wide as its header") {
+  const Plan plan = two_by_two();
+  FinishedRun human = finished(1, 1, 0, 0.2);
+  human.summary.test.distribution = "human";
+  FinishedRun both = finished(0, 0, 0, 0.25, 0.75);
+  both.summary.test.distribution = "noisy";
+  both.summary.test.against.cross_entropy = 1.5;
+  const std::vector<Cell> cells = cells_of(plan, {both, finished(1, 0, 0, 0.3), finished(1, 0, 1, 0.5), human});
+  const std::string text = table_markdown(plan, cells);
+  CHECK(text.starts_with("**a**\n\n| head | seeds | NLL |"));
+  CHECK(has(text, "\n\n**b**\n\n| head |"));
+  CHECK(has(text, "| DET | 1 | 0.2500 | 75.00 |"));
+  CHECK(has(text, "| DET | 2 | 0.4000 ± 0.1000 |"));
+  CHECK(has(text, "| HET\\|XL | 1 | 0.2000 |"));
+  CHECK(occurrences(text, "cross-entropy vs p(y\\|x)") == 1);  // in `a` alone
+  CHECK(has(text, "1.5000"));
+  std::istringstream lines(text);
+  size_t width = 0, rows = 0;
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.starts_with("|")) {
+      width = 0;
+      continue;
+    }
+    const size_t bars = occurrences(line, "|") - occurrences(line, "\\|");
+    if (width == 0) width = bars;
+    CHECK_MESSAGE(bars == width, line);
+    ++rows;
+  }
+  CHECK(rows == 3 + 4);
+}
+
+TEST_CASE("results.json: reads back, with estimates, runs and comparisons") {
+  Plan plan = two_by_two();
+  plan.title = "title \"quoted\"\n\xff";  // from a file name: any bytes
+  plan.about = R"({"note": "kept"})";
+  const std::vector<Cell> cells =
+      cells_of(plan, {finished(0, 0, 0, 1), finished(0, 0, 1, 3), finished(0, 1, 0, 2.5), finished(0, 1, 1, 2.5)});
+  const Json json = Json::parse(results_json(plan, cells));
+  CHECK(json["about"]["note"] == "kept");
+  REQUIRE(json["cells"].size() == 2);
+  CHECK(json["cells"][0]["setting"] == "a");
+  CHECK(json["cells"][0]["head"] == "DET");
+  CHECK(json["cells"][0]["nll"] == Json{{"mean", 2.0}, {"standard_error", 1.0}, {"count", 2}});
+  CHECK(json["cells"][0]["runs"][1]["seed"] == 1);
+  CHECK(json["cells"][0]["runs"][1]["folder"] == "folder");
+  CHECK(json["cells"][0]["runs"][1]["summary"]["test"]["nll"] == 3.0);
+  CHECK_FALSE(json["cells"][0].contains("cross_entropy"));
+  const Json& first = json["comparisons"][0];
+  CHECK(first["metric"] == "nll");
+  CHECK(first["best"] == "DET");
+  CHECK(first["others"][0]["head"] == "HET|XL");
+  CHECK(first["others"][0]["difference"]["mean"] == 0.5);
+  CHECK(first["others"][0]["beyond_two_standard_errors"] == false);
+  CHECK(Json::parse(results_json(plan, {}))["cells"].empty());
+}
+
+TEST_CASE("pictures: a bitmap with its header, rows from the bottom up, B G R, padded") {
+  for (int64_t channels : {1, 3}) {
+    for (int64_t width = 1; width <= 5; ++width) {
+      CAPTURE(channels);
+      CAPTURE(width);
+      constexpr int64_t kHeight = 3;
+      Tensor image = Tensor::zeros({kHeight, width, channels}, DType::u8);
+      for (int64_t i = 0; i < image.numel(); ++i) image.data<uint8_t>()[i] = static_cast<uint8_t>(250 - 5 * i);
+      const std::string uri = bitmap_uri(image), prefix = "data:image/bmp;base64,";
+      REQUIRE(uri.starts_with(prefix));
+      CHECK((uri.size() - prefix.size()) % 4 == 0);
+      const std::string bytes = base64_decoded(uri.substr(prefix.size()));
+      const auto stride = static_cast<size_t>((width * 3 + 3) / 4 * 4);
+      REQUIRE(bytes.size() == 54 + stride * kHeight);
+      CHECK(bytes.starts_with("BM"));
+      CHECK(little_endian(bytes, 2, 4) == bytes.size());
+      CHECK(little_endian(bytes, 10, 4) == 54);  // where the pixels begin
+      CHECK(little_endian(bytes, 14, 4) == 40);
+      CHECK(little_endian(bytes, 18, 4) == width);
+      CHECK(little_endian(bytes, 22, 4) == kHeight);  // positive: bottom up
+      CHECK(little_endian(bytes, 26, 2) == 1);
+      CHECK(little_endian(bytes, 28, 2) == 24);
+      CHECK(little_endian(bytes, 30, 4) == 0);  // not compressed
+      CHECK(little_endian(bytes, 34, 4) == stride * kHeight);
+      for (int64_t y = 0; y < kHeight; ++y) {
+        const size_t row = 54 + static_cast<size_t>(kHeight - 1 - y) * stride;
+        for (int64_t x = 0; x < width; ++x)
+          for (int64_t bgr = 0; bgr < 3; ++bgr) {
+            const int64_t channel = channels == 1 ? 0 : 2 - bgr;
+            CHECK(little_endian(bytes, row + static_cast<size_t>(3 * x + bgr), 1) ==
+                  image.data<uint8_t>()[(y * width + x) * channels + channel]);
+          }
+        for (size_t i = static_cast<size_t>(3 * width); i < stride; ++i) CHECK(bytes[row + i] == 0);
+      }
+    }
+  }
+  CHECK(one_line_with(error_of([] {
+                        bitmap_uri(Tensor::zeros({2, 2, 4}, DType::u8));
+                      }),
+                      "1 or 3 channels", "(2, 2, 4)"));
+}
+
+TEST_CASE("plots: any name is drawn as it is, and nothing in it is run") {
+  if (!can_plot()) return skip("gnuplot is not installed");
+  const TemporaryFolder folder;
+  const std::string touch = "touch " + folder.path("ran");
+  for (const std::string& name :
+       {"'; system '" + touch + "'; '", "''; system '" + touch + "' #", "\n!" + touch + "\n", "`" + touch + "`",
+        "$(" + touch + ")", "\"; system \"" + touch + "\"", "a\\'; system '" + touch + "' #",
+        "x' \\\n; system '" + touch + "'\nEOD", "EOD\nsystem '" + touch + "'", std::string("nul \0 '", 7),
+        std::string("@macro %s ; # & $d0 ± \\")}) {
+    CAPTURE(name);
+    const Plot plot{.title = name,
+                    .x_label = name,
+                    .y_label = name,
+                    .series = {{.name = name, .x = {0, 1}, .y = {1, 2}}},
+                    .categories = {name, "b"}};
+    const std::string svg = draw(plot);
+    CHECK(svg.starts_with("<svg"));
+    CHECK(has(svg.substr(svg.size() - 10), "</svg>"));
+    CHECK_FALSE(std::filesystem::exists(folder.path("ran")));
+  }
+  const std::string svg = draw({.title = "'<b> & ± `x` \\n \"7\"7",
+                                .x_label = "",
+                                .y_label = "",
+                                .series = {{.name = "s", .x = {0, 1}, .y = {0, 1}}}});
+  CHECK(has(svg, "'&lt;b> &amp; ± `x` \\n \"7\"7"));
+}
+
+TEST_CASE("plots: points that are not finite are left out, and a series may have none") {
+  if (!can_plot()) return skip("gnuplot is not installed");
+  constexpr double kNan = std::numeric_limits<double>::quiet_NaN(), kInf = std::numeric_limits<double>::infinity();
+  const auto plot = [](std::vector<Series> series) {
+    return Plot{.title = "t", .x_label = "x", .y_label = "y", .series = std::move(series)};
+  };
+  const std::string two = draw(plot({{.name = "kept", .x = {0, 1}, .y = {0, 1}}}));
+  CHECK(draw(plot({{.name = "kept", .x = {0, 1, 2, 3, kNan}, .y = {0, 1, kNan, kInf, 1}}})) == two);
+  const Series whole{.name = "whole", .x = {0, 1}, .y = {0, 1}, .error = {0.1, 0.1}};
+  const Series nothing{.name = "nothing", .error = {}}, lost{.name = "lost", .x = {1}, .y = {kNan}, .error = {0}};
+  const Series one{.name = "one", .x = {1}, .y = {1}, .error = {0}};
+  for (const std::vector<Series>& series :
+       {std::vector<Series>{}, {nothing}, {lost}, {nothing, whole}, {whole, lost}, {one}}) {
+    CAPTURE(series.size());
+    Plot p = plot(series);
+    for (bool diagonal : {false, true}) {
+      p.diagonal = p.unit_square = diagonal;
+      const std::string svg = draw(p);
+      CHECK(svg.starts_with("<svg"));
+      CHECK(has(svg.substr(svg.size() - 10), "</svg>"));
+      CHECK_FALSE(has(svg, "warning"));
+      for (const Series& s : series) CHECK(has(svg, s.name));
+    }
+  }
+}
+
+TEST_CASE("plots: the folder of temporary files may have any name, and keeps nothing") {
+  if (!can_plot()) return skip("gnuplot is not installed");
+  const TemporaryFolder folder;
+  const std::string temporary = folder.path("it's $(here)");
+  std::filesystem::create_directory(temporary);
+  const Environment environment("TMPDIR", temporary);
+  CHECK(draw({.title = "t", .x_label = "", .y_label = "", .series = {{.name = "s", .x = {0, 1}, .y = {0, 1}}}})
+            .starts_with("<svg"));
+  CHECK(std::filesystem::is_empty(temporary));
+}
+
+TEST_CASE("replicate: a whole plan, its files, and again without training") {
+  const Workplace place;
+  const Outcome first = run_program(place.command("out"));
+  REQUIRE_MESSAGE(first.code == 0, first.err);
+  const std::string results = slurp(place.folder.path("out/results.json"));
+  const Json json = Json::parse(results);
+  CHECK(json["title"] == "plan");
+  REQUIRE(json["cells"].size() == 2);
+  for (const Json& cell : json["cells"]) {
+    CHECK(cell["runs"].size() == 2);
+    const double a = cell["runs"][0]["summary"]["test"]["nll"], b = cell["runs"][1]["summary"]["test"]["nll"];
+    CHECK(cell["nll"]["mean"].get<double>() == doctest::Approx((a + b) / 2).epsilon(1e-14));  // rounding of double
+    CHECK(cell["nll"]["standard_error"].get<double>() == doctest::Approx(std::abs(a - b) / 2).epsilon(1e-12));
+  }
+  CHECK(json["cells"][1]["runs"][0]["summary"]["head"] == "het-xl");
+  CHECK(has(first.out, "[4/4]"));
+  const std::string table = slurp(place.folder.path("out/table.md"));
+  CHECK(has(table, "| HET <XL> | 2 |"));
+  CHECK(has(first.out, table));
+
+  const std::string report = slurp(place.folder.path("out/report.html"));
+  CHECK(report.starts_with("<!doctype html>"));
+  CHECK(report.ends_with("</body></html>\n"));
+  CHECK(has(report, "HET &lt;XL&gt;"));
+  CHECK_FALSE(has(report, "<XL>"));
+  CHECK(occurrences(report, "src=\"data:image/bmp;base64,Qk") == 24);  // of the head with noise alone; Qk…: "BM"
+  CHECK(occurrences(report, "src=") == 24);
+  CHECK(occurrences(report, "http") == occurrences(report, "xmlns=\"http") + occurrences(report, "xmlns:xlink=\"http"));
+  CHECK_FALSE(has(report, "<script"));
+  if (can_plot())
+    CHECK(occurrences(report, "<svg") == 6);  // NLL, accuracy and ECE by head; two curves; reliability
+  else
+    CHECK(has(report, "gnuplot was not found"));
+
+  const std::string before = slurp(place.folder.path("out/fashion-mnist/DET/seed-0/metrics.jsonl"));
+  CHECK(run_program(place.command("out")).code == 0);
+  CHECK(slurp(place.folder.path("out/results.json")) == results);
+  CHECK(slurp(place.folder.path("out/report.html")) == report);
+  CHECK(slurp(place.folder.path("out/fashion-mnist/DET/seed-0/metrics.jsonl")) == before);
+
+  // The folder of another configuration is refused and left as it is, unless told otherwise.
+  const std::vector<std::string> other = place.command("out", {"--set", "schedule.peak=0.01"});
+  CHECK(fails_with(run_program(other), 2, "DET/seed-0", "schedule.peak differs", "--fresh"));
+  CHECK(slurp(place.folder.path("out/results.json")) == results);
+  std::vector<std::string> fresh = other;
+  fresh.push_back("--fresh");
+  CHECK(run_program(fresh).code == 0);
+  CHECK(place.results("out")["cells"][0]["nll"] != json["cells"][0]["nll"]);
+}
+
+TEST_CASE("replicate: killed or stopped in the middle, it ends with the numbers of a whole plan") {
+  Workplace place;
+  RunConfig base = tiny_config(place.folder.path("data"));
+  base.model.base_width = 16;
+  base.train.epochs = 6;
+  base.train.checkpoint_every = 7;  // not a divisor of the 10 steps of an epoch
+  place.write_plan(base);
+  REQUIRE(run_program(place.command("whole")).code == 0);
+  for (int signal : {SIGKILL, SIGINT}) {
+    CAPTURE(signal);
+    const std::string second = place.folder.path("stopped/fashion-mnist/HET--XL-/seed-0/metrics.jsonl");
+    Outcome outcome;
+    for (int attempt = 0; attempt < 5 && outcome.code != 128 + signal; ++attempt) {  // for as often as it takes
+      std::filesystem::remove_all(place.folder.path("stopped"));
+      outcome =
+          run_program(place.command("stopped"), {.signal = signal, .when = [&] { return count_lines(second) > 8; }});
+    }
+    REQUIRE(outcome.code == 128 + signal);
+    CHECK(outcome.err.empty());
+    CHECK(place.results("stopped")["cells"].size() == 1);  // the results so far
+    CHECK_FALSE(place.exists("stopped/report.html"));
+    const Outcome resumed = run_program(place.command("stopped"));
+    REQUIRE_MESSAGE(resumed.code == 0, resumed.err);
+    CHECK(has(resumed.out, "goes on from step"));
+    CHECK(without_timings(place.results("stopped")) == without_timings(place.results("whole")));
+    CHECK(place.exists("stopped/report.html"));
+  }
+}
+
+TEST_CASE("replicate: --seed runs that seed only") {
+  const Workplace place;
+  REQUIRE(run_program(place.command("out", {"--seed", "1", "--set", "train.steps=2"})).code == 0);
+  CHECK(place.exists("out/fashion-mnist/DET/seed-1"));
+  CHECK_FALSE(place.exists("out/fashion-mnist/DET/seed-0"));
+  const Json results = place.results("out");
+  CHECK(results["cells"][0]["runs"].size() == 1);
+  CHECK(results["cells"][0]["runs"][0]["summary"]["steps"] == 2);
+}
+
+TEST_CASE("replicate: without gnuplot it says so, and the rest of the report is there") {
+  const Workplace place;
+  const Environment environment("PATH", place.folder.path());
+  const Outcome outcome = run_program(place.command("out", {"--seed", "0", "--set", "train.steps=2"}));
+  CHECK(outcome.code == 0);
+  CHECK(outcome.err == "note: gnuplot was not found: report.html has no plots\n");
+  const std::string report = slurp(place.folder.path("out/report.html"));
+  CHECK(has(report, "gnuplot was not found"));
+  CHECK_FALSE(has(report, "<svg"));
+  CHECK(has(report, "<table>"));
+}
+
+TEST_CASE("replicate: what cannot be run is refused with one line before anything is written") {
+  Workplace place;
+  const Outcome help = run_program({"replicate", "--help"});
+  CHECK(help.code == 0);
+  CHECK(help.err.empty());
+  for (const char* word : {"--config", "--set", "--seed", "--out", "--fresh", "Example:"})
+    CHECK_MESSAGE(has(help.out, word), word);
+  CHECK(fails_with(run_program({"replicate"}), 2, "--config"));
+  CHECK(fails_with(run_program({"replicate", "--config", place.folder.path("none.json")}), 1, "none.json"));
+  CHECK(fails_with(run_program(place.command("out", {"--set", "train.epoch=1"})), 2, "train.epochs?"));
+  CHECK(fails_with(run_program(place.command("out", {"--set", "data.name=mnist"})), 2, "mnist", "fashion-mnist"));
+  CHECK(fails_with(run_program(place.command("out", {"--set", "model.name=resnet21"})), 2, "resnet21", "resnet20"));
+  CHECK(fails_with(run_program(place.command("out", {"--data-root", place.folder.path("no")})), 1, "make data"));
+  place.write_plan(tiny_config(place.folder.path("data")), "hetxl");  // of the last head
+  CHECK(fails_with(run_program(place.command("out")), 2, "hetxl", "het-xl"));
+  CHECK_FALSE(place.exists("out"));
+}
+
+TEST_CASE("replicate: folders that cannot be written") {
+  const Workplace place;
+  std::vector<std::string> command = place.command("out", {"--set", "train.steps=1"});
+  command[4] = "/proc/skedastic";
+  CHECK(fails_with(run_program(command), 1, "/proc/skedastic", "cannot create"));
+  place.folder.write("file", "a file where a folder should be");
+  CHECK(fails_with(run_program(place.command("file")), 1, "file"));
+  std::filesystem::create_directories(place.folder.path("taken/results.json/x"));
+  CHECK(fails_with(run_program(place.command("taken", {"--set", "train.steps=1"})), 1, "results.json"));
+}
