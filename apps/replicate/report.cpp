@@ -106,13 +106,12 @@ Series reliability(const Cell& cell, const std::string& name) {
 Plot bars(const Plan& plan, const std::vector<Cell>& cells, size_t setting, const Metric& metric) {
   Plot plot{.title = metric.title + " on the test images", .x_label = "", .y_label = metric.title};
   Series series{.name = "mean ± standard error over seeds"};
-  for (const Cell& cell : cells) {
-    if (cell.setting != setting) continue;
-    const Estimate e = cell.of(metric);
+  for (const Cell* cell : cells_of_setting(cells, setting)) {
+    const Estimate e = cell->of(metric);
     series.x.push_back(static_cast<double>(plot.categories.size()));
     series.y.push_back(e.mean * metric.scale);
     series.error.push_back(e.standard_error * metric.scale);
-    plot.categories.push_back(plan.heads[cell.head].name);
+    plot.categories.push_back(plan.heads[cell->head].name);
   }
   plot.series.push_back(std::move(series));
   return plot;
