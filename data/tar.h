@@ -1,0 +1,25 @@
+#pragma once
+// Tar archives as WebDataset shards: the members of `key.jpg`, `key.cls`, `key.txt` … are read in place, by offset.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace sked {
+
+/// A regular file inside an archive.
+struct TarMember {
+  std::string name;    // a relative path without `..`
+  int64_t offset = 0;  // of its first byte in the archive
+  int64_t size = 0;    // bytes
+};
+
+/// Walks the headers of a POSIX (ustar, pax or GNU) archive, skipping folders. Contents are not read. Throws Error
+/// naming the file and the offset for a header whose checksum, size or name is wrong (absolute, or with `..`), a link,
+/// a member larger than `largest`, a member that runs past the end of the file, or an archive without its end marker.
+std::vector<TarMember> list_tar(const std::string& path, int64_t largest = int64_t{1} << 30);
+
+/// The bytes of a member, read at its offset. Throws Error naming the file and the member. Safe from several threads.
+std::vector<uint8_t> read_member(const std::string& path, const TarMember& member);
+
+}  // namespace sked
