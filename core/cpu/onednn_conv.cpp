@@ -1,7 +1,10 @@
 // Convolution by oneDNN. Activations stay NHWC; filters arrive as OIHW and are rearranged to the blocks its kernels
-// want, which costs little beside the convolution and keeps one order of filters everywhere else.
+// want, which costs little beside the convolution and keeps one order of filters everywhere else. The 3×3 convolutions
+// at stride 1, which are most of a ResNet's work, go by Winograd's algorithm over oneDNN's products.
 
 #include "core/cpu/onednn.h"
+#include "core/cpu/onednn_winograd.h"
+#include "core/cpu/rows.h"
 #include "core/kernels/sizes.h"
 
 namespace sked::cpu {
@@ -56,6 +59,10 @@ void conv2d_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y
     const ReferenceOnly definition;
     return kernel::conv2d_forward(x, w, b, y, window);
   }
+  if (winograd_suits(s, window)) {
+    const float* bias = b.defined() ? b.data<float>() : nullptr;
+    return winograd_forward(s, x.data<float>(), w.data<float>(), bias, y.data<float>());
+  }
   const ConvPlan& p = plan(s, window, b.defined(), onednn::convolution_forward, DNNL_ARG_WEIGHTS);
   const Tensor filters = blocked_filters(p, w);
   p.convolve.run({{DNNL_ARG_SRC, x.data<float>()},
@@ -70,6 +77,7 @@ void conv2d_backward_input(const Tensor& dy, const Tensor& w, Tensor& dx, Window
     const ReferenceOnly definition;
     return kernel::conv2d_backward_input(dy, w, dx, window);
   }
+  if (winograd_suits(s, window)) return winograd_backward_input(s, dy.data<float>(), w.data<float>(), dx.data<float>());
   const ConvPlan& p = plan(s, window, false, onednn::convolution_backward_input, DNNL_ARG_WEIGHTS);
   const Tensor filters = blocked_filters(p, w);
   p.convolve.run(
@@ -81,6 +89,11 @@ void conv2d_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, Tenso
   if (is_empty(s)) {
     const ReferenceOnly definition;
     return kernel::conv2d_backward_weight(dy, x, dw, db, window);
+  }
+  if (winograd_suits(s, window)) {
+    winograd_backward_weight(s, dy.data<float>(), x.data<float>(), dw.data<float>());
+    if (db.defined()) sum_rows(dy.data<float>(), dy.numel() / s.O, s.O, db.data<float>());
+    return;
   }
   const ConvPlan& p = plan(s, window, db.defined(), onednn::convolution_backward_weight, DNNL_ARG_DIFF_WEIGHTS);
   const Tensor blocked = p.convolve.room(DNNL_ARG_DIFF_WEIGHTS);

@@ -37,20 +37,24 @@ namespace {
 
 using onednn::Tag;
 
-/// c (M,N) = aᵀ b for a (Q,M), b (Q,N). sgemm is slow where it must transpose its first operand; the matmul primitive
-/// is not, given b in the blocks it prefers.
+/// c (M,N) = aᵀ b for a (Q,M), b (Q,N). Where oneDNN has blocks of its own for b (with AVX-512), sgemm is slow at
+/// transposing its first operand and the matmul primitive is not, given b in those blocks. Elsewhere the primitive is
+/// sgemm, and takes b as it is.
 struct TransposedPlan {
   onednn::Operation multiply, rearrange;
+  bool blocked;
 };
 
 void multiply_transposed(int64_t M, int64_t N, int64_t Q, const float* a, const float* b, float* c, bool accumulate) {
   static onednn::Cache<TransposedPlan, 4> cache;
   const TransposedPlan& plan = cache.get({M, N, Q, accumulate}, [&] {
+    const onednn::Layout plain = onednn::layout({Q, N}, Tag::ab);
     const onednn::Operation multiply = onednn::matmul(onednn::layout({M, Q}, Tag::ba), onednn::layout({Q, N}, Tag::any),
                                                       {}, onednn::layout({M, N}, Tag::ab), accumulate);
-    return TransposedPlan{multiply,
-                          onednn::rearrangement(onednn::layout({Q, N}, Tag::ab), multiply.layout(DNNL_ARG_WEIGHTS))};
+    const onednn::Layout wanted = multiply.layout(DNNL_ARG_WEIGHTS);
+    return TransposedPlan{multiply, onednn::rearrangement(plain, wanted), wanted != plain};
   });
+  if (!plan.blocked) return onednn::sgemm(M, N, Q, 1.0f, {a, 1, M}, {b, N, 1}, c, N, accumulate);
   Tensor blocked = plan.multiply.room(DNNL_ARG_WEIGHTS);
   plan.rearrange.run({{DNNL_ARG_FROM, b}, {DNNL_ARG_TO, blocked.raw()}});
   plan.multiply.run({{DNNL_ARG_SRC, a}, {DNNL_ARG_WEIGHTS, blocked.raw()}, {DNNL_ARG_DST, c}});
