@@ -36,6 +36,26 @@ constexpr float exp2_int(int32_t n) { return std::bit_cast<float>(static_cast<ui
 constexpr float kLn2High = 0.693359375f;  // 9 bits: its product with an exponent is exact
 constexpr float kLn2Low = -2.12194440e-4f;
 
+/// e^x = 2^n power, n = round(x / ln 2), for |x| that n fits in 31 bits.
+struct ExpParts {
+  int32_t n;
+  float power;  // e^r, |r| ≤ ln 2 / 2
+};
+constexpr ExpParts exp_parts(float x) {
+  constexpr float kRound = 0x1.8p23f;  // adding it leaves an integer in the low bits
+  const float shifted = x * 1.44269504f + kRound;
+  const auto n = static_cast<int32_t>(std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(kRound));
+  const float k = shifted - kRound;
+  const float r = (x - k * kLn2High) - k * kLn2Low;
+  const float p = horner(r, 0.49999994f, 0.166665211f, 0.0416682623f, 0.00836867094f, 0.00138210424f);
+  return {n, 1.0f + (r + r * r * p)};
+}
+/// e^x for |x| ≤ 87.
+constexpr float exp_small(float x) {
+  const ExpParts e = exp_parts(x);
+  return e.power * exp2_int(e.n);
+}
+
 /// log x + offset ln 2 for a normal x > 0. With x = 2^e (1 + f), 1 + f in [√½, √2): e ln 2 + f + f² P(f).
 constexpr float log_normal(float x, float offset) {
   const auto bits = std::bit_cast<int32_t>(x);
@@ -81,17 +101,11 @@ constexpr SinCos sincos2pi_exact(float x) {
 /// e^x = 2^n e^r, n = round(x / ln 2), |r| ≤ ln 2 / 2. Error ≤ 2 ulp; overflows to inf, underflows through the
 /// subnormals to 0.
 constexpr float exp(float x) {
-  constexpr float kRound = 0x1.8p23f;  // adding it leaves an integer in the low bits
-  x = 89.0f < x ? 89.0f : x;           // e^89 is inf, e^-104 is 0; NaN passes both comparisons
+  x = 89.0f < x ? 89.0f : x;  // e^89 is inf, e^-104 is 0; NaN passes both comparisons
   x = -104.0f > x ? -104.0f : x;
-  const float shifted = x * 1.44269504f + kRound;
-  const auto n = static_cast<int32_t>(std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(kRound));
-  const float k = shifted - kRound;
-  const float r = (x - k * detail::kLn2High) - k * detail::kLn2Low;
-  const float p = detail::horner(r, 0.49999994f, 0.166665211f, 0.0416682623f, 0.00836867094f, 0.00138210424f);
-  const float y = 1.0f + (r + r * r * p);
-  const int32_t half = n >> 1;  // in two steps, since 2^n itself may lie outside the normal range
-  return y * detail::exp2_int(half) * detail::exp2_int(n - half);
+  const detail::ExpParts e = detail::exp_parts(x);
+  const int32_t half = e.n >> 1;  // in two steps, since 2^n itself may lie outside the normal range
+  return e.power * detail::exp2_int(half) * detail::exp2_int(e.n - half);
 }
 constexpr double exp(double x) { return std::exp(x); }
 
@@ -114,17 +128,21 @@ constexpr float log1p(float x) {
 }
 constexpr double log1p(double x) { return std::log1p(x); }
 
-/// Error function: x + x Q(x²) near 0, elsewhere 1 − e^(−|x| − |x| H(|x|)) with x's sign. Error ≤ 2 ulp.
+/// Error function: x + x Q(x²) near 0, elsewhere 1 − e^(−|x| − |x| H(|x|)) with x's sign. Error ≤ 2 ulp. Sign and
+/// clamping are integer work on the bits, which vectorises to single instructions.
 constexpr float erf(float x) {
-  const float t = x < 0.0f ? -x : x;
+  constexpr int32_t kSign = std::numeric_limits<int32_t>::min();
+  const auto bits = std::bit_cast<int32_t>(x);
+  const int32_t magnitude = bits & ~kSign, four = std::bit_cast<int32_t>(4.0f);
   const float s = x * x;
   const float q = detail::horner(s, 0.128379166f, -0.376126289f, 0.112836257f, -0.0268557388f, 0.00519244839f,
                                  -0.000805056421f, 8.00129419e-05f);
-  const float c = 4.0f < t ? 4.0f : t;  // 1 − erf 4 is below half an ulp of 1
+  const float c = std::bit_cast<float>(magnitude < four ? magnitude : four);  // 1 − erf 4 is below half an ulp of 1
   const float h = detail::horner(c, 0.12864849f, 0.635151327f, 0.106236845f, -0.0237620194f, 0.0036424296f,
                                  -0.000322794018f, 1.12300122e-05f);
-  const float far = 1.0f - exp(-c - c * h);
-  return t > 0.93f ? (x < 0.0f ? -far : far) : x + x * q;
+  const float far = 1.0f - detail::exp_small(-c - c * h);
+  const float signed_far = std::bit_cast<float>(std::bit_cast<int32_t>(far) | (bits & kSign));
+  return std::bit_cast<float>(magnitude) > 0.93f ? signed_far : x + x * q;  // NaN goes through x
 }
 constexpr double erf(double x) { return std::erf(x); }
 
