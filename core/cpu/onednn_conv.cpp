@@ -50,12 +50,17 @@ Tensor blocked_filters(const ConvPlan& plan, const Tensor& w) {
   return blocked;
 }
 
-/// oneDNN is not asked about problems without elements.
-bool is_empty(const ConvSizes& s) { return s.N == 0 || s.I == 0 || s.O == 0; }
+/// What is left to the definition: problems without elements, and 1×1 convolutions with a stride whose input channels do
+/// not fill vectors, because oneDNN 2.6 gathers those past the end of its scratch memory (seen with AVX2).
+bool is_unsuitable(const ConvSizes& s, const Window& window) {
+  constexpr int64_t kWidestVector = 16;
+  return s.N == 0 || s.I == 0 || s.O == 0 ||
+         (window.kernel == 1 && window.stride > 1 && s.I / window.groups % kWidestVector != 0);
+}
 
 void conv2d_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y, Window window) {
   const ConvSizes s = conv_sizes(x, w, b, y, window, "conv2d_forward");
-  if (is_empty(s)) {
+  if (is_unsuitable(s, window)) {
     const ReferenceOnly definition;
     return kernel::conv2d_forward(x, w, b, y, window);
   }
@@ -73,7 +78,7 @@ void conv2d_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y
 
 void conv2d_backward_input(const Tensor& dy, const Tensor& w, Tensor& dx, Window window) {
   const ConvSizes s = conv_sizes(dx, w, {}, dy, window, "conv2d_backward_input");
-  if (is_empty(s)) {
+  if (is_unsuitable(s, window)) {
     const ReferenceOnly definition;
     return kernel::conv2d_backward_input(dy, w, dx, window);
   }
@@ -86,7 +91,7 @@ void conv2d_backward_input(const Tensor& dy, const Tensor& w, Tensor& dx, Window
 
 void conv2d_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, Tensor& db, Window window) {
   const ConvSizes s = conv_sizes(x, dw, db, dy, window, "conv2d_backward_weight");
-  if (is_empty(s)) {
+  if (is_unsuitable(s, window)) {
     const ReferenceOnly definition;
     return kernel::conv2d_backward_weight(dy, x, dw, db, window);
   }
