@@ -16,7 +16,7 @@ namespace {
 /// noise (B,S,J) as blocks of up to four coordinates, numbered row by row.
 struct NoisePlan {
   const int64_t* examples;
-  int64_t S, J, first_sample;
+  int64_t S, J, first_sample, first_block;
   RngAddress address;
 
   int64_t blocks_per_row() const { return (J + 3) / 4; }
@@ -24,7 +24,8 @@ struct NoisePlan {
     constexpr int64_t kWords = int64_t{1} << 32;
     require(first_sample >= 0 && S <= kWords - first_sample, "gaussian_noise", "expected samples in 0 … 2^32 − 1, got ",
             S, " from ", first_sample);
-    require(blocks_per_row() <= kWords, "gaussian_noise", "expected at most 2^34 coordinates, got ", J);
+    require(first_block >= 0 && blocks_per_row() <= kWords - first_block, "gaussian_noise",
+            "expected coordinates in 0 … 2^34 − 1, got ", J, " from ", 4 * first_block);
     for (int64_t b = 0; b < B; ++b) {
       require(examples[b] >= 0, "gaussian_noise", "expected example indices >= 0, got ", examples[b], " in row ", b);
     }
@@ -36,7 +37,7 @@ struct NoisePlan {
     std::fill_n(lanes.word[3], kLanes, static_cast<uint32_t>(address.step));
     for (int64_t lane = 0; lane < kLanes;) {
       const int64_t run = std::min(kLanes - lane, blocks_per_row() - block);  // lanes in the same row
-      for (int64_t k = 0; k < run; ++k) lanes.word[0][lane + k] = static_cast<uint32_t>(block + k);
+      for (int64_t k = 0; k < run; ++k) lanes.word[0][lane + k] = static_cast<uint32_t>(first_block + block + k);
       std::fill_n(lanes.word[1] + lane, run, static_cast<uint32_t>(first_sample + sample));
       std::fill_n(lanes.word[2] + lane, run, static_cast<uint32_t>(lane < count ? examples[b] : 0));
       lane += run;
@@ -70,10 +71,37 @@ void store_blocks(const float* z, T* noise, int64_t J, int64_t first, int64_t co
   }
 }
 
-void gaussian_noise(const Tensor& examples, Tensor& noise, RngAddress address, int64_t first_sample) {
+/// noise[b,s] = ±half[b,s/2], minus for odd s.
+void spread_pairs(const Tensor& half, Tensor& noise) {
+  const int64_t S = noise.dim(1), J = noise.dim(2), pairs = half.dim(1);
+  visit_float(noise.dtype(), "gaussian_noise", [&](auto type) {
+    using T = decltype(type);
+    const T* from = half.data<T>();
+    T* to = noise.data<T>();
+#pragma omp parallel for schedule(static) if (noise.numel() > kLight)
+    for (int64_t row = 0; row < noise.dim(0) * S; ++row) {
+      const int64_t s = row % S;
+      const T sign = s % 2 == 0 ? T{1} : T{-1}, *source = from + (row / S * pairs + s / 2) * J;
+#pragma omp simd
+      for (int64_t j = 0; j < J; ++j) to[row * J + j] = sign * source[j];
+    }
+  });
+}
+
+void gaussian_noise(const Tensor& examples, Tensor& noise, RngAddress address, NoiseOrigin origin) {
   require(noise.defined() && noise.ndim() == 3, "gaussian_noise", "expected noise (B, S, J), got ", noise);
   require_shape(examples, {noise.dim(0)}, "gaussian_noise", "examples");
-  const NoisePlan plan{examples.data<int64_t>(), noise.dim(1), noise.dim(2), first_sample, address};
+  require(origin.coordinate % 4 == 0, "gaussian_noise", "expected a first coordinate that is a multiple of 4, got ",
+          origin.coordinate);
+  if (origin.antithetic) {
+    require(origin.sample % 2 == 0, "gaussian_noise", "expected an even first sample of antithetic pairs, got ",
+            origin.sample);
+    Tensor half = Tensor::empty({noise.dim(0), (noise.dim(1) + 1) / 2, noise.dim(2)}, noise.dtype());
+    gaussian_noise(examples, half, address, {origin.sample / 2, origin.coordinate});
+    return spread_pairs(half, noise);
+  }
+  const NoisePlan plan{examples.data<int64_t>(), noise.dim(1), noise.dim(2), origin.sample,
+                       origin.coordinate / 4,    address};
   plan.check(noise.dim(0));
   const int64_t blocks = noise.dim(0) * noise.dim(1) * plan.blocks_per_row();
   visit_float(noise.dtype(), "gaussian_noise", [&](auto type) {
