@@ -35,6 +35,7 @@ INCLUDES := -I. $(if $(wildcard .deps/include),-isystem .deps/include)
 has = \#if __has_include(<$(2)>)\n$(1)\n\#endif\n
 PROBE_TEXT := COMPILER\n$(call has,JSON,nlohmann/json.hpp)$(call has,CLI,CLI/CLI.hpp)$(call has,DOCTEST,doctest/doctest.h)
 PROBE_TEXT := $(PROBE_TEXT)$(call has,ONEDNN,oneapi/dnnl/dnnl.h)$(call has,ONEDNN,dnnl.h)$(call has,ZLIB,zlib.h)
+PROBE_TEXT := $(PROBE_TEXT)$(call has,OPENCV,opencv4/opencv2/imgcodecs.hpp)
 PROBE = printf '$(PROBE_TEXT)' | $(CXX) $(CPPFLAGS) $(INCLUDES) -std=c++20 -E -P -x c++ - 2>/dev/null
 CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc)))
 ifneq ($(PROBING),)
@@ -44,7 +45,7 @@ ifneq ($(PROBING),)
   ONEDNN ?= $(if $(filter ONEDNN,$(FOUND)),1,0)
   ZLIB ?= $(if $(filter ZLIB,$(FOUND)),1,0)
   CUDA ?= $(if $(and $(NVCC),$(DRIVER),$(wildcard cuda/*.cu)),1,0)
-  OPENCV ?= $(if $(shell pkg-config --exists opencv4 2>/dev/null && echo 1),1,0)
+  OPENCV ?= $(if $(filter OPENCV,$(FOUND)),1,$(if $(shell pkg-config --exists opencv4 2>/dev/null && echo 1),1,0))
   MPICXX ?= $(shell command -v mpicxx)
   MPI ?= $(if $(MPICXX),1,0)
 endif
@@ -104,7 +105,8 @@ ifeq ($(CUDA),1)
   CUDA_INCLUDES := -isystem $(CUDA_HOME)/include
 endif
 ifneq ($(and $(filter 1,$(OPENCV)),$(wildcard data/opencv*.cpp)),)
-  OPENCV_CFLAGS := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags opencv4))
+  # Debian's libopencv-imgcodecs-dev has no .pc file.
+  OPENCV_CFLAGS := $(patsubst -I%,-isystem %,$(or $(shell pkg-config --cflags opencv4 2>/dev/null),-I/usr/include/opencv4))
   OPENCV_LIBS ?= -lopencv_imgcodecs -lopencv_imgproc -lopencv_core
 endif
 ifneq ($(and $(filter 1,$(MPI)),$(wildcard apps/common/mpi*.cpp)),)
@@ -139,6 +141,8 @@ $(BUILD)/obj/tests/%.o $(BUILD)/obj/apps/%.o: COLD = 1
 $(if $(GPU),$(call remember,$(STAMPS)/nvcc,$(NVCC_COMPILE)))
 
 $(BUILD)/obj/data/opencv%.o: EXTRA = $(OPENCV_CFLAGS)
+# The same bytes on every machine: no fused multiply-adds in the arithmetic of pixels.
+$(BUILD)/obj/data/image_%.o: EXTRA = -ffp-contract=off
 $(BUILD)/obj/apps/common/mpi%.o: EXTRA = $(MPI_CFLAGS)
 $(BUILD)/obj/cuda/%.o: EXTRA = $(CUDA_INCLUDES)
 $(BUILD)/obj/%.o: %.cpp $(STAMPS)/compile
@@ -200,7 +204,8 @@ data:
 # package=word: there already when dpkg has the package or the word is found (a header by the compiler, a command, a file). Without the
 # NEEDED ones nothing can be built; each of the WANTED ones costs a feature only (`make info` says which).
 NEEDED := g++=COMPILER nlohmann-json3-dev=JSON libcli11-dev=CLI doctest-dev=DOCTEST
-WANTED := $(if $(filter 0,$(ONEDNN)),,libdnnl-dev=ONEDNN) $(if $(filter 0,$(ZLIB)),,zlib1g-dev=ZLIB) gnuplot-nox=gnuplot xz-utils=xz \
+WANTED := $(if $(filter 0,$(ONEDNN)),,libdnnl-dev=ONEDNN) $(if $(filter 0,$(ZLIB)),,zlib1g-dev=ZLIB) \
+          $(if $(filter 0,$(OPENCV)),,libopencv-core-dev=OPENCV libopencv-imgproc-dev=OPENCV libopencv-imgcodecs-dev=OPENCV) gnuplot-nox=gnuplot xz-utils=xz \
           curl=curl ca-certificates=/etc/ssl/certs/ca-certificates.crt \
           dataset-fashion-mnist=$(DATA_ROOT)/fashion-mnist/train-images-idx3-ubyte.gz
 deps:
@@ -258,7 +263,7 @@ info:
 	@$(call feature,ONEDNN,oneDNN $(call version,oneapi/dnnl/dnnl_version.h,DNNL_VERSION_MAJOR.DNNL_VERSION_MINOR.DNNL_VERSION_PATCH),matmul and convolution run as plain loops and are many times slower)
 	@$(call feature,ZLIB,zlib $(call version,zlib.h,ZLIB_VERSION),gzipped data sets (Fashion-MNIST) cannot be read)
 	@$(call feature,CUDA,$(NVCC) $$($(NVCC) --version 2>/dev/null | sed -n 's/.*release //p'),everything runs on the CPU (nvcc: $(or $(NVCC),none); driver: $(or $(DRIVER),none); cuda/*.cu: $(words $(wildcard cuda/*.cu))))
-	@$(call feature,OPENCV,OpenCV $$(pkg-config --modversion opencv4 2>/dev/null),JPEG and PNG files cannot be decoded)
+	@$(call feature,OPENCV,OpenCV $(call version,opencv4/opencv2/core/version.hpp,CV_VERSION_MAJOR.CV_VERSION_MINOR.CV_VERSION_REVISION),JPEG and PNG files cannot be decoded)
 	@$(call feature,MPI,$(MPICXX),one machine only)
 	@command -v gnuplot >/dev/null && gnuplot --version | sed 's/^/  gnuplot  on   /' || echo "  gnuplot  off  without it: reports have no plots"
 
