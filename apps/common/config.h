@@ -16,6 +16,7 @@ namespace sked {
 struct DataConfig : DataSpec {
   int64_t validation = 0;    // images held out from the training set
   int64_t train_subset = 0;  // training images used; 0: all that are not held out
+  int64_t skip_limit = 0;    // corrupt images left out of training, and of each evaluation; one more is an error
   std::string train_pipeline = "value_range(-1,1)";
   std::string eval_pipeline = "value_range(-1,1)";
 };
