@@ -47,12 +47,25 @@ class Averaged {
 };
 
 /// The last batch of an epoch is left out when it is short: batch statistics of a few images are noise.
-LoaderOptions loader_options(const RunConfig& config, int64_t images) {
+LoaderOptions loader_options(const RunConfig& config, int64_t images, std::function<void(const Skipped&)> on_skip) {
   return {.batch_size = std::min(config.train.batch_size, images),
           .seed = config.seed,
           .shuffle = true,
           .drop_last = true,
-          .threads = static_cast<int>(config.train.loader_threads)};
+          .threads = static_cast<int>(config.train.loader_threads),
+          .skip_limit = config.data.skip_limit,
+          .on_skip = std::move(on_skip)};
+}
+
+/// What the loader did since `before`: how fast one worker is, what of its time goes into reading and decoding, and
+/// what of the training's time is spent waiting for it.
+Json loader_json(const LoaderStatistics& now, const LoaderStatistics& before, double waited, double seconds) {
+  const double busy = now.seconds - before.seconds;
+  Json json{{"images_per_second", static_cast<double>(now.images - before.images) / busy},
+            {"decode_share", (now.decode_seconds - before.decode_seconds) / busy},
+            {"wait_share", waited / seconds}};
+  if (now.skipped > 0) json["skipped"] = now.skipped;
+  return json;
 }
 
 Splits load_data(const RunConfig& config) {
@@ -100,6 +113,8 @@ class Trainer {
   std::vector<Tensor> losses_;  // of the last steps, not looked at yet
   double last_loss_ = 0;
   double logged_seconds_ = 0;  // state_.train_seconds at the last line of metrics.jsonl
+  double logged_wait_ = 0;     // state_.wait_seconds likewise
+  LoaderStatistics logged_loader_;
   int64_t logged_step_ = 0;
 };
 
@@ -109,7 +124,8 @@ Trainer::Trainer(const RunConfig& config, const RunFolder& folder, const TrainOp
       options_(options),
       splits_(load_data(config)),
       loader_(splits_.train, Pipeline::parse(config.data.train_pipeline),
-              loader_options(config, splits_.train->size())),
+              loader_options(config, splits_.train->size(),
+                             [this](const Skipped& s) { progress_->note("left out: " + s.message); })),
       model_(make_classifier(config, loader_.image_shape(), splits_.train->classes(), options.device)),
       optimizer_(config.optimizer, model_->parameters()),
       epoch_steps_(loader_.batches()) {
@@ -124,7 +140,9 @@ Trainer::Trainer(const RunConfig& config, const RunFolder& folder, const TrainOp
   schedule_.at(0);  // refuses an unknown kind before anything is written
   if (t.ema_decay > 0) average_.emplace(t.ema_decay, model_->parameters());
   // The pipeline of evaluations is used late: refuse now what would fail then.
-  const Shape evaluated = Pipeline::parse(config.data.eval_pipeline).output_shape(splits_.test->image_shape());
+  const Pipeline evaluation = evaluation_pipeline(config.data.eval_pipeline);
+  evaluation.check(*splits_.test);
+  const Shape evaluated = evaluation.output_shape(splits_.test->image_shape());
   require_usage(evaluated == loader_.image_shape(), "config", "data.eval_pipeline: expected images of ",
                 loader_.image_shape(), ", as data.train_pipeline makes, got ", evaluated);
 }
@@ -145,6 +163,7 @@ void Trainer::begin(const std::optional<Checkpoint>& checkpoint) {
   write_file(folder_.config(), config_text(config_));
   logged_step_ = state_.step - state_.loss_count;
   logged_seconds_ = state_.train_seconds;
+  logged_wait_ = state_.wait_seconds;
   const std::string label = options_.label.empty() ? folder_.path.filename().string() : options_.label;
   const auto images = static_cast<double>(std::min(config_.train.batch_size, splits_.train->size()));
   progress_.emplace(label, state_.step, total_, images, options_.quiet);
@@ -186,7 +205,12 @@ void Trainer::train_step() {
                         .seed = config_.seed,
                         .step = static_cast<uint64_t>(state_.step),
                         .examples = batch->indices.to(options_.device)};
-  const Targets targets{.labels = batch->labels.to(options_.device), .distributions = {}};
+  Targets targets;
+  if (batch->targets.defined()) {
+    targets.distributions = batch->targets.to(options_.device);
+  } else {
+    targets.labels = batch->labels.to(options_.device);
+  }
   const double lr = schedule_.at(state_.step);
   const Var phi = model_->backbone().forward(Var(batch->images.to(options_.device)), context);
   const Var loss = model_->head().loss(phi, targets, context);
@@ -233,15 +257,22 @@ void Trainer::log_training(double lr, double norm) {
   record["images_per_second"] =
       static_cast<double>(state_.loss_count * std::min(config_.train.batch_size, splits_.train->size())) / seconds;
   record["seconds"] = state_.train_seconds;
+  record["loader"] = loader_json(loader_.statistics(), logged_loader_, state_.wait_seconds - logged_wait_, seconds);
   log_->write(record);
   state_.loss_sum = 0;
   state_.loss_count = 0;
   logged_step_ = state_.step;
   logged_seconds_ = state_.train_seconds;
+  logged_wait_ = state_.wait_seconds;
+  logged_loader_ = loader_.statistics();
 }
 
 PredictOptions Trainer::predict_options(int64_t samples) const {
-  return {.samples = samples, .batch_size = config_.train.batch_size, .seed = config_.seed, .device = options_.device};
+  return {.samples = samples,
+          .batch_size = config_.train.batch_size,
+          .seed = config_.seed,
+          .device = options_.device,
+          .skip_limit = config_.data.skip_limit};
 }
 
 void Trainer::evaluate_now() {
