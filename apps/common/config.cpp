@@ -86,6 +86,7 @@ void visit_fields(FieldList& fields, TrainConfig& c) {
   fields("eval_samples", c.eval_samples);
   fields("checkpoint_every", c.checkpoint_every);
   fields("ema_decay", c.ema_decay);
+  fields("init", c.init);
   fields("loader_threads", c.loader_threads);
 }
 

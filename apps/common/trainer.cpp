@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "apps/common/checkpoint.h"
+#include "apps/common/initial.h"
 #include "apps/common/interrupt.h"
 #include "apps/common/progress.h"
 #include "apps/common/run_folder.h"
@@ -79,7 +80,8 @@ int64_t at_least_one(double count) { return std::max<int64_t>(1, std::llround(co
 
 class Trainer {
  public:
-  Trainer(const RunConfig& config, const RunFolder& folder, const TrainOptions& options);
+  /// `fresh`: nothing to go on from, so the weights begin as train.init says.
+  Trainer(const RunConfig& config, const RunFolder& folder, const TrainOptions& options, bool fresh);
   /// Goes on from a checkpoint, or from nothing.
   void begin(const std::optional<Checkpoint>& checkpoint);
   Summary run();
@@ -90,6 +92,7 @@ class Trainer {
   void log_training(double lr, double norm);
   void evaluate_now();
   void save_last();
+  void report_initial();
   Summary finish();
   Summary describe() const;
   bool at_multiple_of(int64_t interval) const { return state_.step % interval == 0 || state_.step == total_; }
@@ -105,6 +108,7 @@ class Trainer {
   std::unique_ptr<Classifier> model_;
   Optimizer optimizer_;
   std::optional<WeightAverage> average_;
+  std::optional<InitialReport> initial_;
   Schedule schedule_;
   int64_t epoch_steps_, total_, evaluation_steps_, checkpoint_steps_;
   TrainerState state_;
@@ -118,7 +122,7 @@ class Trainer {
   int64_t logged_step_ = 0;
 };
 
-Trainer::Trainer(const RunConfig& config, const RunFolder& folder, const TrainOptions& options)
+Trainer::Trainer(const RunConfig& config, const RunFolder& folder, const TrainOptions& options, bool fresh)
     : config_(config),
       folder_(folder),
       options_(options),
@@ -138,6 +142,7 @@ Trainer::Trainer(const RunConfig& config, const RunFolder& folder, const TrainOp
   const int64_t warmup = s.warmup_steps > 0 ? s.warmup_steps : std::llround(s.warmup_epochs * epoch_steps);
   schedule_ = {.kind = s.kind, .peak = s.peak, .floor = s.floor, .warmup = warmup, .total = total_};
   schedule_.at(0);  // refuses an unknown kind before anything is written
+  if (fresh && !t.init.empty()) initial_ = load_initial(load_safetensors(t.init), t.init, *model_);
   if (t.ema_decay > 0) average_.emplace(t.ema_decay, model_->parameters());
   // The pipeline of evaluations is used late: refuse now what would fail then.
   const Pipeline evaluation = evaluation_pipeline(config.data.eval_pipeline);
@@ -168,6 +173,27 @@ void Trainer::begin(const std::optional<Checkpoint>& checkpoint) {
   const auto images = static_cast<double>(std::min(config_.train.batch_size, splits_.train->size()));
   progress_.emplace(label, state_.step, total_, images, options_.quiet);
   if (checkpoint) progress_->note("goes on from step " + std::to_string(state_.step));
+  if (initial_) report_initial();
+}
+
+void Trainer::report_initial() {
+  const InitialReport& r = *initial_;
+  write_file(folder_.init(), Json{{"file", config_.train.init},
+                                  {"loaded", r.loaded},
+                                  {"head_replaced", r.head_replaced},
+                                  {"interpolated", r.interpolated},
+                                  {"unused", r.unused},
+                                  {"not_found", r.not_found}}
+                                     .dump(2) +
+                                 "\n");
+  progress_->note("begins with " + std::to_string(r.loaded) + " tensors of " + config_.train.init +
+                  (r.head_replaced ? "; the classifier is new: another number of classes" : ""));
+  const auto list = [&](const char* what, const std::vector<std::string>& names) {
+    if (!names.empty()) progress_->note(what + std::to_string(names.size()) + ": " + join(names));
+  };
+  list("  resampled to the grid of this model, ", r.interpolated);
+  list("  in the file and not used, ", r.unused);
+  list("  not in the file, as initialised, ", r.not_found);
 }
 
 Summary Trainer::run() {
@@ -370,7 +396,7 @@ Summary train(const RunConfig& config, const std::filesystem::path& out, const T
     check_same_run(config, *checkpoint);
     if (std::filesystem::exists(folder.summary())) return read_summary(folder.summary());
   }
-  Trainer trainer(config, folder, options);
+  Trainer trainer(config, folder, options, !checkpoint);
   trainer.begin(checkpoint);
   checkpoint.reset();  // its tensors are copied
   return trainer.run();
