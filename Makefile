@@ -23,7 +23,7 @@ DATASETS ?= fashion-mnist
 Q := $(if $(V),,@)
 
 # ---- goals that need no compiler: they come first on a bare machine, and start a second make once the packages are there -----------------
-PLAIN_GOALS := deps demo test asan ubsan bench data lint format vendor clean help
+PLAIN_GOALS := deps demo test asan ubsan fuzz bench data lint format vendor clean help
 BUILDING := $(filter-out $(PLAIN_GOALS) info,$(or $(MAKECMDGOALS),all))
 PROBING := $(filter-out $(PLAIN_GOALS),$(or $(MAKECMDGOALS),all))
 # `make -j4 demo` hands its job slots down; a plain `make demo` uses every core.
@@ -54,7 +54,7 @@ endif
 # $(call unused,SWITCH,STEM): the files of an optional library that this build leaves out
 unused = $(if $(filter 1,$(1)),$(2)_none.cpp,$(filter-out $(2)_none.cpp,$(wildcard $(2)*.cpp)))
 UNUSED := $(call unused,$(ONEDNN),core/cpu/onednn) $(call unused,$(ZLIB),core/gzip) $(call unused,$(OPENCV),data/opencv) \
-          $(call unused,$(MPI),apps/common/mpi)
+          $(call unused,$(MPI),apps/common/mpi) $(call unused,$(OPENCV),apps/bench/opencv)
 # $(call sources,FOLDER): .cpp files of a floor and of its folders, in a fixed order
 sources = $(filter-out $(UNUSED),$(sort $(wildcard $(1)/*.cpp $(1)/*/*.cpp)))
 objects = $(patsubst %,$(BUILD)/obj/%.o,$(basename $(filter %.cpp,$(1)))) $(patsubst %,$(BUILD)/obj/%.o,$(filter %.cu,$(1)))
@@ -69,7 +69,7 @@ LIBRARY := $(CORE) $(AUTOGRAD) $(DATA) $(LAYERS) $(GPU) $(COMMON)
 
 APPS := $(filter-out common configs,$(patsubst apps/%/main.cpp,%,$(sort $(wildcard apps/*/main.cpp))))
 PROGRAMS := $(addprefix $(BUILD)/,$(APPS))
-app_objects = $(call objects,$(sort $(wildcard apps/$(1)/*.cpp)))
+app_objects = $(call objects,$(filter-out $(UNUSED),$(sort $(wildcard apps/$(1)/*.cpp))))
 APP_PARTS := $(filter-out %/main.o,$(foreach a,$(APPS),$(call app_objects,$(a))))
 
 # A test binary sees its own floor and those below, so that a missing piece shows at link time.
@@ -85,6 +85,9 @@ ALL_SUITES := core autograd data layers $(if $(GPU),cuda) apps deliberate
 SUITES ?= $(ALL_SUITES)
 PRESENT := $(strip $(foreach s,$(filter $(ALL_SUITES),$(SUITES)),$(if $(wildcard tests/$(s)/*.cpp),$(s))))
 TESTS := $(addprefix $(BUILD)/tests/,$(PRESENT))
+
+# One fuzz target per file of tests/fuzz, with the parsers it may call.
+FUZZ ?= $(basename $(notdir $(wildcard tests/fuzz/*.cpp)))
 
 # ---- flags ------------------------------------------------------------------------------------------------------------------------------
 # -Wno-restrict: GCC 12 warns of its own std::string header (GCC bug 105651).
@@ -115,10 +118,11 @@ ifneq ($(and $(filter 1,$(MPI)),$(wildcard apps/common/mpi*.cpp)),)
 endif
 
 # ---- rules ------------------------------------------------------------------------------------------------------------------------------
-.PHONY: all programs tests $(PLAIN_GOALS) info check
+.PHONY: all programs tests fuzzers $(PLAIN_GOALS) info check
 all: programs
 programs: $(PROGRAMS)
 tests: $(TESTS)
+fuzzers: $(addprefix $(BUILD)/fuzz/,$(FUZZ))
 
 ifneq ($(BUILDING),)
   LACKING := $(if $(filter COMPILER,$(FOUND)),$(filter-out $(FOUND),JSON CLI DOCTEST),COMPILER)
@@ -140,7 +144,7 @@ $(BUILD)/obj/tests/%.o $(BUILD)/obj/apps/%.o: COLD = 1
 
 $(if $(GPU),$(call remember,$(STAMPS)/nvcc,$(NVCC_COMPILE)))
 
-$(BUILD)/obj/data/opencv%.o: EXTRA = $(OPENCV_CFLAGS)
+$(BUILD)/obj/data/opencv%.o $(BUILD)/obj/apps/bench/opencv%.o: EXTRA = $(OPENCV_CFLAGS)
 # The same bytes on every machine: no fused multiply-adds in the arithmetic of pixels.
 $(BUILD)/obj/data/image_%.o: EXTRA = -ffp-contract=off
 $(BUILD)/obj/apps/common/mpi%.o: EXTRA = $(MPI_CFLAGS)
@@ -167,6 +171,13 @@ TEST_LIBS_apps = $(APP_LIBS)
 test_objects = $(call objects,$(sort $(wildcard tests/$(1)/*.cpp))) $(TEST_MAIN) $(TEST_LIB_$(1))
 $(foreach a,$(APPS),$(eval $(call program,$(BUILD)/$(a),$(call app_objects,$(a)) $(LIBRARY),$(APP_LIBS))))
 $(foreach s,$(PRESENT),$(eval $(call program,$(BUILD)/tests/$(s),$(call test_objects,$(s)),$(LIBS) $(TEST_LIBS_$(s)))))
+ifneq ($(filter fuzzers,$(MAKECMDGOALS)),)
+  PARSERS := $(CORE) $(DATA) $(call objects,apps/common/config.cpp apps/common/fields.cpp)
+  $(foreach f,$(FUZZ),$(eval $(call program,$(BUILD)/fuzz/$(f),$(call objects,tests/fuzz/$(f).cpp) $(PARSERS),-fsanitize=fuzzer $(LIBS) $(OPENCV_LIBS))))
+  # No parser, and OpenMP in ways that clang does not take before its version 16: by GCC, without instruments.
+  $(BUILD)/obj/core/cpu/%.o: override CXX = g++
+  $(BUILD)/obj/core/cpu/%.o: override OPT = -O1
+endif
 -include $(patsubst %.o,%.d,$(sort $(OBJECTS)))
 endif
 
@@ -192,6 +203,23 @@ asan: deps
 	$(SUBMAKE) check BUILD="$(BUILD)/asan" OPT="$(SANITIZE) -fsanitize=address"
 ubsan: deps
 	$(SUBMAKE) check BUILD="$(BUILD)/ubsan" OPT="$(SANITIZE) -fsanitize=undefined -fno-sanitize-recover=all"
+
+# libFuzzer comes with clang; its warnings are not ours, the code is held to GCC's.
+CLANGXX ?= clang++
+FUZZ_SECONDS ?= 60
+FUZZ_FLAGS = -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -timeout=20 -print_final_stats=0 -verbosity=0
+fuzz: deps
+	@if ! echo 'extern "C" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long) { return 0; }' | \
+	    $(CLANGXX) -fopenmp -fsanitize=fuzzer,address -x c++ - -o /dev/null 2>/dev/null; then \
+	  echo "error: no libFuzzer here: install clang, libclang-rt-dev and libomp-dev, or name a compiler by CLANGXX=" >&2; exit 1; fi
+	$(SUBMAKE) fuzzers BUILD="$(BUILD)/fuzz" CXX="$(CLANGXX)" OPT="-O1 -g -fsanitize=address,fuzzer-no-link" CXXFLAGS=-w ONEDNN=0 FUZZ="$(FUZZ)"
+	@failed=0; for target in $(FUZZ); do \
+	  corpus=$(BUILD)/fuzz/corpus/$$target; mkdir -p $$corpus; \
+	  case $$target in config) seeds=$$(ls apps/configs/*det.json) ;; safetensors) seeds=tests/fixtures/formats.safetensors ;; *) seeds= ;; esac; \
+	  if [ -n "$$seeds" ]; then cp $$seeds $$corpus/; fi; \
+	  if $(BUILD)/fuzz/fuzz/$$target $(FUZZ_FLAGS) -artifact_prefix=$(BUILD)/fuzz/$$target- $$corpus >$(BUILD)/fuzz/$$target.log 2>&1; \
+	  then echo "fuzz $$target: nothing found in $(FUZZ_SECONDS) s, $$(ls $$corpus | wc -l) inputs kept"; \
+	  else failed=1; echo "fuzz $$target: FAILED"; tail -n 40 $(BUILD)/fuzz/$$target.log; fi; done; exit $$failed
 
 bench: deps
 	$(SUBMAKE) $(BUILD)/bench
@@ -274,6 +302,7 @@ help:
 	@echo "make data       data sets under $(DATA_ROOT): DATASETS=\"fashion-mnist cifar-10 tiny-imagenet-200\" MIRROR=folder DATA_ROOT=folder"
 	@echo "make deps       missing packages by apt-get; make vendor: header-only libraries into .deps/include"
 	@echo "make asan       the tests under AddressSanitizer; make ubsan: under UndefinedBehaviorSanitizer (SUITES=...)"
+	@echo "make fuzz       every parser fed by libFuzzer for FUZZ_SECONDS (60) each: FUZZ=\"tar npy\"; needs clang"
 	@echo "make bench      kernels and training steps, checked and timed"
 	@echo "make lint       floors, sizes, formatting; make format: clang-format in place; make clean"
 	@echo "switches: ONEDNN ZLIB CUDA OPENCV MPI = 0 or 1; CXX OPT ARCH CXXFLAGS CPPFLAGS LDFLAGS BUILD JOBS; V=1 prints commands"

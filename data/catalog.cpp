@@ -19,6 +19,11 @@ namespace {
 
 const std::vector<std::string> kNoises{"none", "symmetric", "pair", "instance"};
 
+const std::vector<std::string> kFashionClasses{"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+                                               "Sandal",      "Shirt",   "Sneaker",  "Bag",   "Ankle boot"};
+const std::vector<std::string> kCifarClasses{"airplane", "automobile", "bird",  "cat",  "deer",
+                                             "dog",      "frog",       "horse", "ship", "truck"};
+
 /// A data set as its files hold it, before labels and noise are chosen.
 struct Raw {
   std::vector<std::string> class_names;
@@ -61,8 +66,7 @@ std::string first_of(const std::vector<std::string>& paths, const std::string& d
 
 Raw load_fashion_mnist(const DataSpec& spec, const std::string& folder) {
   Raw raw;
-  raw.class_names = {"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
-                     "Sandal",      "Shirt",   "Sneaker",  "Bag",   "Ankle boot"};
+  raw.class_names = kFashionClasses;
   const auto classes = static_cast<int64_t>(raw.class_names.size());
   const auto file = [&](const std::string& name) {
     return first_of({folder + "/" + name, folder + "/" + name + ".gz"}, spec.name);
@@ -76,7 +80,7 @@ Raw load_fashion_mnist(const DataSpec& spec, const std::string& folder) {
 
 Raw load_cifar(const DataSpec& spec, const std::string& folder) {
   Raw raw;
-  raw.class_names = {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"};
+  raw.class_names = kCifarClasses;
   const auto file = [&](const std::string& name) { return first_of({folder + "/" + name}, spec.name); };
   std::vector<std::string> batches;
   for (int batch = 1; batch <= 5; ++batch) batches.push_back(file("data_batch_" + std::to_string(batch) + ".bin"));
@@ -166,6 +170,12 @@ const Entry& entry_of(const DataSpec& spec) {
   return entry;
 }
 
+/// Where the files of a dataset are.
+std::string folder_of(const DataSpec& spec) {
+  if (!spec.path.empty()) return spec.path;
+  return (spec.root.empty() ? default_data_root() : spec.root) + "/" + spec.name;
+}
+
 /// Cuts training images into training and validation.
 void cut(Splits& splits, const std::shared_ptr<const Dataset>& all, int64_t validation_size, int64_t train_size) {
   const int64_t count = all->size();
@@ -206,7 +216,7 @@ double share_of_differences(const Tensor& a, const Tensor& b) {
 Splits load_splits(const DataSpec& spec, int64_t validation_size, int64_t train_size) {
   const Entry& entry = entry_of(spec);
   const std::string root = spec.root.empty() ? default_data_root() : spec.root;
-  const std::string folder = spec.path.empty() ? root + "/" + spec.name : spec.path;
+  const std::string folder = folder_of(spec);
   Splits splits;
   if (entry.open != nullptr) {
     const Collections files = entry.open(spec, folder);
@@ -228,6 +238,18 @@ Splits load_splits(const DataSpec& spec, int64_t validation_size, int64_t train_
                                                raw.test_distributions);
   splits.noisy_share = share_of_differences(raw.train_labels, labels);
   return splits;
+}
+
+DatasetFacts dataset_facts(const DataSpec& spec) {
+  entry_of(spec);
+  if (spec.name == "fashion-mnist") return {kFashionClasses, {28, 28, 1}};
+  if (spec.name == "cifar-10") return {kCifarClasses, {32, 32, 3}};
+  const std::string folder = folder_of(spec), list = folder + "/classes.tsv";
+  DatasetFacts facts{{}, {0, 0, 3}};
+  if (exists(list)) facts.class_names = load_class_list(list).names;
+  if (spec.name == "image-folder" && exists(folder + "/train"))
+    facts.class_names = load_image_folder(spec.name, folder + "/train")->class_names();
+  return facts;
 }
 
 std::vector<std::string> known_datasets() {

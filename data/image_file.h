@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "core/error.h"
 #include "core/tensor.h"
@@ -41,5 +42,9 @@ Tensor decode_image(std::span<const uint8_t> bytes, const std::string& source, i
 
 /// A PNG file of u8 (H, W, 1 or 3), written atomically. Throws Error naming the file.
 void write_png(const std::string& path, const Tensor& image);
+
+/// The image u8 (H, W, 3) with lines of text below, enlarged by whole factors until it is wide enough to read: u8 (H',
+/// W', 3). Bytes beyond ASCII are drawn as `?`.
+Tensor captioned(const Tensor& image, const std::vector<std::string>& lines);
 
 }  // namespace sked

@@ -91,4 +91,24 @@ void write_png(const std::string& path, const Tensor& image) {
   write_file(path, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
 }
 
+Tensor captioned(const Tensor& image, const std::vector<std::string>& lines) {
+  require(image.defined() && image.dtype() == DType::u8 && image.ndim() == 3 && image.dim(2) == 3 && image.numel() > 0,
+          "captioned", "expected an image u8 (H, W, 3), got ", image);
+  stay_on_this_thread();
+  constexpr int kReadable = 320, kLine = 20;
+  const int factor = std::max(1, (kReadable + static_cast<int>(image.dim(1)) - 1) / static_cast<int>(image.dim(1)));
+  const int height = static_cast<int>(image.dim(0)) * factor, width = static_cast<int>(image.dim(1)) * factor;
+  Tensor result = Tensor::full({height + kLine * static_cast<int64_t>(lines.size()) + 6, width, 3}, 255, DType::u8);
+  cv::Mat canvas = mat_of(result);
+  cv::resize(mat_of(image), canvas(cv::Rect(0, 0, width, height)), {width, height}, 0, 0, cv::INTER_NEAREST);
+  for (size_t i = 0; i < lines.size(); ++i) {
+    std::string text = lines[i];
+    std::replace_if(
+        text.begin(), text.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+    const int bottom = height + kLine * static_cast<int>(i + 1) - 4;
+    cv::putText(canvas, text, {6, bottom}, cv::FONT_HERSHEY_SIMPLEX, 0.45, {0, 0, 0}, 1, cv::LINE_AA);
+  }
+  return result;
+}
+
 }  // namespace sked

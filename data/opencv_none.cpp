@@ -13,4 +13,8 @@ void write_png(const std::string& path, const Tensor&) {
   fail("write_png", path, ": this program was built without OpenCV, which encodes images (make deps, then make)");
 }
 
+Tensor captioned(const Tensor&, const std::vector<std::string>&) {
+  fail("captioned", "this program was built without OpenCV, which draws text (make deps, then make)");
+}
+
 }  // namespace sked

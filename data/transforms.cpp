@@ -73,6 +73,10 @@ void Pipeline::apply(const Tensor& image, Rng& rng, float* out) const {
   }
   const int64_t channels = channels_, pixels = shape.numel() / channels;
   const float* table = table_.data();
+  if (channels == 1) {
+    for (int64_t p = 0; p < pixels; ++p) out[p] = table[bytes[p]];
+    return;
+  }
   for (int64_t p = 0; p < pixels; ++p) {
     for (int64_t c = 0; c < channels; ++c) out[p * channels + c] = table[bytes[p * channels + c] * channels + c];
   }

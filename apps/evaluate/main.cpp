@@ -28,15 +28,6 @@ struct EvaluateOptions {
   std::string ood, few_shot;
 };
 
-/// A run folder stands for the weights its own summary tests: the best on the validation images, the last where there
-/// are none.
-std::string checkpoint_path(const std::string& given) {
-  if (!std::filesystem::is_directory(given)) return given;
-  const RunFolder folder{given};
-  require(std::filesystem::exists(folder.last()), "evaluate", given, ": no last.safetensors there: not a run folder");
-  return read_checkpoint(folder.last()).config.data.validation > 0 ? folder.best() : folder.last();
-}
-
 /// A classifier with its weights, and how to ask it.
 struct Subject {
   RunConfig config;
