@@ -174,9 +174,11 @@ $(foreach s,$(PRESENT),$(eval $(call program,$(BUILD)/tests/$(s),$(call test_obj
 ifneq ($(filter fuzzers,$(MAKECMDGOALS)),)
   PARSERS := $(CORE) $(DATA) $(call objects,apps/common/config.cpp apps/common/fields.cpp)
   $(foreach f,$(FUZZ),$(eval $(call program,$(BUILD)/fuzz/$(f),$(call objects,tests/fuzz/$(f).cpp) $(PARSERS),-fsanitize=fuzzer $(LIBS) $(OPENCV_LIBS))))
-  # No parser, and OpenMP in ways that clang does not take before its version 16: by GCC, without instruments.
-  $(BUILD)/obj/core/cpu/%.o: override CXX = g++
-  $(BUILD)/obj/core/cpu/%.o: override OPT = -O1
+  # No parsers (JSON is read in fields.cpp), and C++20 that clang does not take before its version 16: by GCC, without instruments.
+  BY_GCC := $(BUILD)/obj/core/cpu/%.o $(BUILD)/obj/apps/common/config.o $(BUILD)/obj/tests/fuzz/config.o
+  $(BY_GCC): override CXX = g++
+  $(BY_GCC): override OPT = -O1
+  $(BY_GCC): override COLD_OPT = -O1
 endif
 -include $(patsubst %.o,%.d,$(sort $(OBJECTS)))
 endif
@@ -213,9 +215,11 @@ fuzz: deps
 	    $(CLANGXX) -fopenmp -fsanitize=fuzzer,address -x c++ - -o /dev/null 2>/dev/null; then \
 	  echo "error: no libFuzzer here: install clang, libclang-rt-dev and libomp-dev, or name a compiler by CLANGXX=" >&2; exit 1; fi
 	$(SUBMAKE) fuzzers BUILD="$(BUILD)/fuzz" CXX="$(CLANGXX)" OPT="-O1 -g -fsanitize=address,fuzzer-no-link" CXXFLAGS=-w ONEDNN=0 FUZZ="$(FUZZ)"
+	@mkdir -p $(BUILD)/fuzz/seed; printf 1 >$(BUILD)/fuzz/seed/a.cls; printf x >$(BUILD)/fuzz/seed/a.jpg
 	@failed=0; for target in $(FUZZ); do \
 	  corpus=$(BUILD)/fuzz/corpus/$$target; mkdir -p $$corpus; \
 	  case $$target in config) seeds=$$(ls apps/configs/*det.json) ;; safetensors) seeds=tests/fixtures/formats.safetensors ;; *) seeds= ;; esac; \
+	  if [ $$target = tar ]; then for form in ustar pax gnu; do tar -b 2 --format=$$form -C $(BUILD)/fuzz/seed -cf $$corpus/$$form a.jpg a.cls; done; fi; \
 	  if [ -n "$$seeds" ]; then cp $$seeds $$corpus/; fi; \
 	  if $(BUILD)/fuzz/fuzz/$$target $(FUZZ_FLAGS) -artifact_prefix=$(BUILD)/fuzz/$$target- $$corpus >$(BUILD)/fuzz/$$target.log 2>&1; \
 	  then echo "fuzz $$target: nothing found in $(FUZZ_SECONDS) s, $$(ls $$corpus | wc -l) inputs kept"; \
