@@ -53,4 +53,8 @@ struct VarianceRow {
 };
 std::vector<VarianceRow> variance_rows(const Settings& settings);
 
+/// The loader on the training shards of Tiny ImageNet beside a bare loop of cv::imdecode and the same resize on the
+/// same files and threads, in turn. Prints both, and returns the median share of the bare loop's images per second.
+double loader_share(const Settings& settings, const std::string& data_root);
+
 }  // namespace sked::bench

@@ -75,6 +75,18 @@ double load_average() {
 
 void bench(const CommonOptions& options, const std::vector<std::string>& topics, Settings settings) {
   settings.threads = omp_get_max_threads();
+  // Needs data, so it runs only when it is named.
+  if (std::find(topics.begin(), topics.end(), "loader") != topics.end()) {
+    const double load = load_average(), share = loader_share(settings, options.data_root);
+    std::printf("threads %d · load average %.2f at start\n", settings.threads, load);
+    if (!options.out.empty())
+      write_file(
+          options.out,
+          nlohmann::ordered_json{{"threads", settings.threads}, {"load_average", load}, {"loader_share", share}}.dump(
+              2) +
+              "\n");
+    return;
+  }
   const auto asked = [&](const char* topic) {
     return topics.empty() || std::find(topics.begin(), topics.end(), topic) != topics.end();
   };
@@ -116,8 +128,9 @@ int main(int argc, char** argv) {
   return run_app(
       argc, argv, text,
       [&](CLI::App& app) {
-        app.add_option("topics", topics, "kernels, likelihood, steps, variance; all when none is named")
-            ->check(CLI::IsMember({"kernels", "likelihood", "steps", "variance"}));
+        app.add_option("topics", topics,
+                       "kernels, likelihood, steps, variance; all when none is named; loader (needs Tiny ImageNet)")
+            ->check(CLI::IsMember({"kernels", "likelihood", "steps", "variance", "loader"}));
         app.add_option("--samples", settings.samples, "Monte Carlo samples of the likelihood")
             ->check(CLI::Range(1, 100000));
         app.add_option("--rounds", settings.rounds, "timed repetitions; medians are reported")
