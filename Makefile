@@ -62,7 +62,7 @@ CORE := $(call objects,$(call sources,core))
 AUTOGRAD := $(call objects,$(call sources,autograd))
 DATA := $(call objects,$(call sources,data))
 LAYERS := $(call objects,$(call sources,layers))
-GPU := $(if $(filter 1,$(CUDA)),$(call objects,$(sort $(wildcard cuda/*.cpp cuda/*.cu))))
+GPU := $(if $(filter 1,$(CUDA)),$(call objects,$(filter-out $(UNUSED),$(sort $(wildcard cuda/*.cpp cuda/*.cu)))))
 COMMON := $(call objects,$(filter-out $(UNUSED),$(sort $(wildcard apps/common/*.cpp))))
 LIBRARY := $(CORE) $(AUTOGRAD) $(DATA) $(LAYERS) $(GPU) $(COMMON)
 
@@ -98,8 +98,9 @@ LIBS = $(if $(filter 1,$(ONEDNN)),-ldnnl) $(if $(filter 1,$(ZLIB)),-lz) -pthread
 # sm_80, sm_90, and PTX of the latter for what comes after
 GENCODE ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90 -gencode arch=compute_90,code=compute_90
 NVCC_COMPILE = $(NVCC) -ccbin $(lastword $(CXX)) -std=c++20 $(if $(filter -O1 -O0,$(OPT)),-O1,-O3) $(GENCODE) \
-               -Werror all-warnings -Xcompiler -Wall,-Wextra,-fopenmp $(INCLUDES) $(CPPFLAGS) $(NVCCFLAGS)
-CUDA_LIBS ?= -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcudnn -lcublasLt -lcublas -lcudart
+               --expt-relaxed-constexpr -Werror all-warnings -Xcompiler -Wall,-Wextra,-fopenmp $(INCLUDES) $(CPPFLAGS) $(NVCCFLAGS)
+# The static runtime looks for the driver when it is asked, so that programs start where there is none.
+CUDA_LIBS ?= -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublasLt -lcudart_static -ldl -lrt
 ifeq ($(CUDA),1)
   CUDA_INCLUDES := -isystem $(CUDA_HOME)/include
 endif

@@ -6,6 +6,7 @@
 
 #include "core/cpu/lanes.h"
 #include "core/cpu/parallel.h"
+#include "core/kernels/sizes.h"
 
 namespace sked::cpu {
 namespace {
@@ -21,10 +22,6 @@ struct NoisePlan {
 
   int64_t blocks_per_row() const { return (J + 3) / 4; }
   void check(int64_t B) const {
-    constexpr int64_t kWords = int64_t{1} << 32;
-    require(first_sample >= 0 && S <= kWords - first_sample, "gaussian_noise", "expected samples in 0 … 2^32 − 1, got ",
-            S, " from ", first_sample);
-    require(blocks_per_row() <= kWords, "gaussian_noise", "expected at most 2^34 coordinates, got ", J);
     for (int64_t b = 0; b < B; ++b) {
       require(examples[b] >= 0, "gaussian_noise", "expected example indices >= 0, got ", examples[b], " in row ", b);
     }
@@ -71,8 +68,7 @@ void store_blocks(const float* z, T* noise, int64_t J, int64_t first, int64_t co
 }
 
 void gaussian_noise(const Tensor& examples, Tensor& noise, RngAddress address, int64_t first_sample) {
-  require(noise.defined() && noise.ndim() == 3, "gaussian_noise", "expected noise (B, S, J), got ", noise);
-  require_shape(examples, {noise.dim(0)}, "gaussian_noise", "examples");
+  check_noise(examples, noise, first_sample);
   const NoisePlan plan{examples.data<int64_t>(), noise.dim(1), noise.dim(2), first_sample, address};
   plan.check(noise.dim(0));
   const int64_t blocks = noise.dim(0) * noise.dim(1) * plan.blocks_per_row();
