@@ -15,17 +15,20 @@ namespace {
 /// Muller, for 16 bytes written: about 10 operations a byte, near the card's balance in f32; the integer half runs at
 /// half rate. Floor: 4 · B·S·J bytes / memory bandwidth.
 template <class T>
-__global__ void gaussian_noise_kernel(int64_t blocks, int64_t S, int64_t J, RngAddress address, int64_t first_sample,
+__global__ void gaussian_noise_kernel(int64_t blocks, int64_t S, int64_t J, RngAddress address, NoiseOrigin origin,
                                       const int64_t* examples, T* noise, FaultSite site) {
   const int64_t i = global_thread();
   if (i >= blocks) return;
   const int64_t per_row = (J + 3) / 4, row = i / per_row, block = i - row * per_row, b = row / S, s = row - b * S;
   const int64_t example = examples[b];
   if (!is_index(example, INT64_MAX, b, site)) return;
-  const auto words = random_words(address, static_cast<uint64_t>(example), static_cast<uint64_t>(first_sample + s),
-                                  static_cast<uint64_t>(block));
+  const int64_t sample = origin.sample + s;  // with antithetic pairs 2i and 2i + 1 are ± sample i
+  const auto words = random_words(address, static_cast<uint64_t>(example),
+                                  static_cast<uint64_t>(origin.antithetic ? sample / 2 : sample),
+                                  static_cast<uint64_t>(origin.coordinate / 4 + block));
   const NormalPair low = normal2(words[0], words[1]), high = normal2(words[2], words[3]);
-  const float z[4] = {low.first, low.second, high.first, high.second};
+  const float sign = origin.antithetic && sample % 2 != 0 ? -1.0f : 1.0f;
+  const float z[4] = {sign * low.first, sign * low.second, sign * high.first, sign * high.second};
   T* to = noise + row * J + 4 * block;
   if (J % 4 == 0) {  // rows start at whole packs
     Pack<T, 4> pack;
@@ -38,12 +41,12 @@ __global__ void gaussian_noise_kernel(int64_t blocks, int64_t S, int64_t J, RngA
     if (4 * block + k < J) to[k] = static_cast<T>(z[k]);
 }
 
-void gaussian_noise(const Tensor& examples, Tensor& noise, RngAddress address, int64_t first_sample) {
-  check_noise(examples, noise, first_sample);
+void gaussian_noise(const Tensor& examples, Tensor& noise, RngAddress address, NoiseOrigin origin) {
+  check_noise(examples, noise, origin);
   const int64_t S = noise.dim(1), J = noise.dim(2), blocks = noise.dim(0) * S * ceil_div(J, 4);
   visit_device(noise.dtype(), "gaussian_noise", [&]<class T>(T) {
     launch("gaussian_noise", gaussian_noise_kernel<T>, ceil_div(blocks, kThreads), kThreads, blocks, S, J, address,
-           first_sample, examples.data<int64_t>(), noise.data<T>(), fault_site("gaussian_noise"));
+           origin, examples.data<int64_t>(), noise.data<T>(), fault_site("gaussian_noise"));
   });
 }
 

@@ -47,6 +47,8 @@ void visit_fields(FieldList& fields, HeadConfig& c) {
   fields("link", c.link);
   fields("train_samples", c.train_samples);
   fields("test_samples", c.test_samples);
+  fields("antithetic", c.antithetic);
+  fields("likelihood", c.likelihood);
   fields("sample_chunk", c.sample_chunk);
   fields("learn_temperature", c.learn_temperature);
   fields("temperature", c.temperature);

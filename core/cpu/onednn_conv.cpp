@@ -50,8 +50,8 @@ Tensor blocked_filters(const ConvPlan& plan, const Tensor& w) {
   return blocked;
 }
 
-/// What is left to the definition: problems without elements, and 1×1 convolutions with a stride whose input channels do
-/// not fill vectors, because oneDNN 2.6 gathers those past the end of its scratch memory (seen with AVX2).
+/// What is left to the definition: problems without elements, and 1×1 convolutions with a stride whose input channels
+/// do not fill vectors, because oneDNN 2.6 gathers those past the end of its scratch memory (seen with AVX2).
 bool is_unsuitable(const ConvSizes& s, const Window& window) {
   constexpr int64_t kWidestVector = 16;
   return s.N == 0 || s.I == 0 || s.O == 0 ||

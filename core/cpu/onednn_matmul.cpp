@@ -60,6 +60,40 @@ void multiply_transposed(int64_t M, int64_t N, int64_t Q, const float* a, const 
   plan.multiply.run({{DNNL_ARG_SRC, a}, {DNNL_ARG_WEIGHTS, blocked.raw()}, {DNNL_ARG_DST, c}});
 }
 
+/// y (N,O) = x (N,I) wᵀ, or x w for `turned` w, as a 1×1 convolution of N pixels.
+struct PointwisePlan {
+  onednn::Operation convolve, rearrange;
+};
+
+/// sgemm packs both operands at every call; a 1×1 convolution only rearranges its filters. With AVX2 that is 5 to 15 %
+/// faster on the products of ViT-S; with AVX-512 it was not measured, and sgemm stays. Filters must fill whole vectors.
+bool pointwise_suits(int64_t N, int64_t I, int64_t O) {
+  static const bool avx2 = dnnl::get_effective_cpu_isa() == dnnl::cpu_isa::avx2;
+  constexpr int64_t kFewestRows = 256;
+  return avx2 && N >= kFewestRows && I % 16 == 0 && O % 16 == 0;
+}
+
+void multiply_pointwise(int64_t N, int64_t I, int64_t O, const float* x, const float* w, bool turned, float* y) {
+  static onednn::Cache<PointwisePlan, 4> cache;
+  const PointwisePlan& plan = cache.get({N, I, O, turned}, [&] {
+    const onednn::Layout in = onednn::layout({1, I, N, 1}, Tag::nhwc), out = onednn::layout({1, O, N, 1}, Tag::nhwc);
+    const onednn::Operation convolve =
+        onednn::convolution_forward({in, onednn::layout({O, I, 1, 1}, Tag::any), {}, out}, {});
+    const onednn::Layout plain = onednn::layout({O, I, 1, 1}, turned ? Tag::iohw : Tag::oihw);
+    return PointwisePlan{convolve, onednn::rearrangement(plain, convolve.layout(DNNL_ARG_WEIGHTS))};
+  });
+  const Tensor filters = plan.convolve.room(DNNL_ARG_WEIGHTS);
+  plan.rearrange.run({{DNNL_ARG_FROM, w}, {DNNL_ARG_TO, filters.raw()}});
+  plan.convolve.run({{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, filters.raw()}, {DNNL_ARG_DST, y}});
+}
+
+/// y (N,O) = x (N,I) wᵀ for w (O,I) or, `turned`, x w for w (I,O).
+void multiply_filters(int64_t N, int64_t I, int64_t O, const float* x, const float* w, bool turned, float* y) {
+  if (pointwise_suits(N, I, O)) return multiply_pointwise(N, I, O, x, w, turned, y);
+  onednn::sgemm(N, O, I, 1.0f, {x, I, 1}, turned ? MatrixView<float>{w, O, 1} : MatrixView<float>{w, 1, I}, y, O,
+                false);
+}
+
 void matmul(const Tensor& a, const Tensor& b, Tensor& c, bool transpose_a, bool transpose_b, bool accumulate) {
   const MatmulSizes s = matmul_sizes(a, b, c, transpose_a, transpose_b);
   if (s.Q == 0 || c.numel() == 0) {
@@ -88,7 +122,7 @@ void linear_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y
     return kernel::linear_forward(x, w, b, y, pre, act);
   }
   float* product = product_of(y, pre, act, "linear_forward").data<float>();
-  onednn::sgemm(s.N, s.O, s.I, 1.0f, {x.data<float>(), s.I, 1}, {w.data<float>(), 1, s.I}, product, s.O, false);
+  multiply_filters(s.N, s.I, s.O, x.data<float>(), w.data<float>(), false, product);
   finish_linear(product, b.defined() ? b.data<float>() : nullptr, s.N, s.O, pre.defined() ? pre.data<float>() : nullptr,
                 y.data<float>(), act);
 }
@@ -99,8 +133,7 @@ void linear_backward_input(const Tensor& dy, const Tensor& w, Tensor& dx) {
     const ReferenceOnly definition;
     return kernel::linear_backward_input(dy, w, dx);
   }
-  onednn::sgemm(s.N, s.I, s.O, 1.0f, {dy.data<float>(), s.O, 1}, {w.data<float>(), s.I, 1}, dx.data<float>(), s.I,
-                false);
+  multiply_filters(s.N, s.O, s.I, dy.data<float>(), w.data<float>(), true, dx.data<float>());
 }
 
 void linear_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, Tensor& db) {

@@ -17,7 +17,7 @@ namespace {
 /// noise (B,S,J) as blocks of up to four coordinates, numbered row by row.
 struct NoisePlan {
   const int64_t* examples;
-  int64_t S, J, first_sample;
+  int64_t S, J, first_sample, first_block;
   RngAddress address;
 
   int64_t blocks_per_row() const { return (J + 3) / 4; }
@@ -33,7 +33,7 @@ struct NoisePlan {
     std::fill_n(lanes.word[3], kLanes, static_cast<uint32_t>(address.step));
     for (int64_t lane = 0; lane < kLanes;) {
       const int64_t run = std::min(kLanes - lane, blocks_per_row() - block);  // lanes in the same row
-      for (int64_t k = 0; k < run; ++k) lanes.word[0][lane + k] = static_cast<uint32_t>(block + k);
+      for (int64_t k = 0; k < run; ++k) lanes.word[0][lane + k] = static_cast<uint32_t>(first_block + block + k);
       std::fill_n(lanes.word[1] + lane, run, static_cast<uint32_t>(first_sample + sample));
       std::fill_n(lanes.word[2] + lane, run, static_cast<uint32_t>(lane < count ? examples[b] : 0));
       lane += run;
@@ -67,9 +67,32 @@ void store_blocks(const float* z, T* noise, int64_t J, int64_t first, int64_t co
   }
 }
 
-void gaussian_noise(const Tensor& examples, Tensor& noise, RngAddress address, int64_t first_sample) {
-  check_noise(examples, noise, first_sample);
-  const NoisePlan plan{examples.data<int64_t>(), noise.dim(1), noise.dim(2), first_sample, address};
+/// noise[b,s] = ±half[b,s/2], minus for odd s.
+void spread_pairs(const Tensor& half, Tensor& noise) {
+  const int64_t S = noise.dim(1), J = noise.dim(2), pairs = half.dim(1);
+  visit_float(noise.dtype(), "gaussian_noise", [&](auto type) {
+    using T = decltype(type);
+    const T* from = half.data<T>();
+    T* to = noise.data<T>();
+#pragma omp parallel for schedule(static) if (noise.numel() > kLight)
+    for (int64_t row = 0; row < noise.dim(0) * S; ++row) {
+      const int64_t s = row % S;
+      const T sign = s % 2 == 0 ? T{1} : T{-1}, *source = from + (row / S * pairs + s / 2) * J;
+#pragma omp simd
+      for (int64_t j = 0; j < J; ++j) to[row * J + j] = sign * source[j];
+    }
+  });
+}
+
+void gaussian_noise(const Tensor& examples, Tensor& noise, RngAddress address, NoiseOrigin origin) {
+  check_noise(examples, noise, origin);
+  if (origin.antithetic) {
+    Tensor half = Tensor::empty({noise.dim(0), (noise.dim(1) + 1) / 2, noise.dim(2)}, noise.dtype());
+    gaussian_noise(examples, half, address, {origin.sample / 2, origin.coordinate});
+    return spread_pairs(half, noise);
+  }
+  const NoisePlan plan{examples.data<int64_t>(), noise.dim(1), noise.dim(2), origin.sample,
+                       origin.coordinate / 4,    address};
   plan.check(noise.dim(0));
   const int64_t blocks = noise.dim(0) * noise.dim(1) * plan.blocks_per_row();
   visit_float(noise.dtype(), "gaussian_noise", [&](auto type) {

@@ -253,13 +253,20 @@ void check_binary(const Tensor& a, const Tensor& b, const Tensor& y, const char*
   require_shape(y, broadcast(a.shape(), b.shape()), where, "y");
 }
 
-void check_noise(const Tensor& examples, const Tensor& noise, int64_t first_sample) {
-  require(noise.defined() && noise.ndim() == 3, "gaussian_noise", "expected noise (B, S, J), got ", noise);
-  require_indices(examples, noise.dim(0), noise, "gaussian_noise", "examples");
+void check_noise(const Tensor& examples, const Tensor& noise, const NoiseOrigin& origin) {
+  const char* where = "gaussian_noise";
+  require(noise.defined() && noise.ndim() == 3, where, "expected noise (B, S, J), got ", noise);
+  require_indices(examples, noise.dim(0), noise, where, "examples");
+  require(origin.coordinate % 4 == 0, where, "expected a first coordinate that is a multiple of 4, got ",
+          origin.coordinate);
+  require(!origin.antithetic || origin.sample % 2 == 0, where,
+          "expected an even first sample of antithetic pairs, got ", origin.sample);
   constexpr int64_t kWords = int64_t{1} << 32;
-  require(first_sample >= 0 && noise.dim(1) <= kWords - first_sample, "gaussian_noise",
-          "expected samples in 0 … 2^32 − 1, got ", noise.dim(1), " from ", first_sample);
-  require((noise.dim(2) + 3) / 4 <= kWords, "gaussian_noise", "expected at most 2^34 coordinates, got ", noise.dim(2));
+  const int64_t share = origin.antithetic ? 2 : 1, first = origin.sample / share, block = origin.coordinate / 4;
+  require(origin.sample >= 0 && (noise.dim(1) + share - 1) / share <= kWords - first, where,
+          "expected samples in 0 … 2^32 − 1, got ", noise.dim(1), " from ", origin.sample);
+  require(block >= 0 && (noise.dim(2) + 3) / 4 <= kWords - block, where, "expected coordinates in 0 … 2^34 − 1, got ",
+          noise.dim(2), " from ", origin.coordinate);
 }
 
 }  // namespace sked

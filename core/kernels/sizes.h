@@ -8,6 +8,7 @@
 #include "core/kernels/attention.h"
 #include "core/kernels/conv.h"
 #include "core/kernels/matmul.h"
+#include "core/kernels/random.h"
 #include "core/kernels/reduce.h"
 
 namespace sked {
@@ -102,7 +103,7 @@ void check_parallel(const TensorList& parameters, const TensorList& other, const
 /// a and b broadcast to y.
 void check_binary(const Tensor& a, const Tensor& b, const Tensor& y, const char* where);
 
-/// noise (B,S,J) and examples (B) i64; samples and blocks of coordinates fit 32 bits.
-void check_noise(const Tensor& examples, const Tensor& noise, int64_t first_sample);
+/// noise (B,S,J) and examples (B) i64; samples and blocks of coordinates fit 32 bits; the origin is where it may be.
+void check_noise(const Tensor& examples, const Tensor& noise, const NoiseOrigin& origin);
 
 }  // namespace sked

@@ -27,9 +27,9 @@ Var Deterministic::loss(const Var& phi, const Targets& targets, const Context&) 
   check_targets(targets, phi.dim(0), classes());
   const Var u = linear(phi, weight_, bias_);
   const Var a = u / temperature_.var(u);
-  if (link_ == Link::sigmoid) return mean(sigmoid_cross_entropy(a, dense_targets(targets, a.value())));
+  if (link_ == Link::sigmoid) return mean(sigmoid_cross_entropy(a, dense_targets(targets, classes(), a.value())));
   if (targets.labels.defined()) return mean(cross_entropy(a, targets.labels));
-  return mean(soft_cross_entropy(a, dense_targets(targets, a.value())));
+  return mean(soft_cross_entropy(a, dense_targets(targets, classes(), a.value())));
 }
 
 Tensor Deterministic::predict(const Tensor& phi, int64_t, const Context&) {

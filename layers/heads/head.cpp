@@ -36,6 +36,7 @@ void check_noise(const HeadConfig& config, Factors factors, int64_t coordinates)
                 "expected 1 … ", coordinates, " (number of noisy coordinates), got ", config.rank);
   require_usage(config.train_samples >= 1, "head.train_samples", "expected 1 or more, got ", config.train_samples);
   require_usage(config.test_samples >= 0, "head.test_samples", "expected 0 or more, got ", config.test_samples);
+  position(config.likelihood, {"streaming", "composed"}, "head.likelihood");
   require_usage(config.sample_chunk >= 1, "head.sample_chunk", "expected 1 or more, got ", config.sample_chunk);
   require_usage(std::isfinite(config.noise_init_scale) && config.noise_init_scale >= 0, "head.noise_init_scale",
                 "expected a finite value >= 0, got ", config.noise_init_scale);

@@ -15,15 +15,17 @@ enum class Link { softmax, sigmoid };
 
 /// What a configuration file says about a head; the strings are those of METHOD.md.
 struct HeadConfig {
-  std::string kind = "det";           // det | het | het-xl
-  std::string factors = "efficient";  // full | efficient | diagonal
-  int64_t rank = 8;                   // R; ignored (0) for diagonal factors
-  std::string link = "softmax";       // softmax | sigmoid
-  int64_t train_samples = 64;         // S while training, ≥ 1
-  int64_t test_samples = 512;         // S for prediction; 0: deterministic, link((Wφ + b)/τ)
-  int64_t sample_chunk = 16;          // samples held in memory at once
-  bool learn_temperature = false;     // τ = lo + (hi − lo) sigmoid(t)
-  double temperature = 1;             // τ when it is not learned
+  std::string kind = "det";              // det | het | het-xl
+  std::string factors = "efficient";     // full | efficient | diagonal
+  int64_t rank = 8;                      // R; ignored (0) for diagonal factors
+  std::string link = "softmax";          // softmax | sigmoid
+  int64_t train_samples = 64;            // S while training, ≥ 1
+  int64_t test_samples = 512;            // S for prediction; 0: deterministic, link((Wφ + b)/τ)
+  bool antithetic = false;               // samples in pairs ε, −ε: still unbiased, less variance
+  std::string likelihood = "streaming";  // streaming | composed: the plain composition of ops it is tested against
+  int64_t sample_chunk = 16;             // samples the composed likelihood holds in memory at once
+  bool learn_temperature = false;        // τ = lo + (hi − lo) sigmoid(t)
+  double temperature = 1;                // τ when it is not learned
   double temperature_lo = 0.05, temperature_hi = 5;
   double bias_init = 0;         // the classifier's bias starts here
   double noise_init_scale = 1;  // factor on the covariance layers' lecun-normal initialisation

@@ -21,9 +21,31 @@ Heteroscedastic::Heteroscedastic(const HeadConfig& config, HeadKind kind, Factor
     : Deterministic(config, link, width, classes, init),
       kind_(kind),
       train_samples_(config.train_samples),
-      likelihood_(link, config.sample_chunk),
-      noise_(factors, width, kind == HeadKind::het ? classes : width, config.rank, config.noise_init_scale, init) {
+      composed_(config.likelihood == "composed"),
+      likelihood_(link, config.antithetic ? config.sample_chunk + config.sample_chunk % 2 : config.sample_chunk),
+      noise_(factors, width, kind == HeadKind::het ? classes : width, config.rank, config.noise_init_scale, init,
+             config.antithetic) {
   add("noise", noise_);
+}
+
+SampledLogits Heteroscedastic::logits(const Var& phi, int64_t samples, const Context& context) const {
+  const Var tau = temperature_.var(phi);
+  const std::vector<Var> scales = noise_.scales(phi);
+  SampledLogits a;
+  // The whole difference: HET's noise is around the logits W φ + b, HET-XL's around φ, with the classifier to come.
+  if (kind_ == HeadKind::het) {
+    a.center = linear(phi, weight_, bias_) / tau;
+  } else {
+    a.center = phi / tau;
+    a.weight = weight_;
+    a.bias = bias_ / tau;
+  }
+  a.d = scales[0] / tau;
+  if (scales.size() == 2) a.factors = scales[1] / tau;                   // V(x)
+  if (scales.size() == 3) a.v = scales[1] / tau, a.factors = scales[2];  // v(x), V
+  a.noise = noise_.source(context, phi.dim(0));
+  a.samples = samples;
+  return a;
 }
 
 std::vector<Var> Heteroscedastic::inputs(const Var& phi) const {
@@ -37,7 +59,6 @@ SampleChunk Heteroscedastic::sampled(const Context& context) const {
   return [this, context](const std::vector<Var>& inputs, int64_t first, int64_t count) {
     const Var &center = inputs[0], &w = inputs[1], &b = inputs[2], &tau = inputs[3];
     const Var eps = noise_.draw({inputs.begin() + 4, inputs.end()}, context, first, count);  // (B,C,J)
-    // The whole difference: HET's center is the logits W φ + b, HET-XL's the pre-logits φ with the classifier to come.
     const Var u = kind_ == HeadKind::het ? center + eps : linear(center + eps, w, b);
     return u / tau;
   };
@@ -46,7 +67,8 @@ SampleChunk Heteroscedastic::sampled(const Context& context) const {
 Var Heteroscedastic::loss(const Var& phi, const Targets& targets, const Context& context) {
   check(phi);
   check_targets(targets, phi.dim(0), classes());
-  return likelihood_.loss(sampled(context), inputs(phi), train_samples_, targets);
+  if (composed_) return likelihood_.loss(sampled(context), inputs(phi), train_samples_, targets);
+  return streaming_loss(link_, logits(phi, train_samples_, context), targets);
 }
 
 Tensor Heteroscedastic::predict(const Tensor& phi, int64_t samples, const Context& context) {
@@ -55,7 +77,8 @@ Tensor Heteroscedastic::predict(const Tensor& phi, int64_t samples, const Contex
   const NoGrad off;
   check(Var(phi));
   const int64_t j = noise_.coordinates();
-  const int64_t per_row = std::max(std::min(likelihood_.chunk(), samples) * std::max(j, classes()), j * noise_.rank());
+  const int64_t at_once = composed_ ? std::min(likelihood_.chunk(), samples) : 1;
+  const int64_t per_row = std::max(at_once * std::max(j, classes()), j * noise_.rank());
   const int64_t block = std::max<int64_t>(1, kPredictElements / per_row);
   Tensor p = Tensor::empty({phi.dim(0), classes()}, phi.dtype(), phi.device());
   for (int64_t begin = 0; begin < phi.dim(0); begin += block) {
@@ -63,7 +86,10 @@ Tensor Heteroscedastic::predict(const Tensor& phi, int64_t samples, const Contex
     Context rows = context;
     rows.training = false;  // the noise of predictions
     if (context.examples.defined()) rows.examples = context.examples.rows(begin, end);
-    p.rows(begin, end).copy_from(likelihood_.predict(sampled(rows), inputs(Var(phi.rows(begin, end))), samples));
+    const Var part(phi.rows(begin, end));
+    p.rows(begin, end)
+        .copy_from(composed_ ? likelihood_.predict(sampled(rows), inputs(part), samples)
+                             : streaming_predict(link_, logits(part, samples, rows)));
   }
   return p;
 }

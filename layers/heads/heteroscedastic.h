@@ -15,12 +15,17 @@ class Heteroscedastic : public Deterministic {
   Heteroscedastic(const HeadConfig& config, HeadKind kind, Factors factors, Link link, int64_t width, int64_t classes,
                   Init& init);
 
-  /// −log of the average over config.train_samples samples; memory is that of config.sample_chunk of them.
+  /// −log of the average over config.train_samples samples. Memory beside φ's and the parameters' is O(B S), or that of
+  /// config.sample_chunk samples of the composed likelihood.
   Var loss(const Var& phi, const Targets& targets, const Context& context) override;
   Tensor predict(const Tensor& phi, int64_t samples, const Context& context) override;
   Tensor noise_scale(const Tensor& phi) override;
 
  private:
+  /// a_s = u_s / τ, by what it is linear in.
+  SampledLogits logits(const Var& phi, int64_t samples, const Context& context) const;
+
+  // The composed likelihood.
   /// What the sampled logits of a batch depend on, computed once a batch; `sampled` says what is where.
   std::vector<Var> inputs(const Var& phi) const;
   /// a_s = u_s / τ (B,C,K) for C samples, a function of inputs(φ).
@@ -28,6 +33,7 @@ class Heteroscedastic : public Deterministic {
 
   HeadKind kind_;
   int64_t train_samples_;
+  bool composed_;
   MonteCarloLikelihood likelihood_;
   GaussianNoise noise_;
 };

@@ -24,17 +24,28 @@ void check_targets(const Targets& targets, int64_t rows, int64_t classes) {
   }
 }
 
-Tensor dense_targets(const Targets& targets, const Tensor& logits) {
-  if (targets.distributions.defined()) return targets.distributions.to(logits.dtype()).to(logits.device());
-  const int64_t rows = logits.dim(0), classes = logits.dim(1);
-  Tensor one_hot = Tensor::empty({rows, 1, classes}, logits.dtype(), logits.device());
+Tensor dense_targets(const Targets& targets, int64_t classes, const Tensor& like) {
+  if (targets.distributions.defined()) return targets.distributions.to(like.dtype()).to(like.device());
+  const int64_t rows = targets.labels.dim(0);
+  Tensor one_hot = Tensor::empty({rows, 1, classes}, like.dtype(), like.device());
   // The adjoint of reading one element of each row is writing one.
-  kernel::pick_backward(Tensor::full({rows, 1}, 1, logits.dtype(), logits.device()), targets.labels.to(logits.device()),
+  kernel::pick_backward(Tensor::full({rows, 1}, 1, like.dtype(), like.device()), targets.labels.to(like.device()),
                         one_hot);
   return one_hot.reshape({rows, classes});
 }
 
 Var link_probabilities(Link link, const Var& a) { return link == Link::softmax ? softmax(a) : sigmoid(a); }
+
+Var streaming_loss(Link link, const SampledLogits& a, const Targets& targets) {
+  if (link == Link::softmax && targets.labels.defined()) return mean(streaming_nll(a, targets.labels));
+  const int64_t classes = a.weight.defined() ? a.weight.dim(0) : a.center.dim(1);
+  const Tensor t = dense_targets(targets, classes, a.center.value());
+  return mean(link == Link::softmax ? streaming_soft_nll(a, t) : streaming_sigmoid_nll(a, t));
+}
+
+Tensor streaming_predict(Link link, const SampledLogits& a) {
+  return link == Link::softmax ? streaming_softmax(a) : streaming_sigmoid(a);
+}
 
 Var MonteCarloLikelihood::loss(const SampleChunk& a, const std::vector<Var>& inputs, int64_t samples,
                                const Targets& targets) const {
@@ -46,7 +57,7 @@ Var MonteCarloLikelihood::loss(const SampleChunk& a, const std::vector<Var>& inp
     const Var logs = logmeanexp_streamed(both, inputs, samples, chunk_);
     const int64_t classes = logs.dim(1) / 2;
     const Var log_p = slice(logs, 1, 0, classes), log_not_p = slice(logs, 1, classes, 2 * classes);
-    const Var t(dense_targets(targets, log_p.value()));
+    const Var t(dense_targets(targets, classes, log_p.value()));
     return -mean(sum(t * log_p + (1 - t) * log_not_p, 1));
   }
   if (targets.labels.defined()) {
@@ -59,7 +70,7 @@ Var MonteCarloLikelihood::loss(const SampleChunk& a, const std::vector<Var>& inp
     return log_softmax(a(in, first, count));
   };
   const Var log_p = logmeanexp_streamed(of_all, inputs, samples, chunk_);
-  return -mean(sum(Var(dense_targets(targets, log_p.value())) * log_p, 1));
+  return -mean(sum(Var(dense_targets(targets, log_p.dim(1), log_p.value())) * log_p, 1));
 }
 
 Tensor MonteCarloLikelihood::predict(const SampleChunk& a, const std::vector<Var>& inputs, int64_t samples) const {

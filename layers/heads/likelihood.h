@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "layers/heads/head.h"
+#include "layers/heads/monte_carlo.h"
 #include "layers/heads/streamed.h"
 
 namespace sked {
@@ -12,12 +13,18 @@ namespace sked {
 /// distributions (B,K). (That labels lie in 0 … K−1 is checked where they are read.)
 void check_targets(const Targets& targets, int64_t rows, int64_t classes);
 
-/// t (B,K) in the dtype and on the device of `logits` (B,K): the distributions, or one-hot labels.
-Tensor dense_targets(const Targets& targets, const Tensor& logits);
+/// t (B,K) in the dtype and on the device of `like`: the distributions, or one-hot labels.
+Tensor dense_targets(const Targets& targets, int64_t classes, const Tensor& like);
 
 /// softmax over the last axis, or element-wise σ.
 Var link_probabilities(Link link, const Var& a);
 
+/// The mean over the batch of the losses that MonteCarloLikelihood::loss spells out, and its predictions, streaming
+/// over samples and classes (layers/heads/monte_carlo.h). What heads use unless told otherwise.
+Var streaming_loss(Link link, const SampledLogits& a, const Targets& targets);
+Tensor streaming_predict(Link link, const SampledLogits& a);
+
+/// The same composed of ordinary ops: the readable definition, and what the streaming form is tested against.
 /// The average of link(a_s) over samples of a_s = u_s / τ, in training through its logarithm. Logits come in chunks
 /// (B,C,K) from a SampleChunk and are never kept: the memory of a loss or prediction is that of `chunk` samples,
 /// whatever S.

@@ -15,31 +15,24 @@ constexpr double kSmallestDeviation = 1e-3;  // of d(x)
 /// (B,J) -> (B,1,J), to meet (B,C,J).
 Var for_every_sample(const Var& x) { return reshape(x, {x.dim(0), 1, x.dim(1)}); }
 
-/// Standard normals (B,C,n) at an address, of the dtype and device of `like`.
-Var standard_normal(const Tensor& examples, const RngAddress& address, int64_t first, int64_t count, int64_t n,
-                    const Var& like) {
-  Tensor noise = Tensor::empty({like.dim(0), count, n}, like.dtype(), like.device());
-  kernel::gaussian_noise(examples, noise, address, first);
-  return Var(noise);
-}
-
 }  // namespace
 
 GaussianNoise::GaussianNoise(Factors form, int64_t width, int64_t coordinates, int64_t rank, double init_scale,
-                             Init& init)
+                             Init& init, bool antithetic)
     : form_(form),
       coordinates_(coordinates),
       rank_(form == Factors::diagonal ? 0 : rank),
+      antithetic_(antithetic),
       training_{init.next_stream(), init.next_stream()},
       prediction_{init.next_stream(), init.next_stream()},
       diagonal_(init.lecun_normal({coordinates, width}, init_scale), init.constant({coordinates}, 0)) {
   add("diagonal", diagonal_);
   if (form == Factors::diagonal) return;
-  const int64_t outputs = form == Factors::full ? coordinates * rank : coordinates;
+  const int64_t outputs = form == Factors::full ? coordinates * rank_ : coordinates;
   factors_ = std::make_unique<Linear>(init.lecun_normal({outputs, width}, init_scale), init.constant({outputs}, 0));
   add("factors", *factors_);
   if (form == Factors::full) return;
-  v_ = parameter(init.lecun_normal({coordinates, rank}));
+  v_ = parameter(init.lecun_normal({coordinates, rank_}));
   add("v", v_);
 }
 
@@ -56,18 +49,25 @@ std::vector<Var> GaussianNoise::scales(const Var& phi) const {
   return {};
 }
 
-Var GaussianNoise::draw(const std::vector<Var>& scales, const Context& context, int64_t first, int64_t count) const {
-  const Var& d = scales[0];  // (B,J)
-  require(context.examples.defined() && context.examples.shape() == Shape{d.dim(0)}, "head",
-          "expected the global index of each of ", d.dim(0), " examples in the context, got ", context.examples);
+NoiseSource GaussianNoise::source(const Context& context, int64_t rows) const {
+  require(context.examples.defined() && context.examples.shape() == Shape{rows}, "head",
+          "expected the global index of each of ", rows, " examples in the context, got ", context.examples);
   const Streams& streams = context.training ? training_ : prediction_;
   const uint64_t step = context.training ? context.step : 0;
-  const auto normal = [&](uint64_t stream, int64_t n) {
-    return standard_normal(context.examples, {context.seed, stream, step}, first, count, n, d);
+  return {context.examples, {context.seed, streams.factors, step}, {context.seed, streams.diagonal, step}, antithetic_};
+}
+
+Var GaussianNoise::draw(const std::vector<Var>& scales, const Context& context, int64_t first, int64_t count) const {
+  const Var& d = scales[0];  // (B,J)
+  const NoiseSource from = source(context, d.dim(0));
+  const auto normal = [&](const RngAddress& address, int64_t n) {  // (B,C,n)
+    Tensor noise = Tensor::empty({d.dim(0), count, n}, d.dtype(), d.device());
+    kernel::gaussian_noise(from.examples, noise, address, {first, 0, from.antithetic});
+    return Var(noise);
   };
-  const Var independent = for_every_sample(d) * normal(streams.diagonal, coordinates_);  // d ⊙ ε^J_s
+  const Var independent = for_every_sample(d) * normal(from.diagonal, coordinates_);  // d ⊙ ε^J_s
   if (form_ == Factors::diagonal) return independent;
-  const Var eps = normal(streams.factors, rank_);  // ε^R_s (B,C,R)
+  const Var eps = normal(from.factors, rank_);  // ε^R_s (B,C,R)
   if (form_ == Factors::full) return matmul(eps, scales[1], false, true) + independent;
   const Var q = linear(eps, scales[2]);  // V ε^R_s (B,C,J): one product for all rows, V being shared
   return for_every_sample(scales[1]) * q + independent;

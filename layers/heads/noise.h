@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "layers/heads/head.h"
+#include "layers/heads/monte_carlo.h"
 #include "layers/linear.h"
 
 namespace sked {
@@ -18,7 +19,8 @@ namespace sked {
 /// `init_scale` multiplies the weights that read φ, so that V(x) is proportional to it in both forms.
 class GaussianNoise : public Module {
  public:
-  GaussianNoise(Factors form, int64_t width, int64_t coordinates, int64_t rank, double init_scale, Init& init);
+  GaussianNoise(Factors form, int64_t width, int64_t coordinates, int64_t rank, double init_scale, Init& init,
+                bool antithetic = false);
 
   /// J.
   int64_t coordinates() const { return coordinates_; }
@@ -29,10 +31,13 @@ class GaussianNoise : public Module {
   /// for full factors; v (B,J), V (J,R) for efficient ones.
   std::vector<Var> scales(const Var& phi) const;
 
+  /// Where the noise of a batch is drawn: ε^R and ε^J are addressed by (context.seed, a stream each, context.step) and
+  /// (example, sample, coordinate). Outside training they come from other streams at step 0, so that predictions do not
+  /// depend on when they are made. Throws unless the context has as many examples as there are rows.
+  NoiseSource source(const Context& context, int64_t rows) const;
+
   /// ε_s (B,C,J) for the C = `count` samples s = first … first + count − 1 of a batch with these scales. A pure
-  /// function of its arguments: ε^R and ε^J are addressed by (context.seed, a stream each, context.step) and (example,
-  /// sample, coordinate). Outside training they come from other streams at step 0, so that predictions do not depend on
-  /// when they are made.
+  /// function of its arguments; with antithetic pairs `first` is even.
   Var draw(const std::vector<Var>& scales, const Context& context, int64_t first, int64_t count) const;
 
   /// diag Σ(x): (B,J).
@@ -47,6 +52,7 @@ class GaussianNoise : public Module {
 
   Factors form_;
   int64_t coordinates_, rank_;
+  bool antithetic_;
   Streams training_, prediction_;
   Linear diagonal_;
   std::unique_ptr<Linear> factors_;  // absent for diagonal factors

@@ -11,6 +11,7 @@
 #include "core/kernels/conv.h"
 #include "core/kernels/elementwise.h"
 #include "core/kernels/index.h"
+#include "core/kernels/likelihood.h"
 #include "core/kernels/matmul.h"
 #include "core/kernels/memory.h"
 #include "core/kernels/norm.h"
@@ -43,6 +44,9 @@ const std::map<std::string_view, std::set<std::string_view>> kCovered = {
      {"softmax_forward", "softmax_backward", "log_softmax_forward", "log_softmax_backward", "logsumexp_forward",
       "logsumexp_backward", "cross_entropy_forward", "cross_entropy_backward"}},
     {"attention", {"attention_forward", "attention_backward"}},
+    {"likelihood",
+     {"noise_forward", "noise_backward", "label_tile_forward", "label_tile_backward", "class_tile_forward",
+      "soft_tile_weights", "soft_tile_backward", "sigmoid_tile_backward"}},
 };
 
 /// Without those that tests register themselves.

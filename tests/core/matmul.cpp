@@ -107,7 +107,8 @@ void check_linear(int64_t N, int64_t I, int64_t O, bool bias, bool keep, Activat
 }
 
 TEST_CASE("linear_forward: with and without bias, activation and kept pre-activation") {
-  const int64_t sizes[][3] = {{1, 1, 1}, {3, 5, 7}, {64, 100, 10}, {33, 1, 48}, {130, 257, 65}, {0, 3, 4}};
+  const int64_t sizes[][3] = {{1, 1, 1},      {3, 5, 7}, {64, 100, 10}, {33, 1, 48},
+                              {130, 257, 65}, {0, 3, 4}, {257, 48, 32}};
   for (const auto& [N, I, O] : sizes)
     for (const bool bias : {false, true}) {
       check_linear(N, I, O, bias, false, Activation::none);
@@ -117,7 +118,7 @@ TEST_CASE("linear_forward: with and without bias, activation and kept pre-activa
 }
 
 TEST_CASE("linear_backward_input: dx = dy w") {
-  const int64_t sizes[][3] = {{1, 1, 1}, {3, 5, 7}, {64, 100, 10}, {130, 257, 65}, {0, 3, 4}};
+  const int64_t sizes[][3] = {{1, 1, 1}, {3, 5, 7}, {64, 100, 10}, {130, 257, 65}, {0, 3, 4}, {257, 48, 32}};
   for (const auto& [N, I, O] : sizes) {
     const Tensor dy = hash_tensor({N, O}, 1), w = hash_tensor({O, I}, 2);
     const auto dx = product(dy.to_vector<double>(), w.to_vector<double>(), 1, N, I, O, false, false, false);

@@ -76,6 +76,36 @@ TEST_CASE("gaussian_noise: a batch split in two, or its samples in two, draws th
   }
 }
 
+TEST_CASE("gaussian_noise: a block of coordinates draws what the whole row would") {
+  const Tensor ids = Tensor::from<int64_t>({3, 1}, {2});
+  Tensor whole = Tensor::empty({2, 5, 50}), part = Tensor::empty({2, 3, 13});
+  kernel::gaussian_noise(ids, whole, kAddress, 0);
+  kernel::gaussian_noise(ids, part, kAddress, {2, 24});
+  const auto all = whole.to_vector<double>(), some = part.to_vector<double>();
+  for (size_t b = 0; b < 2; ++b)
+    for (size_t s = 0; s < 3; ++s)
+      for (size_t j = 0; j < 13; ++j) CHECK(some[(b * 3 + s) * 13 + j] == all[(b * 5 + s + 2) * 50 + j + 24]);
+}
+
+TEST_CASE("gaussian_noise: antithetic samples are pairs of one draw and its negative, however they are cut") {
+  const Tensor ids = Tensor::from<int64_t>({3, 1}, {2});
+  for (const DType dtype : {DType::f32, DType::f64}) {
+    Tensor plain = Tensor::empty({2, 4, 10}, dtype), pairs = Tensor::empty({2, 7, 10}, dtype);
+    Tensor late = Tensor::empty({2, 3, 6}, dtype);
+    kernel::gaussian_noise(ids, plain, kAddress, 0);
+    kernel::gaussian_noise(ids, pairs, kAddress, {0, 0, true});
+    kernel::gaussian_noise(ids, late, kAddress, {4, 4, true});
+    const auto single = plain.to_vector<double>(), both = pairs.to_vector<double>(), cut = late.to_vector<double>();
+    for (size_t b = 0; b < 2; ++b)
+      for (size_t s = 0; s < 7; ++s)
+        for (size_t j = 0; j < 10; ++j) {
+          const double drawn = single[(b * 4 + s / 2) * 10 + j];
+          CHECK(both[(b * 7 + s) * 10 + j] == (s % 2 == 0 ? drawn : -drawn));
+          if (s >= 4 && j >= 4) CHECK(cut[(b * 3 + s - 4) * 6 + j - 4] == both[(b * 7 + s) * 10 + j]);
+        }
+  }
+}
+
 TEST_CASE("gaussian_noise: errors") {
   Tensor noise = Tensor::empty({2, 3, 4});
   const Tensor ids = Tensor::from<int64_t>({0, 1}, {2});

@@ -59,11 +59,13 @@ TEST_CASE("likelihood: the same loss and gradients for every chunk size and for 
     const Targets targets = c.targets(labels, distributions, multi_label);
     const Context context{true, 3, 8, first_examples(rows)};
     HeadConfig config = c.config();
+    config.likelihood = "composed";
     config.sample_chunk = config.train_samples;  // one chunk: plain autograd
     const LossAndGradients want = evaluate(*head_of(config, width, classes), phi, targets, context);
     const Tensor p = head_of(config, width, classes)->predict(phi, 12, context);
-    for (const int64_t chunk : {1, 7}) {
-      config.sample_chunk = chunk;
+    for (const int64_t chunk : {1, 7, 0}) {
+      if (chunk == 0) config.likelihood = "streaming";
+      if (chunk > 0) config.sample_chunk = chunk;
       const LossAndGradients got = evaluate(*head_of(config, width, classes), phi, targets, context);
       CHECK(got.loss == doctest::Approx(want.loss).epsilon(1e-6));
       for (size_t i = 0; i < want.gradients.size(); ++i)
@@ -144,6 +146,7 @@ TEST_CASE("likelihood: memory grows with the chunk, not with S") {
   const Context context{true, 1, 0, first_examples(rows)};
   const auto peak = [&](const char* kind, int64_t samples, int64_t chunk) {
     HeadConfig config = head_config(kind, "efficient", "softmax");
+    config.likelihood = "composed";
     config.train_samples = samples;
     config.sample_chunk = chunk;
     const std::unique_ptr<Head> head = head_of(config, width, classes);

@@ -1,0 +1,314 @@
+#include "core/kernels/likelihood.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/cpu/parallel.h"
+#include "core/cpu/softmax_rows.h"
+
+namespace sked::cpu {
+namespace {
+
+/// Columns worked on side by side where sums run over samples.
+constexpr int64_t kColumns = 64;
+
+/// The extents of a tile (B,C,K).
+struct Extents {
+  int64_t B, C, K;
+
+  Extents(const Tensor& a, const char* where) {
+    require(a.defined() && a.ndim() == 3, where, "expected a tile (B, C, K), got ", a);
+    B = a.dim(0), C = a.dim(1), K = a.dim(2);
+  }
+  int64_t elements() const { return B * C * K; }
+};
+
+/// Throws unless t is (B, at least `least`) like `a`; what it is called is in the message.
+void check_rows(const Tensor& t, const Tensor& a, int64_t least, const char* what, const char* where) {
+  require(t.defined() && t.ndim() == 2 && t.dim(0) == a.dim(0) && t.dim(1) >= least, where, "expected ", what, " (",
+          a.dim(0), ", ", least, " or more), got ", t);
+  require_alike(t, a, where);
+}
+
+template <class T>
+T log_add_exp(T a, T b) {
+  const T high = std::max(a, b), low = std::min(a, b);
+  return high == -std::numeric_limits<T>::infinity() ? high : high + math::log1p(math::exp(low - high));
+}
+
+template <class T>
+T log_sigmoid(T x) {
+  return -math::softplus(-x);
+}
+
+/// f(b, s, row) for every row of K elements of a tile, in parallel.
+template <class T, class F>
+void for_each_row(const Extents& e, T* a, F&& f) {
+#pragma omp parallel for collapse(2) schedule(static) if (e.elements() > kHeavy)
+  for (int64_t b = 0; b < e.B; ++b)
+    for (int64_t s = 0; s < e.C; ++s) f(b, s, a + (b * e.C + s) * e.K);
+}
+
+/// f(b, begin, end) for blocks of columns of each example, in parallel.
+template <class F>
+void for_each_columns(const Extents& e, F&& f) {
+  const int64_t blocks = (e.K + kColumns - 1) / kColumns;
+#pragma omp parallel for collapse(2) schedule(static) if (e.elements() > kHeavy)
+  for (int64_t b = 0; b < e.B; ++b)
+    for (int64_t block = 0; block < blocks; ++block) f(b, block * kColumns, std::min(e.K, (block + 1) * kColumns));
+}
+
+// ---- noisy rows
+// --------------------------------------------------------------------------------------------------------
+
+void noise_forward(const Tensor& center, const Tensor& d, const Tensor& eps, const Tensor& v, const Tensor& q,
+                   Tensor& z, int64_t first) {
+  const Extents e(z, "noise_forward");
+  require_shape(eps, z.shape(), "noise_forward", "eps");
+  if (q.defined()) require_shape(q, z.shape(), "noise_forward", "q");
+  for (const Tensor* t : {&center, &d}) check_rows(*t, z, first + e.K, "center and d", "noise_forward");
+  if (v.defined()) check_rows(v, z, first + e.K, "v", "noise_forward");
+  const int64_t J = center.dim(1);
+  visit_float(z.dtype(), "noise_forward", [&](auto type) {
+    using T = decltype(type);
+    const T *c = center.data<T>() + first, *dd = d.data<T>() + first, *n = eps.data<T>();
+    const T *vv = v.defined() ? v.data<T>() + first : nullptr, *qq = q.defined() ? q.data<T>() : nullptr;
+    T* out = z.data<T>();
+    for_each_row(e, out, [&](int64_t b, int64_t, T* row) {
+      const int64_t at = row - out;
+      const T *cb = c + b * J, *db = dd + b * J, *nr = n + at;
+#pragma omp simd
+      for (int64_t j = 0; j < e.K; ++j) row[j] = cb[j] + db[j] * nr[j];
+      if (!qq) return;
+      const T *vb = vv ? vv + b * J : nullptr, *qr = qq + at;
+#pragma omp simd
+      for (int64_t j = 0; j < e.K; ++j) row[j] += vb ? vb[j] * qr[j] : qr[j];
+    });
+  });
+}
+
+/// The sums over samples of noise_backward for one example and some columns.
+template <class T>
+struct NoiseSums {
+  double dz[kColumns] = {}, dz_eps[kColumns] = {}, dz_q[kColumns] = {};
+
+  void add(const T* g, const T* eps, const T* q, int64_t n) {
+#pragma omp simd
+    for (int64_t j = 0; j < n; ++j) {
+      dz[j] += g[j];
+      dz_eps[j] += g[j] * eps[j];
+    }
+    if (!q) return;
+#pragma omp simd
+    for (int64_t j = 0; j < n; ++j) dz_q[j] += g[j] * q[j];
+  }
+};
+
+template <class T>
+void add_to(T* out, const double* sums, int64_t n) {
+  for (int64_t j = 0; j < n; ++j) out[j] += static_cast<T>(sums[j]);
+}
+
+void noise_backward(const Tensor& dz, const Tensor& eps, const Tensor& v, Tensor& q, Tensor& dcenter, Tensor& dd,
+                    Tensor& dv, int64_t first) {
+  const Extents e(dz, "noise_backward");
+  require_shape(eps, dz.shape(), "noise_backward", "eps");
+  for (const Tensor* t : {&dcenter, &dd}) check_rows(*t, dz, first + e.K, "gradients", "noise_backward");
+  if (v.defined()) {
+    require_shape(q, dz.shape(), "noise_backward", "q");
+    for (const Tensor* t : {&v, static_cast<const Tensor*>(&dv)})
+      check_rows(*t, dz, first + e.K, "v", "noise_backward");
+  }
+  const int64_t J = dcenter.dim(1);
+  visit_float(dz.dtype(), "noise_backward", [&](auto type) {
+    using T = decltype(type);
+    const T *g = dz.data<T>(), *n = eps.data<T>(), *vv = v.defined() ? v.data<T>() + first : nullptr;
+    T *qq = vv ? q.data<T>() : nullptr, *gv = vv ? dv.data<T>() + first : nullptr;
+    T *gc = dcenter.data<T>() + first, *gd = dd.data<T>() + first;
+    for_each_columns(e, [&](int64_t b, int64_t begin, int64_t end) {
+      const int64_t width = end - begin, column = b * J + begin;
+      NoiseSums<T> sums;
+      for (int64_t s = 0; s < e.C; ++s) {
+        const int64_t at = (b * e.C + s) * e.K + begin;
+        sums.add(g + at, n + at, qq ? qq + at : nullptr, width);
+        if (!qq) continue;
+#pragma omp simd
+        for (int64_t j = 0; j < width; ++j) qq[at + j] = g[at + j] * vv[column + j];
+      }
+      add_to(gc + column, sums.dz, width);
+      add_to(gd + column, sums.dz_eps, width);
+      if (gv) add_to(gv + column, sums.dz_q, width);
+    });
+  });
+}
+
+// ---- one label an example
+// ----------------------------------------------------------------------------------------------
+
+void label_tile_forward(const Tensor& a, const Tensor& labels, Tensor& lse, Tensor& picked, TileOrigin at) {
+  const Extents e(a, "label_tile_forward");
+  check_rows(lse, a, at.sample + e.C, "lse", "label_tile_forward");
+  const bool pick = labels.defined();
+  if (pick) {
+    require_shape(labels, {e.B}, "label_tile_forward", "labels");
+    require_shape(picked, lse.shape(), "label_tile_forward", "picked");
+  }
+  const int64_t S = lse.dim(1);
+  visit_float(a.dtype(), "label_tile_forward", [&](auto type) {
+    using T = decltype(type);
+    T *l = lse.data<T>(), *p = pick ? picked.data<T>() : nullptr;
+    for_each_row(e, a.data<T>(), [&](int64_t b, int64_t s, const T* row) {
+      const int64_t i = b * S + at.sample + s;
+      l[i] = log_add_exp(l[i], RowSum<T>(row, e.K).logsumexp());
+      if (!pick) return;
+      const int64_t k = labels.data<int64_t>()[b] - at.klass;
+      if (k >= 0 && k < e.K) p[i] = row[k];
+    });
+  });
+}
+
+void label_tile_backward(Tensor& a, const Tensor& labels, const Tensor& lse, const Tensor& weight, TileOrigin at) {
+  const Extents e(a, "label_tile_backward");
+  require_shape(labels, {e.B}, "label_tile_backward", "labels");
+  check_rows(lse, a, at.sample + e.C, "lse", "label_tile_backward");
+  require_shape(weight, lse.shape(), "label_tile_backward", "weight");
+  const int64_t S = lse.dim(1);
+  visit_float(a.dtype(), "label_tile_backward", [&](auto type) {
+    using T = decltype(type);
+    const T *l = lse.data<T>(), *w = weight.data<T>();
+    for_each_row(e, a.data<T>(), [&](int64_t b, int64_t s, T* row) {
+      const int64_t i = b * S + at.sample + s, k = labels.data<int64_t>()[b] - at.klass;
+      const T shift = l[i], share = w[i];
+#pragma omp simd
+      for (int64_t c = 0; c < e.K; ++c) row[c] = share * math::exp(row[c] - shift);
+      if (k >= 0 && k < e.K) row[k] -= share;
+    });
+  });
+}
+
+// ---- every class
+// -------------------------------------------------------------------------------------------------------
+
+/// log_p of one example's columns, joined by C rows from `a` on that are K apart; x(value, s) is the logarithm
+/// averaged.
+template <class T, class F>
+void join_samples(const T* a, int64_t C, int64_t K, int64_t width, T* log_p, F&& x) {
+  T high[kColumns], sum[kColumns] = {};
+  std::fill_n(high, kColumns, -std::numeric_limits<T>::infinity());
+  for (int64_t s = 0; s < C; ++s) {
+#pragma omp simd
+    for (int64_t k = 0; k < width; ++k) {
+      const T value = x(a[s * K + k], s);
+      high[k] = value > high[k] ? value : high[k];
+    }
+  }
+  for (T& h : high) h = finite_shift(h);
+  for (int64_t s = 0; s < C; ++s) {
+#pragma omp simd
+    for (int64_t k = 0; k < width; ++k) sum[k] += math::exp(x(a[s * K + k], s) - high[k]);
+  }
+  for (int64_t k = 0; k < width; ++k) log_p[k] = log_add_exp(log_p[k], high[k] + math::log(sum[k]));
+}
+
+void class_tile_forward(const Tensor& a, const Tensor& lse, Tensor& log_p, ClassLog log, TileOrigin at) {
+  const Extents e(a, "class_tile_forward");
+  check_rows(log_p, a, at.klass + e.K, "log_p", "class_tile_forward");
+  if (log == ClassLog::softmax) check_rows(lse, a, at.sample + e.C, "lse", "class_tile_forward");
+  const int64_t classes = log_p.dim(1), S = lse.defined() ? lse.dim(1) : 0;
+  visit_float(a.dtype(), "class_tile_forward", [&](auto type) {
+    using T = decltype(type);
+    const T *in = a.data<T>(), *l = lse.defined() ? lse.data<T>() + at.sample : nullptr;
+    T* out = log_p.data<T>() + at.klass;
+    for_each_columns(e, [&](int64_t b, int64_t begin, int64_t end) {
+      const T *rows = in + b * e.C * e.K + begin, *shift = l + b * S;
+      T* to = out + b * classes + begin;
+      const auto join = [&](auto&& x) { join_samples(rows, e.C, e.K, end - begin, to, x); };
+      if (log == ClassLog::softmax) join([=](T value, int64_t s) { return value - shift[s]; });
+      if (log == ClassLog::sigmoid) join([](T value, int64_t) { return log_sigmoid(value); });
+      if (log == ClassLog::sigmoid_complement) join([](T value, int64_t) { return log_sigmoid(-value); });
+    });
+  });
+}
+
+void soft_tile_weights(const Tensor& a, const Tensor& lse, const Tensor& log_p, const Tensor& share, Tensor& total,
+                       TileOrigin at) {
+  const Extents e(a, "soft_tile_weights");
+  check_rows(lse, a, at.sample + e.C, "lse", "soft_tile_weights");
+  check_rows(log_p, a, at.klass + e.K, "log_p", "soft_tile_weights");
+  require_shape(share, log_p.shape(), "soft_tile_weights", "share");
+  require_shape(total, lse.shape(), "soft_tile_weights", "total");
+  const int64_t S = lse.dim(1), classes = log_p.dim(1);
+  visit_float(a.dtype(), "soft_tile_weights", [&](auto type) {
+    using T = decltype(type);
+    const T *l = lse.data<T>(), *lp = log_p.data<T>() + at.klass, *q = share.data<T>() + at.klass;
+    T* out = total.data<T>();
+    for_each_row(e, a.data<T>(), [&](int64_t b, int64_t s, const T* row) {
+      const int64_t i = b * S + at.sample + s;
+      const T *lpb = lp + b * classes, *qb = q + b * classes, shift = l[i];
+      T sum = 0;
+#pragma omp simd reduction(+ : sum)
+      for (int64_t k = 0; k < e.K; ++k) sum += qb[k] * math::exp(row[k] - shift - lpb[k]);
+      out[i] += sum;
+    });
+  });
+}
+
+void soft_tile_backward(Tensor& a, const Tensor& lse, const Tensor& log_p, const Tensor& share, const Tensor& total,
+                        TileOrigin at) {
+  const Extents e(a, "soft_tile_backward");
+  check_rows(lse, a, at.sample + e.C, "lse", "soft_tile_backward");
+  check_rows(log_p, a, at.klass + e.K, "log_p", "soft_tile_backward");
+  require_shape(share, log_p.shape(), "soft_tile_backward", "share");
+  require_shape(total, lse.shape(), "soft_tile_backward", "total");
+  const int64_t S = lse.dim(1), classes = log_p.dim(1);
+  visit_float(a.dtype(), "soft_tile_backward", [&](auto type) {
+    using T = decltype(type);
+    const T *l = lse.data<T>(), *lp = log_p.data<T>() + at.klass, *q = share.data<T>() + at.klass;
+    const T* totals = total.data<T>();
+    for_each_row(e, a.data<T>(), [&](int64_t b, int64_t s, T* row) {
+      const int64_t i = b * S + at.sample + s;
+      const T *lpb = lp + b * classes, *qb = q + b * classes, shift = l[i], sum = totals[i];
+#pragma omp simd
+      for (int64_t k = 0; k < e.K; ++k) {
+        const T log_softmax = row[k] - shift;
+        row[k] = sum * math::exp(log_softmax) - qb[k] * math::exp(log_softmax - lpb[k]);
+      }
+    });
+  });
+}
+
+void sigmoid_tile_backward(Tensor& a, const Tensor& log_p, const Tensor& log_not_p, const Tensor& share,
+                           const Tensor& rest, TileOrigin at) {
+  const Extents e(a, "sigmoid_tile_backward");
+  check_rows(log_p, a, at.klass + e.K, "log_p", "sigmoid_tile_backward");
+  for (const Tensor* t : {&log_not_p, &share, &rest})
+    require_shape(*t, log_p.shape(), "sigmoid_tile_backward", "log_not_p, share and rest");
+  const int64_t classes = log_p.dim(1);
+  visit_float(a.dtype(), "sigmoid_tile_backward", [&](auto type) {
+    using T = decltype(type);
+    const T *yes = log_p.data<T>() + at.klass, *no = log_not_p.data<T>() + at.klass;
+    const T *q = share.data<T>() + at.klass, *r = rest.data<T>() + at.klass;
+    for_each_row(e, a.data<T>(), [&](int64_t b, int64_t, T* row) {
+      const int64_t from = b * classes;
+#pragma omp simd
+      for (int64_t k = 0; k < e.K; ++k) {
+        const T x = row[k], up = math::sigmoid(x), down = math::sigmoid(-x);
+        row[k] = r[from + k] * math::exp(log_sigmoid(-x) - no[from + k]) * up -
+                 q[from + k] * math::exp(log_sigmoid(x) - yes[from + k]) * down;
+      }
+    });
+  });
+}
+
+const bool registered = kernel::noise_forward.define(Device::cpu, noise_forward) &&
+                        kernel::noise_backward.define(Device::cpu, noise_backward) &&
+                        kernel::label_tile_forward.define(Device::cpu, label_tile_forward) &&
+                        kernel::label_tile_backward.define(Device::cpu, label_tile_backward) &&
+                        kernel::class_tile_forward.define(Device::cpu, class_tile_forward) &&
+                        kernel::soft_tile_weights.define(Device::cpu, soft_tile_weights) &&
+                        kernel::soft_tile_backward.define(Device::cpu, soft_tile_backward) &&
+                        kernel::sigmoid_tile_backward.define(Device::cpu, sigmoid_tile_backward);
+
+}  // namespace
+}  // namespace sked::cpu

@@ -1,0 +1,145 @@
+#include "layers/heads/monte_carlo.h"
+
+#include <cmath>
+#include <limits>
+
+#include "autograd/elementwise.h"
+#include "autograd/reduce.h"
+#include "autograd/shape.h"
+#include "autograd/softmax.h"
+#include "layers/heads/tile_walk.h"
+
+namespace sked {
+
+namespace {
+
+using detail::TileWalk;
+
+constexpr double kNothingYet = -std::numeric_limits<double>::infinity();  // of a running log-sum-exp
+
+std::vector<Var> inputs(const SampledLogits& a) { return {a.center, a.d, a.v, a.factors, a.weight, a.bias}; }
+
+/// The same values without the tape they hang on.
+SampledLogits off_tape(SampledLogits a) {
+  for (Var* x : {&a.center, &a.d, &a.v, &a.factors, &a.weight, &a.bias})
+    if (x->defined()) *x = x->detach();
+  return a;
+}
+
+Tensor filled(const SampledLogits& a, int64_t rows, int64_t columns, double value) {
+  return Tensor::full({rows, columns}, value, a.center.dtype(), a.center.device());
+}
+
+/// x (B,n) times dy (B).
+Tensor times_rows(const Tensor& x, const Tensor& dy) { return (Var(x) * reshape(Var(dy), {dy.dim(0), 1})).value(); }
+
+void check_labels(const Tensor& labels, int64_t rows, int64_t classes) {
+  require_shape(labels, {rows}, "streaming_nll", "labels");
+  const std::vector<int64_t> values = labels.to_vector<int64_t>();
+  for (size_t b = 0; b < values.size(); ++b)
+    require(values[b] >= 0 && values[b] < classes, "streaming_nll", "expected labels in 0 … ", classes - 1, ", got ",
+            values[b], " in row ", b);
+}
+
+/// lse and log p of every class for the softmax: log p (B,K) = log Σ_s softmax(a_s).
+struct SoftmaxSums {
+  Tensor lse, log_p;
+
+  SoftmaxSums(const SampledLogits& a, TileSize tile) {
+    TileWalk walk(a, tile);
+    lse = filled(a, walk.batch(), a.samples, kNothingYet);
+    log_p = filled(a, walk.batch(), walk.classes(), kNothingYet);
+    Tensor none;
+    walk.for_each_chunk([&] {
+      walk.for_each_tile([&](const Tensor& x, TileOrigin at) { kernel::label_tile_forward(x, none, lse, none, at); });
+      walk.for_each_tile(
+          [&](const Tensor& x, TileOrigin at) { kernel::class_tile_forward(x, lse, log_p, ClassLog::softmax, at); });
+    });
+  }
+};
+
+/// log Σ_s σ(±a_s) (B,K), one for each of `logs`.
+TensorList sigmoid_sums(const SampledLogits& a, TileSize tile, const std::vector<ClassLog>& logs) {
+  TileWalk walk(a, tile);
+  TensorList sums;
+  for (size_t i = 0; i < logs.size(); ++i) sums.push_back(filled(a, walk.batch(), walk.classes(), kNothingYet));
+  walk.for_each_chunk([&] {
+    walk.for_each_tile([&](const Tensor& x, TileOrigin at) {
+      for (size_t i = 0; i < logs.size(); ++i) kernel::class_tile_forward(x, Tensor(), sums[i], logs[i], at);
+    });
+  });
+  return sums;
+}
+
+/// exp(log_sum) / S.
+Tensor mean_of(const Tensor& log_sum, int64_t samples) {
+  return exp(Var(log_sum) - std::log(static_cast<double>(samples))).value();
+}
+
+}  // namespace
+
+Var streaming_nll(const SampledLogits& a, const Tensor& labels, TileSize tile) {
+  TileWalk walk(a, tile);
+  check_labels(labels, walk.batch(), walk.classes());
+  Tensor lse = filled(a, walk.batch(), a.samples, kNothingYet), picked = Tensor::like(lse);
+  walk.for_each_chunk([&] {
+    walk.for_each_tile([&](const Tensor& x, TileOrigin at) { kernel::label_tile_forward(x, labels, lse, picked, at); });
+  });
+  const Var c = Var(picked) - Var(lse);
+  const Tensor loss = (-logmeanexp(c, 1)).value(), w = softmax(c).value();
+  return record(loss, inputs(a), [a = off_tape(a), labels, lse, w, tile](const Tensor& dy) {
+    const Tensor weight = times_rows(w, dy);
+    TileWalk back(a, tile);
+    back.for_each_chunk([&] {
+      back.differentiate([&](Tensor& x, TileOrigin at) { kernel::label_tile_backward(x, labels, lse, weight, at); });
+    });
+    return back.gradients();
+  });
+}
+
+Var streaming_soft_nll(const SampledLogits& a, const Tensor& q, TileSize tile) {
+  const SoftmaxSums sums(a, tile);
+  require_shape(q, sums.log_p.shape(), "streaming_soft_nll", "q");
+  const double log_samples = std::log(static_cast<double>(a.samples));
+  const Tensor loss = (-sum(Var(q) * (Var(sums.log_p) - log_samples), 1)).value();
+  return record(loss, inputs(a), [a = off_tape(a), q, sums, tile](const Tensor& dy) {
+    const auto& [lse, log_p] = sums;
+    const Tensor share = times_rows(q, dy);
+    Tensor total = Tensor::zeros_like(lse);
+    TileWalk back(a, tile);
+    back.for_each_chunk([&, &lse = lse, &log_p = log_p] {
+      back.for_each_tile(
+          [&](const Tensor& x, TileOrigin at) { kernel::soft_tile_weights(x, lse, log_p, share, total, at); });
+      back.differentiate(
+          [&](Tensor& x, TileOrigin at) { kernel::soft_tile_backward(x, lse, log_p, share, total, at); });
+    });
+    return back.gradients();
+  });
+}
+
+Var streaming_sigmoid_nll(const SampledLogits& a, const Tensor& t, TileSize tile) {
+  const TensorList sums = sigmoid_sums(a, tile, {ClassLog::sigmoid, ClassLog::sigmoid_complement});
+  require_shape(t, sums[0].shape(), "streaming_sigmoid_nll", "t");
+  const double log_samples = std::log(static_cast<double>(a.samples));
+  const Var log_p = Var(sums[0]) - log_samples, log_not_p = Var(sums[1]) - log_samples;
+  const Tensor loss = (-sum(Var(t) * log_p + (1 - Var(t)) * log_not_p, 1)).value();
+  return record(loss, inputs(a), [a = off_tape(a), t, sums, tile](const Tensor& dy) {
+    const Tensor share = times_rows(t, dy), rest = times_rows((1 - Var(t)).value(), dy);
+    TileWalk back(a, tile);
+    back.for_each_chunk([&] {
+      back.differentiate(
+          [&](Tensor& x, TileOrigin at) { kernel::sigmoid_tile_backward(x, sums[0], sums[1], share, rest, at); });
+    });
+    return back.gradients();
+  });
+}
+
+Tensor streaming_softmax(const SampledLogits& a, TileSize tile) {
+  return mean_of(SoftmaxSums(a, tile).log_p, a.samples);
+}
+
+Tensor streaming_sigmoid(const SampledLogits& a, TileSize tile) {
+  return mean_of(sigmoid_sums(a, tile, {ClassLog::sigmoid})[0], a.samples);
+}
+
+}  // namespace sked

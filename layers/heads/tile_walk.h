@@ -1,0 +1,74 @@
+#pragma once
+// The way through the sampled logits of a batch, tile by tile, and back. For HET-XL a chunk of samples has its noisy
+// pre-logits z (B,C,J) drawn once, and a tile of logits is one product with rows of the classifier; for HET a tile of
+// noisy logits is drawn itself.
+
+#include "core/kernels/likelihood.h"
+#include "layers/heads/monte_carlo.h"
+
+namespace sked::detail {
+
+class TileWalk {
+ public:
+  /// Throws where the shapes of `logits` do not fit.
+  TileWalk(const SampledLogits& logits, TileSize size);
+
+  int64_t batch() const { return B_; }
+  int64_t classes() const { return K_; }
+
+  /// f() for each chunk of samples, with its noise drawn.
+  template <class F>
+  void for_each_chunk(F&& f) {
+    for (sample_ = 0; sample_ < S_; sample_ += chunk_) {
+      draw();
+      f();
+    }
+  }
+  /// f(a, at) for each tile of the chunk; a chunk of one tile computes it once however often it is asked.
+  template <class F>
+  void for_each_tile(F&& f) {
+    for (int64_t k = 0; k < K_; k += tile_) f(static_cast<const Tensor&>(logits(k)), TileOrigin{sample_, k});
+  }
+  /// f(a, at) turns each tile of the chunk into ∂L/∂a, which goes on to the inputs' gradients.
+  template <class F>
+  void differentiate(F&& f) {
+    for (int64_t k = 0; k < K_; k += tile_) {
+      f(logits(k), TileOrigin{sample_, k});
+      pass_on(k);
+    }
+    finish_chunk();
+  }
+  /// Of center, d, v, factors, weight and bias, after the last chunk.
+  Grads gradients() const { return {dcenter_, dd_, dv_, dfactors_, dweight_, dbias_}; }
+
+ private:
+  void check() const;
+  void draw();
+  Tensor& logits(int64_t klass);
+  void pass_on(int64_t klass);
+  void finish_chunk();
+
+  /// Noisy coordinates [first, first + n) of the chunk's samples: (B,C,n). Leaves eps_ and q_ for add_noise_gradients.
+  Tensor noisy(int64_t first, int64_t n);
+  /// q_ = V ε^R for those coordinates.
+  void project(int64_t first, int64_t n);
+  void add_noise_gradients(const Tensor& dz, int64_t first);
+  void add_factor_gradients(const Tensor& dz, int64_t first, int64_t n);
+
+  Tensor empty(const Shape& shape) const;
+  Tensor zeros(const Shape& shape) const;
+  int64_t rows() const { return B_ * count_; }
+
+  const SampledLogits x_;
+  const bool classifier_;  // HET-XL
+  const int64_t B_, J_, K_, S_;
+  int64_t chunk_, tile_;
+
+  int64_t sample_ = 0, count_ = 0;  // the chunk: its first sample, its number of samples
+  int64_t klass_ = -1;              // of the tile in a_; −1: none
+  Tensor eps_r_, eps_, q_;          // ε^R (B,C,R); ε^J and V ε^R of the coordinates drawn last
+  Tensor z_, dz_, a_;
+  Tensor dcenter_, dd_, dv_, dfactors_, dweight_, dbias_;
+};
+
+}  // namespace sked::detail
