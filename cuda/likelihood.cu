@@ -21,8 +21,8 @@ struct Extents {
     require(a.defined() && a.ndim() == 3 && a.dtype() == DType::f32, where, "expected a tile (B, C, K) f32, got ", a);
     B = a.dim(0), C = a.dim(1), K = a.dim(2);
   }
-  int64_t rows() const { return B * C; }
-  int64_t columns() const { return B * K; }
+  constexpr int64_t rows() const { return B * C; }
+  constexpr int64_t columns() const { return B * K; }
 
   /// Row r of the tile is (b,s); its place among all samples.
   __device__ int64_t by_sample(int64_t row) const { return row / C * S + at.sample + row % C; }
