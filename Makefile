@@ -23,7 +23,7 @@ DATASETS ?= fashion-mnist
 Q := $(if $(V),,@)
 
 # ---- goals that need no compiler: they come first on a bare machine, and start a second make once the packages are there -----------------
-PLAIN_GOALS := deps demo test asan ubsan bench data lint format vendor clean help
+PLAIN_GOALS := deps demo test asan ubsan bench gpu-check data lint format vendor clean help
 BUILDING := $(filter-out $(PLAIN_GOALS) info,$(or $(MAKECMDGOALS),all))
 PROBING := $(filter-out $(PLAIN_GOALS),$(or $(MAKECMDGOALS),all))
 # `make -j4 demo` hands its job slots down; a plain `make demo` uses every core.
@@ -194,6 +194,9 @@ bench: deps
 	$(SUBMAKE) $(BUILD)/bench
 	$(BUILD)/bench
 
+gpu-check:
+	@tests/gpu_check.sh
+
 data:
 	@$(PREPARE) $(DATASETS)
 
@@ -271,5 +274,6 @@ help:
 	@echo "make deps       missing packages by apt-get; make vendor: header-only libraries into .deps/include"
 	@echo "make asan       the tests under AddressSanitizer; make ubsan: under UndefinedBehaviorSanitizer (SUITES=...)"
 	@echo "make bench      kernels and training steps, checked and timed"
+	@echo "make gpu-check  on a machine with a GPU: builds for it, runs every device test, times, writes gpu-check.json"
 	@echo "make lint       floors, sizes, formatting; make format: clang-format in place; make clean"
 	@echo "switches: ONEDNN ZLIB CUDA OPENCV MPI = 0 or 1; CXX OPT ARCH CXXFLAGS CPPFLAGS LDFLAGS BUILD JOBS; V=1 prints commands"
