@@ -23,7 +23,7 @@ DATASETS ?= fashion-mnist
 Q := $(if $(V),,@)
 
 # ---- goals that need no compiler: they come first on a bare machine, and start a second make once the packages are there -----------------
-PLAIN_GOALS := deps demo test asan ubsan fuzz bench data lint format vendor clean help
+PLAIN_GOALS := deps demo test asan ubsan fuzz bench gpu-check data lint format vendor clean help
 BUILDING := $(filter-out $(PLAIN_GOALS) info,$(or $(MAKECMDGOALS),all))
 PROBING := $(filter-out $(PLAIN_GOALS),$(or $(MAKECMDGOALS),all))
 # `make -j4 demo` hands its job slots down; a plain `make demo` uses every core.
@@ -63,7 +63,7 @@ CORE := $(call objects,$(call sources,core))
 AUTOGRAD := $(call objects,$(call sources,autograd))
 DATA := $(call objects,$(call sources,data))
 LAYERS := $(call objects,$(call sources,layers))
-GPU := $(if $(filter 1,$(CUDA)),$(call objects,$(sort $(wildcard cuda/*.cpp cuda/*.cu))))
+GPU := $(if $(filter 1,$(CUDA)),$(call objects,$(filter-out $(UNUSED),$(sort $(wildcard cuda/*.cpp cuda/*.cu)))))
 COMMON := $(call objects,$(filter-out $(UNUSED),$(sort $(wildcard apps/common/*.cpp))))
 LIBRARY := $(CORE) $(AUTOGRAD) $(DATA) $(LAYERS) $(GPU) $(COMMON)
 
@@ -102,8 +102,9 @@ LIBS = $(if $(filter 1,$(ONEDNN)),-ldnnl) $(if $(filter 1,$(ZLIB)),-lz) -pthread
 # sm_80, sm_90, and PTX of the latter for what comes after
 GENCODE ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90 -gencode arch=compute_90,code=compute_90
 NVCC_COMPILE = $(NVCC) -ccbin $(lastword $(CXX)) -std=c++20 $(if $(filter -O1 -O0,$(OPT)),-O1,-O3) $(GENCODE) \
-               -Werror all-warnings -Xcompiler -Wall,-Wextra,-fopenmp $(INCLUDES) $(CPPFLAGS) $(NVCCFLAGS)
-CUDA_LIBS ?= -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcudnn -lcublasLt -lcublas -lcudart
+               --expt-relaxed-constexpr -Werror all-warnings -Xcompiler -Wall,-Wextra,-fopenmp $(INCLUDES) $(CPPFLAGS) $(NVCCFLAGS)
+# The static runtime looks for the driver when it is asked, so that programs start where there is none.
+CUDA_LIBS ?= -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublasLt -lcudart_static -ldl -lrt
 ifeq ($(CUDA),1)
   CUDA_INCLUDES := -isystem $(CUDA_HOME)/include
 endif
@@ -229,6 +230,9 @@ bench: deps
 	$(SUBMAKE) $(BUILD)/bench
 	$(BUILD)/bench
 
+gpu-check:
+	@tests/gpu_check.sh
+
 data:
 	@$(PREPARE) $(DATASETS)
 
@@ -308,5 +312,6 @@ help:
 	@echo "make asan       the tests under AddressSanitizer; make ubsan: under UndefinedBehaviorSanitizer (SUITES=...)"
 	@echo "make fuzz       every parser fed by libFuzzer for FUZZ_SECONDS (60) each: FUZZ=\"tar npy\"; needs clang"
 	@echo "make bench      kernels and training steps, checked and timed"
+	@echo "make gpu-check  on a machine with a GPU: builds for it, runs every device test, times, writes gpu-check.json"
 	@echo "make lint       floors, sizes, formatting; make format: clang-format in place; make clean"
 	@echo "switches: ONEDNN ZLIB CUDA OPENCV MPI = 0 or 1; CXX OPT ARCH CXXFLAGS CPPFLAGS LDFLAGS BUILD JOBS; V=1 prints commands"

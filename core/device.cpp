@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 
 #include "core/error.h"
 
@@ -32,20 +33,38 @@ class CpuMemory final : public Memory {
   }
 };
 
-std::array<Memory*, kDevices>& memories() {
+Memory* open_cpu() {
   static CpuMemory cpu;
-  static std::array<Memory*, kDevices> list{&cpu, nullptr};
-  return list;
+  return &cpu;
+}
+
+/// A device, opened when it is first asked for.
+struct Entry {
+  Memory* (*open)() = nullptr;
+  Memory* memory = nullptr;
+  std::once_flag once;
+};
+
+Entry& entry(Device device) {
+  static std::array<Entry, kDevices> list;
+  list[0].open = open_cpu;
+  return list[static_cast<size_t>(device)];
+}
+
+Memory* find(Device device) {
+  Entry& e = entry(device);
+  std::call_once(e.once, [&] { e.memory = e.open ? e.open() : nullptr; });
+  return e.memory;
 }
 
 }  // namespace
 
-void register_memory(Device device, Memory& memory) { memories()[static_cast<size_t>(device)] = &memory; }
+void register_memory(Device device, Memory* (*open)()) { entry(device).open = open; }
 
-bool is_available(Device device) { return memories()[static_cast<size_t>(device)] != nullptr; }
+bool is_available(Device device) { return find(device) != nullptr; }
 
 Memory& memory(Device device) {
-  Memory* found = memories()[static_cast<size_t>(device)];
+  Memory* found = find(device);
   require(found != nullptr, "device", "no ", device, " device is available to this program");
   return *found;
 }

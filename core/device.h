@@ -24,12 +24,15 @@ class Memory {
   virtual void copy_to_host(void* host, const void* device, size_t bytes) = 0;
   /// Device to device.
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
+  /// Returns when everything asked of the device is done; throws what went wrong there meanwhile.
+  virtual void synchronize() {}
 };
 
-/// Makes `device` usable. `memory` must outlive every tensor on it.
-void register_memory(Device device, Memory& memory);
+/// Makes `device` known. `open` is called once, at the first need (drivers must not be touched before main), and
+/// returns nullptr where this machine has no such device; what it returns must outlive every tensor on it.
+void register_memory(Device device, Memory* (*open)());
 
-/// Is there memory registered for `device` in this process? Always true for the CPU.
+/// Can tensors live on `device` in this process? Always true for the CPU.
 bool is_available(Device device);
 
 /// Throws Error naming the device where it is not available.

@@ -12,6 +12,7 @@
 #include "apps/common/interrupt.h"
 #include "core/error.h"
 #include "core/kernel.h"
+#include "core/precision.h"
 
 namespace sked {
 namespace {
@@ -65,7 +66,7 @@ void wait_politely(const char* const* argv) {
   execv("/proc/self/exe", const_cast<char* const*>(argv));  // comes back only where it failed: slower then, not wrong
 }
 
-void declare_common(CLI::App& app, CommonOptions& options, std::string& device) {
+void declare_common(CLI::App& app, CommonOptions& options, std::string& device, std::string& precision) {
   app.add_option("--config", options.config, "Configuration to run (apps/configs has ready ones)")->type_name("FILE");
   app.add_option("--set", options.set,
                  "Overrides one key of it: --set train.epochs=3 --set head.kind=het-xl; may be repeated")
@@ -75,6 +76,11 @@ void declare_common(CLI::App& app, CommonOptions& options, std::string& device) 
   app.add_option("--device", device, "auto takes a GPU where one is usable, else the CPU")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
       ->type_name("auto|cpu|cuda")
+      ->capture_default_str();
+  app.add_option("--precision", precision,
+                 "What products and convolutions round their factors to on a GPU; sums and tensors stay f32")
+      ->check(CLI::IsMember({"f32", "tf32", "bf16"}))
+      ->type_name("f32|tf32|bf16")
       ->capture_default_str();
   app.add_option("--threads", options.threads, "CPU threads; default: one per core")
       ->check(CLI::Range(1, 1024))
@@ -98,8 +104,8 @@ int run_app(int argc, const char* const* argv, const AppText& text, const std::f
                "\n\nExit status: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C after writing a checkpoint.");
     CommonOptions options;
     options.command = quoted(argc, argv);
-    std::string device = "auto";
-    declare_common(app, options, device);
+    std::string device = "auto", precision = "f32";
+    declare_common(app, options, device, precision);
     if (declare) declare(app);
     try {
       app.parse(argc, argv);
@@ -109,6 +115,9 @@ int run_app(int argc, const char* const* argv, const AppText& text, const std::f
       return say_error(std::string(error.what()) + " (see --help)", kWrongUsage);
     }
     options.device = choose_device(device);
+    set_product_precision(parse_precision(precision));
+    if (options.device == Device::cpu && precision != "f32")
+      std::cerr << "note: the CPU computes in f32: --precision " << precision << " changes nothing" << std::endl;
     if (options.threads > 0) omp_set_num_threads(options.threads);
     std::signal(SIGXFSZ, SIG_IGN);  // a file at its size limit is an error of write(), with a message
     catch_interrupts();

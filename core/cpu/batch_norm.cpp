@@ -6,28 +6,10 @@
 
 #include "core/cpu/rows.h"
 #include "core/kernels/norm.h"
+#include "core/kernels/sizes.h"
 
 namespace sked::cpu {
 namespace {
-
-/// M rows of C channels; throws unless every operand has the shape it should.
-struct BatchNormSizes {
-  int64_t M, C;
-
-  BatchNormSizes(const Tensor& x, std::initializer_list<const Tensor*> like_x,
-                 std::initializer_list<const Tensor*> per_channel, const char* where) {
-    require(x.ndim() >= 2, where, "expected x (…,C), got ", x);
-    C = x.dim(-1);
-    M = x.shape().product(0, x.ndim() - 1);
-    const auto check = [&](const Tensor* t, const Shape& shape) {
-      if (!t->defined()) return;
-      require_alike(x, *t, where);
-      require_shape(*t, shape, where, t->ndim() == 1 ? "a tensor of channels" : "a tensor like x");
-    };
-    for (const Tensor* t : like_x) check(t, x.shape());
-    for (const Tensor* t : per_channel) check(t, {C});
-  }
-};
 
 /// partial (2,C) = mean and Σ (x − mean)² of rows [begin, end).
 template <class T>

@@ -5,6 +5,7 @@
 #include "core/cpu/parallel.h"
 #include "core/cpu/strided.h"
 #include "core/kernels/functors.h"
+#include "core/kernels/sizes.h"
 
 namespace sked::cpu {
 namespace {
@@ -61,12 +62,6 @@ void affine(const Tensor& x, Tensor& y, double alpha, double beta) {
 
 // ---- two operands
 // -------------------------------------------------------------------------------------------------------
-
-void check_binary(const Tensor& a, const Tensor& b, const Tensor& y, const char* where) {
-  require_alike(a, b, where);
-  require_alike(a, y, where);
-  require_shape(y, broadcast(a.shape(), b.shape()), where, "y");
-}
 
 /// y[i] = f(a[i], b[i]) on one piece of a row. With neighbouring axes merged, an operand either runs along the row
 /// (step 1) or stands still (step 0): equal shapes, a scalar, a row vector and a column all end in one of these three

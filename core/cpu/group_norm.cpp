@@ -5,31 +5,10 @@
 
 #include "core/cpu/rows.h"
 #include "core/kernels/norm.h"
+#include "core/kernels/sizes.h"
 
 namespace sked::cpu {
 namespace {
-
-/// N images of P positions and C channels in groups of `width` channels; throws unless every operand has the shape it
-/// should.
-struct GroupNormSizes {
-  int64_t N, P, C, groups, width;
-
-  GroupNormSizes(const Tensor& x, std::initializer_list<const Tensor*> like_x,
-                 std::initializer_list<const Tensor*> per_channel, std::initializer_list<const Tensor*> per_group,
-                 int64_t groups, const char* where)
-      : groups(groups) {
-    require(x.ndim() == 3 && groups >= 1 && x.dim(2) >= 1 && x.dim(2) % groups == 0 && x.dim(1) >= 1, where,
-            "expected x (N,P,C) with P >= 1 and C divisible by groups, got ", x, " and ", groups, " groups");
-    N = x.dim(0), P = x.dim(1), C = x.dim(2), width = C / groups;
-    const auto check = [&](const Tensor* t, const Shape& shape, const char* what) {
-      require_shape(*t, shape, where, what);
-      require_alike(x, *t, where);
-    };
-    for (const Tensor* t : like_x) check(t, x.shape(), "a tensor like x");
-    for (const Tensor* t : per_channel) check(t, {C}, "a tensor of channels");
-    for (const Tensor* t : per_group) check(t, {N, groups}, "a tensor of groups");
-  }
-};
 
 /// by_channel (C) holds one number a channel: every group's sum of them, spread over the group's channels again.
 template <class T>

@@ -4,13 +4,13 @@
 #include <cstring>
 
 #include "core/cpu/parallel.h"
+#include "core/kernels/sizes.h"
 
 namespace sked::cpu {
 namespace {
 
-/// Checks that `ids` holds `count` indices in 0 … limit−1 and returns them.
+/// Checks that the `count` indices of `ids` lie in 0 … limit−1 and returns them.
 const int64_t* checked_ids(const Tensor& ids, int64_t count, int64_t limit, const char* where) {
-  require_shape(ids, {count}, where, "indices");
   const int64_t* id = ids.data<int64_t>();
   for (int64_t n = 0; n < count; ++n) {
     require(id[n] >= 0 && id[n] < limit, where, "expected indices in 0 … ", limit - 1, ", got ", id[n], " in row ", n);
@@ -20,9 +20,7 @@ const int64_t* checked_ids(const Tensor& ids, int64_t count, int64_t limit, cons
 
 /// Checks table (V,D) against rows (N,D) and ids (N); returns the ids.
 const int64_t* checked_rows(const Tensor& table, const Tensor& ids, const Tensor& rows, const char* where) {
-  require_alike(table, rows, where);
-  require(table.ndim() == 2, where, "expected a table (V, D), got ", table);
-  require(rows.ndim() == 2 && rows.dim(1) == table.dim(1), where, "expected rows (N, ", table.dim(1), "), got ", rows);
+  check_rows(table, ids, rows, where);
   return checked_ids(ids, rows.dim(0), table.dim(0), where);
 }
 
@@ -60,9 +58,7 @@ void scatter_add_rows(const Tensor& dy, const Tensor& ids, Tensor& dtable) {
 
 /// Checks x (N,S,K) against index (N) and picked (N,S); returns the indices.
 const int64_t* checked_pick(const Tensor& x, const Tensor& index, const Tensor& picked, const char* where) {
-  require_alike(x, picked, where);
-  require(x.ndim() == 3, where, "expected (N, S, K), got ", x);
-  require_shape(picked, {x.dim(0), x.dim(1)}, where, "picked");
+  check_pick(x, index, picked, where);
   return checked_ids(index, x.dim(0), x.dim(2), where);
 }
 

@@ -4,27 +4,10 @@
 
 #include "core/cpu/rows.h"
 #include "core/kernels/norm.h"
+#include "core/kernels/sizes.h"
 
 namespace sked::cpu {
 namespace {
-
-/// N rows of width D ≥ 1; throws unless every operand has the shape it should.
-struct LayerNormSizes {
-  int64_t N, D;
-
-  LayerNormSizes(const Tensor& x, const Tensor& like_x, const Tensor& gamma, const Tensor& other, const Tensor& mean,
-                 const Tensor& rstd, const char* where) {
-    require(x.ndim() == 2 && x.dim(1) >= 1, where, "expected x (N,D) with D >= 1, got ", x);
-    N = x.dim(0);
-    D = x.dim(1);
-    require_shape(like_x, x.shape(), where, "a tensor like x");
-    for (const Tensor* t : {&mean, &rstd}) require_shape(*t, {N}, where, "a tensor of rows");
-    for (const Tensor* t : {&gamma, &other})
-      if (t->defined()) require_shape(*t, {D}, where, "a tensor of width D");
-    for (const Tensor* t : {&like_x, &mean, &rstd, &gamma, &other})
-      if (t->defined()) require_alike(x, *t, where);
-  }
-};
 
 void layer_norm_forward(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tensor& y, Tensor& mean, Tensor& rstd,
                         double eps) {

@@ -8,34 +8,11 @@
 
 #include "core/cpu/parallel.h"
 #include "core/cpu/strided.h"
+#include "core/kernels/convert.h"
+#include "core/kernels/sizes.h"
 
 namespace sked::cpu {
 namespace {
-
-/// One element to another type: bf16 by way of float, integers towards zero and clamped to their range (NaN becomes 0).
-template <class To, class From>
-To convert(From value) {
-  if constexpr (std::is_same_v<To, From>) {
-    return value;
-  } else if constexpr (std::is_same_v<From, bf16>) {
-    return convert<To>(static_cast<float>(value));
-  } else if constexpr (std::is_same_v<To, bf16>) {
-    return bf16(static_cast<float>(value));
-  } else if constexpr (std::is_floating_point_v<To>) {
-    return static_cast<To>(value);
-  } else if constexpr (std::is_floating_point_v<From>) {
-    using Limits = std::numeric_limits<To>;
-    // 2^63 is the first double beyond int64, and -2^63 the last within.
-    constexpr double beyond = std::is_same_v<To, int64_t> ? 0x1p63 : 256.0;
-    const auto wide = static_cast<double>(value);
-    if (std::isnan(wide)) return To{0};
-    if (wide >= beyond) return Limits::max();
-    if (wide <= static_cast<double>(Limits::min())) return Limits::min();
-    return static_cast<To>(wide);
-  } else {
-    return static_cast<To>(std::clamp<int64_t>(value, 0, 255));  // i64 to u8; u8 to i64 is within anyway
-  }
-}
 
 void fill(Tensor& y, double value) {
   if (y.numel() == 0) return;
@@ -101,21 +78,6 @@ Strided<1> permuted_walk(const Tensor& x, const std::vector<int>& perm) {
   Strided<1> walk;
   for (const int axis : perm) walk.add(x.dim(axis), {x.shape().product(axis + 1, x.ndim())});
   return walk;
-}
-
-void check_permute(const Tensor& x, const Tensor& y, const std::vector<int>& perm) {
-  require_alike(x, y, "permute");
-  require(static_cast<int>(perm.size()) == x.ndim(), "permute", "expected ", x.ndim(), " axes for ", x, ", got ",
-          perm.size());
-  std::array<bool, Shape::kMaxDims> seen{};
-  std::array<int64_t, Shape::kMaxDims> extents{};
-  for (size_t i = 0; i < perm.size(); ++i) {
-    const bool fresh = perm[i] >= 0 && perm[i] < x.ndim() && !seen[static_cast<size_t>(perm[i])];
-    require(fresh, "permute", "expected each axis of ", x, " once, got ", perm[i], " at position ", i);
-    seen[static_cast<size_t>(perm[i])] = true;
-    extents[i] = x.dim(perm[i]);
-  }
-  require_shape(y, Shape(std::span<const int64_t>(extents.data(), perm.size())), "permute", "y");
 }
 
 /// y's last axis strides through x: blocks of y's last axis by `across`, the axis that is contiguous in x, by way of a
@@ -184,18 +146,6 @@ void copy_blocks(const std::byte* from, size_t from_pitch, std::byte* to, size_t
   for (int64_t i = 0; i < count; ++i) {
     std::memcpy(to + static_cast<size_t>(i) * to_pitch, from + static_cast<size_t>(i) * from_pitch, bytes);
   }
-}
-
-/// Checks that `part` is `whole` with [start, start + part.dim(axis)) of one axis; returns that axis counted from the
-/// front.
-int check_slice(const Tensor& whole, const Tensor& part, int axis, int64_t start, const char* where) {
-  require_alike(whole, part, where);
-  axis = whole.shape().axis(axis);
-  require(part.ndim() == whole.ndim(), where, "expected ", whole.ndim(), " axes, got ", part);
-  require_shape(part, whole.shape().with(axis, part.dim(axis)), where, "slice");
-  const bool inside = start >= 0 && start <= whole.dim(axis) && part.dim(axis) <= whole.dim(axis) - start;
-  require(inside, where, "expected a range of axis ", axis, " of ", whole, ", got ", start, " + ", part.dim(axis));
-  return axis;
 }
 
 void slice(const Tensor& x, Tensor& y, int axis, int64_t start) {

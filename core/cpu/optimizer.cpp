@@ -5,6 +5,7 @@
 
 #include "core/cpu/parallel.h"
 #include "core/cpu/sums.h"
+#include "core/kernels/sizes.h"
 #include "core/math.h"
 
 namespace sked::cpu {
@@ -40,15 +41,6 @@ auto pointers(List& list) {
   result.reserve(list.size());
   for (auto& t : list) result.push_back(t.template data<T>());
   return result;
-}
-
-void check_parallel(const TensorList& parameters, const TensorList& other, const char* where, const char* what) {
-  require(other.size() == parameters.size(), where, "expected ", parameters.size(), " tensors of ", what, ", got ",
-          other.size());
-  for (size_t i = 0; i < other.size(); ++i) {
-    require_alike(parameters[i], other[i], where);
-    require_shape(other[i], parameters[i].shape(), where, what);
-  }
 }
 
 void check_decay(const TensorList& parameters, const std::vector<double>& decay, const char* where) {

@@ -6,6 +6,7 @@
 
 #include "core/cpu/lanes.h"
 #include "core/cpu/parallel.h"
+#include "core/kernels/sizes.h"
 
 namespace sked::cpu {
 namespace {
@@ -21,11 +22,6 @@ struct NoisePlan {
 
   int64_t blocks_per_row() const { return (J + 3) / 4; }
   void check(int64_t B) const {
-    constexpr int64_t kWords = int64_t{1} << 32;
-    require(first_sample >= 0 && S <= kWords - first_sample, "gaussian_noise", "expected samples in 0 … 2^32 − 1, got ",
-            S, " from ", first_sample);
-    require(first_block >= 0 && blocks_per_row() <= kWords - first_block, "gaussian_noise",
-            "expected coordinates in 0 … 2^34 − 1, got ", J, " from ", 4 * first_block);
     for (int64_t b = 0; b < B; ++b) {
       require(examples[b] >= 0, "gaussian_noise", "expected example indices >= 0, got ", examples[b], " in row ", b);
     }
@@ -89,13 +85,8 @@ void spread_pairs(const Tensor& half, Tensor& noise) {
 }
 
 void gaussian_noise(const Tensor& examples, Tensor& noise, RngAddress address, NoiseOrigin origin) {
-  require(noise.defined() && noise.ndim() == 3, "gaussian_noise", "expected noise (B, S, J), got ", noise);
-  require_shape(examples, {noise.dim(0)}, "gaussian_noise", "examples");
-  require(origin.coordinate % 4 == 0, "gaussian_noise", "expected a first coordinate that is a multiple of 4, got ",
-          origin.coordinate);
+  check_noise(examples, noise, origin);
   if (origin.antithetic) {
-    require(origin.sample % 2 == 0, "gaussian_noise", "expected an even first sample of antithetic pairs, got ",
-            origin.sample);
     Tensor half = Tensor::empty({noise.dim(0), (noise.dim(1) + 1) / 2, noise.dim(2)}, noise.dtype());
     gaussian_noise(examples, half, address, {origin.sample / 2, origin.coordinate});
     return spread_pairs(half, noise);

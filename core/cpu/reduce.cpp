@@ -6,6 +6,7 @@
 #include "core/cpu/parallel.h"
 #include "core/cpu/sums.h"
 #include "core/kernels/functors.h"
+#include "core/kernels/sizes.h"
 
 namespace sked::cpu {
 namespace {
@@ -117,14 +118,6 @@ void reduce(const T* x, T* y, ReduceView view, Finish finish) {
     for (int64_t c = 1; c < plan.chunks; ++c) total = R::combine(total, first[c * view.inner]);
     y[i] = finish(total);
   }
-}
-
-/// Checks that x holds `view` and y its (outer, inner).
-void check_view(const Tensor& x, const Tensor& y, ReduceView view, const char* where) {
-  const Shape shape{view.outer, view.n, view.inner};
-  require(x.defined() && shape.numel() == x.numel(), where, "expected x to hold ", shape, ", got ", x);
-  const int64_t outputs = view.outer * view.inner;
-  require(y.defined() && y.numel() == outputs, where, "expected ", outputs, " outputs, got ", y);
 }
 
 void reduce_forward(const Tensor& x, Tensor& y, Reduce op, ReduceView view) {

@@ -5,25 +5,11 @@
 #include <limits>
 
 #include "core/cpu/softmax_rows.h"
+#include "core/kernels/sizes.h"
 #include "core/kernels/softmax.h"
 
 namespace sked::cpu {
 namespace {
-
-/// x read as (N,K); throws unless `others` are alike.
-struct RowSizes {
-  int64_t N, K;
-
-  RowSizes(const Tensor& x, std::initializer_list<const Tensor*> others, const char* where) {
-    require(x.ndim() >= 1, where, "expected at least one axis, got ", x);
-    for (const Tensor* t : others) {
-      require_shape(*t, x.shape(), where, "a tensor like x");
-      require_alike(x, *t, where);
-    }
-    K = x.dim(-1);
-    N = x.shape().product(0, x.ndim() - 1);
-  }
-};
 
 void softmax_forward(const Tensor& x, Tensor& y) {
   const auto [N, K] = RowSizes(x, {&y}, "softmax_forward");
@@ -83,14 +69,6 @@ void log_softmax_backward(const Tensor& dy, const Tensor& y, Tensor& dx) {
   });
 }
 
-void require_view(const Tensor& x, const Tensor& y, const ReduceView& v, const char* where) {
-  require(v.outer >= 0 && v.n >= 0 && v.inner >= 0 && v.outer * v.n * v.inner == x.numel() &&
-              v.outer * v.inner == y.numel(),
-          where, "expected x of ", v.outer, "·", v.n, "·", v.inner, " elements and y of ", v.outer, "·", v.inner,
-          ", got x ", x, " and y ", y);
-  require_alike(x, y, where);
-}
-
 constexpr int64_t kColumns = 64;  // columns reduced at once: their maxima and sums stay in registers and L1
 
 /// y[j] = log Σ_i exp x[i·stride + j] for `columns` ≤ kColumns columns.
@@ -112,7 +90,8 @@ void logsumexp_columns(const T* x, int64_t n, int64_t stride, int64_t columns, T
 }
 
 void logsumexp_forward(const Tensor& x, Tensor& y, ReduceView view) {
-  require_view(x, y, view, "logsumexp_forward");
+  check_view(x, y, view, "logsumexp_forward");
+  require_alike(x, y, "logsumexp_forward");
   visit_float(x.dtype(), "logsumexp_forward", [&]<class T>(T) {
     const T* in = x.data<T>();
     T* out = y.data<T>();
@@ -131,9 +110,9 @@ void logsumexp_forward(const Tensor& x, Tensor& y, ReduceView view) {
 }
 
 void logsumexp_backward(const Tensor& x, const Tensor& y, const Tensor& dy, Tensor& dx, ReduceView view) {
-  require_view(x, y, view, "logsumexp_backward");
-  require_view(dx, dy, view, "logsumexp_backward");
-  require_alike(x, dx, "logsumexp_backward");
+  check_view(x, y, view, "logsumexp_backward");
+  check_view(dx, dy, view, "logsumexp_backward");
+  for (const Tensor* other : {&y, &dy, static_cast<const Tensor*>(&dx)}) require_alike(x, *other, "logsumexp_backward");
   visit_float(x.dtype(), "logsumexp_backward", [&]<class T>(T) {
     const T *in = x.data<T>(), *lse = y.data<T>(), *g = dy.data<T>();
     T* out = dx.data<T>();
@@ -156,16 +135,10 @@ void logsumexp_backward(const Tensor& x, const Tensor& y, const Tensor& dy, Tens
   });
 }
 
-/// x (N,K), labels (N) in 0 … K−1, per_row (N).
-RowSizes cross_entropy_sizes(const Tensor& x, const Tensor& labels, std::initializer_list<const Tensor*> per_row,
-                             const char* where) {
-  require(x.ndim() == 2, where, "expected x (N,K), got ", x);
-  const RowSizes s(x, {}, where);
-  require_shape(labels, {s.N}, where, "labels");
-  for (const Tensor* t : per_row) {
-    require_shape(*t, {s.N}, where, "a tensor of rows");
-    require_alike(x, *t, where);
-  }
+/// The sizes, after a look at every label.
+RowSizes checked_labels(const Tensor& x, const Tensor& labels, std::initializer_list<const Tensor*> per_row,
+                        const char* where) {
+  const RowSizes s = cross_entropy_sizes(x, labels, per_row, where);
   const int64_t* label = labels.data<int64_t>();
   for (int64_t n = 0; n < s.N; ++n)
     require(label[n] >= 0 && label[n] < s.K, where, "expected labels in 0 … ", s.K - 1, ", got ", label[n], " in row ",
@@ -174,7 +147,7 @@ RowSizes cross_entropy_sizes(const Tensor& x, const Tensor& labels, std::initial
 }
 
 void cross_entropy_forward(const Tensor& x, const Tensor& labels, Tensor& loss, Tensor& lse) {
-  const auto [N, K] = cross_entropy_sizes(x, labels, {&loss, &lse}, "cross_entropy_forward");
+  const auto [N, K] = checked_labels(x, labels, {&loss, &lse}, "cross_entropy_forward");
   visit_float(x.dtype(), "cross_entropy_forward", [&, N = N, K = K]<class T>(T) {
     const T* in = x.data<T>();
     const int64_t* label = labels.data<int64_t>();
@@ -189,7 +162,7 @@ void cross_entropy_forward(const Tensor& x, const Tensor& labels, Tensor& loss, 
 }
 
 void cross_entropy_backward(const Tensor& dloss, const Tensor& x, const Tensor& labels, const Tensor& lse, Tensor& dx) {
-  const auto [N, K] = cross_entropy_sizes(x, labels, {&dloss, &lse}, "cross_entropy_backward");
+  const auto [N, K] = checked_labels(x, labels, {&dloss, &lse}, "cross_entropy_backward");
   RowSizes(x, {&dx}, "cross_entropy_backward");
   visit_float(x.dtype(), "cross_entropy_backward", [&, N = N, K = K]<class T>(T) {
     const T *g = dloss.data<T>(), *in = x.data<T>(), *l = lse.data<T>();

@@ -1,10 +1,15 @@
 #pragma once
-// The extents of products, convolutions, pooling and attention, read from their operands and checked: every backend
-// starts with these. Each throws `[where] …` naming the operand whose shape, dtype or device does not fit.
+// The extents kernels work on, read from their operands and checked: every backend starts with these. Each throws
+// `[where] …` naming the operand whose shape, dtype or device does not fit.
+
+#include <initializer_list>
+#include <vector>
 
 #include "core/kernels/attention.h"
 #include "core/kernels/conv.h"
 #include "core/kernels/matmul.h"
+#include "core/kernels/random.h"
+#include "core/kernels/reduce.h"
 
 namespace sked {
 
@@ -40,5 +45,65 @@ struct AttentionSizes {
   int64_t N, T, H, E;
 };
 AttentionSizes attention_sizes(const Tensor& qkv, const Tensor& y, const Tensor& lse, const char* where);
+
+/// Throws unless `t` is on x's device and in x's dtype or, beside bf16, in f32: what parameters and saved statistics
+/// are.
+void require_master(const Tensor& x, const Tensor& t, const char* where);
+
+/// M ≥ 0 rows of C channels. Undefined tensors pass.
+struct BatchNormSizes {
+  int64_t M, C;
+  BatchNormSizes(const Tensor& x, std::initializer_list<const Tensor*> like_x,
+                 std::initializer_list<const Tensor*> per_channel, const char* where);
+};
+
+/// N rows of width D ≥ 1; gamma and other (D) may be undefined.
+struct LayerNormSizes {
+  int64_t N, D;
+  LayerNormSizes(const Tensor& x, const Tensor& like_x, const Tensor& gamma, const Tensor& other, const Tensor& mean,
+                 const Tensor& rstd, const char* where);
+};
+
+/// N images of P positions and C channels in groups of `width` channels.
+struct GroupNormSizes {
+  int64_t N, P, C, groups, width;
+  GroupNormSizes(const Tensor& x, std::initializer_list<const Tensor*> like_x,
+                 std::initializer_list<const Tensor*> per_channel, std::initializer_list<const Tensor*> per_group,
+                 int64_t groups, const char* where);
+};
+
+/// x read as N rows of K, its last axis; `others` are alike.
+struct RowSizes {
+  int64_t N, K;
+  RowSizes(const Tensor& x, std::initializer_list<const Tensor*> others, const char* where);
+};
+
+/// x (N,K), labels (N) i64, per_row (N). The labels' values are the backend's to check.
+RowSizes cross_entropy_sizes(const Tensor& x, const Tensor& labels, std::initializer_list<const Tensor*> per_row,
+                             const char* where);
+
+/// x holds `view`, y its (outer, inner).
+void check_view(const Tensor& x, const Tensor& y, ReduceView view, const char* where);
+
+/// y is x with its axes permuted.
+void check_permute(const Tensor& x, const Tensor& y, const std::vector<int>& perm);
+
+/// `part` is `whole` with [start, start + part.dim(axis)) of one axis; returns that axis counted from the front.
+int check_slice(const Tensor& whole, const Tensor& part, int axis, int64_t start, const char* where);
+
+/// table (V,D), rows (N,D), ids (N) i64.
+void check_rows(const Tensor& table, const Tensor& ids, const Tensor& rows, const char* where);
+
+/// x (N,S,K), index (N) i64, picked (N,S).
+void check_pick(const Tensor& x, const Tensor& index, const Tensor& picked, const char* where);
+
+/// One tensor of `other` for each parameter, alike and of its shape.
+void check_parallel(const TensorList& parameters, const TensorList& other, const char* where, const char* what);
+
+/// a and b broadcast to y.
+void check_binary(const Tensor& a, const Tensor& b, const Tensor& y, const char* where);
+
+/// noise (B,S,J) and examples (B) i64; samples and blocks of coordinates fit 32 bits; the origin is where it may be.
+void check_noise(const Tensor& examples, const Tensor& noise, const NoiseOrigin& origin);
 
 }  // namespace sked

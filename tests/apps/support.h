@@ -42,7 +42,7 @@ struct RunLimits {
 /// The build folder this test binary lies in.
 std::string build_folder();
 
-/// Runs build/<arguments[0]> and waits for it.
+/// Runs build/<arguments[0]>, on the CPU where the arguments name no device, and waits for it.
 Outcome run_program(const std::vector<std::string>& arguments, const RunLimits& limits = {});
 
 /// Is stderr one line `error: …`?

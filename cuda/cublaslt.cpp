@@ -1,0 +1,190 @@
+// Products by cuBLASLt. It thinks in columns: a row-major (r, c) matrix is its column-major (c, r) one, so c = a b is
+// asked for as cᵀ = bᵀ aᵀ, with b first. A bias along c's rows is then its bias along columns, and the sum of op(a)
+// over Q, the gradient of a bias, its BGRADB. (Its GELU is the tanh approximation, so the exact one is a kernel behind
+// the product.)
+
+#include <cublasLt.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <utility>
+
+#include "core/error.h"
+#include "core/precision.h"
+#include "core/tensor.h"
+#include "cuda/gemm.h"
+#include "cuda/runtime.h"
+
+namespace sked::cuda {
+namespace {
+
+void check_lt(cublasStatus_t status, const char* call, const char* file, int line) {
+  if (status != CUBLAS_STATUS_SUCCESS)
+    fail("cublaslt", call, " at ", file, ":", line, ": ", cublasLtGetStatusString(status));
+}
+#define SKED_LT(call) check_lt((call), #call, __FILE__, __LINE__)
+
+constexpr size_t kWorkspace = size_t{32} << 20;  // what NVIDIA advises for Hopper
+
+cudaDataType_t type_of(DType dtype) { return dtype == DType::bf16 ? CUDA_R_16BF : CUDA_R_32F; }
+
+/// A library object freed with its owner.
+template <class Handle, cublasStatus_t (*Destroy)(Handle)>
+class Owned {
+ public:
+  Owned() = default;
+  Owned(Owned&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+  Owned& operator=(Owned&& other) noexcept {
+    std::swap(handle_, other.handle_);
+    return *this;
+  }
+  ~Owned() {
+    if (handle_) (void)Destroy(handle_);
+  }
+  Handle* out() { return &handle_; }
+  Handle get() const { return handle_; }
+
+ private:
+  Handle handle_ = nullptr;
+};
+using Layout = Owned<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>;
+using Description = Owned<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>;
+using Preference = Owned<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>;
+
+template <class V>
+void set(const Description& d, cublasLtMatmulDescAttributes_t attribute, V value) {
+  SKED_LT(cublasLtMatmulDescSetAttribute(d.get(), attribute, &value, sizeof value));
+}
+template <class V>
+void set(const Preference& p, cublasLtMatmulPreferenceAttributes_t attribute, V value) {
+  SKED_LT(cublasLtMatmulPreferenceSetAttribute(p.get(), attribute, &value, sizeof value));
+}
+
+/// A stored row-major (rows, cols) matrix.
+Layout layout(DType dtype, int64_t rows, int64_t cols, int64_t ld, int64_t batch, int64_t stride) {
+  Layout l;
+  SKED_LT(cublasLtMatrixLayoutCreate(l.out(), type_of(dtype), static_cast<uint64_t>(cols), static_cast<uint64_t>(rows),
+                                     ld));
+  if (batch == 1) return l;
+  const auto count = static_cast<int32_t>(batch);
+  require(count == batch, "cublaslt", "expected at most 2^31 − 1 products, got ", batch);
+  SKED_LT(cublasLtMatrixLayoutSetAttribute(l.get(), CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof count));
+  SKED_LT(
+      cublasLtMatrixLayoutSetAttribute(l.get(), CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride, sizeof stride));
+  return l;
+}
+
+/// The largest power of two up to 256 that divides an address.
+uint32_t alignment(const void* pointer) {
+  const auto address = reinterpret_cast<uintptr_t>(pointer) | 256u;
+  return static_cast<uint32_t>(address & (~address + 1));
+}
+
+/// All that a product's algorithm depends on.
+using Key = std::array<int64_t, 20>;
+Key key_of(const Gemm& g, bool tf32) {
+  return {g.M,
+          g.N,
+          g.Q,
+          g.lda,
+          g.ldb,
+          g.ldc,
+          g.transpose_a,
+          g.transpose_b,
+          g.accumulate,
+          g.batch,
+          g.stride_a,
+          g.stride_b,
+          g.stride_c,
+          static_cast<int64_t>(g.in) * 8 + static_cast<int64_t>(g.out),
+          g.bias != nullptr,
+          g.relu,
+          g.sum_of_a != nullptr,
+          tf32,
+          alignment(g.a) | int64_t{alignment(g.b)} << 16 | int64_t{alignment(g.c)} << 32,
+          0};
+}
+
+struct Plan {
+  Description description;
+  Layout a, b, c;
+  cublasLtMatmulAlgo_t algorithm;
+};
+
+cublasLtEpilogue_t epilogue(const Gemm& g) {
+  if (g.sum_of_a) return CUBLASLT_EPILOGUE_BGRADB;
+  if (g.relu) return g.bias ? CUBLASLT_EPILOGUE_RELU_BIAS : CUBLASLT_EPILOGUE_RELU;
+  return g.bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+}
+
+/// The library's handle and workspace: one of each, since products run one after the other on one stream. Never freed.
+struct Library {
+  std::mutex mutex;
+  cublasLtHandle_t handle = nullptr;
+  Tensor workspace = Tensor::empty({static_cast<int64_t>(kWorkspace)}, DType::u8, Device::cuda);
+  std::map<Key, std::optional<Plan>> plans;  // nullopt: nothing on offer
+
+  Library() { SKED_LT(cublasLtCreate(&handle)); }
+};
+
+std::optional<Plan> make_plan(const Library& library, const Gemm& g, bool tf32) {
+  Plan p;
+  const cublasComputeType_t compute = tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+  SKED_LT(cublasLtMatmulDescCreate(p.description.out(), compute, CUDA_R_32F));
+  set(p.description, CUBLASLT_MATMUL_DESC_TRANSA, g.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
+  set(p.description, CUBLASLT_MATMUL_DESC_TRANSB, g.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
+  set(p.description, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue(g));
+  if (g.bias || g.sum_of_a) set(p.description, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type_of(g.out));
+  if (const void* vector = g.sum_of_a ? g.sum_of_a : g.bias)
+    set(p.description, CUBLASLT_MATMUL_DESC_BIAS_POINTER, vector);
+  p.a = layout(g.in, g.transpose_a ? g.Q : g.M, g.transpose_a ? g.M : g.Q, g.lda, g.batch, g.stride_a);
+  p.b = layout(g.in, g.transpose_b ? g.N : g.Q, g.transpose_b ? g.Q : g.N, g.ldb, g.batch, g.stride_b);
+  p.c = layout(g.out, g.M, g.N, g.ldc, g.batch, g.stride_c);
+
+  Preference preference;
+  SKED_LT(cublasLtMatmulPreferenceCreate(preference.out()));
+  set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kWorkspace);
+  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment(g.b));
+  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment(g.a));
+  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment(g.c));
+  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment(g.c));
+  cublasLtMatmulHeuristicResult_t result{};
+  int found = 0;
+  const cublasStatus_t status =
+      cublasLtMatmulAlgoGetHeuristic(library.handle, p.description.get(), p.b.get(), p.a.get(), p.c.get(), p.c.get(),
+                                     preference.get(), 1, &result, &found);
+  if (status != CUBLAS_STATUS_SUCCESS || found == 0 || result.state != CUBLAS_STATUS_SUCCESS) return std::nullopt;
+  p.algorithm = result.algo;
+  return p;
+}
+
+}  // namespace
+
+bool gemm_tuned(const Gemm& g, const char* where) {
+  static Library& library = *new Library;
+  const std::lock_guard lock(library.mutex);
+  const bool tf32 = g.in == DType::f32 && product_precision() == Precision::tf32;
+  const Key key = key_of(g, tf32);
+  auto found = library.plans.find(key);
+  if (found == library.plans.end()) {
+    constexpr size_t kMost = 4096;  // shapes that change on every call must not fill the memory
+    if (library.plans.size() >= kMost) library.plans.clear();
+    found = library.plans.emplace(key, make_plan(library, g, tf32)).first;
+  }
+  if (!found->second) return false;
+  const Plan& p = *found->second;
+  if (const void* vector = g.sum_of_a ? g.sum_of_a : g.bias)
+    set(p.description, CUBLASLT_MATMUL_DESC_BIAS_POINTER, vector);
+  const float alpha = 1, beta = g.accumulate ? 1 : 0;
+  const cublasStatus_t status =
+      cublasLtMatmul(library.handle, p.description.get(), &alpha, g.b, p.b.get(), g.a, p.a.get(), &beta, g.c, p.c.get(),
+                     g.c, p.c.get(), &p.algorithm, library.workspace.raw(), kWorkspace, compute_stream().get());
+  require(status == CUBLAS_STATUS_SUCCESS, where, "cuBLASLt: ", cublasLtGetStatusString(status), " for a product of ",
+          g.batch, " × ", g.M, "×", g.N, "×", g.Q);
+  return true;
+}
+
+}  // namespace sked::cuda

@@ -1,0 +1,149 @@
+// Element-wise functions: the arithmetic is core/kernels/functors.h's, instantiated for the device. All are bound by
+// memory: a few to some forty operations on 8 to 12 bytes in f32, where the card does about 15 for a byte moved.
+
+#include "core/kernels/elementwise.h"
+
+#include "core/kernels/functors.h"
+#include "core/kernels/sizes.h"
+#include "cuda/map.cuh"
+#include "cuda/walk.cuh"
+
+namespace sked::cuda {
+namespace {
+
+template <class F>
+struct Forward {
+  __device__ float operator()(float x) const { return F::forward(x); }
+  __device__ float operator()(float a, float b) const { return F::forward(a, b); }
+};
+
+template <class F>
+struct Backward {
+  __device__ float operator()(float x, float dy) const { return dy * F::derivative(x); }
+};
+
+template <class F>
+struct TookFirst {
+  __device__ float operator()(float a, float b) const { return F::took_first(a, b) ? 1.0f : 0.0f; }
+};
+
+struct Affine {
+  float scale, shift;
+  __device__ float operator()(float x) const { return scale * x + shift; }
+};
+
+/// 2 · n elements moved.
+void unary_forward(const Tensor& x, Tensor& y, Unary op) {
+  require_alike(x, y, "unary_forward");
+  require_shape(y, x.shape(), "unary_forward", "y");
+  visit_device(x.dtype(), "unary_forward", [&]<class T>(T) {
+    functor::visit(op, [&]<class F>(F) { map("unary_forward", x.numel(), Forward<F>{}, y.data<T>(), x.data<T>()); });
+  });
+}
+
+/// 3 · n elements moved.
+void unary_backward(const Tensor& x, const Tensor& dy, Tensor& dx, Unary op) {
+  require_alike(x, dy, "unary_backward");
+  require_alike(x, dx, "unary_backward");
+  require_shape(dy, x.shape(), "unary_backward", "dy");
+  require_shape(dx, x.shape(), "unary_backward", "dx");
+  visit_device(x.dtype(), "unary_backward", [&]<class T>(T) {
+    functor::visit(op, [&]<class F>(F) {
+      map("unary_backward", x.numel(), Backward<F>{}, dx.data<T>(), x.data<T>(), dy.data<T>());
+    });
+  });
+}
+
+/// 2 · n elements moved.
+void affine(const Tensor& x, Tensor& y, double alpha, double beta) {
+  require_alike(x, y, "affine");
+  require_shape(y, x.shape(), "affine", "y");
+  const Affine f{static_cast<float>(alpha), static_cast<float>(beta)};
+  visit_device(x.dtype(), "affine", [&]<class T>(T) { map("affine", x.numel(), f, y.data<T>(), x.data<T>()); });
+}
+
+// ---- two operands, broadcast ----------------------------------------------------------------------------------------
+
+/// N neighbours of an operand: they run along the inner axis (step 1) or are one element (step 0).
+template <int N, class T, class Index>
+__device__ Pack<T, N> operand(const T* x, Index at, Index step) {
+  if (step != 0) return load<N>(x + at);
+  Pack<T, N> same;
+#pragma unroll
+  for (int k = 0; k < N; ++k) same.v[k] = x[at];
+  return same;
+}
+
+template <int N, class T, class Index, class F>
+__global__ void broadcast_kernel(Index n, Walk<2, Index> walk, F f, const T* a, const T* b, T* y) {
+  const Index i = static_cast<Index>(global_thread()) * N;
+  if (i >= n) return;
+  Index at[2];
+  walk.locate(i, at);
+  const int inner = walk.ndim - 1;
+  store(y + i,
+        map_pack<T, N>(f, operand<N>(a, at[0], walk.strides[inner][0]), operand<N>(b, at[1], walk.strides[inner][1])));
+}
+
+/// May N neighbours of the output be taken at once: do they lie in one row, start at a multiple of N everywhere?
+bool takes_packs(const cpu::Strided<2>& walk, int64_t N) {
+  if (walk.inner() % N != 0) return false;
+  for (size_t k = 0; k < 2; ++k) {
+    if (walk.inner_strides()[k] == 0) continue;
+    for (int axis = 0; axis + 1 < walk.ndim; ++axis)
+      if (walk.strides[static_cast<size_t>(axis)][k] % N != 0) return false;
+  }
+  return true;
+}
+
+/// y = f(a, b) with both broadcast to y's shape. Moves y and each operand once where it fits the cache.
+template <class T, class F>
+void broadcast_apply(const char* where, const Tensor& a, const Tensor& b, Tensor& y, F f) {
+  const int64_t n = y.numel();
+  if (n == 0) return;
+  const T *left = a.data<T>(), *right = b.data<T>();
+  T* out = y.data<T>();
+  const cpu::Strided<2> walk = cpu::broadcast_walk(y.shape(), a.shape(), b.shape());
+  if (walk.ndim == 0 || a.shape() == b.shape()) return map(where, n, f, out, left, right);
+  visit_index(n, [&]<class Index>(Index) {
+    const Walk<2, Index> device_walk(walk);
+    constexpr int N = kWide<T>;
+    const auto count = static_cast<Index>(n);
+    if (takes_packs(walk, N) && aligned16({left, right, out})) {
+      launch(where, broadcast_kernel<N, T, Index, F>, ceil_div(n, N * kThreads), kThreads, count, device_walk, f, left,
+             right, out);
+    } else {
+      launch(where, broadcast_kernel<1, T, Index, F>, ceil_div(n, kThreads), kThreads, count, device_walk, f, left,
+             right, out);
+    }
+  });
+}
+
+void binary_forward(const Tensor& a, const Tensor& b, Tensor& y, Binary op) {
+  check_binary(a, b, y, "binary_forward");
+  visit_device(a.dtype(), "binary_forward", [&]<class T>(T) {
+    functor::visit(op, [&]<class F>(F) { broadcast_apply<T>("binary_forward", a, b, y, Forward<F>{}); });
+  });
+}
+
+void binary_took_first(const Tensor& a, const Tensor& b, Tensor& mask, Binary op) {
+  const char* where = "binary_took_first";
+  check_binary(a, b, mask, where);
+  require(op == Binary::max || op == Binary::min, where, "expected max or min, got ", name(op));
+  visit_device(a.dtype(), where, [&]<class T>(T) {
+    if (op == Binary::max) {
+      broadcast_apply<T>(where, a, b, mask, TookFirst<functor::Max>{});
+    } else {
+      broadcast_apply<T>(where, a, b, mask, TookFirst<functor::Min>{});
+    }
+  });
+}
+
+[[maybe_unused]] const bool registered = kernel::unary_forward.define(Device::cuda, unary_forward) &&
+                                         kernel::unary_backward.define(Device::cuda, unary_backward) &&
+                                         kernel::binary_forward.define(Device::cuda, binary_forward) &&
+                                         kernel::affine.define(Device::cuda, affine) &&
+                                         kernel::binary_took_first.define(Device::cuda, binary_took_first);
+
+}  // namespace
+}  // namespace sked::cuda

@@ -1,0 +1,119 @@
+// Reading and writing by index. An index out of range is not followed: it is reported, and thrown when the host next
+// waits for the device (runtime.h).
+
+#include "core/kernels/index.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/kernels/sizes.h"
+#include "cuda/launch.cuh"
+
+namespace sked::cuda {
+namespace {
+
+/// One block a row, so that its index is read once. 2 · N·D elements moved.
+template <class T>
+__global__ void gather_rows_kernel(int64_t V, int64_t D, const T* table, const int64_t* ids, T* y, FaultSite site) {
+  const int64_t n = blockIdx.x, id = ids[n];
+  if (id < 0 || id >= V) {
+    if (threadIdx.x == 0) is_index(id, V, n, site);
+    return;
+  }
+  for (int64_t d = threadIdx.x; d < D; d += blockDim.x) y[n * D + d] = table[id * D + d];
+}
+
+/// Threads for a row of D elements: whole warps.
+int row_threads(int64_t D) {
+  return static_cast<int>(std::clamp<int64_t>(ceil_div(D, kWarp) * kWarp, kWarp, kThreads));
+}
+
+void gather_rows(const Tensor& table, const Tensor& ids, Tensor& y) {
+  check_rows(table, ids, y, "gather_rows");
+  const int64_t N = y.dim(0), V = table.dim(0), D = table.dim(1);
+  visit_device(y.dtype(), "gather_rows", [&]<class T>(T) {
+    launch("gather_rows", gather_rows_kernel<T>, N, row_threads(D), V, D, table.data<T>(), ids.data<int64_t>(),
+           y.data<T>(), fault_site("gather_rows"));
+  });
+}
+
+/// One block a row v of the table looks through all ids and adds the rows of dy that belong to it, in order of n: the
+/// same sums on every run, without atomics. Reads N·D elements of dy once and, mostly from cache, V·N ids: with both in
+/// the tens of thousands the ids are the larger part, and a sort would pay.
+template <class T>
+__global__ void scatter_add_rows_kernel(int64_t N, int64_t V, int64_t D, const T* dy, const int64_t* ids, T* dtable,
+                                        FaultSite site) {
+  __shared__ unsigned found[kThreads / kWarp];
+  const int64_t v = blockIdx.x;
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+  for (int64_t first = 0; first < N; first += kThreads) {
+    const int64_t n = first + threadIdx.x;
+    const int64_t id = n < N ? ids[n] : v + 1;
+    if (v == 0 && n < N) is_index(id, V, n, site);
+    const unsigned mine = __ballot_sync(0xffffffffu, id == v);
+    __syncthreads();  // the last round's masks are read
+    if (lane == 0) found[warp] = mine;
+    __syncthreads();
+    for (int w = 0; w < kThreads / kWarp; ++w) {
+      for (unsigned mask = found[w]; mask != 0; mask &= mask - 1) {  // lowest n first
+        const int64_t row = first + w * kWarp + (__ffs(static_cast<int>(mask)) - 1);
+        for (int64_t d = threadIdx.x; d < D; d += kThreads)
+          dtable[v * D + d] = static_cast<T>(widen(dtable[v * D + d]) + widen(dy[row * D + d]));
+      }
+    }
+  }
+}
+
+void scatter_add_rows(const Tensor& dy, const Tensor& ids, Tensor& dtable) {
+  check_rows(dtable, ids, dy, "scatter_add_rows");
+  const int64_t N = dy.dim(0), V = dtable.dim(0), D = dtable.dim(1);
+  visit_device(dy.dtype(), "scatter_add_rows", [&]<class T>(T) {
+    launch("scatter_add_rows", scatter_add_rows_kernel<T>, N == 0 ? 0 : V, kThreads, N, V, D, dy.data<T>(),
+           ids.data<int64_t>(), dtable.data<T>(), fault_site("scatter_add_rows"));
+  });
+}
+
+/// One thread a result: N·S scattered reads.
+template <class T>
+__global__ void pick_kernel(int64_t count, int64_t S, int64_t K, const T* x, const int64_t* index, T* y,
+                            FaultSite site) {
+  const int64_t i = global_thread();
+  if (i >= count) return;
+  const int64_t n = i / S, k = index[n];
+  y[i] = is_index(k, K, n, site) ? x[i * K + k] : static_cast<T>(NAN);
+}
+
+void pick(const Tensor& x, const Tensor& index, Tensor& y) {
+  check_pick(x, index, y, "pick");
+  visit_device(x.dtype(), "pick", [&]<class T>(T) {
+    launch("pick", pick_kernel<T>, ceil_div(y.numel(), kThreads), kThreads, y.numel(), x.dim(1), x.dim(2), x.data<T>(),
+           index.data<int64_t>(), y.data<T>(), fault_site("pick"));
+  });
+}
+
+/// One thread an element of dx: N·S·K elements written.
+template <class T>
+__global__ void pick_backward_kernel(int64_t count, int64_t S, int64_t K, const T* dy, const int64_t* index, T* dx,
+                                     FaultSite site) {
+  const int64_t i = global_thread();
+  if (i >= count) return;
+  const int64_t row = i / K, k = i - row * K, n = row / S, picked = index[n];
+  if (k == 0) is_index(picked, K, n, site);
+  dx[i] = k == picked ? dy[row] : static_cast<T>(0.0f);
+}
+
+void pick_backward(const Tensor& dy, const Tensor& index, Tensor& dx) {
+  check_pick(dx, index, dy, "pick_backward");
+  visit_device(dy.dtype(), "pick_backward", [&]<class T>(T) {
+    launch("pick_backward", pick_backward_kernel<T>, ceil_div(dx.numel(), kThreads), kThreads, dx.numel(), dx.dim(1),
+           dx.dim(2), dy.data<T>(), index.data<int64_t>(), dx.data<T>(), fault_site("pick_backward"));
+  });
+}
+
+[[maybe_unused]] const bool registered = kernel::gather_rows.define(Device::cuda, gather_rows) &&
+                                         kernel::scatter_add_rows.define(Device::cuda, scatter_add_rows) &&
+                                         kernel::pick.define(Device::cuda, pick) &&
+                                         kernel::pick_backward.define(Device::cuda, pick_backward);
+
+}  // namespace
+}  // namespace sked::cuda

@@ -1,0 +1,323 @@
+// The tiles of the streaming likelihood. A tile is a product's result, read and overwritten once: bound by memory, with
+// one to four exponentials an element. Sums over classes go to teams of threads, sums over samples to one thread a
+// column; their order does not depend on the run.
+
+#include "core/kernels/likelihood.h"
+
+#include <cmath>
+
+#include "cuda/softmax_rows.cuh"
+
+namespace sked::cuda {
+namespace {
+
+/// A tile (B,C,K), and where it lies: (b,s) in rows of S samples, (b,k) in rows of `classes` or coordinates.
+struct Extents {
+  int64_t B, C, K;
+  int64_t S = 0, classes = 0;
+  TileOrigin at;
+
+  Extents(const Tensor& a, const char* where, TileOrigin at = {}) : at(at) {
+    require(a.defined() && a.ndim() == 3 && a.dtype() == DType::f32, where, "expected a tile (B, C, K) f32, got ", a);
+    B = a.dim(0), C = a.dim(1), K = a.dim(2);
+  }
+  constexpr int64_t rows() const { return B * C; }
+  constexpr int64_t columns() const { return B * K; }
+
+  /// Row r of the tile is (b,s); its place among all samples.
+  __device__ int64_t by_sample(int64_t row) const { return row / C * S + at.sample + row % C; }
+  /// Where the classes of row r start among all classes.
+  __device__ int64_t by_class(int64_t row) const { return row / C * classes + at.klass; }
+};
+
+/// Throws unless t is (B, at least `least`) like `a`, and of the width of those before it; returns that width.
+int64_t check_width(const Tensor& t, const Tensor& a, int64_t least, const char* what, const char* where) {
+  require(t.defined() && t.ndim() == 2 && t.dim(0) == a.dim(0) && t.dim(1) >= least, where, "expected ", what, " (",
+          a.dim(0), ", ", least, " or more), got ", t);
+  require_alike(t, a, where);
+  return t.dim(1);
+}
+
+void check_alike(const Tensor& t, const Tensor& like, const char* what, const char* where) {
+  require_shape(t, like.shape(), where, what);
+  require_alike(t, like, where);
+}
+
+const int64_t* labels_of(const Tensor& labels, const Tensor& a, const char* where) {
+  require_shape(labels, {a.dim(0)}, where, "labels");
+  require(labels.device() == a.device(), where, "expected labels on ", a.device(), ", got ", labels);
+  return labels.data<int64_t>();
+}
+
+const float* floats(const Tensor& t) { return t.defined() ? t.data<float>() : nullptr; }
+
+__device__ float log_add_exp(float a, float b) {
+  const float high = fmaxf(a, b), low = fminf(a, b);
+  return high == -INFINITY ? high : high + math::log1p(math::exp(low - high));
+}
+
+__device__ float log_sigmoid(float x) { return -math::softplus(-x); }
+
+// ---- noisy rows -----------------------------------------------------------------------------------------------------
+
+/// 3 (2 without q) tiles moved.
+__global__ void noise_forward_kernel(Extents e, int64_t first, const float* center, const float* d, const float* eps,
+                                     const float* v, const float* q, float* z) {
+  const int64_t i = global_thread();
+  if (i >= e.rows() * e.K) return;
+  const int64_t row = i / e.K, at = row / e.C * e.classes + first + (i - row * e.K);
+  const float noise = q ? (v ? v[at] * q[i] : q[i]) : 0.0f;
+  z[i] = center[at] + d[at] * eps[i] + noise;
+}
+
+void noise_forward(const Tensor& center, const Tensor& d, const Tensor& eps, const Tensor& v, const Tensor& q,
+                   Tensor& z, int64_t first) {
+  const char* where = "noise_forward";
+  Extents e(z, where);
+  check_alike(eps, z, "eps", where);
+  if (q.defined()) check_alike(q, z, "q", where);
+  e.classes = check_width(center, z, first + e.K, "center", where);
+  check_alike(d, center, "d", where);
+  if (v.defined()) check_alike(v, center, "v", where);
+  launch(where, noise_forward_kernel, ceil_div(z.numel(), kThreads), kThreads, e, first, center.data<float>(),
+         d.data<float>(), eps.data<float>(), floats(v), floats(q), z.data<float>());
+}
+
+/// One thread a column: 4 (2 without q) tiles moved.
+__global__ void noise_backward_kernel(Extents e, int64_t first, const float* dz, const float* eps, const float* v,
+                                      float* q, float* dcenter, float* dd, float* dv) {
+  const int64_t column = global_thread();
+  if (column >= e.columns()) return;
+  const int64_t b = column / e.K, j = column - b * e.K, at = b * e.classes + first + j;
+  double sum = 0, sum_eps = 0, sum_q = 0;
+  for (int64_t s = 0; s < e.C; ++s) {
+    const int64_t i = (b * e.C + s) * e.K + j;
+    const float g = dz[i];
+    sum += g;
+    sum_eps += g * eps[i];
+    if (!v) continue;
+    sum_q += g * q[i];
+    q[i] = g * v[at];
+  }
+  dcenter[at] += static_cast<float>(sum);
+  dd[at] += static_cast<float>(sum_eps);
+  if (v) dv[at] += static_cast<float>(sum_q);
+}
+
+void noise_backward(const Tensor& dz, const Tensor& eps, const Tensor& v, Tensor& q, Tensor& dcenter, Tensor& dd,
+                    Tensor& dv, int64_t first) {
+  const char* where = "noise_backward";
+  Extents e(dz, where);
+  check_alike(eps, dz, "eps", where);
+  e.classes = check_width(dcenter, dz, first + e.K, "gradients", where);
+  check_alike(dd, dcenter, "gradients", where);
+  if (v.defined()) {
+    check_alike(q, dz, "q", where);
+    check_alike(v, dcenter, "v", where);
+    check_alike(dv, dcenter, "dv", where);
+  }
+  launch(where, noise_backward_kernel, ceil_div(e.columns(), kThreads), kThreads, e, first, dz.data<float>(),
+         eps.data<float>(), floats(v), v.defined() ? q.data<float>() : nullptr, dcenter.data<float>(), dd.data<float>(),
+         v.defined() ? dv.data<float>() : nullptr);
+}
+
+// ---- one label an example
+// ---------------------------------------------------------------------------------------------
+
+/// One tile read.
+template <int kLanes>
+__global__ void label_tile_forward_kernel(Extents e, const float* a, const int64_t* labels, float* lse, float* picked) {
+  const Team<kLanes> team;
+  if (team.row >= e.rows()) return;
+  const float* row = a + team.row * e.K;
+  const RowSum<kLanes, float> s(team, row, e.K);
+  if (team.lane != 0) return;
+  const int64_t i = e.by_sample(team.row);
+  lse[i] = log_add_exp(lse[i], s.shift + math::log(s.sum));
+  if (!labels) return;
+  const int64_t k = labels[team.row / e.C] - e.at.klass;
+  if (k >= 0 && k < e.K) picked[i] = row[k];
+}
+
+void label_tile_forward(const Tensor& a, const Tensor& labels, Tensor& lse, Tensor& picked, TileOrigin at) {
+  const char* where = "label_tile_forward";
+  Extents e(a, where, at);
+  e.S = check_width(lse, a, at.sample + e.C, "lse", where);
+  const int64_t* label = labels.defined() ? labels_of(labels, a, where) : nullptr;
+  if (label) check_alike(picked, lse, "picked", where);
+  visit_team(e.K, [&]<int kLanes>(std::integral_constant<int, kLanes>) {
+    launch(where, label_tile_forward_kernel<kLanes>, team_blocks<kLanes>(e.rows()), kThreads, e, a.data<float>(), label,
+           lse.data<float>(), label ? picked.data<float>() : nullptr);
+  });
+}
+
+/// 2 tiles moved.
+template <int kLanes>
+__global__ void label_tile_backward_kernel(Extents e, float* a, const int64_t* labels, const float* lse,
+                                           const float* weight) {
+  const Team<kLanes> team;
+  if (team.row >= e.rows()) return;
+  float* row = a + team.row * e.K;
+  const int64_t i = e.by_sample(team.row), label = labels[team.row / e.C] - e.at.klass;
+  const float shift = lse[i], share = weight[i];
+  for (int64_t k = team.lane; k < e.K; k += kLanes) {
+    const float p = share * math::exp(row[k] - shift);
+    row[k] = k == label ? p - share : p;
+  }
+}
+
+void label_tile_backward(Tensor& a, const Tensor& labels, const Tensor& lse, const Tensor& weight, TileOrigin at) {
+  const char* where = "label_tile_backward";
+  Extents e(a, where, at);
+  const int64_t* label = labels_of(labels, a, where);
+  e.S = check_width(lse, a, at.sample + e.C, "lse", where);
+  check_alike(weight, lse, "weight", where);
+  visit_team(e.K, [&]<int kLanes>(std::integral_constant<int, kLanes>) {
+    launch(where, label_tile_backward_kernel<kLanes>, team_blocks<kLanes>(e.rows()), kThreads, e, a.data<float>(),
+           label, lse.data<float>(), weight.data<float>());
+  });
+}
+
+// ---- every class
+// ------------------------------------------------------------------------------------------------------
+
+template <ClassLog kLog>
+__device__ float log_of(float a, float lse) {
+  if constexpr (kLog == ClassLog::softmax) {
+    return a - lse;
+  } else {
+    return log_sigmoid(kLog == ClassLog::sigmoid ? a : -a);
+  }
+}
+
+/// One thread a column; the tile is read twice, the second time from cache where it fits.
+template <ClassLog kLog>
+__global__ void class_tile_forward_kernel(Extents e, const float* a, const float* lse, float* log_p) {
+  const int64_t column = global_thread();
+  if (column >= e.columns()) return;
+  const int64_t b = column / e.K, k = column - b * e.K;
+  const auto x = [&](int64_t s) {
+    const float shift = kLog == ClassLog::softmax ? lse[b * e.S + e.at.sample + s] : 0.0f;
+    return log_of<kLog>(a[(b * e.C + s) * e.K + k], shift);
+  };
+  float high = -INFINITY, sum = 0;
+  for (int64_t s = 0; s < e.C; ++s) high = Greater{}(x(s), high);
+  high = finite_shift(high);
+  for (int64_t s = 0; s < e.C; ++s) sum += math::exp(x(s) - high);
+  float& out = log_p[b * e.classes + e.at.klass + k];
+  out = log_add_exp(out, high + math::log(sum));
+}
+
+void class_tile_forward(const Tensor& a, const Tensor& lse, Tensor& log_p, ClassLog log, TileOrigin at) {
+  const char* where = "class_tile_forward";
+  Extents e(a, where, at);
+  e.classes = check_width(log_p, a, at.klass + e.K, "log_p", where);
+  if (log == ClassLog::softmax) e.S = check_width(lse, a, at.sample + e.C, "lse", where);
+  const auto run = [&](auto kernel) {
+    launch(where, kernel, ceil_div(e.columns(), kThreads), kThreads, e, a.data<float>(), floats(lse),
+           log_p.data<float>());
+  };
+  if (log == ClassLog::softmax) return run(class_tile_forward_kernel<ClassLog::softmax>);
+  if (log == ClassLog::sigmoid) return run(class_tile_forward_kernel<ClassLog::sigmoid>);
+  run(class_tile_forward_kernel<ClassLog::sigmoid_complement>);
+}
+
+/// One tile and, mostly from cache, a row of log_p and share for each of its rows.
+template <int kLanes>
+__global__ void soft_tile_weights_kernel(Extents e, const float* a, const float* lse, const float* log_p,
+                                         const float* share, float* total) {
+  const Team<kLanes> team;
+  if (team.row >= e.rows()) return;
+  const int64_t i = e.by_sample(team.row), from = e.by_class(team.row);
+  const float shift = lse[i];
+  float sum = 0;
+  for (int64_t k = team.lane; k < e.K; k += kLanes)
+    sum += share[from + k] * math::exp(a[team.row * e.K + k] - shift - log_p[from + k]);
+  sum = team.sum(sum);
+  if (team.lane == 0) total[i] += sum;
+}
+
+/// Checks what both soft kernels take and completes the extents.
+Extents soft_extents(const Tensor& a, const Tensor& lse, const Tensor& log_p, const Tensor& share, const Tensor& total,
+                     TileOrigin at, const char* where) {
+  Extents e(a, where, at);
+  e.S = check_width(lse, a, at.sample + e.C, "lse", where);
+  e.classes = check_width(log_p, a, at.klass + e.K, "log_p", where);
+  check_alike(share, log_p, "share", where);
+  check_alike(total, lse, "total", where);
+  return e;
+}
+
+void soft_tile_weights(const Tensor& a, const Tensor& lse, const Tensor& log_p, const Tensor& share, Tensor& total,
+                       TileOrigin at) {
+  const char* where = "soft_tile_weights";
+  const Extents e = soft_extents(a, lse, log_p, share, total, at, where);
+  visit_team(e.K, [&]<int kLanes>(std::integral_constant<int, kLanes>) {
+    launch(where, soft_tile_weights_kernel<kLanes>, team_blocks<kLanes>(e.rows()), kThreads, e, a.data<float>(),
+           lse.data<float>(), log_p.data<float>(), share.data<float>(), total.data<float>());
+  });
+}
+
+/// 2 tiles moved.
+template <int kLanes>
+__global__ void soft_tile_backward_kernel(Extents e, float* a, const float* lse, const float* log_p, const float* share,
+                                          const float* total) {
+  const Team<kLanes> team;
+  if (team.row >= e.rows()) return;
+  const int64_t i = e.by_sample(team.row), from = e.by_class(team.row);
+  const float shift = lse[i], sum = total[i];
+  for (int64_t k = team.lane; k < e.K; k += kLanes) {
+    float& value = a[team.row * e.K + k];
+    const float log_softmax = value - shift;
+    value = sum * math::exp(log_softmax) - share[from + k] * math::exp(log_softmax - log_p[from + k]);
+  }
+}
+
+void soft_tile_backward(Tensor& a, const Tensor& lse, const Tensor& log_p, const Tensor& share, const Tensor& total,
+                        TileOrigin at) {
+  const char* where = "soft_tile_backward";
+  const Extents e = soft_extents(a, lse, log_p, share, total, at, where);
+  visit_team(e.K, [&]<int kLanes>(std::integral_constant<int, kLanes>) {
+    launch(where, soft_tile_backward_kernel<kLanes>, team_blocks<kLanes>(e.rows()), kThreads, e, a.data<float>(),
+           lse.data<float>(), log_p.data<float>(), share.data<float>(), total.data<float>());
+  });
+}
+
+/// 2 tiles moved.
+template <int kLanes>
+__global__ void sigmoid_tile_backward_kernel(Extents e, float* a, const float* log_p, const float* log_not_p,
+                                             const float* share, const float* rest) {
+  const Team<kLanes> team;
+  if (team.row >= e.rows()) return;
+  const int64_t from = e.by_class(team.row);
+  for (int64_t k = team.lane; k < e.K; k += kLanes) {
+    float& value = a[team.row * e.K + k];
+    const float x = value, up = math::sigmoid(x), down = math::sigmoid(-x);
+    value = rest[from + k] * math::exp(log_sigmoid(-x) - log_not_p[from + k]) * up -
+            share[from + k] * math::exp(log_sigmoid(x) - log_p[from + k]) * down;
+  }
+}
+
+void sigmoid_tile_backward(Tensor& a, const Tensor& log_p, const Tensor& log_not_p, const Tensor& share,
+                           const Tensor& rest, TileOrigin at) {
+  const char* where = "sigmoid_tile_backward";
+  Extents e(a, where, at);
+  e.classes = check_width(log_p, a, at.klass + e.K, "log_p", where);
+  for (const Tensor* t : {&log_not_p, &share, &rest}) check_alike(*t, log_p, "log_not_p, share and rest", where);
+  visit_team(e.K, [&]<int kLanes>(std::integral_constant<int, kLanes>) {
+    launch(where, sigmoid_tile_backward_kernel<kLanes>, team_blocks<kLanes>(e.rows()), kThreads, e, a.data<float>(),
+           log_p.data<float>(), log_not_p.data<float>(), share.data<float>(), rest.data<float>());
+  });
+}
+
+[[maybe_unused]] const bool registered = kernel::noise_forward.define(Device::cuda, noise_forward) &&
+                                         kernel::noise_backward.define(Device::cuda, noise_backward) &&
+                                         kernel::label_tile_forward.define(Device::cuda, label_tile_forward) &&
+                                         kernel::label_tile_backward.define(Device::cuda, label_tile_backward) &&
+                                         kernel::class_tile_forward.define(Device::cuda, class_tile_forward) &&
+                                         kernel::soft_tile_weights.define(Device::cuda, soft_tile_weights) &&
+                                         kernel::soft_tile_backward.define(Device::cuda, soft_tile_backward) &&
+                                         kernel::sigmoid_tile_backward.define(Device::cuda, sigmoid_tile_backward);
+
+}  // namespace
+}  // namespace sked::cuda

@@ -1,0 +1,205 @@
+// Matrix products and linear layers over gemm.h. The definitions use the readable kernel, the tuned versions cuBLASLt;
+// tensors in f32 are rounded to bf16 first where that is the precision of products (core/precision.h).
+
+#include "core/kernels/matmul.h"
+
+#include "core/kernels/functors.h"
+#include "core/kernels/memory.h"
+#include "core/kernels/sizes.h"
+#include "core/precision.h"
+#include "cuda/columns.cuh"
+#include "cuda/gemm.h"
+#include "cuda/walk.cuh"
+
+namespace sked::cuda {
+namespace {
+
+using Product = void (*)(const Gemm&, const char*);
+
+/// A factor of a tuned product as it goes in: itself, or rounded to bf16.
+Tensor factor(const Tensor& x, Product product) {
+  if (product == gemm_definition || x.dtype() != DType::f32 || product_precision() != Precision::bf16) return x;
+  Tensor rounded = Tensor::empty(x.shape(), DType::bf16, Device::cuda);
+  kernel::cast(x, rounded);
+  return rounded;
+}
+
+/// c = op(a) op(b), a and b whole matrices.
+Gemm product_of(const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b, Tensor& c, int64_t M, int64_t N,
+                int64_t Q) {
+  return {.M = M,
+          .N = N,
+          .Q = Q,
+          .a = a.raw(),
+          .lda = transpose_a ? M : Q,
+          .transpose_a = transpose_a,
+          .b = b.raw(),
+          .ldb = transpose_b ? Q : N,
+          .transpose_b = transpose_b,
+          .c = c.raw(),
+          .ldc = N,
+          .in = a.dtype(),
+          .out = c.dtype()};
+}
+
+/// 2 M N Q operations; the floor is those at the card's rate, or the three operands' bytes.
+template <Product product>
+void matmul(const Tensor& a, const Tensor& b, Tensor& c, bool transpose_a, bool transpose_b, bool accumulate) {
+  const MatmulSizes s = matmul_sizes(a, b, c, transpose_a, transpose_b);
+  visit_device(c.dtype(), "matmul", [](auto) {});
+  if (c.numel() == 0) return;
+  if (s.Q == 0) return accumulate ? void() : c.fill(0.0);
+  const Tensor left = factor(a, product), right = factor(b, product);
+  Gemm g = product_of(left, transpose_a, right, transpose_b, c, s.M, s.N, s.Q);
+  g.accumulate = accumulate;
+  g.batch = s.batch;
+  g.stride_a = s.M * s.Q;
+  g.stride_b = s.shared_b ? 0 : s.Q * s.N;
+  g.stride_c = s.M * s.N;
+  product(g, "matmul");
+}
+
+// ---- linear ---------------------------------------------------------------------------------------------------------
+
+struct Same {
+  __device__ static float forward(float x) { return x; }
+};
+
+/// pre = z + b (where kept), y = f(pre).
+template <int kN, class Index, class T, class F>
+__global__ void finish_kernel(Index n, Index O, const T* z, const T* b, T* pre, T* y, F) {
+  const Index i = static_cast<Index>(global_thread()) * kN;
+  if (i >= n) return;
+  const Index o = i % O;  // kN divides O
+  const Pack<T, kN> in = load<kN>(z + i);
+  Pack<T, kN> kept, out;
+#pragma unroll
+  for (int k = 0; k < kN; ++k) {
+    const float t = b ? widen(in.v[k]) + widen(b[o + k]) : widen(in.v[k]);
+    kept.v[k] = static_cast<T>(t);
+    out.v[k] = static_cast<T>(F::forward(t));
+  }
+  if (pre) store(pre + i, kept);
+  store(y + i, out);
+}
+
+/// z may be y or pre; b and pre may be null. 2 · N·O elements moved, 3 where pre is kept.
+template <class T, class F>
+void finish(int64_t N, int64_t O, const T* z, const T* b, T* pre, T* y, F f) {
+  const char* where = "linear_forward";
+  const int64_t n = N * O;
+  constexpr int kN = kWide<T>;
+  visit_index(n, [&]<class Index>(Index) {
+    const auto count = static_cast<Index>(n), columns = static_cast<Index>(O);
+    if (O % kN == 0 && aligned16({z, pre, y})) {
+      launch(where, finish_kernel<kN, Index, T, F>, ceil_div(n, kN * kThreads), kThreads, count, columns, z, b, pre, y,
+             f);
+    } else {
+      launch(where, finish_kernel<1, Index, T, F>, ceil_div(n, kThreads), kThreads, count, columns, z, b, pre, y, f);
+    }
+  });
+}
+
+void finish_linear(const LinearSizes& s, const Tensor& z, const Tensor& b, Tensor& pre, Tensor& y, Activation act) {
+  if (s.N * s.O == 0) return;
+  visit_device(y.dtype(), "linear_forward", [&]<class T>(T) {
+    const T *in = z.data<T>(), *bias = b.defined() ? b.data<T>() : nullptr;
+    T *kept = pre.defined() ? pre.data<T>() : nullptr, *out = y.data<T>();
+    if (act == Activation::relu) return finish(s.N, s.O, in, bias, kept, out, functor::Relu{});
+    if (act == Activation::gelu) return finish(s.N, s.O, in, bias, kept, out, functor::Gelu{});
+    if (bias || in != out) finish(s.N, s.O, in, bias, static_cast<T*>(nullptr), out, Same{});
+  });
+}
+
+/// Where the product goes: to `pre` where that is wanted, else to y.
+Tensor& place_of(Tensor& y, Tensor& pre, Activation act) {
+  if (act == Activation::none || !pre.defined()) return y;
+  require_shape(pre, y.shape(), "linear_forward", "pre");
+  require_alike(y, pre, "linear_forward");
+  return pre;
+}
+
+void linear_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y, Tensor& pre, Activation act) {
+  const LinearSizes s = linear_sizes(x, w, b, y, "linear_forward");
+  Tensor& z = place_of(y, pre, act);
+  visit_device(x.dtype(), "linear_forward", [](auto) {});
+  if (y.numel() == 0) return;
+  gemm_definition(product_of(x, false, w, true, z, s.N, s.O, s.I), "linear_forward");
+  finish_linear(s, z, b, pre, y, act);
+}
+
+/// Bias and ReLU ride on the product; the exact GELU follows it.
+void linear_forward_tuned(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y, Tensor& pre, Activation act) {
+  const LinearSizes s = linear_sizes(x, w, b, y, "linear_forward");
+  Tensor& z = place_of(y, pre, act);
+  visit_device(x.dtype(), "linear_forward", [](auto) {});
+  if (y.numel() == 0) return;
+  if (s.I == 0) {
+    z.fill(0.0);
+    return finish_linear(s, z, b, pre, y, act);
+  }
+  const Tensor left = factor(x, gemm), right = factor(w, gemm);
+  const Gemm plain = product_of(left, false, right, true, z, s.N, s.O, s.I);
+  Gemm fused = plain;
+  fused.bias = b.defined() ? b.raw() : nullptr;
+  fused.relu = act == Activation::relu && !pre.defined();
+  if (gemm_tuned(fused, "linear_forward")) {
+    if (act == Activation::none || fused.relu) return;
+    return finish_linear(s, z, {}, pre, y, act);
+  }
+  gemm(plain, "linear_forward");
+  finish_linear(s, z, b, pre, y, act);
+}
+
+template <Product product>
+void linear_backward_input(const Tensor& dy, const Tensor& w, Tensor& dx) {
+  const LinearSizes s = linear_sizes(dx, w, {}, dy, "linear_backward_input");
+  visit_device(dy.dtype(), "linear_backward_input", [](auto) {});
+  if (dx.numel() == 0) return;
+  if (s.O == 0) return dx.fill(0.0);
+  const Tensor left = factor(dy, product), right = factor(w, product);
+  product(product_of(left, false, right, false, dx, s.N, s.I, s.O), "linear_backward_input");
+}
+
+/// db = Σ_n dy[n].
+void sum_rows(const Tensor& dy, const LinearSizes& s, Tensor& db) {
+  if (!db.defined()) return;
+  Tensor sums = db.dtype() == DType::f32 ? db : Tensor::empty({s.O}, DType::f32, Device::cuda);
+  visit_device(dy.dtype(), "linear_backward_weight", [&]<class T>(T) {
+    sum_columns<1>("linear_backward_weight", s.N, s.O, Element<T>{dy.data<T>(), s.O}, {{sums.data<float>()}});
+  });
+  if (!sums.shares_storage(db)) db.copy_from(sums);
+}
+
+template <Product product>
+void linear_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, Tensor& db) {
+  const char* where = "linear_backward_weight";
+  const LinearSizes s = linear_sizes(x, dw, db, dy, where);
+  visit_device(dy.dtype(), where, [](auto) {});
+  if (s.N == 0 || dw.numel() == 0) {
+    dw.fill(0.0);
+    return sum_rows(dy, s, db);
+  }
+  const Tensor left = factor(dy, product), right = factor(x, product);
+  const Gemm plain = product_of(left, true, right, false, dw, s.O, s.I, s.N);
+  // The bias's gradient rides on the product where both are of the product's own numbers.
+  if (product == gemm && db.defined() && left.dtype() == db.dtype()) {
+    Gemm fused = plain;
+    fused.sum_of_a = db.raw();
+    if (gemm_tuned(fused, where)) return;
+  }
+  product(plain, where);
+  sum_rows(dy, s, db);
+}
+
+[[maybe_unused]] const bool registered =
+    kernel::matmul.define(Device::cuda, matmul<gemm_definition>) && kernel::matmul.tune(Device::cuda, matmul<gemm>) &&
+    kernel::linear_forward.define(Device::cuda, linear_forward) &&
+    kernel::linear_forward.tune(Device::cuda, linear_forward_tuned) &&
+    kernel::linear_backward_input.define(Device::cuda, linear_backward_input<gemm_definition>) &&
+    kernel::linear_backward_input.tune(Device::cuda, linear_backward_input<gemm>) &&
+    kernel::linear_backward_weight.define(Device::cuda, linear_backward_weight<gemm_definition>) &&
+    kernel::linear_backward_weight.tune(Device::cuda, linear_backward_weight<gemm>);
+
+}  // namespace
+}  // namespace sked::cuda

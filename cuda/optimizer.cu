@@ -1,0 +1,237 @@
+// Optimizer steps over all parameters in one launch: the addresses travel as kernel arguments, of which CUDA takes
+// 32,764 bytes, so there is nothing to upload and a captured graph keeps them. A block takes 4096 elements of one
+// tensor.
+
+#include "core/kernels/optimizer.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/kernels/sizes.h"
+#include "cuda/launch.cuh"
+
+namespace sked::cuda {
+namespace {
+
+constexpr int64_t kPiece = 4096;
+constexpr int kArrays = 4;     // parameter, gradient and two of state
+constexpr int kEntries = 480;  // 56 bytes each, in one launch
+
+struct Entry {
+  float* data[kArrays];
+  int64_t count;
+  int64_t first_block;  // the blocks before this tensor's
+  float decay;
+};
+
+/// The tensors of one launch.
+struct Table {
+  Entry entries[kEntries];
+  int size = 0;
+};
+static_assert(sizeof(Table) <= 32764 - 256, "kernel arguments are limited");
+
+/// The entry of a block: the last whose first block is not beyond it.
+__device__ const Entry& entry_of(const Table& table, int64_t block) {
+  int low = 0, high = table.size - 1;
+  while (low < high) {
+    const int middle = (low + high + 1) / 2;
+    if (table.entries[middle].first_block <= block) {
+      low = middle;
+    } else {
+      high = middle - 1;
+    }
+  }
+  return table.entries[low];
+}
+
+/// Runs f(entry, i) for each element of the block's piece.
+template <class F>
+__device__ void for_each_element(const Table& table, F f) {
+  const Entry& e = entry_of(table, blockIdx.x);
+  const int64_t first = (static_cast<int64_t>(blockIdx.x) - e.first_block) * kPiece,
+                last = min(e.count, first + kPiece);
+#pragma unroll 4
+  for (int64_t i = first + threadIdx.x; i < last; i += kThreads) f(e, i);
+}
+
+/// Calls run(table, blocks) for runs of at most kEntries tensors; lists[a][t] is array a of tensor t.
+template <class F>
+void for_each_table(const std::vector<const TensorList*>& lists, const std::vector<double>& decay, F&& run) {
+  Table table;
+  int64_t blocks = 0;
+  const auto flush = [&] {
+    if (table.size > 0) run(table, blocks);
+    table.size = 0;
+    blocks = 0;
+  };
+  for (size_t t = 0; t < lists[0]->size(); ++t) {
+    const int64_t count = (*lists[0])[t].numel();
+    if (count == 0) continue;
+    Entry& e = table.entries[table.size++];
+    e = Entry{};
+    // The lists' constness is the kernel's to keep: one table serves readers and writers.
+    for (size_t a = 0; a < lists.size(); ++a) e.data[a] = const_cast<float*>((*lists[a])[t].data<float>());
+    e.count = count;
+    e.first_block = blocks;
+    e.decay = decay.empty() ? 0.0f : static_cast<float>(decay[t]);
+    blocks += ceil_div(count, kPiece);
+    if (table.size == kEntries) flush();
+  }
+  flush();
+}
+
+void check_step(const TensorList& parameters, const std::vector<double>& decay, const Tensor& grad_scale,
+                const char* where) {
+  require(decay.size() == parameters.size(), where, "expected ", parameters.size(), " weight decays, got ",
+          decay.size());
+  if (!grad_scale.defined() || parameters.empty()) return;
+  require_alike(parameters[0], grad_scale, where);
+  require(grad_scale.numel() == 1, where, "expected grad_scale (1), got ", grad_scale);
+}
+
+const float* scale_of(const Tensor& grad_scale) { return grad_scale.defined() ? grad_scale.data<float>() : nullptr; }
+
+struct Sgd {
+  float lr, momentum;
+  bool nesterov, first, keeps_momentum;
+};
+
+/// 5 numbers of 4 bytes moved for each parameter (3 without momentum), 8 operations.
+__global__ void sgd_kernel(const __grid_constant__ Table table, Sgd s, const float* grad_scale) {
+  const float scale = grad_scale ? *grad_scale : 1.0f;
+  for_each_element(table, [&](const Entry& e, int64_t i) {
+    float *p = e.data[0], *m = e.data[2];
+    const float g = scale * e.data[1][i] + e.decay * p[i];
+    if (!s.keeps_momentum) {
+      p[i] -= s.lr * g;
+      return;
+    }
+    // On the first step the old momentum is not read: it may be uninitialised.
+    const float v = s.first ? g : s.momentum * m[i] + g;
+    m[i] = v;
+    p[i] -= s.lr * (s.nesterov ? g + s.momentum * v : v);
+  });
+}
+
+void sgd_step(TensorList& parameters, const TensorList& gradients, TensorList& momentum,
+              const std::vector<double>& decay, const Tensor& grad_scale, SgdStep step) {
+  const char* where = "sgd_step";
+  check_parallel(parameters, gradients, where, "gradients");
+  const bool keeps = step.momentum != 0.0;
+  if (keeps) check_parallel(parameters, momentum, where, "momentum");
+  check_step(parameters, decay, grad_scale, where);
+  std::vector<const TensorList*> lists{&parameters, &gradients};
+  if (keeps) lists.push_back(&momentum);
+  const Sgd s{static_cast<float>(step.lr), static_cast<float>(step.momentum), step.nesterov, step.first, keeps};
+  for_each_table(lists, decay, [&](const Table& table, int64_t blocks) {
+    launch(where, sgd_kernel, blocks, kThreads, table, s, scale_of(grad_scale));
+  });
+}
+
+struct Adam {
+  float lr, rate, root, b1, c1, b2, c2, eps;
+  bool decoupled;
+};
+
+/// 7 numbers of 4 bytes moved for each parameter, 16 operations: the floor is 28 bytes / memory bandwidth.
+__global__ void adam_kernel(const __grid_constant__ Table table, Adam a, const float* grad_scale) {
+  const float scale = grad_scale ? *grad_scale : 1.0f;
+  for_each_element(table, [&](const Entry& e, int64_t i) {
+    float *p = e.data[0], *m = e.data[2], *v = e.data[3];
+    const float value = p[i], g = scale * e.data[1][i] + (a.decoupled ? 0.0f : e.decay * value);
+    const float first = a.b1 * m[i] + a.c1 * g, second = a.b2 * v[i] + a.c2 * g * g;
+    m[i] = first;
+    v[i] = second;
+    const float shrink = a.decoupled ? 1.0f - a.lr * e.decay : 1.0f;
+    p[i] = shrink * value - a.rate * first / (a.root * sqrtf(second) + a.eps);
+  });
+}
+
+void adam_step(TensorList& parameters, const TensorList& gradients, TensorList& m, TensorList& v,
+               const std::vector<double>& decay, const Tensor& grad_scale, AdamStep step) {
+  const char* where = "adam_step";
+  check_parallel(parameters, gradients, where, "gradients");
+  check_parallel(parameters, m, where, "m");
+  check_parallel(parameters, v, where, "v");
+  check_step(parameters, decay, grad_scale, where);
+  require(step.step >= 1, where, "expected steps counted from 1, got ", step.step);
+  const auto t = static_cast<double>(step.step);
+  const Adam a{.lr = static_cast<float>(step.lr),
+               .rate = static_cast<float>(step.lr / (1.0 - std::pow(step.beta1, t))),       // lr · m̂ = rate · m
+               .root = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(step.beta2, t))),  // √v̂ = root · √v
+               .b1 = static_cast<float>(step.beta1),
+               .c1 = static_cast<float>(1.0 - step.beta1),
+               .b2 = static_cast<float>(step.beta2),
+               .c2 = static_cast<float>(1.0 - step.beta2),
+               .eps = static_cast<float>(step.eps),
+               .decoupled = step.decoupled};
+  for_each_table({&parameters, &gradients, &m, &v}, decay, [&](const Table& table, int64_t blocks) {
+    launch(where, adam_kernel, blocks, kThreads, table, a, scale_of(grad_scale));
+  });
+}
+
+struct Average {
+  float keep, take;
+};
+
+/// 3 numbers of 4 bytes moved for each weight.
+__global__ void ema_kernel(const __grid_constant__ Table table, Average a) {
+  for_each_element(table,
+                   [&](const Entry& e, int64_t i) { e.data[0][i] = a.keep * e.data[0][i] + a.take * e.data[1][i]; });
+}
+
+void ema_step(TensorList& averages, const TensorList& values, double decay) {
+  check_parallel(averages, values, "ema_step", "values");
+  const Average a{static_cast<float>(decay), static_cast<float>(1.0 - decay)};
+  for_each_table({&averages, &values}, {}, [&](const Table& table, int64_t blocks) {
+    launch("ema_step", ema_kernel, blocks, kThreads, table, a);
+  });
+}
+
+// ---- the norm of all gradients --------------------------------------------------------------------------------------
+
+/// parts[block] = Σ x² of the block's piece, in f64: one conversion, one fused multiply-add and 4 bytes an element.
+__global__ void squares_kernel(const __grid_constant__ Table table, double* parts) {
+  double sum = 0;
+  for_each_element(table, [&](const Entry& e, int64_t i) {
+    const double x = static_cast<double>(e.data[0][i]);
+    sum += x * x;
+  });
+  sum = block_reduce(sum, Plus{}, 0.0);
+  if (threadIdx.x == 0) parts[blockIdx.x] = sum;
+}
+
+/// One block: norm = √ Σ parts.
+__global__ void norm_kernel(int64_t count, const double* parts, float* norm) {
+  double sum = 0;
+  for (int64_t i = threadIdx.x; i < count; i += kThreads) sum += parts[i];
+  sum = block_reduce(sum, Plus{}, 0.0);
+  if (threadIdx.x == 0) *norm = static_cast<float>(sqrt(sum));
+}
+
+void global_norm(const TensorList& tensors, Tensor& norm) {
+  const char* where = "global_norm";
+  require(norm.defined() && norm.numel() == 1, where, "expected norm (1), got ", norm);
+  if (tensors.empty()) return norm.fill(0.0);
+  int64_t pieces = 0;
+  for (const Tensor& t : tensors) {
+    require_alike(tensors[0], t, where);
+    pieces += ceil_div(t.numel(), kPiece);
+  }
+  require_alike(tensors[0], norm, where);
+  Tensor parts = Tensor::empty({pieces}, DType::f64, Device::cuda);
+  double* part = parts.data<double>();
+  for_each_table({&tensors}, {}, [&](const Table& table, int64_t blocks) {
+    launch(where, squares_kernel, blocks, kThreads, table, part);
+    part += blocks;
+  });
+  launch(where, norm_kernel, 1, kThreads, pieces, parts.data<double>(), norm.data<float>());
+}
+
+[[maybe_unused]] const bool registered =
+    kernel::sgd_step.define(Device::cuda, sgd_step) && kernel::adam_step.define(Device::cuda, adam_step) &&
+    kernel::global_norm.define(Device::cuda, global_norm) && kernel::ema_step.define(Device::cuda, ema_step);
+
+}  // namespace
+}  // namespace sked::cuda

@@ -1,0 +1,118 @@
+// Addressed random numbers, bit for bit the CPU's: core/rng.h and core/math.h's *_exact functions are compiled for the
+// device, and leave nothing to contract (--use_fast_math would change their square root: it is never passed).
+
+#include "core/kernels/random.h"
+
+#include <cmath>
+
+#include "core/kernels/sizes.h"
+#include "cuda/launch.cuh"
+
+namespace sked::cuda {
+namespace {
+
+/// One thread a block of up to four coordinates: 80 multiplications of Philox, then some 60 operations of Box and
+/// Muller, for 16 bytes written: about 10 operations a byte, near the card's balance in f32; the integer half runs at
+/// half rate. Floor: 4 · B·S·J bytes / memory bandwidth.
+template <class T>
+__global__ void gaussian_noise_kernel(int64_t blocks, int64_t S, int64_t J, RngAddress address, NoiseOrigin origin,
+                                      const int64_t* examples, T* noise, FaultSite site) {
+  const int64_t i = global_thread();
+  if (i >= blocks) return;
+  const int64_t per_row = (J + 3) / 4, row = i / per_row, block = i - row * per_row, b = row / S, s = row - b * S;
+  const int64_t example = examples[b];
+  if (!is_index(example, INT64_MAX, b, site)) return;
+  const int64_t sample = origin.sample + s;  // with antithetic pairs 2i and 2i + 1 are ± sample i
+  const auto words = random_words(address, static_cast<uint64_t>(example),
+                                  static_cast<uint64_t>(origin.antithetic ? sample / 2 : sample),
+                                  static_cast<uint64_t>(origin.coordinate / 4 + block));
+  const NormalPair low = normal2(words[0], words[1]), high = normal2(words[2], words[3]);
+  const float sign = origin.antithetic && sample % 2 != 0 ? -1.0f : 1.0f;
+  const float z[4] = {sign * low.first, sign * low.second, sign * high.first, sign * high.second};
+  T* to = noise + row * J + 4 * block;
+  if (J % 4 == 0) {  // rows start at whole packs
+    Pack<T, 4> pack;
+#pragma unroll
+    for (int k = 0; k < 4; ++k) pack.v[k] = static_cast<T>(z[k]);
+    if (reinterpret_cast<uintptr_t>(to) % sizeof(pack) == 0) return store(to, pack);
+  }
+#pragma unroll
+  for (int k = 0; k < 4; ++k)
+    if (4 * block + k < J) to[k] = static_cast<T>(z[k]);
+}
+
+void gaussian_noise(const Tensor& examples, Tensor& noise, RngAddress address, NoiseOrigin origin) {
+  check_noise(examples, noise, origin);
+  const int64_t S = noise.dim(1), J = noise.dim(2), blocks = noise.dim(0) * S * ceil_div(J, 4);
+  visit_device(noise.dtype(), "gaussian_noise", [&]<class T>(T) {
+    launch("gaussian_noise", gaussian_noise_kernel<T>, ceil_div(blocks, kThreads), kThreads, blocks, S, J, address,
+           origin, examples.data<int64_t>(), noise.data<T>(), fault_site("gaussian_noise"));
+  });
+}
+
+// ---- dropping -------------------------------------------------------------------------------------------------------
+
+/// One thread four draws: y = x · keep. 2 · n elements moved.
+template <class T>
+__global__ void dropout_kernel(int64_t n, RngAddress address, uint32_t threshold, float scale, const T* x, T* y) {
+  const int64_t block = global_thread(), first = 4 * block;
+  if (first >= n) return;
+  const auto words = random_words(address, 0, 0, static_cast<uint64_t>(block));
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+    if (first + k < n) y[first + k] = static_cast<T>(widen(x[first + k]) * (words[k] >> 8 >= threshold ? scale : 0.0f));
+  }
+}
+
+/// One thread an element; its row's draw is made again by each.
+template <class T>
+__global__ void drop_path_kernel(int64_t n, int64_t width, RngAddress address, uint32_t threshold, float scale,
+                                 const T* x, T* y) {
+  const int64_t i = global_thread();
+  if (i >= n) return;
+  const int64_t row = i / width;
+  const auto words = random_words(address, 0, 0, static_cast<uint64_t>(row / 4));
+  const int which = static_cast<int>(row % 4);
+  const uint32_t word = which == 0 ? words[0] : (which == 1 ? words[1] : (which == 2 ? words[2] : words[3]));
+  y[i] = static_cast<T>(widen(x[i]) * (word >> 8 >= threshold ? scale : 0.0f));
+}
+
+/// Kept where word >> 8 ≥ threshold, that is uniform01(word) ≥ p.
+uint32_t threshold_of(double p, const char* where) {
+  require(p >= 0.0 && p < 1.0, where, "expected a probability in [0, 1), got ", p);
+  return static_cast<uint32_t>(std::ceil(p * 0x1p24));
+}
+
+void check_drop(const Tensor& x, const Tensor& y, int64_t draws, const char* where) {
+  require_alike(x, y, where);
+  require_shape(y, x.shape(), where, "y");
+  require(draws <= int64_t{1} << 34, where, "expected at most 2^34 draws, got ", draws);
+}
+
+void dropout(const Tensor& x, Tensor& y, RngAddress address, double p) {
+  check_drop(x, y, x.numel(), "dropout");
+  const uint32_t threshold = threshold_of(p, "dropout");
+  const int64_t n = x.numel();
+  visit_device(x.dtype(), "dropout", [&]<class T>(T) {
+    launch("dropout", dropout_kernel<T>, ceil_div(ceil_div(n, 4), kThreads), kThreads, n, address, threshold,
+           static_cast<float>(1.0 / (1.0 - p)), x.data<T>(), y.data<T>());
+  });
+}
+
+void drop_path(const Tensor& x, Tensor& y, RngAddress address, double p) {
+  require(x.defined() && x.ndim() >= 1, "drop_path", "expected a first axis, got ", x);
+  check_drop(x, y, x.dim(0), "drop_path");
+  const uint32_t threshold = threshold_of(p, "drop_path");
+  const int64_t n = x.numel(), width = x.shape().product(1, x.ndim());
+  visit_device(x.dtype(), "drop_path", [&]<class T>(T) {
+    launch("drop_path", drop_path_kernel<T>, ceil_div(n, kThreads), kThreads, n, width, address, threshold,
+           static_cast<float>(1.0 / (1.0 - p)), x.data<T>(), y.data<T>());
+  });
+}
+
+[[maybe_unused]] const bool registered = kernel::gaussian_noise.define(Device::cuda, gaussian_noise) &&
+                                         kernel::dropout.define(Device::cuda, dropout) &&
+                                         kernel::drop_path.define(Device::cuda, drop_path);
+
+}  // namespace
+}  // namespace sked::cuda

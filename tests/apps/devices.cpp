@@ -1,0 +1,140 @@
+// --device, and training on the GPU beside the CPU: losses step by step, and a run that is stopped and resumed.
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <csignal>
+#include <cstdio>
+#include <iostream>
+#include <memory>
+
+#include "autograd/optimizer.h"
+#include "core/kernel.h"
+#include "core/safetensors.h"
+#include "layers/classifier.h"
+#include "layers/models/model.h"
+#include "tests/apps/support.h"
+#include "tests/common/hash_weights.h"
+
+namespace sked::test {
+namespace {
+
+bool no_gpu(const std::string& what) {
+  if (is_available(Device::cuda)) return false;
+  std::cout << "skipped: no usable GPU here: " << what << "\n";
+  return true;
+}
+
+bool built_with_cuda() {
+  for (const KernelBase* kernel : all_kernels())
+    if (kernel->implemented(Device::cuda)) return true;
+  return false;
+}
+
+struct Setup {
+  std::string name, model;
+  HeadConfig head;
+  int64_t batch, size;
+};
+
+/// The losses of ten steps from the same weights on the same batch, clipped as configurations have it.
+std::vector<double> losses(const Setup& s, Device device) {
+  constexpr int64_t kClasses = 10;
+  Init init(7, device);
+  ModelConfig config;
+  config.name = s.model;
+  auto backbone = make_backbone(config, {s.size, s.size, 3}, init);
+  const int64_t width = backbone->width();
+  Classifier classifier(std::move(backbone), make_head(s.head, width, kClasses, init));
+  Optimizer optimizer({.momentum = 0.9, .weight_decay = 5e-4, .clip_norm = 1}, classifier.parameters());
+  const Var images(hash_tensor({s.batch, s.size, s.size, 3}, 1).to(device));
+  const Targets targets{.labels = hash_labels(s.batch, kClasses, 2).to(device), .distributions = {}};
+  std::vector<int64_t> ids;
+  for (int64_t i = 0; i < s.batch; ++i) ids.push_back(100 + i);
+  Context context{.training = true, .seed = 3, .step = 0, .examples = Tensor::from(ids, {s.batch}).to(device)};
+  std::vector<double> all;
+  for (; context.step < 10; ++context.step) {
+    const Var phi = classifier.backbone().forward(images, context);
+    const Var loss = classifier.head().loss(phi, targets, context);
+    loss.backward();
+    optimizer.step(0.05);
+    optimizer.clear_grads();
+    all.push_back(loss.value().item());
+  }
+  return all;
+}
+
+void check_follows(const Setup& s) {
+  const std::vector<double> cpu = losses(s, Device::cpu), gpu = losses(s, Device::cuda);
+  for (size_t i = 0; i < cpu.size(); ++i) {
+    // The first loss differs by rounding alone; later ones by what ten steps at this rate make of it (a ReLU whose
+    // input rounds to the other side of 0 changes a gradient at once).
+    const double tolerance = i == 0 ? 1e-4 : 1e-2;
+    CHECK_MESSAGE(std::abs(gpu[i] / cpu[i] - 1) <= tolerance, s.name, ", step ", i, ": cpu ", cpu[i], ", gpu ", gpu[i],
+                  ", tolerance ", tolerance);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("devices: --device cuda without a usable GPU fails in one line; auto says so once and goes on") {
+  TemporaryFolder folder;
+  const auto run = [&](const std::string& device) {
+    const RunConfig config = tiny_config(folder.path("data"));
+    folder.write("run.json", config_text(config));
+    return run_program({"train", "--config", folder.path("run.json"), "--out", folder.path(device), "--threads", "1",
+                        "--device", device});
+  };
+  if (is_available(Device::cuda)) {
+    CHECK(run("cuda").code == 0);
+    return;
+  }
+  CHECK(fails_with(run("cuda"), 1, "--device cuda", built_with_cuda() ? "no GPU" : "without the CUDA backend"));
+  const Outcome automatic = run("auto");
+  CHECK(automatic.code == 0);
+  CHECK(automatic.err == (built_with_cuda() ? "note: no GPU is usable on this machine: running on the CPU\n" : ""));
+}
+
+TEST_CASE("devices: ten training steps on the GPU follow the CPU's losses") {
+  if (no_gpu("ten training steps beside the CPU's")) return;
+  check_follows({"ResNet-20, DET", "resnet20", {}, 16, 32});
+  check_follows({"ViT-Ti, DET", "vit-ti", {}, 4, 64});
+  for (const std::string kind : {"het", "het-xl"})
+    for (const std::string factors : {"full", "efficient", "diagonal"})
+      for (const std::string link : {"softmax", "sigmoid"}) {
+        HeadConfig head;
+        head.kind = kind, head.factors = factors, head.link = link;
+        head.rank = 4, head.learn_temperature = true, head.antithetic = true;
+        check_follows({"ResNet-20, " + kind + ", " + factors + ", " + link, "resnet20", head, 8, 32});
+      }
+}
+
+TEST_CASE("devices: on the GPU a run stopped and resumed ends as if never stopped, near the CPU's") {
+  if (no_gpu("a run stopped and resumed")) return;
+  TemporaryFolder folder;
+  RunConfig config = tiny_config(folder.path("data"));
+  config.train.checkpoint_every = 7;
+  folder.write("run.json", config_text(config));
+  const auto run = [&](const std::string& out, const std::string& device, const RunLimits& limits = {}) {
+    return run_program(
+        {"train", "--config", folder.path("run.json"), "--out", folder.path(out), "--threads", "1", "--device", device},
+        limits);
+  };
+  REQUIRE(run("whole", "cuda").code == 0);
+  REQUIRE(run("cpu", "cpu").code == 0);
+  const Outcome stopped =
+      run("stopped", "cuda",
+          {.signal = SIGINT, .when = [&] { return count_lines(folder.path("stopped/metrics.jsonl")) >= 12; }});
+  CHECK((stopped.code == 130 || stopped.code == 0));  // a fast card may be done before the signal
+  REQUIRE(run("stopped", "cuda").code == 0);
+  const TensorFile whole = load_safetensors(folder.path("whole/last.safetensors")),
+                   resumed = load_safetensors(folder.path("stopped/last.safetensors")),
+                   cpu = load_safetensors(folder.path("cpu/last.safetensors"));
+  for (const auto& [name, tensor] : whole.tensors) {
+    CAPTURE(name);
+    CHECK(tensor.to_vector<double>() == resumed.at(name).to_vector<double>());
+    CHECK(tensor.shape() == cpu.at(name).shape());
+  }
+}
+
+}  // namespace sked::test
