@@ -23,7 +23,7 @@ DATASETS ?= fashion-mnist
 Q := $(if $(V),,@)
 
 # ---- goals that need no compiler: they come first on a bare machine, and start a second make once the packages are there -----------------
-PLAIN_GOALS := deps demo test asan ubsan bench gpu-check data lint format vendor clean help
+PLAIN_GOALS := deps demo test asan ubsan fuzz bench gpu-check data lint format vendor clean help
 BUILDING := $(filter-out $(PLAIN_GOALS) info,$(or $(MAKECMDGOALS),all))
 PROBING := $(filter-out $(PLAIN_GOALS),$(or $(MAKECMDGOALS),all))
 # `make -j4 demo` hands its job slots down; a plain `make demo` uses every core.
@@ -35,6 +35,7 @@ INCLUDES := -I. $(if $(wildcard .deps/include),-isystem .deps/include)
 has = \#if __has_include(<$(2)>)\n$(1)\n\#endif\n
 PROBE_TEXT := COMPILER\n$(call has,JSON,nlohmann/json.hpp)$(call has,CLI,CLI/CLI.hpp)$(call has,DOCTEST,doctest/doctest.h)
 PROBE_TEXT := $(PROBE_TEXT)$(call has,ONEDNN,oneapi/dnnl/dnnl.h)$(call has,ONEDNN,dnnl.h)$(call has,ZLIB,zlib.h)
+PROBE_TEXT := $(PROBE_TEXT)$(call has,OPENCV,opencv4/opencv2/imgcodecs.hpp)
 PROBE = printf '$(PROBE_TEXT)' | $(CXX) $(CPPFLAGS) $(INCLUDES) -std=c++20 -E -P -x c++ - 2>/dev/null
 CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc)))
 ifneq ($(PROBING),)
@@ -44,7 +45,7 @@ ifneq ($(PROBING),)
   ONEDNN ?= $(if $(filter ONEDNN,$(FOUND)),1,0)
   ZLIB ?= $(if $(filter ZLIB,$(FOUND)),1,0)
   CUDA ?= $(if $(and $(NVCC),$(DRIVER),$(wildcard cuda/*.cu)),1,0)
-  OPENCV ?= $(if $(shell pkg-config --exists opencv4 2>/dev/null && echo 1),1,0)
+  OPENCV ?= $(if $(filter OPENCV,$(FOUND)),1,$(if $(shell pkg-config --exists opencv4 2>/dev/null && echo 1),1,0))
   MPICXX ?= $(shell command -v mpicxx)
   MPI ?= $(if $(MPICXX),1,0)
 endif
@@ -53,7 +54,7 @@ endif
 # $(call unused,SWITCH,STEM): the files of an optional library that this build leaves out
 unused = $(if $(filter 1,$(1)),$(2)_none.cpp,$(filter-out $(2)_none.cpp,$(wildcard $(2)*.cpp)))
 UNUSED := $(call unused,$(ONEDNN),core/cpu/onednn) $(call unused,$(ZLIB),core/gzip) $(call unused,$(OPENCV),data/opencv) \
-          $(call unused,$(MPI),apps/common/mpi)
+          $(call unused,$(MPI),apps/common/mpi) $(call unused,$(OPENCV),apps/bench/opencv)
 # $(call sources,FOLDER): .cpp files of a floor and of its folders, in a fixed order
 sources = $(filter-out $(UNUSED),$(sort $(wildcard $(1)/*.cpp $(1)/*/*.cpp)))
 objects = $(patsubst %,$(BUILD)/obj/%.o,$(basename $(filter %.cpp,$(1)))) $(patsubst %,$(BUILD)/obj/%.o,$(filter %.cu,$(1)))
@@ -68,7 +69,7 @@ LIBRARY := $(CORE) $(AUTOGRAD) $(DATA) $(LAYERS) $(GPU) $(COMMON)
 
 APPS := $(filter-out common configs,$(patsubst apps/%/main.cpp,%,$(sort $(wildcard apps/*/main.cpp))))
 PROGRAMS := $(addprefix $(BUILD)/,$(APPS))
-app_objects = $(call objects,$(sort $(wildcard apps/$(1)/*.cpp)))
+app_objects = $(call objects,$(filter-out $(UNUSED),$(sort $(wildcard apps/$(1)/*.cpp))))
 APP_PARTS := $(filter-out %/main.o,$(foreach a,$(APPS),$(call app_objects,$(a))))
 
 # A test binary sees its own floor and those below, so that a missing piece shows at link time.
@@ -84,6 +85,9 @@ ALL_SUITES := core autograd data layers $(if $(GPU),cuda) apps deliberate
 SUITES ?= $(ALL_SUITES)
 PRESENT := $(strip $(foreach s,$(filter $(ALL_SUITES),$(SUITES)),$(if $(wildcard tests/$(s)/*.cpp),$(s))))
 TESTS := $(addprefix $(BUILD)/tests/,$(PRESENT))
+
+# One fuzz target per file of tests/fuzz, with the parsers it may call.
+FUZZ ?= $(basename $(notdir $(wildcard tests/fuzz/*.cpp)))
 
 # ---- flags ------------------------------------------------------------------------------------------------------------------------------
 # -Wno-restrict: GCC 12 warns of its own std::string header (GCC bug 105651).
@@ -105,7 +109,8 @@ ifeq ($(CUDA),1)
   CUDA_INCLUDES := -isystem $(CUDA_HOME)/include
 endif
 ifneq ($(and $(filter 1,$(OPENCV)),$(wildcard data/opencv*.cpp)),)
-  OPENCV_CFLAGS := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags opencv4))
+  # Debian's libopencv-imgcodecs-dev has no .pc file.
+  OPENCV_CFLAGS := $(patsubst -I%,-isystem %,$(or $(shell pkg-config --cflags opencv4 2>/dev/null),-I/usr/include/opencv4))
   OPENCV_LIBS ?= -lopencv_imgcodecs -lopencv_imgproc -lopencv_core
 endif
 ifneq ($(and $(filter 1,$(MPI)),$(wildcard apps/common/mpi*.cpp)),)
@@ -114,10 +119,11 @@ ifneq ($(and $(filter 1,$(MPI)),$(wildcard apps/common/mpi*.cpp)),)
 endif
 
 # ---- rules ------------------------------------------------------------------------------------------------------------------------------
-.PHONY: all programs tests $(PLAIN_GOALS) info check
+.PHONY: all programs tests fuzzers $(PLAIN_GOALS) info check
 all: programs
 programs: $(PROGRAMS)
 tests: $(TESTS)
+fuzzers: $(addprefix $(BUILD)/fuzz/,$(FUZZ))
 
 ifneq ($(BUILDING),)
   LACKING := $(if $(filter COMPILER,$(FOUND)),$(filter-out $(FOUND),JSON CLI DOCTEST),COMPILER)
@@ -139,7 +145,9 @@ $(BUILD)/obj/tests/%.o $(BUILD)/obj/apps/%.o: COLD = 1
 
 $(if $(GPU),$(call remember,$(STAMPS)/nvcc,$(NVCC_COMPILE)))
 
-$(BUILD)/obj/data/opencv%.o: EXTRA = $(OPENCV_CFLAGS)
+$(BUILD)/obj/data/opencv%.o $(BUILD)/obj/apps/bench/opencv%.o: EXTRA = $(OPENCV_CFLAGS)
+# The same bytes on every machine: no fused multiply-adds in the arithmetic of pixels.
+$(BUILD)/obj/data/image_%.o: EXTRA = -ffp-contract=off
 $(BUILD)/obj/apps/common/mpi%.o: EXTRA = $(MPI_CFLAGS)
 $(BUILD)/obj/cuda/%.o: EXTRA = $(CUDA_INCLUDES)
 $(BUILD)/obj/%.o: %.cpp $(STAMPS)/compile
@@ -164,6 +172,15 @@ TEST_LIBS_apps = $(APP_LIBS)
 test_objects = $(call objects,$(sort $(wildcard tests/$(1)/*.cpp))) $(TEST_MAIN) $(TEST_LIB_$(1))
 $(foreach a,$(APPS),$(eval $(call program,$(BUILD)/$(a),$(call app_objects,$(a)) $(LIBRARY),$(APP_LIBS))))
 $(foreach s,$(PRESENT),$(eval $(call program,$(BUILD)/tests/$(s),$(call test_objects,$(s)),$(LIBS) $(TEST_LIBS_$(s)))))
+ifneq ($(filter fuzzers,$(MAKECMDGOALS)),)
+  PARSERS := $(CORE) $(DATA) $(call objects,apps/common/config.cpp apps/common/fields.cpp)
+  $(foreach f,$(FUZZ),$(eval $(call program,$(BUILD)/fuzz/$(f),$(call objects,tests/fuzz/$(f).cpp) $(PARSERS),-fsanitize=fuzzer $(LIBS) $(OPENCV_LIBS))))
+  # No parsers (JSON is read in fields.cpp), and C++20 that clang does not take before its version 16: by GCC, without instruments.
+  BY_GCC := $(BUILD)/obj/core/cpu/%.o $(BUILD)/obj/apps/common/config.o $(BUILD)/obj/tests/fuzz/config.o
+  $(BY_GCC): override CXX = g++
+  $(BY_GCC): override OPT = -O1
+  $(BY_GCC): override COLD_OPT = -O1
+endif
 -include $(patsubst %.o,%.d,$(sort $(OBJECTS)))
 endif
 
@@ -190,6 +207,25 @@ asan: deps
 ubsan: deps
 	$(SUBMAKE) check BUILD="$(BUILD)/ubsan" OPT="$(SANITIZE) -fsanitize=undefined -fno-sanitize-recover=all"
 
+# libFuzzer comes with clang; its warnings are not ours, the code is held to GCC's.
+CLANGXX ?= clang++
+FUZZ_SECONDS ?= 60
+FUZZ_FLAGS = -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -timeout=20 -print_final_stats=0 -verbosity=0
+fuzz: deps
+	@if ! echo 'extern "C" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long) { return 0; }' | \
+	    $(CLANGXX) -fopenmp -fsanitize=fuzzer,address -x c++ - -o /dev/null 2>/dev/null; then \
+	  echo "error: no libFuzzer here: install clang, libclang-rt-dev and libomp-dev, or name a compiler by CLANGXX=" >&2; exit 1; fi
+	$(SUBMAKE) fuzzers BUILD="$(BUILD)/fuzz" CXX="$(CLANGXX)" OPT="-O1 -g -fsanitize=address,fuzzer-no-link" CXXFLAGS=-w ONEDNN=0 FUZZ="$(FUZZ)"
+	@mkdir -p $(BUILD)/fuzz/seed; printf 1 >$(BUILD)/fuzz/seed/a.cls; printf x >$(BUILD)/fuzz/seed/a.jpg
+	@failed=0; for target in $(FUZZ); do \
+	  corpus=$(BUILD)/fuzz/corpus/$$target; mkdir -p $$corpus; \
+	  case $$target in config) seeds=$$(ls apps/configs/*det.json) ;; safetensors) seeds=tests/fixtures/formats.safetensors ;; *) seeds= ;; esac; \
+	  if [ $$target = tar ]; then for form in ustar pax gnu; do tar -b 2 --format=$$form -C $(BUILD)/fuzz/seed -cf $$corpus/$$form a.jpg a.cls; done; fi; \
+	  if [ -n "$$seeds" ]; then cp $$seeds $$corpus/; fi; \
+	  if $(BUILD)/fuzz/fuzz/$$target $(FUZZ_FLAGS) -artifact_prefix=$(BUILD)/fuzz/$$target- $$corpus >$(BUILD)/fuzz/$$target.log 2>&1; \
+	  then echo "fuzz $$target: nothing found in $(FUZZ_SECONDS) s, $$(ls $$corpus | wc -l) inputs kept"; \
+	  else failed=1; echo "fuzz $$target: FAILED"; tail -n 40 $(BUILD)/fuzz/$$target.log; fi; done; exit $$failed
+
 bench: deps
 	$(SUBMAKE) $(BUILD)/bench
 	$(BUILD)/bench
@@ -204,7 +240,8 @@ data:
 # package=word: there already when dpkg has the package or the word is found (a header by the compiler, a command, a file). Without the
 # NEEDED ones nothing can be built; each of the WANTED ones costs a feature only (`make info` says which).
 NEEDED := g++=COMPILER nlohmann-json3-dev=JSON libcli11-dev=CLI doctest-dev=DOCTEST
-WANTED := $(if $(filter 0,$(ONEDNN)),,libdnnl-dev=ONEDNN) $(if $(filter 0,$(ZLIB)),,zlib1g-dev=ZLIB) gnuplot-nox=gnuplot xz-utils=xz \
+WANTED := $(if $(filter 0,$(ONEDNN)),,libdnnl-dev=ONEDNN) $(if $(filter 0,$(ZLIB)),,zlib1g-dev=ZLIB) \
+          $(if $(filter 0,$(OPENCV)),,libopencv-core-dev=OPENCV libopencv-imgproc-dev=OPENCV libopencv-imgcodecs-dev=OPENCV) gnuplot-nox=gnuplot xz-utils=xz \
           curl=curl ca-certificates=/etc/ssl/certs/ca-certificates.crt \
           dataset-fashion-mnist=$(DATA_ROOT)/fashion-mnist/train-images-idx3-ubyte.gz
 deps:
@@ -262,7 +299,7 @@ info:
 	@$(call feature,ONEDNN,oneDNN $(call version,oneapi/dnnl/dnnl_version.h,DNNL_VERSION_MAJOR.DNNL_VERSION_MINOR.DNNL_VERSION_PATCH),matmul and convolution run as plain loops and are many times slower)
 	@$(call feature,ZLIB,zlib $(call version,zlib.h,ZLIB_VERSION),gzipped data sets (Fashion-MNIST) cannot be read)
 	@$(call feature,CUDA,$(NVCC) $$($(NVCC) --version 2>/dev/null | sed -n 's/.*release //p'),everything runs on the CPU (nvcc: $(or $(NVCC),none); driver: $(or $(DRIVER),none); cuda/*.cu: $(words $(wildcard cuda/*.cu))))
-	@$(call feature,OPENCV,OpenCV $$(pkg-config --modversion opencv4 2>/dev/null),JPEG and PNG files cannot be decoded)
+	@$(call feature,OPENCV,OpenCV $(call version,opencv4/opencv2/core/version.hpp,CV_VERSION_MAJOR.CV_VERSION_MINOR.CV_VERSION_REVISION),JPEG and PNG files cannot be decoded)
 	@$(call feature,MPI,$(MPICXX),one machine only)
 	@command -v gnuplot >/dev/null && gnuplot --version | sed 's/^/  gnuplot  on   /' || echo "  gnuplot  off  without it: reports have no plots"
 
@@ -273,6 +310,7 @@ help:
 	@echo "make data       data sets under $(DATA_ROOT): DATASETS=\"fashion-mnist cifar-10 tiny-imagenet-200\" MIRROR=folder DATA_ROOT=folder"
 	@echo "make deps       missing packages by apt-get; make vendor: header-only libraries into .deps/include"
 	@echo "make asan       the tests under AddressSanitizer; make ubsan: under UndefinedBehaviorSanitizer (SUITES=...)"
+	@echo "make fuzz       every parser fed by libFuzzer for FUZZ_SECONDS (60) each: FUZZ=\"tar npy\"; needs clang"
 	@echo "make bench      kernels and training steps, checked and timed"
 	@echo "make gpu-check  on a machine with a GPU: builds for it, runs every device test, times, writes gpu-check.json"
 	@echo "make lint       floors, sizes, formatting; make format: clang-format in place; make clean"

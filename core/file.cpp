@@ -63,6 +63,19 @@ void InputFile::read(void* bytes, size_t count) {
   require(got == count, "read_file", path_, " ends early: expected ", count, " more bytes, got ", got);
 }
 
+size_t InputFile::read_at(uint64_t offset, void* bytes, size_t count) const {
+  size_t done = 0;
+  while (done < count) {
+    const ssize_t n =
+        ::pread(descriptor_, static_cast<char*>(bytes) + done, count - done, static_cast<off_t>(offset + done));
+    if (n == 0) break;
+    if (n < 0 && errno == EINTR) continue;
+    require(n > 0, "read_file", "cannot read ", path_, ": ", reason(errno));
+    done += static_cast<size_t>(n);
+  }
+  return done;
+}
+
 std::string read_file(const std::string& path, uint64_t max_bytes) {
   constexpr size_t kChunk = size_t{1} << 20;
   InputFile file(path);

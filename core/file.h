@@ -30,6 +30,9 @@ class InputFile {
   size_t read_some(void* bytes, size_t count);
   /// Reads exactly `count` bytes. Throws Error when the file ends before.
   void read(void* bytes, size_t count);
+  /// Up to `count` bytes from `offset` on, without moving the place of read(); safe from several threads. Returns how
+  /// many there were: fewer only at the end of the file. Not for pipes.
+  size_t read_at(uint64_t offset, void* bytes, size_t count) const;
 
  private:
   std::string path_;

@@ -1,6 +1,7 @@
 #include "data/catalog.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <filesystem>
 #include <utility>
@@ -9,12 +10,19 @@
 #include "core/text.h"
 #include "data/cifar.h"
 #include "data/idx.h"
+#include "data/image_collection.h"
 #include "data/label_noise.h"
+#include "data/loader.h"
 
 namespace sked {
 namespace {
 
 const std::vector<std::string> kNoises{"none", "symmetric", "pair", "instance"};
+
+const std::vector<std::string> kFashionClasses{"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+                                               "Sandal",      "Shirt",   "Sneaker",  "Bag",   "Ankle boot"};
+const std::vector<std::string> kCifarClasses{"airplane", "automobile", "bird",  "cat",  "deer",
+                                             "dog",      "frog",       "horse", "ship", "truck"};
 
 /// A data set as its files hold it, before labels and noise are chosen.
 struct Raw {
@@ -25,10 +33,16 @@ struct Raw {
   Tensor human_labels;        // i64 (N): the label set asked for, undefined when that is `clean`
 };
 
+/// Training and test images as files.
+struct Collections {
+  std::shared_ptr<const Dataset> train, test;
+};
+
 struct Entry {
   std::string name;
   std::vector<std::string> label_sets;
-  Raw (*load)(const DataSpec& spec, const std::string& folder);
+  Raw (*load)(const DataSpec& spec, const std::string& folder) = nullptr;
+  Collections (*open)(const DataSpec& spec, const std::string& folder) = nullptr;  // instead of load
 };
 
 void require_known(const std::string& what, const std::string& word, const std::vector<std::string>& known) {
@@ -52,8 +66,7 @@ std::string first_of(const std::vector<std::string>& paths, const std::string& d
 
 Raw load_fashion_mnist(const DataSpec& spec, const std::string& folder) {
   Raw raw;
-  raw.class_names = {"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
-                     "Sandal",      "Shirt",   "Sneaker",  "Bag",   "Ankle boot"};
+  raw.class_names = kFashionClasses;
   const auto classes = static_cast<int64_t>(raw.class_names.size());
   const auto file = [&](const std::string& name) {
     return first_of({folder + "/" + name, folder + "/" + name + ".gz"}, spec.name);
@@ -67,7 +80,7 @@ Raw load_fashion_mnist(const DataSpec& spec, const std::string& folder) {
 
 Raw load_cifar(const DataSpec& spec, const std::string& folder) {
   Raw raw;
-  raw.class_names = {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"};
+  raw.class_names = kCifarClasses;
   const auto file = [&](const std::string& name) { return first_of({folder + "/" + name}, spec.name); };
   std::vector<std::string> batches;
   for (int batch = 1; batch <= 5; ++batch) batches.push_back(file("data_batch_" + std::to_string(batch) + ".bin"));
@@ -86,10 +99,57 @@ Raw load_cifar(const DataSpec& spec, const std::string& folder) {
   return raw;
 }
 
+constexpr std::array<const char*, 3> kTestNames{"test", "val", "dev"};
+
+Collections open_folders(const DataSpec& spec, const std::string& folder) {
+  const auto train = load_image_folder(spec.name, folder + "/train");
+  for (const std::string name : kTestNames) {
+    const std::string test = folder + "/" + name;
+    if (!exists(test)) continue;
+    // By class as they lie on the disk: in another order the last of them are no longer of one class.
+    const auto shuffled = std::make_shared<Subset>(train, shuffled_order(train->size(), 0, 0));
+    return {shuffled, load_image_folder(spec.name, test, train->class_names())};
+  }
+  fail("load_splits", "no folder ", folder, "/test, val or dev");
+}
+
+/// Paths of `<folder>/<prefix>*.tar`, sorted.
+std::vector<std::string> shards_in(const std::string& folder, const std::string& prefix) {
+  std::error_code error;
+  std::vector<std::string> paths;
+  for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+    const std::string name = at->path().filename().string();
+    if (name.starts_with(prefix) && name.ends_with(".tar")) paths.push_back(folder + "/" + name);
+  }
+  std::ranges::sort(paths);
+  return paths;
+}
+
+Collections open_shards(const DataSpec& spec, const std::string& folder) {
+  const std::vector<std::string> train = shards_in(folder, "train");
+  const std::string hint = spec.path.empty() ? ": `make data DATASETS=\"" + spec.name + "\"` prepares them" : "";
+  require(!train.empty(), "load_splits", "no shards ", folder, "/train*.tar", hint);
+  ClassList classes;
+  if (exists(folder + "/classes.tsv")) classes = load_class_list(folder + "/classes.tsv");
+  Collections result;
+  result.train = load_shards(spec.name, train, classes);
+  if (classes.names.empty()) classes = {result.train->class_names(), result.train->class_names()};
+  for (const char* name : kTestNames) {
+    const std::vector<std::string> test = shards_in(folder, name);
+    if (test.empty()) continue;
+    result.test = load_shards(spec.name, test, classes);
+    return result;
+  }
+  fail("load_splits", "no shards ", folder, "/test*.tar, val*.tar or dev*.tar", hint);
+}
+
 const std::vector<Entry>& entries() {
   static const std::vector<Entry> all{
       {"fashion-mnist", {"clean"}, load_fashion_mnist},
-      {"cifar-10", {"clean", "aggregate", "random1", "random2", "random3", "worst"}, load_cifar}};
+      {"cifar-10", {"clean", "aggregate", "random1", "random2", "random3", "worst"}, load_cifar},
+      {"tiny-imagenet-200", {"clean"}, nullptr, open_shards},
+      {"image-folder", {"clean"}, nullptr, open_folders},
+      {"shards", {"clean"}, nullptr, open_shards}};
   return all;
 }
 
@@ -102,7 +162,30 @@ const Entry& entry_of(const DataSpec& spec) {
                 spec.noise, "\", got \"", spec.labels, "\"");
   require_usage(spec.noise_rate >= 0.0 && spec.noise_rate <= 1.0, "load_splits", "expected noise_rate in [0, 1], got ",
                 spec.noise_rate);
+  const bool anywhere = spec.name == "image-folder" || spec.name == "shards";
+  require_usage(anywhere != spec.path.empty(), "load_splits", "data.path: expected ",
+                anywhere ? "the folder of " : "none for ", spec.name, ", got \"", spec.path, "\"");
+  require_usage(entry.open == nullptr || spec.noise == "none", "load_splits", "expected noise \"none\" for ", spec.name,
+                ", whose images are files, got \"", spec.noise, "\"");
   return entry;
+}
+
+/// Where the files of a dataset are.
+std::string folder_of(const DataSpec& spec) {
+  if (!spec.path.empty()) return spec.path;
+  return (spec.root.empty() ? default_data_root() : spec.root) + "/" + spec.name;
+}
+
+/// Cuts training images into training and validation.
+void cut(Splits& splits, const std::shared_ptr<const Dataset>& all, int64_t validation_size, int64_t train_size) {
+  const int64_t count = all->size();
+  require_usage(validation_size >= 0 && validation_size < count, "load_splits", "expected validation_size in 0 … ",
+                count - 1, ", got ", validation_size);
+  const int64_t rest = count - validation_size;
+  require_usage(train_size >= 0 && train_size <= rest, "load_splits", "expected train_size in 0 … ", rest, ", got ",
+                train_size);
+  splits.train = std::make_shared<Subset>(all, 0, train_size == 0 ? rest : train_size);
+  if (validation_size > 0) splits.validation = std::make_shared<Subset>(all, rest, count);
 }
 
 /// p(noisy label | x) of the noise asked for: f32 (N, K). Split 0 is training, 1 is test.
@@ -133,29 +216,40 @@ double share_of_differences(const Tensor& a, const Tensor& b) {
 Splits load_splits(const DataSpec& spec, int64_t validation_size, int64_t train_size) {
   const Entry& entry = entry_of(spec);
   const std::string root = spec.root.empty() ? default_data_root() : spec.root;
-  Raw raw = entry.load(spec, root + "/" + spec.name);
-  const int64_t count = raw.train_images.dim(0);
-  require(count > 0, "load_splits", spec.name, " in ", root, " has no training images");
+  const std::string folder = folder_of(spec);
+  Splits splits;
+  if (entry.open != nullptr) {
+    const Collections files = entry.open(spec, folder);
+    require(files.train->size() > 0, "load_splits", spec.name, " in ", folder, " has no training images");
+    cut(splits, files.train, validation_size, train_size);
+    splits.test = files.test;
+    return splits;
+  }
+  Raw raw = entry.load(spec, folder);
+  require(raw.train_images.dim(0) > 0, "load_splits", spec.name, " in ", root, " has no training images");
   require(raw.test_images.shape().without(0) == raw.train_images.shape().without(0), "load_splits", spec.name, " in ",
           root, ": expected test images like the training images ", raw.train_images, ", got ", raw.test_images);
-  require_usage(validation_size >= 0 && validation_size < count, "load_splits", "expected validation_size in 0 … ",
-                count - 1, ", got ", validation_size);
-  const int64_t rest = count - validation_size;
-  require_usage(train_size >= 0 && train_size <= rest, "load_splits", "expected train_size in 0 … ", rest, ", got ",
-                train_size);
-
   Tensor labels = raw.train_labels;
   if (raw.human_labels.defined()) labels = raw.human_labels;
   if (spec.noise != "none") labels = draw_noise(spec, raw);
-  const auto all = std::make_shared<ImageDataset>(spec.name, raw.class_names, raw.train_images, labels);
-
-  Splits splits;
-  splits.train = std::make_shared<Subset>(all, 0, train_size == 0 ? rest : train_size);
-  if (validation_size > 0) splits.validation = std::make_shared<Subset>(all, rest, count);
+  cut(splits, std::make_shared<ImageDataset>(spec.name, raw.class_names, raw.train_images, labels), validation_size,
+      train_size);
   splits.test = std::make_shared<ImageDataset>(spec.name, raw.class_names, raw.test_images, raw.test_labels,
                                                raw.test_distributions);
   splits.noisy_share = share_of_differences(raw.train_labels, labels);
   return splits;
+}
+
+DatasetFacts dataset_facts(const DataSpec& spec) {
+  entry_of(spec);
+  if (spec.name == "fashion-mnist") return {kFashionClasses, {28, 28, 1}};
+  if (spec.name == "cifar-10") return {kCifarClasses, {32, 32, 3}};
+  const std::string folder = folder_of(spec), list = folder + "/classes.tsv";
+  DatasetFacts facts{{}, {0, 0, 3}};
+  if (exists(list)) facts.class_names = load_class_list(list).names;
+  if (spec.name == "image-folder" && exists(folder + "/train"))
+    facts.class_names = load_image_folder(spec.name, folder + "/train")->class_names();
+  return facts;
 }
 
 std::vector<std::string> known_datasets() {

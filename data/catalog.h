@@ -11,8 +11,12 @@ namespace sked {
 
 /// What a configuration says about its data.
 struct DataSpec {
-  /// One of known_datasets(): fashion-mnist (28×28×1), cifar-10 (32×32×3).
+  /// One of known_datasets(): fashion-mnist (28×28×1), cifar-10 (32×32×3), and collections of image files:
+  /// tiny-imagenet-200 (shards, 64×64), image-folder and shards (any, in `path`).
   std::string name = "fashion-mnist";
+  /// image-folder: a folder with train/<class>/… and one of test, val, dev. shards: one with train*.tar and one of
+  /// test*.tar, val*.tar, dev*.tar, and perhaps classes.tsv (image_collection.h). Empty for the others.
+  std::string path = "";
   /// Training labels: clean; for cifar-10 also CIFAR-10N's aggregate, random1, random2, random3, worst.
   std::string labels = "clean";
   /// Noise drawn on clean training labels: none, symmetric, pair, instance (see label_noise.h).
@@ -34,11 +38,20 @@ struct Splits {
   double noisy_share = 0.0;
 };
 
-/// Loads a dataset. Validation is the last `validation_size` training images of the file's order (the files are
-/// shuffled); training is the first `train_size` of the others, or all of them when that is 0. Throws UsageError for an
-/// unknown name, label set or noise (listing the known ones), noise on top of human labels, or sizes that do not fit;
-/// Error for a missing file (naming the command that prepares it) or a damaged one.
+/// Loads a dataset. Validation is the last `validation_size` training images of the files' order (which is shuffled,
+/// but in folders of classes: those are shuffled first, always in the same way); training is the first `train_size` of
+/// the others, or all of them when that is 0. Throws UsageError for an unknown name, label set or noise (listing the
+/// known ones), noise on top of human labels or of a collection, or sizes that do not fit; Error for a missing file
+/// (naming the command that prepares it) or a damaged one.
 Splits load_splits(const DataSpec& spec, int64_t validation_size, int64_t train_size = 0);
+
+/// What is known of a dataset without its images.
+struct DatasetFacts {
+  std::vector<std::string> class_names;  // empty where only the files tell, and they are not there
+  Shape image_shape;                     // as Dataset::image_shape()
+};
+/// Throws UsageError for an unknown name.
+DatasetFacts dataset_facts(const DataSpec& spec);
 
 std::vector<std::string> known_datasets();
 

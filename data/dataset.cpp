@@ -45,6 +45,10 @@ std::vector<int64_t> range(const Dataset& base, int64_t begin, int64_t end) {
 
 }  // namespace
 
+EncodedImage Dataset::file(int64_t) const { fail("dataset", name_, " is not made of image files"); }
+
+Tensor Dataset::target(int64_t) const { fail("dataset", name_, " has no targets but its labels"); }
+
 Tensor Dataset::distribution(int64_t) const { fail("dataset", name_, " has no distributions"); }
 
 void Dataset::check_index(int64_t i) const {

@@ -10,6 +10,12 @@
 
 namespace sked {
 
+/// An image as a file holds it; `source` names it in messages.
+struct EncodedImage {
+  std::vector<uint8_t> bytes;
+  std::string source;
+};
+
 /// N images, each with a label in 0 … K-1 and perhaps a distribution over the K classes. Reading is safe from several
 /// threads. An index outside 0 … size()-1 throws Error.
 class Dataset {
@@ -24,11 +30,21 @@ class Dataset {
   virtual int64_t size() const = 0;
   /// K.
   virtual int64_t classes() const { return static_cast<int64_t>(class_names_.size()); }
-  /// (H, W, C) of every image.
+  /// (H, W, C) of every image; (0, 0, C) where they differ in size.
   virtual Shape image_shape() const = 0;
   /// u8 (H, W, C); may share the dataset's storage: not to be written to.
   virtual Tensor image(int64_t i) const = 0;
   virtual int64_t label(int64_t i) const = 0;
+  /// Are the images files, decoded when they are asked for? Then a pipeline can do it more cheaply than image().
+  virtual bool encoded() const { return false; }
+  /// The file of image i. Throws Error unless encoded(), or where it cannot be read.
+  virtual EncodedImage file(int64_t i) const;
+  /// Do images have several labels, or soft ones, to be trained towards? label() is then the greatest, the first of
+  /// several.
+  virtual bool has_targets() const { return false; }
+  /// f32 (K), each in [0, 1]: 1 for every class of the image (multi-hot), or its share. Throws Error unless
+  /// has_targets().
+  virtual Tensor target(int64_t i) const;
   /// Is there a known or human p(y | x) beside the labels?
   virtual bool has_distributions() const { return false; }
   /// f32 (K), sums to one. Throws Error unless has_distributions().
@@ -85,6 +101,10 @@ class Subset final : public Dataset {
   Shape image_shape() const override { return base_->image_shape(); }
   Tensor image(int64_t i) const override { return base_->image(base_index(i)); }
   int64_t label(int64_t i) const override { return base_->label(base_index(i)); }
+  bool encoded() const override { return base_->encoded(); }
+  EncodedImage file(int64_t i) const override { return base_->file(base_index(i)); }
+  bool has_targets() const override { return base_->has_targets(); }
+  Tensor target(int64_t i) const override { return base_->target(base_index(i)); }
   bool has_distributions() const override { return base_->has_distributions(); }
   Tensor distribution(int64_t i) const override { return base_->distribution(base_index(i)); }
 

@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/rng.h"
+#include "data/image_file.h"
 
 namespace sked {
 namespace {
@@ -17,6 +18,7 @@ namespace {
 // Streams of the loader's seed.
 constexpr uint64_t kOrder = 0x64617461'00000001;  // "data"
 constexpr uint64_t kAugmentation = 0x64617461'00000002;
+constexpr uint64_t kMixing = 0x64617461'00000003;
 
 /// Adds the time of its life to a sum.
 class Stopwatch {
@@ -30,6 +32,9 @@ class Stopwatch {
   double& seconds_;
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
+
+/// `count` rows of `tensor`, which may be undefined.
+Tensor first_rows(const Tensor& tensor, int64_t count) { return tensor.defined() ? tensor.rows(0, count) : tensor; }
 
 }  // namespace
 
@@ -50,6 +55,8 @@ Loader::Loader(std::shared_ptr<const Dataset> dataset, Pipeline pipeline, const 
   require(options.threads >= 0 && options.threads <= 1024, "loader", "expected 0 … 1024 threads, got ",
           options.threads);
   require(options.prefetch >= 1, "loader", "expected prefetch >= 1, got ", options.prefetch);
+  require(options.skip_limit >= 0, "loader", "expected skip_limit >= 0, got ", options.skip_limit);
+  pipeline_.check(*dataset_);
   image_shape_ = pipeline_.output_shape(dataset_->image_shape());
 }
 
@@ -105,7 +112,29 @@ std::optional<Batch> Loader::next() {
     stop();
     std::rethrow_exception(slot.error);
   }
+  account(slot);
   return std::move(slot.batch);
+}
+
+/// Counts what is delivered, in its order: the same error for any number of workers.
+void Loader::account(const Slot& slot) {
+  for (const Skipped& skipped : slot.batch.skipped) {
+    if (!corrupt_.insert(skipped.index).second) continue;
+    if (static_cast<int64_t>(corrupt_.size()) > options_.skip_limit) {
+      stop();
+      fail("loader", skipped.message, " (corrupt images so far: ", corrupt_.size(), ", data.skip_limit is ",
+           options_.skip_limit, ")");
+    }
+    if (options_.on_skip) options_.on_skip(skipped);
+  }
+  if (slot.batch.images.dim(0) == 0) {
+    stop();
+    fail("loader", "no image of a batch could be used, the last: ", slot.batch.skipped.back().message);
+  }
+  statistics_.images += slot.cost.images;
+  statistics_.skipped = static_cast<int64_t>(corrupt_.size());
+  statistics_.seconds += slot.cost.seconds;
+  statistics_.decode_seconds += slot.cost.decode_seconds;
 }
 
 /// Waits for the batch that is due and frees its slot.
@@ -139,39 +168,90 @@ void Loader::work() {
 
 /// A batch, or what was thrown on the way to it.
 Loader::Slot Loader::prepare(int64_t number) const {
-  Slot slot{true, {}, nullptr};
+  Slot slot{true, {}, nullptr, {}};
   try {
-    slot.batch = make_batch(number);
+    slot.batch = make_batch(number, slot.cost);
   } catch (...) {
     slot.error = std::current_exception();
   }
   return slot;
 }
 
-Batch Loader::make_batch(int64_t number) const {
+Batch Loader::make_batch(int64_t number, LoaderStatistics& cost) const {
+  const Stopwatch stopwatch(cost.seconds);
   const int64_t first = number * options_.batch_size;
   const int64_t count = std::min(options_.batch_size, dataset_->size() - first);
-  const int64_t classes = dataset_->classes(), floats = image_shape_.numel();
+  const int64_t classes = dataset_->classes();
   const auto& [h, w, c] = std::array{image_shape_[0], image_shape_[1], image_shape_[2]};
-  Batch batch{
-      Tensor::empty({count, h, w, c}), Tensor::empty({count}, DType::i64), {}, Tensor::empty({count}, DType::i64)};
+  const bool mixes = pipeline_.mixing().kind != Mixing::Kind::none;
+  Batch batch{.images = Tensor::empty({count, h, w, c}),
+              .labels = Tensor::empty({count}, DType::i64),
+              .targets = {},
+              .distributions = {},
+              .indices = Tensor::empty({count}, DType::i64)};
+  if (dataset_->has_targets() || mixes) batch.targets = Tensor::zeros({count, classes});
   if (dataset_->has_distributions()) batch.distributions = Tensor::empty({count, classes});
 
-  for (int64_t b = 0; b < count; ++b) {
-    const int64_t i = order_[static_cast<size_t>(first + b)];
-    const Tensor image = dataset_->image(i);
-    require_shape(image, dataset_->image_shape(), "loader", "image");
-    Rng rng({options_.seed, kAugmentation, static_cast<uint64_t>(epoch_)}, static_cast<uint64_t>(i));
-    pipeline_.apply(image, rng, batch.images.data<float>() + b * floats);
-    batch.labels.data<int64_t>()[b] = dataset_->label(i);
-    batch.indices.data<int64_t>()[b] = i;
-    if (batch.distributions.defined()) {
-      const Tensor p = dataset_->distribution(i);
-      require_shape(p, {classes}, "loader", "distribution");
-      std::copy_n(p.data<float>(), classes, batch.distributions.data<float>() + b * classes);
+  int64_t b = 0;
+  for (int64_t n = first; n < first + count; ++n) {
+    const int64_t i = order_[static_cast<size_t>(n)];
+    try {
+      fill(batch, b, i, cost);
+      ++b;
+    } catch (const ImageError& error) {
+      batch.skipped.push_back({i, error.what()});
     }
   }
+  for (Tensor* t : {&batch.images, &batch.labels, &batch.targets, &batch.distributions, &batch.indices}) {
+    if (b < count) *t = first_rows(*t, b);
+  }
+  cost.images = b;
+  if (mixes && b > 0) {
+    Rng rng({options_.seed, kMixing, static_cast<uint64_t>(epoch_)}, static_cast<uint64_t>(number));
+    mix(pipeline_.mixing(), batch.images, batch.targets, rng);
+  }
   return batch;
+}
+
+/// Example i of the dataset at place b of a batch.
+void Loader::fill(Batch& batch, int64_t b, int64_t i, LoaderStatistics& cost) const {
+  const int64_t classes = dataset_->classes();
+  Rng rng({options_.seed, kAugmentation, static_cast<uint64_t>(epoch_)}, static_cast<uint64_t>(i));
+  float* out = batch.images.data<float>() + b * image_shape_.numel();
+  if (dataset_->encoded()) {
+    EncodedImage encoded;
+    Tensor image;
+    {
+      const Stopwatch stopwatch(cost.decode_seconds);
+      encoded = dataset_->file(i);
+      image = pipeline_.decode(encoded, rng);
+    }
+    try {
+      pipeline_.apply(image, rng, out);
+    } catch (const Error& error) {  // too small for a crop, say
+      throw ImageError(std::string(error.what()) + ": " + encoded.source);
+    }
+  } else {
+    const Tensor image = dataset_->image(i);
+    require_shape(image, dataset_->image_shape(), "loader", "image");
+    pipeline_.apply(image, rng, out);
+  }
+  batch.labels.data<int64_t>()[b] = dataset_->label(i);
+  batch.indices.data<int64_t>()[b] = i;
+  if (dataset_->has_targets()) {
+    const Tensor target = dataset_->target(i);
+    require_shape(target, {classes}, "loader", "target");
+    std::copy_n(target.data<float>(), classes, batch.targets.data<float>() + b * classes);
+  } else if (batch.targets.defined()) {
+    float* target = batch.targets.data<float>() + b * classes;
+    std::fill_n(target, classes, 0.0f);
+    target[dataset_->label(i)] = 1;
+  }
+  if (batch.distributions.defined()) {
+    const Tensor p = dataset_->distribution(i);
+    require_shape(p, {classes}, "loader", "distribution");
+    std::copy_n(p.data<float>(), classes, batch.distributions.data<float>() + b * classes);
+  }
 }
 
 }  // namespace sked

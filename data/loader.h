@@ -4,9 +4,12 @@
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -15,11 +18,19 @@
 
 namespace sked {
 
+/// An image that could not be used, and why.
+struct Skipped {
+  int64_t index = 0;  // in the dataset
+  std::string message;
+};
+
 struct Batch {
   Tensor images;         // f32 (B, H, W, C)
   Tensor labels;         // i64 (B)
+  Tensor targets;        // f32 (B, K): several labels, soft or mixed ones; undefined where labels say everything
   Tensor distributions;  // f32 (B, K); undefined when the dataset has none
   Tensor indices;        // i64 (B), positions in the dataset
+  std::vector<Skipped> skipped = {};  // left out: B is smaller by these
 };
 
 struct LoaderOptions {
@@ -32,11 +43,22 @@ struct LoaderOptions {
   int threads = 1;
   /// Batches prepared ahead, at most.
   int prefetch = 4;
+  /// Corrupt images (ImageError) left out of their batches; one more, counted since the Loader was made, is an error.
+  int64_t skip_limit = 0;
+  /// Called by next() for the first time each of them is left out.
+  std::function<void(const Skipped&)> on_skip = {};
 };
 
-/// Delivers the batches of an epoch in order. The order of examples is a function of (seed, epoch) alone, and an
-/// image's augmentation of (seed, epoch, index): any number of threads, and a start in the middle of an epoch, give the
-/// same bytes. One thread uses a Loader; its workers are its own affair.
+/// What preparing the delivered batches cost, summed over workers.
+struct LoaderStatistics {
+  int64_t images = 0, skipped = 0;
+  double seconds = 0;         // in preparing them
+  double decode_seconds = 0;  // of those, in reading and decoding image files
+};
+
+/// Delivers the batches of an epoch in order. The order of examples is a function of (seed, epoch) alone, an image's
+/// augmentation of (seed, epoch, index), a batch's mixing of (seed, epoch, its number): any number of threads, and a
+/// start in the middle of an epoch, give the same bytes. One thread uses a Loader; its workers are its own affair.
 class Loader {
  public:
   /// Throws Error when the pipeline cannot take the dataset's images or an option is out of range.
@@ -49,7 +71,8 @@ class Loader {
   /// Begins `epoch` at batch `first_batch` (0 … batches()), dropping what is left of the one before.
   void start(int64_t epoch, int64_t first_batch = 0);
   /// The next batch, or nothing at the end of the epoch. Rethrows what a worker threw when it prepared this batch, and
-  /// ends the epoch with it. Throws Error before start().
+  /// ends the epoch with it. Throws Error before start(), for more corrupt images than skip_limit, naming the last one,
+  /// and for a batch of which no image is left.
   std::optional<Batch> next();
 
   /// Batches of one whole epoch.
@@ -59,6 +82,8 @@ class Loader {
   const Shape& image_shape() const { return image_shape_; }
   /// Time the caller spent inside next() since the Loader was made: what the data cost the training.
   double seconds_waited() const { return seconds_waited_; }
+  /// Of the batches delivered since the Loader was made.
+  const LoaderStatistics& statistics() const { return statistics_; }
 
  private:
   /// A batch on its way, at slot (batch number mod prefetch).
@@ -66,9 +91,12 @@ class Loader {
     bool ready = false;
     Batch batch;
     std::exception_ptr error;
+    LoaderStatistics cost;
   };
 
-  Batch make_batch(int64_t number) const;
+  Batch make_batch(int64_t number, LoaderStatistics& cost) const;
+  void fill(Batch& batch, int64_t b, int64_t i, LoaderStatistics& cost) const;
+  void account(const Slot& slot);
   Slot prepare(int64_t number) const;
   void work();
   Slot take();
@@ -79,6 +107,8 @@ class Loader {
   LoaderOptions options_;
   Shape image_shape_;
   double seconds_waited_ = 0.0;
+  LoaderStatistics statistics_;
+  std::set<int64_t> corrupt_;  // indices left out so far
 
   // Set by start() while no worker runs.
   int64_t epoch_ = 0;

@@ -7,19 +7,13 @@
 
 #include "core/error.h"
 #include "core/text.h"
-#include "data/transforms.h"
+#include "data/stages.h"
 
 namespace sked {
 namespace {
 
-/// `name(1, 2 3)`: arguments are lists of numbers, here {1} and {2, 3}.
-struct StageText {
-  std::string_view text, name;
-  std::vector<std::vector<double>> arguments;
-};
-
 /// Where in a pipeline a stage may stand.
-enum class Place { geometry, value_range, normalize };
+enum class Place { decode, bytes, value_range, normalize, batch };
 
 struct StageKind {
   std::string_view name, usage;
@@ -28,41 +22,20 @@ struct StageKind {
   /// Numbers in each argument; 0 means one or more.
   size_t numbers;
 };
-constexpr std::array kKinds{StageKind{"random_crop", "random_crop(n, pad)", Place::geometry, 2, 1},
-                            StageKind{"flip", "flip", Place::geometry, 0, 0},
-                            StageKind{"value_range", "value_range(lo, hi)", Place::value_range, 2, 1},
-                            StageKind{"normalize", "normalize(means, stds)", Place::normalize, 2, 0}};
-
-class RandomCrop final : public ByteStage {
- public:
-  RandomCrop(int64_t size, int64_t pad) : size_(size), pad_(pad) {}
-
-  Shape output_shape(const Shape& in) const override {
-    require(size_ <= in[0] + 2 * pad_ && size_ <= in[1] + 2 * pad_, "random_crop", "a window of ", size_,
-            " does not fit an image ", in, " padded by ", pad_);
-    return {size_, size_, in[2]};
-  }
-  void apply(const uint8_t* in, const Shape& shape, Rng& rng, uint8_t* out) const override {
-    const int64_t top = rng.below(static_cast<uint32_t>(shape[0] + 2 * pad_ - size_ + 1));
-    const int64_t left = rng.below(static_cast<uint32_t>(shape[1] + 2 * pad_ - size_ + 1));
-    crop(in, shape, top - pad_, left - pad_, size_, out);
-  }
-
- private:
-  int64_t size_, pad_;
-};
-
-class RandomFlip final : public ByteStage {
- public:
-  Shape output_shape(const Shape& in) const override { return in; }
-  void apply(const uint8_t* in, const Shape& shape, Rng& rng, uint8_t* out) const override {
-    if (rng.below(2) == 1) {
-      flip(in, shape, out);
-    } else {
-      std::copy_n(in, shape.numel(), out);
-    }
-  }
-};
+constexpr std::array kKinds{
+    StageKind{"decode", "decode", Place::decode, 0, 0},
+    StageKind{"resize", "resize(n)", Place::bytes, 1, 1},
+    StageKind{"resize_small", "resize_small(n)", Place::bytes, 1, 1},
+    StageKind{"central_crop", "central_crop(n)", Place::bytes, 1, 1},
+    StageKind{"inception_crop", "inception_crop(n)", Place::bytes, 1, 1},
+    StageKind{"random_crop", "random_crop(n, pad)", Place::bytes, 2, 1},
+    StageKind{"flip", "flip", Place::bytes, 0, 0},
+    StageKind{"color_jitter", "color_jitter(brightness, contrast, saturation, hue)", Place::bytes, 4, 1},
+    StageKind{"randaugment", "randaugment(n, magnitude)", Place::bytes, 2, 1},
+    StageKind{"value_range", "value_range(lo, hi)", Place::value_range, 2, 1},
+    StageKind{"normalize", "normalize(means, stds)", Place::normalize, 2, 0},
+    StageKind{"mixup", "mixup(alpha)", Place::batch, 1, 1},
+    StageKind{"cutmix", "cutmix(alpha)", Place::batch, 1, 1}};
 
 std::string_view trim(std::string_view text) {
   const size_t begin = text.find_first_not_of(" \t\n");
@@ -126,22 +99,26 @@ void check_arguments(const StageText& stage, const StageKind& kind) {
   require_usage(ok, "pipeline", stage.text, ": expected ", kind.usage);
 }
 
-std::shared_ptr<const ByteStage> make_stage(const StageText& stage) {
-  if (stage.name == "flip") return std::make_shared<RandomFlip>();
-  const double size = stage.arguments[0][0], pad = stage.arguments[1][0];
-  constexpr double kMost = 1 << 15;
-  require_usage(
-      size >= 1 && size <= kMost && pad >= 0 && pad <= kMost && size == std::floor(size) && pad == std::floor(pad),
-      "pipeline", stage.text, ": expected whole numbers, n in 1 … ", kMost, " and pad in 0 … ", kMost);
-  return std::make_shared<RandomCrop>(static_cast<int64_t>(size), static_cast<int64_t>(pad));
-}
-
 void check_normalize(const StageText& stage) {
   const auto &means = stage.arguments[0], &stds = stage.arguments[1];
   require_usage(means.size() == stds.size(), "pipeline", stage.text, ": expected as many means as stds, got ",
                 means.size(), " and ", stds.size());
   require_usage(std::ranges::all_of(stds, [](double s) { return s > 0.0; }), "pipeline", stage.text,
                 ": expected stds > 0");
+}
+
+Mixing mixing_of(const StageText& stage) {
+  const double alpha = stage.arguments[0][0];
+  require_usage(alpha > 0 && alpha <= 1000, "pipeline", stage.text, ": expected alpha in (0, 1000], got ", alpha);
+  return {stage.name == "mixup" ? Mixing::Kind::mixup : Mixing::Kind::cutmix, alpha};
+}
+
+/// May a stage stand at `place` behind one at `reached`? Several of bytes may; of the others one each, and what comes
+/// behind value_range needs it.
+bool in_order(Place reached, Place place) {
+  if (place == Place::bytes) return reached <= Place::bytes;
+  if (place == Place::value_range) return reached < Place::value_range;
+  return place > Place::bytes && reached >= Place::value_range && reached < place;
 }
 
 }  // namespace
@@ -151,29 +128,40 @@ Pipeline Pipeline::parse(std::string_view text) {
   pipeline.text_ = text;
   double lo = 0.0, hi = 1.0;
   std::vector<double> means{0.0}, stds{1.0};
-  Place reached = Place::geometry;
+  Place reached = Place::decode;
+  bool first = true;
   for (const std::string_view piece : split(text, '|')) {
     const StageText stage = parse_stage(piece);
     const StageKind& kind = kind_of(stage);
     check_arguments(stage, kind);
-    const bool in_order = kind.place == Place::geometry ? reached == Place::geometry
-                                                        : static_cast<int>(kind.place) == static_cast<int>(reached) + 1;
-    require_usage(in_order, "pipeline", "`", piece, "` stands out of order in `", text,
-                  "`: expected random_crop and flip, then value_range once, then normalize at most once");
+    require_usage(kind.place == Place::decode ? first : in_order(reached, kind.place), "pipeline", "`", piece,
+                  "` stands out of order in `", text,
+                  "`: expected decode first, stages on bytes, value_range once, then normalize and one of mixup and "
+                  "cutmix at most once");
+    first = false;
     reached = kind.place;
-    if (kind.place == Place::geometry) pipeline.stages_.push_back(make_stage(stage));
-    if (kind.place == Place::value_range) {
-      lo = stage.arguments[0][0];
-      hi = stage.arguments[1][0];
-      require_usage(lo < hi, "pipeline", piece, ": expected lo < hi");
-    }
-    if (kind.place == Place::normalize) {
-      check_normalize(stage);
-      means = stage.arguments[0];
-      stds = stage.arguments[1];
+    switch (kind.place) {
+      case Place::decode:
+        pipeline.decodes_ = true;
+        break;
+      case Place::bytes:
+        pipeline.stages_.push_back(make_stage(stage));
+        break;
+      case Place::value_range:
+        lo = stage.arguments[0][0];
+        hi = stage.arguments[1][0];
+        require_usage(lo < hi, "pipeline", piece, ": expected lo < hi");
+        break;
+      case Place::normalize:
+        check_normalize(stage);
+        means = stage.arguments[0];
+        stds = stage.arguments[1];
+        break;
+      case Place::batch:
+        pipeline.mixing_ = mixing_of(stage);
     }
   }
-  require_usage(reached != Place::geometry, "pipeline", "`", text, "` has no value_range(lo, hi): expected it once");
+  require_usage(reached >= Place::value_range, "pipeline", "`", text, "` has no value_range(lo, hi): expected it once");
   pipeline.make_table(lo, hi, means, stds);
   return pipeline;
 }

@@ -1,5 +1,5 @@
 #pragma once
-// Tar archives as WebDataset shards: the members of `key.jpg`, `key.cls`, `key.txt` … are read in place, by offset.
+// Tar archives, read in place: where each member lies, and its bytes by offset.
 
 #include <cstdint>
 #include <string>
@@ -14,9 +14,10 @@ struct TarMember {
   int64_t size = 0;    // bytes
 };
 
-/// Walks the headers of a POSIX (ustar, pax or GNU) archive, skipping folders. Contents are not read. Throws Error
-/// naming the file and the offset for a header whose checksum, size or name is wrong (absolute, or with `..`), a link,
-/// a member larger than `largest`, a member that runs past the end of the file, or an archive without its end marker.
+/// Walks the headers of a POSIX (ustar, pax or GNU) archive, skipping folders. Contents are not read; what follows the
+/// end marker is ignored, as tar does. Throws Error naming the file and the offset for a header whose checksum, size or
+/// name is wrong (absolute, or with `..`), a link, a device or a sparse file, a member larger than `largest`, a member
+/// that runs past the end of the file, or an archive without its end marker (two blocks of zeros).
 std::vector<TarMember> list_tar(const std::string& path, int64_t largest = int64_t{1} << 30);
 
 /// The bytes of a member, read at its offset. Throws Error naming the file and the member. Safe from several threads.

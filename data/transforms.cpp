@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "data/image_file.h"
 
 namespace sked {
 
@@ -34,12 +35,28 @@ void flip(const uint8_t* image, const Shape& shape, uint8_t* out) {
 }
 
 Shape Pipeline::output_shape(const Shape& in) const {
-  require(in.ndim() == 3 && in.numel() > 0, "pipeline", text_, ": expected images (H, W, C), got ", in);
+  const bool differ = in.ndim() == 3 && in[0] == 0 && in[1] == 0 && in[2] > 0;
+  require(differ || (in.ndim() == 3 && in.numel() > 0), "pipeline", text_, ": expected images (H, W, C), got ", in);
   Shape shape = in;
   for (const auto& stage : stages_) shape = stage->output_shape(shape);
+  require(shape[0] > 0, "pipeline", text_,
+          ": images of several sizes: expected resize, central_crop, inception_crop or random_crop to give them one");
   require(channels_ == 1 || channels_ == shape[2], "pipeline", text_, ": normalize has ", channels_,
           " channels, the images have ", shape[2]);
   return shape;
+}
+
+void Pipeline::check(const Dataset& dataset) const {
+  require_usage(decodes_ || !dataset.encoded(), "pipeline", "`", text_, "`: expected decode as its first stage, since ",
+                dataset.name(), " is made of image files");
+}
+
+Tensor Pipeline::decode(const EncodedImage& encoded, const Rng& rng) const {
+  int shrink = 1;
+  if (!stages_.empty() && is_jpeg(encoded.bytes)) {
+    shrink = stages_.front()->shrink(image_size(encoded.bytes, encoded.source), rng);
+  }
+  return decode_image(encoded.bytes, encoded.source, 3, shrink);
 }
 
 void Pipeline::apply(const Tensor& image, Rng& rng, float* out) const {
@@ -56,6 +73,10 @@ void Pipeline::apply(const Tensor& image, Rng& rng, float* out) const {
   }
   const int64_t channels = channels_, pixels = shape.numel() / channels;
   const float* table = table_.data();
+  if (channels == 1) {
+    for (int64_t p = 0; p < pixels; ++p) out[p] = table[bytes[p]];
+    return;
+  }
   for (int64_t p = 0; p < pixels; ++p) {
     for (int64_t c = 0; c < channels; ++c) out[p * channels + c] = table[bytes[p * channels + c] * channels + c];
   }

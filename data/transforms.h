@@ -10,6 +10,8 @@
 
 #include "core/rng.h"
 #include "core/tensor.h"
+#include "data/dataset.h"
+#include "data/mixing.h"
 
 namespace sked {
 
@@ -24,28 +26,49 @@ void flip(const uint8_t* image, const Shape& shape, uint8_t* out);
 class ByteStage {
  public:
   virtual ~ByteStage() = default;
-  /// Throws Error when an image of this shape cannot be taken.
+  /// (H, W, C) → (H, W, C), where H = W = 0 means: differs from image to image. Throws Error when an image of this
+  /// shape cannot be taken.
   virtual Shape output_shape(const Shape& in) const = 0;
   virtual void apply(const uint8_t* in, const Shape& shape, Rng& rng, uint8_t* out) const = 0;
+  /// By what factor of 1, 2, 4, 8 an image (H, W, C) may be smaller without this stage having to enlarge it, given the
+  /// draws it is about to make.
+  virtual int shrink(const Shape&, Rng) const { return 1; }
 };
 
-/// A preprocessing pipeline, e.g. `random_crop(32,4)|flip|value_range(0,1)|normalize(0.49 0.48 0.45, 0.25 0.24 0.26)`.
+/// A preprocessing pipeline, e.g. `decode|inception_crop(224)|flip|randaugment(2,10)|value_range(-1,1)|mixup(0.2)`.
 ///
+///   decode                   an image file to RGB bytes, JPEG at a fraction of its size where the next stage only
+///   needs
+///                            that; images that are bytes already pass. The first stage, for datasets of files
+///   resize(n)                to n×n, whatever the aspect          } antialiased bilinear, bit for bit Pillow's
+///   resize_small(n)          the shorter side to n, aspect kept   } (image_resample.h)
+///   central_crop(n)          the window of n×n around the centre
+///   inception_crop(n)        8 to 100 % of the area at a ratio of 3/4 to 4/3, resized to n×n
 ///   random_crop(n, pad)      zero padding of `pad` pixels on each side, then a window of n×n at a uniform position
 ///   flip                     mirrored left to right with probability 1/2
+///   color_jitter(b, c, s, h) brightness, contrast, saturation by factors in 1 ± b, c, s, hue by up to h of the circle,
+///   in
+///                            random order (image_color.h)
+///   randaugment(n, m)        n operations of RandAugment at magnitude m of 30 (image_augment.h)
 ///   value_range(lo, hi)      byte v → lo + (hi - lo)·v/255, as float; every pipeline has it once
 ///   normalize(means, stds)   (v - mean_c) / std_c; one number for all channels or one per channel, separated by spaces
+///   mixup(α), cutmix(α)      the whole batch mixed with λ ~ Beta(α, α): labels become soft targets (mixing.h)
 ///
-/// Geometry works on bytes and comes first; value_range, then normalize (at most once) end the pipeline. The last two
-/// are one table of 256 floats per channel.
+/// decode comes first; then what works on bytes, in any order; then value_range, normalize (at most once) and one of
+/// mixup and cutmix. value_range and normalize are one table of 256 floats per channel.
 class Pipeline {
  public:
   /// Throws UsageError naming the stage and what it expects for an unknown stage (with the nearest known one), a wrong
   /// number or kind of arguments, or stages in the wrong order.
   static Pipeline parse(std::string_view text);
 
-  /// (H, W, C) → (H, W, C). Throws Error for an image smaller than a crop or with another number of channels.
+  /// (H, W, C) → (H, W, C); H = W = 0 for images that differ in size. Throws Error for an image smaller than a crop or
+  /// with another number of channels, or when no stage gives images of several sizes one.
   Shape output_shape(const Shape& in) const;
+  /// Throws UsageError unless the pipeline can take `dataset`: files need `decode`.
+  void check(const Dataset& dataset) const;
+  /// An image file as u8 (H, W, 3), at the size that is needed for the draws `rng` is about to make. Throws ImageError.
+  Tensor decode(const EncodedImage& encoded, const Rng& rng) const;
   /// image u8 (H, W, C) → `out`, the H·W·C floats of output_shape(). All random draws come from `rng`, in the order of
   /// the stages. Safe from several threads.
   void apply(const Tensor& image, Rng& rng, float* out) const;
@@ -53,6 +76,8 @@ class Pipeline {
   Tensor apply(const Tensor& image, Rng& rng) const;
 
   const std::string& text() const { return text_; }
+  /// What happens to a whole batch.
+  const Mixing& mixing() const { return mixing_; }
 
  private:
   Pipeline() = default;
@@ -60,6 +85,8 @@ class Pipeline {
   void make_table(double lo, double hi, const std::vector<double>& means, const std::vector<double>& stds);
 
   std::string text_;
+  bool decodes_ = false;
+  Mixing mixing_;
   std::vector<std::shared_ptr<const ByteStage>> stages_;
   int64_t channels_ = 1;      // channels of table_; 1 serves any number of channels
   std::vector<float> table_;  // (256, channels_)

@@ -25,9 +25,10 @@ struct Row {
 struct Settings {
   int threads = 2;
   int rounds = 7;
-  std::string peer;    // Python interpreter with PyTorch; empty: no peer
-  std::string script;  // apps/bench/peer_torch.py
-  std::string only;    // run cases whose name contains this
+  std::string peer;      // Python interpreter with PyTorch; empty: no peer
+  std::string script;    // apps/bench/peer_torch.py
+  int64_t samples = 64;  // S of the likelihood
+  std::string only;      // run cases whose name contains this
   bool wants(const std::string& name) const { return only.empty() || name.find(only) != std::string::npos; }
 };
 
@@ -35,7 +36,25 @@ struct Settings {
 double gemm_peak(const Settings& settings);
 /// Kernels on the shapes of ResNet-18 and ViT-S/16.
 std::vector<Row> kernel_rows(const Settings& settings);
+/// Forward and backward passes of the streaming likelihood of HET-XL at settings.samples samples, beside PyTorch's
+/// naive composition of it in turn where a peer is given.
+std::vector<Row> likelihood_rows(const Settings& settings);
 /// Whole training steps (forward, backward, SGD), beside PyTorch in turn where a peer is given.
 std::vector<Row> step_rows(const Settings& settings);
+
+/// What antithetic pairs do to the variance of loss and gradient, at several numbers of samples.
+struct VarianceRow {
+  std::string head;
+  int64_t samples = 0;
+  double loss_ratio = 0;      // variance of the loss, plain / antithetic
+  double gradient_ratio = 0;  // variance of the gradient summed over parameters, plain / antithetic
+  double seconds_ratio = 0;   // time of a pass, plain / antithetic
+  double error = 0;           // standard error of gradient_ratio
+};
+std::vector<VarianceRow> variance_rows(const Settings& settings);
+
+/// The loader on the training shards of Tiny ImageNet beside a bare loop of cv::imdecode and the same resize on the
+/// same files and threads, in turn. Prints both, and returns the median share of the bare loop's images per second.
+double loader_share(const Settings& settings, const std::string& data_root);
 
 }  // namespace sked::bench

@@ -52,6 +52,22 @@ nlohmann::ordered_json json_of(const std::vector<Row>& rows, double peak) {
   return list;
 }
 
+void report_variance(const std::vector<VarianceRow>& rows, nlohmann::ordered_json& result) {
+  std::printf("%-10s %8s %22s %32s %12s %26s\n", "head", "samples", "var loss plain/anti", "var gradient plain/anti",
+              "time ratio", "plain samples for the same");
+  for (const VarianceRow& r : rows) {
+    std::printf("%-10s %8lld %22.2f %22.2f +- %6.2f %12.2f %26.0f\n", r.head.c_str(), static_cast<long long>(r.samples),
+                r.loss_ratio, r.gradient_ratio, r.error, r.seconds_ratio,
+                static_cast<double>(r.samples) * r.gradient_ratio);
+    result["variance"].push_back({{"head", r.head},
+                                  {"samples", r.samples},
+                                  {"loss_variance_ratio", r.loss_ratio},
+                                  {"gradient_variance_ratio", r.gradient_ratio},
+                                  {"standard_error", r.error},
+                                  {"seconds_ratio", r.seconds_ratio}});
+  }
+}
+
 double load_average() {
   double load = 0;
   return getloadavg(&load, 1) == 1 ? load : 0;
@@ -59,6 +75,18 @@ double load_average() {
 
 void bench(const CommonOptions& options, const std::vector<std::string>& topics, Settings settings) {
   settings.threads = omp_get_max_threads();
+  // Needs data, so it runs only when it is named.
+  if (std::find(topics.begin(), topics.end(), "loader") != topics.end()) {
+    const double load = load_average(), share = loader_share(settings, options.data_root);
+    std::printf("threads %d · load average %.2f at start\n", settings.threads, load);
+    if (!options.out.empty())
+      write_file(
+          options.out,
+          nlohmann::ordered_json{{"threads", settings.threads}, {"load_average", load}, {"loader_share", share}}.dump(
+              2) +
+              "\n");
+    return;
+  }
   const auto asked = [&](const char* topic) {
     return topics.empty() || std::find(topics.begin(), topics.end(), topic) != topics.end();
   };
@@ -74,7 +102,9 @@ void bench(const CommonOptions& options, const std::vector<std::string>& topics,
     result[topic] = json_of(rows, peak);
   };
   report("kernels", kernel_rows);
+  report("likelihood", likelihood_rows);
   report("steps", step_rows);
+  if (asked("variance")) report_variance(variance_rows(settings), result);
   if (!options.out.empty()) write_file(options.out, result.dump(2) + "\n");
 }
 
@@ -89,15 +119,20 @@ int main(int argc, char** argv) {
   const AppText text = {
       .name = "bench",
       .about =
-          "Checks kernels against their definitions, then times them, and times whole training steps. Errors are "
+          "Checks kernels against their definitions, then times them, the streaming likelihood and whole training "
+          "steps; "
+          "measures the variance that antithetic samples save. Errors are "
           "relative; "
           "`of peak` is the share of the GEMM rate measured first. --out names a JSON file here.",
       .example = "build/bench steps --threads 2 --peer python3   # training steps beside PyTorch, in turn"};
   return run_app(
       argc, argv, text,
       [&](CLI::App& app) {
-        app.add_option("topics", topics, "kernels, steps; all when none is named")
-            ->check(CLI::IsMember({"kernels", "steps"}));
+        app.add_option("topics", topics,
+                       "kernels, likelihood, steps, variance; all when none is named; loader (needs Tiny ImageNet)")
+            ->check(CLI::IsMember({"kernels", "likelihood", "steps", "variance", "loader"}));
+        app.add_option("--samples", settings.samples, "Monte Carlo samples of the likelihood")
+            ->check(CLI::Range(1, 100000));
         app.add_option("--rounds", settings.rounds, "timed repetitions; medians are reported")
             ->check(CLI::Range(1, 1000));
         app.add_option("--only", settings.only, "only cases whose name contains this");

@@ -8,6 +8,7 @@ seconds, separated by spaces. Needs only torch. By hand:
 """
 import argparse
 import json
+import math
 import sys
 import time
 
@@ -85,29 +86,59 @@ class ViT(nn.Module):
         return self.head(self.norm(self.blocks(x))[:, 0])
 
 
+class NaiveLikelihood(nn.Module):
+    """HET-XL's Monte Carlo likelihood as one writes it: all B x S x K sampled logits at once."""
+
+    def __init__(self, batch, samples, width, classes, rank):
+        super().__init__()
+        self.samples, self.rank = samples, rank
+        self.phi = nn.Parameter(torch.randn(batch, width))
+        self.weight = nn.Parameter(torch.randn(classes, width) / width**0.5)
+        self.bias = nn.Parameter(torch.zeros(classes))
+        self.d = nn.Parameter(torch.rand(batch, width))
+        self.v = nn.Parameter(torch.randn(batch, width))
+        self.factors = nn.Parameter(torch.randn(width, rank) / rank**0.5)
+
+    def forward(self, labels):
+        batch, width = self.phi.shape
+        eps = torch.randn(batch, self.samples, self.rank)
+        z = self.phi[:, None] + self.v[:, None] * (eps @ self.factors.T)
+        z = z + self.d[:, None] * torch.randn(batch, self.samples, width)
+        log_p = F.log_softmax(F.linear(z, self.weight, self.bias), -1)  # (B, S, K)
+        c = log_p.gather(2, labels[:, None, None].expand(-1, self.samples, 1))[..., 0]
+        return -(torch.logsumexp(c, 1) - math.log(self.samples)).mean()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=["resnet18", "vit-s"], default="resnet18")
+    parser.add_argument("--model", choices=["resnet18", "vit-s", "likelihood"], default="resnet18")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--samples", type=int, default=64, help="of the likelihood")
+    parser.add_argument("--width", type=int, default=1024, help="of the likelihood")
+    parser.add_argument("--rank", type=int, default=8, help="of the likelihood")
     parser.add_argument("--layout", choices=["channels_first", "channels_last"], default="channels_first")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    model = ResNet18(args.classes) if args.model == "resnet18" else ViT(args.classes, args.size)
-    images = torch.randn(args.batch, 3, args.size, args.size)
-    if args.layout == "channels_last":
+    if args.model == "likelihood":
+        model, images = NaiveLikelihood(args.batch, args.samples, args.width, args.classes, args.rank), None
+    else:
+        model = ResNet18(args.classes) if args.model == "resnet18" else ViT(args.classes, args.size)
+        images = torch.randn(args.batch, 3, args.size, args.size)
+    if images is not None and args.layout == "channels_last":
         model, images = model.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last)
     labels = torch.arange(args.batch) % args.classes
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
 
     def step():
         optimizer.zero_grad(set_to_none=True)
-        loss = F.cross_entropy(model(images), labels)
+        loss = model(labels) if images is None else F.cross_entropy(model(images), labels)
         loss.backward()
-        optimizer.step()
+        if images is not None:
+            optimizer.step()
         return loss.item()
 
     print("ready", json.dumps({"torch": torch.__version__, "threads": torch.get_num_threads(), "layout": args.layout}),

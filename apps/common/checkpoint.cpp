@@ -1,8 +1,10 @@
 #include "apps/common/checkpoint.h"
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string_view>
 
+#include "apps/common/run_folder.h"
 #include "core/error.h"
 #include "core/text.h"
 
@@ -133,6 +135,13 @@ Checkpoint read_checkpoint(const std::string& path) {
       "checkpoint", path, ": the state is not one a run can be in: step ", s.step, ", evaluated ", s.evaluated_step,
       ", best ", s.best_step, ", metrics ", s.metrics_bytes, " bytes");
   return c;
+}
+
+std::string checkpoint_path(const std::string& given) {
+  if (!std::filesystem::is_directory(given)) return given;
+  const RunFolder folder{given};
+  require(std::filesystem::exists(folder.last()), "checkpoint", given, ": no last.safetensors there: not a run folder");
+  return read_checkpoint(folder.last()).config.data.validation > 0 ? folder.best() : folder.last();
 }
 
 void restore_weights(const TensorFile& file, const std::string& path, const Module& model) {

@@ -59,6 +59,10 @@ struct Checkpoint {
 /// Throws Error naming the file where it is not a whole safetensors file or carries no (valid) configuration or state.
 Checkpoint read_checkpoint(const std::string& path);
 
+/// A run folder stands for the weights its own summary tests: the best on the validation images, the last where there
+/// are none; a file for itself. Throws Error for a folder that is not a run's.
+std::string checkpoint_path(const std::string& given);
+
 /// Copies weights and buffers into `model`. Throws Error naming `path` and the tensor for one that is missing, unknown,
 /// or of another shape or dtype; the model is then unchanged.
 void restore_weights(const TensorFile& file, const std::string& path, const Module& model);

@@ -12,6 +12,7 @@ namespace sked {
 
 void visit_fields(FieldList& fields, DataConfig& c) {
   fields("name", c.name);
+  fields("path", c.path);
   fields("root", c.root);
   fields("labels", c.labels);
   fields("noise", c.noise);
@@ -19,6 +20,7 @@ void visit_fields(FieldList& fields, DataConfig& c) {
   fields("noise_seed", c.noise_seed);
   fields("validation", c.validation);
   fields("train_subset", c.train_subset);
+  fields("skip_limit", c.skip_limit);
   fields("train_pipeline", c.train_pipeline);
   fields("eval_pipeline", c.eval_pipeline);
 }
@@ -86,6 +88,7 @@ void visit_fields(FieldList& fields, TrainConfig& c) {
   fields("eval_samples", c.eval_samples);
   fields("checkpoint_every", c.checkpoint_every);
   fields("ema_decay", c.ema_decay);
+  fields("init", c.init);
   fields("loader_threads", c.loader_threads);
 }
 
@@ -137,6 +140,7 @@ void validate(const RunConfig& config) {
   check(s.warmup_epochs >= 0, "schedule.warmup_epochs", "at least 0", s.warmup_epochs);
   check(s.warmup_steps >= 0, "schedule.warmup_steps", "at least 0", s.warmup_steps);
   check(config.data.validation >= 0, "data.validation", "at least 0", config.data.validation);
+  check(config.data.skip_limit >= 0, "data.skip_limit", "at least 0", config.data.skip_limit);
   check(config.data.train_subset >= 0, "data.train_subset", "at least 0", config.data.train_subset);
 }
 

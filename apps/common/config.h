@@ -16,6 +16,7 @@ namespace sked {
 struct DataConfig : DataSpec {
   int64_t validation = 0;    // images held out from the training set
   int64_t train_subset = 0;  // training images used; 0: all that are not held out
+  int64_t skip_limit = 0;    // corrupt images left out of training, and of each evaluation; one more is an error
   std::string train_pipeline = "value_range(-1,1)";
   std::string eval_pipeline = "value_range(-1,1)";
 };
@@ -38,6 +39,7 @@ struct TrainConfig {
   int64_t eval_samples = 64;     // Monte Carlo samples of those; the final test uses head.test_samples
   int64_t checkpoint_every = 0;  // steps between two checkpoints; 0: at the end of each epoch
   double ema_decay = 0;          // > 0: evaluate and save an exponential moving average of the weights
+  std::string init = "";         // safetensors file to begin with (initial.h): fine-tuning
   int64_t loader_threads = 1;    // does not change any number
 };
 

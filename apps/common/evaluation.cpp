@@ -1,5 +1,6 @@
 #include "apps/common/evaluation.h"
 
+#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "apps/common/interrupt.h"
@@ -56,9 +57,20 @@ std::unique_ptr<Classifier> make_classifier(const RunConfig& config, const Shape
   return std::make_unique<Classifier>(std::move(backbone), std::move(head));
 }
 
+Pipeline evaluation_pipeline(const std::string& text) {
+  Pipeline pipeline = Pipeline::parse(text);
+  require_usage(pipeline.mixing().kind == Mixing::Kind::none, "config",
+                "data.eval_pipeline: expected no mixup or cutmix, got ", text);
+  return pipeline;
+}
+
 void for_each_prediction(Classifier& classifier, std::shared_ptr<const Dataset> dataset, const std::string& pipeline,
                          const PredictOptions& options, const std::function<void(const Prediction&)>& visit) {
-  Loader loader(std::move(dataset), Pipeline::parse(pipeline), {.batch_size = options.batch_size, .shuffle = false});
+  Loader loader(std::move(dataset), evaluation_pipeline(pipeline),
+                {.batch_size = options.batch_size,
+                 .shuffle = false,
+                 .skip_limit = options.skip_limit,
+                 .on_skip = [](const Skipped& s) { std::fprintf(stderr, "left out: %s\n", s.message.c_str()); }});
   loader.start(0);
   const NoGrad no_tape;
   Context context{.training = false, .seed = options.seed};
@@ -79,7 +91,7 @@ Evaluation evaluate(Classifier& classifier, std::shared_ptr<const Dataset> datas
   if (dataset->has_distributions()) result.distribution = distribution_name(config);
   MetricsGatherer gatherer(dataset->classes(), config.head.link == "sigmoid");
   for_each_prediction(classifier, dataset, config.data.eval_pipeline, options, [&](const Prediction& p) {
-    gatherer.add(p.probabilities, p.batch.labels);
+    gatherer.add(p.probabilities, p.batch.labels, p.batch.targets);
     if (p.batch.distributions.defined()) gatherer.add_distributions(p.probabilities, p.batch.distributions);
   });
   result.measures = gatherer.measures();

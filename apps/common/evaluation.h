@@ -21,7 +21,11 @@ struct PredictOptions {
   int64_t batch_size = 128;
   uint64_t seed = 0;  // of the Monte Carlo noise, which no training step draws
   Device device = Device::cpu;
+  int64_t skip_limit = 0;  // corrupt images left out, each named on stderr; one more is an error
 };
+
+/// The pipeline of that text. Throws UsageError where it would mix images.
+Pipeline evaluation_pipeline(const std::string& text);
 
 /// A batch and what the classifier makes of it; everything but phi lies on the CPU.
 struct Prediction {

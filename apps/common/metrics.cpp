@@ -50,31 +50,48 @@ void MetricsGatherer::check_probabilities(const Tensor& probabilities) const {
   }
 }
 
-void MetricsGatherer::add(const Tensor& probabilities, const Tensor& labels) {
+void MetricsGatherer::add(const Tensor& probabilities, const Tensor& labels, const Tensor& targets) {
   check_probabilities(probabilities);
   require_shape(labels, {probabilities.dim(0)}, "metrics", "labels");
+  if (targets.defined()) require_shape(targets, probabilities.shape(), "metrics", "targets");
+  std::vector<float> t(static_cast<size_t>(classes_));
   for (int64_t i = 0; i < labels.numel(); ++i) {
-    const float* p = probabilities.data<float>() + i * classes_;
     const int64_t y = labels.data<int64_t>()[i];
     require(y >= 0 && y < classes_, "metrics", "expected a label in 0 … ", classes_ - 1, ", got ", y);
-    const int64_t rank = rank_of(p, classes_, y);
-    double brier = 0, binary = 0;
-    for (int64_t k = 0; k < classes_; ++k) {
-      const double t = k == y;
-      brier += (p[k] - t) * (p[k] - t);
-      if (sigmoid_) binary += binary_cross_entropy(t, p[k]);
+    if (targets.defined()) {
+      std::copy_n(targets.data<float>() + i * classes_, classes_, t.begin());
+    } else {
+      std::fill(t.begin(), t.end(), 0.0f);
+      t[static_cast<size_t>(y)] = 1;
     }
-    nll_ += sigmoid_ ? binary : -safe_log(p[y]);
-    brier_ += brier;
-    first_ += rank == 0;
-    first_five_ += rank < 5;
-    const double confidence = *std::max_element(p, p + classes_);
-    BinSum& bin = bins_[bin_of(confidence)];
-    ++bin.count;
-    bin.confidence += confidence;
-    bin.right += rank == 0;
+    add_example(probabilities.data<float>() + i * classes_, t);
   }
   count_ += labels.numel();
+}
+
+void MetricsGatherer::add_example(const float* p, const std::vector<float>& t) {
+  const float greatest = *std::max_element(t.begin(), t.end());
+  double brier = 0, nll = 0;
+  int64_t rank = classes_;  // of the first true class
+  for (int64_t k = 0; k < classes_; ++k) {
+    const double target = t[static_cast<size_t>(k)];
+    brier += (p[k] - target) * (p[k] - target);
+    if (sigmoid_) {
+      nll += binary_cross_entropy(target, p[k]);
+    } else if (target > 0) {
+      nll -= target * safe_log(p[k]);
+    }
+    if (t[static_cast<size_t>(k)] == greatest) rank = std::min(rank, rank_of(p, classes_, k));
+  }
+  nll_ += nll;
+  brier_ += brier;
+  first_ += rank == 0;
+  first_five_ += rank < 5;
+  const double confidence = *std::max_element(p, p + classes_);
+  BinSum& bin = bins_[bin_of(confidence)];
+  ++bin.count;
+  bin.confidence += confidence;
+  bin.right += rank == 0;
 }
 
 void MetricsGatherer::add_distributions(const Tensor& probabilities, const Tensor& distributions) {

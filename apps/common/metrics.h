@@ -18,12 +18,14 @@ struct ReliabilityBin {
 
 inline constexpr int kReliabilityBins = 15;
 
-/// Against one true label per example. All 0 when count is 0.
+/// Against the true label of each example, or its targets t (several labels, or soft ones): then its true classes are
+/// those of the greatest target, and t replaces the one-hot vector below. All 0 when count is 0.
 struct Measures {
   int64_t count = 0;
-  double nll = 0;  // softmax link: mean −log p_y; sigmoid link: mean −Σ_k [t_k log p_k + (1−t_k) log(1−p_k)], t one-hot
-  double accuracy = 0;  // share with the true class first; among equal probabilities the lowest class comes first
-  double top5 = 0;      // share with the true class among the first five
+  double nll = 0;  // softmax link: mean −log p_y (targets: −Σ_k t_k log p_k); sigmoid link: mean −Σ_k [t_k log p_k +
+                   // (1−t_k) log(1−p_k)], t one-hot
+  double accuracy = 0;  // share with a true class first; among equal probabilities the lowest class comes first
+  double top5 = 0;      // share with a true class among the first five
   double ece = 0;       // Σ_bins count/N · |accuracy − confidence| over 15 equal bins of top-1 confidence, (lo, hi]
   double brier = 0;     // mean Σ_k (p_k − t_k)²
   std::array<ReliabilityBin, kReliabilityBins> bins{};  // of that confidence: bin i is (i/15, (i+1)/15]
@@ -44,9 +46,9 @@ class MetricsGatherer {
   /// `sigmoid`: probabilities are of K yes-or-no questions instead of a distribution over K classes.
   explicit MetricsGatherer(int64_t classes, bool sigmoid = false);
 
-  /// probabilities f32 (B,K), labels i64 (B). Throws Error for other shapes, a label outside 0 … K−1, or a probability
-  /// that is not in [0, 1] (within 1e-3: sums of f32 round).
-  void add(const Tensor& probabilities, const Tensor& labels);
+  /// probabilities f32 (B,K), labels i64 (B), targets f32 (B,K) or undefined. Throws Error for other shapes, a label
+  /// outside 0 … K−1, or a probability that is not in [0, 1] (within 1e-3: sums of f32 round).
+  void add(const Tensor& probabilities, const Tensor& labels, const Tensor& targets = {});
   /// probabilities f32 (B,K), distributions f32 (B,K). Throws Error likewise.
   void add_distributions(const Tensor& probabilities, const Tensor& distributions);
 
@@ -61,6 +63,7 @@ class MetricsGatherer {
   };
 
   void check_probabilities(const Tensor& probabilities) const;
+  void add_example(const float* p, const std::vector<float>& t);
 
   int64_t classes_;
   bool sigmoid_;

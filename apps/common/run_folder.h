@@ -15,6 +15,7 @@ struct RunFolder {
   std::string config() const { return (path / "config.json").string(); }
   std::string metrics() const { return (path / "metrics.jsonl").string(); }
   std::string summary() const { return (path / "summary.json").string(); }
+  std::string init() const { return (path / "init.json").string(); }
   std::string last() const { return (path / "last.safetensors").string(); }
   std::string best() const { return (path / "best.safetensors").string(); }
 

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "apps/common/checkpoint.h"
+#include "apps/common/initial.h"
 #include "apps/common/interrupt.h"
 #include "apps/common/progress.h"
 #include "apps/common/run_folder.h"
@@ -47,12 +48,25 @@ class Averaged {
 };
 
 /// The last batch of an epoch is left out when it is short: batch statistics of a few images are noise.
-LoaderOptions loader_options(const RunConfig& config, int64_t images) {
+LoaderOptions loader_options(const RunConfig& config, int64_t images, std::function<void(const Skipped&)> on_skip) {
   return {.batch_size = std::min(config.train.batch_size, images),
           .seed = config.seed,
           .shuffle = true,
           .drop_last = true,
-          .threads = static_cast<int>(config.train.loader_threads)};
+          .threads = static_cast<int>(config.train.loader_threads),
+          .skip_limit = config.data.skip_limit,
+          .on_skip = std::move(on_skip)};
+}
+
+/// What the loader did since `before`: how fast one worker is, what of its time goes into reading and decoding, and
+/// what of the training's time is spent waiting for it.
+Json loader_json(const LoaderStatistics& now, const LoaderStatistics& before, double waited, double seconds) {
+  const double busy = now.seconds - before.seconds;
+  Json json{{"images_per_second", static_cast<double>(now.images - before.images) / busy},
+            {"decode_share", (now.decode_seconds - before.decode_seconds) / busy},
+            {"wait_share", waited / seconds}};
+  if (now.skipped > 0) json["skipped"] = now.skipped;
+  return json;
 }
 
 Splits load_data(const RunConfig& config) {
@@ -66,7 +80,8 @@ int64_t at_least_one(double count) { return std::max<int64_t>(1, std::llround(co
 
 class Trainer {
  public:
-  Trainer(const RunConfig& config, const RunFolder& folder, const TrainOptions& options);
+  /// `fresh`: nothing to go on from, so the weights begin as train.init says.
+  Trainer(const RunConfig& config, const RunFolder& folder, const TrainOptions& options, bool fresh);
   /// Goes on from a checkpoint, or from nothing.
   void begin(const std::optional<Checkpoint>& checkpoint);
   Summary run();
@@ -77,6 +92,7 @@ class Trainer {
   void log_training(double lr, double norm);
   void evaluate_now();
   void save_last();
+  void report_initial();
   Summary finish();
   Summary describe() const;
   bool at_multiple_of(int64_t interval) const { return state_.step % interval == 0 || state_.step == total_; }
@@ -92,6 +108,7 @@ class Trainer {
   std::unique_ptr<Classifier> model_;
   Optimizer optimizer_;
   std::optional<WeightAverage> average_;
+  std::optional<InitialReport> initial_;
   Schedule schedule_;
   int64_t epoch_steps_, total_, evaluation_steps_, checkpoint_steps_;
   TrainerState state_;
@@ -100,16 +117,19 @@ class Trainer {
   std::vector<Tensor> losses_;  // of the last steps, not looked at yet
   double last_loss_ = 0;
   double logged_seconds_ = 0;  // state_.train_seconds at the last line of metrics.jsonl
+  double logged_wait_ = 0;     // state_.wait_seconds likewise
+  LoaderStatistics logged_loader_;
   int64_t logged_step_ = 0;
 };
 
-Trainer::Trainer(const RunConfig& config, const RunFolder& folder, const TrainOptions& options)
+Trainer::Trainer(const RunConfig& config, const RunFolder& folder, const TrainOptions& options, bool fresh)
     : config_(config),
       folder_(folder),
       options_(options),
       splits_(load_data(config)),
       loader_(splits_.train, Pipeline::parse(config.data.train_pipeline),
-              loader_options(config, splits_.train->size())),
+              loader_options(config, splits_.train->size(),
+                             [this](const Skipped& s) { progress_->note("left out: " + s.message); })),
       model_(make_classifier(config, loader_.image_shape(), splits_.train->classes(), options.device)),
       optimizer_(config.optimizer, model_->parameters()),
       epoch_steps_(loader_.batches()) {
@@ -122,9 +142,12 @@ Trainer::Trainer(const RunConfig& config, const RunFolder& folder, const TrainOp
   const int64_t warmup = s.warmup_steps > 0 ? s.warmup_steps : std::llround(s.warmup_epochs * epoch_steps);
   schedule_ = {.kind = s.kind, .peak = s.peak, .floor = s.floor, .warmup = warmup, .total = total_};
   schedule_.at(0);  // refuses an unknown kind before anything is written
+  if (fresh && !t.init.empty()) initial_ = load_initial(load_safetensors(t.init), t.init, *model_);
   if (t.ema_decay > 0) average_.emplace(t.ema_decay, model_->parameters());
   // The pipeline of evaluations is used late: refuse now what would fail then.
-  const Shape evaluated = Pipeline::parse(config.data.eval_pipeline).output_shape(splits_.test->image_shape());
+  const Pipeline evaluation = evaluation_pipeline(config.data.eval_pipeline);
+  evaluation.check(*splits_.test);
+  const Shape evaluated = evaluation.output_shape(splits_.test->image_shape());
   require_usage(evaluated == loader_.image_shape(), "config", "data.eval_pipeline: expected images of ",
                 loader_.image_shape(), ", as data.train_pipeline makes, got ", evaluated);
 }
@@ -145,10 +168,32 @@ void Trainer::begin(const std::optional<Checkpoint>& checkpoint) {
   write_file(folder_.config(), config_text(config_));
   logged_step_ = state_.step - state_.loss_count;
   logged_seconds_ = state_.train_seconds;
+  logged_wait_ = state_.wait_seconds;
   const std::string label = options_.label.empty() ? folder_.path.filename().string() : options_.label;
   const auto images = static_cast<double>(std::min(config_.train.batch_size, splits_.train->size()));
   progress_.emplace(label, state_.step, total_, images, options_.quiet);
   if (checkpoint) progress_->note("goes on from step " + std::to_string(state_.step));
+  if (initial_) report_initial();
+}
+
+void Trainer::report_initial() {
+  const InitialReport& r = *initial_;
+  write_file(folder_.init(), Json{{"file", config_.train.init},
+                                  {"loaded", r.loaded},
+                                  {"head_replaced", r.head_replaced},
+                                  {"interpolated", r.interpolated},
+                                  {"unused", r.unused},
+                                  {"not_found", r.not_found}}
+                                     .dump(2) +
+                                 "\n");
+  progress_->note("begins with " + std::to_string(r.loaded) + " tensors of " + config_.train.init +
+                  (r.head_replaced ? "; the classifier is new: another number of classes" : ""));
+  const auto list = [&](const char* what, const std::vector<std::string>& names) {
+    if (!names.empty()) progress_->note(what + std::to_string(names.size()) + ": " + join(names));
+  };
+  list("  resampled to the grid of this model, ", r.interpolated);
+  list("  in the file and not used, ", r.unused);
+  list("  not in the file, as initialised, ", r.not_found);
 }
 
 Summary Trainer::run() {
@@ -186,7 +231,12 @@ void Trainer::train_step() {
                         .seed = config_.seed,
                         .step = static_cast<uint64_t>(state_.step),
                         .examples = batch->indices.to(options_.device)};
-  const Targets targets{.labels = batch->labels.to(options_.device), .distributions = {}};
+  Targets targets;
+  if (batch->targets.defined()) {
+    targets.distributions = batch->targets.to(options_.device);
+  } else {
+    targets.labels = batch->labels.to(options_.device);
+  }
   const double lr = schedule_.at(state_.step);
   const Var phi = model_->backbone().forward(Var(batch->images.to(options_.device)), context);
   const Var loss = model_->head().loss(phi, targets, context);
@@ -233,15 +283,22 @@ void Trainer::log_training(double lr, double norm) {
   record["images_per_second"] =
       static_cast<double>(state_.loss_count * std::min(config_.train.batch_size, splits_.train->size())) / seconds;
   record["seconds"] = state_.train_seconds;
+  record["loader"] = loader_json(loader_.statistics(), logged_loader_, state_.wait_seconds - logged_wait_, seconds);
   log_->write(record);
   state_.loss_sum = 0;
   state_.loss_count = 0;
   logged_step_ = state_.step;
   logged_seconds_ = state_.train_seconds;
+  logged_wait_ = state_.wait_seconds;
+  logged_loader_ = loader_.statistics();
 }
 
 PredictOptions Trainer::predict_options(int64_t samples) const {
-  return {.samples = samples, .batch_size = config_.train.batch_size, .seed = config_.seed, .device = options_.device};
+  return {.samples = samples,
+          .batch_size = config_.train.batch_size,
+          .seed = config_.seed,
+          .device = options_.device,
+          .skip_limit = config_.data.skip_limit};
 }
 
 void Trainer::evaluate_now() {
@@ -339,7 +396,7 @@ Summary train(const RunConfig& config, const std::filesystem::path& out, const T
     check_same_run(config, *checkpoint);
     if (std::filesystem::exists(folder.summary())) return read_summary(folder.summary());
   }
-  Trainer trainer(config, folder, options);
+  Trainer trainer(config, folder, options, !checkpoint);
   trainer.begin(checkpoint);
   checkpoint.reset();  // its tensors are copied
   return trainer.run();

@@ -20,8 +20,8 @@ struct TrainOptions {
 /// Runs `config` in the folder `out` (README.md there describes its files) and returns what summary.json holds.
 ///
 /// A folder with last.safetensors of the same configuration goes on from there, bit-exactly on the CPU with the same
-/// number of threads: the weights and metrics.jsonl (but for its timings, the keys `seconds` and `images_per_second`)
-/// end as if the run had never stopped. A finished run is returned as it is. The periodic evaluations choose
+/// number of threads: the weights and metrics.jsonl (but for its timings, the keys `seconds`, `images_per_second` and
+/// `loader`) end as if the run had never stopped. A finished run is returned as it is. The periodic evaluations choose
 /// best.safetensors by NLL on the validation images; only where none are held out they are made on the test images, and
 /// then the final test measures the last weights, not the chosen ones.
 ///

@@ -71,6 +71,32 @@ void subtract_columns(Tensor& x, const std::vector<double>& means) {
   for (int64_t i = 0; i < x.numel(); ++i) p[i] -= means[static_cast<size_t>(i % x.dim(1))];
 }
 
+/// One over the deviation of the columns of a centred x (N,D); 1 where a column does not vary.
+std::vector<double> inverse_deviations(const Tensor& x) {
+  std::vector<double> inverse(static_cast<size_t>(x.dim(1)), 0.0);
+  const double* p = x.data<double>();
+  for (int64_t i = 0; i < x.numel(); ++i) inverse[static_cast<size_t>(i % x.dim(1))] += p[i] * p[i];
+  for (double& v : inverse) v = v > 0 ? std::sqrt(static_cast<double>(x.dim(0)) / v) : 1;
+  return inverse;
+}
+
+void scale_columns(Tensor& x, const std::vector<double>& factors) {
+  double* p = x.data<double>();
+  for (int64_t i = 0; i < x.numel(); ++i) p[i] *= factors[static_cast<size_t>(i % x.dim(1))];
+}
+
+/// Rows of phi and labels at `positions`.
+std::pair<Tensor, Tensor> rows_at(const Tensor& phi, const Tensor& labels, const std::vector<int64_t>& positions) {
+  const auto count = static_cast<int64_t>(positions.size());
+  Tensor rows = Tensor::empty({count, phi.dim(1)}), chosen = Tensor::empty({count}, DType::i64);
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t from = positions[static_cast<size_t>(i)];
+    rows.rows(i, i + 1).copy_from(phi.rows(from, from + 1));
+    chosen.data<int64_t>()[i] = labels.data<int64_t>()[from];
+  }
+  return {rows, chosen};
+}
+
 }  // namespace
 
 Tensor ridge(const Tensor& x, const Tensor& y, double lambda) {
@@ -100,6 +126,9 @@ double few_shot_accuracy(const Tensor& train_phi, const Tensor& train_labels, co
   subtract_columns(x, x_mean);
   subtract_columns(test, x_mean);
   subtract_columns(y, y_mean);
+  const std::vector<double> scale = inverse_deviations(x);
+  scale_columns(x, scale);
+  scale_columns(test, scale);
   const Tensor w = ridge(x, y, lambda);
   const int64_t d = x.dim(1);
   int64_t right = 0;
@@ -115,6 +144,31 @@ double few_shot_accuracy(const Tensor& train_phi, const Tensor& train_labels, co
     right += best == test_labels.data<int64_t>()[i];
   }
   return static_cast<double>(right) / static_cast<double>(test.dim(0));
+}
+
+double choose_lambda(const Tensor& phi, const Tensor& labels, int64_t classes, int64_t shots,
+                     const std::vector<double>& candidates) {
+  if (shots < 2) return 1;
+  const int64_t folds = std::min<int64_t>(5, shots);
+  std::vector<double> right(candidates.size(), 0.0);
+  for (int64_t fold = 0; fold < folds; ++fold) {
+    std::vector<int64_t> seen(static_cast<size_t>(classes), 0), held, kept;
+    for (int64_t i = 0; i < labels.dim(0); ++i) {
+      const int64_t j = seen[static_cast<size_t>(labels.data<int64_t>()[i])]++;
+      (j % folds == fold ? held : kept).push_back(i);
+    }
+    const auto [train, train_labels] = rows_at(phi, labels, kept);
+    const auto [test, test_labels] = rows_at(phi, labels, held);
+    for (size_t c = 0; c < candidates.size(); ++c)
+      right[c] += few_shot_accuracy(train, train_labels, test, test_labels, classes, candidates[c]) *
+                  static_cast<double>(held.size());
+  }
+  size_t best = 0;
+  for (size_t c = 1; c < candidates.size(); ++c) {
+    const bool equal = std::abs(right[c] - right[best]) < 0.5;  // counts
+    if (equal ? candidates[c] > candidates[best] : right[c] > right[best]) best = c;
+  }
+  return candidates[best];
 }
 
 std::vector<int64_t> first_of_each_class(const std::vector<int64_t>& labels, int64_t classes, int64_t shots) {

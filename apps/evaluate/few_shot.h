@@ -12,10 +12,17 @@ namespace sked {
 /// Throws Error for other shapes or dtypes, or λ so small that the matrix is not positive definite.
 Tensor ridge(const Tensor& x, const Tensor& y, double lambda);
 
-/// Accuracy on `test` of ridge regression onto ±1 targets from `train`, features centred by the training mean and with
-/// the target's mean as bias. phi f32 (N,D), labels i64 (N) in 0 … classes-1.
+/// Accuracy on `test` of ridge regression onto ±1 targets from `train`, features standardised by the training mean and
+/// deviation (of one that does not vary only the mean is taken off), with the target's mean as bias. phi f32 (N,D),
+/// labels i64 (N) in 0 … classes-1.
 double few_shot_accuracy(const Tensor& train_phi, const Tensor& train_labels, const Tensor& test_phi,
                          const Tensor& test_labels, int64_t classes, double lambda);
+
+/// The λ of `candidates` with the best accuracy on held-out folds of the training examples, the larger of equals:
+/// example j of every class is in fold j mod F, F = min(5, shots). One shot leaves nothing to hold out: then it is 1.
+/// phi and labels as above, `shots` of every class.
+double choose_lambda(const Tensor& phi, const Tensor& labels, int64_t classes, int64_t shots,
+                     const std::vector<double>& candidates);
 
 /// Positions of the first `shots` examples of every class, in order. Throws Error naming a class with fewer.
 std::vector<int64_t> first_of_each_class(const std::vector<int64_t>& labels, int64_t classes, int64_t shots);

@@ -10,9 +10,9 @@
 #include "apps/common/checkpoint.h"
 #include "apps/common/cli.h"
 #include "apps/common/evaluation.h"
+#include "apps/common/fitted.h"
 #include "apps/common/run_folder.h"
 #include "apps/evaluate/few_shot.h"
-#include "apps/evaluate/fitted.h"
 #include "core/error.h"
 #include "core/file.h"
 
@@ -27,15 +27,6 @@ struct EvaluateOptions {
   std::optional<int64_t> samples;
   std::string ood, few_shot;
 };
-
-/// A run folder stands for the weights its own summary tests: the best on the validation images, the last where there
-/// are none.
-std::string checkpoint_path(const std::string& given) {
-  if (!std::filesystem::is_directory(given)) return given;
-  const RunFolder folder{given};
-  require(std::filesystem::exists(folder.last()), "evaluate", given, ": no last.safetensors there: not a run folder");
-  return read_checkpoint(folder.last()).config.data.validation > 0 ? folder.best() : folder.last();
-}
 
 /// A classifier with its weights, and how to ask it.
 struct Subject {
@@ -59,7 +50,8 @@ Subject load_subject(const EvaluateOptions& wanted, const CommonOptions& common)
   s.predict = {.samples = wanted.samples.value_or(s.config.head.test_samples),
                .batch_size = s.config.train.batch_size,
                .seed = s.config.seed,
-               .device = common.device};
+               .device = common.device,
+               .skip_limit = s.config.data.skip_limit};
   return s;
 }
 
@@ -70,16 +62,17 @@ std::shared_ptr<const Dataset> choose_split(const Splits& splits, const std::str
   return chosen;
 }
 
-/// The test images of another dataset, in the shape of this model's.
+/// Another dataset by `name` or `name:path`, its images in the shape of this model's.
 Splits other_data(const Subject& s, const std::string& name) {
   DataSpec spec;
-  spec.name = name;
+  spec.name = name.substr(0, name.find(':'));
+  if (spec.name.size() < name.size()) spec.path = name.substr(spec.name.size() + 1);
   spec.root = s.config.data.root;
   Splits splits = load_splits(spec, 0);
   const Shape shape = s.splits.test->image_shape();
   if (splits.test->image_shape() != shape) {
-    std::printf("note: images of %s %s are cropped or padded, and made grey or colour, to %s\n", name.c_str(),
-                splits.test->image_shape().str().c_str(), shape.str().c_str());
+    std::printf("note: images of %s %s are resized, cropped around their centre, and made grey or colour, to %s\n",
+                name.c_str(), splits.test->image_shape().str().c_str(), shape.str().c_str());
   }
   splits.train = fitted(splits.train, shape);
   splits.test = fitted(splits.test, shape);
@@ -98,7 +91,8 @@ std::vector<double> top_probabilities(Subject& s, const std::shared_ptr<const Da
 }
 
 Json report_ood(Subject& s, const std::string& name) {
-  require_usage(name != s.config.data.name, "evaluate", "--ood ", name, ": the model was trained on it");
+  const std::string own = s.config.data.name + (s.config.data.path.empty() ? "" : ":" + s.config.data.path);
+  require_usage(name != own, "evaluate", "--ood ", name, ": the model was trained on it");
   const Splits other = other_data(s, name);
   const double area = auroc(top_probabilities(s, s.splits.test), top_probabilities(s, other.test));
   std::printf("out of distribution, %s: AUROC %.4f by maximum probability\n", name.c_str(), area);
@@ -121,7 +115,7 @@ Features features_of(Subject& s, const std::shared_ptr<const Dataset>& dataset) 
     f.labels.rows(done, done + count).copy_from(p.batch.labels);
     done += count;
   });
-  return f;
+  return {f.phi.rows(0, done), f.labels.rows(0, done)};  // without what could not be read
 }
 
 int64_t smallest_class(const std::vector<int64_t>& labels, int64_t classes) {
@@ -132,27 +126,23 @@ int64_t smallest_class(const std::vector<int64_t>& labels, int64_t classes) {
 
 Json report_few_shot(Subject& s, const std::string& name) {
   constexpr int64_t kShots[] = {1, 5, 10, 25};
-  constexpr double kLambdas[] = {0x1p-10, 0x1p-5, 1, 0x1p5, 0x1p10};
+  const std::vector<double> candidates{0x1p-10, 0x1p-5, 1, 0x1p5, 0x1p10};
   const Splits data = other_data(s, name);
   const Features test = features_of(s, data.test);
   std::vector<int64_t> labels(static_cast<size_t>(data.train->size()));
   for (size_t i = 0; i < labels.size(); ++i) labels[i] = data.train->label(static_cast<int64_t>(i));
-  std::printf("few-shot on %s, accuracy in %% by ridge regression on the representation\n  shots", name.c_str());
-  for (double lambda : kLambdas) std::printf("  λ=%-8.3g", lambda);
+  const int64_t classes = data.train->classes(), most = smallest_class(labels, classes);
+  std::printf("few-shot on %s: ridge regression on the representation, λ chosen on held-out folds\n", name.c_str());
   Json results = Json::array();
   for (int64_t shots : kShots) {
-    if (shots > smallest_class(labels, data.train->classes())) break;
-    const auto chosen = first_of_each_class(labels, data.train->classes(), shots);
-    const Features train = features_of(s, std::make_shared<Subset>(data.train, chosen));
-    std::printf("\n  %5lld", static_cast<long long>(shots));
-    for (double lambda : kLambdas) {
-      const double accuracy =
-          few_shot_accuracy(train.phi, train.labels, test.phi, test.labels, data.train->classes(), lambda);
-      std::printf("  %-10.2f", 100 * accuracy);
-      results.push_back({{"shots", shots}, {"lambda", lambda}, {"accuracy", accuracy}});
-    }
+    if (shots > most) break;
+    const Features train =
+        features_of(s, std::make_shared<Subset>(data.train, first_of_each_class(labels, classes, shots)));
+    const double lambda = choose_lambda(train.phi, train.labels, classes, shots, candidates);
+    const double accuracy = few_shot_accuracy(train.phi, train.labels, test.phi, test.labels, classes, lambda);
+    std::printf("  %2lld shots: %.2f %%  (λ = %g)\n", static_cast<long long>(shots), 100 * accuracy, lambda);
+    results.push_back({{"shots", shots}, {"lambda", lambda}, {"accuracy", accuracy}});
   }
-  std::printf("\n");
   return {{"dataset", name}, {"results", results}};
 }
 
@@ -204,9 +194,10 @@ int main(int argc, char** argv) {
     app.add_option("--samples", wanted.samples, "Monte Carlo samples; 0: without noise; default: as trained")
         ->check(CLI::Range(0, 1000000))
         ->type_name("N");
-    app.add_option("--ood", wanted.ood, "AUROC of telling the test images from this dataset's")->type_name("DATASET");
+    app.add_option("--ood", wanted.ood, "AUROC of telling the test images from this dataset's")
+        ->type_name("DATASET[:PATH]");
     app.add_option("--few-shot", wanted.few_shot, "Ridge regression on the representation, 1 to 25 images per class")
-        ->type_name("DATASET");
+        ->type_name("DATASET[:PATH]");
   };
   return sked::run_app(argc, argv, text, declare,
                        [&](const sked::CommonOptions& common) { sked::evaluate_app(wanted, common); });

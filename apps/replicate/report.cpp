@@ -7,7 +7,7 @@
 
 #include "apps/common/run_folder.h"
 #include "apps/replicate/noisy_images.h"
-#include "apps/replicate/plots.h"
+#include "apps/common/plots.h"
 #include "core/file.h"
 
 namespace sked {

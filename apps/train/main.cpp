@@ -37,13 +37,18 @@ int main(int argc, char** argv) {
       "build/train --config apps/configs/fashion-mnist-resnet-het-xl.json --set train.epochs=2 --out runs/first\n"
       "  leaves config.json, metrics.jsonl, summary.json, last.safetensors and best.safetensors in runs/first"};
   bool fresh = false;
+  std::string init;
   return sked::run_app(
       argc, argv, text,
       [&](CLI::App& app) {
         app.add_flag("--fresh", fresh, "Start over instead of going on from the folder's checkpoint");
+        app.add_option("--init", init,
+                       "Begin with the weights of a checkpoint by timm, torchvision or this program (train.init)")
+            ->type_name("FILE");
       },
       [&](const sked::CommonOptions& options) {
-        const sked::RunConfig config = sked::load_config(options);
+        sked::RunConfig config = sked::load_config(options);
+        if (!init.empty()) config.train.init = init;
         std::filesystem::path out = options.out;
         if (out.empty())
           out = "runs/" + std::filesystem::path(options.config).stem().string() + "-s" + std::to_string(config.seed);

@@ -1,6 +1,7 @@
 // Configurations: what is read is what was written, and what is wrong is refused with its place.
 
 #include "apps/common/config.h"
+#include "apps/replicate/plan.h"
 
 #include <doctest/doctest.h>
 
@@ -134,15 +135,35 @@ TEST_CASE("config: keys without effect on the numbers do not make another run") 
   CHECK(differing_keys(a, b) == std::vector<std::string>{"head.kind", "train.epochs"});
 }
 
+TEST_CASE("config: every ready plan is valid and says how to run it") {
+  size_t count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("apps/configs")) {
+    const std::string name = entry.path().stem().string();
+    if (!name.starts_with("plan-")) continue;
+    CAPTURE(name);
+    const Plan plan = read_plan(entry.path().string(), {});
+    CHECK(runs_of(plan).size() == 9);
+    const Shape image = plan.base.data.name == "cifar-10" ? Shape{32, 32, 3} : Shape{0, 0, 3};
+    const Shape in = Pipeline::parse(plan.base.data.train_pipeline).output_shape(image);
+    CHECK(Pipeline::parse(plan.base.data.eval_pipeline).output_shape(image) == in);
+    CHECK(one_line_with(nlohmann::json::parse(plan.about).at("command").get<std::string>(),
+                        "build/replicate --config apps/configs/" + name + ".json --out runs/" + name.substr(5)));
+    ++count;
+  }
+  CHECK(count == 3);
+}
+
 TEST_CASE("config: every ready single-run configuration is valid and says how to run it") {
   size_t count = 0;
   for (const auto& entry : std::filesystem::directory_iterator("apps/configs")) {
     const std::string name = entry.path().filename().string();
-    if (!name.starts_with("fashion-mnist-") && !name.starts_with("cifar10-")) continue;
+    if (!name.starts_with("fashion-mnist-") && !name.starts_with("cifar10-") && !name.starts_with("tiny-")) continue;
     CAPTURE(name);
     const RunConfig config = read_config(entry.path().string());
     validate(config);
-    const Shape image = config.data.name == "cifar-10" ? Shape{32, 32, 3} : Shape{28, 28, 1};
+    const Shape image = config.data.name == "cifar-10"        ? Shape{32, 32, 3}
+                        : config.data.name == "fashion-mnist" ? Shape{28, 28, 1}
+                                                              : Shape{0, 0, 3};
     const Shape in = Pipeline::parse(config.data.train_pipeline).output_shape(image);
     CHECK(Pipeline::parse(config.data.eval_pipeline).output_shape(image) == in);
     Init init(0);
@@ -152,5 +173,5 @@ TEST_CASE("config: every ready single-run configuration is valid and says how to
     CHECK(about.at("command").get<std::string>() == "build/train --config apps/configs/" + name);
     ++count;
   }
-  CHECK(count == 18);
+  CHECK(count == 19);
 }

@@ -113,6 +113,27 @@ TEST_CASE("metrics: against label distributions") {
   CHECK(m.entropy == close(std::log(2) / 2));
 }
 
+TEST_CASE("metrics: several labels and soft ones") {
+  const Tensor p = probabilities({0.5f, 0.125f, 0.375f, 0.25f, 0.5f, 0.25f}, 3);
+  const Tensor several = probabilities({0, 1, 1, 0, 0, 1}, 3), soft = probabilities({0.25f, 0.75f, 0, 0, 1, 0}, 3);
+  MetricsGatherer multi(3, true), mixed(3);
+  multi.add(p, labels({1, 2}), several);
+  mixed.add(p, labels({1, 1}), soft);
+  // −Σ [t log p + (1−t) log(1−p)] of each image; a true class is first in neither, and always among five
+  CHECK(multi.measures().nll ==
+        close(-(std::log(0.5) + std::log(0.125) + std::log(0.375) + std::log(0.75) + std::log(0.5) + std::log(0.25)) /
+              2));
+  CHECK(multi.measures().accuracy == 0);
+  CHECK(multi.measures().top5 == 1);
+  CHECK(multi.measures().brier == close((0.25 + 0.765625 + 0.390625 + 0.0625 + 0.25 + 0.5625) / 2));
+  CHECK(mixed.measures().nll == close(-(0.25 * std::log(0.5) + 0.75 * std::log(0.125) + std::log(0.5)) / 2));
+  CHECK(mixed.measures().accuracy == 0.5);  // the greatest target is the true class
+  MetricsGatherer first(3, true);
+  first.add(p, labels({0, 1}), probabilities({1, 0, 1, 1, 1, 0}, 3));
+  CHECK(first.measures().accuracy == 1);  // any of several is right
+  CHECK(one_line_with(error_of([&] { first.add(p, labels({0, 1}), probabilities({1, 0}, 2)); }), "targets"));
+}
+
 TEST_CASE("metrics: nothing measured is zeros, not a division by zero") {
   const Measures m = MetricsGatherer(3).measures();
   CHECK(m.count == 0);

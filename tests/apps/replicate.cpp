@@ -12,7 +12,7 @@
 #include <sstream>
 
 #include "apps/replicate/noisy_images.h"
-#include "apps/replicate/plots.h"
+#include "apps/common/plots.h"
 #include "apps/replicate/results.h"
 #include "tests/apps/support.h"
 

@@ -156,6 +156,7 @@ std::string metrics_without_timings(const std::string& path) {
     auto record = nlohmann::ordered_json::parse(line);
     record.erase("seconds");
     record.erase("images_per_second");
+    record.erase("loader");
     text += record.dump() + "\n";
   }
   return text;

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <map>
 
+#include "data/image_augment.h"
+#include "data/image_resample.h"
 #include "tests/common/files.h"
 #include "tests/data/samples.h"
 
@@ -130,11 +132,61 @@ TEST_CASE("shapes a pipeline cannot take are errors") {
   CHECK(one_line_with(error_of([] { run("value_range(0,1)", Tensor::zeros({2, 2, 1})); }), "u8", "f32"));
 }
 
+TEST_CASE("the stages on bytes are the functions their names say, in place and draws") {
+  const Tensor image = image_of(12, 3);
+  const auto bytes_of = [&](const std::string& stage) { return run(stage + "|value_range(0,255)", image); };
+  const auto expected = [](const Tensor& t) { return t.to_vector<float>(); };
+  const auto window = [&](const Window& w, int64_t height, int64_t width) {
+    Tensor out = Tensor::empty({height, width, 3}, DType::u8);
+    resample(image.data<uint8_t>(), image.shape(), w, height, width, out.data<uint8_t>());
+    return out;
+  };
+  CHECK(bytes_of("resize(5)") == expected(window({0, 0, 12, 12}, 5, 5)));
+  CHECK(bytes_of("resize_small(20)") == expected(window({0, 0, 12, 12}, 20, 20)));
+  CHECK(bytes_of("central_crop(5)") == expected(window({4, 4, 5, 5}, 5, 5)));
+  CHECK(bytes_of("decode|resize(5)") == bytes_of("resize(5)"));
+  Rng draws({5, 1, 0}, 0);
+  CHECK(bytes_of("inception_crop(6)") == expected(window(inception_window(image.shape(), draws), 6, 6)));
+  CHECK(bytes_of("randaugment(0,9)") == expected(image));
+  CHECK(bytes_of("color_jitter(0,0,0,0)") == expected(image));
+  Rng again({5, 1, 0}, 0);
+  const auto operation = static_cast<Augmentation>(again.below(kAugmentations));
+  Tensor augmented = Tensor::empty(image.shape(), DType::u8);
+  augment(operation, strength_of(operation, 9, again.below(2) == 1, image.shape()), image.data<uint8_t>(),
+          image.shape(), augmented.data<uint8_t>());
+  CHECK(bytes_of("randaugment(1,9)") == expected(augmented));
+}
+
+TEST_CASE("color_jitter: brightness alone, uniform around 1") {
+  const Tensor grey = Tensor::full({1, 1, 3}, 100.0, DType::u8);
+  double least = 255, most = 0, sum = 0;
+  for (uint64_t example = 0; example < 2000; ++example) {
+    const double value = run("color_jitter(0.4,0,0,0)|value_range(0,255)", grey, example)[0];
+    least = std::min(least, value), most = std::max(most, value), sum += value;
+  }
+  CHECK(least >= 59);
+  CHECK(least < 62);
+  CHECK(most > 137);
+  CHECK(most <= 140);
+  CHECK(std::abs(sum / 2000 - 99.5) < 5 * 23.1 / std::sqrt(2000));  // five standard errors of a uniform, rounded down
+}
+
+TEST_CASE("images of several sizes need a stage that gives them one") {
+  const auto shape = [](const std::string& text) { return Pipeline::parse(text).output_shape({0, 0, 3}); };
+  CHECK(shape("decode|resize_small(9)|central_crop(8)|value_range(0,1)") == Shape{8, 8, 3});
+  CHECK(shape("decode|inception_crop(8)|flip|value_range(0,1)") == Shape{8, 8, 3});
+  CHECK(shape("decode|random_crop(8,1)|value_range(0,1)") == Shape{8, 8, 3});
+  for (const std::string text : {"decode|value_range(0,1)", "decode|resize_small(8)|flip|value_range(0,1)"})
+    CHECK(one_line_with(error_of([&] { shape(text); }), "several sizes", "central_crop"));
+  CHECK(one_line_with(error_of([] { run("central_crop(5)|value_range(0,1)", image_of(4, 3)); }), "window of 5",
+                      "(4, 4, 3)"));
+}
+
 TEST_CASE("texts that are no pipeline are errors that say what is expected") {
   const auto parsing = [](const std::string& text) { return error_of([&] { Pipeline::parse(text); }); };
   CHECK_THROWS_AS(Pipeline::parse("nonsense"), UsageError);
   CHECK(one_line_with(parsing("random_corp(32,4)|value_range(0,1)"), "random_corp", "nearest: random_crop"));
-  CHECK(one_line_with(parsing("Flip|value_range(0,1)"), "nearest: flip", "known: random_crop, flip"));
+  CHECK(one_line_with(parsing("Flip|value_range(0,1)"), "nearest: flip", "known: decode, resize, resize_small"));
   CHECK(one_line_with(parsing("random_crop(32)|value_range(0,1)"), "random_crop(32)", "expected random_crop(n, pad)"));
   CHECK(one_line_with(parsing("random_crop(32,4,5)|value_range(0,1)"), "expected random_crop(n, pad)"));
   CHECK(one_line_with(parsing("random_crop(32 4)|value_range(0,1)"), "expected random_crop(n, pad)"));
@@ -158,6 +210,20 @@ TEST_CASE("texts that are no pipeline are errors that say what is expected") {
         "value_range(0,1)|normalize(1,1)|normalize(1,1)"}) {
     CHECK(one_line_with(parsing(text), "out of order"));
   }
+  CHECK(one_line_with(parsing("flip|decode|value_range(0,1)"), "`decode` stands out of order"));
+  CHECK(one_line_with(parsing("value_range(0,1)|mixup(1)|cutmix(1)"), "`cutmix(1)` stands out of order"));
+  CHECK(one_line_with(parsing("mixup(1)|value_range(0,1)"), "out of order"));
+  CHECK(one_line_with(parsing("decode|mixup(1)"), "out of order"));
+  CHECK(one_line_with(parsing("value_range(0,1)|mixup(1)|normalize(0,1)"), "out of order"));
+  CHECK(one_line_with(parsing("value_range(0,1)|mixup(0)"), "alpha in (0, 1000], got 0"));
+  CHECK(one_line_with(parsing("resize(0)|value_range(0,1)"), "argument 1 in 1 … 32768"));
+  CHECK(one_line_with(parsing("resize_small(2.5)|value_range(0,1)"), "whole numbers"));
+  CHECK(one_line_with(parsing("central_crop(8,8)|value_range(0,1)"), "expected central_crop(n)"));
+  CHECK(one_line_with(parsing("randaugment(2,31)|value_range(0,1)"), "argument 2 in 0 … 30"));
+  CHECK(one_line_with(parsing("color_jitter(1,1,1,0.6)|value_range(0,1)"), "hue of at most 0.5"));
+  CHECK(one_line_with(parsing("color_jitter(1,1,1)|value_range(0,1)"), "color_jitter(brightness, contrast"));
+  CHECK(one_line_with(parsing("decode|inception_corp(8)|value_range(0,1)"), "nearest: inception_crop"));
+  CHECK(parsing("decode|value_range(0,1)|cutmix(0.5)").empty());
   CHECK(one_line_with(parsing("flip"), "no value_range"));
   for (const std::string text : {"", "|", "flip||value_range(0,1)", "value_range(0,1)|", "(1,2)"}) {
     CHECK(one_line_with(parsing(text), "expected a stage"));

@@ -1,8 +1,9 @@
-#include "apps/evaluate/fitted.h"
+#include "apps/common/fitted.h"
 
 #include <cmath>
 
 #include "core/error.h"
+#include "data/image_resample.h"
 #include "data/transforms.h"
 
 namespace sked {
@@ -19,15 +20,18 @@ class Fitted final : public Dataset {
   int64_t label(int64_t i) const override { return base_->label(i); }
   Tensor image(int64_t i) const override {
     const Tensor coloured = with_channels(base_->image(i));  // (h,w,C)
-    Tensor out = Tensor::empty(shape_, DType::u8);
-    const int64_t top = floor_half(coloured.dim(0) - shape_[0]), left = floor_half(coloured.dim(1) - shape_[1]);
-    crop(coloured.data<uint8_t>(), coloured.shape(), top, left, shape_[0], out.data<uint8_t>());
+    const int64_t side = shape_[0];
+    if (side == 0 || coloured.shape() == shape_) return coloured;
+    const Shape size = small_size(coloured.shape(), side);
+    Tensor resized = Tensor::empty({size[0], size[1], shape_[2]}, DType::u8), out = Tensor::empty(shape_, DType::u8);
+    resample(coloured.data<uint8_t>(), coloured.shape(), {0, 0, coloured.dim(0), coloured.dim(1)}, size[0], size[1],
+             resized.data<uint8_t>());
+    const Window window = central_window(resized.shape(), side);
+    crop(resized.data<uint8_t>(), resized.shape(), window.top, window.left, side, out.data<uint8_t>());
     return out;
   }
 
  private:
-  static int64_t floor_half(int64_t difference) { return difference >= 0 ? difference / 2 : -((1 - difference) / 2); }
-
   Tensor with_channels(const Tensor& image) const {
     const int64_t from = image.dim(2), to = shape_[2];
     if (from == to) return image;
@@ -50,7 +54,7 @@ class Fitted final : public Dataset {
 }  // namespace
 
 std::shared_ptr<const Dataset> fitted(std::shared_ptr<const Dataset> base, const Shape& shape) {
-  if (base->image_shape() == shape) return base;
+  if (base->image_shape() == shape || (shape[0] == 0 && base->image_shape()[2] == shape[2])) return base;
   const auto known = [](int64_t channels) { return channels == 1 || channels == 3; };
   require(shape.ndim() == 3 && shape[0] == shape[1] && known(shape[2]) && known(base->image_shape()[2]), "evaluate",
           "cannot make square images ", shape, " of 1 or 3 channels from ", base->name(), "'s ", base->image_shape());

@@ -8,9 +8,10 @@
 namespace sked {
 
 /// The images of `base` as (H,W,C) = `shape`: colour becomes grey by the luma of ITU-R BT.601 (.299 R + .587 G + .114
-/// B), grey is repeated over the channels; what is larger is cropped around its centre, what is smaller lies centred on
-/// black. Throws Error for a shape that is not square or channels other than 1 and 3. Returns `base` itself where
-/// nothing has to change.
+/// B), grey is repeated over the channels; the image is resized (antialiased bilinear) until its shorter side fits, and
+/// cut to H×W around its centre. With H = W = 0 only the channels change: the model's own pipeline takes any size.
+/// Throws Error for a shape that is not square or channels other than 1 and 3. Returns `base` itself where nothing has
+/// to change.
 std::shared_ptr<const Dataset> fitted(std::shared_ptr<const Dataset> base, const Shape& shape);
 
 }  // namespace sked

@@ -1,4 +1,4 @@
-#include "apps/replicate/plots.h"
+#include "apps/common/plots.h"
 
 #include <algorithm>
 #include <cctype>

@@ -1,0 +1,189 @@
+// scale: what the heads cost as the number of classes grows.
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "apps/common/cli.h"
+#include "apps/common/interrupt.h"
+#include "apps/common/plots.h"
+#include "apps/scale/costs.h"
+#include "core/error.h"
+#include "core/file.h"
+
+namespace sked::scale {
+namespace {
+
+struct Settings {
+  std::vector<std::string> widths = {"ViT-L", "ResNet152"};
+  std::vector<std::string> classes = {"ImageNet", "JFT-300M", "ImageNet-21k", "JFT-4B"};
+  std::vector<std::string> heads;
+  int64_t rank = 10, samples = 16, batch = 32;
+  int rounds = 3;
+  int64_t limit_mb = 4096;
+  bool measure = false;
+};
+
+std::string scaled(double value, const char* unit) {
+  const char* prefixes[] = {"", "k", "M", "G", "T"};
+  int p = 0;
+  for (; value >= 1000 && p < 4; ++p) value /= 1000;
+  char text[32];
+  std::snprintf(text, sizeof text, p == 0 ? "%.0f %s%s" : "%.2f %s%s", value, prefixes[p], unit);
+  return text;
+}
+
+std::string table_of(const std::vector<Costs>& all, const Settings& settings) {
+  // HET : HET-XL is of the efficient form on both sides, at the same D and K.
+  std::map<std::pair<int64_t, int64_t>, double> xl;
+  for (const Costs& c : all)
+    if (c.head == "HET-XL") xl[{c.width, c.classes}] = static_cast<double>(c.extra);
+  std::ostringstream out;
+  out << "| backbone, D | classes K | head | parameters | extra | extra : HET-XL's | with gradients and Adam | "
+         "operations "
+         "a step and example |"
+      << (settings.measure ? " step | peak above those |" : "") << "\n|---|---|---|---|---|---|---|---|"
+      << (settings.measure ? "---|---|" : "") << '\n';
+  for (const Costs& c : all) {
+    const double base = xl.count({c.width, c.classes}) ? xl[{c.width, c.classes}] : 0;
+    char ratio[32] = "–";
+    if (base > 0 && c.extra > 0) std::snprintf(ratio, sizeof ratio, "%.2f", static_cast<double>(c.extra) / base);
+    out << "| " << c.backbone << ", " << c.width << " | " << c.data << ", " << c.classes << " | " << c.head << " | "
+        << c.parameters << (c.counted ? "" : " (by formula)") << " | " << c.extra << " | " << ratio << " | "
+        << scaled(c.bytes, "B") << " | " << scaled(c.operations, "") << " |";
+    if (settings.measure && c.seconds > 0)
+      out << ' ' << scaled(1e3 * c.seconds, "ms") << " | " << scaled(c.extra_bytes, "B") << " |";
+    else if (settings.measure)
+      out << " – | – |";
+    out << '\n';
+  }
+  return out.str();
+}
+
+nlohmann::ordered_json json_of(const std::vector<Costs>& all, const Settings& settings) {
+  nlohmann::ordered_json result = {{"rank", settings.rank}, {"samples", settings.samples}};
+  if (settings.measure) result["batch"] = settings.batch, result["rounds"] = settings.rounds;
+  for (const Costs& c : all) {
+    nlohmann::ordered_json one = {{"head", c.head},
+                                  {"backbone", c.backbone},
+                                  {"width", c.width},
+                                  {"data", c.data},
+                                  {"classes", c.classes},
+                                  {"parameters", c.parameters},
+                                  {"extra_parameters", c.extra},
+                                  {"counted_on_a_module", c.counted},
+                                  {"bytes_with_gradients_and_adam", c.bytes},
+                                  {"operations_per_example", c.operations}};
+    if (c.seconds > 0) one["step_seconds"] = c.seconds, one["peak_bytes_above"] = c.extra_bytes;
+    result["heads"].push_back(one);
+  }
+  return result;
+}
+
+/// One line a head and width, over K.
+std::string plot_of(const std::vector<Costs>& all, const char* title, const char* label,
+                    double (*value)(const Costs&)) {
+  std::vector<std::pair<std::string, Series>> lines;
+  for (const Costs& c : all) {
+    if (!(value(c) > 0)) continue;
+    const std::string name = c.head + ", D = " + std::to_string(c.width);
+    auto at = std::find_if(lines.begin(), lines.end(), [&](const auto& line) { return line.first == name; });
+    if (at == lines.end()) at = lines.insert(lines.end(), {name, {.name = name}});
+    at->second.x.push_back(static_cast<double>(c.classes));
+    at->second.y.push_back(value(c));
+  }
+  Plot plot{.title = title, .x_label = "classes K", .y_label = label};
+  for (auto& [name, series] : lines) plot.series.push_back(series);
+  return draw(plot);
+}
+
+void write_results(const std::vector<Costs>& all, const Settings& settings, const std::filesystem::path& out) {
+  std::error_code error;
+  std::filesystem::create_directories(out, error);
+  require(!error, "scale", "cannot make the folder ", out.string(), ": ", error.message());
+  write_file((out / "table.md").string(), table_of(all, settings));
+  write_file((out / "scale.json").string(), json_of(all, settings).dump(2) + "\n");
+  if (!can_plot()) {
+    std::fprintf(stderr, "note: gnuplot was not found: no plots\n");
+    return;
+  }
+  write_file((out / "parameters.svg").string(),
+             plot_of(all, "Parameters beyond the classifier", "millions", [](const Costs& c) {
+               return static_cast<double>(c.extra) * 1e-6;
+             }) + "\n");
+  if (!settings.measure) return;
+  write_file((out / "step.svg").string(),
+             plot_of(all, "A training step of the head", "seconds", [](const Costs& c) { return c.seconds; }) + "\n");
+  write_file((out / "memory.svg").string(), plot_of(all, "Peak memory above parameters, gradients, optimizer", "MB",
+                                                    [](const Costs& c) { return c.extra_bytes * 1e-6; }) +
+                                                "\n");
+}
+
+std::vector<HeadKindConfig> chosen_heads(const Settings& settings) {
+  std::vector<HeadKindConfig> heads = compared_heads(settings.rank, settings.samples);
+  if (!settings.heads.empty())
+    std::erase_if(heads, [&](const HeadKindConfig& h) {
+      return std::find(settings.heads.begin(), settings.heads.end(), h.name) == settings.heads.end();
+    });
+  return heads;
+}
+
+void run(const CommonOptions& options, const Settings& settings) {
+  require_usage(options.config.empty() && options.set.empty(), "scale", "--config and --set have no meaning here");
+  std::vector<Named> widths, classes;
+  for (const std::string& w : settings.widths) widths.push_back(width_of(w));
+  for (const std::string& k : settings.classes) classes.push_back(classes_of(k));
+  const std::vector<HeadKindConfig> heads = chosen_heads(settings);
+  std::vector<Costs> all;
+  for (const Named& width : widths)
+    for (const Named& k : classes)
+      for (const HeadKindConfig& head : heads) {
+        if (interrupted()) throw Interrupted();
+        Costs costs = count(head, width, k, settings.limit_mb * 1000000);
+        if (settings.measure && costs.bytes <= static_cast<double>(settings.limit_mb) * 1e6)
+          measure(costs, head, settings.batch, settings.rounds);
+        all.push_back(costs);
+        std::fprintf(stderr, "  %s, D = %lld, K = %lld%s\n", head.name.c_str(), static_cast<long long>(width.value),
+                     static_cast<long long>(k.value),
+                     costs.seconds > 0 ? (": " + scaled(1e3 * costs.seconds, "ms")).c_str() : "");
+      }
+  std::fputs(table_of(all, settings).c_str(), stdout);
+  if (!options.out.empty()) write_results(all, settings, options.out);
+}
+
+}  // namespace
+}  // namespace sked::scale
+
+int main(int argc, char** argv) {
+  using namespace sked;
+  scale::Settings settings;
+  const AppText text = {
+      .name = "scale",
+      .about =
+          "What DET, HET (full and efficient factors) and HET-XL cost as the number of classes grows: parameters "
+          "(counted on modules really made), bytes with gradients and optimizer state, arithmetic; with --measure "
+          "also the time and memory of a training step of the head. --out takes table.md, scale.json and plots.",
+      .example = "build/scale --width ViT-L --classes ImageNet JFT-4B --measure --out runs/scale"};
+  return run_app(
+      argc, argv, text,
+      [&](CLI::App& app) {
+        app.add_option("--width", settings.widths, "pre-logit widths: numbers or ViT-Ti … ViT-H, ResNet18/50/152");
+        app.add_option("--classes", settings.classes,
+                       "numbers of classes: numbers or ImageNet, JFT-300M, ImageNet-21k, JFT-4B");
+        app.add_option("--heads", settings.heads, "only these: DET, \"HET full\", HET, HET-XL")
+            ->check(CLI::IsMember({"DET", "HET full", "HET", "HET-XL"}));
+        app.add_option("--rank", settings.rank, "R of the noise factors (10)")->check(CLI::Range(1, 100000));
+        app.add_option("--samples", settings.samples, "S of a training step (16)")->check(CLI::Range(1, 100000));
+        app.add_option("--batch", settings.batch, "images of a measured step (32)")->check(CLI::Range(1, 1000000));
+        app.add_option("--rounds", settings.rounds, "measured steps; their median is reported (3)")
+            ->check(CLI::Range(1, 1000));
+        app.add_option("--limit-mb", settings.limit_mb,
+                       "heads that would take more are counted by formula, and not measured (4096)")
+            ->check(CLI::Range(1, 1000000));
+        app.add_flag("--measure", settings.measure, "measure training steps as well");
+      },
+      [&](const CommonOptions& options) { scale::run(options, settings); });
+}

@@ -1,0 +1,67 @@
+#include "data/image_collection.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/text.h"
+#include "data/image_file.h"
+#include "data/tar.h"
+
+namespace sked {
+
+ImageCollection::ImageCollection(std::string name, std::vector<std::string> class_names, std::string root,
+                                 std::vector<std::string> archives, std::vector<ImageEntry> entries)
+    : Dataset(std::move(name), std::move(class_names)),
+      root_(std::move(root)),
+      archives_(std::move(archives)),
+      entries_(std::move(entries)) {
+  const int64_t most = classes() - 1;
+  for (int64_t i = 0; i < size(); ++i) {
+    const ImageEntry& e = entries_[static_cast<size_t>(i)];
+    require(e.label >= 0 && e.label <= most, "labels", source(i), ": label ", e.label, ", expected 0 … ", most);
+    for (const auto& [k, share] : e.targets) {
+      require(k >= 0 && k <= most, "labels", source(i), ": label ", k, ", expected 0 … ", most);
+      require(share >= 0 && share <= 1, "labels", source(i), ": a share of ", share, " for class ", k,
+              ", expected 0 … 1");
+    }
+    has_targets_ = has_targets_ || !e.targets.empty();
+  }
+}
+
+const ImageEntry& ImageCollection::entry(int64_t i) const {
+  check_index(i);
+  return entries_[static_cast<size_t>(i)];
+}
+
+std::string ImageCollection::source(int64_t i) const {
+  const ImageEntry& e = entry(i);
+  return e.archive < 0 ? root_ + "/" + e.name : archives_[static_cast<size_t>(e.archive)] + ":" + e.name;
+}
+
+EncodedImage ImageCollection::file(int64_t i) const {
+  const ImageEntry& e = entry(i);
+  if (e.archive >= 0)
+    return {read_member(archives_[static_cast<size_t>(e.archive)], {e.name, e.offset, e.size}), source(i)};
+  constexpr uint64_t kLargest = uint64_t{1} << 30;
+  const std::string bytes = read_file(source(i), kLargest);
+  return {{bytes.begin(), bytes.end()}, source(i)};
+}
+
+Tensor ImageCollection::image(int64_t i) const {
+  const EncodedImage encoded = file(i);
+  return decode_image(encoded.bytes, encoded.source);
+}
+
+int64_t ImageCollection::label(int64_t i) const { return entry(i).label; }
+
+Tensor ImageCollection::target(int64_t i) const {
+  if (!has_targets_) return Dataset::target(i);
+  const ImageEntry& e = entry(i);
+  Tensor target = Tensor::zeros({classes()});
+  if (e.targets.empty()) target.data<float>()[e.label] = 1;
+  for (const auto& [k, share] : e.targets) target.data<float>()[k] = share;
+  return target;
+}
+
+}  // namespace sked

@@ -1,0 +1,162 @@
+// Fine-tuning from checkpoints written by timm and torchvision (tests/fixtures/checkpoints.py).
+
+#include "apps/common/initial.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "apps/common/evaluation.h"
+#include "apps/common/run_folder.h"
+#include "apps/common/trainer.h"
+#include "autograd/matmul.h"
+#include "tests/apps/support.h"
+
+using namespace sked;
+using namespace sked::test;
+
+namespace {
+
+const TensorFile& answers() {
+  static const TensorFile file = load_safetensors("tests/fixtures/init.safetensors");
+  return file;
+}
+
+RunConfig vit_config() {
+  RunConfig c;
+  c.model = {.name = "vit", .patch = 8, .width = 24, .depth = 2, .heads = 3, .mlp = 48};
+  return c;
+}
+
+RunConfig resnet_config() {
+  RunConfig c;
+  c.model = {.name = "resnet-cifar", .blocks = {1, 1}, .base_width = 8, .stem = "imagenet"};
+  return c;
+}
+
+std::string fixture(const std::string& name) { return "tests/fixtures/init-" + name + ".safetensors"; }
+
+/// log p: the logits up to a constant per image, which the answers are brought to as well.
+void check_logits(Classifier& model, const Tensor& images, const Tensor& logits) {
+  const Context context{};
+  const NoGrad no_tape;
+  const Tensor phi = model.backbone().forward(Var(images), context).value();
+  const Tensor p = model.head().predict(phi, 0, context);
+  REQUIRE(p.shape() == logits.shape());
+  for (int64_t i = 0; i < p.dim(0); ++i) {
+    const float *u = logits.data<float>() + i * p.dim(1), *q = p.data<float>() + i * p.dim(1);
+    double sum = 0;
+    for (int64_t k = 0; k < p.dim(1); ++k) sum += std::exp(static_cast<double>(u[k]));
+    for (int64_t k = 0; k < p.dim(1); ++k)
+      CHECK(std::abs(std::log(static_cast<double>(q[k])) - (static_cast<double>(u[k]) - std::log(sum))) < 1e-4);
+  }
+}
+
+std::unique_ptr<Classifier> classifier(const RunConfig& config, int64_t side, int64_t classes) {
+  return make_classifier(config, {side, side, 3}, classes, Device::cpu);
+}
+
+}  // namespace
+
+TEST_CASE("initial: timm's vision transformer gives timm's logits") {
+  const auto model = classifier(vit_config(), 32, 7);
+  const InitialReport report = load_initial(load_safetensors(fixture("vit")), fixture("vit"), *model);
+  CHECK(report.unused.empty());
+  CHECK(report.not_found.empty());
+  CHECK(report.interpolated.empty());
+  CHECK_FALSE(report.head_replaced);
+  CHECK(report.loaded == static_cast<int64_t>(model->parameters().size()));
+  check_logits(*model, answers().at("images"), answers().at("vit"));
+}
+
+TEST_CASE("initial: torchvision's residual network gives its logits") {
+  const auto model = classifier(resnet_config(), 32, 7);
+  const InitialReport report = load_initial(load_safetensors(fixture("resnet")), fixture("resnet"), *model);
+  CHECK(report.not_found.empty());
+  CHECK(report.unused.size() == 6);  // num_batches_tracked of each batch norm
+  CHECK(std::ranges::all_of(report.unused, [](const auto& n) { return n.ends_with("num_batches_tracked"); }));
+  check_logits(*model, answers().at("images"), answers().at("resnet"));
+}
+
+TEST_CASE("initial: position embeddings of another grid are resampled as timm does") {
+  const auto model = classifier(vit_config(), 48, 7);
+  const InitialReport report = load_initial(load_safetensors(fixture("vit")), fixture("vit"), *model);
+  CHECK(report.interpolated == std::vector<std::string>{"pos_embed"});
+  check_logits(*model, answers().at("large"), answers().at("vit-large"));
+  for (const int64_t to : {2, 3, 4, 6, 9}) {
+    const Tensor got = resample_grid(answers().at("grid/4"), 4, to),
+                 &expected = answers().at("grid/" + std::to_string(to));
+    for (int64_t i = 0; i < got.numel(); ++i)
+      CHECK(got.data<float>()[i] == doctest::Approx(expected.data<float>()[i]).epsilon(1e-5));
+  }
+}
+
+TEST_CASE("initial: another number of classes, another head, no class token") {
+  RunConfig config = vit_config();
+  config.head.kind = "het-xl";
+  const auto model = classifier(config, 32, 5);
+  const auto before = model->parameters();
+  std::vector<float> head;
+  for (const NamedVar& p : before)
+    if (p.name == "head.weight") head = p.var.value().to_vector<float>();
+  const TensorFile file = load_safetensors(fixture("vit"));
+  const InitialReport report = load_initial(file, fixture("vit"), *model);
+  CHECK(report.head_replaced);
+  CHECK(report.unused == std::vector<std::string>{"head.bias", "head.weight"});
+  CHECK(std::ranges::count(report.not_found, "head.noise.v") == 1);
+  for (const NamedVar& p : model->parameters()) {
+    if (p.name == "head.weight") CHECK(p.var.value().to_vector<float>() == head);
+    if (p.name == "blocks.1.mlp.fc2.bias")
+      CHECK(p.var.value().to_vector<float>() == file.at(p.name).to_vector<float>());
+  }
+  config.model.pool = "gap";
+  const auto gap = classifier(config, 32, 5);
+  const InitialReport other = load_initial(file, fixture("vit"), *gap);
+  CHECK(other.interpolated.size() == 1);
+  CHECK(std::ranges::count(other.unused, "cls_token") == 1);
+  CHECK(std::ranges::count(other.not_found, "fc_norm.weight") == 1);
+}
+
+TEST_CASE("initial: a checkpoint that does not fit is refused, and nothing has changed") {
+  RunConfig config = vit_config();
+  config.model.width = 48;
+  config.model.mlp = 0;
+  const auto model = classifier(config, 32, 7);
+  const auto bytes = [&] { return model->parameters().front().var.value().to_vector<float>(); };
+  const auto before = bytes();
+  const auto loading = [&](const std::string& name, Classifier& into) {
+    return error_of([&] { load_initial(load_safetensors(fixture(name)), fixture(name), into); });
+  };
+  CHECK(one_line_with(loading("vit", *model), "init-vit.safetensors", "cls_token expected (1, 1, 48)", "(1, 1, 24)"));
+  CHECK(bytes() == before);
+  TensorFile none;
+  none.tensors.push_back({"encoder.weight", Tensor::zeros({2})});
+  CHECK(one_line_with(error_of([&] { load_initial(none, "x", *model); }), "no tensor of the model", "encoder.weight"));
+}
+
+TEST_CASE("initial: train begins with a checkpoint, says what it took, and resumes without it") {
+  const TemporaryFolder folder;
+  write_tiny_data(folder.path("data"));
+  RunConfig config = tiny_config(folder.path("data"));
+  const RunFolder first{folder.path("first")}, second{folder.path("second")}, third{folder.path("third")};
+  train(config, first.path, {.quiet = true});
+  config.train.init = first.last();
+  config.head.kind = "det";
+  config.train.steps = 1;
+  config.train.ema_decay = 0.9;
+  config.schedule = {.kind = "constant", .peak = 1e-12};
+  train(config, second.path, {.quiet = true});
+  const Tensor a = load_safetensors(first.last()).at("conv1.weight"),
+               b = load_safetensors(second.last()).at("conv1.weight");
+  CHECK(a.to_vector<float>() == b.to_vector<float>());
+  const auto report = nlohmann::json::parse(slurp((second.path / "init.json").string()));
+  CHECK(report.at("loaded") > 10);
+  CHECK(report.at("not_found").empty());
+  CHECK(report.at("unused").size() > 3);
+  std::filesystem::remove(second.summary());
+  std::filesystem::remove(first.last());
+  CHECK(train(config, second.path, {.quiet = true}).steps == 1);
+  CHECK(one_line_with(error_of([&] { train(config, third.path, {.quiet = true}); }), first.last(), "No such file"));
+}

@@ -1,0 +1,126 @@
+// What predict says of covariances, against the head's own parameters; and the program on real files.
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "apps/common/run_folder.h"
+#include "apps/predict/uncertainty.h"
+#include "core/file.h"
+#include "core/safetensors.h"
+#include "data/image_file.h"
+#include "tests/apps/support.h"
+
+using namespace sked;
+using namespace sked::test;
+
+namespace {
+
+constexpr int64_t kClasses = 4, kWidth = 3, kRank = 2;
+
+std::unique_ptr<Head> het_head() {
+  HeadConfig config;
+  config.kind = "het";
+  config.factors = "full";
+  config.rank = kRank;
+  config.temperature = 2;
+  Init init(3);
+  return make_head(config, kWidth, kClasses, init);
+}
+
+/// Covariance of the logits over τ less their mean over classes, from the head's parameters: C Σ C / τ².
+std::vector<double> closed_form(const Head& head, const std::vector<double>& phi) {
+  std::map<std::string, std::vector<float>> parameters;
+  for (const NamedVar& p : head.parameters()) parameters[p.name] = p.var.value().to_vector<float>();
+  const auto affine = [&](const std::string& name, size_t row) {
+    double sum = static_cast<double>(parameters.at(name + ".bias")[row]);
+    for (size_t i = 0; i < kWidth; ++i)
+      sum += phi[i] * static_cast<double>(parameters.at(name + ".weight")[row * kWidth + i]);
+    return sum;
+  };
+  std::vector<double> sigma(kClasses * kClasses, 0.0);
+  for (size_t a = 0; a < kClasses; ++a) {
+    for (size_t b = 0; b < kClasses; ++b)
+      for (size_t r = 0; r < kRank; ++r)
+        sigma[a * kClasses + b] += affine("noise.factors", a * kRank + r) * affine("noise.factors", b * kRank + r);
+    const double d = std::log1p(std::exp(affine("noise.diagonal", a))) + 1e-3;
+    sigma[a * kClasses + a] += d * d;
+  }
+  std::vector<double> result(kClasses * kClasses, 0.0);
+  const auto c = [](size_t i, size_t j) { return (i == j ? 1.0 : 0.0) - 1.0 / kClasses; };
+  for (size_t a = 0; a < kClasses; ++a)
+    for (size_t b = 0; b < kClasses; ++b)
+      for (size_t i = 0; i < kClasses; ++i)
+        for (size_t j = 0; j < kClasses; ++j)
+          result[a * kClasses + b] += c(a, i) * sigma[i * kClasses + j] * c(j, b) / 4;
+  return result;
+}
+
+}  // namespace
+
+TEST_CASE("predict: deviations and correlations of the sampled logits are those of Σ(x)") {
+  const auto head = het_head();
+  const std::vector<double> phi{0.5, -1.5, 1.0};
+  const Tensor input = Tensor::from<float>({9, 9, 9, 0.5f, -1.5f, 1.0f}, {2, 3});
+  constexpr int64_t kSamples = 4000;
+  const Context context{.training = false, .seed = 5, .step = 0, .examples = Tensor::from<int64_t>({0, 1}, {2})};
+  const Tensor u = sampled_logits(*head, input, kSamples, false, context);
+  REQUIRE(u.shape() == Shape{kSamples, 2, kClasses});
+  const std::vector<double> expected = closed_form(*head, phi);
+  for (int64_t k = 0; k < kClasses; ++k) {
+    const auto at = [&](int64_t j) { return expected[static_cast<size_t>(k * kClasses + j)]; };
+    const auto variance = [&](int64_t j) { return expected[static_cast<size_t>(j * kClasses + j)]; };
+    // five standard errors of a deviation and of a correlation from so many samples
+    CHECK(logit_deviation(u, 1, k) == doctest::Approx(std::sqrt(variance(k))).epsilon(5 / std::sqrt(2.0 * kSamples)));
+    const auto with = most_correlated(u, 1, k, 10);
+    REQUIRE(with.size() == kClasses - 1);
+    for (const Correlated& other : with)
+      CHECK(std::abs(other.correlation - at(other.k) / std::sqrt(variance(k) * variance(other.k))) <
+            5 / std::sqrt(kSamples));
+    for (size_t i = 1; i < with.size(); ++i) CHECK(std::abs(with[i - 1].correlation) >= std::abs(with[i].correlation));
+    CHECK(most_correlated(u, 1, k, 2).size() == 2);
+  }
+  CHECK(one_line_with(error_of([&] { sampled_logits(*head, input, 1, false, context); }), "2 samples", "got 1"));
+}
+
+TEST_CASE("predict: a deterministic head's logits do not move") {
+  Init init(3);
+  const auto head = make_head({}, kWidth, kClasses, init);
+  const Tensor u = sampled_logits(*head, Tensor::from<float>({1, 2, 3}, {1, 3}), 5, false, {});
+  CHECK(logit_deviation(u, 0, 1) == 0);
+  CHECK(most_correlated(u, 0, 1, 3).empty());
+}
+
+TEST_CASE("predict: the program on image files") {
+  if (!can_decode_images()) return skip("built without OpenCV");
+  const TemporaryFolder folder;
+  write_tiny_data(folder.path("data"));
+  write_file(folder.path("config.json"), config_text(tiny_config(folder.path("data"))));
+  const std::string run = folder.path("run");
+  REQUIRE(run_program({"train", "--config", folder.path("config.json"), "--out", run}).code == 0);
+  const TensorFile files = load_safetensors("tests/fixtures/images.safetensors");
+  const auto bytes = [&](const std::string& name) {
+    const auto data = files.at("file/" + name).to_vector<uint8_t>();
+    return std::string(data.begin(), data.end());
+  };
+  const std::string photo = folder.write("photo.jpg", bytes("large")), icon = folder.write("icon.png", bytes("png"));
+  const Outcome outcome = run_program(
+      {"predict", run, photo, icon, "--top", "2", "--json", folder.path("a.json"), "--png", folder.path("annotated")});
+  CHECK_MESSAGE(outcome.code == 0, outcome.err);
+  CHECK(outcome.out.find(photo) != std::string::npos);
+  const auto answers = nlohmann::json::parse(slurp(folder.path("a.json")));
+  REQUIRE(answers.size() == 2);
+  CHECK(answers[0]["image"] == photo);
+  CHECK(answers[0]["noise"] > 0);
+  REQUIRE(answers[1]["top"].size() == 2);
+  CHECK(answers[1]["top"][0]["probability"] >= answers[1]["top"][1]["probability"]);
+  CHECK(answers[1]["top"][0]["correlated"].size() == 3);
+  const std::string png = slurp(folder.path("annotated/2-icon.png"));
+  CHECK(decode_image({reinterpret_cast<const uint8_t*>(png.data()), png.size()}, "png").dim(1) >= 320);
+
+  CHECK(fails_with(run_program({"predict", run, folder.path("none.jpg")}), 1, "none.jpg", "No such file"));
+  CHECK(fails_with(run_program({"predict", run, folder.write("page.jpg", "<html>")}), 1, "page.jpg", "JPEG, PNG"));
+  CHECK(fails_with(run_program({"predict", run}), 2, "images"));
+  CHECK(fails_with(run_program({"predict", folder.path(), photo}), 1, "not a run folder"));
+}

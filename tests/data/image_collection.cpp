@@ -1,0 +1,303 @@
+// Folders and shards of images: torchvision's and WebDataset's rules, and collections that break them.
+#include "data/image_collection.h"
+
+#include <doctest/doctest.h>
+
+#include "data/catalog.h"
+#include "data/image_file.h"
+#include "data/loader.h"
+#include "tests/common/files.h"
+#include "tests/data/archives.h"
+#include "tests/data/images.h"
+
+namespace sked {
+namespace {
+
+using test::error_of;
+using test::one_line_with;
+using test::tar_end;
+using test::tar_member;
+using test::TemporaryFolder;
+
+std::string bytes_of(const std::string& fixture) {
+  const auto bytes = test::image_file(fixture);
+  return {bytes.begin(), bytes.end()};
+}
+
+std::string sample(const std::string& key, const std::string& label, const std::string& ending = "cls") {
+  return tar_member(key + ".jpg", bytes_of("444")) + tar_member(key + "." + ending, label);
+}
+
+std::string names_of(const ImageCollection& data) {
+  std::string names;
+  for (int64_t i = 0; i < data.size(); ++i)
+    names += data.source(i).substr(data.source(i).rfind(':') + 1) + "=" + std::to_string(data.label(i)) + " ";
+  return names;
+}
+
+TEST_CASE("image folder: torchvision's rules") {
+  const TemporaryFolder folder;
+  for (const char* file :
+       {"b/2.JPG", "b/10.png", "b/notes.txt", "a/z/1.jpeg", "a/y.webp", "a/x.bmp", "B/1.tiff", "stray.jpg"})
+    folder.write(file, "x");
+  const auto data = load_image_folder("mine", folder.path());
+  CHECK(data->class_names() == std::vector<std::string>{"B", "a", "b"});
+  std::string names;
+  for (int64_t i = 0; i < data->size(); ++i)
+    names += data->source(i).substr(folder.path().size() + 1) + "=" + std::to_string(data->label(i)) + " ";
+  CHECK(names == "B/1.tiff=0 a/x.bmp=1 a/y.webp=1 a/z/1.jpeg=1 b/10.png=2 b/2.JPG=2 ");
+  CHECK(data->encoded());
+  CHECK(data->image_shape() == Shape{0, 0, 3});
+  CHECK(data->file(0).bytes == std::vector<uint8_t>{'x'});
+  CHECK_FALSE(data->has_targets());
+
+  const auto loading = [&](const std::vector<std::string>& classes) {
+    return error_of([&] { load_image_folder("mine", folder.path(), classes); });
+  };
+  CHECK(loading({"B", "a", "b"}).empty());
+  CHECK(one_line_with(loading({"B", "a", "b", "c"}), "the class folder c is missing"));
+  CHECK(one_line_with(loading({"a", "b"}), "unknown class folder B"));
+  folder.write("empty/readme.md", "");
+  CHECK(one_line_with(loading({}), folder.path() + "/empty", "no image"));
+  CHECK(one_line_with(error_of([&] { load_image_folder("mine", folder.path("none")); }), "none", "No such file"));
+  const TemporaryFolder bare;
+  CHECK(one_line_with(error_of([&] { load_image_folder("mine", bare.path()); }), "a folder per class"));
+}
+
+TEST_CASE("shards: keys, labels of every kind, archives in order") {
+  const TemporaryFolder folder;
+  const ClassList classes{{"Egyptian cat", "reel", "volleyball"}, {"n1", "n2", "n3"}};
+  const std::string first = folder.write(
+      "0.tar", sample("d.1/a", "2\n") + tar_member("d.1/a.txt", "a caption") + sample("d.1/b", "n2", "txt") +
+                   sample("c", "Egyptian cat", "txt") + tar_member("meta.yaml", "x") + tar_end());
+  const std::string second = folder.write("1.tar", sample("a", "[2, \"n1\"]", "json") + sample("b", "1", "json") +
+                                                       sample("s", R"({"n1": 0.25, "2": 0.75})", "json") + tar_end());
+  const auto data = load_shards("mine", {first, second}, classes);
+  CHECK(names_of(*data) == "d.1/a.jpg=2 d.1/b.jpg=1 c.jpg=0 a.jpg=2 b.jpg=1 s.jpg=2 ");
+  CHECK(data->source(3) == second + ":a.jpg");
+  CHECK(data->file(4).bytes == test::image_file("444"));
+  REQUIRE(data->has_targets());
+  CHECK(data->target(3).to_vector<float>() == std::vector<float>{1, 0, 1});
+  CHECK(data->target(4).to_vector<float>() == std::vector<float>{0, 1, 0});
+  CHECK(data->target(5).to_vector<float>() == std::vector<float>{0.25f, 0, 0.75f});
+  const auto nameless = load_shards("mine", {folder.write("2.tar", sample("a", "4") + tar_end())}, {});
+  CHECK(nameless->classes() == 5);
+  if (can_decode_images()) CHECK(data->image(0).shape() == Shape{18, 22, 3});
+}
+
+TEST_CASE("shards: what breaks the rules is named with its shard") {
+  const TemporaryFolder folder;
+  const ClassList classes{{"cat", "reel", "ball"}, {"n1", "n2", "n3"}};
+  const auto loading = [&](const std::string& bytes) {
+    return error_of([&] { load_shards("mine", {folder.write("x.tar", bytes + tar_end())}, classes); });
+  };
+  const std::string image = bytes_of("444");
+  CHECK(one_line_with(loading(sample("a", "3")), "x.tar:a.jpg", "label 3, expected 0 … 2"));
+  CHECK(one_line_with(loading(sample("a", "-1")), "label -1"));
+  CHECK(one_line_with(loading(sample("a", "two")), "x.tar:a.cls", "class index, got \"two\""));
+  CHECK(one_line_with(loading(sample("a", "")), "x.tar:a.cls", "got \"\""));
+  CHECK(one_line_with(loading(sample("a", "n9", "txt")), "x.tar:a.txt", "unknown class \"n9\""));
+  CHECK(one_line_with(loading(sample("a", "[1", "json")), "x.tar:a.json", "not JSON"));
+  CHECK(one_line_with(loading(sample("a", "[]", "json")), "at least one class"));
+  CHECK(one_line_with(loading(sample("a", "[1, 7]", "json")), "label 7"));
+  CHECK(one_line_with(loading(sample("a", "[1.5]", "json")), "index or id, got 1.5"));
+  CHECK(one_line_with(loading(sample("a", "\"n1\"", "json")), "an index, a list or an object"));
+  CHECK(one_line_with(loading(sample("a", "{\"n1\": 1.5}", "json")), "share of 1.5"));
+  CHECK(one_line_with(loading(sample("a", "{\"n1\": \"x\"}", "json")), "share of class n1"));
+  CHECK(one_line_with(loading(tar_member("a.jpg", image)), "x.tar:a", "no label"));
+  CHECK(one_line_with(loading(tar_member("a.cls", "1")), "x.tar:a", "no image"));
+  CHECK(one_line_with(loading(tar_member("a.jpg", image) + sample("b", "1") + tar_member("a.cls", "1")), "x.tar:a",
+                      "no label"));
+  CHECK(one_line_with(loading(sample("a", "1") + sample("b", "1") + sample("a", "1")), "x.tar:a.jpg", "there before"));
+  CHECK(one_line_with(loading(tar_member("a.jpg", image) + sample("a", "1")), "x.tar:a.jpg", "a second one at offset"));
+  CHECK(one_line_with(loading(sample("../a", "1")), "x.tar at offset 0", "relative name"));
+  CHECK(one_line_with(error_of([&] { load_shards("m", {folder.write("cut.tar", sample("a", "1"))}, classes); }),
+                      "cut.tar", "at offset", "cut off"));
+  CHECK(one_line_with(loading(sample("a", std::string(5 << 20, ' '))), "x.tar:a.cls", "bytes of label"));
+}
+
+TEST_CASE("class lists: index, id, name") {
+  const TemporaryFolder folder;
+  const auto loading = [&](const std::string& text) {
+    return error_of([&] { load_class_list(folder.write("classes.tsv", text)); });
+  };
+  const ClassList list = load_class_list(folder.write("classes.tsv", "0\tn1\tEgyptian cat\n1\tn2\treel\r\n"));
+  CHECK(list.ids == std::vector<std::string>{"n1", "n2"});
+  CHECK(list.names == std::vector<std::string>{"Egyptian cat", "reel"});
+  CHECK(one_line_with(loading("0\tn1\tcat\n2\tn2\tdog\n"), "classes.tsv:2", "expected 1<TAB>"));
+  CHECK(one_line_with(loading("0 n1 cat\n"), "classes.tsv:1"));
+  CHECK(one_line_with(loading(""), "no class"));
+}
+
+constexpr const char* kEverything =
+    "decode|inception_crop(12)|flip|color_jitter(0.4,0.4,0.4,0.1)|randaugment(2,9)|value_range(-1,1)|cutmix(1)";
+
+/// `count` examples in two shards, JPEG and PNG by turns.
+std::vector<std::string> write_shards(const TemporaryFolder& folder, int count) {
+  std::string shards[2];
+  for (int i = 0; i < count; ++i) {
+    const std::string key = "k" + std::to_string(i);
+    shards[2 * i / count] += tar_member(key + (i % 3 == 0 ? ".png" : ".jpg"), bytes_of(i % 3 == 0   ? "png"
+                                                                                       : i % 3 == 1 ? "444"
+                                                                                                    : "large")) +
+                             tar_member(key + ".cls", std::to_string(i % 4));
+  }
+  return {folder.write("train-0.tar", shards[0] + tar_end()), folder.write("train-1.tar", shards[1] + tar_end())};
+}
+
+std::vector<Batch> rest_of(Loader& loader) {
+  std::vector<Batch> batches;
+  while (std::optional<Batch> batch = loader.next()) batches.push_back(*batch);
+  return batches;
+}
+
+TEST_CASE("loader: shards give the same bytes for 1, 2 and 8 workers, and from the middle of an epoch") {
+  if (!can_decode_images()) return test::skip("built without OpenCV");
+  const TemporaryFolder folder;
+  const auto data = load_shards("mine", write_shards(folder, 42), {});
+  const Pipeline pipeline = Pipeline::parse(kEverything);
+  const auto epoch = [&](int threads, int64_t first) {
+    Loader loader(data, pipeline, {.batch_size = 8, .seed = 11, .threads = threads});
+    loader.start(3, first);
+    return rest_of(loader);
+  };
+  const auto expected = epoch(0, 0);
+  REQUIRE(expected.size() == 6);
+  CHECK(expected[0].targets.shape() == Shape{8, 4});
+  for (const int threads : {1, 2, 8}) {
+    for (const int64_t first : {0, 3}) {
+      CAPTURE(threads);
+      const auto got = epoch(threads, first);
+      REQUIRE(got.size() == expected.size() - static_cast<size_t>(first));
+      for (size_t i = 0; i < got.size(); ++i) {
+        const Batch &a = got[i], &b = expected[i + static_cast<size_t>(first)];
+        CHECK(a.images.to_vector<float>() == b.images.to_vector<float>());
+        CHECK(a.targets.to_vector<float>() == b.targets.to_vector<float>());
+        CHECK(a.labels.to_vector<int64_t>() == b.labels.to_vector<int64_t>());
+        CHECK(a.indices.to_vector<int64_t>() == b.indices.to_vector<int64_t>());
+      }
+    }
+  }
+}
+
+TEST_CASE("loader: a collection needs decode, and its cost is counted") {
+  if (!can_decode_images()) return test::skip("built without OpenCV");
+  const TemporaryFolder folder;
+  const auto data = load_shards("mine", write_shards(folder, 12), {});
+  CHECK(one_line_with(error_of([&] { Loader(data, Pipeline::parse("resize(8)|value_range(0,1)"), {}); }), "decode",
+                      "mine"));
+  Loader loader(data, Pipeline::parse("decode|resize(8)|value_range(0,1)"), {.batch_size = 5, .threads = 2});
+  loader.start(0);
+  CHECK(rest_of(loader).size() == 3);
+  const LoaderStatistics& s = loader.statistics();
+  CHECK(s.images == 12);
+  CHECK(s.skipped == 0);
+  CHECK(s.decode_seconds > 0);
+  CHECK(s.decode_seconds < s.seconds);
+}
+
+TEST_CASE("loader: corrupt images are counted, named and left out, up to the limit") {
+  if (!can_decode_images()) return test::skip("built without OpenCV");
+  const TemporaryFolder folder;
+  std::string shard;
+  for (int i = 0; i < 12; ++i) {
+    const std::string key = "k" + std::to_string(i), image = i == 2   ? ""
+                                                             : i == 7 ? bytes_of("444").substr(0, 300)
+                                                                      : bytes_of("444");
+    shard += tar_member(key + ".jpg", image) + tar_member(key + ".cls", "1");
+  }
+  const auto data = load_shards("mine", {folder.write("x.tar", shard + tar_end())}, {});
+  const Pipeline pipeline = Pipeline::parse("decode|resize(8)|value_range(0,1)|mixup(1)");
+  std::vector<std::string> named;
+  const auto options = [&](int64_t limit, int threads, int64_t batch = 4) {
+    return LoaderOptions{.batch_size = batch,
+                         .shuffle = false,
+                         .threads = threads,
+                         .skip_limit = limit,
+                         .on_skip = [&](const Skipped& s) { named.push_back(s.message); }};
+  };
+  for (const int threads : {0, 1, 4}) {
+    CAPTURE(threads);
+    named.clear();
+    Loader loader(data, pipeline, options(2, threads));
+    for (int epoch = 0; epoch < 2; ++epoch) {
+      loader.start(epoch);
+      const auto batches = rest_of(loader);
+      REQUIRE(batches.size() == 3);
+      CHECK(batches[0].images.shape() == Shape{3, 8, 8, 3});
+      CHECK(batches[0].indices.to_vector<int64_t>() == std::vector<int64_t>{0, 1, 3});
+      CHECK(batches[0].targets.shape() == Shape{3, 2});
+      CHECK(batches[1].labels.dim(0) == 3);
+      CHECK(batches[2].labels.dim(0) == 4);
+    }
+    REQUIRE(named.size() == 2);  // each once, though met in both epochs
+    CHECK(one_line_with(named[0], "x.tar:k2.jpg", "an empty one"));
+    CHECK(one_line_with(named[1], "x.tar:k7.jpg", "cut off"));
+    CHECK(loader.statistics().skipped == 2);
+
+    Loader strict(data, pipeline, options(1, threads));
+    strict.start(0);
+    CHECK(strict.next().has_value());
+    CHECK(one_line_with(error_of([&] { strict.next(); }), "x.tar:k7.jpg", "so far: 2", "data.skip_limit is 1"));
+    Loader strictest(data, pipeline, options(0, threads));
+    strictest.start(0);
+    CHECK(one_line_with(error_of([&] { strictest.next(); }), "x.tar:k2.jpg", "data.skip_limit is 0"));
+    Loader alone(data, pipeline, options(5, threads, 1));
+    alone.start(0, 2);
+    CHECK(one_line_with(error_of([&] { alone.next(); }), "no image of a batch", "k2.jpg"));
+  }
+  // Too small for a crop: as bad as corrupt, and named.
+  Loader small(data, Pipeline::parse("decode|random_crop(32,0)|value_range(0,1)"), options(0, 1));
+  small.start(0);
+  CHECK(one_line_with(error_of([&] { small.next(); }), "random_crop", "x.tar:k0.jpg"));
+}
+
+TEST_CASE("catalog: folders and shards by path") {
+  const TemporaryFolder folder;
+  for (const char* name :
+       {"f/train/a/1.png", "f/train/a/2.png", "f/train/b/1.png", "f/train/b/2.png", "f/val/a/1.png", "f/val/b/1.png"})
+    folder.write(name, bytes_of("png"));
+  const Splits splits = load_splits({.name = "image-folder", .path = folder.path("f")}, 1);
+  CHECK(splits.train->size() == 3);
+  CHECK(splits.validation->size() == 1);
+  CHECK(splits.test->size() == 2);
+  CHECK(splits.test->encoded());
+  CHECK(splits.train->file(0).bytes == test::image_file("png"));
+
+  std::filesystem::create_directories(folder.path("s"));
+  folder.write("s/train-0.tar", sample("a", "1") + sample("b", "0") + tar_end());
+  folder.write("s/dev-0.tar", sample("a", "1") + tar_end());
+  CHECK(load_splits({.name = "shards", .path = folder.path("s")}, 0).test->size() == 1);
+  folder.write("s/dev-0.tar", sample("a", "2") + tar_end());
+  const auto loading = [&](DataSpec spec) { return error_of([&] { load_splits(spec, 0); }); };
+  CHECK(one_line_with(loading({.name = "shards", .path = folder.path("s")}), "dev-0.tar:a.jpg",
+                      "label 2, expected 0 … 1"));
+  CHECK(one_line_with(loading({.name = "shards", .path = folder.path("f")}), "no shards", "train*.tar"));
+  CHECK(one_line_with(loading({.name = "shards"}), "data.path: expected the folder of shards"));
+  CHECK(one_line_with(loading({.name = "cifar-10", .path = "x"}), "data.path: expected none"));
+  CHECK(one_line_with(loading({.name = "tiny-imagenet-200", .root = folder.path()}), "no shards",
+                      "make data DATASETS=\"tiny-imagenet-200\""));
+  CHECK(
+      one_line_with(loading({.name = "shards", .path = folder.path("s"), .noise = "pair"}), "whose images are files"));
+  std::filesystem::remove_all(folder.path("f/val/b"));
+  CHECK(
+      one_line_with(loading({.name = "image-folder", .path = folder.path("f")}), "f/val", "class folder b is missing"));
+  std::filesystem::remove_all(folder.path("f/val"));
+  CHECK(one_line_with(loading({.name = "image-folder", .path = folder.path("f")}), "test, val or dev"));
+}
+
+TEST_CASE("catalog: the real Tiny ImageNet") {
+  const auto root = test::data_root_with("tiny-imagenet-200/train-000000.tar");
+  if (!root) return;
+  const Splits splits = load_splits({.name = "tiny-imagenet-200", .root = *root}, 1000);
+  CHECK(splits.train->size() == 14000);
+  CHECK(splits.validation->size() == 1000);
+  CHECK(splits.test->size() == 3000);
+  CHECK(splits.test->classes() == 200);
+  CHECK(splits.test->class_names()[0] == "Egyptian cat");
+  CHECK(splits.test->label(0) == 121);
+  if (can_decode_images()) CHECK(splits.test->image(0).shape() == Shape{64, 64, 3});
+}
+
+}  // namespace
+}  // namespace sked

@@ -1,0 +1,160 @@
+// Image files against Pillow, and files that are none.
+#include "data/image_file.h"
+
+#include <doctest/doctest.h>
+
+#include "tests/common/files.h"
+#include "tests/data/images.h"
+
+namespace sked {
+namespace {
+
+using test::difference;
+using test::error_of;
+using test::image_file;
+using test::image_fixtures;
+using test::one_line_with;
+
+bool without_opencv() {
+  if (!can_decode_images()) test::skip("built without OpenCV");
+  return !can_decode_images();
+}
+
+Tensor decoded(const std::string& name) { return image_fixtures().at("decoded/" + name); }
+
+TEST_CASE("image file: sizes from headers alone") {
+  const auto size = [](const std::string& name) { return image_size(image_file(name), name); };
+  for (const std::string name : {"jpeg", "progressive", "444", "turned", "png", "bmp", "webp", "ppm", "palette-png"}) {
+    CAPTURE(name);
+    CHECK(size(name) == Shape{18, 22, 3});
+  }
+  CHECK(size("grey-jpeg") == Shape{18, 22, 1});
+  CHECK(size("grey-png") == Shape{18, 22, 1});
+  CHECK(size("deep-png") == Shape{18, 22, 1});
+  CHECK(size("cmyk") == Shape{18, 22, 4});
+  CHECK(size("alpha-png") == Shape{18, 22, 4});
+  CHECK(size("large") == Shape{200, 260, 3});
+}
+
+TEST_CASE("image file: the pixels Pillow sees") {
+  if (without_opencv()) return;
+  for (const std::string name : {"png", "grey-png", "alpha-png", "palette-png", "deep-png", "bmp", "webp", "ppm"}) {
+    CAPTURE(name);
+    CHECK(difference(decode_image(image_file(name), name), decoded(name)).largest == 0);
+  }
+  // libjpeg of another version: an inverse DCT may round a sample the other way, colour conversion spreads that to 2.
+  for (const std::string name : {"jpeg", "progressive", "444", "grey-jpeg", "turned"}) {
+    CAPTURE(name);
+    CHECK(difference(decode_image(image_file(name), name), decoded(name)).largest <= 2);
+  }
+  // CMYK has no one true conversion: Pillow and OpenCV multiply by the black with different rounding.
+  CHECK(difference(decode_image(image_file("cmyk"), "cmyk"), decoded("cmyk")).largest <= 2);
+}
+
+TEST_CASE("image file: grey on request") {
+  if (without_opencv()) return;
+  const Tensor grey = decode_image(image_file("grey-png"), "x", 1),
+               colour = decode_image(image_file("grey-png"), "x", 3);
+  CHECK(grey.shape() == Shape{18, 22, 1});
+  for (int64_t i = 0; i < grey.numel(); ++i) CHECK(grey.data<uint8_t>()[i] == colour.data<uint8_t>()[3 * i + 1]);
+  CHECK(decode_image(image_file("jpeg"), "x", 1).shape() == Shape{18, 22, 1});
+  CHECK(one_line_with(error_of([] { decode_image(image_file("jpeg"), "x", 2); }), "1 or 3 channels, got 2"));
+}
+
+TEST_CASE("image file: a JPEG at a fraction of its size") {
+  if (without_opencv()) return;
+  for (const int shrink : {4, 8}) {
+    CAPTURE(shrink);
+    const Tensor small = decode_image(image_file("large"), "large", 3, shrink);
+    CHECK(small.shape() == Shape{200 / shrink, (260 + shrink - 1) / shrink, 3});
+    // the same smaller inverse DCT, but the colour's resolution may be brought up differently
+    CHECK(difference(small, decoded("large/" + std::to_string(shrink))).mean < 1.5);
+  }
+  CHECK(decode_image(image_file("png"), "x", 3, 4).shape() == Shape{18, 22, 3});
+  CHECK(one_line_with(error_of([] { decode_image(image_file("large"), "x", 3, 3); }), "1, 2, 4 or 8, got 3"));
+}
+
+TEST_CASE("image file: cut anywhere, a file is an error that names it") {
+  for (const std::string name : {"jpeg", "progressive", "png", "bmp", "webp"}) {
+    CAPTURE(name);
+    const auto whole = image_file(name);
+    for (size_t length = 0; length < whole.size(); length += 1 + length / 16) {
+      CAPTURE(length);
+      const std::vector<uint8_t> part(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(length));
+      if (can_decode_images()) {
+        CHECK_THROWS_AS(decode_image(part, "part.img"), ImageError);
+        CHECK(one_line_with(error_of([&] { decode_image(part, "part.img"); }), "part.img"));
+      } else if (length < 33) {
+        CHECK_THROWS_AS(image_size(part, "part.img"), ImageError);
+      }
+    }
+  }
+  CHECK(one_line_with(error_of([] { image_size({}, "zero.jpg"); }), "zero.jpg", "an empty one of 0 bytes"));
+  const std::string page = "<html>404 Not Found</html>";
+  const std::vector<uint8_t> html(page.begin(), page.end());
+  CHECK(one_line_with(error_of([&] { image_size(html, "page.jpg"); }), "page.jpg", "JPEG, PNG", "of 26 bytes"));
+}
+
+TEST_CASE("image file: a decompression bomb is refused by its header") {
+  std::vector<uint8_t> png = image_file("png"), jpeg = image_file("jpeg"), bmp = image_file("bmp");
+  for (const size_t at : {16, 20}) png[at] = 0x7F;  // width and height of two thousand million
+  CHECK(one_line_with(error_of([&] { image_size(png, "bomb.png"); }), "bomb.png", "134217728 pixels", "2130706"));
+  for (size_t at = 2; at + 9 < jpeg.size(); ++at) {
+    if (jpeg[at] != 0xFF || jpeg[at + 1] != 0xC0) continue;
+    for (size_t b = 5; b < 9; ++b) jpeg[at + b] = 0xFF;
+    break;
+  }
+  CHECK(one_line_with(error_of([&] { image_size(jpeg, "bomb.jpg"); }), "bomb.jpg", "65535 x 65535"));
+  bmp[21] = bmp[25] = 0x70;
+  CHECK(one_line_with(error_of([&] { image_size(bmp, "bomb.bmp"); }), "bomb.bmp", "pixels, got"));
+  png[16] = png[20] = 0;
+  for (size_t b = 16; b < 24; ++b) png[b] = 0;
+  CHECK(one_line_with(error_of([&] { image_size(png, "none.png"); }), "none.png", "0 x 0"));
+  const std::string text = "P6 999999999 999999999 255\n";
+  const std::vector<uint8_t> ppm(text.begin(), text.end());
+  CHECK(one_line_with(error_of([&] { image_size(ppm, "bomb.ppm"); }), "999999999 x 999999999"));
+}
+
+TEST_CASE("image file: damaged bytes give an error or an image, nothing else") {
+  if (without_opencv()) return;
+  for (const std::string name : {"jpeg", "png", "webp", "bmp"}) {
+    CAPTURE(name);
+    int images = 0;
+    const auto whole = image_file(name);
+    for (size_t at = 0; at < whole.size(); at += 7) {
+      std::vector<uint8_t> damaged = whole;
+      damaged[at] ^= 0x5A;
+      const std::string message = error_of([&] { images += decode_image(damaged, "damaged").numel() > 0; });
+      if (!message.empty()) CHECK(one_line_with(message, "damaged"));
+    }
+    CHECK(images < static_cast<int>(whole.size() / 7 + 1));
+  }
+}
+
+TEST_CASE("image file: a PNG written is read back as it was") {
+  const test::TemporaryFolder folder;
+  if (!can_decode_images()) {
+    CHECK(one_line_with(error_of([&] {
+                          write_png(folder.path("x.png"), Tensor::zeros({2, 2, 3}, DType::u8));
+                        }),
+                        "x.png", "without OpenCV"));
+    CHECK(one_line_with(error_of([] { decode_image(image_file("png"), "y.png"); }), "y.png", "without OpenCV"));
+    return test::skip("built without OpenCV");
+  }
+  const auto again = [&](const Tensor& image, int channels) {
+    write_png(folder.path("x.png"), image);
+    const std::string bytes = test::slurp(folder.path("x.png"));
+    return decode_image(std::vector<uint8_t>(bytes.begin(), bytes.end()), "x.png", channels);
+  };
+  const Tensor image = image_fixtures().at("image"), grey = decode_image(image_file("grey-png"), "x", 1);
+  CHECK(difference(again(image, 3), image).largest == 0);
+  CHECK(difference(again(grey, 1), grey).largest == 0);
+  CHECK(one_line_with(error_of([&] {
+                        write_png(folder.path("y.png"), Tensor::zeros({2, 2, 3}));
+                      }),
+                      "y.png", "u8", "f32"));
+  CHECK(one_line_with(error_of([&] { write_png(folder.path("none/y.png"), image); }), "none/y.png", "No such file"));
+}
+
+}  // namespace
+}  // namespace sked

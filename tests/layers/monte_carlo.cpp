@@ -1,0 +1,305 @@
+// The streaming likelihood against the composition of ops it replaces: every factor form, link and target, over sizes
+// that no tile divides.
+
+#include "layers/heads/monte_carlo.h"
+
+#include <doctest/doctest.h>
+#include <omp.h>
+
+#include <cmath>
+
+#include "autograd/elementwise.h"
+#include "autograd/gradcheck.h"
+#include "autograd/matmul.h"
+#include "autograd/reduce.h"
+#include "autograd/shape.h"
+#include "core/allocator.h"
+#include "core/kernels/random.h"
+#include "layers/heads/likelihood.h"
+#include "tests/common/files.h"
+#include "tests/common/hash_weights.h"
+#include "tests/layers/heads_common.h"
+
+namespace sked::test {
+namespace {
+
+struct Problem {
+  int64_t B, S, D, K, R;  // R = 0: diagonal factors
+  bool full = false, classifier = true, antithetic = false;
+  float size = 1;  // of the logits
+
+  int64_t coordinates() const { return classifier ? D : K; }
+};
+
+const RngAddress kFactors{3, 1, 8}, kDiagonal{3, 2, 8};
+
+/// center, d, v, factors, weight, bias: f32, undefined where the problem has none.
+TensorList values(const Problem& p) {
+  const int64_t J = p.coordinates();
+  const Tensor none;
+  return {hash_tensor({p.B, J}, 1, p.size),
+          hash_tensor({p.B, J}, 2, 0.25F, 0.5F),
+          p.R > 0 && !p.full ? hash_tensor({p.B, J}, 3) : none,
+          p.R == 0 ? none
+          : p.full ? hash_tensor({p.B, J, p.R}, 4)
+                   : hash_tensor({J, p.R}, 4),
+          p.classifier ? hash_tensor({p.K, p.D}, 5) : none,
+          p.classifier ? hash_tensor({p.K}, 6) : none};
+}
+
+SampledLogits logits_of(const Problem& p, const std::vector<Var>& x, int64_t first_row = 0) {
+  Tensor examples = Tensor::empty({x[0].dim(0)}, DType::i64);
+  for (int64_t b = 0; b < examples.numel(); ++b) examples.data<int64_t>()[b] = 7 * (first_row + b);
+  return {.center = x[0],
+          .d = x[1],
+          .v = x[2],
+          .factors = x[3],
+          .weight = x[4],
+          .bias = x[5],
+          .noise = {examples, kFactors, kDiagonal, p.antithetic},
+          .samples = p.S};
+}
+
+std::vector<Var> leaves(const TensorList& values) {
+  std::vector<Var> list;
+  for (const Tensor& t : values) list.push_back(t.defined() ? Var(t, true) : Var());
+  return list;
+}
+
+/// a_s (B,S,K) of all samples at once, as "Heads" of METHOD.md has it.
+Var composed_logits(const SampledLogits& a) {
+  const int64_t B = a.center.dim(0), J = a.center.dim(1);
+  const auto normal = [&](const RngAddress& address, int64_t n) {
+    Tensor noise = Tensor::empty({B, a.samples, n}, a.center.dtype());
+    kernel::gaussian_noise(a.noise.examples, noise, address, {0, 0, a.noise.antithetic});
+    return Var(noise);
+  };
+  const auto every_sample = [&](const Var& x) { return reshape(x, {B, 1, J}); };
+  Var z = every_sample(a.center) + every_sample(a.d) * normal(a.noise.diagonal, J);
+  if (a.factors.defined()) {
+    const Var eps = normal(a.noise.factors, a.factors.dim(-1));
+    z = z + (a.v.defined() ? every_sample(a.v) * linear(eps, a.factors) : matmul(eps, a.factors, false, true));
+  }
+  return a.weight.defined() ? linear(z, a.weight, a.bias) : z;
+}
+
+/// The three losses, by name; their targets are (B) labels or (B,K).
+struct Target {
+  std::string name;
+  Targets targets;
+  Link link() const { return name == "sigmoid" ? Link::sigmoid : Link::softmax; }
+  Var streaming(const SampledLogits& a, TileSize tile) const {
+    if (name == "labels") return streaming_nll(a, targets.labels, tile);
+    const Tensor t = targets.distributions.to(a.center.dtype());
+    return name == "soft" ? streaming_soft_nll(a, t, tile) : streaming_sigmoid_nll(a, t, tile);
+  }
+};
+
+std::vector<Target> all_targets(int64_t B, int64_t K) {
+  Tensor q = hash_tensor({B, K}, 9, 0.5F, 0.5F);
+  const Tensor t = q.clone();
+  for (int64_t b = 0; b < B; ++b) {
+    float* row = q.data<float>() + b * K;
+    float total = 0;
+    for (int64_t k = 0; k < K; ++k) total += row[k];
+    for (int64_t k = 0; k < K; ++k) row[k] /= total;
+  }
+  return {{"labels", {hash_labels(B, K, 7), {}}}, {"soft", {{}, q}}, {"sigmoid", {{}, t}}};
+}
+
+struct Result {
+  double loss;
+  TensorList gradients;
+};
+
+Result run(const std::vector<Var>& x, const Var& loss) {
+  loss.backward();
+  Result result{loss.value().item(), {}};
+  for (const Var& v : x) result.gradients.push_back(v.defined() ? v.grad() : Tensor());
+  return result;
+}
+
+/// `loose` names one gradient with a tolerance of its own.
+void check_same(const Result& got, const Result& want, double tolerance, size_t loose = SIZE_MAX,
+                double loose_tolerance = 0) {
+  CHECK(std::abs(got.loss - want.loss) <= tolerance * std::max(1.0, std::abs(want.loss)));
+  for (size_t i = 0; i < want.gradients.size(); ++i) {
+    CAPTURE(i);
+    if (want.gradients[i].defined())
+      CHECK(relative_error(got.gradients[i], want.gradients[i]) <= (i == loose ? loose_tolerance : tolerance));
+  }
+}
+
+const std::vector<Problem> kGrid = {
+    {.B = 5, .S = 6, .D = 7, .K = 9, .R = 2},
+    {.B = 3, .S = 1, .D = 4, .K = 1, .R = 1},
+    {.B = 4, .S = 9, .D = 8, .K = 67, .R = 3, .full = true},
+    {.B = 2, .S = 5, .D = 3, .K = 10, .R = 0},
+    {.B = 5, .S = 6, .D = 1, .K = 13, .R = 2, .classifier = false},
+    {.B = 4, .S = 7, .D = 1, .K = 70, .R = 3, .full = true, .classifier = false},
+    {.B = 3, .S = 5, .D = 1, .K = 21, .R = 0, .classifier = false},
+    {.B = 5, .S = 7, .D = 6, .K = 11, .R = 2, .antithetic = true},
+    {.B = 4, .S = 8, .D = 5, .K = 12, .R = 2, .size = 1e4F},
+    {.B = 40, .S = 70, .D = 33, .K = 700, .R = 4},
+};
+
+const std::vector<TileSize> kTiles = {{0, 0}, {2, 4}, {4, 64}, {1000, 1000}};
+
+std::string describe(const Problem& p, const Target& t, TileSize tile) {
+  std::ostringstream out;
+  out << "B" << p.B << " S" << p.S << " D" << p.D << " K" << p.K << " R" << p.R << (p.full ? " full" : "")
+      << (p.classifier ? " het-xl " : " het ") << t.name << " tile " << tile.samples << "x" << tile.classes;
+  return out.str();
+}
+
+}  // namespace
+
+TEST_CASE("streaming likelihood: loss, gradients and predictions of the composition, whatever the tiles") {
+  for (const Problem& p : kGrid) {
+    for (const Target& target : all_targets(p.B, p.K)) {
+      const std::vector<Var> x = leaves(values(p));
+      const SampleChunk given = [](const std::vector<Var>& in, int64_t, int64_t) { return in[0]; };
+      const MonteCarloLikelihood composed(target.link(), p.S);
+      const Var a = composed_logits(logits_of(p, x));
+      const Result want = run(x, composed.loss(given, {a}, p.S, target.targets));
+      const Tensor probabilities = composed.predict(given, {a}, p.S);
+      for (const TileSize tile : kTiles) {
+        if (p.B * p.S * p.K > 100000 && tile.samples == 2) continue;  // many tiny tiles: slow, and nothing new
+        CAPTURE(describe(p, target, tile));
+        const std::vector<Var> y = leaves(values(p));
+        // Logits of 1e4 carry rounding errors of 1e-3, which the gradients of either side inherit.
+        check_same(run(y, mean(target.streaming(logits_of(p, y), tile))), want, p.size > 1 ? 2e-3 : 1e-5);
+        const SampledLogits b = logits_of(p, y);
+        const Tensor got = target.link() == Link::sigmoid ? streaming_sigmoid(b, tile) : streaming_softmax(b, tile);
+        CHECK(relative_error(got, probabilities) <= (p.size > 1 ? 2e-3 : 1e-5));
+      }
+    }
+  }
+}
+
+TEST_CASE("streaming likelihood: logits of ±1e4 agree with the composition in float64 as well as it does itself") {
+  const Problem p{.B = 4, .S = 8, .D = 5, .K = 12, .R = 2, .size = 1e4F};
+  for (const Target& target : all_targets(p.B, p.K)) {
+    CAPTURE(target.name);
+    TensorList wide;
+    for (const Tensor& t : values(p)) wide.push_back(t.defined() ? t.to(DType::f64) : t);
+    const std::vector<Var> x = leaves(wide), y = leaves(wide);
+    const SampleChunk given = [](const std::vector<Var>& in, int64_t, int64_t) { return in[0]; };
+    const Result want = run(
+        x,
+        MonteCarloLikelihood(target.link(), p.S).loss(given, {composed_logits(logits_of(p, x))}, p.S, target.targets));
+    const Result got = run(y, mean(target.streaming(logits_of(p, y), {2, 4})));
+    CHECK(std::isfinite(got.loss));
+    check_same(got, want, 1e-9);
+  }
+}
+
+TEST_CASE("streaming likelihood: gradcheck in float64") {
+  for (Problem p : kGrid) {
+    if (p.size > 1 || p.B * p.S * p.K > 3000) continue;
+    TensorList inputs;
+    for (const Tensor& t : values(p))
+      if (t.defined()) inputs.push_back(t.to(DType::f64));
+    for (const Target& target : all_targets(p.B, p.K)) {
+      CAPTURE(describe(p, target, {2, 8}));
+      const auto f = [&](const std::vector<Var>& in) {
+        std::vector<Var> x;
+        size_t next = 0;
+        for (const Tensor& t : values(p)) x.push_back(t.defined() ? in[next++] : Var());
+        return target.streaming(logits_of(p, x), {2, 8});
+      };
+      const GradcheckResult result = gradcheck(f, inputs);
+      CHECK_MESSAGE(result.ok, result.message);
+    }
+  }
+}
+
+TEST_CASE("streaming likelihood: a batch split in two and another number of threads draw the same noise") {
+  const Problem p{.B = 6, .S = 5, .D = 7, .K = 30, .R = 2};
+  const Target target = all_targets(p.B, p.K)[0];
+  const std::vector<Var> x = leaves(values(p));
+  const std::vector<double> whole = target.streaming(logits_of(p, x), {2, 8}).value().to_vector<double>();
+  const int threads = omp_get_max_threads();
+  omp_set_num_threads(3);
+  CHECK(target.streaming(logits_of(p, x), {2, 8}).value().to_vector<double>() == whole);
+  omp_set_num_threads(threads);
+  for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{0, 2}, {2, 6}}) {
+    std::vector<Var> part = x;
+    for (size_t i = 0; i < 3; ++i) part[i] = Var(x[i].value().rows(begin, end));
+    const Targets cut{target.targets.labels.rows(begin, end), {}};
+    const std::vector<double> losses =
+        Target{"labels", cut}.streaming(logits_of(p, part, begin), {}).value().to_vector<double>();
+    for (int64_t b = begin; b < end; ++b)
+      CHECK(losses[static_cast<size_t>(b - begin)] == doctest::Approx(whole[static_cast<size_t>(b)]).epsilon(1e-6));
+  }
+}
+
+TEST_CASE("streaming likelihood: a temperature at either bound") {
+  const int64_t rows = 5, width = 6, classes = 4;
+  const Tensor phi = hash_tensor({rows, width}, hash_name("phi"), 1.5F), labels = hash_labels(rows, classes, 3);
+  const Context context{true, 3, 8, first_examples(rows)};
+  for (const char* kind : {"het", "het-xl"}) {
+    for (const double t : {-40.0, 40.0}) {
+      CAPTURE(kind);
+      CAPTURE(t);
+      std::vector<Result> results;
+      for (const char* likelihood : {"composed", "streaming"}) {
+        HeadConfig config = head_config(kind, "efficient", "softmax");
+        config.likelihood = likelihood;
+        Init init(5);
+        const std::unique_ptr<Head> head = make_head(config, width, classes, init);
+        std::vector<Var> x = {Var(phi, true)};
+        for (NamedVar& p : head->parameters()) {
+          if (p.name == "temperature.t") p.var.mutable_value().fill(t);
+          x.push_back(p.var);
+        }
+        CHECK(head->temperature() == doctest::Approx(t < 0 ? 0.05 : 5));
+        results.push_back(run(x, head->loss(x[0], {labels, {}}, context)));
+      }
+      // τ = 0.05 makes logits of 60, whose rounding (4e-6) both sides inherit; the gradient of t sums terms that
+      // cancel. Measured 7e-5 and 3e-4. In float64 both agree: see the cases above, in which τ is divided out.
+      if (t < 0)
+        check_same(results[1], results[0], 1.5e-4, 3, 6e-4);
+      else
+        check_same(results[1], results[0], 1e-5);
+    }
+  }
+}
+
+TEST_CASE("streaming likelihood: memory grows neither with K nor with S") {
+  const auto extra = [](int64_t S, int64_t K) {  // bytes above what the inputs and their gradients need
+    const Problem p{.B = 64, .S = S, .D = 16, .K = K, .R = 2};
+    const std::vector<Var> x = leaves(values(p));
+    CachingAllocator& memory = allocator(Device::cpu);
+    memory.reset_peak();
+    const size_t before = memory.stats().live;
+    mean(streaming_nll(logits_of(p, x), hash_labels(p.B, K, 7))).backward();
+    const size_t peak = memory.stats().peak - before;
+    return static_cast<double>(peak - x[4].grad().bytes());
+  };
+  const double few = extra(64, 2000);
+  CHECK(extra(64, 16000) <= 1.1 * few);
+  CHECK(extra(1024, 2000) <= few + 12 * 64 * 1024 * 4);  // O(B S): a handful of numbers a sample
+  CHECK(few < 0.5 * 64 * 64 * 16000 * 4);
+}
+
+TEST_CASE("streaming likelihood: labels out of range and shapes that do not fit are refused") {
+  const Problem p{.B = 2, .S = 3, .D = 4, .K = 5, .R = 1};
+  const std::vector<Var> x = leaves(values(p));
+  const auto refusal = [&](auto&& change, const Tensor& labels) {
+    SampledLogits a = logits_of(p, x);
+    change(a);
+    return error_of([&] { streaming_nll(a, labels); });
+  };
+  const Tensor good = Tensor::from<int64_t>({0, 4}, {2});
+  const auto nothing = [](SampledLogits&) {};
+  CHECK(one_line_with(refusal(nothing, Tensor::from<int64_t>({0, 5}, {2})), "0 … 4", "5", "row 1"));
+  CHECK(one_line_with(refusal(nothing, Tensor::from<int64_t>({-1, 0}, {2})), "-1", "row 0"));
+  CHECK(one_line_with(refusal(nothing, Tensor::from<int64_t>({0}, {1})), "labels", "(2)"));
+  CHECK(one_line_with(refusal([](SampledLogits& a) { a.samples = 0; }, good), "1 or more samples", "0"));
+  CHECK(one_line_with(refusal([](SampledLogits& a) { a.factors = Var(); }, good), "factors beside v"));
+  CHECK(one_line_with(refusal([](SampledLogits& a) { a.bias = a.d; }, good), "bias", "(5)"));
+  CHECK(one_line_with(refusal([](SampledLogits& a) { a.noise.examples = Tensor(); }, good), "examples"));
+}
+
+}  // namespace sked::test
