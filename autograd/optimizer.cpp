@@ -1,6 +1,7 @@
 #include "autograd/optimizer.h"
 
 #include "autograd/support.h"
+#include "core/kernels/elementwise.h"
 
 namespace sked {
 
@@ -25,8 +26,16 @@ std::vector<std::string> slots(const OptimizerConfig& config) {
   return config.momentum > 0 ? std::vector<std::string>{"momentum"} : std::vector<std::string>{};
 }
 
-/// The factor that brings a gradient of global norm `norm` down to `limit`, as torch.nn.utils.clip_grad_norm_ has it.
-double clip_factor(double norm, double limit) { return norm > limit ? limit / (norm + 1e-6) : 1; }
+/// min(1, limit / (norm + 1e-6)), as torch.nn.utils.clip_grad_norm_ has it: what brings a gradient of global norm
+/// `norm` (1) down to `limit`. It stays on the device, which need not be waited for.
+Tensor clip_factor(const Tensor& norm, double limit) {
+  Tensor factor = Tensor::like(norm), one = Tensor::like(norm);
+  one.fill(1);
+  kernel::affine(norm, factor, 1 / limit, 1e-6 / limit);
+  kernel::unary_forward(factor, factor, Unary::reciprocal);
+  kernel::binary_forward(one, factor, factor, Binary::min);
+  return factor;
+}
 
 }  // namespace
 
@@ -47,23 +56,20 @@ Optimizer::Optimizer(const OptimizerConfig& config, const std::vector<NamedVar>&
   }
 }
 
-double Optimizer::step(double lr) {
+Tensor Optimizer::step(double lr) {
   TensorList values, gradients;
   for (NamedVar& parameter : parameters_) {
     values.push_back(parameter.var.mutable_value());
     const Tensor& grad = parameter.var.grad();
     gradients.push_back(grad.defined() ? grad : Tensor::zeros_like(values.back()));
   }
-  if (values.empty()) return 0;
+  if (values.empty()) return {};
 
-  double norm = 0;
-  Tensor scale;
+  Tensor norm, scale;
   if (config_.clip_norm > 0) {
-    Tensor total = detail::empty({1}, values.front());
-    kernel::global_norm(gradients, total);
-    norm = total.item();
-    scale = detail::empty({1}, total);
-    scale.fill(clip_factor(norm, config_.clip_norm));
+    norm = detail::empty({1}, values.front());
+    kernel::global_norm(gradients, norm);
+    scale = clip_factor(norm, config_.clip_norm);
   }
 
   ++steps_;

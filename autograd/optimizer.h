@@ -37,9 +37,9 @@ class Optimizer {
   /// Throws UsageError for an unknown kind or a value out of range.
   Optimizer(const OptimizerConfig& config, const std::vector<NamedVar>& parameters);
 
-  /// One step with learning rate `lr`; returns the global gradient norm before clipping (computed only when clipping is
-  /// on, else 0).
-  double step(double lr);
+  /// One step with learning rate `lr`; returns the global gradient norm (1) before clipping, on the parameters' device,
+  /// or an undefined tensor where clipping is off.
+  Tensor step(double lr);
   void clear_grads();
 
   /// Momenta (named `<slot>.<parameter>`) and the step count, for checkpoints. load_state throws where names or shapes

@@ -245,7 +245,7 @@ void Trainer::train_step() {
   // Looking at a loss waits for the device: free on the CPU, elsewhere done when a line or a checkpoint is due.
   if (options_.device == Device::cpu) check_losses();
   loss.backward();
-  const double norm = optimizer_.step(lr);
+  const Tensor norm = optimizer_.step(lr);
   optimizer_.clear_grads();
   if (average_) average_->update();
   ++state_.step;
@@ -253,7 +253,7 @@ void Trainer::train_step() {
   state_.train_seconds += watch.seconds();
   state_.wait_seconds += loader_.seconds_waited() - waited;
   progress_->update(state_.step, last_loss_);
-  if (log) log_training(lr, norm);
+  if (log) log_training(lr, norm.defined() ? norm.item() : 0);
 }
 
 void Trainer::check_losses() {

@@ -79,6 +79,7 @@ void check_follows(const Setup& s) {
 
 TEST_CASE("devices: --device cuda without a usable GPU fails in one line; auto says so once and goes on") {
   TemporaryFolder folder;
+  write_tiny_data(folder.path("data"));
   const auto run = [&](const std::string& device) {
     const RunConfig config = tiny_config(folder.path("data"));
     folder.write("run.json", config_text(config));
@@ -112,6 +113,7 @@ TEST_CASE("devices: ten training steps on the GPU follow the CPU's losses") {
 TEST_CASE("devices: on the GPU a run stopped and resumed ends as if never stopped, near the CPU's") {
   if (no_gpu("a run stopped and resumed")) return;
   TemporaryFolder folder;
+  write_tiny_data(folder.path("data"));
   RunConfig config = tiny_config(folder.path("data"));
   config.train.checkpoint_every = 7;
   folder.write("run.json", config_text(config));
