@@ -7,9 +7,9 @@
 #include <optional>
 
 #include "apps/common/cli.h"
+#include "apps/common/plots.h"
 #include "apps/common/trainer.h"
 #include "apps/replicate/plan.h"
-#include "apps/common/plots.h"
 #include "apps/replicate/report.h"
 #include "apps/replicate/results.h"
 #include "core/error.h"

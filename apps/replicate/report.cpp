@@ -5,9 +5,9 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "apps/common/plots.h"
 #include "apps/common/run_folder.h"
 #include "apps/replicate/noisy_images.h"
-#include "apps/common/plots.h"
 #include "core/file.h"
 
 namespace sked {

@@ -11,8 +11,8 @@
 #include <optional>
 #include <sstream>
 
-#include "apps/replicate/noisy_images.h"
 #include "apps/common/plots.h"
+#include "apps/replicate/noisy_images.h"
 #include "apps/replicate/results.h"
 #include "tests/apps/support.h"
 
