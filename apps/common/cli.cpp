@@ -78,7 +78,7 @@ void declare_common(CLI::App& app, CommonOptions& options, std::string& device, 
       ->type_name("auto|cpu|cuda")
       ->capture_default_str();
   app.add_option("--precision", precision,
-                 "What products and convolutions round their factors to on a GPU; sums and tensors stay f32")
+                 "What a GPU rounds the factors of products to (tf32: of convolutions too); sums and tensors stay f32")
       ->check(CLI::IsMember({"f32", "tf32", "bf16"}))
       ->type_name("f32|tf32|bf16")
       ->capture_default_str();

@@ -136,6 +136,10 @@ void run(const CommonOptions& options, const Settings& settings) {
   std::vector<Named> widths, classes;
   for (const std::string& w : settings.widths) widths.push_back(width_of(w));
   for (const std::string& k : settings.classes) classes.push_back(classes_of(k));
+  for (const auto* list : {&widths, &classes})
+    for (const Named& n : *list)
+      require_usage(settings.rank <= n.value, "--rank", "expected at most the number of noisy coordinates (", n.value,
+                    "), got ", settings.rank);
   const std::vector<HeadKindConfig> heads = chosen_heads(settings);
   std::vector<Costs> all;
   for (const Named& width : widths)
