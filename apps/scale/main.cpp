@@ -36,6 +36,12 @@ std::string scaled(double value, const char* unit) {
   return text;
 }
 
+std::string seconds(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, value < 1 ? "%.1f ms" : "%.2f s", value < 1 ? 1e3 * value : value);
+  return text;
+}
+
 std::string table_of(const std::vector<Costs>& all, const Settings& settings) {
   // HET : HET-XL is of the efficient form on both sides, at the same D and K.
   std::map<std::pair<int64_t, int64_t>, double> xl;
@@ -55,7 +61,7 @@ std::string table_of(const std::vector<Costs>& all, const Settings& settings) {
         << c.parameters << (c.counted ? "" : " (by formula)") << " | " << c.extra << " | " << ratio << " | "
         << scaled(c.bytes, "B") << " | " << scaled(c.operations, "") << " |";
     if (settings.measure && c.seconds > 0)
-      out << ' ' << scaled(1e3 * c.seconds, "ms") << " | " << scaled(c.extra_bytes, "B") << " |";
+      out << ' ' << seconds(c.seconds) << " | " << scaled(c.extra_bytes, "B") << " |";
     else if (settings.measure)
       out << " – | – |";
     out << '\n';
@@ -151,8 +157,7 @@ void run(const CommonOptions& options, const Settings& settings) {
           measure(costs, head, settings.batch, settings.rounds);
         all.push_back(costs);
         std::fprintf(stderr, "  %s, D = %lld, K = %lld%s\n", head.name.c_str(), static_cast<long long>(width.value),
-                     static_cast<long long>(k.value),
-                     costs.seconds > 0 ? (": " + scaled(1e3 * costs.seconds, "ms")).c_str() : "");
+                     static_cast<long long>(k.value), costs.seconds > 0 ? (": " + seconds(costs.seconds)).c_str() : "");
       }
   std::fputs(table_of(all, settings).c_str(), stdout);
   if (!options.out.empty()) write_results(all, settings, options.out);
