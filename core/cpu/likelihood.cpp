@@ -231,13 +231,19 @@ void class_tile_forward(const Tensor& a, const Tensor& lse, Tensor& log_p, Class
   });
 }
 
+/// What the two kernels of soft labels ask of their operands.
+void check_soft(const Extents& e, const Tensor& a, const Tensor& lse, const Tensor& log_p, const Tensor& share,
+                const Tensor& total, TileOrigin at, const char* where) {
+  check_rows(lse, a, at.sample + e.C, "lse", where);
+  check_rows(log_p, a, at.klass + e.K, "log_p", where);
+  require_shape(share, log_p.shape(), where, "share");
+  require_shape(total, lse.shape(), where, "total");
+}
+
 void soft_tile_weights(const Tensor& a, const Tensor& lse, const Tensor& log_p, const Tensor& share, Tensor& total,
                        TileOrigin at) {
   const Extents e(a, "soft_tile_weights");
-  check_rows(lse, a, at.sample + e.C, "lse", "soft_tile_weights");
-  check_rows(log_p, a, at.klass + e.K, "log_p", "soft_tile_weights");
-  require_shape(share, log_p.shape(), "soft_tile_weights", "share");
-  require_shape(total, lse.shape(), "soft_tile_weights", "total");
+  check_soft(e, a, lse, log_p, share, total, at, "soft_tile_weights");
   const int64_t S = lse.dim(1), classes = log_p.dim(1);
   visit_float(a.dtype(), "soft_tile_weights", [&](auto type) {
     using T = decltype(type);
@@ -257,10 +263,7 @@ void soft_tile_weights(const Tensor& a, const Tensor& lse, const Tensor& log_p, 
 void soft_tile_backward(Tensor& a, const Tensor& lse, const Tensor& log_p, const Tensor& share, const Tensor& total,
                         TileOrigin at) {
   const Extents e(a, "soft_tile_backward");
-  check_rows(lse, a, at.sample + e.C, "lse", "soft_tile_backward");
-  check_rows(log_p, a, at.klass + e.K, "log_p", "soft_tile_backward");
-  require_shape(share, log_p.shape(), "soft_tile_backward", "share");
-  require_shape(total, lse.shape(), "soft_tile_backward", "total");
+  check_soft(e, a, lse, log_p, share, total, at, "soft_tile_backward");
   const int64_t S = lse.dim(1), classes = log_p.dim(1);
   visit_float(a.dtype(), "soft_tile_backward", [&](auto type) {
     using T = decltype(type);
