@@ -1,6 +1,8 @@
 #include "core/precision.h"
 
 #include <atomic>
+#include <set>
+#include <utility>
 
 #include "core/error.h"
 
@@ -9,7 +11,22 @@ namespace {
 
 std::atomic<Precision> current{Precision::f32};
 
+/// A function's static: backends offer while other files' statics are being made.
+std::set<std::pair<Device, Precision>>& offered() {
+  static std::set<std::pair<Device, Precision>> all;
+  return all;
+}
+
 }  // namespace
+
+bool offers(Device device, Precision precision) {
+  return precision == Precision::f32 || offered().contains({device, precision});
+}
+
+bool offer(Device device, Precision precision) {
+  offered().insert({device, precision});
+  return true;
+}
 
 Precision product_precision() { return current; }
 

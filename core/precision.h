@@ -4,6 +4,8 @@
 #include <ostream>
 #include <string>
 
+#include "core/device.h"
+
 namespace sked {
 
 /// f32: IEEE single throughout. tf32: factors rounded to 10 bits of fraction. bf16: factors rounded to bf16 (7 bits),
@@ -15,6 +17,11 @@ constexpr const char* name(Precision p) {
   return p == Precision::f32 ? "f32" : (p == Precision::tf32 ? "tf32" : "bf16");
 }
 inline std::ostream& operator<<(std::ostream& out, Precision p) { return out << name(p); }
+
+/// Does this device compute in that precision on this machine? f32 everywhere; others where a backend offered them.
+bool offers(Device device, Precision precision);
+/// Says so, at start-up. Returns true, to be called from an initialiser.
+bool offer(Device device, Precision precision);
 
 /// f32 until it is set.
 Precision product_precision();

@@ -161,6 +161,8 @@ std::optional<Plan> make_plan(const Library& library, const Gemm& g, bool tf32) 
   return p;
 }
 
+[[maybe_unused]] const bool offered = offer(Device::cuda, Precision::tf32) && offer(Device::cuda, Precision::bf16);
+
 }  // namespace
 
 bool gemm_tuned(const Gemm& g, const char* where) {

@@ -78,7 +78,8 @@ void declare_common(CLI::App& app, CommonOptions& options, std::string& device, 
       ->type_name("auto|cpu|cuda")
       ->capture_default_str();
   app.add_option("--precision", precision,
-                 "What a GPU rounds the factors of products to (tf32: of convolutions too); sums and tensors stay f32")
+                 "What the factors of products are rounded to, where the device can (bf16: GPUs, CPUs with AVX512_BF16; "
+                 "tf32: GPUs, of convolutions too); sums and tensors stay f32")
       ->check(CLI::IsMember({"f32", "tf32", "bf16"}))
       ->type_name("f32|tf32|bf16")
       ->capture_default_str();
@@ -116,8 +117,9 @@ int run_app(int argc, const char* const* argv, const AppText& text, const std::f
     }
     options.device = choose_device(device);
     set_product_precision(parse_precision(precision));
-    if (options.device == Device::cpu && precision != "f32")
-      std::cerr << "note: the CPU computes in f32: --precision " << precision << " changes nothing" << std::endl;
+    if (!offers(options.device, product_precision()))
+      std::cerr << "note: this " << name(options.device) << " has no products in " << precision
+                << " and computes them in f32: --precision " << precision << " changes nothing" << std::endl;
     if (options.threads > 0) omp_set_num_threads(options.threads);
     std::signal(SIGXFSZ, SIG_IGN);  // a file at its size limit is an error of write(), with a message
     catch_interrupts();
@@ -140,8 +142,7 @@ RunConfig load_config(const CommonOptions& options) {
 }
 
 void apply_options(const CommonOptions& options, RunConfig& config) {
-  const std::vector<Field> fields = fields_of(config);
-  for (const std::string& assignment : options.set) set_field(assignment, fields);
+  for (const std::string& assignment : options.set) set_field(assignment, fields_of(config));
   if (options.seed) config.seed = *options.seed;
   if (!options.data_root.empty()) config.data.root = options.data_root;
   validate(config);

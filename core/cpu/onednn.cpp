@@ -55,7 +55,7 @@ dnnl::convolution_forward::primitive_desc forward_description(const ConvLayouts&
 
 }  // namespace
 
-Layout layout(const Extents& extents, Tag tag) { return Layout(extents, dnnl::memory::data_type::f32, tag); }
+Layout layout(const Extents& extents, Tag tag, dnnl::memory::data_type type) { return Layout(extents, type, tag); }
 
 int threads_here() { return omp_in_parallel() ? 1 : omp_get_max_threads(); }
 
@@ -65,7 +65,7 @@ Operation::Operation(const dnnl::primitive_desc_base& description)
 Layout Operation::layout(int which) const { return description_.query_md(dnnl::query::exec_arg_md, which); }
 
 Tensor Operation::room(int which) const {
-  return Tensor::empty({static_cast<int64_t>(layout(which).get_size() / sizeof(float))});
+  return Tensor::empty({static_cast<int64_t>(layout(which).get_size())}, DType::u8);
 }
 
 void Operation::run(std::initializer_list<Argument> arguments) const {

@@ -14,13 +14,13 @@
 
 namespace sked::cpu::onednn {
 
-/// How an f32 operand lies in memory; a default-constructed one stands for "no such operand".
+/// How an operand lies in memory; a default-constructed one stands for "no such operand".
 using Layout = dnnl::memory::desc;
 using Tag = dnnl::memory::format_tag;
 using Extents = dnnl::memory::dims;
 
 /// Row-major up to the permutation `tag` spells; Tag::any leaves the choice to oneDNN, where an operation is described.
-Layout layout(const Extents& extents, Tag tag);
+Layout layout(const Extents& extents, Tag tag, dnnl::memory::data_type type = dnnl::memory::data_type::f32);
 
 /// An argument of an operation (DNNL_ARG_…) and where it lies.
 struct Argument {
@@ -59,7 +59,7 @@ Operation convolution_backward_input(const ConvLayouts& layouts, const Window& w
 /// DIFF_WEIGHTS [and DIFF_BIAS] from SRC and DIFF_DST.
 Operation convolution_backward_weight(const ConvLayouts& layouts, const Window& window);
 
-/// TO = FROM in another layout.
+/// TO = FROM in another layout, and perhaps in another type.
 Operation rearrangement(const Layout& from, const Layout& to);
 
 /// How many threads an operation called here would use.

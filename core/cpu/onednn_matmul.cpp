@@ -5,6 +5,7 @@
 
 #include "core/cpu/epilogue.h"
 #include "core/cpu/onednn.h"
+#include "core/cpu/onednn_bf16.h"
 #include "core/cpu/onednn_gemm.h"
 #include "core/cpu/rows.h"
 #include "core/kernels/sizes.h"
@@ -46,6 +47,7 @@ struct TransposedPlan {
 };
 
 void multiply_transposed(int64_t M, int64_t N, int64_t Q, const float* a, const float* b, float* c, bool accumulate) {
+  if (onednn::bf16_products()) return onednn::multiply_bf16(M, N, Q, {a, 1, M}, {b, N, 1}, c, accumulate);
   static onednn::Cache<TransposedPlan, 4> cache;
   const TransposedPlan& plan = cache.get({M, N, Q, accumulate}, [&] {
     const onednn::Layout plain = onednn::layout({Q, N}, Tag::ab);
@@ -89,9 +91,10 @@ void multiply_pointwise(int64_t N, int64_t I, int64_t O, const float* x, const f
 
 /// y (N,O) = x (N,I) wᵀ for w (O,I) or, `turned`, x w for w (I,O).
 void multiply_filters(int64_t N, int64_t I, int64_t O, const float* x, const float* w, bool turned, float* y) {
+  const MatrixView<float> left{x, I, 1}, right = turned ? MatrixView<float>{w, O, 1} : MatrixView<float>{w, 1, I};
+  if (onednn::bf16_products()) return onednn::multiply_bf16(N, O, I, left, right, y, false);
   if (pointwise_suits(N, I, O)) return multiply_pointwise(N, I, O, x, w, turned, y);
-  onednn::sgemm(N, O, I, 1.0f, {x, I, 1}, turned ? MatrixView<float>{w, O, 1} : MatrixView<float>{w, 1, I}, y, O,
-                false);
+  onednn::sgemm(N, O, I, 1.0f, left, right, y, O, false);
 }
 
 void matmul(const Tensor& a, const Tensor& b, Tensor& c, bool transpose_a, bool transpose_b, bool accumulate) {
@@ -104,12 +107,17 @@ void matmul(const Tensor& a, const Tensor& b, Tensor& c, bool transpose_a, bool 
   float* out = c.data<float>();
   if (s.batch == 1 && transpose_a && !transpose_b)
     return multiply_transposed(s.M, s.N, s.Q, left, right, out, accumulate);
-    // Many small products: one a thread. Few: all threads on each.
+  const bool rounded = onednn::bf16_products();
+  // Many small products: one a thread. Few: all threads on each.
 #pragma omp parallel for schedule(static) if (s.batch >= onednn::threads_here())
   for (int64_t n = 0; n < s.batch; ++n) {
     const MatrixView<float> an{left + n * s.M * s.Q, transpose_a ? 1 : s.Q, transpose_a ? s.M : 1};
     const MatrixView<float> bn{right + (s.shared_b ? 0 : n * s.Q * s.N), transpose_b ? 1 : s.N, transpose_b ? s.Q : 1};
-    onednn::sgemm(s.M, s.N, s.Q, 1.0f, an, bn, out + n * s.M * s.N, s.N, accumulate);
+    float* cn = out + n * s.M * s.N;
+    if (rounded)
+      onednn::multiply_bf16(s.M, s.N, s.Q, an, bn, cn, accumulate);
+    else
+      onednn::sgemm(s.M, s.N, s.Q, 1.0f, an, bn, cn, s.N, accumulate);
   }
 }
 

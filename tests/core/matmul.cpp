@@ -6,6 +6,7 @@
 
 #include <cmath>
 
+#include "core/precision.h"
 #include "tests/common/files.h"
 #include "tests/common/hash_weights.h"
 #include "tests/common/kernel_check.h"
@@ -167,6 +168,44 @@ TEST_CASE("linear_forward, linear_backward_input, linear_backward_weight: wrong 
                         "[linear_backward_weight]"));
     ReferenceOnly::active() = outer;
   }
+}
+
+/// While one lives, products are computed in bf16.
+struct InBf16 {
+  InBf16() { set_product_precision(Precision::bf16); }
+  ~InBf16() { set_product_precision(Precision::f32); }
+};
+
+/// Rounded to bf16 and back.
+Tensor rounded(const Tensor& t) { return t.to(DType::bf16).to(DType::f32); }
+
+TEST_CASE("matmul, linear: in bf16 they are the products of rounded factors") {
+  if (!offers(Device::cpu, Precision::bf16)) return skip("products in bf16: this processor has no instructions for it");
+  // Products of two bf16 numbers are exact in f32; sums round as ever.
+  const InBf16 on;
+  const int64_t sizes[][4] = {{1, 64, 48, 96}, {3, 17, 5, 29}, {1, 300, 70, 200}, {1, 1, 33, 64}};
+  for (const auto& [batch, M, N, Q] : sizes)
+    for (const bool ta : {false, true})
+      for (const bool tb : {false, true})
+        for (const bool accumulate : {false, true}) {
+          const Tensor a = hash_tensor(ta ? Shape{batch, Q, M} : Shape{batch, M, Q}, 1).to(DType::f32);
+          const Tensor b = hash_tensor(tb ? Shape{batch, N, Q} : Shape{batch, Q, N}, 2).to(DType::f32);
+          Tensor c = Tensor::full({batch, M, N}, 0.5);
+          std::vector<double> expected = product(rounded(a).to_vector<double>(), rounded(b).to_vector<double>(), batch,
+                                                 M, N, Q, ta, tb, false);
+          if (accumulate)
+            for (double& value : expected) value += 0.5;
+          kernel::matmul(a, b, c, ta, tb, accumulate);
+          check_close("matmul in bf16", c, doubles(expected, {batch, M, N}), kTolerance);
+        }
+  const Tensor x = hash_tensor({40, 96}, 3).to(DType::f32), w = hash_tensor({24, 96}, 4).to(DType::f32);
+  Tensor y = Tensor::empty({40, 24}), none;
+  kernel::linear_forward(x, w, {}, y, none, Activation::none);
+  check_close("linear in bf16", y,
+              doubles(product(rounded(x).to_vector<double>(), rounded(w).to_vector<double>(), 1, 40, 24, 96, false,
+                              true, false),
+                      {40, 24}),
+              kTolerance);
 }
 
 }  // namespace

@@ -1,0 +1,52 @@
+#include "core/cpu/onednn_bf16.h"
+
+#include "core/cpu/onednn.h"
+#include "core/precision.h"
+
+namespace sked::cpu::onednn {
+namespace {
+
+/// oneDNN computes in bf16 with AVX-512 alone too, by shifts and f32 arithmetic: slower than f32, so that does not count.
+bool has_instructions() {
+  const auto isa = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
+  const auto wanted = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_bf16);
+  return (isa & wanted) == wanted;
+}
+
+[[maybe_unused]] const bool offered = has_instructions() && offer(Device::cpu, Precision::bf16);
+
+/// Rounding an operand is rearranging it: both happen in one pass.
+struct RoundedPlan {
+  Operation multiply, round_left, round_right;
+};
+
+RoundedPlan plan_for(int64_t M, int64_t N, int64_t Q, bool left_turned, bool right_turned, bool accumulate) {
+  constexpr auto kRounded = dnnl::memory::data_type::bf16;
+  const Operation multiply = matmul(layout({M, Q}, Tag::any, kRounded), layout({Q, N}, Tag::any, kRounded), {},
+                                    layout({M, N}, Tag::ab), accumulate);
+  return {multiply,
+          rearrangement(layout({M, Q}, left_turned ? Tag::ba : Tag::ab), multiply.layout(DNNL_ARG_SRC)),
+          rearrangement(layout({Q, N}, right_turned ? Tag::ba : Tag::ab), multiply.layout(DNNL_ARG_WEIGHTS))};
+}
+
+}  // namespace
+
+bool bf16_products() {
+  static const bool able = has_instructions();
+  return able && product_precision() == Precision::bf16;
+}
+
+void multiply_bf16(int64_t M, int64_t N, int64_t Q, MatrixView<float> a, MatrixView<float> b, float* c,
+                   bool accumulate) {
+  static Cache<RoundedPlan, 6> cache;
+  const bool left_turned = a.col != 1, right_turned = b.col != 1;
+  const RoundedPlan& plan = cache.get({M, N, Q, left_turned, right_turned, accumulate}, [&] {
+    return plan_for(M, N, Q, left_turned, right_turned, accumulate);
+  });
+  const Tensor left = plan.multiply.room(DNNL_ARG_SRC), right = plan.multiply.room(DNNL_ARG_WEIGHTS);
+  plan.round_left.run({{DNNL_ARG_FROM, a.data}, {DNNL_ARG_TO, left.raw()}});
+  plan.round_right.run({{DNNL_ARG_FROM, b.data}, {DNNL_ARG_TO, right.raw()}});
+  plan.multiply.run({{DNNL_ARG_SRC, left.raw()}, {DNNL_ARG_WEIGHTS, right.raw()}, {DNNL_ARG_DST, c}});
+}
+
+}  // namespace sked::cpu::onednn
