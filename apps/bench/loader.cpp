@@ -60,7 +60,7 @@ double loader_share(const Settings& settings, const std::string& data_root) {
   DataSpec spec;
   spec.name = "tiny-imagenet-200";
   spec.root = data_root;
-  const auto data = load_splits(spec, 0, 6000).train;
+  const auto data = load_splits(spec, 0).train;
   Loader loader(data, Pipeline::parse("decode|resize(" + std::to_string(kSize) + ")|value_range(0,255)"),
                 {.batch_size = 128, .seed = 1, .threads = settings.threads, .prefetch = 2 * settings.threads});
   check(loader);
