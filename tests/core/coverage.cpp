@@ -46,7 +46,7 @@ const std::map<std::string_view, std::set<std::string_view>> kCovered = {
     {"attention", {"attention_forward", "attention_backward"}},
     {"likelihood",
      {"noise_forward", "noise_backward", "label_tile_forward", "label_tile_backward", "class_tile_forward",
-      "soft_tile_weights", "soft_tile_backward", "sigmoid_tile_backward"}},
+      "soft_tile_weights", "soft_tile_backward", "sigmoid_tile_backward", "column_tile_forward", "pair_tile_backward"}},
 };
 
 /// Without those that tests register themselves.
