@@ -2,6 +2,7 @@
 // Normalisation layers' arithmetic; formulas in core/kernels/norm.h.
 
 #include "autograd/var.h"
+#include "core/kernels/norm.h"
 
 namespace sked {
 
@@ -22,5 +23,9 @@ Var layer_norm(const Var& x, const Var& gamma, const Var& beta, double eps = 1e-
 
 /// x (N,H,W,C) or (N,P,C), γ, β (C); `groups` divides C. Saves x, mean and rstd.
 Var group_norm(const Var& x, const Var& gamma, const Var& beta, int64_t groups, double eps = 1e-5);
+
+/// Each row of the last axis brought to length 1: x (…,D) / sqrt(Σ_d x² + eps). A row of zeros stays zero, and its
+/// gradient, dy / sqrt(eps), finite. Saves y and each row's factor.
+Var l2_normalize(const Var& x, double eps = kLengthEps);
 
 }  // namespace sked

@@ -200,12 +200,13 @@ __global__ void class_tile_forward_kernel(Extents e, const float* a, const float
     const float shift = kLog == ClassLog::softmax ? lse[b * e.S + e.at.sample + s] : 0.0f;
     return log_of<kLog>(a[(b * e.C + s) * e.K + k], shift);
   };
-  float high = -INFINITY, sum = 0;
+  float high = -INFINITY;
+  double sum = 0;
   for (int64_t s = 0; s < e.C; ++s) high = Greater{}(x(s), high);
   high = finite_shift(high);
   for (int64_t s = 0; s < e.C; ++s) sum += math::exp(x(s) - high);
   float& out = log_p[b * e.classes + e.at.klass + k];
-  out = log_add_exp(out, high + math::log(sum));
+  out = log_add_exp(out, high + math::log(static_cast<float>(sum)));
 }
 
 void class_tile_forward(const Tensor& a, const Tensor& lse, Tensor& log_p, ClassLog log, TileOrigin at) {
@@ -310,6 +311,85 @@ void sigmoid_tile_backward(Tensor& a, const Tensor& log_p, const Tensor& log_not
   });
 }
 
+// ---- classes that choose among the examples too
+// -----------------------------------------------------------------------
+
+/// Throws unless t is (at least `samples`, at least `classes`) like `a`; returns its width.
+int64_t check_columns(const Tensor& t, const Tensor& a, int64_t samples, int64_t classes, const char* what,
+                      const char* where) {
+  require(t.defined() && t.ndim() == 2 && t.dim(0) >= samples && t.dim(1) >= classes, where, "expected ", what, " (",
+          samples, " or more, ", classes, " or more), got ", t);
+  require_alike(t, a, where);
+  return t.dim(1);
+}
+
+constexpr int kLines = kThreads / kWarp;  // of threads that share a column
+
+/// A block for 32 columns of a sample: a warp reads 32 neighbours of a row. The tile is read twice, the second time
+/// from cache where it fits.
+__global__ void column_tile_forward_kernel(Extents e, const float* a, float* lse) {
+  __shared__ float highs[kLines][kWarp];
+  __shared__ double sums[kLines][kWarp];
+  const int64_t blocks = (e.K + kWarp - 1) / kWarp, s = blockIdx.x / blocks, step = e.C * e.K;
+  const int lane = threadIdx.x % kWarp, line = threadIdx.x / kWarp;
+  const int64_t k = blockIdx.x % blocks * kWarp + lane, rows = k < e.K ? e.B : 0;
+  const float* column = a + s * e.K + k;
+  float high = -INFINITY;
+  for (int64_t b = line; b < rows; b += kLines) high = Greater{}(column[b * step], high);
+  highs[line][lane] = high;
+  __syncthreads();
+  for (int l = 0; l < kLines; ++l) high = Greater{}(highs[l][lane], high);
+  high = finite_shift(high);
+  double sum = 0;
+  for (int64_t b = line; b < rows; b += kLines) sum += math::exp(column[b * step] - high);
+  sums[line][lane] = sum;
+  __syncthreads();
+  if (line > 0 || k >= e.K) return;
+  for (int l = 1; l < kLines; ++l) sum += sums[l][lane];
+  float& out = lse[(e.at.sample + s) * e.classes + e.at.klass + k];
+  out = log_add_exp(out, high + math::log(static_cast<float>(sum)));
+}
+
+void column_tile_forward(const Tensor& a, Tensor& lse, TileOrigin at) {
+  const char* where = "column_tile_forward";
+  Extents e(a, where, at);
+  e.classes = check_columns(lse, a, at.sample + e.C, at.klass + e.K, "lse", where);
+  launch(where, column_tile_forward_kernel, e.C * ceil_div(e.K, kWarp), kThreads, e, a.data<float>(),
+         lse.data<float>());
+}
+
+/// 2 tiles and, mostly from cache, a row of column_lse and column_weight for each of its rows.
+template <int kLanes>
+__global__ void pair_tile_backward_kernel(Extents e, float* a, const int64_t* labels, const float* lse,
+                                          const float* weight, const float* column_lse, const float* column_weight) {
+  const Team<kLanes> team;
+  if (team.row >= e.rows()) return;
+  float* row = a + team.row * e.K;
+  const int64_t i = e.by_sample(team.row), label = labels[team.row / e.C] - e.at.klass;
+  const int64_t column = (e.at.sample + team.row % e.C) * e.classes + e.at.klass;
+  const float shift = lse[i], share = weight[i];
+  for (int64_t k = team.lane; k < e.K; k += kLanes) {
+    const float column_share = column_weight[column + k];
+    const float p = share * math::exp(row[k] - shift) + column_share * math::exp(row[k] - column_lse[column + k]);
+    row[k] = k == label ? p - (share + column_share) : p;
+  }
+}
+
+void pair_tile_backward(Tensor& a, const Tensor& labels, const Tensor& lse, const Tensor& weight,
+                        const Tensor& column_lse, const Tensor& column_weight, TileOrigin at) {
+  const char* where = "pair_tile_backward";
+  Extents e(a, where, at);
+  const int64_t* label = labels_of(labels, a, where);
+  e.S = check_width(lse, a, at.sample + e.C, "lse", where);
+  check_alike(weight, lse, "weight", where);
+  e.classes = check_columns(column_lse, a, at.sample + e.C, at.klass + e.K, "column_lse", where);
+  check_alike(column_weight, column_lse, "column_weight", where);
+  visit_team(e.K, [&]<int kLanes>(std::integral_constant<int, kLanes>) {
+    launch(where, pair_tile_backward_kernel<kLanes>, team_blocks<kLanes>(e.rows()), kThreads, e, a.data<float>(), label,
+           lse.data<float>(), weight.data<float>(), column_lse.data<float>(), column_weight.data<float>());
+  });
+}
+
 [[maybe_unused]] const bool registered = kernel::noise_forward.define(Device::cuda, noise_forward) &&
                                          kernel::noise_backward.define(Device::cuda, noise_backward) &&
                                          kernel::label_tile_forward.define(Device::cuda, label_tile_forward) &&
@@ -317,7 +397,9 @@ void sigmoid_tile_backward(Tensor& a, const Tensor& log_p, const Tensor& log_not
                                          kernel::class_tile_forward.define(Device::cuda, class_tile_forward) &&
                                          kernel::soft_tile_weights.define(Device::cuda, soft_tile_weights) &&
                                          kernel::soft_tile_backward.define(Device::cuda, soft_tile_backward) &&
-                                         kernel::sigmoid_tile_backward.define(Device::cuda, sigmoid_tile_backward);
+                                         kernel::sigmoid_tile_backward.define(Device::cuda, sigmoid_tile_backward) &&
+                                         kernel::column_tile_forward.define(Device::cuda, column_tile_forward) &&
+                                         kernel::pair_tile_backward.define(Device::cuda, pair_tile_backward);
 
 }  // namespace
 }  // namespace sked::cuda

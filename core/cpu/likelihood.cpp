@@ -17,6 +17,7 @@ constexpr int64_t kColumns = 64;
 struct Extents {
   int64_t B, C, K;
 
+  Extents(int64_t B, int64_t C, int64_t K) : B(B), C(C), K(K) {}
   Extents(const Tensor& a, const char* where) {
     require(a.defined() && a.ndim() == 3, where, "expected a tile (B, C, K), got ", a);
     B = a.dim(0), C = a.dim(1), K = a.dim(2);
@@ -194,7 +195,8 @@ void label_tile_backward(Tensor& a, const Tensor& labels, const Tensor& lse, con
 /// averaged.
 template <class T, class F>
 void join_samples(const T* a, int64_t C, int64_t K, int64_t width, T* log_p, F&& x) {
-  T high[kColumns], sum[kColumns] = {};
+  T high[kColumns];
+  double sum[kColumns] = {};
   std::fill_n(high, kColumns, -std::numeric_limits<T>::infinity());
   for (int64_t s = 0; s < C; ++s) {
 #pragma omp simd
@@ -208,7 +210,7 @@ void join_samples(const T* a, int64_t C, int64_t K, int64_t width, T* log_p, F&&
 #pragma omp simd
     for (int64_t k = 0; k < width; ++k) sum[k] += math::exp(x(a[s * K + k], s) - high[k]);
   }
-  for (int64_t k = 0; k < width; ++k) log_p[k] = log_add_exp(log_p[k], high[k] + math::log(sum[k]));
+  for (int64_t k = 0; k < width; ++k) log_p[k] = log_add_exp(log_p[k], high[k] + math::log(static_cast<T>(sum[k])));
 }
 
 void class_tile_forward(const Tensor& a, const Tensor& lse, Tensor& log_p, ClassLog log, TileOrigin at) {
@@ -304,6 +306,58 @@ void sigmoid_tile_backward(Tensor& a, const Tensor& log_p, const Tensor& log_not
   });
 }
 
+// ---- classes that choose among the examples too
+// ----------------------------------------------------------------------------------------------
+
+/// Throws unless t is (at least `samples`, at least `classes`) like `a`.
+void check_columns(const Tensor& t, const Tensor& a, int64_t samples, int64_t classes, const char* what,
+                   const char* where) {
+  require(t.defined() && t.ndim() == 2 && t.dim(0) >= samples && t.dim(1) >= classes, where, "expected ", what, " (",
+          samples, " or more, ", classes, " or more), got ", t);
+  require_alike(t, a, where);
+}
+
+void column_tile_forward(const Tensor& a, Tensor& lse, TileOrigin at) {
+  const Extents e(a, "column_tile_forward");
+  check_columns(lse, a, at.sample + e.C, at.klass + e.K, "lse", "column_tile_forward");
+  const int64_t classes = lse.dim(1);
+  visit_float(a.dtype(), "column_tile_forward", [&](auto type) {
+    using T = decltype(type);
+    const T* in = a.data<T>();
+    T* out = lse.data<T>() + at.sample * classes + at.klass;
+    // The columns of a sample are those of one example whose samples are the tile's examples.
+    for_each_columns({e.C, e.B, e.K}, [&](int64_t s, int64_t begin, int64_t end) {
+      join_samples(in + s * e.K + begin, e.B, e.C * e.K, end - begin, out + s * classes + begin,
+                   [](T value, int64_t) { return value; });
+    });
+  });
+}
+
+void pair_tile_backward(Tensor& a, const Tensor& labels, const Tensor& lse, const Tensor& weight,
+                        const Tensor& column_lse, const Tensor& column_weight, TileOrigin at) {
+  const char* where = "pair_tile_backward";
+  const Extents e(a, where);
+  require_shape(labels, {e.B}, where, "labels");
+  check_rows(lse, a, at.sample + e.C, "lse", where);
+  require_shape(weight, lse.shape(), where, "weight");
+  check_columns(column_lse, a, at.sample + e.C, at.klass + e.K, "column_lse", where);
+  require_shape(column_weight, column_lse.shape(), where, "column_weight");
+  const int64_t S = lse.dim(1), classes = column_lse.dim(1);
+  visit_float(a.dtype(), where, [&](auto type) {
+    using T = decltype(type);
+    const T *l = lse.data<T>(), *w = weight.data<T>(), *cl = column_lse.data<T>(), *cw = column_weight.data<T>();
+    for_each_row(e, a.data<T>(), [&](int64_t b, int64_t s, T* row) {
+      const int64_t i = b * S + at.sample + s, column = (at.sample + s) * classes + at.klass;
+      const int64_t k = labels.data<int64_t>()[b] - at.klass;
+      const T shift = l[i], share = w[i], *shifts = cl + column, *shares = cw + column;
+#pragma omp simd
+      for (int64_t c = 0; c < e.K; ++c)
+        row[c] = share * math::exp(row[c] - shift) + shares[c] * math::exp(row[c] - shifts[c]);
+      if (k >= 0 && k < e.K) row[k] -= share + shares[k];
+    });
+  });
+}
+
 const bool registered = kernel::noise_forward.define(Device::cpu, noise_forward) &&
                         kernel::noise_backward.define(Device::cpu, noise_backward) &&
                         kernel::label_tile_forward.define(Device::cpu, label_tile_forward) &&
@@ -311,7 +365,9 @@ const bool registered = kernel::noise_forward.define(Device::cpu, noise_forward)
                         kernel::class_tile_forward.define(Device::cpu, class_tile_forward) &&
                         kernel::soft_tile_weights.define(Device::cpu, soft_tile_weights) &&
                         kernel::soft_tile_backward.define(Device::cpu, soft_tile_backward) &&
-                        kernel::sigmoid_tile_backward.define(Device::cpu, sigmoid_tile_backward);
+                        kernel::sigmoid_tile_backward.define(Device::cpu, sigmoid_tile_backward) &&
+                        kernel::column_tile_forward.define(Device::cpu, column_tile_forward) &&
+                        kernel::pair_tile_backward.define(Device::cpu, pair_tile_backward);
 
 }  // namespace
 }  // namespace sked::cpu

@@ -47,6 +47,17 @@ inline Kernel<void(const Tensor& a, const Tensor& labels, Tensor& lse, Tensor& p
 inline Kernel<void(Tensor& a, const Tensor& labels, const Tensor& lse, const Tensor& weight, TileOrigin at)>
     label_tile_backward{"label_tile_backward"};
 
+/// The columns' side of a tile whose classes choose among the examples too (image–text training, where a text's classes
+/// are the images): takes the tile into lse[s,k] = log Σ_b exp a[b,s,k], which starts at −∞. lse (S,K of all classes).
+inline Kernel<void(const Tensor& a, Tensor& lse, TileOrigin at)> column_tile_forward{"column_tile_forward"};
+
+/// a ← ∂L/∂a = weight[b,s] (exp(a − lse[b,s]) − [k = label]) + column_weight[s,k] (exp(a − column_lse[s,k]) − [k =
+/// label]): label_tile_backward's, with that of the columns, whose label is the example labelled with them. lse, weight
+/// (B,S); column_lse, column_weight (S,K of all classes).
+inline Kernel<void(Tensor& a, const Tensor& labels, const Tensor& lse, const Tensor& weight, const Tensor& column_lse,
+                   const Tensor& column_weight, TileOrigin at)>
+    pair_tile_backward{"pair_tile_backward"};
+
 /// Takes the tile into log_p[b,k] = log Σ_s exp x[b,s,k], which starts at −∞; x is what `log` says of a. lse (B,S) for
 /// the softmax, else undefined. log_p (B,K of all classes).
 inline Kernel<void(const Tensor& a, const Tensor& lse, Tensor& log_p, ClassLog log, TileOrigin at)> class_tile_forward{

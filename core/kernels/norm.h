@@ -3,6 +3,11 @@
 
 #include "core/kernel.h"
 
+namespace sked {
+/// eps of l2_normalize unless it is told otherwise: below the rounding of f32 for rows longer than 4e-3.
+inline constexpr double kLengthEps = 1e-12;
+}  // namespace sked
+
 namespace sked::kernel {
 
 /// Batch norm (Ioffe & Szegedy, arXiv 1502.03167) over all axes but the last: x (…, C), M rows. y = γ x̂ + β [+
@@ -44,5 +49,13 @@ inline Kernel<void(const Tensor& x, const Tensor& gamma, const Tensor& beta, Ten
 inline Kernel<void(const Tensor& dy, const Tensor& x, const Tensor& gamma, const Tensor& mean, const Tensor& rstd,
                    Tensor& dx, Tensor& dgamma, Tensor& dbeta, int64_t groups)>
     group_norm_backward{"group_norm_backward"};
+
+/// Rows brought to length 1: y = x r, r[n] = 1/sqrt(Σ_d x[n,d]² + eps), saved. x, y (N,D), r (N); y may be x. eps keeps
+/// a row of zeros at zero, with the derivative 1/sqrt(eps) there; rows much longer than sqrt(eps) do not feel it.
+inline Kernel<void(const Tensor& x, Tensor& y, Tensor& r, double eps)> l2_normalize_forward{"l2_normalize_forward"};
+
+/// dx = r (dy − y Σ_d dy y): the part of dy along the row is lost. dx may be dy.
+inline Kernel<void(const Tensor& dy, const Tensor& y, const Tensor& r, Tensor& dx)> l2_normalize_backward{
+    "l2_normalize_backward"};
 
 }  // namespace sked::kernel

@@ -142,6 +142,15 @@ LayerNormSizes::LayerNormSizes(const Tensor& x, const Tensor& like_x, const Tens
     if (t->defined()) require_master(x, *t, where);
 }
 
+L2NormalizeSizes l2_normalize_sizes(const Tensor& x, const Tensor& y, const Tensor& r, const char* where) {
+  require(x.ndim() == 2 && x.dim(1) >= 1, where, "expected rows (N,D) with D >= 1, got ", x);
+  require_shape(y, x.shape(), where, "a tensor of the rows' shape");
+  require_alike(x, y, where);
+  require_shape(r, {x.dim(0)}, where, "r");
+  require_master(x, r, where);
+  return {x.dim(0), x.dim(1)};
+}
+
 GroupNormSizes::GroupNormSizes(const Tensor& x, std::initializer_list<const Tensor*> like_x,
                                std::initializer_list<const Tensor*> per_channel,
                                std::initializer_list<const Tensor*> per_group, int64_t groups, const char* where)

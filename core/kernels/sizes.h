@@ -64,6 +64,12 @@ struct LayerNormSizes {
                  const Tensor& rstd, const char* where);
 };
 
+/// x and y (N,D) with D ≥ 1, r (N).
+struct L2NormalizeSizes {
+  int64_t N, D;
+};
+L2NormalizeSizes l2_normalize_sizes(const Tensor& x, const Tensor& y, const Tensor& r, const char* where);
+
 /// N images of P positions and C channels in groups of `width` channels.
 struct GroupNormSizes {
   int64_t N, P, C, groups, width;

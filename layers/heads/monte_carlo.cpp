@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "autograd/elementwise.h"
 #include "autograd/reduce.h"
@@ -129,6 +130,43 @@ Var streaming_sigmoid_nll(const SampledLogits& a, const Tensor& t, TileSize tile
     back.for_each_chunk([&] {
       back.differentiate(
           [&](Tensor& x, TileOrigin at) { kernel::sigmoid_tile_backward(x, sums[0], sums[1], share, rest, at); });
+    });
+    return back.gradients();
+  });
+}
+
+Tensor row_numbers(int64_t n, Device device) {
+  std::vector<int64_t> numbers(static_cast<size_t>(n));
+  std::iota(numbers.begin(), numbers.end(), int64_t{0});
+  return Tensor::from(numbers, {n}).to(device);
+}
+
+Var streaming_contrastive(const SampledLogits& a, TileSize tile) {
+  TileWalk walk(a, tile);
+  const int64_t B = walk.batch();
+  require(walk.classes() == B, "streaming_contrastive", "expected as many texts as images, ", B, ", got ",
+          walk.classes());
+  const Tensor own = row_numbers(B, a.center.device());
+  Tensor lse = filled(a, B, a.samples, kNothingYet), picked = Tensor::like(lse);
+  Tensor column_lse = filled(a, a.samples, B, kNothingYet);  // (S,B), as the columns of a tile lie
+  walk.for_each_chunk([&] {
+    walk.for_each_tile([&](const Tensor& x, TileOrigin at) {
+      kernel::label_tile_forward(x, own, lse, picked, at);
+      kernel::column_tile_forward(x, column_lse, at);
+    });
+  });
+  const Var c_image = Var(picked) - Var(lse), c_text = Var(picked) - transpose(Var(column_lse));
+  const Tensor loss = (-(logmeanexp(c_image, 1) + logmeanexp(c_text, 1)) / 2.0).value();
+  const Tensor w_image = softmax(c_image).value(), w_text = softmax(c_text).value();
+  return record(loss, inputs(a), [a = off_tape(a), own, lse, column_lse, w_image, w_text, tile](const Tensor& dy) {
+    const Tensor half = (Var(dy) / 2.0).value();
+    const Tensor weight = times_rows(w_image, half);
+    const Tensor column_weight = transpose(Var(times_rows(w_text, half))).value();
+    TileWalk back(a, tile);
+    back.for_each_chunk([&] {
+      back.differentiate([&](Tensor& x, TileOrigin at) {
+        kernel::pair_tile_backward(x, own, lse, weight, column_lse, column_weight, at);
+      });
     });
     return back.gradients();
   });

@@ -19,23 +19,25 @@ struct NoiseSource {
 /// divided out beforehand, once a batch):
 ///   z_s = center + V ε^R_s + d ⊙ ε^J_s  (B,J)
 ///   HET     a_s = z_s                   J = K; weight and bias undefined
-///   HET-XL  a_s = z_s weightᵀ + bias
+///   HET-XL  a_s = z_s weightᵀ + bias    or, with `normalize`, (z_s / |z_s|) weightᵀ + bias
 struct SampledLogits {
-  Var center, d;     // (B,J)
+  Var center, d;     // (B,J); d undefined: no noise, and one sample
   Var v;             // (B,J): V = (v 1ᵀ) ⊙ factors, the efficient form; else undefined
   Var factors;       // (J,R) beside v, (B,J,R) without; undefined: V = 0
-  Var weight, bias;  // (K,J), (K)
+  Var weight, bias;  // (K,J), (K); bias may be undefined
   NoiseSource noise;
-  int64_t samples = 1;  // S
+  int64_t samples = 1;     // S
+  bool normalize = false;  // each z_s is brought to length 1 (l2_normalize), the temperature staying with weight
 };
 
 /// How many samples of each example and how many classes a tile holds; 0: as many as the caches take. Sizes change
-/// neither the noise nor, but for rounding, the result. Made a multiple of 2 and of 4, as addressed noise wants it.
+/// neither the noise nor, but for rounding, the result. Classes are made a multiple of 4 and antithetic samples one of
+/// 2, as addressed noise wants it.
 struct TileSize {
   int64_t samples = 0, classes = 0;
 };
 
-/// The four below keep O(B S) numbers (and O(B K) where said) beside their inputs' values, and work in tiles of a few
+/// All below keep O(B S) numbers (and O(B K) where said) beside their inputs' values, and work in tiles of a few
 /// MiB. The backward pass draws the noise and computes each tile again: 2 B S J K operations forward, 6 B S J K
 /// backward for HET-XL. Gradients go to every defined Var of SampledLogits. f32, f64. Errors: shapes that do not fit,
 /// labels outside 0 … K − 1 (naming the row).
@@ -53,6 +55,17 @@ Var streaming_soft_nll(const SampledLogits& a, const Tensor& q, TileSize tile = 
 /// L (B) = −Σ_k [t_k log p_k + (1 − t_k) log(1 − p_k)], log p_k = logmeanexp_s log σ(a_sk), log(1 − p_k) likewise of
 /// −a_sk: t (B,K) in [0,1]. Saves both logarithms (B,K).
 Var streaming_sigmoid_nll(const SampledLogits& a, const Tensor& t, TileSize tile = {});
+
+/// 0 … n − 1 (n) i64: in a batch of pairs, each image's own text.
+Tensor row_numbers(int64_t n, Device device);
+
+/// L (B) = (L^r_i + L^c_i) / 2 of B images (rows z_s) and their B texts (rows of weight: K = B), which classify each
+/// other in S worlds, image i being where its sample s is ("Contrastive image–text training" of METHOD.md):
+///   L^r_i = −logmeanexp_s log_softmax_j(a_sij)_i   streaming_nll with every image's own text as its label
+///   L^c_j = −logmeanexp_s log_softmax_i(a_sij)_j   the same down the columns
+///   ∂L/∂a_sij = w^r_is (softmax_j(a_sij) − [i = j]) + w^c_js (softmax_i(a_sij) − [i = j]), halved
+/// A tile holds all images for some of the texts. Saves log-sum-exps and w of both directions, four times (B,S).
+Var streaming_contrastive(const SampledLogits& a, TileSize tile = {});
 
 /// p (B,K) = (1/S) Σ_s softmax(a_s), or σ(a_s). No tape.
 Tensor streaming_softmax(const SampledLogits& a, TileSize tile = {});

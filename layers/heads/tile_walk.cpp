@@ -4,6 +4,7 @@
 
 #include "core/kernels/matmul.h"
 #include "core/kernels/memory.h"
+#include "core/kernels/norm.h"
 #include "core/kernels/random.h"
 #include "core/kernels/reduce.h"
 
@@ -39,28 +40,36 @@ TileWalk::TileWalk(const SampledLogits& logits, TileSize size)
   check();
   const int64_t per_sample = std::max<int64_t>(B_, 1);
   const int64_t samples = size.samples > 0 ? size.samples : std::max<int64_t>(1, kRows / per_sample);
-  chunk_ = std::min(round_up(samples, 2), round_up(S_, 2));
+  chunk_ = std::min(round_up(samples, x_.noise.antithetic ? 2 : 1), S_);
   const int64_t row_bytes = per_sample * chunk_ * static_cast<int64_t>(sizeof(float));
   const int64_t classes = size.classes > 0 ? size.classes : std::max<int64_t>(64, kTileBytes / row_bytes);
   tile_ = std::min(round_up(classes, 4), round_up(K_, 4));
 }
 
 void TileWalk::check() const {
-  const auto need = [](const Var& x, const Shape& shape, const char* what) {
-    require_shape(x.defined() ? x.value() : Tensor(), shape, "streaming", what);
-  };
   require(x_.center.ndim() == 2, "streaming", "expected center (B, J), got ", x_.center.value());
   require(S_ >= 1, "streaming", "expected 1 or more samples, got ", S_);
-  require_shape(x_.noise.examples, {B_}, "streaming", "examples");
-  need(x_.d, {B_, J_}, "d");
-  if (x_.v.defined()) need(x_.v, {B_, J_}, "v");
-  const bool factors = x_.factors.defined();
-  require(factors || !x_.v.defined(), "streaming", "expected factors beside v");
-  if (factors && x_.v.defined()) need(x_.factors, {J_, x_.factors.dim(-1)}, "factors");
-  if (factors && !x_.v.defined()) need(x_.factors, {B_, J_, x_.factors.dim(-1)}, "factors");
+  if (x_.d.defined()) {
+    check_noise();
+  } else {
+    require(S_ == 1 && classifier_ && !x_.v.defined() && !x_.factors.defined() && !x_.normalize, "streaming",
+            "expected weight, one sample and nothing of the noise where d is undefined, got ", S_, " samples");
+  }
+  require(classifier_ || !x_.normalize, "streaming", "expected weight beside normalize");
   if (!classifier_) return;
-  need(x_.weight, {K_, J_}, "weight");
-  need(x_.bias, {K_}, "bias");
+  require_shape(x_.weight.value(), {K_, J_}, "streaming", "weight");
+  if (x_.bias.defined()) require_shape(x_.bias.value(), {K_}, "streaming", "bias");
+}
+
+void TileWalk::check_noise() const {
+  require_shape(x_.noise.examples, {B_}, "streaming", "examples");
+  require_shape(x_.d.value(), {B_, J_}, "streaming", "d");
+  if (x_.v.defined()) require_shape(x_.v.value(), {B_, J_}, "streaming", "v");
+  require(x_.factors.defined() || !x_.v.defined(), "streaming", "expected factors beside v");
+  if (!x_.factors.defined()) return;
+  const Tensor& factors = x_.factors.value();
+  const int64_t R = factors.dim(-1);
+  require_shape(factors, x_.v.defined() ? Shape{J_, R} : Shape{B_, J_, R}, "streaming", "factors");
 }
 
 Tensor TileWalk::empty(const Shape& shape) const { return Tensor::empty(shape, x_.center.dtype(), x_.center.device()); }
@@ -70,12 +79,18 @@ Tensor TileWalk::zeros(const Shape& shape) const { return Tensor::zeros(shape, x
 void TileWalk::draw() {
   count_ = std::min(chunk_, S_ - sample_);
   klass_ = -1;
+  z_ = r_ = eps_ = q_ = a_ = Tensor();  // their memory is what the next chunk takes
   const NoiseSource& noise = x_.noise;
   if (x_.factors.defined()) {
     eps_r_ = empty({B_, count_, x_.factors.dim(-1)});
     kernel::gaussian_noise(noise.examples, eps_r_, noise.factors, {sample_, 0, noise.antithetic});
   }
-  if (classifier_) z_ = noisy(0, J_);
+  if (!classifier_) return;
+  z_ = x_.d.defined() ? noisy(0, J_) : x_.center.value().reshape({B_, 1, J_});
+  if (!x_.normalize) return;
+  Tensor z = flat(z_);
+  r_ = empty({rows()});
+  kernel::l2_normalize_forward(z, z, r_, kLengthEps);
 }
 
 Tensor TileWalk::noisy(int64_t first, int64_t n) {
@@ -105,12 +120,13 @@ void TileWalk::project(int64_t first, int64_t n) {
 Tensor& TileWalk::logits(int64_t klass) {
   if (klass == klass_) return a_;
   klass_ = klass;
+  a_ = Tensor();  // the next tile takes the memory of the last
   const int64_t n = std::min(tile_, K_ - klass);
   if (!classifier_) return a_ = noisy(klass, n);
   a_ = empty({B_, count_, n});
   Tensor a = flat(a_), none;
-  kernel::linear_forward(flat(z_), x_.weight.value().rows(klass, klass + n), x_.bias.value().rows(klass, klass + n), a,
-                         none, Activation::none);
+  const Tensor bias = x_.bias.defined() ? x_.bias.value().rows(klass, klass + n) : none;
+  kernel::linear_forward(flat(z_), x_.weight.value().rows(klass, klass + n), bias, a, none, Activation::none);
   return a_;
 }
 
@@ -124,15 +140,26 @@ void TileWalk::pass_on(int64_t klass) {
   if (!more_classes) dz_ = empty(z_.shape());
   Tensor dz = flat(dz_);
   kernel::matmul(g, x_.weight.value().rows(klass, klass + n), dz, false, false, more_classes);
-  if (!dweight_.defined()) dweight_ = empty({K_, J_}), dbias_ = zeros({K_});
-  Tensor dw = dweight_.rows(klass, klass + n), db = dbias_.rows(klass, klass + n), sums = empty({n});
+  if (!dweight_.defined()) dweight_ = empty({K_, J_});
+  Tensor dw = dweight_.rows(klass, klass + n);
   kernel::matmul(g, flat(z_), dw, true, false, more_samples);
+  if (!x_.bias.defined()) return;
+  if (!dbias_.defined()) dbias_ = zeros({K_});
+  Tensor db = dbias_.rows(klass, klass + n), sums = empty({n});
   kernel::reduce_forward(g, sums, Reduce::sum, {1, rows(), n});
   kernel::add_scaled(sums, db, 1);
 }
 
+// Where z is of length 1, ∂z goes through what made it so, in place; without noise, ∂z is ∂center.
 void TileWalk::finish_chunk() {
-  if (classifier_) add_noise_gradients(dz_, 0);
+  if (!classifier_) return;
+  Tensor dz = flat(dz_);
+  if (x_.normalize) kernel::l2_normalize_backward(dz, flat(z_), r_, dz);
+  if (x_.d.defined()) {
+    add_noise_gradients(dz_, 0);
+  } else {
+    dcenter_ = dz;
+  }
 }
 
 void TileWalk::add_noise_gradients(const Tensor& dz, int64_t first) {

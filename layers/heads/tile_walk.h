@@ -1,7 +1,7 @@
 #pragma once
 // The way through the sampled logits of a batch, tile by tile, and back. For HET-XL a chunk of samples has its noisy
-// pre-logits z (B,C,J) drawn once, and a tile of logits is one product with rows of the classifier; for HET a tile of
-// noisy logits is drawn itself.
+// pre-logits z (B,C,J) drawn once, and a tile of logits is one product with rows of the classifier (or of the texts, in
+// image–text training); for HET a tile of noisy logits is drawn itself.
 
 #include "core/kernels/likelihood.h"
 #include "layers/heads/monte_carlo.h"
@@ -13,6 +13,7 @@ class TileWalk {
   /// Throws where the shapes of `logits` do not fit.
   TileWalk(const SampledLogits& logits, TileSize size);
 
+  /// B and K. A tile holds all rows of the batch.
   int64_t batch() const { return B_; }
   int64_t classes() const { return K_; }
 
@@ -43,6 +44,7 @@ class TileWalk {
 
  private:
   void check() const;
+  void check_noise() const;
   void draw();
   Tensor& logits(int64_t klass);
   void pass_on(int64_t klass);
@@ -67,7 +69,7 @@ class TileWalk {
   int64_t sample_ = 0, count_ = 0;  // the chunk: its first sample, its number of samples
   int64_t klass_ = -1;              // of the tile in a_; −1: none
   Tensor eps_r_, eps_, q_;          // ε^R (B,C,R); ε^J and V ε^R of the coordinates drawn last
-  Tensor z_, dz_, a_;
+  Tensor z_, r_, dz_, a_;           // r_ (B·C): what z_ was multiplied by to be of length 1
   Tensor dcenter_, dd_, dv_, dfactors_, dweight_, dbias_;
 };
 

@@ -4,12 +4,15 @@
 
 #include "core/text.h"
 #include "layers/models/bit.h"
+#include "layers/models/limits.h"
 #include "layers/models/resnet.h"
 #include "layers/models/vit.h"
 
 namespace sked {
 
 namespace {
+
+using detail::check_heads, detail::check_probability, detail::check_size, detail::kMaxDepth, detail::kMaxWidth;
 
 enum class Family { resnet, bit, vit };
 
@@ -70,12 +73,6 @@ void refuse(bool given, const char* key, const ModelConfig& config) {
   require_usage(!given, std::string("model.") + key, "is not a setting of ", config.name);
 }
 
-void check_size(int64_t value, int64_t limit, const std::string& key) {
-  require_usage(value >= 1 && value <= limit, key, "expected 1 … ", limit, ", got ", value);
-}
-
-constexpr int64_t kMaxWidth = 1 << 16, kMaxDepth = 1024;
-
 Stem parse_stem(const std::string& stem) {
   const std::map<std::string, Stem> stems = {
       {"imagenet", Stem::imagenet}, {"cifar", Stem::cifar}, {"cifar2", Stem::cifar2}};
@@ -110,10 +107,6 @@ BitConfig bit(const ResNetConfig& r) {
   return {.blocks = r.blocks, .base_width = r.base_width, .stem = r.stem, .recompute = r.recompute};
 }
 
-void check_probability(double p, const char* key) {
-  require_usage(p >= 0 && p < 1, key, "expected a probability in [0, 1), got ", p);
-}
-
 VitConfig transformer(VitConfig v, const ModelConfig& config, const Shape& image_shape) {
   refuse(!config.blocks.empty(), "blocks", config);
   refuse(config.base_width != 0, "base_width", config);
@@ -138,7 +131,7 @@ VitConfig transformer(VitConfig v, const ModelConfig& config, const Shape& image
   if (v.representation != 0) check_size(v.representation, kMaxWidth, "model.representation");
   check_probability(v.dropout, "model.dropout");
   check_probability(v.drop_path, "model.drop_path");
-  require_usage(v.width % v.heads == 0, "model.heads", "expected a divisor of the width ", v.width, ", got ", v.heads);
+  check_heads(v.width, v.heads, "model.heads");
   require_usage(image_shape[0] % v.patch == 0 && image_shape[1] % v.patch == 0, "model.patch",
                 "expected a divisor of the image's ", image_shape[0], " by ", image_shape[1], " pixels, got ", v.patch);
   return v;

@@ -113,6 +113,9 @@ std::vector<OpCase> norm_cases() {
       {"group_norm", with_affine({2, 2, 3, 6}, 6), [](const Vars& v) { return group_norm(v[0], v[1], v[2], 3); }});
   cases.push_back({"group_norm/one_group", with_affine({2, 5, 4}, 4),
                    [](const Vars& v) { return group_norm(v[0], v[1], v[2], 1); }});
+  cases.push_back({"l2_normalize", {{{3, 5}}}, [](const Vars& v) { return l2_normalize(v[0]); }});
+  cases.push_back({"l2_normalize/tokens", {{{2, 3, 4}}}, [](const Vars& v) { return l2_normalize(v[0], 0.5); }});
+  cases.push_back({"l2_normalize/one", {{{4, 1}, 0.5F, 2}}, [](const Vars& v) { return l2_normalize(v[0], 0.5); }});
   return cases;
 }
 

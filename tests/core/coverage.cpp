@@ -39,14 +39,14 @@ const std::map<std::string_view, std::set<std::string_view>> kCovered = {
       "avg_pool2d_forward", "avg_pool2d_backward"}},
     {"norm",
      {"batch_norm_forward", "batch_norm_backward", "batch_norm_inference", "layer_norm_forward", "layer_norm_backward",
-      "group_norm_forward", "group_norm_backward"}},
+      "group_norm_forward", "group_norm_backward", "l2_normalize_forward", "l2_normalize_backward"}},
     {"softmax",
      {"softmax_forward", "softmax_backward", "log_softmax_forward", "log_softmax_backward", "logsumexp_forward",
       "logsumexp_backward", "cross_entropy_forward", "cross_entropy_backward"}},
     {"attention", {"attention_forward", "attention_backward"}},
     {"likelihood",
      {"noise_forward", "noise_backward", "label_tile_forward", "label_tile_backward", "class_tile_forward",
-      "soft_tile_weights", "soft_tile_backward", "sigmoid_tile_backward"}},
+      "soft_tile_weights", "soft_tile_backward", "sigmoid_tile_backward", "column_tile_forward", "pair_tile_backward"}},
 };
 
 /// Without those that tests register themselves.

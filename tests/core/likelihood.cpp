@@ -26,14 +26,15 @@ struct Cut {
 };
 
 const std::vector<Cut> kCuts = {
-    {1, 1, 1, 1, 1, {0, 0}},   {2, 3, 5, 3, 5, {0, 0}},    {3, 2, 70, 6, 100, {4, 30}},
-    {2, 4, 64, 4, 64, {0, 0}}, {5, 7, 13, 9, 40, {2, 20}}, {0, 2, 3, 2, 3, {0, 0}},
+    {1, 1, 1, 1, 1, {0, 0}},    {2, 3, 5, 3, 5, {0, 0}},    {3, 2, 70, 6, 100, {4, 30}}, {2, 4, 64, 4, 64, {0, 0}},
+    {5, 7, 13, 9, 40, {2, 20}}, {70, 2, 33, 4, 40, {2, 4}}, {0, 2, 3, 2, 3, {0, 0}},
 };
 
 /// A tile's tensors in double, by (example, sample) or (example, class).
 struct Problem {
   Cut cut;
   Tensor a, lse, log_p, log_not_p, share, rest, weight, labels;
+  Tensor column_lse, column_weight;  // by (sample, class)
 
   explicit Problem(const Cut& c, float size = 4)
       : cut(c),
@@ -44,7 +45,9 @@ struct Problem {
         share(hash_tensor({c.B, c.classes}, 5)),
         rest(hash_tensor({c.B, c.classes}, 6)),
         weight(hash_tensor({c.B, c.S}, 7)),
-        labels(hash_labels(c.B, c.classes, 8)) {}
+        labels(hash_labels(c.B, c.classes, 8)),
+        column_lse(hash_tensor({c.S, c.classes}, 9, 1, size)),
+        column_weight(hash_tensor({c.S, c.classes}, 10)) {}
 
   /// f(index in the tile, index by sample, index by class, b, class) for each element of the tile.
   template <class F>
@@ -54,6 +57,11 @@ struct Problem {
         for (int64_t k = 0; k < cut.K; ++k)
           f(static_cast<size_t>((b * cut.C + s) * cut.K + k), static_cast<size_t>(b * cut.S + cut.at.sample + s),
             static_cast<size_t>(b * cut.classes + cut.at.klass + k), b, cut.at.klass + k);
+  }
+  /// The index by (sample, class) of the tile's element i, whose class is k.
+  size_t column_of(size_t i, int64_t k) const {
+    const int64_t sample = static_cast<int64_t>(i) / cut.K % cut.C;
+    return static_cast<size_t>((cut.at.sample + sample) * cut.classes + k);
   }
   std::string describe(const char* kernel) const {
     return std::string(kernel) + " " + a.str() + " at " + std::to_string(cut.at.sample) + ", " +
@@ -206,6 +214,51 @@ TEST_CASE("sigmoid_tile_backward: multi-label targets, logits far out too") {
   }
 }
 
+TEST_CASE("column_tile_forward: joins the examples of a tile into each sample's columns") {
+  for (const Cut& cut : kCuts) {
+    for (const bool fresh : {false, true}) {
+      const Problem p(cut);
+      const auto a = p.a.to_vector<double>();
+      const Tensor before = fresh ? Tensor::full(p.column_lse.shape(), -kInfinity) : p.column_lse;
+      std::vector<double> sum = before.to_vector<double>();
+      for (double& v : sum) v = std::exp(v);
+      p.for_each([&](size_t i, size_t, size_t, int64_t, int64_t k) { sum[p.column_of(i, k)] += std::exp(a[i]); });
+      for (double& v : sum) v = std::log(v);
+      check_kernel(
+          {.name = p.describe("column_tile_forward"),
+           .inputs = {p.a},
+           .expected = {doubles(sum, before.shape())},
+           .call = [&](const TensorList& in, TensorList& out) { kernel::column_tile_forward(in[0], out[0], cut.at); },
+           .tolerance = kTolerance,
+           .before = {before}});
+    }
+  }
+}
+
+TEST_CASE("pair_tile_backward: softmax along rows and down columns, each minus the label") {
+  for (const Cut& cut : kCuts) {
+    const Problem p(cut);
+    const auto a = p.a.to_vector<double>(), lse = p.lse.to_vector<double>(), w = p.weight.to_vector<double>();
+    const auto column_lse = p.column_lse.to_vector<double>(), column_w = p.column_weight.to_vector<double>();
+    const std::vector<int64_t> labels = p.labels.to_vector<int64_t>();
+    std::vector<double> g(a.size());
+    p.for_each([&](size_t i, size_t s, size_t, int64_t b, int64_t k) {
+      const size_t c = p.column_of(i, k);
+      const double own = labels[static_cast<size_t>(b)] == k;
+      g[i] = w[s] * (std::exp(a[i] - lse[s]) - own) + column_w[c] * (std::exp(a[i] - column_lse[c]) - own);
+    });
+    check_kernel({.name = p.describe("pair_tile_backward"),
+                  .inputs = {p.labels, p.lse, p.weight, p.column_lse, p.column_weight},
+                  .expected = {doubles(g, p.a.shape())},
+                  .call =
+                      [&](const TensorList& in, TensorList& out) {
+                        kernel::pair_tile_backward(out[0], in[0], in[1], in[2], in[3], in[4], cut.at);
+                      },
+                  .tolerance = kTolerance,
+                  .before = {p.a}});
+  }
+}
+
 TEST_CASE("noise_forward, noise_backward: every form of the factors, any columns") {
   for (const Cut& cut : kCuts) {
     for (const char* form : {"diagonal", "full", "efficient"}) {
@@ -260,6 +313,13 @@ TEST_CASE("tile kernels: logits of ±1e4 and −∞ leave nothing undefined") {
   Tensor g = a.clone();
   kernel::soft_tile_backward(g, lse, log_p, Tensor::full({1, 3}, 1.0 / 3), Tensor::full({1, 2}, 1), {});
   for (const double v : g.to_vector<double>()) CHECK(std::isfinite(v));
+  Tensor columns = Tensor::full({2, 3}, -kInfinity);
+  kernel::column_tile_forward(a, columns, {});
+  CHECK(columns.to_vector<double>() == a.to_vector<double>());  // one example: each column's sum is its element
+  Tensor pairs = a.clone();
+  const Tensor weights = Tensor::full({1, 2}, 1), column_weights = Tensor::full({2, 3}, 1);
+  kernel::pair_tile_backward(pairs, Tensor::from<int64_t>({0}, {1}), lse, weights, columns, column_weights, {});
+  for (const double v : pairs.to_vector<double>()) CHECK(std::isfinite(v));
 }
 
 TEST_CASE("tile kernels: shapes that do not fit are refused with their values") {
@@ -279,6 +339,12 @@ TEST_CASE("tile kernels: shapes that do not fit are refused with their values") 
                       "[soft_tile_weights]", "share"));
   CHECK(one_line_with(error_of([&] { kernel::sigmoid_tile_backward(tile, rows, rows, rows, rows, {}); }),
                       "[sigmoid_tile_backward]", "log_p"));
+  CHECK(one_line_with(error_of([&] {
+                        kernel::column_tile_forward(tile, rows, {0, 1});
+                      }),
+                      "[column_tile_forward]", "lse", "5 or more", "(2, 3)"));
+  CHECK(one_line_with(error_of([&] { kernel::pair_tile_backward(tile, labels, rows, rows, classes, classes, {}); }),
+                      "[pair_tile_backward]", "column_lse", "3 or more", "(2, 4)"));
   CHECK(one_line_with(error_of([&] { kernel::noise_forward(classes, classes, tile, none, none, tile, 1); }),
                       "[noise_forward]", "center and d"));
   CHECK(one_line_with(error_of([&] { kernel::noise_backward(tile, rows, none, none, classes, classes, none, 0); }),

@@ -1,6 +1,6 @@
 // batch_norm_forward, batch_norm_backward, batch_norm_inference, layer_norm_forward, layer_norm_backward,
 // group_norm_forward, group_norm_backward against one formula in double: statistics over sets of elements, each kernel
-// being a way to form the sets.
+// being a way to form the sets. l2_normalize_forward, l2_normalize_backward against theirs.
 
 #include "core/kernels/norm.h"
 
@@ -266,6 +266,66 @@ TEST_CASE("group_norm_backward: dx, dγ and dβ") {
   }
 }
 
+/// 1/sqrt(Σ_d x² + eps) of each row.
+std::vector<double> row_scales(const Tensor& x, double eps) {
+  const int64_t N = x.dim(0), D = x.dim(1);
+  const auto v = x.to_vector<double>();
+  std::vector<double> r(static_cast<size_t>(N), eps);
+  for (size_t i = 0; i < v.size(); ++i) r[i / static_cast<size_t>(D)] += v[i] * v[i];
+  for (double& s : r) s = 1 / std::sqrt(s);
+  return r;
+}
+
+TEST_CASE("l2_normalize_forward: each row by its length, in place too") {
+  for (const auto& [N, D] : kRowShapes)
+    for (const bool in_place : {false, true}) {
+      const Tensor x = hash_tensor({N, D}, 1, 2);
+      const auto r = row_scales(x, kEps);
+      auto y = x.to_vector<double>();
+      for (size_t i = 0; i < y.size(); ++i) y[i] *= r[i / static_cast<size_t>(D)];
+      check_kernel({.name = "l2_normalize_forward " + x.str(),
+                    .inputs = {x},
+                    .expected = {doubles(y, {N, D}), doubles(r, {N})},
+                    .call =
+                        [in_place](const TensorList& in, TensorList& out) {
+                          kernel::l2_normalize_forward(in_place ? out[0] : in[0], out[0], out[1], kEps);
+                        },
+                    .tolerance = kTolerance,
+                    .before = {in_place ? x : Tensor()}});
+    }
+}
+
+TEST_CASE("l2_normalize_backward: what lies along the row is lost, in place too") {
+  for (const auto& [N, D] : kRowShapes)
+    for (const bool in_place : {false, true}) {
+      const Tensor dy = hash_tensor({N, D}, 1, 2), y = hash_tensor({N, D}, 2), r = hash_tensor({N}, 3, 0.5, 1);
+      const auto g = dy.to_vector<double>(), v = y.to_vector<double>(), scale = r.to_vector<double>();
+      const auto width = static_cast<size_t>(D);
+      std::vector<double> along(scale.size()), dx(g.size());
+      for (size_t i = 0; i < g.size(); ++i) along[i / width] += g[i] * v[i];
+      for (size_t i = 0; i < g.size(); ++i) dx[i] = scale[i / width] * (g[i] - v[i] * along[i / width]);
+      check_kernel({.name = "l2_normalize_backward " + dy.str(),
+                    .inputs = {dy, y, r},
+                    .expected = {doubles(dx, {N, D})},
+                    .call =
+                        [in_place](const TensorList& in, TensorList& out) {
+                          kernel::l2_normalize_backward(in_place ? out[0] : in[0], in[1], in[2], out[0]);
+                        },
+                    .tolerance = kTolerance,
+                    .before = {in_place ? dy : Tensor()}});
+    }
+}
+
+TEST_CASE("l2_normalize: a row of zeros stays zero, with a finite gradient") {
+  const Tensor x = Tensor::zeros({1, 3}), dy = Tensor::from<float>({1, -2, 3}, {1, 3});
+  Tensor y = Tensor::like(x), r = Tensor::empty({1}), dx = Tensor::like(x);
+  kernel::l2_normalize_forward(x, y, r, kLengthEps);
+  kernel::l2_normalize_backward(dy, y, r, dx);
+  CHECK(y.to_vector<double>() == std::vector<double>(3, 0.0));
+  const auto got = dx.to_vector<double>();
+  for (size_t i = 0; i < 3; ++i) CHECK(got[i] == doctest::Approx(dy.to_vector<double>()[i] / std::sqrt(kLengthEps)));
+}
+
 TEST_CASE("batch_norm_forward, layer_norm_forward, group_norm_forward: wrong shapes are refused") {
   Tensor x = Tensor::zeros({4, 6}), y = Tensor::like(x), c = Tensor::zeros({6}), n = Tensor::zeros({4}),
          one = Tensor::zeros({1, 6});
@@ -280,6 +340,10 @@ TEST_CASE("batch_norm_forward, layer_norm_forward, group_norm_forward: wrong sha
   CHECK(one_line_with(error_of([&] { kernel::layer_norm_forward(x, c, c, y, c, n, kEps); }), "[layer_norm_forward]"));
   CHECK(
       one_line_with(error_of([&] { kernel::layer_norm_backward(x, x, c, n, n, one, c, c); }), "[layer_norm_backward]"));
+  CHECK(one_line_with(error_of([&] { kernel::l2_normalize_forward(x, y, c, kEps); }), "[l2_normalize_forward]", "(4)",
+                      "(6)"));
+  CHECK(one_line_with(error_of([&] { kernel::l2_normalize_backward(one, y, n, y); }), "[l2_normalize_backward]",
+                      "(1, 6)"));
   Tensor image = Tensor::zeros({1, 4, 6}), stats = Tensor::zeros({1, 4});
   CHECK(one_line_with(error_of([&] { kernel::group_norm_forward(image, c, c, image, stats, stats, 4, kEps); }),
                       "[group_norm_forward]", "divisible", "4"));

@@ -342,10 +342,38 @@ void add_group_norms(ParityCases& cases) {
   }
 }
 
+void add_l2_normalize(ParityCases& cases) {
+  const int64_t rows[][2] = {{1, 1}, {35, 17}, {4500, 3}, {70, 384}, {5, 2048}, {0, 4}};
+  for (const auto& [N, D] : rows) {
+    const Tensor x = hash_tensor({N, D}, 1, 2), dy = hash_tensor({N, D}, 2), r = hash_tensor({N}, 6, 0.2f, 1);
+    cases.push_back(
+        {"l2_normalize_forward",
+         x.str(),
+         {x},
+         {unset({N, D}), unset({N})},
+         [](const TensorList& in, TensorList& out) { kernel::l2_normalize_forward(in[0], out[0], out[1], 1e-3); },
+         kNorms,
+         1,
+         {0},
+         {0}});
+    cases.push_back(
+        {"l2_normalize_backward",
+         x.str(),
+         {dy, hash_tensor({N, D}, 3), r},
+         {unset({N, D})},
+         [](const TensorList& in, TensorList& out) { kernel::l2_normalize_backward(in[0], in[1], in[2], out[0]); },
+         kNorms,
+         std::sqrt(static_cast<double>(D)),
+         {0, 1},
+         {0}});
+  }
+}
+
 }  // namespace
 
 ParityCases norm_parity() {
   ParityCases cases;
+  add_l2_normalize(cases);
   add_batch_norms(cases);
   add_layer_norms(cases);
   add_group_norms(cases);

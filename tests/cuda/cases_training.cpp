@@ -201,18 +201,41 @@ void add_class_tiles(ParityCases& cases, const Cut& c) {
                    1});
 }
 
+/// The classes choose among the examples too.
+void add_pair_tiles(ParityCases& cases, const Cut& c) {
+  const TileOrigin at = c.at;
+  const Tensor a = hash_tensor({c.B, c.C, c.K}, 1, 4), lse = hash_tensor({c.B, c.S}, 2, 1, 4),
+               weight = hash_tensor({c.B, c.S}, 7), column_lse = hash_tensor({c.S, c.classes}, 9, 1, 4),
+               column_weight = hash_tensor({c.S, c.classes}, 10);
+  for (const Tensor& start : {column_lse, Tensor::full(column_lse.shape(), -std::numeric_limits<double>::infinity())})
+    cases.push_back({"column_tile_forward",
+                     a.str(),
+                     {a},
+                     {start},
+                     [at](const TensorList& in, TensorList& out) { kernel::column_tile_forward(in[0], out[0], at); },
+                     kTiles,
+                     1});
+  cases.push_back({"pair_tile_backward",
+                   a.str(),
+                   {hash_labels(c.B, c.classes, 8), lse, weight, column_lse, column_weight},
+                   {a},
+                   [at](const TensorList& in, TensorList& out) {
+                     kernel::pair_tile_backward(out[0], in[0], in[1], in[2], in[3], in[4], at);
+                   },
+                   kTiles,
+                   1});
+}
+
 }  // namespace
 
 ParityCases likelihood_parity() {
   ParityCases cases;
-  const Cut cuts[] = {{1, 1, 1, 1, 1, {0, 0}},
-                      {3, 2, 70, 6, 100, {4, 30}},
-                      {2, 4, 64, 4, 64, {0, 0}},
-                      {2, 3, 2000, 5, 2100, {2, 50}},
-                      {0, 2, 3, 2, 3, {0, 0}}};
+  const Cut cuts[] = {{1, 1, 1, 1, 1, {0, 0}},        {3, 2, 70, 6, 100, {4, 30}}, {2, 4, 64, 4, 64, {0, 0}},
+                      {2, 3, 2000, 5, 2100, {2, 50}}, {70, 2, 33, 4, 40, {2, 4}},  {0, 2, 3, 2, 3, {0, 0}}};
   for (const Cut& c : cuts) {
     add_label_tiles(cases, c);
     add_class_tiles(cases, c);
+    add_pair_tiles(cases, c);
     add_noise(cases, c, false, false);
     add_noise(cases, c, true, false);
     add_noise(cases, c, true, true);

@@ -7,8 +7,8 @@
 
 namespace sked::test {
 
-void set_hash_parameters(Head& head) {
-  for (NamedVar& p : head.parameters()) p.var.mutable_value().copy_from(hash_parameter(p.name, p.var.shape()));
+void set_hash_parameters(Module& module) {
+  for (NamedVar& p : module.parameters()) p.var.mutable_value().copy_from(hash_parameter(p.name, p.var.shape()));
 }
 
 double relative_error(const Tensor& got, const Tensor& want) {

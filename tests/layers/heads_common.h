@@ -53,8 +53,8 @@ inline Tensor first_examples(int64_t n) {
   return t;
 }
 
-/// Overwrites a head's parameters by hash_parameter of their names.
-void set_hash_parameters(Head& head);
+/// Overwrites a module's parameters by hash_parameter of their names.
+void set_hash_parameters(Module& module);
 
 /// max |got − want| / max |want|.
 double relative_error(const Tensor& got, const Tensor& want);

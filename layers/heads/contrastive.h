@@ -1,0 +1,76 @@
+#pragma once
+// The head of contrastive image–text training ("Contrastive image–text training" of METHOD.md; [1] is HET-XL, arXiv
+// 2301.12860, [3] LiT, arXiv 2111.07991): two projections into one space, where the pairs of a batch find each other.
+// B pairs, D width of the space, S samples.
+
+#include <memory>
+#include <string>
+
+#include "layers/heads/monte_carlo.h"
+#include "layers/heads/noise.h"
+#include "layers/heads/temperature.h"
+
+namespace sked {
+
+/// What a configuration file says about it.
+struct ContrastConfig {
+  std::string kind = "det";              // det | het-xl: noise on the image side
+  int64_t width = 128;                   // D
+  std::string factors = "efficient";     // full | efficient | diagonal
+  int64_t rank = 8;                      // R; ignored (0) for diagonal factors
+  int64_t train_samples = 16;            // S of the loss, ≥ 1
+  std::string noise = "before";          // before | after the image's normalisation
+  bool antithetic = false;               // samples in pairs ε, −ε
+  std::string likelihood = "streaming";  // streaming | composed: the plain composition of ops it is tested against
+  bool learn_temperature = true;         // τ = lo + (hi − lo) sigmoid(t), t = 0 at first: LiT's 0.1
+  double temperature = 0.1;              // τ when it is not learned
+  double temperature_lo = 0.005, temperature_hi = 0.195;
+  double noise_init_scale = 1;  // factor on the covariance layers' lecun-normal initialisation
+};
+
+/// With n(·) = l2_normalize, φ_i = W_image x_i and t_j = n(W_text y_j), the logits of image i against text j are
+///   DET            u_ij  = n(φ_i)·t_j
+///   HET-XL before  u_ijs = n(φ_i + V(x_i) ε^R_s + d(x_i) ⊙ ε^D_s)·t_j
+///   HET-XL after   u_ijs = (n(φ_i) + V(x_i) ε^R_s + d(x_i) ⊙ ε^D_s)·t_j
+/// with V and d functions of φ_i (GaussianNoise). The texts classify an image, p^r_ij = (1/S) Σ_s softmax_j(u_ijs/τ),
+/// and the images a text, p^c_ij = (1/S) Σ_s softmax_i(u_ijs/τ). Parameters: `image_projection.weight` (D,W_image),
+/// `text_projection.weight` (D,W_text), lecun-normal, no biases; `temperature.t` when τ is learned; GaussianNoise's as
+/// `noise.*`.
+class ContrastiveHead : public Module {
+ public:
+  /// Throws UsageError naming the key `contrast.*` for an unknown name or a value out of range: D outside 1 … 65,536,
+  /// R outside 1 … D, S < 1, τ ≤ 0, lo ≥ hi.
+  ContrastiveHead(const ContrastConfig& config, int64_t image_width, int64_t text_width, Init& init);
+
+  /// Mean over i of −(log p^r_ii + log p^c_ii) / 2, shape (). image (B,W_image), text (B,W_text), B ≥ 1: row i and row
+  /// i belong together. The noise of a pair is addressed by its number in context.examples (needed for HET-XL).
+  Var loss(const Var& image, const Var& text, const Context& context);
+
+  /// n(φ) (B,D), without noise and without a tape.
+  Tensor embed_images(const Tensor& image);
+  /// t (B,D), likewise.
+  Tensor embed_texts(const Tensor& text);
+
+  /// The current τ.
+  double temperature() const { return temperature_.value(); }
+  /// Parameters beyond the two projections.
+  int64_t extra_parameters() const;
+
+ private:
+  /// u_s / τ of φ against texts t / τ, by what it is linear in.
+  SampledLogits logits(const Var& phi, const Var& texts, const Context& context) const;
+  /// z_s (B,S,D) of all samples at once, for the composed loss.
+  Var samples(const Var& phi, const Context& context) const;
+
+  int64_t image_width_, text_width_, samples_;
+  bool composed_, before_;
+  Linear image_projection_, text_projection_;
+  Temperature temperature_;
+  std::unique_ptr<GaussianNoise> noise_;  // absent for DET
+};
+
+/// The mean of streaming_contrastive over the batch, composed of ordinary ops: the readable definition, and what the
+/// streaming form is tested against. z (B,S,D), texts (B,D): t / τ. Holds tensors (B,S,B).
+Var composed_contrastive(const Var& z, const Var& texts);
+
+}  // namespace sked

@@ -1,0 +1,49 @@
+#pragma once
+// Problems for the streaming losses, and the composition of ops they are held against.
+
+#include <cstdint>
+#include <vector>
+
+#include "layers/heads/monte_carlo.h"
+
+namespace sked::test {
+
+/// Sizes and forms of a SampledLogits. R = 0: diagonal factors.
+struct Problem {
+  int64_t B = 0, S = 1, D = 0, K = 0, R = 0;
+  bool full = false, classifier = true, antithetic = false;
+  float size = 1;  // of the logits
+  // Image–text training: no bias (K = B texts); z brought to length 1; no noise at all.
+  bool bias = true, normalize = false, noise = true;
+
+  int64_t coordinates() const { return classifier ? D : K; }
+};
+
+/// center, d, v, factors, weight, bias: f32, undefined where the problem has none.
+TensorList values(const Problem& p);
+
+/// Those as trainable leaves.
+std::vector<Var> leaves(const TensorList& values);
+
+/// Of `x`, ordered as values(); rows have the example numbers 7 (first_row + b).
+SampledLogits logits_of(const Problem& p, const std::vector<Var>& x, int64_t first_row = 0);
+
+/// z_s (B,S,J) of all samples at once, brought to length 1 where the problem says so ("Heads" of METHOD.md).
+Var composed_rows(const SampledLogits& a);
+/// a_s (B,S,K) likewise.
+Var composed_logits(const SampledLogits& a);
+
+struct Result {
+  double loss;
+  TensorList gradients;  // ordered as values()
+};
+
+/// The loss and its gradients by x.
+Result run(const std::vector<Var>& x, const Var& loss);
+
+/// Fails unless loss and gradients agree, each relative to its largest element. `loose` names one gradient with a
+/// tolerance of its own.
+void check_same(const Result& got, const Result& want, double tolerance, size_t loose = SIZE_MAX,
+                double loose_tolerance = 0);
+
+}  // namespace sked::test
