@@ -22,12 +22,6 @@ constexpr int64_t kLongestLabel = 1 << 22;  // bytes: the shares of 100,000 clas
 
 constexpr std::array<std::string_view, 6> kImages{"jpg", "jpeg", "png", "webp", "bmp", "ppm"};
 
-std::string_view trimmed(std::string_view text) {
-  const size_t begin = text.find_first_not_of(" \t\r\n");
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(" \t\r\n") - begin + 1);
-}
-
 std::optional<int64_t> whole_number(std::string_view text) {
   int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -181,9 +175,7 @@ ClassList load_class_list(const std::string& path) {
   constexpr uint64_t kMostBytes = uint64_t{1} << 26;
   const std::string text = read_file(path, kMostBytes);
   ClassList classes;
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find('\n', begin), text.size());
-    const std::string_view line(text.data() + begin, end - begin);
+  for (const std::string_view line : lines_of(text)) {
     const size_t tab = line.find('\t'), second = tab == std::string_view::npos ? tab : line.find('\t', tab + 1);
     require(second != std::string_view::npos &&
                 whole_number(line.substr(0, tab)) == static_cast<int64_t>(classes.names.size()),
@@ -191,7 +183,6 @@ ClassList load_class_list(const std::string& path) {
             "<TAB>id<TAB>name, got \"", excerpt(line), "\"");
     classes.ids.emplace_back(line.substr(tab + 1, second - tab - 1));
     classes.names.emplace_back(trimmed(line.substr(second + 1)));
-    begin = end + 1;
   }
   require(!classes.names.empty(), "class_list", path, ": no class");
   return classes;
