@@ -224,6 +224,7 @@ fuzz: deps
 	  case $$target in config) seeds=$$(ls apps/configs/*det.json) ;; safetensors) seeds=tests/fixtures/formats.safetensors ;; \
 	    tokenizer) seeds=tests/fixtures/tokenizer.model ;; *) seeds= ;; esac; \
 	  if [ $$target = tar ]; then for form in ustar pax gnu; do tar -b 2 --format=$$form -C $(BUILD)/fuzz/seed -cf $$corpus/$$form a.jpg a.cls; done; fi; \
+	  if [ $$target = caption_table ]; then printf '1\ta cat\n' >$$corpus/pair; fi; \
 	  if [ -n "$$seeds" ]; then cp $$seeds $$corpus/; fi; \
 	  if $(BUILD)/fuzz/fuzz/$$target $(FUZZ_FLAGS) -artifact_prefix=$(BUILD)/fuzz/$$target- $$corpus >$(BUILD)/fuzz/$$target.log 2>&1; \
 	  then echo "fuzz $$target: nothing found in $(FUZZ_SECONDS) s, $$(ls $$corpus | wc -l) inputs kept"; \
