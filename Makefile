@@ -6,7 +6,7 @@
 #
 # Sources are discovered. An optional library is a set of files, not an #ifdef: <stem>*.cpp is compiled with it, <stem>_none.cpp
 # (where there is one) without it. Variables: BUILD CXX CXXFLAGS CPPFLAGS LDFLAGS OPT ARCH V=1 JOBS SUITES DATA_ROOT MIRROR DATASETS and
-# the switches ONEDNN ZLIB CUDA OPENCV MPI (0 or 1, found by themselves when not given).
+# the switches ONEDNN ZLIB CUDA OPENCV SENTENCEPIECE MPI (0 or 1, found by themselves when not given).
 
 SHELL := bash
 .DELETE_ON_ERROR:
@@ -35,7 +35,7 @@ INCLUDES := -I. $(if $(wildcard .deps/include),-isystem .deps/include)
 has = \#if __has_include(<$(2)>)\n$(1)\n\#endif\n
 PROBE_TEXT := COMPILER\n$(call has,JSON,nlohmann/json.hpp)$(call has,CLI,CLI/CLI.hpp)$(call has,DOCTEST,doctest/doctest.h)
 PROBE_TEXT := $(PROBE_TEXT)$(call has,ONEDNN,oneapi/dnnl/dnnl.h)$(call has,ONEDNN,dnnl.h)$(call has,ZLIB,zlib.h)
-PROBE_TEXT := $(PROBE_TEXT)$(call has,OPENCV,opencv4/opencv2/imgcodecs.hpp)
+PROBE_TEXT := $(PROBE_TEXT)$(call has,OPENCV,opencv4/opencv2/imgcodecs.hpp)$(call has,SENTENCEPIECE,sentencepiece_trainer.h)
 PROBE = printf '$(PROBE_TEXT)' | $(CXX) $(CPPFLAGS) $(INCLUDES) -std=c++20 -E -P -x c++ - 2>/dev/null
 CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc)))
 ifneq ($(PROBING),)
@@ -46,6 +46,7 @@ ifneq ($(PROBING),)
   ZLIB ?= $(if $(filter ZLIB,$(FOUND)),1,0)
   CUDA ?= $(if $(and $(NVCC),$(DRIVER),$(wildcard cuda/*.cu)),1,0)
   OPENCV ?= $(if $(filter OPENCV,$(FOUND)),1,$(if $(shell pkg-config --exists opencv4 2>/dev/null && echo 1),1,0))
+  SENTENCEPIECE ?= $(if $(filter SENTENCEPIECE,$(FOUND)),1,0)
   MPICXX ?= $(shell command -v mpicxx)
   MPI ?= $(if $(MPICXX),1,0)
 endif
@@ -54,7 +55,7 @@ endif
 # $(call unused,SWITCH,STEM): the files of an optional library that this build leaves out
 unused = $(if $(filter 1,$(1)),$(2)_none.cpp,$(filter-out $(2)_none.cpp,$(wildcard $(2)*.cpp)))
 UNUSED := $(call unused,$(ONEDNN),core/cpu/onednn) $(call unused,$(ZLIB),core/gzip) $(call unused,$(OPENCV),data/opencv) \
-          $(call unused,$(MPI),apps/common/mpi) $(call unused,$(OPENCV),apps/bench/opencv)
+          $(call unused,$(SENTENCEPIECE),data/sentencepiece) $(call unused,$(MPI),apps/common/mpi) $(call unused,$(OPENCV),apps/bench/opencv)
 # $(call sources,FOLDER): .cpp files of a floor and of its folders, in a fixed order
 sources = $(filter-out $(UNUSED),$(sort $(wildcard $(1)/*.cpp $(1)/*/*.cpp)))
 objects = $(patsubst %,$(BUILD)/obj/%.o,$(basename $(filter %.cpp,$(1)))) $(patsubst %,$(BUILD)/obj/%.o,$(filter %.cu,$(1)))
@@ -113,6 +114,7 @@ ifneq ($(and $(filter 1,$(OPENCV)),$(wildcard data/opencv*.cpp)),)
   OPENCV_CFLAGS := $(patsubst -I%,-isystem %,$(or $(shell pkg-config --cflags opencv4 2>/dev/null),-I/usr/include/opencv4))
   OPENCV_LIBS ?= -lopencv_imgcodecs -lopencv_imgproc -lopencv_core
 endif
+SENTENCEPIECE_LIBS ?= $(if $(filter 1,$(SENTENCEPIECE)),-lsentencepiece -lsentencepiece_train)
 ifneq ($(and $(filter 1,$(MPI)),$(wildcard apps/common/mpi*.cpp)),)
   MPI_CFLAGS := $(patsubst -I%,-isystem %,$(filter -I% -D%,$(shell $(MPICXX) -show)))
   MPI_LIBS := $(filter -L% -l% -Wl%,$(shell $(MPICXX) -show))
@@ -165,8 +167,8 @@ $(1): $(2) $(STAMPS)/link$(subst /,-,$(1:$(BUILD)%=%))
 	$(Q)$(LINK) $(2) -o $$@ $(3)
 OBJECTS += $(2)
 endef
-APP_LIBS = $(LIBS) $(OPENCV_LIBS) $(MPI_LIBS) $(if $(GPU),$(CUDA_LIBS))
-TEST_LIBS_data = $(OPENCV_LIBS)
+APP_LIBS = $(LIBS) $(OPENCV_LIBS) $(SENTENCEPIECE_LIBS) $(MPI_LIBS) $(if $(GPU),$(CUDA_LIBS))
+TEST_LIBS_data = $(OPENCV_LIBS) $(SENTENCEPIECE_LIBS)
 TEST_LIBS_cuda = $(CUDA_LIBS)
 TEST_LIBS_apps = $(APP_LIBS)
 test_objects = $(call objects,$(sort $(wildcard tests/$(1)/*.cpp))) $(TEST_MAIN) $(TEST_LIB_$(1))
@@ -174,7 +176,7 @@ $(foreach a,$(APPS),$(eval $(call program,$(BUILD)/$(a),$(call app_objects,$(a))
 $(foreach s,$(PRESENT),$(eval $(call program,$(BUILD)/tests/$(s),$(call test_objects,$(s)),$(LIBS) $(TEST_LIBS_$(s)))))
 ifneq ($(filter fuzzers,$(MAKECMDGOALS)),)
   PARSERS := $(CORE) $(DATA) $(call objects,apps/common/config.cpp apps/common/fields.cpp)
-  $(foreach f,$(FUZZ),$(eval $(call program,$(BUILD)/fuzz/$(f),$(call objects,tests/fuzz/$(f).cpp) $(PARSERS),-fsanitize=fuzzer $(LIBS) $(OPENCV_LIBS))))
+  $(foreach f,$(FUZZ),$(eval $(call program,$(BUILD)/fuzz/$(f),$(call objects,tests/fuzz/$(f).cpp) $(PARSERS),-fsanitize=fuzzer $(LIBS) $(OPENCV_LIBS) $(SENTENCEPIECE_LIBS))))
   # No parsers (JSON is read in fields.cpp), and C++20 that clang does not take before its version 16: by GCC, without instruments.
   BY_GCC := $(BUILD)/obj/core/cpu/%.o $(BUILD)/obj/apps/common/config.o $(BUILD)/obj/tests/fuzz/config.o
   $(BY_GCC): override CXX = g++
@@ -219,8 +221,10 @@ fuzz: deps
 	@mkdir -p $(BUILD)/fuzz/seed; printf 1 >$(BUILD)/fuzz/seed/a.cls; printf x >$(BUILD)/fuzz/seed/a.jpg
 	@failed=0; for target in $(FUZZ); do \
 	  corpus=$(BUILD)/fuzz/corpus/$$target; mkdir -p $$corpus; \
-	  case $$target in config) seeds=$$(ls apps/configs/*det.json) ;; safetensors) seeds=tests/fixtures/formats.safetensors ;; *) seeds= ;; esac; \
+	  case $$target in config) seeds=$$(ls apps/configs/*det.json) ;; safetensors) seeds=tests/fixtures/formats.safetensors ;; \
+	    tokenizer) seeds=tests/fixtures/tokenizer.model ;; *) seeds= ;; esac; \
 	  if [ $$target = tar ]; then for form in ustar pax gnu; do tar -b 2 --format=$$form -C $(BUILD)/fuzz/seed -cf $$corpus/$$form a.jpg a.cls; done; fi; \
+	  if [ $$target = caption_table ]; then printf '1\ta cat\n' >$$corpus/pair; fi; \
 	  if [ -n "$$seeds" ]; then cp $$seeds $$corpus/; fi; \
 	  if $(BUILD)/fuzz/fuzz/$$target $(FUZZ_FLAGS) -artifact_prefix=$(BUILD)/fuzz/$$target- $$corpus >$(BUILD)/fuzz/$$target.log 2>&1; \
 	  then echo "fuzz $$target: nothing found in $(FUZZ_SECONDS) s, $$(ls $$corpus | wc -l) inputs kept"; \
@@ -241,7 +245,8 @@ data:
 # NEEDED ones nothing can be built; each of the WANTED ones costs a feature only (`make info` says which).
 NEEDED := g++=COMPILER nlohmann-json3-dev=JSON libcli11-dev=CLI doctest-dev=DOCTEST
 WANTED := $(if $(filter 0,$(ONEDNN)),,libdnnl-dev=ONEDNN) $(if $(filter 0,$(ZLIB)),,zlib1g-dev=ZLIB) \
-          $(if $(filter 0,$(OPENCV)),,libopencv-core-dev=OPENCV libopencv-imgproc-dev=OPENCV libopencv-imgcodecs-dev=OPENCV) gnuplot-nox=gnuplot xz-utils=xz \
+          $(if $(filter 0,$(OPENCV)),,libopencv-core-dev=OPENCV libopencv-imgproc-dev=OPENCV libopencv-imgcodecs-dev=OPENCV) \
+          $(if $(filter 0,$(SENTENCEPIECE)),,libsentencepiece-dev=SENTENCEPIECE) gnuplot-nox=gnuplot xz-utils=xz \
           curl=curl ca-certificates=/etc/ssl/certs/ca-certificates.crt \
           dataset-fashion-mnist=$(DATA_ROOT)/fashion-mnist/train-images-idx3-ubyte.gz
 deps:
@@ -286,7 +291,7 @@ clean:
 	rm -rf $(BUILD)
 
 # $(call feature,SWITCH,VERSION,WHAT IT COSTS)
-feature = printf '  %-8s %-4s %s\n' $(1) $(if $(filter 1,$($(1))),on,off) "$(if $(filter 1,$($(1))),$(2),without it: $(3))";
+feature = printf '  %-13s %-4s %s\n' $(1) $(if $(filter 1,$($(1))),on,off) "$(if $(filter 1,$($(1))),$(2),without it: $(3))";
 version = $$(printf '\#include <$(1)>\nVERSION $(2)\n' | $(CXX) $(CPPFLAGS) $(INCLUDES) -std=c++20 -E -P -x c++ - 2>/dev/null | sed -n 's/^VERSION *//p' | tr -d ' "')
 info:
 	@echo "compiler   $(CXX)  $$($(CXX) --version 2>/dev/null | head -n 1)"
@@ -300,8 +305,9 @@ info:
 	@$(call feature,ZLIB,zlib $(call version,zlib.h,ZLIB_VERSION),gzipped data sets (Fashion-MNIST) cannot be read)
 	@$(call feature,CUDA,$(NVCC) $$($(NVCC) --version 2>/dev/null | sed -n 's/.*release //p'),everything runs on the CPU (nvcc: $(or $(NVCC),none); driver: $(or $(DRIVER),none); cuda/*.cu: $(words $(wildcard cuda/*.cu))))
 	@$(call feature,OPENCV,OpenCV $(call version,opencv4/opencv2/core/version.hpp,CV_VERSION_MAJOR.CV_VERSION_MINOR.CV_VERSION_REVISION),JPEG and PNG files cannot be decoded)
+	@$(call feature,SENTENCEPIECE,SentencePiece $(shell pkg-config --modversion sentencepiece 2>/dev/null),captions cannot be tokenised: no image-text training)
 	@$(call feature,MPI,$(MPICXX),one machine only)
-	@command -v gnuplot >/dev/null && gnuplot --version | sed 's/^/  gnuplot  on   /' || echo "  gnuplot  off  without it: reports have no plots"
+	@command -v gnuplot >/dev/null && gnuplot --version | sed 's/^/  gnuplot       on   /' || echo "  gnuplot       off  without it: reports have no plots"
 
 help:
 	@echo "make demo       the main job on real data: installs what is missing, builds, trains, reports (runs/demo)"
@@ -314,4 +320,4 @@ help:
 	@echo "make bench      kernels and training steps, checked and timed"
 	@echo "make gpu-check  on a machine with a GPU: builds for it, runs every device test, times, writes gpu-check.json"
 	@echo "make lint       floors, sizes, formatting; make format: clang-format in place; make clean"
-	@echo "switches: ONEDNN ZLIB CUDA OPENCV MPI = 0 or 1; CXX OPT ARCH CXXFLAGS CPPFLAGS LDFLAGS BUILD JOBS; V=1 prints commands"
+	@echo "switches: ONEDNN ZLIB CUDA OPENCV SENTENCEPIECE MPI = 0 or 1; CXX OPT ARCH CXXFLAGS CPPFLAGS LDFLAGS BUILD JOBS; V=1 prints commands"

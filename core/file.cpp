@@ -147,6 +147,16 @@ void write_file(const std::string& path, std::string_view contents) {
   file.commit();
 }
 
+bool stays_below(std::string_view path) {
+  if (path.empty() || path.starts_with('/') || path.find('\0') != std::string_view::npos) return false;
+  for (size_t begin = 0; begin <= path.size();) {
+    const size_t end = std::min(path.find('/', begin), path.size());
+    if (path.substr(begin, end - begin) == "..") return false;
+    begin = end + 1;
+  }
+  return true;
+}
+
 std::optional<uint64_t> checked_product(std::span<const uint64_t> factors) {
   int64_t nonzero = 1;
   bool empty = false;

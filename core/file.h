@@ -68,6 +68,10 @@ class AtomicFile {
 /// Writes the whole file through an AtomicFile.
 void write_file(const std::string& path, std::string_view contents);
 
+/// Is `path` relative, and does it stay below the folder it is relative to (no `..`, no NUL)? For names read from
+/// files.
+bool stays_below(std::string_view path);
+
 /// The product of `factors`, or nothing when that of the factors other than 0 does not fit an int64 (as Shape demands).
 /// For sizes read from files: check, then allocate.
 std::optional<uint64_t> checked_product(std::span<const uint64_t> factors);

@@ -1,6 +1,8 @@
 #pragma once
-// Words in messages for people.
+// Words in messages for people, and text as files hold it: lines, UTF-8.
 
+#include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,5 +23,22 @@ std::string excerpt(std::string_view text);
 
 /// `a, b, c`.
 std::string join(const std::vector<std::string>& words, std::string_view separator = ", ");
+
+/// Without blanks (space, tab, \r, \n) at both ends.
+std::string_view trimmed(std::string_view text);
+
+/// The lines of a text without their ends (\n or \r\n), sharing its storage; behind a last line end there is none.
+std::vector<std::string_view> lines_of(std::string_view text);
+
+struct CodePoint {
+  char32_t value = 0;
+  size_t bytes = 0;  // 1 … 4, of its UTF-8
+};
+/// The code point that begins at byte `at`; nothing where the bytes from there on are not well-formed UTF-8 (Unicode
+/// 15.0, table 3-7: no overlong forms, no surrogates, nothing above U+10FFFF) or the text ends.
+std::optional<CodePoint> code_point(std::string_view text, size_t at);
+
+/// The offset of the first byte that is not well-formed UTF-8; nothing when all are.
+std::optional<size_t> invalid_utf8(std::string_view text);
 
 }  // namespace sked

@@ -43,6 +43,7 @@ struct Entry {
   std::vector<std::string> label_sets;
   Raw (*load)(const DataSpec& spec, const std::string& folder) = nullptr;
   Collections (*open)(const DataSpec& spec, const std::string& folder) = nullptr;  // instead of load
+  bool anywhere = false;                                                           // in DataSpec::path
 };
 
 void require_known(const std::string& what, const std::string& word, const std::vector<std::string>& known) {
@@ -125,22 +126,42 @@ std::vector<std::string> shards_in(const std::string& folder, const std::string&
   return paths;
 }
 
-Collections open_shards(const DataSpec& spec, const std::string& folder) {
-  const std::vector<std::string> train = shards_in(folder, "train");
+struct ShardPaths {
+  std::vector<std::string> train, test;
+};
+
+ShardPaths find_shards(const DataSpec& spec, const std::string& folder) {
+  ShardPaths shards{shards_in(folder, "train"), {}};
   const std::string hint = spec.path.empty() ? ": `make data DATASETS=\"" + spec.name + "\"` prepares them" : "";
-  require(!train.empty(), "load_splits", "no shards ", folder, "/train*.tar", hint);
+  require(!shards.train.empty(), "load_splits", "no shards ", folder, "/train*.tar", hint);
+  for (const char* name : kTestNames) {
+    if (shards.test.empty()) shards.test = shards_in(folder, name);
+  }
+  require(!shards.test.empty(), "load_splits", "no shards ", folder, "/test*.tar, val*.tar or dev*.tar", hint);
+  return shards;
+}
+
+Collections open_shards(const DataSpec& spec, const std::string& folder) {
+  const ShardPaths shards = find_shards(spec, folder);
   ClassList classes;
   if (exists(folder + "/classes.tsv")) classes = load_class_list(folder + "/classes.tsv");
-  Collections result;
-  result.train = load_shards(spec.name, train, classes);
-  if (classes.names.empty()) classes = {result.train->class_names(), result.train->class_names()};
-  for (const char* name : kTestNames) {
-    const std::vector<std::string> test = shards_in(folder, name);
-    if (test.empty()) continue;
-    result.test = load_shards(spec.name, test, classes);
-    return result;
+  const auto train = load_shards(spec.name, shards.train, classes);
+  if (classes.names.empty()) classes = {train->class_names(), train->class_names()};
+  return {train, load_shards(spec.name, shards.test, classes)};
+}
+
+Collections open_caption_shards(const DataSpec& spec, const std::string& folder) {
+  const ShardPaths shards = find_shards(spec, folder);
+  return {load_caption_shards(spec.name, shards.train), load_caption_shards(spec.name, shards.test)};
+}
+
+Collections open_caption_tables(const DataSpec& spec, const std::string& folder) {
+  for (const std::string name : kTestNames) {
+    const std::string test = folder + "/" + name + ".tsv";
+    if (exists(test))
+      return {load_caption_table(spec.name, folder + "/train.tsv"), load_caption_table(spec.name, test)};
   }
-  fail("load_splits", "no shards ", folder, "/test*.tar, val*.tar or dev*.tar", hint);
+  fail("load_splits", "no table ", folder, "/test.tsv, val.tsv or dev.tsv");
 }
 
 const std::vector<Entry>& entries() {
@@ -148,8 +169,10 @@ const std::vector<Entry>& entries() {
       {"fashion-mnist", {"clean"}, load_fashion_mnist},
       {"cifar-10", {"clean", "aggregate", "random1", "random2", "random3", "worst"}, load_cifar},
       {"tiny-imagenet-200", {"clean"}, nullptr, open_shards},
-      {"image-folder", {"clean"}, nullptr, open_folders},
-      {"shards", {"clean"}, nullptr, open_shards}};
+      {"image-folder", {"clean"}, nullptr, open_folders, true},
+      {"shards", {"clean"}, nullptr, open_shards, true},
+      {"caption-tsv", {"clean"}, nullptr, open_caption_tables, true},
+      {"caption-shards", {"clean"}, nullptr, open_caption_shards, true}};
   return all;
 }
 
@@ -162,9 +185,8 @@ const Entry& entry_of(const DataSpec& spec) {
                 spec.noise, "\", got \"", spec.labels, "\"");
   require_usage(spec.noise_rate >= 0.0 && spec.noise_rate <= 1.0, "load_splits", "expected noise_rate in [0, 1], got ",
                 spec.noise_rate);
-  const bool anywhere = spec.name == "image-folder" || spec.name == "shards";
-  require_usage(anywhere != spec.path.empty(), "load_splits", "data.path: expected ",
-                anywhere ? "the folder of " : "none for ", spec.name, ", got \"", spec.path, "\"");
+  require_usage(entry.anywhere != spec.path.empty(), "load_splits", "data.path: expected ",
+                entry.anywhere ? "the folder of " : "none for ", spec.name, ", got \"", spec.path, "\"");
   require_usage(entry.open == nullptr || spec.noise == "none", "load_splits", "expected noise \"none\" for ", spec.name,
                 ", whose images are files, got \"", spec.noise, "\"");
   return entry;

@@ -12,10 +12,12 @@ namespace sked {
 /// What a configuration says about its data.
 struct DataSpec {
   /// One of known_datasets(): fashion-mnist (28×28×1), cifar-10 (32×32×3), and collections of image files:
-  /// tiny-imagenet-200 (shards, 64×64), image-folder and shards (any, in `path`).
+  /// tiny-imagenet-200 (shards, 64×64), image-folder, shards, caption-tsv and caption-shards (any, in `path`).
   std::string name = "fashion-mnist";
   /// image-folder: a folder with train/<class>/… and one of test, val, dev. shards: one with train*.tar and one of
-  /// test*.tar, val*.tar, dev*.tar, and perhaps classes.tsv (image_collection.h). Empty for the others.
+  /// test*.tar, val*.tar, dev*.tar, and perhaps classes.tsv (image_collection.h). caption-tsv, image-text pairs without
+  /// classes: one with train.tsv and one of test.tsv, val.tsv, dev.tsv; caption-shards: as shards, with captions. Empty
+  /// for the others.
   std::string path = "";
   /// Training labels: clean; for cifar-10 also CIFAR-10N's aggregate, random1, random2, random3, worst.
   std::string labels = "clean";

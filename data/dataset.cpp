@@ -29,9 +29,9 @@ void check_distributions(const Tensor& distributions, const Shape& expected, con
   }
 }
 
-/// The base of a subset, once it is known to be there.
+/// The base of a view, once it is known to be there.
 const Dataset& defined(const std::shared_ptr<const Dataset>& base) {
-  require(base != nullptr, "subset", "expected a dataset, got none");
+  require(base != nullptr, "dataset", "expected a dataset, got none");
   return *base;
 }
 
@@ -50,6 +50,8 @@ EncodedImage Dataset::file(int64_t) const { fail("dataset", name_, " is not made
 Tensor Dataset::target(int64_t) const { fail("dataset", name_, " has no targets but its labels"); }
 
 Tensor Dataset::distribution(int64_t) const { fail("dataset", name_, " has no distributions"); }
+
+std::string Dataset::caption(int64_t, Rng&) const { fail("dataset", name_, " has no captions"); }
 
 void Dataset::check_index(int64_t i) const {
   require(i >= 0 && i < size(), "dataset", name_, ": expected an index in 0 … ", size() - 1, ", got ", i);
@@ -95,11 +97,14 @@ Tensor ImageDataset::distribution(int64_t i) const {
   return element(distributions_, i);
 }
 
+DatasetView::DatasetView(std::shared_ptr<const Dataset> base)
+    : Dataset(defined(base).name(), defined(base).class_names()), base_(std::move(base)) {}
+
 Subset::Subset(std::shared_ptr<const Dataset> base, std::vector<int64_t> indices)
-    : Dataset(defined(base).name(), base->class_names()), base_(std::move(base)), indices_(std::move(indices)) {
+    : DatasetView(std::move(base)), indices_(std::move(indices)) {
   for (const int64_t i : indices_) {
-    require(i >= 0 && i < base_->size(), "subset", name(), ": expected indices in 0 … ", base_->size() - 1, ", got ",
-            i);
+    require(i >= 0 && i < this->base().size(), "subset", name(), ": expected indices in 0 … ", this->base().size() - 1,
+            ", got ", i);
   }
 }
 
@@ -109,6 +114,12 @@ Subset::Subset(std::shared_ptr<const Dataset> base, int64_t begin, int64_t end)
 int64_t Subset::base_index(int64_t i) const {
   check_index(i);
   return indices_[static_cast<size_t>(i)];
+}
+
+std::string epoch_caption(const Dataset& data, uint64_t seed, int64_t epoch, int64_t i) {
+  constexpr uint64_t kCaptions = 0x64617461'00000004;  // a stream of the loader's seed
+  Rng rng({seed, kCaptions, static_cast<uint64_t>(epoch)}, static_cast<uint64_t>(i));
+  return data.caption(i, rng);
 }
 
 }  // namespace sked

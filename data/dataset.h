@@ -1,11 +1,12 @@
 #pragma once
-// A dataset is an indexable, typed collection of labelled images.
+// A dataset is an indexable, typed collection of labelled or captioned images.
 
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "core/rng.h"
 #include "core/tensor.h"
 
 namespace sked {
@@ -16,8 +17,9 @@ struct EncodedImage {
   std::string source;
 };
 
-/// N images, each with a label in 0 … K-1 and perhaps a distribution over the K classes. Reading is safe from several
-/// threads. An index outside 0 … size()-1 throws Error.
+/// N images, each with a label in 0 … K-1 and perhaps a distribution over the K classes, or a caption, or both. Without
+/// classes (image-text pairs) K is 0 and every label 0. Reading is safe from several threads. An index outside 0 …
+/// size()-1 throws Error.
 class Dataset {
  public:
   Dataset(std::string name, std::vector<std::string> class_names)
@@ -49,6 +51,10 @@ class Dataset {
   virtual bool has_distributions() const { return false; }
   /// f32 (K), sums to one. Throws Error unless has_distributions().
   virtual Tensor distribution(int64_t i) const;
+  /// Has every image a text?
+  virtual bool has_captions() const { return false; }
+  /// UTF-8 that check_caption() takes; drawn from `rng` where there is a choice. Throws Error unless has_captions().
+  virtual std::string caption(int64_t i, Rng& rng) const;
 
   const std::string& name() const { return name_; }
   const std::vector<std::string>& class_names() const { return class_names_; }
@@ -88,15 +94,13 @@ class ImageDataset final : public Dataset {
   Shape image_shape_;
 };
 
-/// Some examples of another dataset: example i is `base`'s example indices[i].
-class Subset final : public Dataset {
+/// Another dataset as it is, but for what a derived class changes.
+class DatasetView : public Dataset {
  public:
-  /// Throws Error for an index outside `base`.
-  Subset(std::shared_ptr<const Dataset> base, std::vector<int64_t> indices);
-  /// Examples [begin, end).
-  Subset(std::shared_ptr<const Dataset> base, int64_t begin, int64_t end);
+  /// Throws Error for no dataset.
+  explicit DatasetView(std::shared_ptr<const Dataset> base);
 
-  int64_t size() const override { return static_cast<int64_t>(indices_.size()); }
+  int64_t size() const override { return base_->size(); }
   int64_t classes() const override { return base_->classes(); }
   Shape image_shape() const override { return base_->image_shape(); }
   Tensor image(int64_t i) const override { return base_->image(base_index(i)); }
@@ -107,14 +111,36 @@ class Subset final : public Dataset {
   Tensor target(int64_t i) const override { return base_->target(base_index(i)); }
   bool has_distributions() const override { return base_->has_distributions(); }
   Tensor distribution(int64_t i) const override { return base_->distribution(base_index(i)); }
+  bool has_captions() const override { return base_->has_captions(); }
+  std::string caption(int64_t i, Rng& rng) const override { return base_->caption(base_index(i), rng); }
 
   /// The index in `base` of example i.
-  int64_t base_index(int64_t i) const;
+  virtual int64_t base_index(int64_t i) const { return i; }
+
+ protected:
+  const Dataset& base() const { return *base_; }
 
  private:
   std::shared_ptr<const Dataset> base_;
+};
+
+/// Some examples of another dataset: example i is `base`'s example indices[i].
+class Subset final : public DatasetView {
+ public:
+  /// Throws Error for an index outside `base`.
+  Subset(std::shared_ptr<const Dataset> base, std::vector<int64_t> indices);
+  /// Examples [begin, end).
+  Subset(std::shared_ptr<const Dataset> base, int64_t begin, int64_t end);
+
+  int64_t size() const override { return static_cast<int64_t>(indices_.size()); }
+  int64_t base_index(int64_t i) const override;
+
+ private:
   std::vector<int64_t> indices_;
 };
+
+/// The caption of example i in an epoch, drawn at the address (seed, epoch, i).
+std::string epoch_caption(const Dataset& data, uint64_t seed, int64_t epoch, int64_t i);
 
 /// Throws Error, naming `source` (a file or dataset) and the index, unless labels is i64 (N) with values in 0 …
 /// classes-1.

@@ -16,7 +16,7 @@ ImageCollection::ImageCollection(std::string name, std::vector<std::string> clas
       root_(std::move(root)),
       archives_(std::move(archives)),
       entries_(std::move(entries)) {
-  const int64_t most = classes() - 1;
+  const int64_t most = std::max(classes() - 1, int64_t{0});
   for (int64_t i = 0; i < size(); ++i) {
     const ImageEntry& e = entries_[static_cast<size_t>(i)];
     require(e.label >= 0 && e.label <= most, "labels", source(i), ": label ", e.label, ", expected 0 … ", most);
@@ -26,6 +26,7 @@ ImageCollection::ImageCollection(std::string name, std::vector<std::string> clas
               ", expected 0 … 1");
     }
     has_targets_ = has_targets_ || !e.targets.empty();
+    has_captions_ = !e.caption.empty() && (has_captions_ || i == 0);
   }
 }
 
@@ -62,6 +63,10 @@ Tensor ImageCollection::target(int64_t i) const {
   if (e.targets.empty()) target.data<float>()[e.label] = 1;
   for (const auto& [k, share] : e.targets) target.data<float>()[k] = share;
   return target;
+}
+
+std::string ImageCollection::caption(int64_t i, Rng& rng) const {
+  return has_captions() ? entry(i).caption : Dataset::caption(i, rng);
 }
 
 }  // namespace sked

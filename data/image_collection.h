@@ -1,5 +1,6 @@
 #pragma once
-// Collections of image files: a folder per class (torchvision's ImageFolder), and tar shards (WebDataset).
+// Collections of image files: a folder per class (torchvision's ImageFolder), tar shards (WebDataset), and image-text
+// pairs in shards or in a table.
 
 #include <memory>
 #include <string>
@@ -17,13 +18,15 @@ struct ImageEntry {
   int64_t offset = 0, size = 0;  // bytes in the archive
   int64_t label = 0;
   std::vector<std::pair<int64_t, float>> targets = {};  // class and its target; empty: the label alone
+  std::string caption = {};                             // one that check_caption() took; empty: none
 };
 
 /// Images of any size, read and decoded when they are asked for: only names, places and labels are in memory. A read
 /// finds its image by offset, so that the order of an epoch is free, in shards as in folders.
 class ImageCollection final : public Dataset {
  public:
-  /// Labels and targets name classes in 0 … K-1, targets lie in [0, 1]. Throws Error naming the entry otherwise.
+  /// Labels and targets name classes in 0 … K-1 (K = 0: every label is 0), targets lie in [0, 1]. Throws Error naming
+  /// the entry otherwise.
   ImageCollection(std::string name, std::vector<std::string> class_names, std::string root,
                   std::vector<std::string> archives, std::vector<ImageEntry> entries);
 
@@ -35,6 +38,8 @@ class ImageCollection final : public Dataset {
   EncodedImage file(int64_t i) const override;
   bool has_targets() const override { return has_targets_; }
   Tensor target(int64_t i) const override;
+  bool has_captions() const override { return has_captions_; }
+  std::string caption(int64_t i, Rng& rng) const override;
 
   /// `<root>/<name>` of a file, `<archive>:<name>` of a member.
   std::string source(int64_t i) const;
@@ -45,7 +50,7 @@ class ImageCollection final : public Dataset {
   std::string root_;
   std::vector<std::string> archives_;
   std::vector<ImageEntry> entries_;
-  bool has_targets_ = false;
+  bool has_targets_ = false, has_captions_ = false;
 };
 
 /// `<root>/<class>/…/<image>`, by torchvision's rules: the classes are the folders in `root`, sorted; the images are
@@ -73,5 +78,15 @@ ClassList load_class_list(const std::string& path);
 /// a label that cannot be read or is out of range, and for a damaged archive (list_tar).
 std::shared_ptr<ImageCollection> load_shards(const std::string& name, const std::vector<std::string>& shards,
                                              const ClassList& classes);
+
+/// WebDataset shards of image-text pairs: as load_shards(), but instead of a label an example has a caption, the member
+/// `.txt` without blanks at its ends. No classes. Throws Error naming shard and member for a key without image or
+/// caption, and for a caption that check_caption() refuses, or where there is no pair at all.
+std::shared_ptr<ImageCollection> load_caption_shards(const std::string& name, const std::vector<std::string>& shards);
+
+/// A table of image-text pairs: lines `path<TAB>caption`, paths relative to the table's folder. An image may stand on
+/// several lines, each is a pair. No classes. Throws Error naming file and line for a line of another form, a path that
+/// is absolute or has `..`, an image file that is not there, a caption that check_caption() refuses, or no line at all.
+std::shared_ptr<ImageCollection> load_caption_table(const std::string& name, const std::string& path);
 
 }  // namespace sked

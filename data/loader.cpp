@@ -15,7 +15,7 @@
 namespace sked {
 namespace {
 
-// Streams of the loader's seed.
+// Streams of the loader's seed; …04 is that of epoch_caption().
 constexpr uint64_t kOrder = 0x64617461'00000001;  // "data"
 constexpr uint64_t kAugmentation = 0x64617461'00000002;
 constexpr uint64_t kMixing = 0x64617461'00000003;
@@ -57,6 +57,8 @@ Loader::Loader(std::shared_ptr<const Dataset> dataset, Pipeline pipeline, const 
   require(options.prefetch >= 1, "loader", "expected prefetch >= 1, got ", options.prefetch);
   require(options.skip_limit >= 0, "loader", "expected skip_limit >= 0, got ", options.skip_limit);
   pipeline_.check(*dataset_);
+  require(!dataset_->has_captions() || pipeline_.mixing().kind == Mixing::Kind::none, "loader", dataset_->name(),
+          " has captions: expected a pipeline without mixup or cutmix, which mix labels but cannot mix texts");
   image_shape_ = pipeline_.output_shape(dataset_->image_shape());
 }
 
@@ -252,6 +254,7 @@ void Loader::fill(Batch& batch, int64_t b, int64_t i, LoaderStatistics& cost) co
     require_shape(p, {classes}, "loader", "distribution");
     std::copy_n(p.data<float>(), classes, batch.distributions.data<float>() + b * classes);
   }
+  if (dataset_->has_captions()) batch.captions.push_back(epoch_caption(*dataset_, options_.seed, epoch_, i));
 }
 
 }  // namespace sked

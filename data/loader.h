@@ -30,7 +30,8 @@ struct Batch {
   Tensor targets;        // f32 (B, K): several labels, soft or mixed ones; undefined where labels say everything
   Tensor distributions;  // f32 (B, K); undefined when the dataset has none
   Tensor indices;        // i64 (B), positions in the dataset
-  std::vector<Skipped> skipped = {};  // left out: B is smaller by these
+  std::vector<std::string> captions = {};  // B; none when the dataset has none
+  std::vector<Skipped> skipped = {};       // left out: B is smaller by these
 };
 
 struct LoaderOptions {
@@ -57,11 +58,13 @@ struct LoaderStatistics {
 };
 
 /// Delivers the batches of an epoch in order. The order of examples is a function of (seed, epoch) alone, an image's
-/// augmentation of (seed, epoch, index), a batch's mixing of (seed, epoch, its number): any number of threads, and a
-/// start in the middle of an epoch, give the same bytes. One thread uses a Loader; its workers are its own affair.
+/// augmentation and its caption of (seed, epoch, index), a batch's mixing of (seed, epoch, its number): any number of
+/// threads, and a start in the middle of an epoch, give the same bytes. One thread uses a Loader; its workers are its
+/// own affair.
 class Loader {
  public:
-  /// Throws Error when the pipeline cannot take the dataset's images or an option is out of range.
+  /// Throws Error when the pipeline cannot take the dataset's images, mixes those of a dataset with captions, or an
+  /// option is out of range.
   Loader(std::shared_ptr<const Dataset> dataset, Pipeline pipeline, const LoaderOptions& options);
   /// Stops the workers, in the middle of an epoch too.
   ~Loader();

@@ -14,19 +14,14 @@
 #include "core/text.h"
 #include "data/image_collection.h"
 #include "data/tar.h"
+#include "data/tokenizer.h"
 
 namespace sked {
 namespace {
 
-constexpr int64_t kLongestLabel = 1 << 22;  // bytes: the shares of 100,000 classes
+constexpr int64_t kLongestText = 1 << 22;  // bytes: the shares of 100,000 classes
 
 constexpr std::array<std::string_view, 6> kImages{"jpg", "jpeg", "png", "webp", "bmp", "ppm"};
-
-std::string_view trimmed(std::string_view text) {
-  const size_t begin = text.find_first_not_of(" \t\r\n");
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(" \t\r\n") - begin + 1);
-}
 
 std::optional<int64_t> whole_number(std::string_view text) {
   int64_t value = 0;
@@ -41,9 +36,13 @@ struct Sample {
   const TarMember *image = nullptr, *cls = nullptr, *json = nullptr, *txt = nullptr;
 };
 
+/// What an example has beside its image.
+enum class Beside { label, caption };
+
 class ShardReader {
  public:
-  ShardReader(const std::vector<std::string>& shards, const ClassList& classes) : shards_(shards) {
+  ShardReader(const std::vector<std::string>& shards, Beside beside, const ClassList& classes = {})
+      : shards_(shards), beside_(beside) {
     for (size_t k = 0; k < classes.names.size(); ++k) {
       index_.emplace(classes.names[k], static_cast<int64_t>(k));
       index_.insert_or_assign(classes.ids[k], static_cast<int64_t>(k));
@@ -55,6 +54,7 @@ class ShardReader {
   void read_shard(size_t shard);
   void place(Sample& sample, const TarMember& member, std::string_view ending) const;
   void finish(const Sample& sample);
+  void read_caption(const Sample& sample, ImageEntry& entry) const;
   void read_label(const Sample& sample, ImageEntry& entry) const;
   void read_json(const TarMember& member, ImageEntry& entry) const;
   std::string text_of(const TarMember& member) const;
@@ -66,6 +66,7 @@ class ShardReader {
   const std::string& path() const { return shards_[shard_]; }
 
   const std::vector<std::string>& shards_;
+  Beside beside_;
   std::unordered_map<std::string, int64_t> index_;
   size_t shard_ = 0;  // at hand
   std::unordered_set<std::string> seen_;
@@ -110,17 +111,28 @@ void ShardReader::place(Sample& sample, const TarMember& member, std::string_vie
 
 void ShardReader::finish(const Sample& sample) {
   if (sample.key.empty()) return;
-  const TarMember* label = sample.cls != nullptr ? sample.cls : sample.json != nullptr ? sample.json : sample.txt;
-  if (sample.image == nullptr && label == nullptr) return;  // metadata of another kind
+  const bool any = sample.cls != nullptr || sample.json != nullptr || sample.txt != nullptr;
+  if (sample.image == nullptr && !any) return;  // metadata of another kind
   check(sample.image != nullptr, sample.key, "no image, expected one of ", join({kImages.begin(), kImages.end()}));
-  check(label != nullptr, sample.key, "no label, expected .cls, .json or .txt");
   ImageEntry entry{sample.image->name, static_cast<int64_t>(shard_), sample.image->offset, sample.image->size};
-  read_label(sample, entry);
+  if (beside_ == Beside::caption) {
+    read_caption(sample, entry);
+  } else {
+    check(any, sample.key, "no label, expected .cls, .json or .txt");
+    read_label(sample, entry);
+  }
   entries_.push_back(std::move(entry));
 }
 
+void ShardReader::read_caption(const Sample& sample, ImageEntry& entry) const {
+  check(sample.txt != nullptr, sample.key, "no caption, expected .txt");
+  const std::string text = text_of(*sample.txt);
+  entry.caption = trimmed(text);
+  check_caption(entry.caption, path() + ":" + excerpt(sample.txt->name));
+}
+
 std::string ShardReader::text_of(const TarMember& member) const {
-  check(member.size <= kLongestLabel, member.name, member.size, " bytes of label, expected at most ", kLongestLabel);
+  check(member.size <= kLongestText, member.name, member.size, " bytes of text, expected at most ", kLongestText);
   const std::vector<uint8_t> bytes = read_member(path(), member);
   return {bytes.begin(), bytes.end()};
 }
@@ -181,9 +193,7 @@ ClassList load_class_list(const std::string& path) {
   constexpr uint64_t kMostBytes = uint64_t{1} << 26;
   const std::string text = read_file(path, kMostBytes);
   ClassList classes;
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find('\n', begin), text.size());
-    const std::string_view line(text.data() + begin, end - begin);
+  for (const std::string_view line : lines_of(text)) {
     const size_t tab = line.find('\t'), second = tab == std::string_view::npos ? tab : line.find('\t', tab + 1);
     require(second != std::string_view::npos &&
                 whole_number(line.substr(0, tab)) == static_cast<int64_t>(classes.names.size()),
@@ -191,7 +201,6 @@ ClassList load_class_list(const std::string& path) {
             "<TAB>id<TAB>name, got \"", excerpt(line), "\"");
     classes.ids.emplace_back(line.substr(tab + 1, second - tab - 1));
     classes.names.emplace_back(trimmed(line.substr(second + 1)));
-    begin = end + 1;
   }
   require(!classes.names.empty(), "class_list", path, ": no class");
   return classes;
@@ -199,7 +208,7 @@ ClassList load_class_list(const std::string& path) {
 
 std::shared_ptr<ImageCollection> load_shards(const std::string& name, const std::vector<std::string>& shards,
                                              const ClassList& classes) {
-  std::vector<ImageEntry> entries = ShardReader(shards, classes).read();
+  std::vector<ImageEntry> entries = ShardReader(shards, Beside::label, classes).read();
   std::vector<std::string> names = classes.names;
   if (names.empty()) {
     int64_t most = 0;
@@ -212,6 +221,12 @@ std::shared_ptr<ImageCollection> load_shards(const std::string& name, const std:
     for (int64_t k = 0; k <= most; ++k) names.push_back("class " + std::to_string(k));
   }
   return std::make_shared<ImageCollection>(name, names, "", shards, std::move(entries));
+}
+
+std::shared_ptr<ImageCollection> load_caption_shards(const std::string& name, const std::vector<std::string>& shards) {
+  std::vector<ImageEntry> entries = ShardReader(shards, Beside::caption).read();
+  require(!entries.empty(), "shards", join(shards), ": no pair");
+  return std::make_shared<ImageCollection>(name, std::vector<std::string>{}, "", shards, std::move(entries));
 }
 
 }  // namespace sked

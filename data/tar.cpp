@@ -57,17 +57,6 @@ bool checksum_fits(const Block& block) {
   return stored && (*stored == plain || *stored == with_sign);
 }
 
-/// Is `name` a path that stays below where it starts?
-bool stays_inside(std::string_view name) {
-  if (name.empty() || name.starts_with('/') || name.find('\0') != std::string_view::npos) return false;
-  for (size_t begin = 0; begin <= name.size();) {
-    const size_t end = std::min(name.find('/', begin), name.size());
-    if (name.substr(begin, end - begin) == "..") return false;
-    begin = end + 1;
-  }
-  return true;
-}
-
 class TarReader {
  public:
   TarReader(const std::string& path, int64_t largest) : file_(path), largest_(largest) {
@@ -164,7 +153,7 @@ void TarReader::add_member(const Block& block, int64_t size) {
   }
   if (next_name_) name = *next_name_;
   while (name.starts_with("./")) name.erase(0, 2);
-  check(stays_inside(name), "expected a relative name without `..`, got \"", excerpt(name), "\"");
+  check(stays_below(name), "expected a relative name without `..`, got \"", excerpt(name), "\"");
   members_.push_back({std::move(name), at_ + kBlock, size});
 }
 

@@ -3,7 +3,7 @@
 #
 #   tests/gpu_check.sh          writes $OUT/gpu-check.json and $OUT/gpu-check.txt (OUT: build/gpu-check)
 #
-# Needs nothing else: oneDNN, zlib and OpenCV stay out, header-only libraries may lie under .deps/include (`make vendor` puts them
+# Needs nothing else: oneDNN, zlib, OpenCV and SentencePiece stay out, header-only libraries may lie under .deps/include (`make vendor` puts them
 # there), data are made up. Stages: build · device tests · speed · training on CPU and GPU, stopped and resumed · compute-sanitizer where
 # there is one. A stage that does not fit the time left (LIMIT seconds, 540 by default) is skipped and says so. Its last line is
 # `N passed, N failed, N skipped`, counted in stages and device test cases; exits 1 when anything failed.
@@ -71,7 +71,7 @@ fi
 
 # This card's machine code alone: a quarter of the time that every card's takes.
 capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d '. ')
-flags=(BUILD=$build CUDA=1 ONEDNN=0 ZLIB=0 OPENCV=0 MPI=0 CUDA_HOME="$(dirname "$(dirname "$(readlink -f "$nvcc")")")"
+flags=(BUILD=$build CUDA=1 ONEDNN=0 ZLIB=0 OPENCV=0 SENTENCEPIECE=0 MPI=0 CUDA_HOME="$(dirname "$(dirname "$(readlink -f "$nvcc")")")"
   GENCODE="-gencode arch=compute_$capability,code=sm_$capability")
 run build 60 make -j"$(nproc)" "${flags[@]}" $build/train $build/tests/cuda $build/tests/apps || finish
 

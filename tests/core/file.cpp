@@ -181,6 +181,12 @@ TEST_CASE("a folder without permission is an error") {
   ::chmod(folder.path().c_str(), 0755);
 }
 
+TEST_CASE("stays_below refuses what leads out of a folder") {
+  for (const char* path : {"a", "a/b.jpg", "a..b", "..a/b", "./a", "a//b"}) CHECK(stays_below(path));
+  for (const char* path : {"", "/a", "..", "../a", "a/..", "a/../b"}) CHECK_FALSE(stays_below(path));
+  CHECK_FALSE(stays_below(std::string_view("a\0b", 3)));
+}
+
 TEST_CASE("checked_product notices what does not fit") {
   const auto product = [](std::vector<uint64_t> factors) { return checked_product(factors); };
   CHECK(product({}) == 1);

@@ -27,3 +27,35 @@ TEST_CASE("text: join") {
   CHECK(join({"a", "b", "c"}) == "a, b, c");
   CHECK(join({"", "b"}, "/") == "/b");
 }
+
+TEST_CASE("text: blanks at both ends, lines with any end") {
+  CHECK(trimmed(" \t a b\r\n") == "a b");
+  CHECK(trimmed(" \n ").empty());
+  CHECK(trimmed("").empty());
+  using Lines = std::vector<std::string_view>;
+  CHECK(lines_of("").empty());
+  CHECK(lines_of("a") == Lines{"a"});
+  CHECK(lines_of("a\r\n\nb\n") == Lines{"a", "", "b"});
+  CHECK(lines_of("\n") == Lines{""});
+  CHECK(lines_of("a\rb\n\r") == Lines{"a\rb", ""});
+}
+
+TEST_CASE("text: UTF-8 by table 3-7 of the Unicode standard") {
+  for (const std::string good : {"", "a", "\x7F", "\xC2\x80", "\xDF\xBF", "\xE0\xA0\x80", "\xED\x9F\xBF",
+                                 "\xEE\x80\x80", "\xEF\xBF\xBF", "\xF0\x90\x80\x80", "\xF4\x8F\xBF\xBF"}) {
+    CAPTURE(good);
+    CHECK_FALSE(invalid_utf8(good).has_value());
+    if (!good.empty()) CHECK(code_point(good, 0)->bytes == good.size());
+  }
+  CHECK(code_point("x\xE2\x96\x81", 1)->value == 0x2581);
+  CHECK(code_point("\xF0\x9F\x98\x80", 0)->value == 0x1F600);
+  CHECK_FALSE(code_point("a", 1).has_value());
+  // stray and missing continuations, overlong forms, surrogates, beyond U+10FFFF, bytes that never occur
+  for (const std::string bad : {"\x80", "\xBF", "\xC2", "\xC2\x41", "\xC0\x80", "\xC1\xBF", "\xE0\x9F\xBF", "\xE2\x96",
+                                "\xE2\x96\x41", "\xED\xA0\x80", "\xED\xBF\xBF", "\xF0\x8F\xBF\xBF", "\xF0\x9F\x98",
+                                "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xFE", "\xFF"}) {
+    CAPTURE(bad);
+    CHECK(invalid_utf8("ab" + bad) == 2);
+    CHECK(invalid_utf8(bad + "ab") == 0);
+  }
+}

@@ -113,7 +113,7 @@ TEST_CASE("shards: what breaks the rules is named with its shard") {
   CHECK(one_line_with(loading(sample("../a", "1")), "x.tar at offset 0", "relative name"));
   CHECK(one_line_with(error_of([&] { load_shards("m", {folder.write("cut.tar", sample("a", "1"))}, classes); }),
                       "cut.tar", "at offset", "cut off"));
-  CHECK(one_line_with(loading(sample("a", std::string(5 << 20, ' '))), "x.tar:a.cls", "bytes of label"));
+  CHECK(one_line_with(loading(sample("a", std::string(5 << 20, ' '))), "x.tar:a.cls", "bytes of text"));
 }
 
 TEST_CASE("class lists: index, id, name") {

@@ -1,0 +1,190 @@
+// Tokens by SentencePiece: https://github.com/google/sentencepiece
+#include <sentencepiece_processor.h>
+#include <sentencepiece_trainer.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cinttypes>
+#include <cstdio>
+#include <set>
+#include <unordered_map>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/text.h"
+#include "data/sentencepiece_model.h"
+#include "data/tokenizer.h"
+
+namespace sked {
+namespace {
+
+constexpr int64_t kMarkers = 4;  // padding, unknown, begin, end
+
+/// Captions as the library wants to be given them.
+class Sentences final : public sentencepiece::SentenceIterator {
+ public:
+  explicit Sentences(const std::vector<std::string>& captions) : captions_(captions) {}
+  bool done() const override { return next_ == captions_.size(); }
+  void Next() override { ++next_; }
+  const std::string& value() const override { return captions_[next_]; }
+  sentencepiece::util::Status status() const override { return {}; }
+
+ private:
+  const std::vector<std::string>& captions_;
+  size_t next_ = 0;
+};
+
+/// What the library says is wrong, without its source line and condition.
+std::string reason(const sentencepiece::util::Status& status) {
+  std::string_view message = status.message();
+  if (const size_t condition = message.rfind("] "); condition != message.npos) message.remove_prefix(condition + 2);
+  std::string line(message);
+  std::ranges::replace(line, '\n', ' ');
+  return line;
+}
+
+bool in_word(char c) {
+  return static_cast<unsigned char>(c) >= 0x80 || std::isalnum(static_cast<unsigned char>(c)) != 0;
+}
+
+/// The captions, and each of their different words once more, written twice ("photophoto"). The library takes for
+/// candidates what occurs twice in the list of *different* words; captions made of templates have few, hardly one is a
+/// part of another, and without this their vocabulary would be single letters.
+std::vector<std::string> with_doubled_words(const std::vector<std::string>& captions) {
+  std::set<std::string> words;
+  for (const std::string& caption : captions) {
+    for (auto begin = caption.begin(); begin != caption.end();) {
+      const auto end = std::find_if_not(begin, caption.end(), in_word);
+      if (begin != end) words.emplace(begin, end);
+      begin = std::find_if(end, caption.end(), in_word);
+    }
+  }
+  std::vector<std::string> sentences = captions;
+  for (const std::string& word : words) sentences.push_back(word + word);
+  return sentences;
+}
+
+/// The bytes of a trained model.
+std::string train_model(const std::vector<std::string>& captions, int64_t pieces) {
+  const std::unordered_map<std::string, std::string> options{
+      {"model_type", "unigram"},
+      {"vocab_size", std::to_string(pieces)},
+      {"hard_vocab_limit", "false"},
+      {"character_coverage", "1"},
+      {"normalization_rule_name", "nmt_nfkc_cf"},
+      {"max_sentence_length", std::to_string(1 << 20)},  // longer ones would be left out
+      {"num_threads", "1"},                              // sums are made per thread
+      {"pad_id", "0"},
+      {"unk_id", "1"},
+      {"bos_id", "2"},
+      {"eos_id", "3"},
+      {"minloglevel", "3"},  // nothing on stderr
+  };
+  const std::vector<std::string> texts = with_doubled_words(captions);
+  Sentences sentences(texts);
+  std::string model;
+  const auto status = sentencepiece::SentencePieceTrainer::Train(options, &sentences, &model);
+  require(status.ok(), "tokenizer", "cannot train a vocabulary of ", pieces, " pieces: ", reason(status));
+  return model;
+}
+
+}  // namespace
+
+bool can_tokenize() { return true; }
+
+struct Tokenizer::Model {
+  /// `source` names the bytes in errors.
+  Model(std::string model, const std::string& source) : bytes(std::move(model)) {
+    check_sentencepiece_model(bytes, source);
+    const auto status = processor.LoadFromSerializedProto(bytes);
+    require(status.ok(), "tokenizer", source, ": ", reason(status));
+    padding = processor.pad_id(), begin = processor.bos_id(), end = processor.eos_id();
+    require(padding >= 0 && begin >= 0 && end >= 0 && std::set{padding, begin, end}.size() == 3, "tokenizer", source,
+            ": expected markers for padding, begin and end, got ids ", padding, ", ", begin, " and ", end);
+  }
+
+  std::vector<int> pieces_of(const std::string& caption) const {
+    std::vector<int> pieces;
+    const auto status = processor.Encode(caption, &pieces);
+    require(status.ok(), "tokenizer", "\"", excerpt(caption), "\": ", reason(status));
+    return pieces;
+  }
+
+  std::string bytes;
+  sentencepiece::SentencePieceProcessor processor;
+  int padding = 0, begin = 0, end = 0;
+};
+
+Tokenizer Tokenizer::train(const std::vector<std::string>& captions, int64_t pieces) {
+  constexpr int64_t kMostPieces = 1 << 20;
+  constexpr size_t kMostBytes = size_t{1} << 30;
+  require(pieces > kMarkers && pieces <= kMostPieces, "tokenizer", "expected ", kMarkers + 1, " … ", kMostPieces,
+          " pieces, got ", pieces);
+  size_t bytes = 0;
+  for (size_t i = 0; i < captions.size(); ++i) {
+    check_caption(captions[i], "caption " + std::to_string(i));
+    bytes += captions[i].size();
+  }
+  require(bytes <= kMostBytes, "tokenizer", "captions of ", bytes, " bytes, expected at most ", kMostBytes);
+  // The library leaves out captions with U+2585, its own sign, and ends the process when nothing is left of the others.
+  // A vocabulary of one letter knows how it normalises.
+  const Model normaliser(train_model({"x"}, kMarkers + 2), "vocabulary");
+  const bool some = std::ranges::any_of(captions, [&](const std::string& caption) {
+    return caption.find("\xE2\x96\x85") == caption.npos && !normaliser.pieces_of(caption).empty();
+  });
+  require(some, "tokenizer", "nothing is left of ", captions.size(), " captions after normalisation");
+  return Tokenizer(std::make_shared<const Model>(train_model(captions, pieces), "vocabulary"));
+}
+
+Tokenizer Tokenizer::load(const std::string& path) {
+  constexpr uint64_t kMostBytes = uint64_t{1} << 25;
+  return Tokenizer(std::make_shared<const Model>(read_file(path, kMostBytes), path));
+}
+
+void Tokenizer::save(const std::string& path) const { write_file(path, model_->bytes); }
+
+int64_t Tokenizer::vocabulary() const { return model_->processor.GetPieceSize(); }
+
+TokenBatch Tokenizer::encode(const std::vector<std::string>& captions, int64_t context, bool truncate) const {
+  constexpr int64_t kLongestContext = 1 << 20;
+  require(context >= 3 && context <= kLongestContext, "tokenizer", "expected a context in 3 … ", kLongestContext,
+          ", got ", context);
+  const auto count = static_cast<int64_t>(captions.size());
+  TokenBatch batch{Tensor::full({count, context}, model_->padding, DType::i64), Tensor::empty({count}, DType::i64)};
+  int64_t* ids = batch.ids.data<int64_t>();
+  for (int64_t n = 0; n < count; ++n, ids += context) {
+    const std::string& caption = captions[static_cast<size_t>(n)];
+    check_caption(caption, "caption " + std::to_string(n));
+    const std::vector<int> pieces = model_->pieces_of(caption);
+    const auto all = static_cast<int64_t>(pieces.size()), kept = std::min(all, context - 2);
+    require(truncate || all == kept, "tokenizer", "caption ", n, " \"", excerpt(caption), "\" has ", all,
+            " pieces, expected at most ", context - 2, " for a context of ", context, " with its two markers");
+    ids[0] = model_->begin;
+    std::copy_n(pieces.begin(), kept, ids + 1);
+    ids[kept + 1] = model_->end;
+    batch.ends.data<int64_t>()[n] = kept + 1;
+  }
+  return batch;
+}
+
+std::string Tokenizer::decode(std::span<const int64_t> ids) const {
+  std::vector<int> pieces;
+  for (const int64_t id : ids) {
+    require(id >= 0 && id < vocabulary(), "tokenizer", "expected ids in 0 … ", vocabulary() - 1, ", got ", id);
+    if (!model_->processor.IsControl(static_cast<int>(id))) pieces.push_back(static_cast<int>(id));
+  }
+  std::string text;
+  const auto status = model_->processor.Decode(pieces, &text);
+  require(status.ok(), "tokenizer", "cannot decode ", pieces.size(), " pieces: ", reason(status));
+  return text;
+}
+
+std::string Tokenizer::fingerprint() const {
+  uint64_t hash = 0xCBF29CE484222325u;
+  for (const char c : model_->bytes) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3u;
+  char digits[17];
+  std::snprintf(digits, sizeof digits, "%016" PRIx64, hash);
+  return digits;
+}
+
+}  // namespace sked

@@ -1,0 +1,36 @@
+#include "data/tokenizer.h"
+
+#include <algorithm>
+#include <array>
+#include <optional>
+
+#include "core/error.h"
+#include "core/text.h"
+
+namespace sked {
+namespace {
+
+/// Unicode's property White_Space (PropList.txt).
+bool is_white_space(char32_t c) {
+  constexpr std::array<char32_t, 8> kOthers{0x20, 0x85, 0xA0, 0x1680, 0x2028, 0x2029, 0x202F, 0x205F};
+  return (c >= 0x09 && c <= 0x0D) || (c >= 0x2000 && c <= 0x200A) || c == 0x3000 ||
+         std::ranges::find(kOthers, c) != kOthers.end();
+}
+
+}  // namespace
+
+void check_caption(std::string_view caption, const std::string& source) {
+  constexpr size_t kLongest = size_t{1} << 16;
+  require(caption.size() <= kLongest, "caption", source, ": ", caption.size(), " bytes, expected at most ", kLongest);
+  bool blank = true;
+  for (size_t at = 0; at < caption.size();) {
+    const std::optional<CodePoint> point = code_point(caption, at);
+    require(point.has_value(), "caption", source, ": not UTF-8 at byte ", at);
+    require(point->value != 0, "caption", source, ": expected text, got a NUL at byte ", at);
+    blank = blank && is_white_space(point->value);
+    at += point->bytes;
+  }
+  require(!blank, "caption", source, ": expected text, got ", caption.empty() ? "none" : "only white space");
+}
+
+}  // namespace sked

@@ -1,0 +1,203 @@
+// Image-text pairs in tables and shards, and what the loader makes of captions.
+#include <doctest/doctest.h>
+
+#include "data/captions.h"
+#include "data/image_collection.h"
+#include "data/image_file.h"
+#include "data/loader.h"
+#include "tests/common/files.h"
+#include "tests/data/archives.h"
+#include "tests/data/images.h"
+#include "tests/data/samples.h"
+
+namespace sked {
+namespace {
+
+using test::error_of;
+using test::one_line_with;
+using test::tar_end;
+using test::tar_member;
+using test::TemporaryFolder;
+
+std::string bytes_of(const std::string& fixture) {
+  const auto bytes = test::image_file(fixture);
+  return {bytes.begin(), bytes.end()};
+}
+
+std::string pair(const std::string& key, const std::string& caption) {
+  return tar_member(key + ".jpg", bytes_of("444")) + tar_member(key + ".txt", caption);
+}
+
+std::vector<Batch> epoch(const std::shared_ptr<const Dataset>& data, const std::string& pipeline, LoaderOptions options,
+                         int64_t number = 0, int64_t first = 0) {
+  Loader loader(data, Pipeline::parse(pipeline), options);
+  loader.start(number, first);
+  std::vector<Batch> batches;
+  while (std::optional<Batch> batch = loader.next()) batches.push_back(*batch);
+  return batches;
+}
+
+TEST_CASE("caption table: a pair per line, an image on several") {
+  const TemporaryFolder folder;
+  folder.write("a/1.jpg", "x");
+  folder.write("2.jpg", "y");
+  const auto data = load_caption_table(
+      "mine", folder.write("t.tsv", "a/1.jpg\tA cat. \r\n2.jpg\tein Zug, grün\na/1.jpg\tthe same \u732b\n"));
+  REQUIRE(data->size() == 3);
+  CHECK(data->has_captions());
+  CHECK(data->classes() == 0);
+  CHECK(data->label(1) == 0);
+  CHECK(data->encoded());
+  CHECK(captions_of(*data, 0) == std::vector<std::string>{"A cat.", "ein Zug, grün", "the same \u732b"});
+  CHECK(data->source(2) == folder.path("a/1.jpg"));
+  CHECK(data->file(1).bytes == std::vector<uint8_t>{'y'});
+  Rng rng({0, 0, 0});
+  CHECK(one_line_with(error_of([&] { data->caption(3, rng); }), "mine", "0 … 2"));
+}
+
+TEST_CASE("caption table: what breaks the rules is named with its line") {
+  const TemporaryFolder folder;
+  folder.write("1.jpg", "x");
+  const auto reading = [&](const std::string& text) {
+    return error_of([&] { load_caption_table("mine", folder.write("t.tsv", text)); });
+  };
+  REQUIRE(reading("1.jpg\ta cat\n").empty());
+  CHECK(one_line_with(reading(""), "t.tsv: no pair"));
+  CHECK(one_line_with(reading("1.jpg\ta cat\n1.jpg a dog\n"), "t.tsv:2", "path<TAB>caption, got \"1.jpg a dog\""));
+  CHECK(one_line_with(reading("1.jpg\ta cat\n\n"), "t.tsv:2", "got \"\""));
+  CHECK(one_line_with(reading("1.jpg\ta\tcat\n"), "t.tsv:1", "path<TAB>caption"));
+  CHECK(one_line_with(reading("1.jpg\t\n"), "t.tsv:1", "expected text"));
+  CHECK(one_line_with(reading("1.jpg\t\u3000\n"), "t.tsv:1", "only white space"));
+  CHECK(one_line_with(reading("1.jpg\tcaf\xE9\n"), "t.tsv:1", "not UTF-8 at byte 3"));
+  CHECK(one_line_with(reading(std::string("1.jpg\ta\0b\n", 10)), "t.tsv:1", "NUL at byte 1"));
+  CHECK(one_line_with(reading("1.jpg\t" + std::string(70000, 'a')), "t.tsv:1", "70000 bytes"));
+  CHECK(one_line_with(reading("1.jpg\ta\n2.jpg\tb\n"), "t.tsv:2: no file 2.jpg"));
+  CHECK(one_line_with(reading(folder.path("1.jpg") + "\ta\n"), "t.tsv:1", "below the table's folder"));
+  CHECK(one_line_with(reading("../1.jpg\ta\n"), "t.tsv:1", "below the table's folder", "../1.jpg"));
+  CHECK(one_line_with(reading("\ta\n"), "t.tsv:1", "got \"\""));
+  CHECK(one_line_with(reading(".\ta\n"), "t.tsv:1: no file ."));
+  CHECK(one_line_with(error_of([&] { load_caption_table("mine", folder.path("none.tsv")); }), "none.tsv",
+                      "No such file"));
+}
+
+TEST_CASE("caption shards: keys with an image and a text") {
+  const TemporaryFolder folder;
+  const std::string shard = folder.write("0.tar", pair("d.1/a", " a cat\n") + tar_member("d.1/a.cls", "no number") +
+                                                      tar_member("x.yaml", "x") + pair("b", "ein Zug") + tar_end());
+  const auto data = load_caption_shards("mine", {shard, folder.write("1.tar", pair("c", "third") + tar_end())});
+  REQUIRE(data->size() == 3);
+  CHECK(data->has_captions());
+  CHECK(data->classes() == 0);
+  CHECK_FALSE(data->has_targets());
+  CHECK(captions_of(*data, 0) == std::vector<std::string>{"a cat", "ein Zug", "third"});
+  CHECK(data->file(2).bytes == test::image_file("444"));
+  CHECK_FALSE(load_shards("labelled",
+                          {folder.write("2.tar", tar_member("a.jpg", "x") + tar_member("a.cls", "0") + tar_end())}, {})
+                  ->has_captions());
+
+  const auto loading = [&](const std::string& bytes) {
+    return error_of([&] { load_caption_shards("mine", {folder.write("x.tar", bytes + tar_end())}); });
+  };
+  CHECK(one_line_with(loading(""), "x.tar: no pair"));
+  CHECK(one_line_with(loading(tar_member("a.jpg", "x")), "x.tar:a", "no caption, expected .txt"));
+  CHECK(one_line_with(loading(tar_member("a.jpg", "x") + tar_member("a.cls", "1")), "x.tar:a", "no caption"));
+  CHECK(one_line_with(loading(tar_member("a.txt", "x")), "x.tar:a", "no image"));
+  CHECK(one_line_with(loading(pair("a", " \n")), "x.tar:a.txt", "expected text"));
+  CHECK(one_line_with(loading(pair("a", "caf\xE9")), "x.tar:a.txt", "not UTF-8 at byte 3"));
+  CHECK(one_line_with(loading(pair("a", std::string(70000, 'a'))), "x.tar:a.txt", "70000 bytes"));
+  CHECK(one_line_with(loading(pair("a", std::string(5 << 20, 'a'))), "x.tar:a.txt", "bytes of text"));
+  CHECK(one_line_with(loading(pair("a", "x") + pair("b", "x") + pair("a", "x")), "x.tar:a.jpg", "there before"));
+}
+
+TEST_CASE("catalog: image-text pairs by path") {
+  const TemporaryFolder folder;
+  for (const char* name : {"t/1.jpg", "t/2.jpg"}) folder.write(name, bytes_of("444"));
+  folder.write("t/train.tsv", "1.jpg\ta cat\n2.jpg\ta dog\n1.jpg\tone more\n");
+  const DataSpec table{.name = "caption-tsv", .path = folder.path("t")};
+  const auto loading = [&](const DataSpec& spec) { return error_of([&] { load_splits(spec, 1); }); };
+  CHECK(one_line_with(loading(table), "no table", "t/test.tsv, val.tsv or dev.tsv"));
+  folder.write("t/dev.tsv", "2.jpg\tthe dog\n");
+  const Splits splits = load_splits(table, 1);
+  CHECK(captions_of(*splits.train, 0) == std::vector<std::string>{"a cat", "a dog"});
+  CHECK(captions_of(*splits.validation, 0) == std::vector<std::string>{"one more"});
+  CHECK(captions_of(*splits.test, 0) == std::vector<std::string>{"the dog"});
+  CHECK(splits.train->classes() == 0);
+  CHECK(dataset_facts(table).class_names.empty());
+  CHECK(with_captions(splits, {}).train == splits.train);
+  std::filesystem::remove(folder.path("t/train.tsv"));
+  CHECK(one_line_with(loading(table), "train.tsv", "No such file"));
+  CHECK(one_line_with(loading({.name = "caption-tsv"}), "data.path: expected the folder of caption-tsv"));
+
+  folder.write("s/train-0.tar", pair("a", "a cat") + pair("b", "a dog") + tar_end());
+  const DataSpec shards{.name = "caption-shards", .path = folder.path("s")};
+  CHECK(one_line_with(loading(shards), "no shards", "s/test*.tar"));
+  folder.write("s/val-0.tar", pair("a", "the cat") + tar_end());
+  CHECK(load_splits(shards, 1).train->size() == 1);
+  CHECK(captions_of(*load_splits(shards, 0).test, 0) == std::vector<std::string>{"the cat"});
+}
+
+TEST_CASE("loader: the same captions for 1, 2 and 8 workers, and from the middle of an epoch") {
+  const auto data = std::make_shared<CaptionedDataset>(test::counted_dataset(53), caption_templates("photo"),
+                                                       Synonyms{{"cat", "kitty"}, {"dog"}, {"bus", "coach", "van"}},
+                                                       CaptionNoise{.rate = 0.2, .seed = 1});
+  const std::string pipeline = "random_crop(4,2)|flip|value_range(0,1)";
+  const auto expected = epoch(data, pipeline, {.batch_size = 5, .seed = 3, .threads = 0}, 2);
+  REQUIRE(expected.size() == 11);
+  for (const Batch& batch : expected) {
+    REQUIRE(static_cast<int64_t>(batch.captions.size()) == batch.images.dim(0));
+    for (size_t b = 0; b < batch.captions.size(); ++b)
+      CHECK(batch.captions[b] == epoch_caption(*data, 3, 2, batch.indices.data<int64_t>()[b]));
+  }
+  for (const int threads : {1, 2, 8}) {
+    for (const int64_t first : {0, 4}) {
+      CAPTURE(threads);
+      const auto got = epoch(data, pipeline, {.batch_size = 5, .seed = 3, .threads = threads}, 2, first);
+      REQUIRE(got.size() == expected.size() - static_cast<size_t>(first));
+      for (size_t i = 0; i < got.size(); ++i) {
+        CHECK(got[i].captions == expected[i + static_cast<size_t>(first)].captions);
+        CHECK(got[i].images.to_vector<float>() == expected[i + static_cast<size_t>(first)].images.to_vector<float>());
+      }
+    }
+  }
+  CHECK(epoch(data, pipeline, {.batch_size = 53, .seed = 3, .shuffle = false}, 1)[0].captions !=
+        epoch(data, pipeline, {.batch_size = 53, .seed = 3, .shuffle = false}, 2)[0].captions);
+}
+
+TEST_CASE("loader: captions do not disturb the images, and mixing is refused") {
+  const auto bare = test::counted_dataset(20);
+  const auto data = std::make_shared<CaptionedDataset>(bare, caption_templates("photo"), Synonyms{{"a"}, {"b"}, {"c"}});
+  const std::string pipeline = "random_crop(4,2)|flip|value_range(0,1)";
+  const auto with = epoch(data, pipeline, {.batch_size = 20, .seed = 9}),
+             without = epoch(bare, pipeline, {.batch_size = 20, .seed = 9});
+  CHECK(with[0].images.to_vector<float>() == without[0].images.to_vector<float>());
+  CHECK(with[0].labels.to_vector<int64_t>() == without[0].labels.to_vector<int64_t>());
+  CHECK(without[0].captions.empty());
+  for (const char* mixing : {"value_range(0,1)|mixup(1)", "value_range(0,1)|cutmix(1)"})
+    CHECK(one_line_with(error_of([&] { Loader(data, Pipeline::parse(mixing), {}); }), "counted has captions",
+                        "without mixup"));
+}
+
+TEST_CASE("loader: an image left out takes its caption with it") {
+  if (!can_decode_images()) return test::skip("built without OpenCV");
+  const TemporaryFolder folder;
+  std::string shard;
+  for (int i = 0; i < 8; ++i) {
+    const std::string key = "k" + std::to_string(i),
+                      image = bytes_of("444").substr(0, i == 2 || i == 3 ? 300 : 1 << 20);
+    shard += tar_member(key + ".jpg", image) + tar_member(key + ".txt", "caption " + std::to_string(i));
+  }
+  const auto data = load_caption_shards("mine", {folder.write("x.tar", shard + tar_end())});
+  for (const int threads : {0, 1, 8}) {
+    const auto batches = epoch(data, "decode|resize(8)|value_range(0,1)",
+                               {.batch_size = 5, .shuffle = false, .threads = threads, .skip_limit = 2});
+    REQUIRE(batches.size() == 2);
+    CHECK(batches[0].captions == std::vector<std::string>{"caption 0", "caption 1", "caption 4"});
+    CHECK(batches[0].indices.to_vector<int64_t>() == std::vector<int64_t>{0, 1, 4});
+    CHECK(batches[0].labels.to_vector<int64_t>() == std::vector<int64_t>{0, 0, 0});
+    CHECK(batches[1].captions == std::vector<std::string>{"caption 5", "caption 6", "caption 7"});
+    CHECK_FALSE(batches[0].targets.defined());
+  }
+}
+
+}  // namespace
+}  // namespace sked
