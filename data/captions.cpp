@@ -128,7 +128,7 @@ std::vector<std::vector<std::string>> class_prompts(const std::vector<std::strin
 }
 
 std::vector<int64_t> unseen_classes(int64_t classes, int64_t unseen) {
-  require_usage(unseen >= 0 && (unseen == 0 || unseen < classes), "captions", "expected unseen classes in 0 … ",
+  require_usage(unseen >= 0 && (unseen == 0 || unseen < classes), "captions", "captions.unseen: expected 0 … ",
                 std::max(classes - 1, int64_t{0}), ", got ", unseen);
   std::vector<int64_t> chosen;
   for (int64_t k = 0; k < classes; ++k) {
@@ -182,8 +182,8 @@ std::string CaptionedDataset::caption(int64_t i, Rng& rng) const {
 }
 
 Splits with_captions(const Splits& splits, const CaptionSpec& spec) {
-  require_usage(spec.noise_rate >= 0 && spec.noise_rate <= 1, "captions", "expected noise_rate in [0, 1], got ",
-                spec.noise_rate);
+  require_usage(spec.noise_rate >= 0 && spec.noise_rate <= 1, "captions",
+                "captions.noise_rate: expected a share in [0, 1], got ", spec.noise_rate);
   if (splits.train->has_captions()) {
     require_usage(spec.noise_rate == 0 && spec.unseen == 0 && spec.classes.empty(), "captions", splits.train->name(),
                   " has captions of its own and no classes: expected no noise, unseen classes or class names");

@@ -3,14 +3,12 @@
 #include <sentencepiece_trainer.h>
 
 #include <algorithm>
-#include <cctype>
-#include <cinttypes>
-#include <cstdio>
 #include <set>
 #include <unordered_map>
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/fingerprint.h"
 #include "core/text.h"
 #include "data/sentencepiece_model.h"
 #include "data/tokenizer.h"
@@ -43,31 +41,11 @@ std::string reason(const sentencepiece::util::Status& status) {
   return line;
 }
 
-bool in_word(char c) {
-  return static_cast<unsigned char>(c) >= 0x80 || std::isalnum(static_cast<unsigned char>(c)) != 0;
-}
-
-/// The captions, and each of their different words once more, written twice ("photophoto"). The library takes for
-/// candidates what occurs twice in the list of *different* words; captions made of templates have few, hardly one is a
-/// part of another, and without this their vocabulary would be single letters.
-std::vector<std::string> with_doubled_words(const std::vector<std::string>& captions) {
-  std::set<std::string> words;
-  for (const std::string& caption : captions) {
-    for (auto begin = caption.begin(); begin != caption.end();) {
-      const auto end = std::find_if_not(begin, caption.end(), in_word);
-      if (begin != end) words.emplace(begin, end);
-      begin = std::find_if(end, caption.end(), in_word);
-    }
-  }
-  std::vector<std::string> sentences = captions;
-  for (const std::string& word : words) sentences.push_back(word + word);
-  return sentences;
-}
-
 /// The bytes of a trained model.
 std::string train_model(const std::vector<std::string>& captions, int64_t pieces) {
   const std::unordered_map<std::string, std::string> options{
-      {"model_type", "unigram"},
+      {"model_type", "bpe"},  // a unigram model takes a word whole only where others contain it, so captions of few
+                              // words would be spelled
       {"vocab_size", std::to_string(pieces)},
       {"hard_vocab_limit", "false"},
       {"character_coverage", "1"},
@@ -80,8 +58,7 @@ std::string train_model(const std::vector<std::string>& captions, int64_t pieces
       {"eos_id", "3"},
       {"minloglevel", "3"},  // nothing on stderr
   };
-  const std::vector<std::string> texts = with_doubled_words(captions);
-  Sentences sentences(texts);
+  Sentences sentences(captions);
   std::string model;
   const auto status = sentencepiece::SentencePieceTrainer::Train(options, &sentences, &model);
   require(status.ok(), "tokenizer", "cannot train a vocabulary of ", pieces, " pieces: ", reason(status));
@@ -138,8 +115,14 @@ Tokenizer Tokenizer::train(const std::vector<std::string>& captions, int64_t pie
 
 Tokenizer Tokenizer::load(const std::string& path) {
   constexpr uint64_t kMostBytes = uint64_t{1} << 25;
-  return Tokenizer(std::make_shared<const Model>(read_file(path, kMostBytes), path));
+  return parse(read_file(path, kMostBytes), path);
 }
+
+Tokenizer Tokenizer::parse(std::string model, const std::string& source) {
+  return Tokenizer(std::make_shared<const Model>(std::move(model), source));
+}
+
+const std::string& Tokenizer::bytes() const { return model_->bytes; }
 
 void Tokenizer::save(const std::string& path) const { write_file(path, model_->bytes); }
 
@@ -180,11 +163,9 @@ std::string Tokenizer::decode(std::span<const int64_t> ids) const {
 }
 
 std::string Tokenizer::fingerprint() const {
-  uint64_t hash = 0xCBF29CE484222325u;
-  for (const char c : model_->bytes) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3u;
-  char digits[17];
-  std::snprintf(digits, sizeof digits, "%016" PRIx64, hash);
-  return digits;
+  Fingerprint bytes;
+  bytes.add(model_->bytes.data(), model_->bytes.size());
+  return bytes.hex();
 }
 
 }  // namespace sked

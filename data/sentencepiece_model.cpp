@@ -159,12 +159,13 @@ void ModelChecker::check_piece(std::string_view bytes, int64_t number) const {
 }
 
 void ModelChecker::check_trainer(std::string_view bytes) const {
-  constexpr uint64_t kModelType = 3, kUnigram = 1;
+  constexpr uint64_t kModelType = 3, kUnigram = 1, kBpe = 2;
   Message trainer(bytes, source_);
   for (Field field; trainer.next(field);) {
     if (field.number != kModelType) continue;
     check_kind(field, Field::varint);
-    check(field.value == kUnigram, "expected a unigram model (type ", kUnigram, "), got type ", field.value);
+    check(field.value == kUnigram || field.value == kBpe, "expected a unigram or BPE model (type ", kUnigram, " or ",
+          kBpe, "), got type ", field.value);
   }
 }
 

@@ -18,6 +18,8 @@ bool can_tokenize() { return false; }
 
 Tokenizer Tokenizer::train(const std::vector<std::string>&, int64_t) { missing(); }
 Tokenizer Tokenizer::load(const std::string&) { missing(); }
+Tokenizer Tokenizer::parse(std::string, const std::string&) { missing(); }
+const std::string& Tokenizer::bytes() const { missing(); }
 void Tokenizer::save(const std::string&) const { missing(); }
 int64_t Tokenizer::vocabulary() const { missing(); }
 TokenBatch Tokenizer::encode(const std::vector<std::string>&, int64_t, bool) const { missing(); }

@@ -1,5 +1,5 @@
 #pragma once
-// Captions to token ids: SentencePiece's unigram model (Kudo, "Subword regularization", ACL 2018, arXiv 1804.10959),
+// Captions to token ids: byte-pair encoding (Sennrich et al., ACL 2016, arXiv 1508.07909) by SentencePiece,
 // trained and run by its library (sentencepiece.cpp; without it, sentencepiece_none.cpp says what is missing).
 
 #include <cstdint>
@@ -31,12 +31,16 @@ class Tokenizer {
   /// captions give the same bytes. Throws Error for captions that check_caption() refuses, of which nothing is left
   /// after normalisation, with more characters than `pieces` has room for, or of more than 1 GiB.
   static Tokenizer train(const std::vector<std::string>& captions, int64_t pieces);
-  /// Reads a SentencePiece model: of the unigram kind, with begin, end and padding markers. What the library would
+  /// Reads a SentencePiece model: unigram or BPE, with begin, end and padding markers. What the library would
   /// believe unseen (the trie of the normaliser, above all) is checked first. Throws Error naming the file otherwise.
   static Tokenizer load(const std::string& path);
+  /// The same of a model's bytes; `source` names them in errors.
+  static Tokenizer parse(std::string model, const std::string& source);
 
   /// Writes the model file (atomically). Throws Error naming it.
   void save(const std::string& path) const;
+  /// The model file's bytes.
+  const std::string& bytes() const;
   /// V.
   int64_t vocabulary() const;
   /// A caption with more than context - 2 pieces is an Error that quotes it and says how many; with `truncate` the

@@ -6,7 +6,8 @@
 namespace sked::cpu::onednn {
 namespace {
 
-/// oneDNN computes in bf16 with AVX-512 alone too, by shifts and f32 arithmetic: slower than f32, so that does not count.
+/// oneDNN computes in bf16 with AVX-512 alone too, by shifts and f32 arithmetic: slower than f32, so that does not
+/// count.
 bool has_instructions() {
   const auto isa = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
   const auto wanted = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_bf16);
@@ -24,8 +25,7 @@ RoundedPlan plan_for(int64_t M, int64_t N, int64_t Q, bool left_turned, bool rig
   constexpr auto kRounded = dnnl::memory::data_type::bf16;
   const Operation multiply = matmul(layout({M, Q}, Tag::any, kRounded), layout({Q, N}, Tag::any, kRounded), {},
                                     layout({M, N}, Tag::ab), accumulate);
-  return {multiply,
-          rearrangement(layout({M, Q}, left_turned ? Tag::ba : Tag::ab), multiply.layout(DNNL_ARG_SRC)),
+  return {multiply, rearrangement(layout({M, Q}, left_turned ? Tag::ba : Tag::ab), multiply.layout(DNNL_ARG_SRC)),
           rearrangement(layout({Q, N}, right_turned ? Tag::ba : Tag::ab), multiply.layout(DNNL_ARG_WEIGHTS))};
 }
 
@@ -40,9 +40,8 @@ void multiply_bf16(int64_t M, int64_t N, int64_t Q, MatrixView<float> a, MatrixV
                    bool accumulate) {
   static Cache<RoundedPlan, 6> cache;
   const bool left_turned = a.col != 1, right_turned = b.col != 1;
-  const RoundedPlan& plan = cache.get({M, N, Q, left_turned, right_turned, accumulate}, [&] {
-    return plan_for(M, N, Q, left_turned, right_turned, accumulate);
-  });
+  const RoundedPlan& plan = cache.get({M, N, Q, left_turned, right_turned, accumulate},
+                                      [&] { return plan_for(M, N, Q, left_turned, right_turned, accumulate); });
   const Tensor left = plan.multiply.room(DNNL_ARG_SRC), right = plan.multiply.room(DNNL_ARG_WEIGHTS);
   plan.round_left.run({{DNNL_ARG_FROM, a.data}, {DNNL_ARG_TO, left.raw()}});
   plan.round_right.run({{DNNL_ARG_FROM, b.data}, {DNNL_ARG_TO, right.raw()}});

@@ -191,8 +191,8 @@ TEST_CASE("matmul, linear: in bf16 they are the products of rounded factors") {
           const Tensor a = hash_tensor(ta ? Shape{batch, Q, M} : Shape{batch, M, Q}, 1).to(DType::f32);
           const Tensor b = hash_tensor(tb ? Shape{batch, N, Q} : Shape{batch, Q, N}, 2).to(DType::f32);
           Tensor c = Tensor::full({batch, M, N}, 0.5);
-          std::vector<double> expected = product(rounded(a).to_vector<double>(), rounded(b).to_vector<double>(), batch,
-                                                 M, N, Q, ta, tb, false);
+          std::vector<double> expected =
+              product(rounded(a).to_vector<double>(), rounded(b).to_vector<double>(), batch, M, N, Q, ta, tb, false);
           if (accumulate)
             for (double& value : expected) value += 0.5;
           kernel::matmul(a, b, c, ta, tb, accumulate);

@@ -268,8 +268,8 @@ TEST_CASE("tokenizer: what is not a model, or a dangerous one, is refused with t
   CHECK(one_line_with(loading(varint(uint64_t{1} << 3 | 2) + varint(uint64_t{1} << 62) + "x"), "damaged"));
   CHECK(one_line_with(loading(kPieces + rest + kTrainer), "comes twice"));
   CHECK(one_line_with(loading(kPieces + rest + normaliser("")), "comes twice"));
-  CHECK(
-      one_line_with(loading(kPieces + block(2, number(3, 2)) + normaliser("")), "unigram model (type 1), got type 2"));
+  CHECK(one_line_with(loading(kPieces + block(2, number(3, 3)) + normaliser("")),
+                      "unigram or BPE model (type 1 or 2), got type 3"));
   CHECK(one_line_with(loading(kPieces + rest + block(5, block(2, "x"))), "no denormaliser"));
   CHECK(one_line_with(loading(kPieces + piece("a", -2, 1) + rest), "x.model", "already defined"));
   CHECK(one_line_with(loading(kMarkers + rest), "x.model"));
