@@ -28,6 +28,7 @@ struct Settings {
   std::string peer;      // Python interpreter with PyTorch; empty: no peer
   std::string script;    // apps/bench/peer_torch.py
   int64_t samples = 64;  // S of the likelihood
+  int64_t pairs = 4096;  // B of the contrastive loss
   std::string only;      // run cases whose name contains this
   bool wants(const std::string& name) const { return only.empty() || name.find(only) != std::string::npos; }
 };
@@ -39,6 +40,9 @@ std::vector<Row> kernel_rows(const Settings& settings);
 /// Forward and backward passes of the streaming likelihood of HET-XL at settings.samples samples, beside PyTorch's
 /// naive composition of it in turn where a peer is given.
 std::vector<Row> likelihood_rows(const Settings& settings);
+/// A forward and backward pass of the streaming contrastive loss over settings.pairs pairs, likewise; prints its
+/// memory.
+std::vector<Row> contrastive_rows(const Settings& settings);
 /// Whole training steps (forward, backward, SGD), beside PyTorch in turn where a peer is given.
 std::vector<Row> step_rows(const Settings& settings);
 

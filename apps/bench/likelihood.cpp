@@ -142,15 +142,8 @@ std::vector<Row> likelihood_rows(const Settings& settings) {
     if (settings.rounds > 1) peer->run(1);
   }
   if (settings.rounds > 1) pass.run(0);
-  std::vector<double> ours, theirs, ratios;
-  for (int round = 0; round < settings.rounds; ++round) {
-    ours.push_back(median_seconds([&] { pass.run(static_cast<uint64_t>(round)); }, 1, 0));
-    if (!peer) continue;
-    theirs.push_back(peer->run(1)[0]);
-    ratios.push_back(theirs.back() / ours.back());
-  }
-  row.seconds = median(ours);
-  if (peer) row.peer_seconds = median(theirs), row.ratio = median(ratios);
+  time_in_turn(
+      row, settings.rounds, [&](int round) { pass.run(static_cast<uint64_t>(round)); }, peer.get());
   return {row};
 }
 

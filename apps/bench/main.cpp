@@ -103,6 +103,7 @@ void bench(const CommonOptions& options, const std::vector<std::string>& topics,
   };
   report("kernels", kernel_rows);
   report("likelihood", likelihood_rows);
+  report("contrastive", contrastive_rows);
   report("steps", step_rows);
   if (asked("variance")) report_variance(variance_rows(settings), result);
   if (!options.out.empty()) write_file(options.out, result.dump(2) + "\n");
@@ -129,10 +130,12 @@ int main(int argc, char** argv) {
       argc, argv, text,
       [&](CLI::App& app) {
         app.add_option("topics", topics,
-                       "kernels, likelihood, steps, variance; all when none is named; loader (needs Tiny ImageNet)")
-            ->check(CLI::IsMember({"kernels", "likelihood", "steps", "variance", "loader"}));
+                       "kernels, likelihood, contrastive, steps, variance; all when none is named; loader (needs Tiny "
+                       "ImageNet)")
+            ->check(CLI::IsMember({"kernels", "likelihood", "contrastive", "steps", "variance", "loader"}));
         app.add_option("--samples", settings.samples, "Monte Carlo samples of the likelihood")
             ->check(CLI::Range(1, 100000));
+        app.add_option("--pairs", settings.pairs, "Pairs of the contrastive loss")->check(CLI::Range(2, 1 << 20));
         app.add_option("--rounds", settings.rounds, "timed repetitions; medians are reported")
             ->check(CLI::Range(1, 1000));
         app.add_option("--only", settings.only, "only cases whose name contains this");

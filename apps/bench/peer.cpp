@@ -70,4 +70,16 @@ std::string Peer::read_line() {
   }
 }
 
+void time_in_turn(Row& row, int rounds, const std::function<void(int round)>& pass, Peer* peer) {
+  std::vector<double> ours, theirs, ratios;
+  for (int round = 0; round < rounds; ++round) {
+    ours.push_back(median_seconds([&] { pass(round); }, 1, 0));
+    if (peer == nullptr) continue;
+    theirs.push_back(peer->run(1)[0]);
+    ratios.push_back(theirs.back() / ours.back());
+  }
+  row.seconds = median(ours);
+  if (peer != nullptr) row.peer_seconds = median(theirs), row.ratio = median(ratios);
+}
+
 }  // namespace sked::bench

@@ -1,10 +1,13 @@
 #pragma once
 // A child process that runs PyTorch's side of a benchmark on request (peer_torch.py).
 
+#include <functional>
 #include <string>
 #include <vector>
 
 #include <sys/types.h>
+
+#include "apps/bench/bench.h"
 
 namespace sked::bench {
 
@@ -29,5 +32,9 @@ class Peer {
   int from_ = -1;
   std::string pending_, info_;
 };
+
+/// Times pass(round) and one step of the peer in turn, `rounds` times, into row.seconds, peer_seconds and ratio. The
+/// peer may be null.
+void time_in_turn(Row& row, int rounds, const std::function<void(int round)>& pass, Peer* peer);
 
 }  // namespace sked::bench

@@ -109,14 +109,43 @@ class NaiveLikelihood(nn.Module):
         return -(torch.logsumexp(c, 1) - math.log(self.samples)).mean()
 
 
+class NaiveContrastive(nn.Module):
+    """HET-XL's contrastive loss as one writes it: all B x S x B similarities at once."""
+
+    def __init__(self, batch, samples, width, rank):
+        super().__init__()
+        self.samples, self.rank = samples, rank
+        self.image = nn.Parameter(torch.randn(batch, width))
+        self.text = nn.Parameter(torch.randn(batch, width))
+        self.image_projection = nn.Linear(width, width, bias=False)
+        self.text_projection = nn.Linear(width, width, bias=False)
+        self.diagonal = nn.Linear(width, width)
+        self.factors = nn.Linear(width, width)
+        self.v = nn.Parameter(torch.randn(width, rank) / rank**0.5)
+        self.t = nn.Parameter(torch.zeros(()))
+
+    def forward(self, labels):
+        phi = self.image_projection(self.image)
+        batch, width = phi.shape
+        eps = torch.randn(batch, self.samples, self.rank)
+        z = phi[:, None] + self.factors(phi)[:, None] * (eps @ self.v.T)
+        z = F.normalize(z + F.softplus(self.diagonal(phi))[:, None] * torch.randn(batch, self.samples, width), dim=-1)
+        texts = F.normalize(self.text_projection(self.text), dim=-1) / (0.005 + 0.19 * torch.sigmoid(self.t))
+        u = z @ texts.T  # (B, S, B)
+        pairs = torch.arange(batch)
+        rows = F.log_softmax(u, 2)[pairs, :, pairs]  # (B, S)
+        columns = F.log_softmax(u, 0)[pairs, :, pairs]
+        return -(torch.logsumexp(rows, 1) + torch.logsumexp(columns, 1) - 2 * math.log(self.samples)).mean() / 2
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=["resnet18", "vit-s", "likelihood"], default="resnet18")
+    parser.add_argument("--model", choices=["resnet18", "vit-s", "likelihood", "contrastive"], default="resnet18")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--samples", type=int, default=64, help="of the likelihood")
+    parser.add_argument("--samples", type=int, default=64, help="of the losses")
     parser.add_argument("--width", type=int, default=1024, help="of the likelihood")
     parser.add_argument("--rank", type=int, default=8, help="of the likelihood")
     parser.add_argument("--layout", choices=["channels_first", "channels_last"], default="channels_first")
@@ -125,6 +154,8 @@ def main():
     torch.manual_seed(0)
     if args.model == "likelihood":
         model, images = NaiveLikelihood(args.batch, args.samples, args.width, args.classes, args.rank), None
+    elif args.model == "contrastive":
+        model, images = NaiveContrastive(args.batch, args.samples, args.width, args.rank), None
     else:
         model = ResNet18(args.classes) if args.model == "resnet18" else ViT(args.classes, args.size)
         images = torch.randn(args.batch, 3, args.size, args.size)
