@@ -23,7 +23,7 @@ DATASETS ?= fashion-mnist
 Q := $(if $(V),,@)
 
 # ---- goals that need no compiler: they come first on a bare machine, and start a second make once the packages are there -----------------
-PLAIN_GOALS := deps demo test asan ubsan fuzz bench gpu-check data lint format vendor clean help
+PLAIN_GOALS := deps demo contrast-demo test asan ubsan fuzz bench gpu-check data lint format vendor clean help
 BUILDING := $(filter-out $(PLAIN_GOALS) info,$(or $(MAKECMDGOALS),all))
 PROBING := $(filter-out $(PLAIN_GOALS),$(or $(MAKECMDGOALS),all))
 # `make -j4 demo` hands its job slots down; a plain `make demo` uses every core.
@@ -199,6 +199,11 @@ demo: deps
 	@$(PREPARE) fashion-mnist
 	SKEDASTIC_DATA="$(DATA_ROOT)" $(BUILD)/replicate --config apps/configs/demo.json --out runs/demo
 
+contrast-demo: deps
+	$(SUBMAKE) $(BUILD)/contrast $(BUILD)/replicate
+	@$(PREPARE) fashion-mnist
+	SKEDASTIC_DATA="$(DATA_ROOT)" $(BUILD)/replicate --config apps/configs/contrast-demo.json --out runs/contrast-demo
+
 test: deps
 	$(SUBMAKE) check
 
@@ -311,6 +316,7 @@ info:
 
 help:
 	@echo "make demo       the main job on real data: installs what is missing, builds, trains, reports (runs/demo)"
+	@echo "make contrast-demo  image-text training on captioned Fashion-MNIST, DET beside HET-XL, tested zero-shot (runs/contrast-demo)"
 	@echo "make test       every test; make test SUITES=\"core autograd\" some of them"
 	@echo "make            the programs in $(BUILD)/ (-j as you like); make info: compiler, flags, libraries found"
 	@echo "make data       data sets under $(DATA_ROOT): DATASETS=\"fashion-mnist cifar-10 tiny-imagenet-200\" MIRROR=folder DATA_ROOT=folder"

@@ -77,9 +77,10 @@ void declare_common(CLI::App& app, CommonOptions& options, std::string& device, 
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
       ->type_name("auto|cpu|cuda")
       ->capture_default_str();
-  app.add_option("--precision", precision,
-                 "What the factors of products are rounded to, where the device can (bf16: GPUs, CPUs with AVX512_BF16; "
-                 "tf32: GPUs, of convolutions too); sums and tensors stay f32")
+  app.add_option(
+         "--precision", precision,
+         "What the factors of products are rounded to, where the device can (bf16: GPUs, CPUs with AVX512_BF16; "
+         "tf32: GPUs, of convolutions too); sums and tensors stay f32")
       ->check(CLI::IsMember({"f32", "tf32", "bf16"}))
       ->type_name("f32|tf32|bf16")
       ->capture_default_str();

@@ -60,6 +60,47 @@ void visit_fields(FieldList& fields, HeadConfig& c) {
   fields("noise_init_scale", c.noise_init_scale);
 }
 
+void visit_fields(FieldList& fields, CaptionSpec& c) {
+  fields("templates", c.templates);
+  fields("classes", c.classes);
+  fields("noise_rate", c.noise_rate);
+  fields("noise_seed", c.noise_seed);
+  fields("unseen", c.unseen);
+}
+
+void visit_fields(FieldList& fields, TextTowerConfig& c) {
+  fields("vocabulary", c.vocabulary);
+  fields("pieces", c.pieces);
+  fields("truncate", c.truncate);
+  fields("context", c.context);
+  fields("width", c.width);
+  fields("depth", c.depth);
+  fields("heads", c.heads);
+  fields("mlp", c.mlp);
+  fields("pool", c.pool);
+  fields("dropout", c.dropout);
+  fields("recompute", c.recompute);
+}
+
+void visit_fields(FieldList& fields, ContrastiveConfig& c) {
+  fields("kind", c.kind);
+  fields("width", c.width);
+  fields("factors", c.factors);
+  fields("rank", c.rank);
+  fields("train_samples", c.train_samples);
+  fields("noise", c.noise);
+  fields("antithetic", c.antithetic);
+  fields("likelihood", c.likelihood);
+  fields("learn_temperature", c.learn_temperature);
+  fields("temperature", c.temperature);
+  fields("temperature_lo", c.temperature_lo);
+  fields("temperature_hi", c.temperature_hi);
+  fields("noise_init_scale", c.noise_init_scale);
+  fields("lock_image", c.lock_image);
+  fields("features", c.features);
+  fields("retrieval", c.retrieval);
+}
+
 void visit_fields(FieldList& fields, OptimizerConfig& c) {
   fields("kind", c.kind);
   fields("momentum", c.momentum);
@@ -94,18 +135,34 @@ void visit_fields(FieldList& fields, TrainConfig& c) {
 
 void visit_fields(FieldList& fields, RunConfig& c) {
   fields("about", c.about);
+  fields("task", c.task);
   fields("data", c.data);
   fields("model", c.model);
-  fields("head", c.head);
+  if (c.task == "contrastive") {
+    fields("captions", c.captions);
+    fields("text", c.text);
+    fields("contrast", c.contrast);
+  } else {
+    fields("head", c.head);
+  }
   fields("optimizer", c.optimizer);
   fields("schedule", c.schedule);
   fields("train", c.train);
   fields("seed", c.seed);
 }
 
+void read_config_fields(const nlohmann::ordered_json& object, RunConfig& config, const std::string& source) {
+  if (object.is_object() && object.contains("task")) {
+    read_fields({{"task", object["task"]}}, fields_of(config), source);
+    require_usage(config.task == "classification" || config.task == "contrastive", "config", source,
+                  ": task: expected classification or contrastive, got ", config.task);
+  }
+  read_fields(object, fields_of(config), source);
+}
+
 RunConfig parse_config(const std::string& text, const std::string& source) {
   RunConfig config;
-  read_fields(parse_json(text, source), fields_of(config), source);
+  read_config_fields(parse_json(text, source), config, source);
   return config;
 }
 
@@ -139,13 +196,20 @@ void validate(const RunConfig& config) {
   check(s.floor >= 0 && s.floor <= 1, "schedule.floor", "a number in [0, 1]", s.floor);
   check(s.warmup_epochs >= 0, "schedule.warmup_epochs", "at least 0", s.warmup_epochs);
   check(s.warmup_steps >= 0, "schedule.warmup_steps", "at least 0", s.warmup_steps);
+  const ContrastiveConfig& contrast = config.contrast;
+  check(contrast.retrieval >= 1 && contrast.retrieval <= 1 << 16, "contrast.retrieval", "1 … 65536",
+        contrast.retrieval);
+  check(!contrast.lock_image || !contrast.features.empty(), "contrast.features", "a folder", contrast.features);
+  check(config.text.pieces >= 8 && config.text.pieces <= 1 << 20, "text.pieces", "8 … 1048576", config.text.pieces);
   check(config.data.validation >= 0, "data.validation", "at least 0", config.data.validation);
   check(config.data.skip_limit >= 0, "data.skip_limit", "at least 0", config.data.skip_limit);
   check(config.data.train_subset >= 0, "data.train_subset", "at least 0", config.data.train_subset);
 }
 
 std::vector<std::string> differing_keys(const RunConfig& a, const RunConfig& b) {
-  constexpr std::array<std::string_view, 3> kWithoutEffect{"about", "data.root", "train.loader_threads"};
+  constexpr std::array<std::string_view, 4> kWithoutEffect{"about", "data.root", "train.loader_threads",
+                                                           "contrast.features"};
+  if (a.task != b.task) return {"task"};
   RunConfig left = a, right = b;
   std::vector<std::string> keys = differing_fields(fields_of(left), fields_of(right));
   std::erase_if(keys, [&](const std::string& key) { return std::ranges::count(kWithoutEffect, key) > 0; });

@@ -6,9 +6,12 @@
 
 #include "apps/common/fields.h"
 #include "autograd/optimizer.h"
+#include "data/captions.h"
 #include "data/catalog.h"
+#include "layers/heads/contrastive.h"
 #include "layers/heads/head.h"
 #include "layers/models/model.h"
+#include "layers/models/text.h"
 
 namespace sked {
 
@@ -43,12 +46,30 @@ struct TrainConfig {
   int64_t loader_threads = 1;    // does not change any number
 };
 
+/// The text tower, and what its tokens are.
+struct TextTowerConfig : TextConfig {
+  std::string vocabulary = "";  // SentencePiece model file; empty: a vocabulary is learned from the training captions
+  int64_t pieces = 1000;        // at most, of a learned vocabulary
+  bool truncate = false;        // cut captions that are longer than the context, instead of refusing them
+};
+
+/// The shared space, its noise and loss, and how it is measured.
+struct ContrastiveConfig : ContrastConfig {
+  bool lock_image = false;                 // LiT: the image tower stays as train.init made it
+  std::string features = "runs/features";  // folder where a locked tower's representations are kept
+  int64_t retrieval = 1000;                // test pairs that retrieval searches among
+};
+
 /// One training run.
 struct RunConfig {
-  JsonText about;  // free: the command, the expected result, the run time
+  JsonText about;                       // free: the command, the expected result, the run time
+  std::string task = "classification";  // classification | contrastive: which of the sections below there are
   DataConfig data;
-  ModelConfig model;
-  HeadConfig head;
+  ModelConfig model;           // the image tower of contrastive training
+  HeadConfig head;             // classification
+  CaptionSpec captions;        // contrastive
+  TextTowerConfig text;        // contrastive
+  ContrastiveConfig contrast;  // contrastive
   OptimizerConfig optimizer;
   ScheduleConfig schedule;
   TrainConfig train;
@@ -58,10 +79,17 @@ struct RunConfig {
 void visit_fields(FieldList& fields, DataConfig& c);
 void visit_fields(FieldList& fields, ModelConfig& c);
 void visit_fields(FieldList& fields, HeadConfig& c);
+void visit_fields(FieldList& fields, CaptionSpec& c);
+void visit_fields(FieldList& fields, TextTowerConfig& c);
+void visit_fields(FieldList& fields, ContrastiveConfig& c);
 void visit_fields(FieldList& fields, OptimizerConfig& c);
 void visit_fields(FieldList& fields, ScheduleConfig& c);
 void visit_fields(FieldList& fields, TrainConfig& c);
+/// The sections that config.task has.
 void visit_fields(FieldList& fields, RunConfig& c);
+
+/// Overwrites what `object` says; its `task` first, which decides the other keys. Throws UsageError like read_fields.
+void read_config_fields(const nlohmann::ordered_json& object, RunConfig& config, const std::string& source);
 
 /// Reads a file over the defaults. Throws Error when it cannot be read, UsageError naming file and key for what is
 /// wrong in it.
@@ -76,8 +104,8 @@ std::string config_text(const RunConfig& config);
 /// are used.
 void validate(const RunConfig& config);
 
-/// Keys whose values differ and that may change a number of the run: all but `about`, `data.root` and
-/// `train.loader_threads`.
+/// Keys whose values differ and that may change a number of the run: all but `about`, `data.root`,
+/// `train.loader_threads` and `contrast.features`.
 std::vector<std::string> differing_keys(const RunConfig& a, const RunConfig& b);
 
 }  // namespace sked

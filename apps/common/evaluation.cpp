@@ -30,6 +30,22 @@ void visit_fields(FieldList& fields, DistributionMeasures& m) {
   fields("count", m.count);
 }
 
+void visit_fields(FieldList& fields, Retrieval& r) {
+  fields("count", r.count);
+  fields("image_to_text_1", r.image_to_text_1);
+  fields("image_to_text_5", r.image_to_text_5);
+  fields("image_to_text_10", r.image_to_text_10);
+  fields("text_to_image_1", r.text_to_image_1);
+  fields("text_to_image_5", r.text_to_image_5);
+  fields("text_to_image_10", r.text_to_image_10);
+}
+void visit_fields(FieldList& fields, UnseenClasses& u) {
+  fields("count", u.count);
+  fields("accuracy", u.accuracy);
+  fields("accuracy_between", u.accuracy_between);
+  fields("seen_accuracy", u.seen_accuracy);
+}
+
 // fields_of finds visit_fields by argument-dependent lookup, which does not see this namespace: the lists are made
 // here.
 template <class T>
@@ -103,6 +119,8 @@ Json evaluation_json(const Evaluation& evaluation, bool with_reliability) {
   Evaluation copy = evaluation;  // field lists hand out addresses to write to
   Json json = write_fields(list_of(copy.measures));
   if (!copy.distribution.empty()) json[copy.distribution] = write_fields(list_of(copy.against));
+  if (copy.retrieval.count > 0) json["retrieval"] = write_fields(list_of(copy.retrieval));
+  if (copy.unseen.count > 0) json["unseen"] = write_fields(list_of(copy.unseen));
   if (with_reliability) {
     Json& bins = json["reliability"] = Json::array();
     for (ReliabilityBin& bin : copy.measures.bins) bins.push_back(write_fields(list_of(bin)));
@@ -118,6 +136,10 @@ Evaluation read_evaluation(Json object, const std::string& source) {
     evaluation.distribution = name;
     read_fields(against, list_of(evaluation.against), source);
   }
+  if (const Json found = take(object, "retrieval"); !found.is_null())
+    read_fields(found, list_of(evaluation.retrieval), source);
+  if (const Json found = take(object, "unseen"); !found.is_null())
+    read_fields(found, list_of(evaluation.unseen), source);
   const Json bins = take(object, "reliability");
   read_fields(object, list_of(evaluation.measures), source);
   if (bins.is_null()) return evaluation;

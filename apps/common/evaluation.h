@@ -10,6 +10,7 @@
 
 #include "apps/common/config.h"
 #include "apps/common/metrics.h"
+#include "apps/common/retrieval.h"
 #include "data/loader.h"
 #include "layers/classifier.h"
 
@@ -48,6 +49,8 @@ struct Evaluation {
   Measures measures;
   std::string distribution;  // human | noisy, or "" where the dataset has none
   DistributionMeasures against;
+  Retrieval retrieval;   // of contrastive training
+  UnseenClasses unseen;  // likewise, where captions leave classes out
 };
 
 /// What the label distributions of this configuration's test set are: `human` votes, or the law of `noisy` labels.
@@ -56,7 +59,8 @@ std::string distribution_name(const RunConfig& config);
 Evaluation evaluate(Classifier& classifier, std::shared_ptr<const Dataset> dataset, const RunConfig& config,
                     const PredictOptions& options);
 
-/// {nll, accuracy, top5, ece, brier, count [, human|noisy {cross_entropy, entropy, count}] [, reliability […]]}
+/// {nll, accuracy, top5, ece, brier, count [, human|noisy {cross_entropy, entropy, count}] [, retrieval {…}]
+/// [, unseen {…}] [, reliability […]]}
 nlohmann::ordered_json evaluation_json(const Evaluation& evaluation, bool with_reliability);
 /// The way back. Throws UsageError naming `source` for keys or types that do not fit.
 Evaluation read_evaluation(nlohmann::ordered_json object, const std::string& source);

@@ -9,17 +9,14 @@
 namespace sked {
 namespace {
 
-class Fitted final : public Dataset {
+class Fitted final : public DatasetView {
  public:
-  Fitted(std::shared_ptr<const Dataset> base, const Shape& shape)
-      : Dataset(base->name(), base->class_names()), base_(std::move(base)), shape_(shape) {}
+  Fitted(std::shared_ptr<const Dataset> base, const Shape& shape) : DatasetView(std::move(base)), shape_(shape) {}
 
-  int64_t size() const override { return base_->size(); }
-  int64_t classes() const override { return base_->classes(); }
   Shape image_shape() const override { return shape_; }
-  int64_t label(int64_t i) const override { return base_->label(i); }
+  bool encoded() const override { return false; }
   Tensor image(int64_t i) const override {
-    const Tensor coloured = with_channels(base_->image(i));  // (h,w,C)
+    const Tensor coloured = with_channels(base().image(i));  // (h,w,C)
     const int64_t side = shape_[0];
     if (side == 0 || coloured.shape() == shape_) return coloured;
     const Shape size = small_size(coloured.shape(), side);
@@ -47,7 +44,6 @@ class Fitted final : public Dataset {
     return out;
   }
 
-  std::shared_ptr<const Dataset> base_;
   Shape shape_;
 };
 

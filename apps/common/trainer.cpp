@@ -12,6 +12,7 @@
 #include "apps/common/interrupt.h"
 #include "apps/common/progress.h"
 #include "apps/common/run_folder.h"
+#include "apps/common/task.h"
 #include "core/allocator.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -69,19 +70,19 @@ Json loader_json(const LoaderStatistics& now, const LoaderStatistics& before, do
   return json;
 }
 
-Splits load_data(const RunConfig& config) {
-  Splits splits = load_splits(config.data, config.data.validation, config.data.train_subset);
-  require_usage(splits.train->size() > 0, "config", "data: no training image is left beside ", config.data.validation,
-                " for validation");
-  return splits;
+/// Without those a task has locked.
+std::vector<NamedVar> trained_parameters(const Module& model) {
+  std::vector<NamedVar> parameters = model.parameters();
+  std::erase_if(parameters, [](const NamedVar& p) { return !p.var.requires_grad(); });
+  return parameters;
 }
 
 int64_t at_least_one(double count) { return std::max<int64_t>(1, std::llround(count)); }
 
 class Trainer {
  public:
-  /// `fresh`: nothing to go on from, so the weights begin as train.init says.
-  Trainer(const RunConfig& config, const RunFolder& folder, const TrainOptions& options, bool fresh);
+  /// Without a checkpoint to go on from, the weights begin as train.init says.
+  Trainer(const RunConfig& config, const RunFolder& folder, const TrainOptions& options, const Checkpoint* checkpoint);
   /// Goes on from a checkpoint, or from nothing.
   void begin(const std::optional<Checkpoint>& checkpoint);
   Summary run();
@@ -97,15 +98,16 @@ class Trainer {
   Summary describe() const;
   bool at_multiple_of(int64_t interval) const { return state_.step % interval == 0 || state_.step == total_; }
   double epoch() const { return static_cast<double>(state_.step) / static_cast<double>(epoch_steps_); }
-  PredictOptions predict_options(int64_t samples) const;
-  Trained trained() { return {model_.get(), &optimizer_, average_ ? &*average_ : nullptr}; }
+  double batch_images() const {
+    return static_cast<double>(std::min(config_.train.batch_size, task_->training_set()->size()));
+  }
+  Trained trained() { return {&task_->model(), &optimizer_, average_ ? &*average_ : nullptr}; }
 
   const RunConfig config_;
   const RunFolder folder_;
   const TrainOptions options_;
-  Splits splits_;
+  std::unique_ptr<Task> task_;
   Loader loader_;
-  std::unique_ptr<Classifier> model_;
   Optimizer optimizer_;
   std::optional<WeightAverage> average_;
   std::optional<InitialReport> initial_;
@@ -122,16 +124,16 @@ class Trainer {
   int64_t logged_step_ = 0;
 };
 
-Trainer::Trainer(const RunConfig& config, const RunFolder& folder, const TrainOptions& options, bool fresh)
+Trainer::Trainer(const RunConfig& config, const RunFolder& folder, const TrainOptions& options,
+                 const Checkpoint* checkpoint)
     : config_(config),
       folder_(folder),
       options_(options),
-      splits_(load_data(config)),
-      loader_(splits_.train, Pipeline::parse(config.data.train_pipeline),
-              loader_options(config, splits_.train->size(),
+      task_(make_task(config, load_data(config), options.device, checkpoint)),
+      loader_(task_->training_set(), Pipeline::parse(task_->training_pipeline()),
+              loader_options(config, task_->training_set()->size(),
                              [this](const Skipped& s) { progress_->note("left out: " + s.message); })),
-      model_(make_classifier(config, loader_.image_shape(), splits_.train->classes(), options.device)),
-      optimizer_(config.optimizer, model_->parameters()),
+      optimizer_(config.optimizer, trained_parameters(task_->model())),
       epoch_steps_(loader_.batches()) {
   const TrainConfig& t = config.train;
   const auto epoch_steps = static_cast<double>(epoch_steps_);
@@ -142,14 +144,8 @@ Trainer::Trainer(const RunConfig& config, const RunFolder& folder, const TrainOp
   const int64_t warmup = s.warmup_steps > 0 ? s.warmup_steps : std::llround(s.warmup_epochs * epoch_steps);
   schedule_ = {.kind = s.kind, .peak = s.peak, .floor = s.floor, .warmup = warmup, .total = total_};
   schedule_.at(0);  // refuses an unknown kind before anything is written
-  if (fresh && !t.init.empty()) initial_ = load_initial(load_safetensors(t.init), t.init, *model_);
-  if (t.ema_decay > 0) average_.emplace(t.ema_decay, model_->parameters());
-  // The pipeline of evaluations is used late: refuse now what would fail then.
-  const Pipeline evaluation = evaluation_pipeline(config.data.eval_pipeline);
-  evaluation.check(*splits_.test);
-  const Shape evaluated = evaluation.output_shape(splits_.test->image_shape());
-  require_usage(evaluated == loader_.image_shape(), "config", "data.eval_pipeline: expected images of ",
-                loader_.image_shape(), ", as data.train_pipeline makes, got ", evaluated);
+  if (checkpoint == nullptr && !t.init.empty()) initial_ = task_->begin_with(load_safetensors(t.init));
+  if (t.ema_decay > 0) average_.emplace(t.ema_decay, trained_parameters(task_->model()));
 }
 
 void Trainer::begin(const std::optional<Checkpoint>& checkpoint) {
@@ -170,8 +166,7 @@ void Trainer::begin(const std::optional<Checkpoint>& checkpoint) {
   logged_seconds_ = state_.train_seconds;
   logged_wait_ = state_.wait_seconds;
   const std::string label = options_.label.empty() ? folder_.path.filename().string() : options_.label;
-  const auto images = static_cast<double>(std::min(config_.train.batch_size, splits_.train->size()));
-  progress_.emplace(label, state_.step, total_, images, options_.quiet);
+  progress_.emplace(label, state_.step, total_, batch_images(), options_.quiet);
   if (checkpoint) progress_->note("goes on from step " + std::to_string(state_.step));
   if (initial_) report_initial();
 }
@@ -197,6 +192,7 @@ void Trainer::report_initial() {
 }
 
 Summary Trainer::run() {
+  task_->prepare();
   allocator(options_.device).reset_peak();
   loader_.start(state_.step / epoch_steps_, state_.step % epoch_steps_);
   int64_t saved_step = state_.step;
@@ -231,15 +227,8 @@ void Trainer::train_step() {
                         .seed = config_.seed,
                         .step = static_cast<uint64_t>(state_.step),
                         .examples = batch->indices.to(options_.device)};
-  Targets targets;
-  if (batch->targets.defined()) {
-    targets.distributions = batch->targets.to(options_.device);
-  } else {
-    targets.labels = batch->labels.to(options_.device);
-  }
   const double lr = schedule_.at(state_.step);
-  const Var phi = model_->backbone().forward(Var(batch->images.to(options_.device)), context);
-  const Var loss = model_->head().loss(phi, targets, context);
+  const Var loss = task_->loss(*batch, context);
   losses_.push_back(loss.value());
   const bool log = (state_.step + 1) % config_.train.log_every == 0 || state_.step + 1 == total_;
   // Looking at a loss waits for the device: free on the CPU, elsewhere done when a line or a checkpoint is due.
@@ -277,11 +266,10 @@ void Trainer::log_training(double lr, double norm) {
               {"loss", state_.loss_sum / static_cast<double>(state_.loss_count)},
               {"lr", lr}};
   if (config_.optimizer.clip_norm > 0) record["grad_norm"] = norm;
-  if (config_.head.learn_temperature) record["temperature"] = model_->head().temperature();
+  if (task_->learns_temperature()) record["temperature"] = task_->temperature();
   // A resumed run knows the time of its own steps only.
   const double seconds = state_.train_seconds - logged_seconds_;
-  record["images_per_second"] =
-      static_cast<double>(state_.loss_count * std::min(config_.train.batch_size, splits_.train->size())) / seconds;
+  record["images_per_second"] = static_cast<double>(state_.loss_count) * batch_images() / seconds;
   record["seconds"] = state_.train_seconds;
   record["loader"] = loader_json(loader_.statistics(), logged_loader_, state_.wait_seconds - logged_wait_, seconds);
   log_->write(record);
@@ -293,38 +281,27 @@ void Trainer::log_training(double lr, double norm) {
   logged_loader_ = loader_.statistics();
 }
 
-PredictOptions Trainer::predict_options(int64_t samples) const {
-  return {.samples = samples,
-          .batch_size = config_.train.batch_size,
-          .seed = config_.seed,
-          .device = options_.device,
-          .skip_limit = config_.data.skip_limit};
-}
-
 void Trainer::evaluate_now() {
   const Stopwatch watch;
   check_losses();
   const Averaged averaged(average_);
-  const bool held_out = splits_.validation != nullptr;
-  const int64_t samples = std::min(config_.train.eval_samples, config_.head.test_samples);
-  const Evaluation result =
-      evaluate(*model_, held_out ? splits_.validation : splits_.test, config_, predict_options(samples));
+  const char* split = task_->holds_out() ? "validation" : "test";
+  const Evaluation result = task_->judge(Judging::periodic);
   const double nll = result.measures.nll;
   state_.evaluated_step = state_.step;
   if (state_.best_step < 0 || nll < state_.best_nll) {
     state_.best_step = state_.step;
     state_.best_nll = nll;
-    save_weights(folder_.best(), *model_, config_, state_);
+    save_weights(folder_.best(), task_->model(), config_, state_);
   }
-  Json record{{"step", state_.step}, {"epoch", epoch()}, {"split", held_out ? "validation" : "test"}};
+  Json record{{"step", state_.step}, {"epoch", epoch()}, {"split", split}};
   record.update(evaluation_json(result, false));
-  record["temperature"] = model_->head().temperature();
+  record["temperature"] = task_->temperature();
   record["seconds"] = watch.seconds();
   log_->write(record);
   char line[160];
-  std::snprintf(line, sizeof line, "epoch %.4g  %s: nll %.4f  accuracy %.2f %%  ece %.4f  (%s)", epoch(),
-                held_out ? "validation" : "test", nll, 100 * result.measures.accuracy, result.measures.ece,
-                duration(watch.seconds()).c_str());
+  std::snprintf(line, sizeof line, "epoch %.4g  %s: nll %.4f  accuracy %.2f %%  ece %.4f  (%s)", epoch(), split, nll,
+                100 * result.measures.accuracy, result.measures.ece, duration(watch.seconds()).c_str());
   progress_->note(line);
   progress_->skip_time();
 }
@@ -339,22 +316,18 @@ void Trainer::save_last() {
 
 Summary Trainer::describe() const {
   Summary s;
-  s.head = config_.head.kind;
-  s.link = config_.head.link;
+  task_->describe(s);
   s.dataset = config_.data.name;
   s.backbone = config_.model.name;
   s.seed = config_.seed;
-  s.params_total = model_->parameter_count();
-  s.params_head_extra = model_->head().extra_parameters();
+  s.params_total = task_->model().parameter_count();
   s.steps = state_.step;
   s.epochs = epoch();
   s.best_step = state_.best_step;
   s.best_nll = state_.best_nll;
-  s.noisy_share = splits_.noisy_share;
   s.train_seconds = state_.train_seconds;
   s.wait_seconds = state_.wait_seconds;
-  const double images = static_cast<double>(state_.step * std::min(config_.train.batch_size, splits_.train->size()));
-  s.images_per_second = images / state_.train_seconds;
+  s.images_per_second = static_cast<double>(state_.step) * batch_images() / state_.train_seconds;
   s.peak_memory_bytes = state_.peak_memory_bytes;
   s.command = options_.command;
   return s;
@@ -362,13 +335,13 @@ Summary Trainer::describe() const {
 
 Summary Trainer::finish() {
   const Stopwatch watch;
-  const bool use_best = splits_.validation != nullptr;
+  const bool use_best = task_->holds_out();
   const Averaged averaged(average_);
-  if (use_best) restore_weights(load_safetensors(folder_.best()), folder_.best(), *model_);
+  if (use_best) restore_weights(load_safetensors(folder_.best()), folder_.best(), task_->model());
   Summary summary = describe();
   summary.weights = use_best ? "best" : "last";
-  summary.temperature = model_->head().temperature();
-  summary.test = evaluate(*model_, splits_.test, config_, predict_options(config_.head.test_samples));
+  summary.temperature = task_->temperature();
+  summary.test = task_->judge(Judging::final);
   summary.test_seconds = watch.seconds();
   Json record{{"step", state_.step}, {"epoch", epoch()}, {"split", "test"}, {"final", true}};
   record.update(evaluation_json(summary.test, false));
@@ -396,7 +369,7 @@ Summary train(const RunConfig& config, const std::filesystem::path& out, const T
     check_same_run(config, *checkpoint);
     if (std::filesystem::exists(folder.summary())) return read_summary(folder.summary());
   }
-  Trainer trainer(config, folder, options, !checkpoint);
+  Trainer trainer(config, folder, options, checkpoint ? &*checkpoint : nullptr);
   trainer.begin(checkpoint);
   checkpoint.reset();  // its tensors are copied
   return trainer.run();

@@ -42,6 +42,8 @@ Subject load_subject(const EvaluateOptions& wanted, const CommonOptions& common)
   Subject s;
   s.config = common.config.empty() ? config_of(file, path) : read_config(common.config);
   apply_options(common, s.config);
+  require_usage(s.config.task == "classification", "evaluate", path, ": task: ", s.config.task,
+                " is measured by build/contrast --evaluate");
   s.splits = load_splits(s.config.data, s.config.data.validation, s.config.data.train_subset);
   const Dataset& test = *s.splits.test;
   const Shape shape = Pipeline::parse(s.config.data.eval_pipeline).output_shape(test.image_shape());

@@ -8,6 +8,7 @@
 
 #include "apps/common/cli.h"
 #include "apps/common/plots.h"
+#include "apps/common/task.h"
 #include "apps/common/trainer.h"
 #include "apps/replicate/plan.h"
 #include "apps/replicate/report.h"
@@ -32,13 +33,9 @@ void check_models(const std::vector<PlannedRun>& runs) {
     if (run.seed != runs.front().seed) continue;
     const RunConfig& config = run.config;
     const auto of_data = [](const std::string& key) { return key.starts_with("data."); };
-    if (!loaded || std::ranges::any_of(differing_keys(config, loaded->config), of_data))
-      splits = load_splits(config.data, config.data.validation, config.data.train_subset);
+    if (!loaded || std::ranges::any_of(differing_keys(config, loaded->config), of_data)) splits = load_data(config);
     loaded = &run;
-    const Shape image = splits->test->image_shape();
-    Pipeline::parse(config.data.eval_pipeline).output_shape(image);
-    make_classifier(config, Pipeline::parse(config.data.train_pipeline).output_shape(image), splits->test->classes(),
-                    Device::cpu);
+    make_task(config, *splits, Device::cpu);
   }
 }
 

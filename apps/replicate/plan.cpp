@@ -54,11 +54,10 @@ std::vector<uint64_t> seeds_of(const Json& plan, const std::string& path) {
 /// The base with the changes of a setting, then of a head.
 RunConfig varied(const Plan& plan, const Variation& setting, const Variation& head) {
   RunConfig config = plan.base;
-  const std::vector<Field> fields = fields_of(config);
   const std::string in_setting = plan.path + ": settings." + excerpt(setting.name);
   const std::string in_head = plan.path + ": heads." + excerpt(head.name);
-  read_fields(Json::parse(setting.changes), fields, in_setting);
-  read_fields(Json::parse(head.changes), fields, in_head);
+  read_config_fields(Json::parse(setting.changes), config, in_setting);
+  read_config_fields(Json::parse(head.changes), config, in_head);
   if (config.seed != RunConfig{}.seed)
     fail_usage(plan.path, ": seed: expected none beside the plan's `seeds`, got ", config.seed);
   try {
@@ -96,9 +95,8 @@ Plan read_plan(const std::string& path, const std::vector<std::string>& override
   plan.about = about.dump();
   plan.title = about.contains("title") && about["title"].is_string() ? about["title"].get<std::string>()
                                                                      : std::filesystem::path(path).stem().string();
-  const std::vector<Field> fields = fields_of(plan.base);
-  read_fields(json["base"], fields, path + ": base");
-  for (const std::string& assignment : overrides) set_field(assignment, fields);
+  read_config_fields(json["base"], plan.base, path + ": base");
+  for (const std::string& assignment : overrides) set_field(assignment, fields_of(plan.base));
   plan.settings = json.contains("settings") ? variations(json["settings"], "settings", path)
                                             : std::vector<Variation>{{plan.base.data.name}};
   plan.heads = variations(json["heads"], "heads", path);

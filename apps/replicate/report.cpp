@@ -152,6 +152,10 @@ std::string noisy_images(const Plan& plan, const Cell& cell, const std::filesyst
   return text + "</div>\n";
 }
 
+bool predicts_noise(const FinishedRun& run) {
+  return run.plan.config.task == "classification" && run.summary.head != "det";
+}
+
 }  // namespace
 
 std::string report_html(const Plan& plan, const std::vector<Cell>& cells, const std::filesystem::path& out) {
@@ -171,7 +175,7 @@ std::string report_html(const Plan& plan, const std::vector<Cell>& cells, const 
     page += "</ul>\n";
     if (drawn) page += plots(plan, cells, s, out);
     for (const Cell& cell : cells)
-      if (cell.setting == s && cell.runs.front().summary.head != "det") page += noisy_images(plan, cell, out);
+      if (cell.setting == s && predicts_noise(cell.runs.front())) page += noisy_images(plan, cell, out);
   }
   return page + "</body></html>\n";
 }

@@ -58,17 +58,30 @@ Estimate estimate(const std::vector<double>& values) {
 }
 
 const std::vector<Metric>& metrics() {
+  constexpr auto with_distribution = [](const Summary& s) { return !s.test.distribution.empty(); };
+  constexpr auto with_unseen = [](const Summary& s) { return s.test.unseen.count > 0; };
+  constexpr auto with_retrieval = [](const Summary& s) { return s.test.retrieval.count > 0; };
   static const std::vector<Metric> list = {
-      {"nll", "NLL", 4, 1, true, true, [](const Summary& s) { return s.test.measures.nll; }, false},
-      {"accuracy", "accuracy %", 2, 100, false, true, [](const Summary& s) { return s.test.measures.accuracy; }, false},
-      {"ece", "ECE", 4, 1, true, true, [](const Summary& s) { return s.test.measures.ece; }, false},
-      {"brier", "Brier", 4, 1, true, false, [](const Summary& s) { return s.test.measures.brier; }, false},
+      {"nll", "NLL", 4, 1, true, true, [](const Summary& s) { return s.test.measures.nll; }},
+      {"accuracy", "accuracy %", 2, 100, false, true, [](const Summary& s) { return s.test.measures.accuracy; }},
+      {"ece", "ECE", 4, 1, true, true, [](const Summary& s) { return s.test.measures.ece; }},
+      {"brier", "Brier", 4, 1, true, false, [](const Summary& s) { return s.test.measures.brier; }},
       {"cross_entropy", "cross-entropy vs p(y|x)", 4, 1, true, true,
-       [](const Summary& s) { return s.test.against.cross_entropy; }, true},
-      {"temperature", "τ", 3, 1, false, false, [](const Summary& s) { return s.temperature; }, false},
+       [](const Summary& s) { return s.test.against.cross_entropy; }, with_distribution},
+      {"seen_accuracy", "seen classes %", 2, 100, false, false,
+       [](const Summary& s) { return s.test.unseen.seen_accuracy; }, with_unseen},
+      {"unseen_accuracy", "unseen classes %", 2, 100, false, true,
+       [](const Summary& s) { return s.test.unseen.accuracy; }, with_unseen},
+      {"unseen_accuracy_between", "unseen, among unseen %", 2, 100, false, true,
+       [](const Summary& s) { return s.test.unseen.accuracy_between; }, with_unseen},
+      {"image_to_text_1", "image → text R@1 %", 2, 100, false, false,
+       [](const Summary& s) { return s.test.retrieval.image_to_text_1; }, with_retrieval},
+      {"text_to_image_1", "text → image R@1 %", 2, 100, false, false,
+       [](const Summary& s) { return s.test.retrieval.text_to_image_1; }, with_retrieval},
+      {"temperature", "τ", 3, 1, false, false, [](const Summary& s) { return s.temperature; }},
       {"params_head_extra", "extra parameters", 0, 1, true, false,
-       [](const Summary& s) { return static_cast<double>(s.params_head_extra); }, false},
-      {"train_seconds", "training s", 1, 1, true, false, [](const Summary& s) { return s.train_seconds; }, false},
+       [](const Summary& s) { return static_cast<double>(s.params_head_extra); }},
+      {"train_seconds", "training s", 1, 1, true, false, [](const Summary& s) { return s.train_seconds; }},
   };
   return list;
 }
@@ -80,9 +93,8 @@ Estimate Cell::of(const Metric& metric) const {
 }
 
 bool Cell::has(const Metric& metric) const {
-  return !metric.needs_distribution || std::all_of(runs.begin(), runs.end(), [](const FinishedRun& r) {
-    return !r.summary.test.distribution.empty();
-  });
+  return metric.has == nullptr ||
+         std::ranges::all_of(runs, [&](const FinishedRun& r) { return metric.has(r.summary); });
 }
 
 std::vector<Cell> cells_of(const Plan& plan, const std::vector<FinishedRun>& runs) {

@@ -32,7 +32,7 @@ struct Metric {
   bool lower_is_better;  // meaningless unless `compared`
   bool compared;         // does it decide who wins?
   double (*get)(const Summary&);
-  bool needs_distribution;  // only where the test set carries label distributions
+  bool (*has)(const Summary&) = nullptr;  // where it is not of every run
 };
 const std::vector<Metric>& metrics();
 

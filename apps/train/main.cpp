@@ -7,6 +7,7 @@
 #include "apps/common/cli.h"
 #include "apps/common/progress.h"
 #include "apps/common/trainer.h"
+#include "core/error.h"
 
 namespace {
 
@@ -48,6 +49,8 @@ int main(int argc, char** argv) {
       },
       [&](const sked::CommonOptions& options) {
         sked::RunConfig config = sked::load_config(options);
+        sked::require_usage(config.task == "classification", "train", options.config, ": task: ", config.task,
+                            " is trained by build/contrast");
         if (!init.empty()) config.train.init = init;
         std::filesystem::path out = options.out;
         if (out.empty())

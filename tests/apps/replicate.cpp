@@ -327,7 +327,7 @@ TEST_CASE("comparisons: the best mean wins, differences are paired by seed") {
   CHECK(accuracy.best == 0);  // higher is better
   CHECK(accuracy.others[0].difference.mean == doctest::Approx(-0.1).epsilon(1e-14));
   CHECK(std::none_of(all.begin(), all.end(), [](const Comparison& c) { return c.setting == 1; }));  // one head only
-  CHECK(std::none_of(all.begin(), all.end(), [](const Comparison& c) { return c.metric->needs_distribution; }));
+  CHECK(std::none_of(all.begin(), all.end(), [](const Comparison& c) { return c.metric->has != nullptr; }));
   const std::string said = sentence(plan, cells, nll);
   CHECK(one_line_with(said, "a: HET|XL has the lowest NLL, 0.2500 ± 0.1500; DET +0.4500 ± 0.0500"));
   CHECK_FALSE(has(said, "within noise"));

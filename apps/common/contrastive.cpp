@@ -1,0 +1,196 @@
+#include "apps/common/contrastive.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "apps/common/features.h"
+#include "apps/common/interrupt.h"
+#include "autograd/index.h"
+#include "core/error.h"
+
+namespace sked {
+namespace {
+
+/// The captions of a data set without its images: what an epoch over kept features walks through. Images are one black
+/// pixel.
+class CaptionsOnly final : public DatasetView {
+ public:
+  explicit CaptionsOnly(std::shared_ptr<const Dataset> base)
+      : DatasetView(std::move(base)), pixel_(Tensor::zeros({1, 1, 1}, DType::u8)) {}
+
+  Shape image_shape() const override { return {1, 1, 1}; }
+  Tensor image(int64_t) const override { return pixel_; }
+  bool encoded() const override { return false; }
+  bool has_targets() const override { return false; }
+  bool has_distributions() const override { return false; }
+
+ private:
+  Tensor pixel_;
+};
+
+constexpr const char* kPixel = "value_range(0,1)";  // its pipeline
+
+/// The embeddings of a data set's images, with what is known of each.
+struct EmbeddedImages {
+  Tensor embeddings;  // f32 (N,D)
+  std::vector<int64_t> labels;
+  std::vector<std::string> captions;
+};
+
+EmbeddedImages embed_images(Towers& towers, const std::shared_ptr<const Dataset>& dataset, const RunConfig& config,
+                            Device device, const Tensor& features) {
+  // The captions of evaluations are drawn at seed 0: the same for every run.
+  Loader loader(features.defined() ? std::make_shared<CaptionsOnly>(dataset) : dataset,
+                evaluation_pipeline(features.defined() ? kPixel : config.data.eval_pipeline),
+                {.batch_size = config.train.batch_size,
+                 .shuffle = false,
+                 .skip_limit = config.data.skip_limit,
+                 .on_skip = [](const Skipped& s) { std::fprintf(stderr, "left out: %s\n", s.message.c_str()); }});
+  const NoGrad no_tape;
+  EmbeddedImages all{Tensor::empty({dataset->size(), config.contrast.width}), {}, {}};
+  int64_t done = 0;
+  for (loader.start(0); const auto batch = loader.next();) {
+    if (interrupted()) throw Interrupted();
+    const Var phi = features.defined() ? embedding(Var(features), batch->indices.to(device))
+                                       : towers.model->image().forward(Var(batch->images.to(device)), Context{});
+    const int64_t count = batch->indices.dim(0);
+    all.embeddings.rows(done, done + count).copy_from(towers.model->head().embed_images(phi.value()).to(Device::cpu));
+    done += count;
+    const auto* labels = batch->labels.data<int64_t>();
+    all.labels.insert(all.labels.end(), labels, labels + count);
+    all.captions.insert(all.captions.end(), batch->captions.begin(), batch->captions.end());
+  }
+  all.embeddings = all.embeddings.rows(0, done);  // without what could not be read
+  return all;
+}
+
+Tensor labels_of(const std::vector<int64_t>& labels, int64_t first, int64_t end) {
+  Tensor t = Tensor::empty({end - first}, DType::i64);
+  std::copy(labels.begin() + first, labels.begin() + end, t.data<int64_t>());
+  return t;
+}
+
+/// Learned from the captions of one epoch and the prompts of the classes in training: the same for every seed.
+Tokenizer learned_vocabulary(const Dataset& train, const ZeroShotClasses& classes, int64_t pieces) {
+  std::vector<std::string> texts = captions_of(train, 0);
+  for (size_t k = 0; k < classes.prompts.size(); ++k) {
+    if (std::ranges::find(classes.unseen, static_cast<int64_t>(k)) == classes.unseen.end())
+      texts.insert(texts.end(), classes.prompts[k].begin(), classes.prompts[k].end());
+  }
+  return Tokenizer::train(texts, pieces);
+}
+
+Tokenizer vocabulary_for(const RunConfig& config, const Dataset& train, const ZeroShotClasses& classes,
+                         const Checkpoint* checkpoint) {
+  if (checkpoint != nullptr) return vocabulary_of(checkpoint->file, checkpoint->path, config);
+  if (!config.text.vocabulary.empty()) return Tokenizer::load(config.text.vocabulary);
+  return learned_vocabulary(train, classes, config.text.pieces);
+}
+
+}  // namespace
+
+ZeroShotClasses zero_shot_classes(const Dataset& data, const CaptionSpec& spec) {
+  if (data.classes() == 0) return {};
+  return {data.class_names(), class_prompts(caption_templates(spec.templates), class_synonyms(spec, data)),
+          unseen_classes(data.classes(), spec.unseen)};
+}
+
+Evaluation judge_zero_shot(Towers& towers, const std::shared_ptr<const Dataset>& dataset,
+                           const ZeroShotClasses& classes, const RunConfig& config, Device device,
+                           const Tensor& features) {
+  EmbeddedImages images = embed_images(towers, dataset, config, device, features);
+  const auto total = static_cast<int64_t>(images.labels.size());
+  const int64_t pairs = std::min(config.contrast.retrieval, total);
+  images.captions.resize(static_cast<size_t>(pairs));
+  const Tensor captions = embed_captions(towers, images.captions, config, device);
+  const bool labelled = !classes.names.empty();
+  if (!labelled) std::iota(images.labels.begin(), images.labels.end(), int64_t{0});
+
+  Evaluation result;
+  result.retrieval =
+      retrieval(images.embeddings.rows(0, pairs), captions, {images.labels.begin(), images.labels.begin() + pairs});
+  const Tensor targets = labelled ? embed_classes(towers, classes.prompts, config, device) : captions;
+  const int64_t judged = labelled ? total : pairs;
+  MetricsGatherer gatherer(targets.dim(0));
+  UnseenGatherer unseen(targets.dim(0), classes.unseen);
+  constexpr int64_t kRows = 256;
+  for (int64_t first = 0; first < judged; first += kRows) {
+    const int64_t end = std::min(first + kRows, judged);
+    const Tensor p =
+        zero_shot_probabilities(images.embeddings.rows(first, end), targets, towers.model->head().temperature());
+    const Tensor labels = labels_of(images.labels, first, end);
+    gatherer.add(p, labels);
+    unseen.add(p, labels);
+  }
+  result.measures = gatherer.measures();
+  result.unseen = unseen.measures();
+  return result;
+}
+
+ContrastiveTask::ContrastiveTask(const RunConfig& config, Splits splits, Device device, const Checkpoint* checkpoint)
+    : Task(config, with_captions(splits, config.captions), device),
+      classes_(zero_shot_classes(*splits.test, config.captions)),
+      towers_(
+          make_towers(config, vocabulary_for(config, *splits_.train, classes_, checkpoint), prepared_shape(), device)) {
+  if (!config.contrast.lock_image) return;
+  require_usage(checkpoint != nullptr || !config.train.init.empty(), "config",
+                "contrast.lock_image: expected a trained image tower, train.init (--init FILE), got none");
+  require_usage(config.data.train_pipeline == config.data.eval_pipeline, "config",
+                "contrast.lock_image: its images are prepared once: expected data.train_pipeline to be "
+                "data.eval_pipeline, ",
+                config.data.eval_pipeline, ", got ", config.data.train_pipeline);
+  towers_.model->image().set_requires_grad(false);
+}
+
+InitialReport ContrastiveTask::begin_with(const TensorFile& file) {
+  return load_initial(file, config_.train.init, towers_.model->image());
+}
+
+std::shared_ptr<const Dataset> ContrastiveTask::training_set() const {
+  if (!config_.contrast.lock_image) return splits_.train;
+  return std::make_shared<CaptionsOnly>(splits_.train);
+}
+
+std::string ContrastiveTask::training_pipeline() const {
+  return config_.contrast.lock_image ? kPixel : config_.data.train_pipeline;
+}
+
+Tensor ContrastiveTask::features_of(const std::shared_ptr<const Dataset>& dataset, const char* split) {
+  RunConfig decisive;  // what decides which images these are
+  decisive.data = config_.data;
+  decisive.data.root.clear();
+  decisive.model = config_.model;
+  const std::string about = config_text(decisive) + split + " " + std::to_string(config_.captions.unseen);
+  return image_features(towers_.model->image(), dataset, config_.data.eval_pipeline, config_.train.batch_size,
+                        {config_.contrast.features, about}, device_);
+}
+
+void ContrastiveTask::prepare() {
+  if (!config_.contrast.lock_image) return;
+  trained_on_ = features_of(splits_.train, "train");
+  if (holds_out()) held_out_ = features_of(splits_.validation, "validation");
+  tested_on_ = features_of(splits_.test, "test");
+}
+
+Var ContrastiveTask::loss(const Batch& batch, const Context& context) {
+  const TokenBatch tokens = towers_.tokenizer.encode(batch.captions, config_.text.context, config_.text.truncate);
+  const Var phi = trained_on_.defined() ? embedding(Var(trained_on_), batch.indices.to(device_))
+                                        : towers_.model->image().forward(Var(batch.images.to(device_)), context);
+  const Var psi = towers_.model->text().forward(tokens.ids.to(device_), tokens.ends.to(device_), context);
+  return towers_.model->head().loss(phi, psi, context);
+}
+
+Evaluation ContrastiveTask::judge(Judging judging) {
+  const bool held_out = judging == Judging::periodic && holds_out();
+  return judge_zero_shot(towers_, judged_set(judging), classes_, config_, device_, held_out ? held_out_ : tested_on_);
+}
+
+void ContrastiveTask::describe(Summary& summary) const {
+  summary.head = config_.contrast.kind;
+  summary.link = "softmax";
+  summary.params_head_extra = towers_.model->head().extra_parameters();
+}
+
+}  // namespace sked

@@ -1,0 +1,35 @@
+#include "apps/common/task.h"
+
+#include "apps/common/classification.h"
+#include "apps/common/contrastive.h"
+#include "core/error.h"
+
+namespace sked {
+
+Task::Task(const RunConfig& config, Splits splits, Device device)
+    : config_(config), device_(device), splits_(std::move(splits)) {}
+
+Shape Task::prepared_shape() const {
+  const Shape trained = Pipeline::parse(config_.data.train_pipeline).output_shape(splits_.train->image_shape());
+  const Pipeline evaluation = evaluation_pipeline(config_.data.eval_pipeline);
+  evaluation.check(*splits_.test);
+  const Shape evaluated = evaluation.output_shape(splits_.test->image_shape());
+  require_usage(evaluated == trained, "config", "data.eval_pipeline: expected images of ", trained,
+                ", as data.train_pipeline makes, got ", evaluated);
+  return trained;
+}
+
+Splits load_data(const RunConfig& config) {
+  Splits splits = load_splits(config.data, config.data.validation, config.data.train_subset);
+  require_usage(splits.train->size() > 0, "config", "data: no training image is left beside ", config.data.validation,
+                " for validation");
+  return splits;
+}
+
+std::unique_ptr<Task> make_task(const RunConfig& config, Splits splits, Device device, const Checkpoint* checkpoint) {
+  if (config.task == "contrastive")
+    return std::make_unique<ContrastiveTask>(config, std::move(splits), device, checkpoint);
+  return std::make_unique<ClassificationTask>(config, std::move(splits), device);
+}
+
+}  // namespace sked

@@ -1,0 +1,76 @@
+#pragma once
+// What the trainer trains: data, a model, its loss on a batch, and how it is judged.
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "apps/common/checkpoint.h"
+#include "apps/common/config.h"
+#include "apps/common/evaluation.h"
+#include "apps/common/initial.h"
+#include "apps/common/summary.h"
+#include "data/loader.h"
+#include "layers/module.h"
+
+namespace sked {
+
+/// Which images a task is judged on, and how closely.
+enum class Judging {
+  periodic,  // those held out from training, or the test images where none are
+  final      // the test images
+};
+
+/// One kind of learning. The trainer owns the steps, the checkpoints, the log and the progress; a task knows what a
+/// batch means.
+class Task {
+ public:
+  virtual ~Task() = default;
+  Task(const Task&) = delete;
+  Task& operator=(const Task&) = delete;
+
+  /// What the epochs walk through.
+  virtual std::shared_ptr<const Dataset> training_set() const { return splits_.train; }
+  /// How its images are prepared.
+  virtual std::string training_pipeline() const { return config_.data.train_pipeline; }
+  bool holds_out() const { return splits_.validation != nullptr; }
+
+  virtual Module& model() = 0;
+  /// Begins with the weights of train.init, by name.
+  virtual InitialReport begin_with(const TensorFile& file) = 0;
+  /// Called once when the weights are those training begins with or goes on from.
+  virtual void prepare() {}
+
+  /// Mean loss of a batch, shape ().
+  virtual Var loss(const Batch& batch, const Context& context) = 0;
+  virtual double temperature() const = 0;
+  virtual bool learns_temperature() const = 0;
+
+  /// The model as it is. Throws Interrupted on Ctrl-C.
+  virtual Evaluation judge(Judging judging) = 0;
+  /// Fills in head, link, params_head_extra and what else only the task knows.
+  virtual void describe(Summary& summary) const = 0;
+
+ protected:
+  Task(const RunConfig& config, Splits splits, Device device);
+  /// (H,W,C) of what the training pipeline makes. Throws UsageError where the evaluations' makes something else: they
+  /// are used late, and what would fail then is refused now.
+  Shape prepared_shape() const;
+  const std::shared_ptr<const Dataset>& judged_set(Judging judging) const {
+    return judging == Judging::periodic && holds_out() ? splits_.validation : splits_.test;
+  }
+
+  const RunConfig config_;
+  const Device device_;
+  Splits splits_;
+};
+
+/// The data of a configuration. Throws UsageError where no training image is left.
+Splits load_data(const RunConfig& config);
+
+/// The task of a configuration on its data, the model as initialised by the seed; `checkpoint`: what training goes on
+/// from, or null. Throws UsageError naming the key for what does not fit together.
+std::unique_ptr<Task> make_task(const RunConfig& config, Splits splits, Device device,
+                                const Checkpoint* checkpoint = nullptr);
+
+}  // namespace sked

@@ -1,0 +1,128 @@
+// contrast: an image tower and a text tower trained to meet; zero-shot classification and retrieval.
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "apps/common/checkpoint.h"
+#include "apps/common/cli.h"
+#include "apps/common/contrastive.h"
+#include "apps/common/fitted.h"
+#include "apps/common/progress.h"
+#include "apps/common/run_folder.h"
+#include "apps/common/trainer.h"
+#include "core/error.h"
+#include "core/file.h"
+
+namespace sked {
+namespace {
+
+struct ContrastOptions {
+  bool fresh = false;
+  std::string init, evaluate, dataset;
+};
+
+void print(const Evaluation& e) {
+  const Measures& m = e.measures;
+  std::printf("zero-shot: nll %.4f  accuracy %.2f %%  top-5 %.2f %%  ece %.4f  brier %.4f  (%lld images)\n", m.nll,
+              100 * m.accuracy, 100 * m.top5, m.ece, m.brier, static_cast<long long>(m.count));
+  if (e.unseen.count > 0)
+    std::printf(
+        "  classes of training captions %.2f %%, unseen classes %.2f %% among all, %.2f %% among themselves (%lld "
+        "images)\n",
+        100 * e.unseen.seen_accuracy, 100 * e.unseen.accuracy, 100 * e.unseen.accuracy_between,
+        static_cast<long long>(e.unseen.count));
+  const Retrieval& r = e.retrieval;
+  std::printf(
+      "retrieval among %lld pairs, recall@1/5/10: image to text %.2f / %.2f / %.2f %%, text to image %.2f / %.2f "
+      "/ %.2f %%\n",
+      static_cast<long long>(r.count), 100 * r.image_to_text_1, 100 * r.image_to_text_5, 100 * r.image_to_text_10,
+      100 * r.text_to_image_1, 100 * r.text_to_image_5, 100 * r.text_to_image_10);
+}
+
+/// The model's own data, or another data set by `name` or `name:path`, its test images in the shape of the model's.
+Splits splits_for(const std::string& wanted, RunConfig& config, const Shape& shape) {
+  if (wanted.empty()) return load_data(config);
+  config.data.name = wanted.substr(0, wanted.find(':'));
+  config.data.path = config.data.name.size() < wanted.size() ? wanted.substr(config.data.name.size() + 1) : "";
+  config.data.labels = "clean";
+  config.data.noise = "none";
+  config.data.validation = config.data.train_subset = 0;
+  config.captions.unseen = 0;
+  Splits splits = load_data(config);
+  if (shape != Shape{0, 0, 3}) splits.test = fitted(splits.test, shape);
+  return splits;
+}
+
+void evaluate_run(const ContrastOptions& wanted, const CommonOptions& common) {
+  const std::string path = checkpoint_path(wanted.evaluate);
+  const TensorFile file = load_safetensors(path);
+  RunConfig config = config_of(file, path);
+  require_usage(config.task == "contrastive", "contrast", path, ": task: ", config.task,
+                " is measured by build/evaluate");
+  apply_options(common, config);
+  const Shape image = dataset_facts(config.data).image_shape;
+  const Shape shape = evaluation_pipeline(config.data.eval_pipeline).output_shape(image);
+  Towers towers = make_towers(config, vocabulary_of(file, path, config), shape, common.device);
+  restore_weights(file, path, *towers.model);
+  Splits splits = splits_for(wanted.dataset, config, image);
+  const ZeroShotClasses classes = zero_shot_classes(*splits.test, config.captions);
+  const Evaluation result =
+      judge_zero_shot(towers, with_captions(splits, config.captions).test, classes, config, common.device);
+  print(result);
+  if (common.out.empty()) return;
+  nlohmann::ordered_json json{{"checkpoint", wanted.evaluate}, {"dataset", config.data.name}};
+  json["test"] = evaluation_json(result, true);
+  json["temperature"] = towers.model->head().temperature();
+  json["command"] = common.command;
+  RunFolder{common.out}.create();
+  write_file((std::filesystem::path(common.out) / "evaluation.json").string(), json.dump(2) + "\n");
+}
+
+void contrast(const ContrastOptions& wanted, const CommonOptions& common) {
+  require_usage(wanted.dataset.empty() || !wanted.evaluate.empty(), "contrast", "--dataset ", wanted.dataset,
+                ": expected --evaluate RUN beside it");
+  if (!wanted.evaluate.empty()) return evaluate_run(wanted, common);
+  RunConfig config = load_config(common);
+  require_usage(config.task == "contrastive", "contrast", common.config, ": task: expected contrastive, got ",
+                config.task);
+  if (!wanted.init.empty()) config.train.init = wanted.init;
+  std::filesystem::path out = common.out;
+  if (out.empty())
+    out = "runs/" + std::filesystem::path(common.config).stem().string() + "-s" + std::to_string(config.seed);
+  const Summary s = train(config, out, {.device = common.device, .fresh = wanted.fresh, .command = common.command});
+  print(s.test);
+  std::printf("%lld steps in %s (%.0f pairs/s), peak memory %.0f MB, %s: %lld extra parameters, temperature %.4f\n",
+              static_cast<long long>(s.steps), duration(s.train_seconds).c_str(), s.images_per_second,
+              static_cast<double>(s.peak_memory_bytes) / 1e6, s.head.c_str(),
+              static_cast<long long>(s.params_head_extra), s.temperature);
+  std::printf("results in %s\n", out.c_str());
+}
+
+}  // namespace
+}  // namespace sked
+
+int main(int argc, char** argv) {
+  const sked::AppText text{"contrast",
+                           "Trains an image tower and a text tower on captioned images (CLIP; with a locked image "
+                           "tower LiT), with or without "
+                           "HET-XL's noise on the images, and measures zero-shot classification and retrieval. Run "
+                           "again, it goes on where it "
+                           "stopped.",
+                           "build/contrast --config apps/configs/contrast-fashion-mnist.json --out runs/contrast\n"
+                           "  then: build/contrast --evaluate runs/contrast --set captions.templates=plain"};
+  sked::ContrastOptions wanted;
+  const auto declare = [&](CLI::App& app) {
+    app.add_flag("--fresh", wanted.fresh, "Start over instead of going on from the folder's checkpoint");
+    app.add_option("--init", wanted.init, "Begin with the image tower of this checkpoint (train.init)")
+        ->type_name("FILE");
+    app.add_option("--evaluate", wanted.evaluate, "Train nothing: measure this run, or safetensors file")
+        ->check(CLI::ExistingPath)
+        ->type_name("RUN");
+    app.add_option("--dataset", wanted.dataset, "With --evaluate: zero-shot on this data set's classes")
+        ->type_name("DATASET[:PATH]");
+  };
+  return sked::run_app(argc, argv, text, declare,
+                       [&](const sked::CommonOptions& common) { sked::contrast(wanted, common); });
+}

@@ -1,0 +1,265 @@
+// Contrastive training end to end on a tiny captioned data set: training and resuming, zero-shot classification, a
+// locked image tower, files as input, and what is refused.
+
+#include <doctest/doctest.h>
+#include <signal.h>
+
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "apps/common/checkpoint.h"
+#include "apps/common/contrastive.h"
+#include "apps/common/run_folder.h"
+#include "apps/common/trainer.h"
+#include "core/error.h"
+#include "data/image_file.h"
+#include "tests/apps/support.h"
+
+using namespace sked;
+using namespace sked::test;
+
+namespace {
+
+RunConfig captioned_config(const std::string& root) {
+  RunConfig config = tiny_config(root);
+  config.task = "contrastive";
+  config.captions.templates = "photo";
+  config.text.context = 24;
+  config.text.width = 16;
+  config.text.depth = 1;
+  config.text.heads = 2;
+  config.text.pieces = 120;
+  config.contrast.kind = "het-xl";
+  config.contrast.width = 16;
+  config.contrast.rank = 2;
+  config.contrast.train_samples = 4;
+  config.contrast.features = root + "/features";
+  config.contrast.retrieval = 40;
+  config.optimizer.kind = "adamw";
+  config.schedule.peak = 0.01;
+  config.train.eval_every = 1;
+  return config;
+}
+
+struct Workplace {
+  Workplace() { write_tiny_data(root()); }
+  std::string root() const { return folder.path("data"); }
+  RunConfig config() const { return captioned_config(root()); }
+  RunFolder run(const std::string& name) const { return {folder.path(name)}; }
+  std::string write(const RunConfig& config) const {
+    folder.write("run.json", config_text(config));
+    return folder.path("run.json");
+  }
+  Outcome contrast(const RunConfig& config, const std::string& out, const std::vector<std::string>& more = {},
+                   const RunLimits& limits = {}) const {
+    std::vector<std::string> words{"contrast", "--config", write(config), "--out", folder.path(out), "--threads", "1"};
+    words.insert(words.end(), more.begin(), more.end());
+    return run_program(words, limits);
+  }
+  TemporaryFolder folder;
+};
+
+bool same_tensors(const std::string& a, const std::string& b) {
+  const TensorFile left = load_safetensors(a), right = load_safetensors(b);
+  return std::ranges::equal(left.tensors, right.tensors, [](const NamedTensor& x, const NamedTensor& y) {
+    return x.name == y.name && x.tensor.shape() == y.tensor.shape() &&
+           std::memcmp(x.tensor.raw(), y.tensor.raw(), x.tensor.bytes()) == 0;
+  });
+}
+
+const TrainOptions kQuiet{.quiet = true};
+
+bool without_sentencepiece() {
+  if (!can_tokenize()) skip("built without SentencePiece");
+  return !can_tokenize();
+}
+
+/// The towers of a finished run, with its weights.
+Towers towers_of(const RunFolder& run, Device device = Device::cpu) {
+  const TensorFile file = load_safetensors(run.last());
+  const RunConfig config = config_of(file, run.last());
+  Towers towers = make_towers(config, vocabulary_of(file, run.last(), config), {8, 8, 1}, device);
+  restore_weights(file, run.last(), *towers.model);
+  return towers;
+}
+
+}  // namespace
+
+TEST_CASE("contrast: it learns to name classes it was only told of in captions") {
+  if (without_sentencepiece()) return;
+  const Workplace place;
+  RunConfig config = place.config();
+  config.train.epochs = 30;
+  for (const std::string kind : {"det", "het-xl"}) {
+    CAPTURE(kind);
+    config.contrast.kind = kind;
+    const Summary s = train(config, place.run(kind).path, kQuiet);
+    CHECK(s.test.measures.count == 60);
+    CHECK(s.test.measures.accuracy > 0.5);  // chance: 0.1
+    CHECK(s.test.retrieval.count == 40);
+    CHECK(s.test.retrieval.image_to_text_1 > 0.3);
+    CHECK(s.test.retrieval.image_to_text_10 >= s.test.retrieval.image_to_text_1);
+    CHECK(s.head == kind);
+    CHECK((s.params_head_extra > 1) == (kind == "het-xl"));
+    CHECK(read_summary(place.run(kind).summary()).test.retrieval.text_to_image_5 == s.test.retrieval.text_to_image_5);
+  }
+}
+
+TEST_CASE("contrast: killed and resumed, it ends as if never stopped") {
+  if (without_sentencepiece()) return;
+  const Workplace place;
+  RunConfig config = place.config();
+  config.train.epochs = 12;
+  config.train.log_every = 1;
+  config.train.checkpoint_every = 7;
+  REQUIRE(place.contrast(config, "whole").code == 0);
+  const RunFolder part = place.run("part");
+  const Outcome killed = place.contrast(config, "part", {},
+                                        {.signal = SIGKILL, .when = [&] { return count_lines(part.metrics()) >= 30; }});
+  REQUIRE(killed.code == 128 + SIGKILL);
+  const Outcome resumed = place.contrast(config, "part");
+  CHECK(resumed.code == 0);
+  CHECK(same_tensors(place.run("whole").last(), part.last()));
+  CHECK(metrics_without_timings(place.run("whole").metrics()) == metrics_without_timings(part.metrics()));
+}
+
+TEST_CASE("contrast: embeddings at test time know neither the seed of the noise nor that there is noise") {
+  if (without_sentencepiece()) return;
+  const Workplace place;
+  RunConfig config = place.config();
+  train(config, place.run("run").path, kQuiet);
+  Towers towers = towers_of(place.run("run"));
+  const Splits splits = load_splits(config.data, 0);
+  const ZeroShotClasses classes = zero_shot_classes(*splits.test, config.captions);
+  const auto images = with_captions(splits, config.captions).test;
+  const Evaluation a = judge_zero_shot(towers, images, classes, config, Device::cpu);
+  config.seed = 77;
+  const Evaluation b = judge_zero_shot(towers, images, classes, config, Device::cpu);
+  CHECK(a.measures.nll == b.measures.nll);
+  CHECK(a.retrieval.image_to_text_1 == b.retrieval.image_to_text_1);
+}
+
+TEST_CASE("contrast: the program measures a finished run, on other templates, classes and data") {
+  if (without_sentencepiece()) return;
+  const Workplace place;
+  const RunConfig config = place.config();
+  const Outcome trained = place.contrast(config, "run");
+  CHECK(trained.code == 0);
+  CHECK(trained.out.find("zero-shot: nll") != std::string::npos);
+  CHECK(trained.out.find("retrieval among 40 pairs") != std::string::npos);
+  const std::string run = place.folder.path("run");
+  const Outcome again = run_program({"contrast", "--evaluate", run, "--out", place.folder.path("measured")});
+  CHECK(again.code == 0);
+  const auto json = nlohmann::json::parse(slurp(place.folder.path("measured/evaluation.json")));
+  CHECK(json["test"]["accuracy"] == nlohmann::json::parse(slurp(place.run("run").summary()))["test"]["accuracy"]);
+  CHECK(run_program({"contrast", "--evaluate", run, "--set", "captions.templates=plain"}).code == 0);
+
+  place.folder.write("double.txt", "shirt\nb\nc\nd\ne\nf\nshirt\nh\ni\nj\n");
+  CHECK(fails_with(
+      run_program({"contrast", "--evaluate", run, "--set", "captions.classes=" + place.folder.path("double.txt")}), 1,
+      "double.txt", "shirt"));
+  place.folder.write("templates.txt", "a photo of a {}\nnothing here\n");
+  CHECK(fails_with(
+      run_program({"contrast", "--evaluate", run, "--set", "captions.templates=" + place.folder.path("templates.txt")}),
+      1, "templates.txt:2"));
+}
+
+TEST_CASE("contrast: a locked image tower is computed once and stays as it was") {
+  if (without_sentencepiece()) return;
+  const Workplace place;
+  RunConfig classifier = tiny_config(place.root());
+  train(classifier, place.run("classifier").path, kQuiet);
+  RunConfig config = place.config();
+  config.contrast.lock_image = true;
+  config.train.init = place.run("classifier").last();
+  config.data.train_pipeline = config.data.eval_pipeline;
+  config.captions.unseen = 2;
+  config.train.epochs = 6;
+  const Summary s = train(config, place.run("lit").path, kQuiet);
+  const TensorFile before = load_safetensors(place.run("classifier").last()),
+                   after = load_safetensors(place.run("lit").last());
+  CHECK(after.at("visual.conv1.weight").to_vector<float>() == before.at("conv1.weight").to_vector<float>());
+  CHECK_FALSE(after.contains("optimizer.first.visual.conv1.weight"));
+  CHECK(s.test.unseen.count == 12);
+  CHECK(s.test.unseen.accuracy <= s.test.unseen.accuracy_between);
+
+  // A second run reads the features; one whose features are damaged says so.
+  const auto files = [&] {
+    std::vector<std::string> paths;
+    for (const auto& entry : std::filesystem::directory_iterator(config.contrast.features))
+      paths.push_back(entry.path());
+    return paths;
+  };
+  const size_t kept = files().size();
+  CHECK(kept == 3);  // training, validation, test
+  const Summary again = train(config, place.run("again").path, kQuiet);
+  CHECK(again.test.measures.nll == s.test.measures.nll);
+  CHECK(files().size() == kept);
+  for (const std::string& path : files()) std::filesystem::resize_file(path, std::filesystem::file_size(path) - 1);
+  CHECK(fails_with(place.contrast(config, "broken"), 1, "features", ".safetensors"));
+}
+
+TEST_CASE("predict: image files against phrases") {
+  if (without_sentencepiece()) return;
+  if (!can_decode_images()) return skip("built without OpenCV");
+  const Workplace place;
+  REQUIRE(place.contrast(place.config(), "run").code == 0);
+  Tensor image = Tensor::zeros({8, 8, 3}, DType::u8);
+  write_png(place.folder.path("image.png"), image);
+  const std::string run = place.folder.path("run"), file = place.folder.path("image.png");
+  const Outcome named = run_program(
+      {"predict", run, file, "--zero-shot", "a shirt, an ankle boot", "--json", place.folder.path("answer.json")});
+  CHECK(named.code == 0);
+  const auto json = nlohmann::json::parse(slurp(place.folder.path("answer.json")));
+  REQUIRE(json[0]["top"].size() == 2);
+  CHECK(json[0]["top"][0]["probability"].get<double>() + json[0]["top"][1]["probability"].get<double>() ==
+        doctest::Approx(1).epsilon(1e-5));
+  CHECK(fails_with(run_program({"predict", run, file}), 2, "--zero-shot"));
+  CHECK(fails_with(run_program({"predict", run, file, "--zero-shot", "a shirt,a shirt"}), 2, "a shirt", "twice"));
+  CHECK(fails_with(run_program({"predict", run, file, "--zero-shot", "a shirt,,a bag"}), 1, "phrase 2", "got none"));
+  CHECK(fails_with(run_program({"predict", run, file, "--zero-shot", "a shirt,\xff\xfe"}), 1, "phrase 2", "UTF-8"));
+  const std::string longer =
+      "a very long phrase of many words that no context of two dozen pieces could ever be expected to hold in full";
+  CHECK(fails_with(run_program({"predict", run, file, "--zero-shot", longer}), 1, "a very long phrase", "22"));
+}
+
+TEST_CASE("contrast: what is refused") {
+  if (without_sentencepiece()) return;
+  const Workplace place;
+  RunConfig config = place.config();
+  REQUIRE(place.contrast(config, "run").code == 0);
+
+  // A vocabulary that is not the checkpoint's.
+  const Tokenizer other = Tokenizer::train({"quite another caption", "and one more of them"}, 40);
+  other.save(place.folder.path("other.model"));
+  const std::string run = place.folder.path("run"), set = "text.vocabulary=" + place.folder.path("other.model");
+  CHECK(fails_with(run_program({"contrast", "--evaluate", run, "--set", set}), 2, "other.model",
+                   "is not the vocabulary of"));
+  place.folder.write("garbage.model", "not a model");
+  CHECK(fails_with(
+      run_program({"contrast", "--evaluate", run, "--set", "text.vocabulary=" + place.folder.path("garbage.model")}), 1,
+      "garbage.model"));
+
+  config.text.context = 4;
+  CHECK(fails_with(place.contrast(config, "short"), 1, "context"));
+  config.text.truncate = true;
+  CHECK(place.contrast(config, "cut").code == 0);
+
+  config = place.config();
+  config.contrast.kind = "het";
+  CHECK(fails_with(place.contrast(config, "kind"), 2, "contrast.kind", "het"));
+  config = place.config();
+  config.contrast.lock_image = true;
+  CHECK(fails_with(place.contrast(config, "locked"), 2, "contrast.lock_image", "train.init"));
+  config = place.config();
+  config.captions.unseen = 10;
+  CHECK(fails_with(place.contrast(config, "unseen"), 2, "captions.unseen", "10"));
+
+  // Each task has its own sections and programs.
+  CHECK(fails_with(run_program({"evaluate", run}), 2, "build/contrast --evaluate"));
+  CHECK(fails_with(run_program({"train", "--config", place.write(place.config()), "--out", place.folder.path("t")}), 2,
+                   "build/contrast"));
+  CHECK(fails_with(place.contrast(tiny_config(place.root()), "c"), 2, "task", "classification"));
+  CHECK(fails_with(place.contrast(place.config(), "s", {"--set", "head.kind=het"}), 2, "head.kind"));
+  CHECK(fails_with(place.contrast(place.config(), "run", {"--set", "contrast.rank=3"}), 2, "contrast.rank", "differ"));
+}
