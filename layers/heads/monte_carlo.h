@@ -37,10 +37,10 @@ struct TileSize {
   int64_t samples = 0, classes = 0;
 };
 
-/// All below keep O(B S) numbers (and O(B K) where said) beside their inputs' values, and work in tiles of a few
-/// MiB. The backward pass draws the noise and computes each tile again: 2 B S J K operations forward, 6 B S J K
-/// backward for HET-XL. Gradients go to every defined Var of SampledLogits. f32, f64. Errors: shapes that do not fit,
-/// labels outside 0 … K − 1 (naming the row).
+/// The streaming losses and predictions keep O(B S) numbers (and O(B K) where said) beside their inputs' values, and
+/// work in tiles of a few MiB. The backward pass draws the noise and computes each tile again: 2 B S J K operations
+/// forward, 6 B S J K backward for HET-XL. Gradients go to every defined Var of SampledLogits. f32, f64. Errors: shapes
+/// that do not fit, labels outside 0 … K − 1 (naming the row).
 
 /// L (B) = −log p_y with log p_y = logmeanexp_s log_softmax(a_s)_y: labels (B) i64.
 ///   c_s = a_sy − lse_s, w_s = softmax over s of c_s:  ∂L/∂a_sk = w_s (softmax(a_s)_k − [k = y])
@@ -56,9 +56,6 @@ Var streaming_soft_nll(const SampledLogits& a, const Tensor& q, TileSize tile = 
 /// −a_sk: t (B,K) in [0,1]. Saves both logarithms (B,K).
 Var streaming_sigmoid_nll(const SampledLogits& a, const Tensor& t, TileSize tile = {});
 
-/// 0 … n − 1 (n) i64: in a batch of pairs, each image's own text.
-Tensor row_numbers(int64_t n, Device device);
-
 /// L (B) = (L^r_i + L^c_i) / 2 of B images (rows z_s) and their B texts (rows of weight: K = B), which classify each
 /// other in S worlds, image i being where its sample s is ("Contrastive image–text training" of METHOD.md):
 ///   L^r_i = −logmeanexp_s log_softmax_j(a_sij)_i   streaming_nll with every image's own text as its label
@@ -70,5 +67,8 @@ Var streaming_contrastive(const SampledLogits& a, TileSize tile = {});
 /// p (B,K) = (1/S) Σ_s softmax(a_s), or σ(a_s). No tape.
 Tensor streaming_softmax(const SampledLogits& a, TileSize tile = {});
 Tensor streaming_sigmoid(const SampledLogits& a, TileSize tile = {});
+
+/// 0 … n − 1 (n) i64: in a batch of pairs, each image's own text.
+Tensor row_numbers(int64_t n, Device device);
 
 }  // namespace sked
