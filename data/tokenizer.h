@@ -49,7 +49,7 @@ class Tokenizer {
   TokenBatch encode(const std::vector<std::string>& captions, int64_t context, bool truncate) const;
   /// The normalised text of these ids; markers vanish. Throws Error for an id outside 0 … V-1.
   std::string decode(std::span<const int64_t> ids) const;
-  /// 16 hexadecimal digits of the model's bytes (FNV-1a), so that a checkpoint can say which vocabulary it belongs to.
+  /// 16 hexadecimal digits of the model's bytes (core/fingerprint.h), to name a vocabulary in messages.
   std::string fingerprint() const;
 
  private:
