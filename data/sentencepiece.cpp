@@ -141,7 +141,8 @@ TokenBatch Tokenizer::encode(const std::vector<std::string>& captions, int64_t c
     const std::vector<int> pieces = model_->pieces_of(caption);
     const auto all = static_cast<int64_t>(pieces.size()), kept = std::min(all, context - 2);
     require(truncate || all == kept, "tokenizer", "caption ", n, " \"", excerpt(caption), "\" has ", all,
-            " pieces, expected at most ", context - 2, " for a context of ", context, " with its two markers");
+            " pieces, expected at most ", context - 2, " for a context of ", context,
+            " with its two markers (a longer text.context takes it, text.truncate cuts it)");
     ids[0] = model_->begin;
     std::copy_n(pieces.begin(), kept, ids + 1);
     ids[kept + 1] = model_->end;

@@ -152,6 +152,8 @@ void visit_fields(FieldList& fields, RunConfig& c) {
 }
 
 void read_config_fields(const nlohmann::ordered_json& object, RunConfig& config, const std::string& source) {
+  require_usage(!object.is_object() || !object.contains("base") || !object.contains("heads"), "config", source,
+                ": a plan (it has base and heads): build/replicate runs it");
   if (object.is_object() && object.contains("task")) {
     read_fields({{"task", object["task"]}}, fields_of(config), source);
     require_usage(config.task == "classification" || config.task == "contrastive", "config", source,

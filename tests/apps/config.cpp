@@ -141,6 +141,10 @@ TEST_CASE("config: keys without effect on the numbers do not make another run") 
   CHECK(differing_keys(a, b) == std::vector<std::string>{"head.kind", "train.epochs"});
 }
 
+TEST_CASE("config: a plan is not a run") {
+  CHECK(one_line_with(refusal(R"({"base": {}, "heads": {}})"), "run.json", "a plan", "build/replicate"));
+}
+
 TEST_CASE("config: each task has sections of its own") {
   const RunConfig config = parse_config(R"({"text": {"depth": 3}, "task": "contrastive"})", "run.json");
   CHECK(config.text.depth == 3);
