@@ -11,6 +11,7 @@
 #include "apps/common/cli.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/precision.h"
 
 namespace sked::bench {
 
@@ -92,8 +93,8 @@ void bench(const CommonOptions& options, const std::vector<std::string>& topics,
   };
   const double load = load_average();
   const double peak = gemm_peak(settings);
-  std::printf("threads %d · load average %.2f at start · f32 GEMM 2048^3: %.1f GFLOP/s\n", settings.threads, load,
-              peak * 1e-9);
+  std::printf("threads %d · load average %.2f at start · %s GEMM 2048^3: %.1f GFLOP/s\n", settings.threads, load,
+              name(product_precision()), peak * 1e-9);
   nlohmann::ordered_json result = {{"threads", settings.threads}, {"load_average", load}, {"gemm_gflops", peak * 1e-9}};
   const auto report = [&](const char* topic, std::vector<Row> (*rows_of)(const Settings&)) {
     if (!asked(topic)) return;
@@ -124,7 +125,8 @@ int main(int argc, char** argv) {
           "steps; "
           "measures the variance that antithetic samples save. Errors are "
           "relative; "
-          "`of peak` is the share of the GEMM rate measured first. --out names a JSON file here.",
+          "`of peak` is the share of the GEMM rate measured first, in the precision of --precision. --out names a JSON "
+          "file here.",
       .example = "build/bench steps --threads 2 --peer python3   # training steps beside PyTorch, in turn"};
   return run_app(
       argc, argv, text,
