@@ -29,6 +29,7 @@ class Message {
   bool next(Field& field) {
     if (rest_.empty()) return false;
     const uint64_t key = varint();
+    if (key > UINT32_MAX) broken();  // protobuf would look at its low half only
     field = {key >> 3, static_cast<Field::Kind>(key & 7), 0, {}};
     switch (field.kind) {
       case Field::varint:
@@ -103,6 +104,7 @@ class ModelChecker {
 };
 
 void ModelChecker::check_model(std::string_view bytes) {
+  constexpr int64_t kMostPieces = 1 << 20;
   Message model(bytes, source_);
   bool trainer = false, normaliser = false;
   int64_t pieces = 0;
@@ -125,6 +127,7 @@ void ModelChecker::check_model(std::string_view bytes) {
         check(field.content.empty(), "expected no self-test and no denormaliser, which are not read here");
     }
   }
+  check(pieces <= kMostPieces, pieces, " pieces, expected at most ", kMostPieces);
   check(pieces > 0 && trainer && normaliser, "not a SentencePiece model: expected pieces, trainer and normaliser, got ",
         pieces, " pieces", trainer ? ", a trainer" : "", normaliser ? ", a normaliser" : "");
 }
