@@ -36,7 +36,7 @@ RunConfig captioned_config(const std::string& root) {
   config.contrast.features = root + "/features";
   config.contrast.retrieval = 40;
   config.optimizer.kind = "adamw";
-  config.schedule.peak = 0.01;
+  config.schedule.peak = 0.003;
   config.train.eval_every = 1;
   return config;
 }
