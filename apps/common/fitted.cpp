@@ -13,7 +13,7 @@ class Fitted final : public DatasetView {
  public:
   Fitted(std::shared_ptr<const Dataset> base, const Shape& shape) : DatasetView(std::move(base)), shape_(shape) {}
 
-  Shape image_shape() const override { return shape_; }
+  Shape image_shape() const override { return shape_[0] == 0 ? base().image_shape().with(2, shape_[2]) : shape_; }
   bool encoded() const override { return false; }
   Tensor image(int64_t i) const override {
     const Tensor coloured = with_channels(base().image(i));  // (h,w,C)

@@ -122,6 +122,7 @@ TEST_CASE("fitted: colours become grey, grey is repeated, the shorter side fits,
                                                    Tensor::from(std::vector<int64_t>{0}, {1}));
   CHECK(fitted(wide, {2, 2, 1})->image(0).to_vector<uint8_t>() == std::vector<uint8_t>{2, 3, 6, 7});
   CHECK(fitted(wide, {0, 0, 3})->image(0).shape() == Shape{2, 4, 3});
+  CHECK(fitted(wide, {0, 0, 3})->image_shape() == Shape{2, 4, 3});
   CHECK(fitted(wide, {0, 0, 1}) == wide);
   const auto large = one_image({1, 2, 3, 4, 5, 6, 7, 8, 9}, 3, 1);
   CHECK(fitted(large, {3, 3, 1}) == large);
