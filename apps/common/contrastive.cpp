@@ -1,12 +1,8 @@
 #include "apps/common/contrastive.h"
 
 #include <algorithm>
-#include <cstdio>
-#include <nlohmann/json.hpp>
-#include <numeric>
 
 #include "apps/common/features.h"
-#include "apps/common/interrupt.h"
 #include "autograd/index.h"
 #include "core/error.h"
 
@@ -32,44 +28,37 @@ class CaptionsOnly final : public DatasetView {
 
 constexpr const char* kPixel = "value_range(0,1)";  // its pipeline
 
+/// φ (B,W) of a batch: rows of `features` where they are defined, else by the tower.
+Var image_representation(TwoTowers& model, const Tensor& features, const Batch& batch, const Context& context,
+                         Device device) {
+  if (features.defined()) return embedding(Var(features), batch.indices.to(device));
+  return model.image().forward(Var(batch.images.to(device)), context);
+}
+
 /// The embeddings of a data set's images, with what is known of each.
 struct EmbeddedImages {
-  Tensor embeddings;  // f32 (N,D)
-  std::vector<int64_t> labels;
+  Tensor embeddings, labels;  // f32 (N,D), i64 (N)
   std::vector<std::string> captions;
 };
 
+/// The captions of evaluations are drawn at the loader's seed 0: the same for every run.
 EmbeddedImages embed_images(Towers& towers, const std::shared_ptr<const Dataset>& dataset, const RunConfig& config,
                             Device device, const Tensor& features) {
-  // The captions of evaluations are drawn at seed 0: the same for every run.
-  Loader loader(features.defined() ? std::make_shared<CaptionsOnly>(dataset) : dataset,
-                evaluation_pipeline(features.defined() ? kPixel : config.data.eval_pipeline),
-                {.batch_size = config.train.batch_size,
-                 .shuffle = false,
-                 .skip_limit = config.data.skip_limit,
-                 .on_skip = [](const Skipped& s) { std::fprintf(stderr, "left out: %s\n", s.message.c_str()); }});
-  const NoGrad no_tape;
-  EmbeddedImages all{Tensor::empty({dataset->size(), config.contrast.width}), {}, {}};
+  const bool kept = features.defined();
+  EmbeddedImages all{
+      Tensor::empty({dataset->size(), config.contrast.width}), Tensor::empty({dataset->size()}, DType::i64), {}};
   int64_t done = 0;
-  for (loader.start(0); const auto batch = loader.next();) {
-    if (interrupted()) throw Interrupted();
-    const Var phi = features.defined() ? embedding(Var(features), batch->indices.to(device))
-                                       : towers.model->image().forward(Var(batch->images.to(device)), Context{});
-    const int64_t count = batch->indices.dim(0);
-    all.embeddings.rows(done, done + count).copy_from(towers.model->head().embed_images(phi.value()).to(Device::cpu));
-    done += count;
-    const auto* labels = batch->labels.data<int64_t>();
-    all.labels.insert(all.labels.end(), labels, labels + count);
-    all.captions.insert(all.captions.end(), batch->captions.begin(), batch->captions.end());
-  }
-  all.embeddings = all.embeddings.rows(0, done);  // without what could not be read
-  return all;
-}
-
-Tensor labels_of(const std::vector<int64_t>& labels, int64_t first, int64_t end) {
-  Tensor t = Tensor::empty({end - first}, DType::i64);
-  std::copy(labels.begin() + first, labels.begin() + end, t.data<int64_t>());
-  return t;
+  for_each_batch(
+      kept ? std::make_shared<CaptionsOnly>(dataset) : dataset, kept ? kPixel : config.data.eval_pipeline,
+      config.train.batch_size, config.data.skip_limit, [&](const Batch& batch) {
+        const Var phi = image_representation(*towers.model, features, batch, Context{}, device);
+        const int64_t end = done + batch.indices.dim(0);
+        all.embeddings.rows(done, end).copy_from(towers.model->head().embed_images(phi.value()).to(Device::cpu));
+        all.labels.rows(done, end).copy_from(batch.labels);
+        all.captions.insert(all.captions.end(), batch.captions.begin(), batch.captions.end());
+        done = end;
+      });
+  return {all.embeddings.rows(0, done), all.labels.rows(0, done), all.captions};  // without what could not be read
 }
 
 /// Learned from the captions of one epoch and the prompts of the classes in training: the same for every seed.
@@ -93,7 +82,7 @@ Tokenizer vocabulary_for(const RunConfig& config, const Dataset& train, const Ze
 
 ZeroShotClasses zero_shot_classes(const Dataset& data, const CaptionSpec& spec) {
   if (data.classes() == 0) return {};
-  return {data.class_names(), class_prompts(caption_templates(spec.templates), class_synonyms(spec, data)),
+  return {class_prompts(caption_templates(spec.templates), class_synonyms(spec, data)),
           unseen_classes(data.classes(), spec.unseen)};
 }
 
@@ -101,16 +90,16 @@ Evaluation judge_zero_shot(Towers& towers, const std::shared_ptr<const Dataset>&
                            const ZeroShotClasses& classes, const RunConfig& config, Device device,
                            const Tensor& features) {
   EmbeddedImages images = embed_images(towers, dataset, config, device, features);
-  const auto total = static_cast<int64_t>(images.labels.size());
+  const int64_t total = images.labels.dim(0);
   const int64_t pairs = std::min(config.contrast.retrieval, total);
   images.captions.resize(static_cast<size_t>(pairs));
   const Tensor captions = embed_captions(towers, images.captions, config, device);
-  const bool labelled = !classes.names.empty();
-  if (!labelled) std::iota(images.labels.begin(), images.labels.end(), int64_t{0});
+  const bool labelled = !classes.prompts.empty();
+  if (!labelled) images.labels = row_numbers(total, Device::cpu);
 
   Evaluation result;
   result.retrieval =
-      retrieval(images.embeddings.rows(0, pairs), captions, {images.labels.begin(), images.labels.begin() + pairs});
+      retrieval(images.embeddings.rows(0, pairs), captions, images.labels.rows(0, pairs).to_vector<int64_t>());
   const Tensor targets = labelled ? embed_classes(towers, classes.prompts, config, device) : captions;
   const int64_t judged = labelled ? total : pairs;
   MetricsGatherer gatherer(targets.dim(0));
@@ -120,7 +109,7 @@ Evaluation judge_zero_shot(Towers& towers, const std::shared_ptr<const Dataset>&
     const int64_t end = std::min(first + kRows, judged);
     const Tensor p =
         zero_shot_probabilities(images.embeddings.rows(first, end), targets, towers.model->head().temperature());
-    const Tensor labels = labels_of(images.labels, first, end);
+    const Tensor labels = images.labels.rows(first, end);
     gatherer.add(p, labels);
     unseen.add(p, labels);
   }
@@ -176,8 +165,7 @@ void ContrastiveTask::prepare() {
 
 Var ContrastiveTask::loss(const Batch& batch, const Context& context) {
   const TokenBatch tokens = towers_.tokenizer.encode(batch.captions, config_.text.context, config_.text.truncate);
-  const Var phi = trained_on_.defined() ? embedding(Var(trained_on_), batch.indices.to(device_))
-                                        : towers_.model->image().forward(Var(batch.images.to(device_)), context);
+  const Var phi = image_representation(*towers_.model, trained_on_, batch, context, device_);
   const Var psi = towers_.model->text().forward(tokens.ids.to(device_), tokens.ends.to(device_), context);
   return towers_.model->head().loss(phi, psi, context);
 }

@@ -14,7 +14,6 @@ namespace sked {
 
 /// How images of a labelled data set are named by texts: the classes and what is said of each.
 struct ZeroShotClasses {
-  std::vector<std::string> names;                 // K
   std::vector<std::vector<std::string>> prompts;  // of each class: every template with every one of its names
   std::vector<int64_t> unseen;                    // classes that no training caption spoke of
 };

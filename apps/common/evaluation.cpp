@@ -80,23 +80,29 @@ Pipeline evaluation_pipeline(const std::string& text) {
   return pipeline;
 }
 
-void for_each_prediction(Classifier& classifier, std::shared_ptr<const Dataset> dataset, const std::string& pipeline,
-                         const PredictOptions& options, const std::function<void(const Prediction&)>& visit) {
+void for_each_batch(std::shared_ptr<const Dataset> dataset, const std::string& pipeline, int64_t batch_size,
+                    int64_t skip_limit, const std::function<void(const Batch&)>& visit) {
   Loader loader(std::move(dataset), evaluation_pipeline(pipeline),
-                {.batch_size = options.batch_size,
-                 .shuffle = false,
-                 .skip_limit = options.skip_limit,
-                 .on_skip = [](const Skipped& s) { std::fprintf(stderr, "left out: %s\n", s.message.c_str()); }});
+                {.batch_size = batch_size, .shuffle = false, .skip_limit = skip_limit, .on_skip = [](const Skipped& s) {
+                   std::fprintf(stderr, "left out: %s\n", s.message.c_str());
+                 }});
   loader.start(0);
   const NoGrad no_tape;
-  Context context{.training = false, .seed = options.seed};
   while (const auto batch = loader.next()) {
     if (interrupted()) throw Interrupted();
-    context.examples = batch->indices.to(options.device);
-    const Tensor phi = classifier.backbone().forward(Var(batch->images.to(options.device)), context).value();
-    const Tensor probabilities = classifier.head().predict(phi, options.samples, context).to(Device::cpu);
-    visit({*batch, phi, probabilities});
+    visit(*batch);
   }
+}
+
+void for_each_prediction(Classifier& classifier, std::shared_ptr<const Dataset> dataset, const std::string& pipeline,
+                         const PredictOptions& options, const std::function<void(const Prediction&)>& visit) {
+  Context context{.training = false, .seed = options.seed};
+  for_each_batch(std::move(dataset), pipeline, options.batch_size, options.skip_limit, [&](const Batch& batch) {
+    context.examples = batch.indices.to(options.device);
+    const Tensor phi = classifier.backbone().forward(Var(batch.images.to(options.device)), context).value();
+    const Tensor probabilities = classifier.head().predict(phi, options.samples, context).to(Device::cpu);
+    visit({batch, phi, probabilities});
+  });
 }
 
 std::string distribution_name(const RunConfig& config) { return config.data.noise == "none" ? "human" : "noisy"; }

@@ -39,8 +39,12 @@ struct Prediction {
 std::unique_ptr<Classifier> make_classifier(const RunConfig& config, const Shape& image_shape, int64_t classes,
                                             Device device);
 
-/// Calls `visit` for every batch of `dataset`, in order, each image prepared by `pipeline` without augmentation.
-/// Throws Interrupted on Ctrl-C.
+/// Calls `visit` for every batch of `dataset`, in order, each image prepared by `pipeline`, off the tape. Corrupt
+/// images are left out, each named on stderr; one more than `skip_limit` is an error. Throws Interrupted on Ctrl-C.
+void for_each_batch(std::shared_ptr<const Dataset> dataset, const std::string& pipeline, int64_t batch_size,
+                    int64_t skip_limit, const std::function<void(const Batch&)>& visit);
+
+/// The same with what the classifier makes of each batch.
 void for_each_prediction(Classifier& classifier, std::shared_ptr<const Dataset> dataset, const std::string& pipeline,
                          const PredictOptions& options, const std::function<void(const Prediction&)>& visit);
 

@@ -4,7 +4,6 @@
 #include <filesystem>
 
 #include "apps/common/evaluation.h"
-#include "apps/common/interrupt.h"
 #include "core/error.h"
 #include "core/fingerprint.h"
 #include "core/safetensors.h"
@@ -26,17 +25,14 @@ std::string fingerprint(const Module& tower, const std::string& about) {
 
 Tensor compute(Backbone& tower, const std::shared_ptr<const Dataset>& dataset, const std::string& pipeline,
                int64_t batch_size, Device device) {
-  Loader loader(dataset, evaluation_pipeline(pipeline), {.batch_size = batch_size, .shuffle = false});
-  const NoGrad no_tape;
   Tensor phi = Tensor::empty({dataset->size(), tower.width()});
   int64_t done = 0;
-  for (loader.start(0); const auto batch = loader.next();) {
-    if (interrupted()) throw Interrupted();
-    const int64_t count = batch->images.dim(0);
+  for_each_batch(dataset, pipeline, batch_size, 0, [&](const Batch& batch) {
+    const int64_t count = batch.images.dim(0);
     phi.rows(done, done + count)
-        .copy_from(tower.forward(Var(batch->images.to(device)), Context{}).value().to(Device::cpu));
+        .copy_from(tower.forward(Var(batch.images.to(device)), Context{}).value().to(Device::cpu));
     done += count;
-  }
+  });
   return phi;
 }
 

@@ -49,6 +49,14 @@ class Fitted final : public DatasetView {
 
 }  // namespace
 
+DataSpec named_data(const std::string& name, const std::string& root) {
+  DataSpec spec;
+  spec.name = name.substr(0, name.find(':'));
+  if (spec.name.size() < name.size()) spec.path = name.substr(spec.name.size() + 1);
+  spec.root = root;
+  return spec;
+}
+
 std::shared_ptr<const Dataset> fitted(std::shared_ptr<const Dataset> base, const Shape& shape) {
   if (base->image_shape() == shape || (shape[0] == 0 && base->image_shape()[2] == shape[2])) return base;
   const auto known = [](int64_t channels) { return channels == 1 || channels == 3; };

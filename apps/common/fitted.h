@@ -3,9 +3,12 @@
 
 #include <memory>
 
-#include "data/dataset.h"
+#include "data/catalog.h"
 
 namespace sked {
+
+/// What a command line calls a data set: `name` or `name:path`.
+DataSpec named_data(const std::string& name, const std::string& root);
 
 /// The images of `base` as (H,W,C) = `shape`: colour becomes grey by the luma of ITU-R BT.601 (.299 R + .587 G + .114
 /// B), grey is repeated over the channels; the image is resized (antialiased bilinear) until its shorter side fits, and

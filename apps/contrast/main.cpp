@@ -44,14 +44,10 @@ void print(const Evaluation& e) {
 /// The model's own data, or another data set by `name` or `name:path`, its test images in the shape of the model's.
 Splits splits_for(const std::string& wanted, RunConfig& config, const Shape& shape) {
   if (wanted.empty()) return load_data(config);
-  config.data.name = wanted.substr(0, wanted.find(':'));
-  config.data.path = config.data.name.size() < wanted.size() ? wanted.substr(config.data.name.size() + 1) : "";
-  config.data.labels = "clean";
-  config.data.noise = "none";
-  config.data.validation = config.data.train_subset = 0;
+  static_cast<DataSpec&>(config.data) = named_data(wanted, config.data.root);
   config.captions.unseen = 0;
-  Splits splits = load_data(config);
-  if (shape != Shape{0, 0, 3}) splits.test = fitted(splits.test, shape);
+  Splits splits = load_splits(config.data, 0);
+  splits.test = fitted(splits.test, shape);
   return splits;
 }
 

@@ -66,11 +66,7 @@ std::shared_ptr<const Dataset> choose_split(const Splits& splits, const std::str
 
 /// Another dataset by `name` or `name:path`, its images in the shape of this model's.
 Splits other_data(const Subject& s, const std::string& name) {
-  DataSpec spec;
-  spec.name = name.substr(0, name.find(':'));
-  if (spec.name.size() < name.size()) spec.path = name.substr(spec.name.size() + 1);
-  spec.root = s.config.data.root;
-  Splits splits = load_splits(spec, 0);
+  Splits splits = load_splits(named_data(name, s.config.data.root), 0);
   const Shape shape = s.splits.test->image_shape();
   if (splits.test->image_shape() != shape) {
     std::printf("note: images of %s %s are resized, cropped around their centre, and made grey or colour, to %s\n",

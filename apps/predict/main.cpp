@@ -74,8 +74,7 @@ Subject load_subject(const PredictArguments& wanted, const CommonOptions& common
 /// then: its images are bytes.
 std::shared_ptr<const Dataset> images_for(const Subject& s, const std::vector<std::string>& paths,
                                           const std::vector<std::string>& classes) {
-  std::shared_ptr<const Dataset> files = files_of(paths, classes);
-  return s.image_shape == Shape{0, 0, 3} ? files : fitted(files, s.image_shape);
+  return fitted(files_of(paths, classes), s.image_shape);
 }
 
 /// The classes of a classifier: the data set's, or numbered where it has another number of them.
@@ -138,19 +137,16 @@ std::vector<Answer> match(const Subject& s, const PredictArguments& wanted, cons
   Towers towers = make_towers(s.config, vocabulary_of(s.file, s.path, s.config), s.shape, s.device);
   restore_weights(s.file, s.path, *towers.model);
   const Tensor texts = embed_captions(towers, phrases, s.config, s.device);
-  Loader loader(images_for(s, wanted.images, phrases), evaluation_pipeline(s.config.data.eval_pipeline),
-                {.batch_size = 16, .shuffle = false});
-  const NoGrad no_tape;
   std::vector<Answer> all;
-  for (loader.start(0); const auto batch = loader.next();) {
-    const Var phi = towers.model->image().forward(Var(batch->images.to(s.device)), Context{});
+  for_each_batch(images_for(s, wanted.images, phrases), s.config.data.eval_pipeline, 16, 0, [&](const Batch& batch) {
+    const Var phi = towers.model->image().forward(Var(batch.images.to(s.device)), Context{});
     const Tensor images = towers.model->head().embed_images(phi.value()).to(Device::cpu);
     const Tensor p = zero_shot_probabilities(images, texts, towers.model->head().temperature());
     for (int64_t b = 0; b < p.dim(0); ++b) {
       all.push_back(likeliest(p, b, wanted.top));
-      all.back().path = wanted.images[static_cast<size_t>(batch->indices.data<int64_t>()[b])];
+      all.back().path = wanted.images[static_cast<size_t>(batch.indices.data<int64_t>()[b])];
     }
-  }
+  });
   return all;
 }
 

@@ -14,18 +14,14 @@ namespace sked {
 namespace {
 
 using test::error_of;
+using test::image_text;
 using test::one_line_with;
 using test::tar_end;
 using test::tar_member;
 using test::TemporaryFolder;
 
-std::string bytes_of(const std::string& fixture) {
-  const auto bytes = test::image_file(fixture);
-  return {bytes.begin(), bytes.end()};
-}
-
 std::string pair(const std::string& key, const std::string& caption) {
-  return tar_member(key + ".jpg", bytes_of("444")) + tar_member(key + ".txt", caption);
+  return tar_member(key + ".jpg", image_text("444")) + tar_member(key + ".txt", caption);
 }
 
 std::vector<Batch> epoch(const std::shared_ptr<const Dataset>& data, const std::string& pipeline, LoaderOptions options,
@@ -111,7 +107,7 @@ TEST_CASE("caption shards: keys with an image and a text") {
 
 TEST_CASE("catalog: image-text pairs by path") {
   const TemporaryFolder folder;
-  for (const char* name : {"t/1.jpg", "t/2.jpg"}) folder.write(name, bytes_of("444"));
+  for (const char* name : {"t/1.jpg", "t/2.jpg"}) folder.write(name, image_text("444"));
   folder.write("t/train.tsv", "1.jpg\ta cat\n2.jpg\ta dog\n1.jpg\tone more\n");
   const DataSpec table{.name = "caption-tsv", .path = folder.path("t")};
   const auto loading = [&](const DataSpec& spec) { return error_of([&] { load_splits(spec, 1); }); };
@@ -183,7 +179,7 @@ TEST_CASE("loader: an image left out takes its caption with it") {
   std::string shard;
   for (int i = 0; i < 8; ++i) {
     const std::string key = "k" + std::to_string(i),
-                      image = bytes_of("444").substr(0, i == 2 || i == 3 ? 300 : 1 << 20);
+                      image = image_text("444").substr(0, i == 2 || i == 3 ? 300 : 1 << 20);
     shard += tar_member(key + ".jpg", image) + tar_member(key + ".txt", "caption " + std::to_string(i));
   }
   const auto data = load_caption_shards("mine", {folder.write("x.tar", shard + tar_end())});

@@ -14,18 +14,14 @@ namespace sked {
 namespace {
 
 using test::error_of;
+using test::image_text;
 using test::one_line_with;
 using test::tar_end;
 using test::tar_member;
 using test::TemporaryFolder;
 
-std::string bytes_of(const std::string& fixture) {
-  const auto bytes = test::image_file(fixture);
-  return {bytes.begin(), bytes.end()};
-}
-
 std::string sample(const std::string& key, const std::string& label, const std::string& ending = "cls") {
-  return tar_member(key + ".jpg", bytes_of("444")) + tar_member(key + "." + ending, label);
+  return tar_member(key + ".jpg", image_text("444")) + tar_member(key + "." + ending, label);
 }
 
 std::string names_of(const ImageCollection& data) {
@@ -91,7 +87,7 @@ TEST_CASE("shards: what breaks the rules is named with its shard") {
   const auto loading = [&](const std::string& bytes) {
     return error_of([&] { load_shards("mine", {folder.write("x.tar", bytes + tar_end())}, classes); });
   };
-  const std::string image = bytes_of("444");
+  const std::string image = image_text("444");
   CHECK(one_line_with(loading(sample("a", "3")), "x.tar:a.jpg", "label 3, expected 0 … 2"));
   CHECK(one_line_with(loading(sample("a", "-1")), "label -1"));
   CHECK(one_line_with(loading(sample("a", "two")), "x.tar:a.cls", "class index, got \"two\""));
@@ -137,9 +133,9 @@ std::vector<std::string> write_shards(const TemporaryFolder& folder, int count) 
   std::string shards[2];
   for (int i = 0; i < count; ++i) {
     const std::string key = "k" + std::to_string(i);
-    shards[2 * i / count] += tar_member(key + (i % 3 == 0 ? ".png" : ".jpg"), bytes_of(i % 3 == 0   ? "png"
-                                                                                       : i % 3 == 1 ? "444"
-                                                                                                    : "large")) +
+    shards[2 * i / count] += tar_member(key + (i % 3 == 0 ? ".png" : ".jpg"), image_text(i % 3 == 0   ? "png"
+                                                                                         : i % 3 == 1 ? "444"
+                                                                                                      : "large")) +
                              tar_member(key + ".cls", std::to_string(i % 4));
   }
   return {folder.write("train-0.tar", shards[0] + tar_end()), folder.write("train-1.tar", shards[1] + tar_end())};
@@ -202,8 +198,8 @@ TEST_CASE("loader: corrupt images are counted, named and left out, up to the lim
   std::string shard;
   for (int i = 0; i < 12; ++i) {
     const std::string key = "k" + std::to_string(i), image = i == 2   ? ""
-                                                             : i == 7 ? bytes_of("444").substr(0, 300)
-                                                                      : bytes_of("444");
+                                                             : i == 7 ? image_text("444").substr(0, 300)
+                                                                      : image_text("444");
     shard += tar_member(key + ".jpg", image) + tar_member(key + ".cls", "1");
   }
   const auto data = load_shards("mine", {folder.write("x.tar", shard + tar_end())}, {});
@@ -256,7 +252,7 @@ TEST_CASE("catalog: folders and shards by path") {
   const TemporaryFolder folder;
   for (const char* name :
        {"f/train/a/1.png", "f/train/a/2.png", "f/train/b/1.png", "f/train/b/2.png", "f/val/a/1.png", "f/val/b/1.png"})
-    folder.write(name, bytes_of("png"));
+    folder.write(name, image_text("png"));
   const Splits splits = load_splits({.name = "image-folder", .path = folder.path("f")}, 1);
   CHECK(splits.train->size() == 3);
   CHECK(splits.validation->size() == 1);

@@ -19,6 +19,12 @@ inline std::vector<uint8_t> image_file(const std::string& name) {
   return image_fixtures().at("file/" + name).to_vector<uint8_t>();
 }
 
+/// The same as text, to be put into a file.
+inline std::string image_text(const std::string& name) {
+  const std::vector<uint8_t> bytes = image_file(name);
+  return {bytes.begin(), bytes.end()};
+}
+
 /// Where two images differ, and by how much; 256 for another shape.
 struct Difference {
   int largest = 256;
