@@ -15,7 +15,7 @@ void require_window(const Window& window, const char* where) {
 void require_bias(const Tensor& b, int64_t O, const Tensor& like, const char* where) {
   if (!b.defined()) return;
   require_shape(b, {O}, where, "bias");
-  require_alike(like, b, where);
+  require_master(like, b, where);
 }
 
 /// Do a and b agree in all axes but the last two?
@@ -53,7 +53,7 @@ LinearSizes linear_sizes(const Tensor& x, const Tensor& w, const Tensor& b, cons
   require(x.ndim() == 2 && w.ndim() == 2 && x.dim(1) == w.dim(1), where, "expected x (N,I) and w (O,I), got x ", x,
           " and w ", w);
   require_shape(y, {x.dim(0), w.dim(0)}, where, "y");
-  require_alike(x, w, where);
+  require_master(x, w, where);
   require_alike(x, y, where);
   require_bias(b, w.dim(0), x, where);
   return {x.dim(0), x.dim(1), w.dim(0)};
@@ -70,7 +70,7 @@ ConvSizes conv_sizes(const Tensor& x, const Tensor& w, const Tensor& b, const Te
   require_shape(w, {O, I / window.groups, window.kernel, window.kernel}, where, "w");
   const ConvSizes s{x.dim(0), x.dim(1), x.dim(2), I, window.output(x.dim(1)), window.output(x.dim(2)), O};
   require_shape(y, {s.N, s.P, s.Q, O}, where, "y");
-  require_alike(x, w, where);
+  require_master(x, w, where);
   require_alike(x, y, where);
   require_bias(b, O, x, where);
   return s;

@@ -21,13 +21,15 @@ struct MatmulSizes {
 };
 MatmulSizes matmul_sizes(const Tensor& a, const Tensor& b, const Tensor& c, bool transpose_a, bool transpose_b);
 
-/// x (N,I), w (O,I), y (N,O), bias (O) or undefined; gradients have the shape of what they belong to.
+/// x (N,I), w (O,I), y (N,O), bias (O) or undefined; gradients have the shape of what they belong to. w and bias are in
+/// x's dtype or, beside bf16, in f32.
 struct LinearSizes {
   int64_t N, I, O;
 };
 LinearSizes linear_sizes(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& y, const char* where);
 
-/// x (N,H,W,I), w (O,I/groups,kernel,kernel), y (N,P,Q,O), bias (O) or undefined.
+/// x (N,H,W,I), w (O,I/groups,kernel,kernel), y (N,P,Q,O), bias (O) or undefined. w and bias are in x's dtype or,
+/// beside bf16, in f32.
 struct ConvSizes {
   int64_t N, H, W, I, P, Q, O;
 };
