@@ -14,7 +14,7 @@ Var attention(const Var& qkv, int64_t heads, bool causal) {
           "expected qkv (N,T,3·heads·E) with ", heads, " heads, got ", qkv.value());
   const int64_t n = qkv.dim(0), t = qkv.dim(1), e = qkv.dim(2) / (3 * heads);
   const Tensor packed = qkv.value().reshape(Shape{n, t, 3, heads, e});
-  Tensor y = detail::empty({n, t, heads, e}, packed), lse = detail::empty({n, heads, t}, packed);
+  Tensor y = detail::empty({n, t, heads, e}, packed), lse = detail::empty_statistics({n, heads, t}, packed);
   const double scale = 1 / std::sqrt(static_cast<double>(e));
   kernel::attention_forward(packed, y, lse, scale, causal);
   return record(y.reshape(Shape{n, t, heads * e}), {qkv}, [packed, y, lse, scale, causal](const Tensor& dy) -> Grads {

@@ -19,7 +19,7 @@ Shape windowed(const Var& x, Window window, int64_t channels, const char* where)
 // y = x ⋆ w + b: dx = the transposed convolution of dy with w, dw = the correlation of x with dy, db = Σ_{n,p,q} dy.
 // Saves x for dw and w for dx.
 Var conv2d(const Var& x, const Var& w, const Var& b, Window window) {
-  require_alike(x.value(), w.value(), "conv2d");
+  require_master(x.value(), w.value(), "conv2d");
   require(x.ndim() == 4 && window.groups >= 1, "conv2d", "expected x (N,H,W,I) and groups >= 1, got ", x.value(),
           " and ", window.groups);
   require(x.dim(3) % window.groups == 0 && w.ndim() == 4 && w.dim(0) % window.groups == 0, "conv2d", "expected ",
@@ -32,12 +32,13 @@ Var conv2d(const Var& x, const Var& w, const Var& b, Window window) {
   const bool dx_needed = x.requires_grad(), dw_needed = w.requires_grad(), db_needed = b.requires_grad();
   return record(y, {x, w, b},
                 [x = dw_needed ? x.value() : Tensor(), w = dx_needed ? w.value() : Tensor(), x_shape = x.shape(),
-                 w_shape = w.shape(), db_needed, window](const Tensor& dy) {
+                 w_shape = w.shape(), master = w.dtype(), db_needed, window](const Tensor& dy) {
                   const Shape channels{w_shape[0]};
                   Grads grads(3);
-                  if (db_needed) grads[2] = x.defined() ? detail::empty(channels, dy) : sum_to(dy, channels);
+                  if (db_needed && !x.defined()) grads[2] = sum_to(dy, channels).to(master);
+                  if (db_needed && x.defined()) grads[2] = Tensor::empty(channels, master, dy.device());
                   if (x.defined()) {
-                    grads[1] = detail::empty(w_shape, dy);
+                    grads[1] = Tensor::empty(w_shape, master, dy.device());
                     kernel::conv2d_backward_weight(dy, x, grads[1], grads[2], window);
                   }
                   if (w.defined()) {

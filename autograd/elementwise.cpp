@@ -100,6 +100,13 @@ Var operator/(const Var& a, const Var& b) {
 Var maximum(const Var& a, const Var& b) { return extremum(a, b, Binary::max); }
 Var minimum(const Var& a, const Var& b) { return extremum(a, b, Binary::min); }
 
+// y = x rounded to another dtype: dx = dy in x's. Saves nothing.
+Var cast(const Var& x, DType dtype) {
+  require(is_floating(dtype), "cast", "expected a floating dtype, got ", dtype);
+  if (x.dtype() == dtype) return x;
+  return record(x.value().to(dtype), {x}, [from = x.dtype()](const Tensor& dy) -> Grads { return {dy.to(from)}; });
+}
+
 // y = alpha x + beta: dx = alpha dy. Saves nothing.
 Var affine(const Var& x, double alpha, double beta) {
   return record(scaled(x.value(), alpha, beta), {x},

@@ -34,6 +34,9 @@ Var operator/(const Var& a, const Var& b);
 Var maximum(const Var& a, const Var& b);
 Var minimum(const Var& a, const Var& b);
 
+/// x in another floating dtype; x itself where that is its own. dx = dy in x's dtype. Saves nothing.
+Var cast(const Var& x, DType dtype);
+
 /// alpha x + beta with constants: dx = alpha dy. Saves nothing.
 Var affine(const Var& x, double alpha, double beta);
 inline Var operator*(const Var& x, double c) { return affine(x, c, 0); }

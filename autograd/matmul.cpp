@@ -63,7 +63,7 @@ Var matmul(const Var& a, const Var& b, bool transpose_a, bool transpose_b) {
 // Saves x for dw, w for dx, and for g: pre under GELU, y under ReLU, because [y > 0] = [pre > 0] and the next op keeps
 // y anyway.
 Var linear(const Var& x, const Var& w, const Var& b, Activation act) {
-  require_alike(x.value(), w.value(), "linear");
+  require_master(x.value(), w.value(), "linear");
   require(x.ndim() >= 1 && w.ndim() == 2 && x.dim(-1) == w.dim(1), "linear", "expected x (…,I) and w (O,I), got ",
           x.value(), " and ", w.value());
   if (b.defined()) require_shape(b.value(), {w.dim(0)}, "linear", "b");
@@ -73,30 +73,30 @@ Var linear(const Var& x, const Var& w, const Var& b, Activation act) {
   kernel::linear_forward(rows, w.value(), b.defined() ? b.value() : Tensor(), y, pre, act);
 
   const bool dx_needed = x.requires_grad(), dw_needed = w.requires_grad(), db_needed = b.requires_grad();
-  return record(
-      y.reshape(x.shape().with(-1, w.dim(0))), {x, w, b},
-      [rows = dw_needed ? rows : Tensor(), w = dx_needed ? w.value() : Tensor(), shape = x.shape(),
-       out = act == Activation::relu ? y : pre, act, o = w.dim(0), dw_shape = w.shape(), db_needed](const Tensor& dy) {
-        Tensor g = dy.reshape(as_rows(dy.shape()));
-        if (act != Activation::none) {
-          Tensor through = Tensor::like(g);
-          kernel::unary_backward(out, g, through, act == Activation::relu ? Unary::relu : Unary::gelu);
-          g = through;
-        }
-        Grads grads(3);
-        if (db_needed && !rows.defined()) grads[2] = sum_to(g, {o});
-        if (db_needed && rows.defined()) grads[2] = detail::empty({o}, g);
-        if (rows.defined()) {
-          grads[1] = detail::empty(dw_shape, g);
-          kernel::linear_backward_weight(g, rows, grads[1], grads[2]);
-        }
-        if (w.defined()) {
-          Tensor dx = detail::empty({g.dim(0), w.dim(1)}, g);
-          kernel::linear_backward_input(g, w, dx);
-          grads[0] = dx.reshape(shape);
-        }
-        return grads;
-      });
+  return record(y.reshape(x.shape().with(-1, w.dim(0))), {x, w, b},
+                [rows = dw_needed ? rows : Tensor(), w = dx_needed ? w.value() : Tensor(), shape = x.shape(),
+                 out = act == Activation::relu ? y : pre, act, dw_shape = w.shape(), master = w.dtype(),
+                 db_needed](const Tensor& dy) {
+                  Tensor g = dy.reshape(as_rows(dy.shape()));
+                  if (act != Activation::none) {
+                    Tensor through = Tensor::like(g);
+                    kernel::unary_backward(out, g, through, act == Activation::relu ? Unary::relu : Unary::gelu);
+                    g = through;
+                  }
+                  Grads grads(3);
+                  if (db_needed && !rows.defined()) grads[2] = sum_to(g, {dw_shape[0]}).to(master);
+                  if (db_needed && rows.defined()) grads[2] = Tensor::empty({dw_shape[0]}, master, g.device());
+                  if (rows.defined()) {
+                    grads[1] = Tensor::empty(dw_shape, master, g.device());
+                    kernel::linear_backward_weight(g, rows, grads[1], grads[2]);
+                  }
+                  if (w.defined()) {
+                    Tensor dx = detail::empty({g.dim(0), w.dim(1)}, g);
+                    kernel::linear_backward_input(g, w, dx);
+                    grads[0] = dx.reshape(shape);
+                  }
+                  return grads;
+                });
 }
 
 }  // namespace sked

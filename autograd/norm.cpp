@@ -29,7 +29,7 @@ void check_scale_shift(const Var& gamma, const Var& beta, const Var& x, const ch
   const Shape channels{x.dim(-1)};
   require_shape(gamma.value(), channels, where, "gamma");
   require_shape(beta.value(), channels, where, "beta");
-  require_alike(x.value(), gamma.value(), where);
+  require_master(x.value(), gamma.value(), where);
 }
 
 /// Statistics of the batch. Saves x, γ, mean and rstd, and y where a ReLU must be undone ([y > 0]).
@@ -67,16 +67,18 @@ Var batch_norm_evaluation(const Var& x, const Var& residual, const Var& gamma, c
                  rstd = reciprocal_root(running_var, options.eps), relu = options.relu, dx_needed = x.requires_grad(),
                  dresidual_needed = residual.requires_grad(), dgamma_needed = gamma.requires_grad(),
                  dbeta_needed = beta.requires_grad()](const Tensor& dy) {
-                  Tensor g = dy;
+                  Tensor dresidual = dy;
                   if (relu) {
-                    g = Tensor::like(dy);
-                    kernel::unary_backward(y, dy, g, Unary::relu);
+                    dresidual = Tensor::like(dy);
+                    kernel::unary_backward(y, dy, dresidual, Unary::relu);
                   }
                   Grads grads(4);
-                  if (dx_needed) grads[0] = combine(g, combine(gamma, rstd, Binary::mul), Binary::mul);
-                  if (dresidual_needed) grads[1] = g;
+                  if (dresidual_needed) grads[1] = dresidual;
+                  const DType master = gamma.dtype();
+                  const Tensor g = dresidual.to(master);
+                  if (dx_needed) grads[0] = combine(g, combine(gamma, rstd, Binary::mul), Binary::mul).to(dy.dtype());
                   if (dgamma_needed) {
-                    const Tensor normalised = combine(combine(x, mean, Binary::sub), rstd, Binary::mul);
+                    const Tensor normalised = combine(combine(x.to(master), mean, Binary::sub), rstd, Binary::mul);
                     grads[2] = sum_to(combine(g, normalised, Binary::mul), gamma.shape());
                   }
                   if (dbeta_needed) grads[3] = sum_to(g, gamma.shape());
@@ -105,7 +107,7 @@ Var layer_norm(const Var& x, const Var& gamma, const Var& beta, double eps) {
           value_or_undefined(gamma), " and ", value_or_undefined(beta));
   if (gamma.defined()) check_scale_shift(gamma, beta, x, "layer_norm");
   const Shape rows{x.shape().product(0, x.ndim() - 1), x.dim(-1)};
-  Tensor y = detail::empty(rows, x.value()), mean = detail::empty({rows[0]}, y), rstd = Tensor::like(mean);
+  Tensor y = detail::empty(rows, x.value()), mean = detail::empty_statistics({rows[0]}, y), rstd = Tensor::like(mean);
   kernel::layer_norm_forward(x.value().reshape(rows), value_or_undefined(gamma), value_or_undefined(beta), y, mean,
                              rstd, eps);
   const bool affine_needed = gamma.requires_grad() || beta.requires_grad();
@@ -126,7 +128,7 @@ Var group_norm(const Var& x, const Var& gamma, const Var& beta, int64_t groups, 
   require(groups >= 1 && x.dim(-1) % groups == 0, "group_norm", "expected groups that divide the channels of ",
           x.value(), ", got ", groups);
   const Shape positions{x.dim(0), x.shape().product(1, x.ndim() - 1), x.dim(-1)};
-  Tensor y = detail::empty(positions, x.value()), mean = detail::empty({x.dim(0), groups}, y),
+  Tensor y = detail::empty(positions, x.value()), mean = detail::empty_statistics({x.dim(0), groups}, y),
          rstd = Tensor::like(mean);
   kernel::group_norm_forward(x.value().reshape(positions), gamma.value(), beta.value(), y, mean, rstd, groups, eps);
   return record(y.reshape(x.shape()), {x, gamma, beta},
@@ -142,7 +144,7 @@ Var group_norm(const Var& x, const Var& gamma, const Var& beta, int64_t groups, 
 Var l2_normalize(const Var& x, double eps) {
   require(x.ndim() >= 1, "l2_normalize", "expected x (…,D), got ", x.value());
   const Shape rows{x.shape().product(0, x.ndim() - 1), x.dim(-1)};
-  Tensor y = detail::empty(rows, x.value()), r = detail::empty({rows[0]}, y);
+  Tensor y = detail::empty(rows, x.value()), r = detail::empty_statistics({rows[0]}, y);
   kernel::l2_normalize_forward(x.value().reshape(rows), y, r, eps);
   return record(y.reshape(x.shape()), {x}, [y, r, shape = x.shape()](const Tensor& dy) -> Grads {
     Tensor dx = Tensor::like(y);

@@ -15,6 +15,11 @@ inline Tensor empty(const Shape& shape, const Tensor& like) {
   return Tensor::empty(shape, like.dtype(), like.device());
 }
 
+/// Uninitialised statistics of `x`, saved for the backward pass: f32 beside bf16, which would lose what they are for.
+inline Tensor empty_statistics(const Shape& shape, const Tensor& x) {
+  return Tensor::empty(shape, x.dtype() == DType::bf16 ? DType::f32 : x.dtype(), x.device());
+}
+
 /// An uninitialised gradient for `x` where it needs one, else undefined.
 inline Tensor gradient_for(bool needed, const Tensor& x) { return needed ? Tensor::like(x) : Tensor(); }
 

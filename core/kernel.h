@@ -9,15 +9,18 @@
 //   kernel::unary_forward(x, y, Unary::exp);                                                       // a call
 //
 // A call dispatches on the device of its first tensor. `define` gives the readable definition; `tune` a faster one for
-// f32 and bf16 (oneDNN …) that leaves f64 to the definition.
+// f32 and bf16 (oneDNN …) that leaves f64 to the definition. The CPU stores bf16 but computes in f32 and f64: a call
+// with bf16 operands gets their values in f32, and its results are rounded to bf16 (core/widened.h).
 
 #include <array>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "core/error.h"
 #include "core/tensor.h"
+#include "core/widened.h"
 
 namespace sked {
 
@@ -78,9 +81,11 @@ class Kernel<void(Args...)> final : public KernelBase {
 
   explicit Kernel(const char* name) : KernelBase(name) {}
 
-  /// Registers the definition for `device`. Returns true, so that a static can be initialised with it.
-  bool define(Device device, Function f) {
+  /// Registers the definition for `device`. Returns true, so that a static can be initialised with it. On the CPU
+  /// `stores` says that f takes elements as they are stored, bf16 among them.
+  bool define(Device device, Function f, bool stores = false) {
     definition_[index(device)] = f;
+    stores_ = stores_ || stores;
     return true;
   }
   /// Registers a faster implementation for f32 and bf16.
@@ -97,12 +102,18 @@ class Kernel<void(Args...)> final : public KernelBase {
     const bool tuned = tuned_[index(device)] && t.dtype() != DType::f64 && !ReferenceOnly::active();
     const Function f = tuned ? tuned_[index(device)] : definition_[index(device)];
     if (!f) fail(name(), "no ", device, " implementation", t.dtype() == DType::f64 ? " for f64" : "");
+    if (device == Device::cpu && !stores_ && (detail::holds_bf16(args) || ...)) return call_widened(f, args...);
     f(std::forward<Args>(args)...);
   }
 
  private:
   static size_t index(Device device) { return static_cast<size_t>(device); }
+  static void call_widened(Function f, Args... args) {
+    std::tuple<detail::Widened<Args>...> operands(args...);
+    std::apply([f](auto&... operand) { f(operand.get()...), (operand.finish(), ...); }, operands);
+  }
   std::array<Function, kDevices> definition_{}, tuned_{};
+  bool stores_ = false;
 };
 
 }  // namespace sked

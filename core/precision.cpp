@@ -10,6 +10,7 @@ namespace sked {
 namespace {
 
 std::atomic<Precision> current{Precision::f32};
+std::atomic<DType> activations{DType::f32};
 
 /// A function's static: backends offer while other files' statics are being made.
 std::set<std::pair<Device, Precision>>& offered() {
@@ -31,6 +32,13 @@ bool offer(Device device, Precision precision) {
 Precision product_precision() { return current; }
 
 void set_product_precision(Precision precision) { current = precision; }
+
+DType activation_dtype() { return activations; }
+
+void set_activation_dtype(DType dtype) {
+  require(dtype == DType::f32 || dtype == DType::bf16, "precision", "expected activations in f32 or bf16, got ", dtype);
+  activations = dtype;
+}
 
 Precision parse_precision(const std::string& text) {
   for (const Precision p : {Precision::f32, Precision::tf32, Precision::bf16})

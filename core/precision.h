@@ -1,10 +1,12 @@
 #pragma once
-// What matrix products and convolutions of f32 tensors are computed in, for the whole process.
+// What matrix products and convolutions are computed in, and what networks keep their activations in, for the whole
+// process.
 
 #include <ostream>
 #include <string>
 
 #include "core/device.h"
+#include "core/dtype.h"
 
 namespace sked {
 
@@ -27,6 +29,12 @@ bool offer(Device device, Precision precision);
 Precision product_precision();
 /// Not while kernels run on another thread.
 void set_product_precision(Precision precision);
+
+/// What networks keep their activations in from the first layer to the last: f32 until it is set. In bf16, parameters
+/// and their gradients, statistics, heads, losses and the optimizer's state stay f32.
+DType activation_dtype();
+/// f32 or bf16. Not while a network runs on another thread.
+void set_activation_dtype(DType dtype);
 
 /// Throws UsageError unless `text` names one.
 Precision parse_precision(const std::string& text);

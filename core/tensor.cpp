@@ -155,4 +155,9 @@ void require_alike(const Tensor& a, const Tensor& b, std::string_view where) {
           "expected tensors of one dtype and device, got ", a, " and ", b);
 }
 
+void require_master(const Tensor& x, const Tensor& t, std::string_view where) {
+  const bool wider = t.defined() && t.dtype() == DType::f32 && x.dtype() == DType::bf16 && t.device() == x.device();
+  if (!wider) require_alike(x, t, where);
+}
+
 }  // namespace sked

@@ -126,5 +126,8 @@ inline std::ostream& operator<<(std::ostream& out, const Tensor& tensor) { retur
 void require_shape(const Tensor& tensor, const Shape& shape, std::string_view where, std::string_view what);
 /// Throws unless both have the same dtype and device.
 void require_alike(const Tensor& a, const Tensor& b, std::string_view where);
+/// Throws unless `t` is on x's device and in x's dtype or, beside bf16, in f32: what parameters and saved statistics
+/// are.
+void require_master(const Tensor& x, const Tensor& t, std::string_view where);
 
 }  // namespace sked

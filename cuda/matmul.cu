@@ -1,5 +1,6 @@
 // Matrix products and linear layers over gemm.h. The definitions use the readable kernel, the tuned versions cuBLASLt;
-// tensors in f32 are rounded to bf16 first where that is the precision of products (core/precision.h).
+// tensors in f32 are rounded to bf16 first where that is the precision of products (core/precision.h), and so are f32
+// weights beside bf16 activations: 6 bytes a weight, little beside the product's operands.
 
 #include "core/kernels/matmul.h"
 
@@ -16,12 +17,10 @@ namespace {
 
 using Product = void (*)(const Gemm&, const char*);
 
-/// A factor of a tuned product as it goes in: itself, or rounded to bf16.
-Tensor factor(const Tensor& x, Product product) {
-  if (product == gemm_definition || x.dtype() != DType::f32 || product_precision() != Precision::bf16) return x;
-  Tensor rounded = Tensor::empty(x.shape(), DType::bf16, Device::cuda);
-  kernel::cast(x, rounded);
-  return rounded;
+/// What a product's f32 factors are rounded to before it, `like` being one of the activations' dtype.
+DType factor_dtype(const Tensor& like, Product product) {
+  const bool rounds = product == gemm && product_precision() == Precision::bf16;
+  return rounds ? DType::bf16 : like.dtype();
 }
 
 /// c = op(a) op(b), a and b whole matrices.
@@ -49,7 +48,8 @@ void matmul(const Tensor& a, const Tensor& b, Tensor& c, bool transpose_a, bool 
   visit_device(c.dtype(), "matmul", [](auto) {});
   if (c.numel() == 0) return;
   if (s.Q == 0) return accumulate ? void() : c.fill(0.0);
-  const Tensor left = factor(a, product), right = factor(b, product);
+  const DType in = factor_dtype(a, product);
+  const Tensor left = a.to(in), right = b.to(in);
   Gemm g = product_of(left, transpose_a, right, transpose_b, c, s.M, s.N, s.Q);
   g.accumulate = accumulate;
   g.batch = s.batch;
@@ -124,8 +124,8 @@ void linear_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y
   Tensor& z = place_of(y, pre, act);
   visit_device(x.dtype(), "linear_forward", [](auto) {});
   if (y.numel() == 0) return;
-  gemm_definition(product_of(x, false, w, true, z, s.N, s.O, s.I), "linear_forward");
-  finish_linear(s, z, b, pre, y, act);
+  gemm_definition(product_of(x, false, w.to(x.dtype()), true, z, s.N, s.O, s.I), "linear_forward");
+  finish_linear(s, z, b.to(y.dtype()), pre, y, act);
 }
 
 /// Bias and ReLU ride on the product; the exact GELU follows it.
@@ -134,21 +134,23 @@ void linear_forward_tuned(const Tensor& x, const Tensor& w, const Tensor& b, Ten
   Tensor& z = place_of(y, pre, act);
   visit_device(x.dtype(), "linear_forward", [](auto) {});
   if (y.numel() == 0) return;
+  const Tensor bias = b.to(y.dtype());
   if (s.I == 0) {
     z.fill(0.0);
-    return finish_linear(s, z, b, pre, y, act);
+    return finish_linear(s, z, bias, pre, y, act);
   }
-  const Tensor left = factor(x, gemm), right = factor(w, gemm);
+  const DType in = factor_dtype(x, gemm);
+  const Tensor left = x.to(in), right = w.to(in);
   const Gemm plain = product_of(left, false, right, true, z, s.N, s.O, s.I);
   Gemm fused = plain;
-  fused.bias = b.defined() ? b.raw() : nullptr;
+  fused.bias = bias.defined() ? bias.raw() : nullptr;
   fused.relu = act == Activation::relu && !pre.defined();
   if (gemm_tuned(fused, "linear_forward")) {
     if (act == Activation::none || fused.relu) return;
     return finish_linear(s, z, {}, pre, y, act);
   }
   gemm(plain, "linear_forward");
-  finish_linear(s, z, b, pre, y, act);
+  finish_linear(s, z, bias, pre, y, act);
 }
 
 template <Product product>
@@ -157,7 +159,8 @@ void linear_backward_input(const Tensor& dy, const Tensor& w, Tensor& dx) {
   visit_device(dy.dtype(), "linear_backward_input", [](auto) {});
   if (dx.numel() == 0) return;
   if (s.O == 0) return dx.fill(0.0);
-  const Tensor left = factor(dy, product), right = factor(w, product);
+  const DType in = factor_dtype(dy, product);
+  const Tensor left = dy.to(in), right = w.to(in);
   product(product_of(left, false, right, false, dx, s.N, s.I, s.O), "linear_backward_input");
 }
 
@@ -180,10 +183,11 @@ void linear_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, Tenso
     dw.fill(0.0);
     return sum_rows(dy, s, db);
   }
-  const Tensor left = factor(dy, product), right = factor(x, product);
+  const DType in = factor_dtype(dy, product);
+  const Tensor left = dy.to(in), right = x.to(in);
   const Gemm plain = product_of(left, true, right, false, dw, s.O, s.I, s.N);
-  // The bias's gradient rides on the product where both are of the product's own numbers.
-  if (product == gemm && db.defined() && left.dtype() == db.dtype()) {
+  // The bias's gradient rides on the product where it sums dy itself, not dy rounded.
+  if (product == gemm && db.defined() && left.dtype() == dy.dtype() && dw.dtype() == db.dtype()) {
     Gemm fused = plain;
     fused.sum_of_a = db.raw();
     if (gemm_tuned(fused, where)) return;

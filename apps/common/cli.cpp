@@ -79,8 +79,8 @@ void declare_common(CLI::App& app, CommonOptions& options, std::string& device, 
       ->capture_default_str();
   app.add_option(
          "--precision", precision,
-         "What the factors of products are rounded to, where the device can (bf16: GPUs, CPUs with AVX512_BF16; "
-         "tf32: GPUs, of convolutions too); sums and tensors stay f32")
+         "What is computed in less than f32, where the device can. tf32: factors of products (GPUs). bf16: a network's "
+         "activations (GPUs) or factors of its products (CPUs with AVX512_BF16). Sums, parameters and losses stay f32")
       ->check(CLI::IsMember({"f32", "tf32", "bf16"}))
       ->type_name("f32|tf32|bf16")
       ->capture_default_str();
@@ -121,6 +121,8 @@ int run_app(int argc, const char* const* argv, const AppText& text, const std::f
     if (!offers(options.device, product_precision()))
       std::cerr << "note: this " << name(options.device) << " has no products in " << precision
                 << " and computes them in f32: --precision " << precision << " changes nothing" << std::endl;
+    // On the CPU bf16 pays in products only: it stores activations as it computes, in f32.
+    if (options.device == Device::cuda && product_precision() == Precision::bf16) set_activation_dtype(DType::bf16);
     if (options.threads > 0) omp_set_num_threads(options.threads);
     std::signal(SIGXFSZ, SIG_IGN);  // a file at its size limit is an error of write(), with a message
     catch_interrupts();

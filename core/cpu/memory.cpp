@@ -190,11 +190,11 @@ void broadcast_to(const Tensor& x, Tensor& y) {
   });
 }
 
-const bool registered = kernel::fill.define(Device::cpu, fill) && kernel::cast.define(Device::cpu, cast) &&
-                        kernel::add_scaled.define(Device::cpu, add_scaled) &&
-                        kernel::permute.define(Device::cpu, permute) && kernel::slice.define(Device::cpu, slice) &&
-                        kernel::slice_insert.define(Device::cpu, slice_insert) &&
-                        kernel::broadcast_to.define(Device::cpu, broadcast_to);
+const bool registered =
+    kernel::fill.define(Device::cpu, fill, true) && kernel::cast.define(Device::cpu, cast, true) &&
+    kernel::add_scaled.define(Device::cpu, add_scaled) && kernel::permute.define(Device::cpu, permute, true) &&
+    kernel::slice.define(Device::cpu, slice, true) && kernel::slice_insert.define(Device::cpu, slice_insert, true) &&
+    kernel::broadcast_to.define(Device::cpu, broadcast_to);
 
 }  // namespace
 }  // namespace sked::cpu

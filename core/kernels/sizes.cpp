@@ -106,11 +106,6 @@ AttentionSizes attention_sizes(const Tensor& qkv, const Tensor& y, const Tensor&
 // ---- normalisation
 // ----------------------------------------------------------------------------------------------------
 
-void require_master(const Tensor& x, const Tensor& t, const char* where) {
-  const bool wider = t.defined() && t.dtype() == DType::f32 && x.dtype() == DType::bf16 && t.device() == x.device();
-  if (!wider) require_alike(x, t, where);
-}
-
 BatchNormSizes::BatchNormSizes(const Tensor& x, std::initializer_list<const Tensor*> like_x,
                                std::initializer_list<const Tensor*> per_channel, const char* where) {
   require(x.ndim() >= 2, where, "expected x (…,C), got ", x);

@@ -48,10 +48,6 @@ struct AttentionSizes {
 };
 AttentionSizes attention_sizes(const Tensor& qkv, const Tensor& y, const Tensor& lse, const char* where);
 
-/// Throws unless `t` is on x's device and in x's dtype or, beside bf16, in f32: what parameters and saved statistics
-/// are.
-void require_master(const Tensor& x, const Tensor& t, const char* where);
-
 /// M ≥ 0 rows of C channels. Undefined tensors pass.
 struct BatchNormSizes {
   int64_t M, C;

@@ -3,6 +3,7 @@
 #include "autograd/conv.h"
 #include "autograd/elementwise.h"
 #include "autograd/shape.h"
+#include "layers/activations.h"
 #include "layers/recompute.h"
 
 namespace sked {
@@ -124,12 +125,12 @@ Bit::Bit(const BitConfig& config, const Shape& image_shape, Init& init)
 Bit::~Bit() = default;
 
 Var Bit::forward(const Var& images, const Context& context) {
-  Var x = stem_.conv.forward(images);
+  Var x = stem_.conv.forward(as_activation(images));
   // The pooling pads by zeros, not by −∞: no ReLU has gone before, so the two differ.
   if (max_pool_) x = max_pool2d(pad_zeros(x, kMaxPool.padding), {kMaxPool.kernel, kMaxPool.stride, 0});
   for (const auto& stage : stages_)
     for (const auto& block : stage->blocks) x = run_block(*block, x, context, recompute_);
-  return global_avg_pool(relu(norm_->forward(x)));
+  return as_feature(global_avg_pool(relu(norm_->forward(x))));
 }
 
 }  // namespace sked

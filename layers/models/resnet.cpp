@@ -1,6 +1,7 @@
 #include "layers/models/resnet.h"
 
 #include "autograd/conv.h"
+#include "layers/activations.h"
 #include "layers/recompute.h"
 
 namespace sked {
@@ -161,11 +162,11 @@ ResNet::ResNet(const ResNetConfig& config, const Shape& image_shape, Init& init)
 }
 
 Var ResNet::forward(const Var& images, const Context& context) {
-  Var x = bn1_.forward_relu(conv1_.forward(images), context);
+  Var x = bn1_.forward_relu(conv1_.forward(as_activation(images)), context);
   if (max_pool_) x = max_pool2d(x, kMaxPool);
   for (const auto& stage : stages_)
     for (const auto& block : stage->blocks) x = run_block(*block, x, context, recompute_);
-  return global_avg_pool(x);
+  return as_feature(global_avg_pool(x));
 }
 
 }  // namespace sked

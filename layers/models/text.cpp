@@ -3,6 +3,7 @@
 #include "autograd/elementwise.h"
 #include "autograd/index.h"
 #include "autograd/shape.h"
+#include "layers/activations.h"
 #include "layers/models/limits.h"
 #include "layers/recompute.h"
 
@@ -55,9 +56,10 @@ TextTower::TextTower(const TextConfig& config, int64_t vocabulary, Init& init)
 Var TextTower::forward(const Tensor& tokens, const Tensor& ends, const Context& context) const {
   require(tokens.defined() && tokens.ndim() == 2 && tokens.dim(1) == config_.context, "text", "expected tokens (N, ",
           config_.context, "), got ", tokens);
-  Var x = drop_.forward(embedding(token_embedding_, tokens) + positional_embedding_, context);  // (N,T,W)
+  Var x =
+      drop_.forward(as_activation(embedding(token_embedding_, tokens) + positional_embedding_), context);  // (N,T,W)
   for (const auto& block : blocks_) x = run_block(*block, x, context, config_.recompute);
-  return ln_final_.forward(read(x, ends));
+  return as_feature(ln_final_.forward(read(x, ends)));
 }
 
 // Row n·T + position of the captions' tokens laid end to end.

@@ -3,6 +3,7 @@
 #include "autograd/elementwise.h"
 #include "autograd/reduce.h"
 #include "autograd/shape.h"
+#include "layers/activations.h"
 #include "layers/recompute.h"
 
 namespace sked {
@@ -40,11 +41,11 @@ Vit::Vit(const VitConfig& config, const Shape& image_shape, Init& init)
 
 /// images -> tokens (N,T,D): [class token,] patches, plus positions.
 Var Vit::embed(const Var& images, const Context& context) const {
-  Var x = patch_embed_.forward(images);
-  if (!config_.gap) x = concat({broadcast_to(cls_token_, {x.dim(0), 1, config_.width}), x}, 1);
+  Var x = patch_embed_.forward(as_activation(images));
+  if (!config_.gap) x = concat({broadcast_to(as_activation(cls_token_), {x.dim(0), 1, config_.width}), x}, 1);
   require(x.dim(1) == pos_embed_.dim(1), "vit", "expected images of ", pos_embed_.dim(1),
           " tokens (the class token included), got ", x.dim(1), " from ", images.value());
-  return pos_drop_.forward(x + pos_embed_, context);
+  return pos_drop_.forward(x + as_activation(pos_embed_), context);
 }
 
 /// x (N,T,D) -> (N,D). The norm works on each token alone, so the class token is taken before it.
@@ -57,7 +58,7 @@ Var Vit::forward(const Var& images, const Context& context) {
   Var x = embed(images, context);
   for (const auto& block : blocks_) x = run_block(*block, x, context, config_.recompute);
   const Var phi = pool(x);
-  return pre_logits_ ? tanh(pre_logits_->fc.forward(phi)) : phi;
+  return as_feature(pre_logits_ ? tanh(pre_logits_->fc.forward(phi)) : phi);
 }
 
 }  // namespace sked

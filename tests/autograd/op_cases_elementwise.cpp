@@ -57,6 +57,7 @@ std::vector<OpCase> elementwise_cases() {
   add_binary(cases, "maximum", maximum, -2, 2, true);
   add_binary(cases, "minimum", minimum, -2, 2, true);
 
+  unary_case("cast", [](const Var& x) { return cast(x, x.dtype()); }, {s});  // between dtypes: test_bf16.cpp
   unary_case("affine", [](const Var& x) { return affine(x, 2.5, -1); }, {s});
   unary_case("operator*/constant", [](const Var& x) { return 3.0 * x * -0.5; }, {s});
   unary_case("operator/constant", [](const Var& x) { return x / 4.0; }, {s});
