@@ -3,7 +3,10 @@
 
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
+
+#include "core/device.h"
 
 namespace sked::bench {
 
@@ -18,26 +21,34 @@ struct Row {
   double operations = 0;    // floating-point operations of one call; 0 where bytes say more
   double bytes = 0;         // bytes read and written at least once
   double error = 0;         // largest relative error against the definition
-  double peer_seconds = 0;  // PyTorch's median; 0: not run
+  double images = 0;        // of one call; 0 where there are none
+  double peer_seconds = 0;  // PyTorch's median, in the best of its modes; 0: not run
   double ratio = 0;         // median over rounds of PyTorch's time / ours
+  std::vector<std::pair<std::string, double>> peer_modes = {};  // each mode's median
 };
 
 struct Settings {
   int threads = 2;
   int rounds = 7;
-  std::string peer;      // Python interpreter with PyTorch; empty: no peer
-  std::string script;    // apps/bench/peer_torch.py
-  int64_t samples = 64;  // S of the likelihood
-  int64_t pairs = 4096;  // B of the contrastive loss
-  std::string only;      // run cases whose name contains this
+  std::string peer;                                 // Python interpreter with PyTorch; empty: no peer
+  std::string script;                               // apps/bench/peer_torch.py
+  std::vector<std::string> peer_modes = {"eager"};  // of PyTorch's training steps: eager, compile, max-autotune
+  Device device = Device::cpu;                      // of the training steps and of the peak; the rest runs on the CPU
+  int64_t samples = 64;                             // S of the likelihood
+  int64_t pairs = 4096;                             // B of the contrastive loss
+  std::string only;                                 // run cases whose name contains this
   bool wants(const std::string& name) const { return only.empty() || name.find(only) != std::string::npos; }
 };
 
-/// Operations per second of a large f32 matrix product: the peak other figures are measured against.
+/// Operations per second of a large matrix product in the precision asked for: the peak other figures are measured
+/// against.
 double gemm_peak(const Settings& settings);
+/// Its extents: n × n × n.
+constexpr int64_t gemm_size(Device device) { return device == Device::cuda ? 8192 : 2048; }
 /// Kernels on the shapes of ResNet-18 and ViT-S/16.
 std::vector<Row> kernel_rows(const Settings& settings);
-/// Forward and backward passes of the streaming likelihood of HET-XL at settings.samples samples, beside PyTorch's
+/// Forward and backward passes of the streaming likelihood of HET-XL at settings.samples samples on settings.device,
+/// beside PyTorch's
 /// naive composition of it in turn where a peer is given.
 std::vector<Row> likelihood_rows(const Settings& settings);
 /// A forward and backward pass of the streaming contrastive loss over settings.pairs pairs, likewise; prints its

@@ -18,8 +18,8 @@ namespace sked::bench {
 namespace {
 
 void print(const std::vector<Row>& rows, double peak) {
-  std::printf("%-52s %10s %9s %7s %7s %9s %10s %7s\n", "case", "median ms", "GFLOP/s", "of peak", "GB/s", "error",
-              "torch ms", "ratio");
+  std::printf("%-52s %10s %9s %7s %7s %8s %9s %10s %7s\n", "case", "median ms", "GFLOP/s", "of peak", "GB/s",
+              "images/s", "error", "torch ms", "ratio");
   for (const Row& r : rows) {
     std::printf("%-52s %10.3f", r.name.c_str(), r.seconds * 1e3);
     if (r.operations > 0)
@@ -30,9 +30,16 @@ void print(const std::vector<Row>& rows, double peak) {
       std::printf(" %7.1f", r.bytes / r.seconds * 1e-9);
     else
       std::printf(" %7s", "");
+    if (r.images > 0)
+      std::printf(" %8.1f", r.images / r.seconds);
+    else
+      std::printf(" %8s", "");
     std::printf(" %9.1e", r.error);
     if (r.peer_seconds > 0) std::printf(" %10.1f %7.2f", r.peer_seconds * 1e3, r.ratio);
     std::printf("\n");
+    if (r.peer_modes.size() < 2) continue;
+    for (const auto& [mode, seconds] : r.peer_modes)
+      std::printf("%-52s %10.3f\n", ("  torch " + mode).c_str(), seconds * 1e3);
   }
 }
 
@@ -45,6 +52,8 @@ nlohmann::ordered_json json_of(const std::vector<Row>& rows, double peak) {
       list.back()["share_of_gemm_peak"] = r.operations / r.seconds / peak;
     }
     if (r.bytes > 0) list.back()["gigabytes_per_second"] = r.bytes / r.seconds * 1e-9;
+    if (r.images > 0) list.back()["images_per_second"] = r.images / r.seconds;
+    for (const auto& [mode, seconds] : r.peer_modes) list.back()["torch_modes"][mode] = seconds;
     if (r.peer_seconds > 0) {
       list.back()["torch_seconds"] = r.peer_seconds;
       list.back()["times_faster_than_torch"] = r.ratio;
@@ -76,6 +85,8 @@ double load_average() {
 
 void bench(const CommonOptions& options, const std::vector<std::string>& topics, Settings settings) {
   settings.threads = omp_get_max_threads();
+  settings.device = options.device;
+  if (settings.device == Device::cuda) settings.peer_modes = {"eager", "compile", "max-autotune"};
   // Needs data, so it runs only when it is named.
   if (std::find(topics.begin(), topics.end(), "loader") != topics.end()) {
     const double load = load_average(), share = loader_share(settings, options.data_root);
@@ -89,12 +100,14 @@ void bench(const CommonOptions& options, const std::vector<std::string>& topics,
     return;
   }
   const auto asked = [&](const char* topic) {
-    return topics.empty() || std::find(topics.begin(), topics.end(), topic) != topics.end();
+    if (topics.empty()) return settings.device == Device::cpu || std::string("steps") == topic;
+    return std::find(topics.begin(), topics.end(), topic) != topics.end();
   };
   const double load = load_average();
   const double peak = gemm_peak(settings);
-  std::printf("threads %d · load average %.2f at start · %s GEMM 2048^3: %.1f GFLOP/s\n", settings.threads, load,
-              name(product_precision()), peak * 1e-9);
+  std::printf("threads %d · load average %.2f at start · %s on %s, GEMM %lld^3: %.1f GFLOP/s\n", settings.threads, load,
+              name(product_precision()), name(settings.device), static_cast<long long>(gemm_size(settings.device)),
+              peak * 1e-9);
   nlohmann::ordered_json result = {{"threads", settings.threads}, {"load_average", load}, {"gemm_gflops", peak * 1e-9}};
   const auto report = [&](const char* topic, std::vector<Row> (*rows_of)(const Settings&)) {
     if (!asked(topic)) return;
@@ -122,8 +135,7 @@ int main(int argc, char** argv) {
       .name = "bench",
       .about =
           "Checks kernels against their definitions, then times them, the streaming likelihood and whole training "
-          "steps; "
-          "measures the variance that antithetic samples save. Errors are "
+          "steps, these two on the device of --device; measures the variance that antithetic samples save. Errors are "
           "relative; "
           "`of peak` is the share of the GEMM rate measured first, in the precision of --precision. --out names a JSON "
           "file here.",
@@ -132,8 +144,8 @@ int main(int argc, char** argv) {
       argc, argv, text,
       [&](CLI::App& app) {
         app.add_option("topics", topics,
-                       "kernels, likelihood, contrastive, steps, variance; all when none is named; loader (needs Tiny "
-                       "ImageNet)")
+                       "kernels, likelihood, contrastive, steps, variance; all when none is named (on a GPU: steps); "
+                       "loader (needs Tiny ImageNet)")
             ->check(CLI::IsMember({"kernels", "likelihood", "contrastive", "steps", "variance", "loader"}));
         app.add_option("--samples", settings.samples, "Monte Carlo samples of the likelihood")
             ->check(CLI::Range(1, 100000));

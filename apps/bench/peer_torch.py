@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""PyTorch's side of `build/bench steps --peer`: the same training steps, timed on request.
+"""PyTorch's side of `build/bench --peer`: the same training steps and losses, timed on request.
 
 Speaks lines on stdin/stdout: after printing `ready {json}`, each line `run N` runs N steps and answers with their
-seconds, separated by spaces. Needs only torch. By hand:
+seconds, separated by spaces; on a GPU, where steps overlap with the host, each of them is the mean of the N. Needs only
+torch. By hand:
 
     echo "run 5" | python3 apps/bench/peer_torch.py --model resnet18 --batch 64 --threads 2
+    echo "run 50" | python3 apps/bench/peer_torch.py --model vit-s --batch 256 --size 224 --device cuda \\
+        --precision bf16 --mode max-autotune
 """
 import argparse
 import json
@@ -34,21 +37,47 @@ class BasicBlock(nn.Module):
         return F.relu(self.bn2(self.conv2(y)) + shortcut, inplace=True)
 
 
-class ResNet18(nn.Module):
-    """ResNet-18 with the 3x3 stem for 32x32 images."""
-
-    def __init__(self, classes):
+class Bottleneck(nn.Module):
+    def __init__(self, inputs, outputs, stride):
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        widths = [64, 64, 128, 256, 512]
-        self.blocks = nn.Sequential(*[
-            BasicBlock(widths[s] if b == 0 else widths[s + 1], widths[s + 1], 2 if s > 0 and b == 0 else 1)
-            for s in range(4) for b in range(2)])
-        self.fc = nn.Linear(512, classes)
+        width = outputs // 4
+        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(outputs)
+        self.downsample = None
+        if stride != 1 or inputs != outputs:
+            self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
     def forward(self, x):
-        return self.fc(self.blocks(F.relu(self.bn1(self.conv1(x)), inplace=True)).mean((2, 3)))
+        shortcut = x if self.downsample is None else self.downsample(x)
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        y = F.relu(self.bn2(self.conv2(y)), inplace=True)
+        return F.relu(self.bn3(self.conv3(y)) + shortcut, inplace=True)
+
+
+class ResNet(nn.Module):
+    """ResNet-18 with the 3x3 stem for 32x32 images, or ResNet-50 (v1.5) with ImageNet's."""
+
+    def __init__(self, classes, deep):
+        super().__init__()
+        block, expansion, depths = (Bottleneck, 4, [3, 4, 6, 3]) if deep else (BasicBlock, 1, [2, 2, 2, 2])
+        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False) if deep else nn.Conv2d(3, 64, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.pool = nn.MaxPool2d(3, 2, 1) if deep else nn.Identity()
+        blocks, inputs = [], 64
+        for stage, depth in enumerate(depths):
+            outputs = 64 * 2**stage * expansion
+            for b in range(depth):
+                blocks.append(block(inputs, outputs, 2 if stage > 0 and b == 0 else 1))
+                inputs = outputs
+        self.blocks = nn.Sequential(*blocks)
+        self.fc = nn.Linear(inputs, classes)
+
+    def forward(self, x):
+        return self.fc(self.blocks(self.pool(F.relu(self.bn1(self.conv1(x)), inplace=True))).mean((2, 3)))
 
 
 class Block(nn.Module):
@@ -101,9 +130,9 @@ class NaiveLikelihood(nn.Module):
 
     def forward(self, labels):
         batch, width = self.phi.shape
-        eps = torch.randn(batch, self.samples, self.rank)
+        eps = torch.randn(batch, self.samples, self.rank, device=self.phi.device)
         z = self.phi[:, None] + self.v[:, None] * (eps @ self.factors.T)
-        z = z + self.d[:, None] * torch.randn(batch, self.samples, width)
+        z = z + self.d[:, None] * torch.randn(batch, self.samples, width, device=self.phi.device)
         log_p = F.log_softmax(F.linear(z, self.weight, self.bias), -1)  # (B, S, K)
         c = log_p.gather(2, labels[:, None, None].expand(-1, self.samples, 1))[..., 0]
         return -(torch.logsumexp(c, 1) - math.log(self.samples)).mean()
@@ -138,9 +167,19 @@ class NaiveContrastive(nn.Module):
         return -(torch.logsumexp(rows, 1) + torch.logsumexp(columns, 1) - 2 * math.log(self.samples)).mean() / 2
 
 
+MODELS = {
+    "resnet18": lambda a: ResNet(a.classes, deep=False),
+    "resnet50": lambda a: ResNet(a.classes, deep=True),
+    "vit-s": lambda a: ViT(a.classes, a.size),
+    "vit-b": lambda a: ViT(a.classes, a.size, width=768, heads=12),
+    "likelihood": lambda a: NaiveLikelihood(a.batch, a.samples, a.width, a.classes, a.rank),
+    "contrastive": lambda a: NaiveContrastive(a.batch, a.samples, a.width, a.rank),
+}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=["resnet18", "vit-s", "likelihood", "contrastive"], default="resnet18")
+    parser.add_argument("--model", choices=list(MODELS), default="resnet18")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--classes", type=int, default=1000)
@@ -149,41 +188,64 @@ def main():
     parser.add_argument("--width", type=int, default=1024, help="of the likelihood")
     parser.add_argument("--rank", type=int, default=8, help="of the likelihood")
     parser.add_argument("--layout", choices=["channels_first", "channels_last"], default="channels_first")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--precision", choices=["f32", "tf32", "bf16"], default="f32", help="bf16: by autocast")
+    parser.add_argument("--mode", choices=["eager", "compile", "max-autotune"], default="eager",
+                        help="of torch.compile, or none")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    if args.model == "likelihood":
-        model, images = NaiveLikelihood(args.batch, args.samples, args.width, args.classes, args.rank), None
-    elif args.model == "contrastive":
-        model, images = NaiveContrastive(args.batch, args.samples, args.width, args.rank), None
-    else:
-        model = ResNet18(args.classes) if args.model == "resnet18" else ViT(args.classes, args.size)
-        images = torch.randn(args.batch, 3, args.size, args.size)
+    torch.backends.cudnn.benchmark = True
+    if args.precision != "f32":
+        torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.allow_tf32 = args.precision != "f32"
+    model = MODELS[args.model](args).to(args.device)
+    images = None
+    if args.model not in ("likelihood", "contrastive"):
+        images = torch.randn(args.batch, 3, args.size, args.size, device=args.device)
     if images is not None and args.layout == "channels_last":
         model, images = model.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last)
-    labels = torch.arange(args.batch) % args.classes
+    labels = torch.arange(args.batch, device=args.device) % args.classes
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+
+    def loss_of():
+        with torch.autocast(args.device, torch.bfloat16, enabled=args.precision == "bf16"):
+            return model(labels) if images is None else F.cross_entropy(model(images), labels)
+
+    if args.mode != "eager":
+        loss_of = torch.compile(loss_of, mode=None if args.mode == "compile" else args.mode)
 
     def step():
         optimizer.zero_grad(set_to_none=True)
-        loss = model(labels) if images is None else F.cross_entropy(model(images), labels)
+        loss = loss_of()
         loss.backward()
         if images is not None:
             optimizer.step()
-        return loss.item()
+        return loss
 
-    print("ready", json.dumps({"torch": torch.__version__, "threads": torch.get_num_threads(), "layout": args.layout}),
-          flush=True)
+    def timed(steps):
+        """Seconds of each step."""
+        if args.device == "cuda":
+            torch.cuda.synchronize()
+            begin = time.perf_counter()
+            for _ in range(steps):
+                step()
+            torch.cuda.synchronize()
+            return [(time.perf_counter() - begin) / steps] * steps
+        seconds = []
+        for _ in range(steps):
+            begin = time.perf_counter()
+            step().item()
+            seconds.append(time.perf_counter() - begin)
+        return seconds
+
+    print("ready", json.dumps({"torch": torch.__version__, "threads": torch.get_num_threads(), "layout": args.layout,
+                               "device": args.device, "precision": args.precision, "mode": args.mode}), flush=True)
     for line in sys.stdin:
         words = line.split()
         if len(words) != 2 or words[0] != "run":
             sys.exit(f"expected 'run N', got {line!r}")
-        seconds = []
-        for _ in range(int(words[1])):
-            begin = time.perf_counter()
-            step()
-            seconds.append(time.perf_counter() - begin)
-        print(" ".join(f"{s:.6f}" for s in seconds), flush=True)
+        print(" ".join(f"{s:.6f}" for s in timed(int(words[1]))), flush=True)
 
 
 if __name__ == "__main__":
