@@ -59,18 +59,37 @@ Var matmul(const Var& a, const Var& b, bool transpose_a, bool transpose_b) {
                 });
 }
 
+namespace {
+
+/// What a rule needs of an activation: its input, but of a ReLU its output, which the next op keeps anyway ([y > 0] =
+/// [pre > 0]).
+bool saves_input(Activation act) { return act == Activation::gelu || act == Activation::gelu_tanh; }
+
+Tensor bias_of(const Var& b) { return b.defined() ? b.value() : Tensor(); }
+
+void check_linear(const Var& x, const Var& w, const Var& b, const char* where) {
+  require_master(x.value(), w.value(), where);
+  require(x.ndim() >= 1 && w.ndim() == 2 && x.dim(-1) == w.dim(1), where, "expected x (…,I) and w (O,I), got ",
+          x.value(), " and ", w.value());
+  if (b.defined()) require_shape(b.value(), {w.dim(0)}, where, "b");
+}
+
+/// An uninitialised gradient of a parameter beside g.
+Tensor master_gradient(const Shape& shape, DType master, const Tensor& g) {
+  return Tensor::empty(shape, master, g.device());
+}
+
+}  // namespace
+
 // pre = x wᵀ + b, y = act(pre). With g = dy act'(pre): dx = g w, dw = gᵀ x, db = Σ_n g.
 // Saves x for dw, w for dx, and for g: pre under GELU, y under ReLU, because [y > 0] = [pre > 0] and the next op keeps
 // y anyway.
 Var linear(const Var& x, const Var& w, const Var& b, Activation act) {
-  require_master(x.value(), w.value(), "linear");
-  require(x.ndim() >= 1 && w.ndim() == 2 && x.dim(-1) == w.dim(1), "linear", "expected x (…,I) and w (O,I), got ",
-          x.value(), " and ", w.value());
-  if (b.defined()) require_shape(b.value(), {w.dim(0)}, "linear", "b");
+  check_linear(x, w, b, "linear");
   const Tensor rows = x.value().reshape(as_rows(x.shape()));
   Tensor y = detail::empty({rows.dim(0), w.dim(0)}, rows);
-  Tensor pre = act == Activation::gelu && detail::on_tape({x, w, b}) ? Tensor::like(y) : Tensor();
-  kernel::linear_forward(rows, w.value(), b.defined() ? b.value() : Tensor(), y, pre, act);
+  Tensor pre = saves_input(act) && detail::on_tape({x, w, b}) ? Tensor::like(y) : Tensor();
+  kernel::linear_forward(rows, w.value(), bias_of(b), y, pre, act);
 
   const bool dx_needed = x.requires_grad(), dw_needed = w.requires_grad(), db_needed = b.requires_grad();
   return record(y.reshape(x.shape().with(-1, w.dim(0))), {x, w, b},
@@ -80,14 +99,14 @@ Var linear(const Var& x, const Var& w, const Var& b, Activation act) {
                   Tensor g = dy.reshape(as_rows(dy.shape()));
                   if (act != Activation::none) {
                     Tensor through = Tensor::like(g);
-                    kernel::unary_backward(out, g, through, act == Activation::relu ? Unary::relu : Unary::gelu);
+                    kernel::unary_backward(out, g, through, unary_of(act));
                     g = through;
                   }
                   Grads grads(3);
                   if (db_needed && !rows.defined()) grads[2] = sum_to(g, {dw_shape[0]}).to(master);
-                  if (db_needed && rows.defined()) grads[2] = Tensor::empty({dw_shape[0]}, master, g.device());
+                  if (db_needed && rows.defined()) grads[2] = master_gradient({dw_shape[0]}, master, g);
                   if (rows.defined()) {
-                    grads[1] = Tensor::empty(dw_shape, master, g.device());
+                    grads[1] = master_gradient(dw_shape, master, g);
                     kernel::linear_backward_weight(g, rows, grads[1], grads[2]);
                   }
                   if (w.defined()) {
@@ -95,6 +114,42 @@ Var linear(const Var& x, const Var& w, const Var& b, Activation act) {
                     kernel::linear_backward_input(g, w, dx);
                     grads[0] = dx.reshape(shape);
                   }
+                  return grads;
+                });
+}
+
+// pre = x w1ᵀ + b1, h = act(pre), y = h w2ᵀ + b2. dw2 = dyᵀ h, db2 = Σ_n dy; g = (dy w2) ⊙ act'(pre), db1 = Σ_n g; dw1
+// = gᵀ x, dx = g w1. A frozen parameter's gradient is made and dropped: layers freeze as a whole.
+Var mlp(const Var& x, const Var& w1, const Var& b1, const Var& w2, const Var& b2, Activation act) {
+  check_linear(x, w1, b1, "mlp");
+  require(act != Activation::none && w2.ndim() == 2 && w2.dim(1) == w1.dim(0) && b1.defined() == b2.defined(), "mlp",
+          "expected an activation, w2 (O,M) behind w1 (M,I) and both biases or none, got ", name(act), ", ", w1.value(),
+          " and ", w2.value());
+  if (b2.defined()) require_shape(b2.value(), {w2.dim(0)}, "mlp", "b2");
+  const Tensor rows = x.value().reshape(as_rows(x.shape()));
+  Tensor hidden = detail::empty({rows.dim(0), w1.dim(0)}, rows), y = detail::empty({rows.dim(0), w2.dim(0)}, rows);
+  const bool taped = detail::on_tape({x, w1, b1, w2, b2});
+  Tensor pre = saves_input(act) && taped ? Tensor::like(hidden) : Tensor(), none;
+  kernel::linear_forward(rows, w1.value(), bias_of(b1), hidden, pre, act);
+  kernel::linear_forward(hidden, w2.value(), bias_of(b2), y, none, Activation::none);
+
+  const bool dx_needed = x.requires_grad(), biased = b1.defined();
+  return record(y.reshape(x.shape().with(-1, w2.dim(0))), {x, w1, b1, w2, b2},
+                [rows, w1 = w1.value(), w2 = w2.value(), hidden, pre = act == Activation::relu ? hidden : pre, act,
+                 shape = x.shape(), dx_needed, biased](const Tensor& dy) {
+                  const Tensor g2 = dy.reshape(as_rows(dy.shape()));
+                  Tensor g1 = Tensor::like(hidden), none;
+                  Grads grads(5);
+                  grads[1] = Tensor::like(w1), grads[3] = Tensor::like(w2);
+                  if (biased) grads[2] = master_gradient({w1.dim(0)}, w1.dtype(), g2);
+                  if (biased) grads[4] = master_gradient({w2.dim(0)}, w2.dtype(), g2);
+                  kernel::linear_backward_weight(g2, hidden, grads[3], grads[4]);
+                  kernel::linear_backward_activation(g2, w2, pre, g1, grads[2], act);
+                  kernel::linear_backward_weight(g1, rows, grads[1], none);
+                  if (!dx_needed) return grads;
+                  Tensor dx = detail::empty(rows.shape(), g1);
+                  kernel::linear_backward_input(g1, w1, dx);
+                  grads[0] = dx.reshape(shape);
                   return grads;
                 });
 }

@@ -66,8 +66,16 @@ const char* name(Activation activation) {
       return "relu";
     case Activation::gelu:
       return "gelu";
+    case Activation::gelu_tanh:
+      return "gelu_tanh";
   }
   return "?";
+}
+
+Unary unary_of(Activation activation) {
+  require(activation != Activation::none, "activation", "expected an activation, got none");
+  if (activation == Activation::relu) return Unary::relu;
+  return activation == Activation::gelu ? Unary::gelu : Unary::gelu_tanh;
 }
 
 const char* name(Reduce op) {

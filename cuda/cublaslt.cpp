@@ -1,7 +1,7 @@
 // Products by cuBLASLt. It thinks in columns: a row-major (r, c) matrix is its column-major (c, r) one, so c = a b is
 // asked for as cᵀ = bᵀ aᵀ, with b first. A bias along c's rows is then its bias along columns, and the sum of op(a)
-// over Q, the gradient of a bias, its BGRADB. (Its GELU is the tanh approximation, so the exact one is a kernel behind
-// the product.)
+// over Q, the gradient of a bias, its BGRADB; DGELU multiplies by the derivative and, as DGELU_BGRAD, sums down c's
+// columns. Its GELU is the tanh approximation, so the exact one is a kernel behind the product.
 
 #include <cublasLt.h>
 
@@ -83,8 +83,24 @@ uint32_t alignment(const void* pointer) {
   return static_cast<uint32_t>(address & (~address + 1));
 }
 
+cublasLtEpilogue_t epilogue(const Gemm& g) {
+  if (g.sum_of_a) return CUBLASLT_EPILOGUE_BGRADB;
+  if (g.through) return g.sum_of_c ? CUBLASLT_EPILOGUE_DGELU_BGRAD : CUBLASLT_EPILOGUE_DGELU;
+  if (g.pre) return g.bias ? CUBLASLT_EPILOGUE_GELU_AUX_BIAS : CUBLASLT_EPILOGUE_GELU_AUX;
+  if (g.act == Activation::relu) return g.bias ? CUBLASLT_EPILOGUE_RELU_BIAS : CUBLASLT_EPILOGUE_RELU;
+  if (g.act == Activation::gelu_tanh) return g.bias ? CUBLASLT_EPILOGUE_GELU_BIAS : CUBLASLT_EPILOGUE_GELU;
+  return g.bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+}
+
+/// The vector and the matrix beside a product's own operands, or null.
+const void* bias_of(const Gemm& g) {
+  if (g.sum_of_a) return g.sum_of_a;
+  return g.sum_of_c ? g.sum_of_c : g.bias;
+}
+const void* aux_of(const Gemm& g) { return g.through ? g.through : g.pre; }
+
 /// All that a product's algorithm depends on.
-using Key = std::array<int64_t, 20>;
+using Key = std::array<int64_t, 18>;
 Key key_of(const Gemm& g, bool tf32) {
   return {g.M,
           g.N,
@@ -100,12 +116,10 @@ Key key_of(const Gemm& g, bool tf32) {
           g.stride_b,
           g.stride_c,
           static_cast<int64_t>(g.in) * 8 + static_cast<int64_t>(g.out),
-          g.bias != nullptr,
-          g.relu,
-          g.sum_of_a != nullptr,
+          epilogue(g),
           tf32,
           alignment(g.a) | int64_t{alignment(g.b)} << 16 | int64_t{alignment(g.c)} << 32,
-          0};
+          alignment(aux_of(g))};
 }
 
 struct Plan {
@@ -113,12 +127,6 @@ struct Plan {
   Layout a, b, c;
   cublasLtMatmulAlgo_t algorithm;
 };
-
-cublasLtEpilogue_t epilogue(const Gemm& g) {
-  if (g.sum_of_a) return CUBLASLT_EPILOGUE_BGRADB;
-  if (g.relu) return g.bias ? CUBLASLT_EPILOGUE_RELU_BIAS : CUBLASLT_EPILOGUE_RELU;
-  return g.bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
-}
 
 /// The library's handle and workspace: one of each, since products run one after the other on one stream. Never freed.
 struct Library {
@@ -130,6 +138,12 @@ struct Library {
   Library() { SKED_LT(cublasLtCreate(&handle)); }
 };
 
+/// Those of this call: the plan is for every product of its sizes.
+void set_pointers(const Description& d, const Gemm& g) {
+  if (const void* vector = bias_of(g)) set(d, CUBLASLT_MATMUL_DESC_BIAS_POINTER, vector);
+  if (const void* matrix = aux_of(g)) set(d, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, matrix);
+}
+
 std::optional<Plan> make_plan(const Library& library, const Gemm& g, bool tf32) {
   Plan p;
   const cublasComputeType_t compute = tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
@@ -137,9 +151,9 @@ std::optional<Plan> make_plan(const Library& library, const Gemm& g, bool tf32) 
   set(p.description, CUBLASLT_MATMUL_DESC_TRANSA, g.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
   set(p.description, CUBLASLT_MATMUL_DESC_TRANSB, g.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
   set(p.description, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue(g));
-  if (g.bias || g.sum_of_a) set(p.description, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type_of(g.out));
-  if (const void* vector = g.sum_of_a ? g.sum_of_a : g.bias)
-    set(p.description, CUBLASLT_MATMUL_DESC_BIAS_POINTER, vector);
+  if (bias_of(g)) set(p.description, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type_of(g.out));
+  if (aux_of(g)) set(p.description, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, g.ldc);
+  set_pointers(p.description, g);
   p.a = layout(g.in, g.transpose_a ? g.Q : g.M, g.transpose_a ? g.M : g.Q, g.lda, g.batch, g.stride_a);
   p.b = layout(g.in, g.transpose_b ? g.N : g.Q, g.transpose_b ? g.Q : g.N, g.ldb, g.batch, g.stride_b);
   p.c = layout(g.out, g.M, g.N, g.ldc, g.batch, g.stride_c);
@@ -178,8 +192,7 @@ bool gemm_tuned(const Gemm& g, const char* where) {
   }
   if (!found->second) return false;
   const Plan& p = *found->second;
-  if (const void* vector = g.sum_of_a ? g.sum_of_a : g.bias)
-    set(p.description, CUBLASLT_MATMUL_DESC_BIAS_POINTER, vector);
+  set_pointers(p.description, g);
   const float alpha = 1, beta = g.accumulate ? 1 : 0;
   const cublasStatus_t status =
       cublasLtMatmul(library.handle, p.description.get(), &alpha, g.b, p.b.get(), g.a, p.a.get(), &beta, g.c, p.c.get(),

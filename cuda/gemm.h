@@ -25,9 +25,12 @@ struct Gemm {
   int64_t batch = 1, stride_a = 0, stride_b = 0, stride_c = 0;
   DType in = DType::f32, out = DType::f32;  // of a and b; of c: f32 f32, bf16 bf16 or bf16 f32
   // What is done with the result on the way out; cuBLASLt only.
-  const void* bias = nullptr;  // (N), in `out`: added to each row
-  bool relu = false;           // behind the bias
-  void* sum_of_a = nullptr;    // (M), in `out`: Σ over Q of op(a), the bias's gradient
+  const void* bias = nullptr;         // (N), in `out`: added to each row
+  Activation act = Activation::none;  // ReLU or tanh-GELU, behind the bias
+  void* pre = nullptr;                // of a GELU: (M,N), what it was taken of
+  void* sum_of_a = nullptr;           // (M), in `out`: Σ over Q of op(a), the bias's gradient
+  const void* through = nullptr;      // (M,N), another product's `pre`: c is multiplied by GELU' of it
+  void* sum_of_c = nullptr;           // (N), with through: Σ over M of c, that product's bias's gradient
 };
 
 /// By the readable kernel: 2 M N Q operations in f32 at some 10 % of the card's rate.

@@ -107,6 +107,7 @@ void finish_linear(const LinearSizes& s, const Tensor& z, const Tensor& b, Tenso
     T *kept = pre.defined() ? pre.data<T>() : nullptr, *out = y.data<T>();
     if (act == Activation::relu) return finish(s.N, s.O, in, bias, kept, out, functor::Relu{});
     if (act == Activation::gelu) return finish(s.N, s.O, in, bias, kept, out, functor::Gelu{});
+    if (act == Activation::gelu_tanh) return finish(s.N, s.O, in, bias, kept, out, functor::GeluTanh{});
     if (bias || in != out) finish(s.N, s.O, in, bias, static_cast<T*>(nullptr), out, Same{});
   });
 }
@@ -128,7 +129,7 @@ void linear_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y
   finish_linear(s, z, b.to(y.dtype()), pre, y, act);
 }
 
-/// Bias and ReLU ride on the product; the exact GELU follows it.
+/// Bias, ReLU and tanh-GELU ride on the product; the exact GELU, and a ReLU whose input is wanted, follow it.
 void linear_forward_tuned(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y, Tensor& pre, Activation act) {
   const LinearSizes s = linear_sizes(x, w, b, y, "linear_forward");
   Tensor& z = place_of(y, pre, act);
@@ -141,15 +142,16 @@ void linear_forward_tuned(const Tensor& x, const Tensor& w, const Tensor& b, Ten
   }
   const DType in = factor_dtype(x, gemm);
   const Tensor left = x.to(in), right = w.to(in);
-  const Gemm plain = product_of(left, false, right, true, z, s.N, s.O, s.I);
-  Gemm fused = plain;
+  const bool rides = act != Activation::gelu && !(act == Activation::relu && pre.defined());
+  Gemm fused = product_of(left, false, right, true, rides ? y : z, s.N, s.O, s.I);
   fused.bias = bias.defined() ? bias.raw() : nullptr;
-  fused.relu = act == Activation::relu && !pre.defined();
+  if (rides) fused.act = act;
+  if (act == Activation::gelu_tanh && pre.defined()) fused.pre = pre.raw();
   if (gemm_tuned(fused, "linear_forward")) {
-    if (act == Activation::none || fused.relu) return;
-    return finish_linear(s, z, {}, pre, y, act);
+    if (!rides) finish_linear(s, z, {}, pre, y, act);
+    return;
   }
-  gemm(plain, "linear_forward");
+  gemm(product_of(left, false, right, true, z, s.N, s.O, s.I), "linear_forward");
   finish_linear(s, z, bias, pre, y, act);
 }
 
@@ -196,6 +198,58 @@ void linear_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, Tenso
   sum_rows(dy, s, db);
 }
 
+/// dx ← dx ⊙ act'(pre), once for each element, and the term of its sum.
+template <class T, class F>
+struct ThroughActivation {
+  const T* pre;
+  T* dx;
+  int64_t C;
+  __device__ Sums<1> operator()(int64_t, int64_t r, int64_t c) const {
+    const int64_t i = r * C + c;
+    const float g = widen(dx[i]) * F::derivative(widen(pre[i]));
+    dx[i] = static_cast<T>(g);
+    return {{g}};
+  }
+};
+
+/// 3 · N·I elements moved.
+template <class F>
+void through_activation(const LinearSizes& s, const Tensor& pre, Tensor& dx, Tensor& db) {
+  const char* where = "linear_backward_activation";
+  Tensor sums = db.dtype() == DType::f32 ? db : Tensor::empty({s.I}, DType::f32, Device::cuda);
+  visit_device(dx.dtype(), where, [&]<class T>(T) {
+    sum_columns<1>(where, s.N, s.I, ThroughActivation<T, F>{pre.data<T>(), dx.data<T>(), s.I}, {{sums.data<float>()}});
+  });
+  if (!sums.shares_storage(db)) db.copy_from(sums);
+}
+
+/// tanh-GELU's derivative and the sum ride on the product, the sum rounded to dx's dtype; those of ReLU and the exact
+/// GELU are one pass behind it.
+template <Product product>
+void linear_backward_activation(const Tensor& dy, const Tensor& w, const Tensor& pre, Tensor& dx, Tensor& db,
+                                Activation act) {
+  const char* where = "linear_backward_activation";
+  const LinearSizes s = activation_sizes(dy, w, pre, dx, db, where);
+  visit_device(dy.dtype(), where, [](auto) {});
+  if (product == gemm && act == Activation::gelu_tanh && dx.numel() > 0 && s.O > 0) {
+    const DType in = factor_dtype(dy, product);
+    const Tensor left = dy.to(in), right = w.to(in);
+    Gemm fused = product_of(left, false, right, false, dx, s.N, s.I, s.O);
+    fused.through = pre.raw();
+    Tensor sum = db.defined() ? Tensor::empty({s.I}, dx.dtype(), Device::cuda) : db;
+    fused.sum_of_c = sum.defined() ? sum.raw() : nullptr;
+    if (gemm_tuned(fused, where)) {
+      if (db.defined()) db.copy_from(sum);
+      return;
+    }
+  }
+  linear_backward_input<product>(dy, w, dx);
+  if (!db.defined()) return kernel::unary_backward(pre, dx, dx, unary_of(act));
+  if (act == Activation::relu) return through_activation<functor::Relu>(s, pre, dx, db);
+  if (act == Activation::gelu) return through_activation<functor::Gelu>(s, pre, dx, db);
+  through_activation<functor::GeluTanh>(s, pre, dx, db);
+}
+
 [[maybe_unused]] const bool registered =
     kernel::matmul.define(Device::cuda, matmul<gemm_definition>) && kernel::matmul.tune(Device::cuda, matmul<gemm>) &&
     kernel::linear_forward.define(Device::cuda, linear_forward) &&
@@ -203,7 +257,9 @@ void linear_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, Tenso
     kernel::linear_backward_input.define(Device::cuda, linear_backward_input<gemm_definition>) &&
     kernel::linear_backward_input.tune(Device::cuda, linear_backward_input<gemm>) &&
     kernel::linear_backward_weight.define(Device::cuda, linear_backward_weight<gemm_definition>) &&
-    kernel::linear_backward_weight.tune(Device::cuda, linear_backward_weight<gemm>);
+    kernel::linear_backward_weight.tune(Device::cuda, linear_backward_weight<gemm>) &&
+    kernel::linear_backward_activation.define(Device::cuda, linear_backward_activation<gemm_definition>) &&
+    kernel::linear_backward_activation.tune(Device::cuda, linear_backward_activation<gemm>);
 
 }  // namespace
 }  // namespace sked::cuda

@@ -16,7 +16,7 @@ double probability(double p, std::string_view where) {
 Dropout::Dropout(Init& init, double p) : p_(probability(p, "dropout")), stream_(init.next_stream()) {}
 
 Var Dropout::forward(const Var& x, const Context& context) const {
-  if (!context.training || p_ == 0) return x;
+  if (!drops(context)) return x;
   return dropout(x, p_, {context.seed, stream_, context.step});
 }
 

@@ -11,6 +11,8 @@ class Dropout : public Module {
   /// 0 ≤ p < 1. Takes a stream whatever p is, so that p does not change the initial weights of what is built next.
   Dropout(Init& init, double p);
   Var forward(const Var& x, const Context& context) const;
+  /// Does forward() leave anything out?
+  bool drops(const Context& context) const { return context.training && p_ > 0; }
 
  private:
   double p_;

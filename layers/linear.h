@@ -14,6 +14,8 @@ class Linear : public Module {
 
   /// The activation is fused into the product.
   Var forward(const Var& x, Activation act = Activation::none) const;
+  const Var& weight() const { return weight_; }
+  const Var& bias() const { return bias_; }
 
  private:
   Var weight_, bias_;

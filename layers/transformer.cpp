@@ -24,8 +24,9 @@ Var Attention::forward(const Var& x, const Context& context) const {
   return drop_.forward(proj_.forward(mixed), context);
 }
 
-Mlp::Mlp(Init& init, int64_t width, int64_t hidden, double dropout)
-    : fc1_(vit_linear(init, width, hidden)),
+Mlp::Mlp(Init& init, int64_t width, int64_t hidden, double dropout, Activation act)
+    : act_(act),
+      fc1_(vit_linear(init, width, hidden)),
       drop1_(init, dropout),
       fc2_(vit_linear(init, hidden, width)),
       drop2_(init, dropout) {
@@ -34,7 +35,9 @@ Mlp::Mlp(Init& init, int64_t width, int64_t hidden, double dropout)
 }
 
 Var Mlp::forward(const Var& x, const Context& context) const {
-  const Var hidden = drop1_.forward(fc1_.forward(x, Activation::gelu), context);  // (N,T,M)
+  if (!drop1_.drops(context))
+    return drop2_.forward(mlp(x, fc1_.weight(), fc1_.bias(), fc2_.weight(), fc2_.bias(), act_), context);
+  const Var hidden = drop1_.forward(fc1_.forward(x, act_), context);  // (N,T,M)
   return drop2_.forward(fc2_.forward(hidden), context);
 }
 
@@ -43,7 +46,7 @@ TransformerBlock::TransformerBlock(Init& init, const BlockConfig& config)
       attn_(init, config.width, config.heads, config.dropout, config.causal),
       drop_path1_(init, config.drop_path),
       norm2_(init, config.width),
-      mlp_(init, config.width, config.mlp, config.dropout),
+      mlp_(init, config.width, config.mlp, config.dropout, config.act),
       drop_path2_(init, config.drop_path) {
   add("norm1", norm1_);
   add("attn", attn_);

@@ -21,13 +21,14 @@ class Attention : public Module {
   Dropout drop_;
 };
 
-/// fc2(gelu(fc1(x))) with the exact GELU fused into fc1. Children `fc1` (M,D), `fc2` (D,M).
+/// fc2(act(fc1(x))), act a GELU fused into fc1. Children `fc1` (M,D), `fc2` (D,M).
 class Mlp : public Module {
  public:
-  Mlp(Init& init, int64_t width, int64_t hidden, double dropout = 0);
+  Mlp(Init& init, int64_t width, int64_t hidden, double dropout = 0, Activation act = Activation::gelu);
   Var forward(const Var& x, const Context& context) const;
 
  private:
+  Activation act_;
   Linear fc1_;
   Dropout drop1_;
   Linear fc2_;
@@ -39,6 +40,7 @@ struct BlockConfig {
   int64_t width = 0, heads = 0, mlp = 0;
   double dropout = 0, drop_path = 0;
   bool causal = false;
+  Activation act = Activation::gelu;  // of the MLP
 };
 
 /// Pre-norm block: x ← x + attn(norm1(x)), x ← x + mlp(norm2(x)), each branch dropped with probability `drop_path`.

@@ -36,6 +36,7 @@ void visit_fields(FieldList& fields, ModelConfig& c) {
   fields("heads", c.heads);
   fields("mlp", c.mlp);
   fields("pool", c.pool);
+  fields("gelu", c.gelu);
   fields("representation", c.representation);
   fields("dropout", c.dropout);
   fields("drop_path", c.drop_path);

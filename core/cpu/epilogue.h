@@ -29,6 +29,8 @@ void finish_linear(const T* z, const T* b, int64_t N, int64_t O, T* pre, T* y, A
       return add_bias_and_apply(z, b, N, O, pre, y, [](T t) { return functor::Relu::forward(t); });
     case Activation::gelu:
       return add_bias_and_apply(z, b, N, O, pre, y, [](T t) { return functor::Gelu::forward(t); });
+    case Activation::gelu_tanh:
+      return add_bias_and_apply(z, b, N, O, pre, y, [](T t) { return functor::GeluTanh::forward(t); });
     case Activation::none:
       if (b || z != y) add_bias_and_apply<T>(z, b, N, O, nullptr, y, [](T t) { return t; });
   }

@@ -46,10 +46,22 @@ void linear_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, Tenso
   });
 }
 
-[[maybe_unused]] const bool registered = kernel::matmul.define(Device::cpu, matmul) &&
-                                         kernel::linear_forward.define(Device::cpu, linear_forward) &&
-                                         kernel::linear_backward_input.define(Device::cpu, linear_backward_input) &&
-                                         kernel::linear_backward_weight.define(Device::cpu, linear_backward_weight);
+/// The product by its own kernel, tuned where it is; the activation's derivative over it in place.
+void linear_backward_activation(const Tensor& dy, const Tensor& w, const Tensor& pre, Tensor& dx, Tensor& db,
+                                Activation act) {
+  const LinearSizes s = activation_sizes(dy, w, pre, dx, db, "linear_backward_activation");
+  kernel::linear_backward_input(dy, w, dx);
+  kernel::unary_backward(pre, dx, dx, unary_of(act));
+  if (!db.defined()) return;
+  visit_float(dx.dtype(), "linear_backward_activation",
+              [&]<class T>(T) { sum_rows(dx.data<T>(), s.N, s.I, db.data<T>()); });
+}
+
+[[maybe_unused]] const bool registered =
+    kernel::matmul.define(Device::cpu, matmul) && kernel::linear_forward.define(Device::cpu, linear_forward) &&
+    kernel::linear_backward_input.define(Device::cpu, linear_backward_input) &&
+    kernel::linear_backward_weight.define(Device::cpu, linear_backward_weight) &&
+    kernel::linear_backward_activation.define(Device::cpu, linear_backward_activation);
 
 }  // namespace
 }  // namespace sked::cpu

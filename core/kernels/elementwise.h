@@ -28,7 +28,9 @@ enum class Unary {
 enum class Binary { add, sub, mul, div, max, min };
 
 /// The activation fused behind a linear layer or a norm.
-enum class Activation { none, relu, gelu };
+enum class Activation { none, relu, gelu, gelu_tanh };
+/// The same as a function of its own; not for none.
+Unary unary_of(Activation activation);
 
 const char* name(Unary op);
 const char* name(Binary op);

@@ -20,6 +20,11 @@ inline Kernel<void(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y,
 /// dx (N,I) = dy (N,O) w (O,I).
 inline Kernel<void(const Tensor& dy, const Tensor& w, Tensor& dx)> linear_backward_input{"linear_backward_input"};
 
+/// Back through the layer and the activation it followed: dx (N,I) = (dy w) ⊙ act'(pre), where the layer's input was
+/// act(pre), pre (N,I); db (I) = Σ_n dx[n], skipped where undefined. For ReLU pre may be act(pre).
+inline Kernel<void(const Tensor& dy, const Tensor& w, const Tensor& pre, Tensor& dx, Tensor& db, Activation act)>
+    linear_backward_activation{"linear_backward_activation"};
+
 /// dw (O,I) = dyᵀ x; db (O) = Σ_n dy[n], skipped where db is undefined.
 inline Kernel<void(const Tensor& dy, const Tensor& x, Tensor& dw, Tensor& db)> linear_backward_weight{
     "linear_backward_weight"};

@@ -59,6 +59,15 @@ LinearSizes linear_sizes(const Tensor& x, const Tensor& w, const Tensor& b, cons
   return {x.dim(0), x.dim(1), w.dim(0)};
 }
 
+LinearSizes activation_sizes(const Tensor& dy, const Tensor& w, const Tensor& pre, const Tensor& dx, const Tensor& db,
+                             const char* where) {
+  const LinearSizes s = linear_sizes(dx, w, {}, dy, where);
+  require_shape(pre, dx.shape(), where, "pre");
+  require_alike(dx, pre, where);
+  require_bias(db, s.I, dx, where);
+  return s;
+}
+
 ConvSizes conv_sizes(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& y, const Window& window,
                      const char* where) {
   require_window(window, where);

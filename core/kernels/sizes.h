@@ -28,6 +28,10 @@ struct LinearSizes {
 };
 LinearSizes linear_sizes(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& y, const char* where);
 
+/// dy (N,O), w (O,I), pre and dx (N,I) alike, db (I) or undefined.
+LinearSizes activation_sizes(const Tensor& dy, const Tensor& w, const Tensor& pre, const Tensor& dx, const Tensor& db,
+                             const char* where);
+
 /// x (N,H,W,I), w (O,I/groups,kernel,kernel), y (N,P,Q,O), bias (O) or undefined. w and bias are in x's dtype or,
 /// beside bf16, in f32.
 struct ConvSizes {

@@ -88,6 +88,7 @@ ResNetConfig residual(ResNetConfig r, const ModelConfig& config) {
   refuse(config.heads != 0, "heads", config);
   refuse(config.mlp != 0, "mlp", config);
   refuse(!config.pool.empty(), "pool", config);
+  refuse(!config.gelu.empty(), "gelu", config);
   refuse(config.representation != 0, "representation", config);
   refuse(config.dropout != 0, "dropout", config);
   refuse(config.drop_path != 0, "drop_path", config);
@@ -119,6 +120,9 @@ VitConfig transformer(VitConfig v, const ModelConfig& config, const Shape& image
   require_usage(config.pool.empty() || config.pool == "token" || config.pool == "gap", "model.pool",
                 "expected token or gap, got ", config.pool);
   v.gap = config.pool == "gap";
+  require_usage(config.gelu.empty() || config.gelu == "exact" || config.gelu == "tanh", "model.gelu",
+                "expected exact or tanh, got ", config.gelu);
+  v.gelu = config.gelu == "tanh" ? Activation::gelu_tanh : Activation::gelu;
   v.representation = config.representation;
   v.dropout = config.dropout;
   v.drop_path = config.drop_path;

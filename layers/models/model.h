@@ -24,6 +24,7 @@ struct ModelConfig {
   int64_t patch = 0;  // patch edge in pixels (16; ViT-H: 14)
   int64_t width = 0, depth = 0, heads = 0, mlp = 0;
   std::string pool = "";       // token | gap
+  std::string gelu = "";       // exact (timm's) | tanh (its approximation: flax's default)
   int64_t representation = 0;  // width of an extra tanh layer behind the pooling; 0: none
   double dropout = 0, drop_path = 0;
   // memory

@@ -22,7 +22,8 @@ Vit::Vit(const VitConfig& config, const Shape& image_shape, Init& init)
   add("pos_embed", pos_embed_);
   add("patch_embed", patch_embed_);
   flops_ = 2.0 * static_cast<double>(patches * config.patch * config.patch * image_shape[2] * config.width);
-  BlockConfig block{config.width, config.heads, config.mlp, config.dropout};
+  BlockConfig block{
+      .width = config.width, .heads = config.heads, .mlp = config.mlp, .dropout = config.dropout, .act = config.gelu};
   for (int64_t i = 0; i < config.depth; ++i) {
     block.drop_path =
         config.depth > 1 ? config.drop_path * static_cast<double>(i) / static_cast<double>(config.depth - 1) : 0;

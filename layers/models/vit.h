@@ -14,6 +14,7 @@ struct VitConfig {
   int64_t patch = 16, width = 192, depth = 12, heads = 3, mlp = 768;
   /// token: φ is the class token behind `norm`. gap: there is no class token, φ = fc_norm(mean of the tokens).
   bool gap = false;
+  Activation gelu = Activation::gelu;  // or its tanh approximation
   /// Width of an extra layer φ ← tanh(pre_logits.fc φ); 0: none.
   int64_t representation = 0;
   /// Dropout as in the paper: behind every dense layer but qkv and behind the position embedding. drop_path grows

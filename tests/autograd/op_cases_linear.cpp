@@ -55,6 +55,23 @@ std::vector<OpCase> matmul_cases() {
   layer("linear/tokens_gelu", {2, 2, 3}, true, Activation::gelu);
   layer("linear/no_bias_relu", {5, 3}, false, Activation::relu);
   layer("linear/vector", {3}, true, Activation::none);
+  layer("linear/gelu_tanh", {2, 3}, true, Activation::gelu_tanh);
+
+  const auto perceptron = [&](const std::string& name, Shape x, bool bias, Activation act) {
+    OpCase op{name, {{x}, {{4, 3}}, {{4}}, {{5, 4}}, {{5}}}, [act](const Vars& v) {
+                return mlp(v[0], v[1], v[2], v[3], v[4], act);
+              }};
+    if (!bias) {
+      op.inputs = {{x}, {{4, 3}}, {{5, 4}}};
+      op.f = [act](const Vars& v) { return mlp(v[0], v[1], {}, v[2], {}, act); };
+    }
+    cases.push_back(op);
+  };
+  perceptron("mlp", {2, 3}, true, Activation::gelu);
+  perceptron("mlp/gelu_tanh", {2, 3}, true, Activation::gelu_tanh);
+  perceptron("mlp/relu", {4, 3}, true, Activation::relu);
+  perceptron("mlp/tokens", {2, 2, 3}, true, Activation::gelu);
+  perceptron("mlp/no_bias", {2, 3}, false, Activation::gelu_tanh);
   return cases;
 }
 

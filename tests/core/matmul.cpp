@@ -1,4 +1,4 @@
-// matmul, linear_forward, linear_backward_input, linear_backward_weight against sums written out in double.
+// matmul, linear_forward, linear_backward_input, _activation and _weight against sums written out in double.
 
 #include "core/kernels/matmul.h"
 
@@ -87,6 +87,8 @@ TEST_CASE("matmul: shapes that do not fit are refused with their values") {
 
 double activated(double z, Activation act) {
   if (act == Activation::relu) return z > 0 ? z : 0;
+  if (act == Activation::gelu_tanh)
+    return 0.5 * z * (1 + std::tanh(std::sqrt(2 / std::acos(-1.0)) * (z + 0.044715 * z * z * z)));
   return act == Activation::gelu ? 0.5 * z * (1 + std::erf(z / std::sqrt(2.0))) : z;
 }
 
@@ -114,7 +116,8 @@ TEST_CASE("linear_forward: with and without bias, activation and kept pre-activa
     for (const bool bias : {false, true}) {
       check_linear(N, I, O, bias, false, Activation::none);
       for (const bool keep : {false, true})
-        for (const Activation act : {Activation::relu, Activation::gelu}) check_linear(N, I, O, bias, keep, act);
+        for (const Activation act : {Activation::relu, Activation::gelu, Activation::gelu_tanh})
+          check_linear(N, I, O, bias, keep, act);
     }
 }
 
@@ -130,6 +133,34 @@ TEST_CASE("linear_backward_input: dx = dy w") {
          .call = [](const TensorList& in, TensorList& out) { kernel::linear_backward_input(in[0], in[1], out[0]); },
          .tolerance = kTolerance});
   }
+}
+
+TEST_CASE("linear_backward_activation: dx = (dy w) act'(pre), db = Σ dx") {
+  const int64_t sizes[][3] = {{1, 1, 1}, {3, 5, 7}, {64, 100, 10}, {130, 257, 65}, {0, 3, 4}};
+  for (const auto& [N, I, O] : sizes)
+    for (const Activation act : {Activation::relu, Activation::gelu, Activation::gelu_tanh})
+      for (const bool bias : {false, true}) {
+        const Tensor dy = hash_tensor({N, O}, 1), w = hash_tensor({O, I}, 2), pre = hash_tensor({N, I}, 3);
+        std::vector<double> dx =
+            product(dy.to_vector<double>(), w.to_vector<double>(), 1, N, I, O, false, false, false);
+        std::vector<double> db(static_cast<size_t>(I));
+        const std::vector<double> z = pre.to_vector<double>();
+        for (size_t i = 0; i < dx.size(); ++i) {
+          constexpr double kStep = 1e-6;  // no |z| is smaller, where ReLU has its kink
+          dx[i] *= (activated(z[i] + kStep, act) - activated(z[i] - kStep, act)) / (2 * kStep);
+          db[i % static_cast<size_t>(I)] += dx[i];
+        }
+        Tensor got = Tensor::empty({N, I}), sums = bias ? Tensor::empty({I}) : Tensor();
+        for (const bool reference : {false, true}) {
+          const bool before = ReferenceOnly::active();
+          ReferenceOnly::active() = reference;
+          kernel::linear_backward_activation(dy, w, pre, got, sums, act);
+          ReferenceOnly::active() = before;
+          const std::string what = std::string("linear_backward_activation ") + dy.str() + " " + name(act);
+          check_close(what, got, doubles(dx, {N, I}), kTolerance);
+          if (bias) check_close(what + ", db", sums, doubles(db, {I}), kTolerance);
+        }
+      }
 }
 
 TEST_CASE("linear_backward_weight: dw = dyᵀ x, db = Σ dy") {
@@ -164,6 +195,8 @@ TEST_CASE("linear_forward, linear_backward_input, linear_backward_weight: wrong 
     CHECK(one_line_with(error_of([&] { kernel::linear_forward(x, w, none, y, small, Activation::relu); }),
                         "[linear_forward]", "pre"));
     CHECK(one_line_with(error_of([&] { kernel::linear_backward_input(y, w, small); }), "[linear_backward_input]"));
+    CHECK(one_line_with(error_of([&] { kernel::linear_backward_activation(y, w, y, small, none, Activation::relu); }),
+                        "[linear_backward_activation]"));
     CHECK(one_line_with(error_of([&] { kernel::linear_backward_weight(y, x, small, none); }),
                         "[linear_backward_weight]"));
     ReferenceOnly::active() = outer;
