@@ -1,5 +1,6 @@
 #pragma once
-// What matrix products and convolutions of f32 tensors are computed in, for the whole process.
+// What matrix products and convolutions of f32 tensors are computed in, and whether a run must repeat itself bit for
+// bit: for the whole process.
 
 #include <ostream>
 #include <string>
@@ -30,5 +31,11 @@ void set_product_precision(Precision precision);
 
 /// Throws UsageError unless `text` names one.
 Precision parse_precision(const std::string& text);
+
+/// Must kernels sum in the same order every time? False until it is set: a library may then take a faster algorithm
+/// whose sums vary in their last bits from run to run (cuDNN on a GPU; our own kernels never do).
+bool deterministic();
+/// Not while kernels run on another thread.
+void set_deterministic(bool wanted);
 
 }  // namespace sked
