@@ -35,7 +35,7 @@ INCLUDES := -I. $(if $(wildcard .deps/include),-isystem .deps/include)
 has = \#if __has_include(<$(2)>)\n$(1)\n\#endif\n
 PROBE_TEXT := COMPILER\n$(call has,JSON,nlohmann/json.hpp)$(call has,CLI,CLI/CLI.hpp)$(call has,DOCTEST,doctest/doctest.h)
 PROBE_TEXT := $(PROBE_TEXT)$(call has,ONEDNN,oneapi/dnnl/dnnl.h)$(call has,ONEDNN,dnnl.h)$(call has,ZLIB,zlib.h)
-PROBE_TEXT := $(PROBE_TEXT)$(call has,OPENCV,opencv4/opencv2/imgcodecs.hpp)$(call has,SENTENCEPIECE,sentencepiece_trainer.h)$(call has,CUDNN_FRONTEND,cudnn_frontend.h)
+PROBE_TEXT := $(PROBE_TEXT)$(call has,OPENCV,opencv4/opencv2/imgcodecs.hpp)$(call has,SENTENCEPIECE,sentencepiece_trainer.h)$(call has,CUDNN_FRONTEND,cudnn_frontend.h)$(call has,CUDNN,cudnn_version.h)
 PROBE = printf '$(PROBE_TEXT)' | $(CXX) $(CPPFLAGS) $(INCLUDES) -std=c++20 -E -P -x c++ - 2>/dev/null
 CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc)))
 ifneq ($(PROBING),)
@@ -45,8 +45,8 @@ ifneq ($(PROBING),)
   ONEDNN ?= $(if $(filter ONEDNN,$(FOUND)),1,0)
   ZLIB ?= $(if $(filter ZLIB,$(FOUND)),1,0)
   CUDA ?= $(if $(and $(NVCC),$(DRIVER),$(wildcard cuda/*.cu)),1,0)
-  # cuDNN's headers lie with the toolkit or under CUDNN_HOME, NVIDIA's cudnn-frontend, header-only too, with the system's or in .deps/include.
-  CUDNN_HEADER := $(firstword $(wildcard $(addsuffix /include/cudnn.h,$(CUDNN_HOME) $(CUDA_HOME))))
+  # cuDNN's headers lie under CUDNN_HOME, with the toolkit or the system; NVIDIA's header-only cudnn-frontend with the system or in .deps/include.
+  CUDNN_HEADER := $(firstword $(wildcard $(addsuffix /include/cudnn.h,$(CUDNN_HOME) $(CUDA_HOME))) $(if $(filter CUDNN,$(FOUND)),cudnn.h))
   CUDNN ?= $(if $(and $(filter 1,$(CUDA)),$(CUDNN_HEADER),$(filter CUDNN_FRONTEND,$(FOUND))),1,0)
   OPENCV ?= $(if $(filter OPENCV,$(FOUND)),1,$(if $(shell pkg-config --exists opencv4 2>/dev/null && echo 1),1,0))
   SENTENCEPIECE ?= $(if $(filter SENTENCEPIECE,$(FOUND)),1,0)
@@ -295,18 +295,19 @@ vendor:
 # cudnn-frontend's headers: where the compiler sees them, in Python's package, or from that package, fetched. Costs a feature only.
 CUDNN_FRONTEND_VERSION ?= 1.32.0
 vendor-cudnn:
-	@mkdir -p .deps/include; work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; \
+	@work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; \
 	path=$$(printf '#include <cudnn_frontend_version.h>\n' | $(CXX) $(CPPFLAGS) -M -x c++ - 2>/dev/null | tr ' \\' '\n\n' | grep -m1 '/cudnn_frontend_version.h$$'); \
 	from=$${path%/*}; \
 	if [ -z "$$from" ] && command -v python3 >/dev/null; then \
 	  from=$$(python3 -c 'import importlib.metadata as m; print(next(f.locate().parent.resolve() for f in m.files("nvidia-cudnn-frontend") if f.name == "cudnn_frontend.h"))' 2>/dev/null); \
-	  if [ -z "$$from" ] && python3 -m pip download -q --no-deps -d "$$work" nvidia-cudnn-frontend==$(CUDNN_FRONTEND_VERSION) >/dev/null 2>&1; then \
+	  if [ -z "$$from" ] && python3 -m pip download -q --retries 1 --timeout 20 --no-deps -d "$$work" nvidia-cudnn-frontend==$(CUDNN_FRONTEND_VERSION) >/dev/null 2>&1; then \
 	    python3 -c 'import sys, zipfile; zipfile.ZipFile(sys.argv[1]).extractall(sys.argv[2])' "$$work"/*.whl "$$work/x" && \
 	      from=$$(dirname "$$(find "$$work/x" -name cudnn_frontend.h | head -n 1)"); \
 	  fi; \
 	fi; \
 	if [ ! -f "$$from/cudnn_frontend.h" ]; then echo "  cudnn-frontend cannot be had here: going on without it (convolutions and attention on GPUs by slower kernels)"; exit 0; fi; \
-	rm -rf .deps/include/cudnn_*; cp -rL "$$from"/cudnn_frontend* "$$from/cudnn_backend_base.h" .deps/include/; echo "  .deps/include/cudnn_frontend from $$from"
+	mkdir -p .deps/include; rm -rf .deps/include/cudnn_*; cp -rL "$$from"/cudnn_frontend* "$$from/cudnn_backend_base.h" .deps/include/; \
+	case "$$from" in "$$work"*) from="the Python package, fetched" ;; esac; echo "  .deps/include/cudnn_frontend from $$from"
 
 # ---- housekeeping -----------------------------------------------------------------------------------------------------------------------
 lint:
