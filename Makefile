@@ -6,7 +6,7 @@
 #
 # Sources are discovered. An optional library is a set of files, not an #ifdef: <stem>*.cpp is compiled with it, <stem>_none.cpp
 # (where there is one) without it. Variables: BUILD CXX CXXFLAGS CPPFLAGS LDFLAGS OPT ARCH V=1 JOBS SUITES DATA_ROOT MIRROR DATASETS and
-# the switches ONEDNN ZLIB CUDA OPENCV SENTENCEPIECE MPI (0 or 1, found by themselves when not given).
+# the switches ONEDNN ZLIB CUDA CUDNN OPENCV SENTENCEPIECE MPI (0 or 1, found by themselves when not given).
 
 SHELL := bash
 .DELETE_ON_ERROR:
@@ -23,7 +23,7 @@ DATASETS ?= fashion-mnist
 Q := $(if $(V),,@)
 
 # ---- goals that need no compiler: they come first on a bare machine, and start a second make once the packages are there -----------------
-PLAIN_GOALS := deps demo contrast-demo test asan ubsan fuzz bench gpu-check data lint format vendor clean help
+PLAIN_GOALS := deps demo contrast-demo test asan ubsan fuzz bench gpu-check data lint format vendor vendor-cudnn clean help
 BUILDING := $(filter-out $(PLAIN_GOALS) info,$(or $(MAKECMDGOALS),all))
 PROBING := $(filter-out $(PLAIN_GOALS),$(or $(MAKECMDGOALS),all))
 # `make -j4 demo` hands its job slots down; a plain `make demo` uses every core.
@@ -35,7 +35,7 @@ INCLUDES := -I. $(if $(wildcard .deps/include),-isystem .deps/include)
 has = \#if __has_include(<$(2)>)\n$(1)\n\#endif\n
 PROBE_TEXT := COMPILER\n$(call has,JSON,nlohmann/json.hpp)$(call has,CLI,CLI/CLI.hpp)$(call has,DOCTEST,doctest/doctest.h)
 PROBE_TEXT := $(PROBE_TEXT)$(call has,ONEDNN,oneapi/dnnl/dnnl.h)$(call has,ONEDNN,dnnl.h)$(call has,ZLIB,zlib.h)
-PROBE_TEXT := $(PROBE_TEXT)$(call has,OPENCV,opencv4/opencv2/imgcodecs.hpp)$(call has,SENTENCEPIECE,sentencepiece_trainer.h)
+PROBE_TEXT := $(PROBE_TEXT)$(call has,OPENCV,opencv4/opencv2/imgcodecs.hpp)$(call has,SENTENCEPIECE,sentencepiece_trainer.h)$(call has,CUDNN_FRONTEND,cudnn_frontend.h)$(call has,CUDNN,cudnn_version.h)
 PROBE = printf '$(PROBE_TEXT)' | $(CXX) $(CPPFLAGS) $(INCLUDES) -std=c++20 -E -P -x c++ - 2>/dev/null
 CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc)))
 ifneq ($(PROBING),)
@@ -45,6 +45,9 @@ ifneq ($(PROBING),)
   ONEDNN ?= $(if $(filter ONEDNN,$(FOUND)),1,0)
   ZLIB ?= $(if $(filter ZLIB,$(FOUND)),1,0)
   CUDA ?= $(if $(and $(NVCC),$(DRIVER),$(wildcard cuda/*.cu)),1,0)
+  # cuDNN's headers lie under CUDNN_HOME, with the toolkit or the system; NVIDIA's header-only cudnn-frontend with the system or in .deps/include.
+  CUDNN_HEADER := $(firstword $(wildcard $(addsuffix /include/cudnn.h,$(CUDNN_HOME) $(CUDA_HOME))) $(if $(filter CUDNN,$(FOUND)),cudnn.h))
+  CUDNN ?= $(if $(and $(filter 1,$(CUDA)),$(CUDNN_HEADER),$(filter CUDNN_FRONTEND,$(FOUND))),1,0)
   OPENCV ?= $(if $(filter OPENCV,$(FOUND)),1,$(if $(shell pkg-config --exists opencv4 2>/dev/null && echo 1),1,0))
   SENTENCEPIECE ?= $(if $(filter SENTENCEPIECE,$(FOUND)),1,0)
   MPICXX ?= $(shell command -v mpicxx)
@@ -55,7 +58,7 @@ endif
 # $(call unused,SWITCH,STEM): the files of an optional library that this build leaves out
 unused = $(if $(filter 1,$(1)),$(2)_none.cpp,$(filter-out $(2)_none.cpp,$(wildcard $(2)*.cpp)))
 UNUSED := $(call unused,$(ONEDNN),core/cpu/onednn) $(call unused,$(ZLIB),core/gzip) $(call unused,$(OPENCV),data/opencv) \
-          $(call unused,$(SENTENCEPIECE),data/sentencepiece) $(call unused,$(MPI),apps/common/mpi) $(call unused,$(OPENCV),apps/bench/opencv)
+          $(call unused,$(CUDNN),cuda/cudnn) $(call unused,$(SENTENCEPIECE),data/sentencepiece) $(call unused,$(MPI),apps/common/mpi) $(call unused,$(OPENCV),apps/bench/opencv)
 # $(call sources,FOLDER): .cpp files of a floor and of its folders, in a fixed order
 sources = $(filter-out $(UNUSED),$(sort $(wildcard $(1)/*.cpp $(1)/*/*.cpp)))
 objects = $(patsubst %,$(BUILD)/obj/%.o,$(basename $(filter %.cpp,$(1)))) $(patsubst %,$(BUILD)/obj/%.o,$(filter %.cu,$(1)))
@@ -105,9 +108,11 @@ GENCODE ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_
 NVCC_COMPILE = $(NVCC) -ccbin $(lastword $(CXX)) -std=c++20 $(if $(filter -O1 -O0,$(OPT)),-O1,-O3) $(GENCODE) \
                --expt-relaxed-constexpr -Werror all-warnings -Xcompiler -Wall,-Wextra,-fopenmp $(INCLUDES) $(CPPFLAGS) $(NVCCFLAGS)
 # The static runtime looks for the driver when it is asked, so that programs start where there is none.
-CUDA_LIBS ?= -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublasLt -lcudart_static -ldl -lrt
+# cuDNN is opened when it is first asked for; nothing is linked to it.
+comma := ,
+CUDA_LIBS ?= $(if $(CUDNN_HOME),-Wl$(comma)-rpath$(comma)$(CUDNN_HOME)/lib) -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublasLt -lcudart_static -ldl -lrt
 ifeq ($(CUDA),1)
-  CUDA_INCLUDES := -isystem $(CUDA_HOME)/include
+  CUDA_INCLUDES := $(if $(CUDNN_HOME),-isystem $(CUDNN_HOME)/include) -isystem $(CUDA_HOME)/include
 endif
 ifneq ($(and $(filter 1,$(OPENCV)),$(wildcard data/opencv*.cpp)),)
   # Debian's libopencv-imgcodecs-dev has no .pc file.
@@ -143,7 +148,8 @@ STAMPS := $(BUILD)/stamps
 $(call remember,$(STAMPS)/compile,$(COMPILE))
 # What runs once is compiled for a short build.
 COLD_OPT := $(patsubst -O3,-O1,$(OPT))
-$(BUILD)/obj/tests/%.o $(BUILD)/obj/apps/%.o: COLD = 1
+# (cuda/cudnn.o is half a minute of templates that only describe.)
+$(BUILD)/obj/tests/%.o $(BUILD)/obj/apps/%.o $(BUILD)/obj/cuda/cudnn.o: COLD = 1
 
 $(if $(GPU),$(call remember,$(STAMPS)/nvcc,$(NVCC_COMPILE)))
 
@@ -284,6 +290,24 @@ vendor:
 	  if [ -z "$$path" ]; then echo "error: $$header not found by $(CXX)" >&2; exit 1; fi; \
 	  rm -rf .deps/include/$${header%%/*}; cp -rL "$${path%/*}" .deps/include/; echo "  .deps/include/$${header%%/*} from $${path%/*}"; \
 	done
+	@$(MAKE) --no-print-directory vendor-cudnn
+
+# cudnn-frontend's headers: where the compiler sees them, in Python's package, or from that package, fetched. Costs a feature only.
+CUDNN_FRONTEND_VERSION ?= 1.32.0
+vendor-cudnn:
+	@work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; \
+	path=$$(printf '#include <cudnn_frontend_version.h>\n' | $(CXX) $(CPPFLAGS) -M -x c++ - 2>/dev/null | tr ' \\' '\n\n' | grep -m1 '/cudnn_frontend_version.h$$'); \
+	from=$${path%/*}; \
+	if [ -z "$$from" ] && command -v python3 >/dev/null; then \
+	  from=$$(python3 -c 'import importlib.metadata as m; print(next(f.locate().parent.resolve() for f in m.files("nvidia-cudnn-frontend") if f.name == "cudnn_frontend.h"))' 2>/dev/null); \
+	  if [ -z "$$from" ] && python3 -m pip download -q --retries 1 --timeout 20 --no-deps -d "$$work" nvidia-cudnn-frontend==$(CUDNN_FRONTEND_VERSION) >/dev/null 2>&1; then \
+	    python3 -c 'import sys, zipfile; zipfile.ZipFile(sys.argv[1]).extractall(sys.argv[2])' "$$work"/*.whl "$$work/x" && \
+	      from=$$(dirname "$$(find "$$work/x" -name cudnn_frontend.h | head -n 1)"); \
+	  fi; \
+	fi; \
+	if [ ! -f "$$from/cudnn_frontend.h" ]; then echo "  cudnn-frontend cannot be had here: going on without it (convolutions and attention on GPUs by slower kernels)"; exit 0; fi; \
+	mkdir -p .deps/include; rm -rf .deps/include/cudnn_*; cp -rL "$$from"/cudnn_frontend* "$$from/cudnn_backend_base.h" .deps/include/; \
+	case "$$from" in "$$work"*) from="the Python package, fetched" ;; esac; echo "  .deps/include/cudnn_frontend from $$from"
 
 # ---- housekeeping -----------------------------------------------------------------------------------------------------------------------
 lint:
@@ -309,6 +333,7 @@ info:
 	@$(call feature,ONEDNN,oneDNN $(call version,oneapi/dnnl/dnnl_version.h,DNNL_VERSION_MAJOR.DNNL_VERSION_MINOR.DNNL_VERSION_PATCH),matmul and convolution run as plain loops and are many times slower)
 	@$(call feature,ZLIB,zlib $(call version,zlib.h,ZLIB_VERSION),gzipped data sets (Fashion-MNIST) cannot be read)
 	@$(call feature,CUDA,$(NVCC) $$($(NVCC) --version 2>/dev/null | sed -n 's/.*release //p'),everything runs on the CPU (nvcc: $(or $(NVCC),none); driver: $(or $(DRIVER),none); cuda/*.cu: $(words $(wildcard cuda/*.cu))))
+	@$(call feature,CUDNN,$(CUDNN_HEADER) with cudnn-frontend $(call version,cudnn_frontend_version.h,CUDNN_FRONTEND_MAJOR_VERSION.CUDNN_FRONTEND_MINOR_VERSION.CUDNN_FRONTEND_PATCH_VERSION),on GPUs convolutions and attention run by slower kernels (cudnn.h: $(or $(CUDNN_HEADER),none); cudnn_frontend.h: $(if $(filter CUDNN_FRONTEND,$(FOUND)),found,none: make vendor-cudnn)))
 	@$(call feature,OPENCV,OpenCV $(call version,opencv4/opencv2/core/version.hpp,CV_VERSION_MAJOR.CV_VERSION_MINOR.CV_VERSION_REVISION),JPEG and PNG files cannot be decoded)
 	@$(call feature,SENTENCEPIECE,SentencePiece $(shell pkg-config --modversion sentencepiece 2>/dev/null),captions cannot be tokenised: no image-text training)
 	@$(call feature,MPI,$(MPICXX),one machine only)
@@ -320,10 +345,10 @@ help:
 	@echo "make test       every test; make test SUITES=\"core autograd\" some of them"
 	@echo "make            the programs in $(BUILD)/ (-j as you like); make info: compiler, flags, libraries found"
 	@echo "make data       data sets under $(DATA_ROOT): DATASETS=\"fashion-mnist cifar-10 tiny-imagenet-200\" MIRROR=folder DATA_ROOT=folder"
-	@echo "make deps       missing packages by apt-get; make vendor: header-only libraries into .deps/include"
+	@echo "make deps       missing packages by apt-get; make vendor: header-only libraries into .deps/include (vendor-cudnn: cudnn-frontend alone)"
 	@echo "make asan       the tests under AddressSanitizer; make ubsan: under UndefinedBehaviorSanitizer (SUITES=...)"
 	@echo "make fuzz       every parser fed by libFuzzer for FUZZ_SECONDS (60) each: FUZZ=\"tar npy\"; needs clang"
 	@echo "make bench      kernels and training steps, checked and timed"
 	@echo "make gpu-check  on a machine with a GPU: builds for it, runs every device test, times, writes gpu-check.json"
 	@echo "make lint       floors, sizes, formatting; make format: clang-format in place; make clean"
-	@echo "switches: ONEDNN ZLIB CUDA OPENCV SENTENCEPIECE MPI = 0 or 1; CXX OPT ARCH CXXFLAGS CPPFLAGS LDFLAGS BUILD JOBS; V=1 prints commands"
+	@echo "switches: ONEDNN ZLIB CUDA CUDNN OPENCV SENTENCEPIECE MPI = 0 or 1; CXX OPT ARCH CXXFLAGS CPPFLAGS LDFLAGS BUILD JOBS; V=1 prints commands"

@@ -11,6 +11,7 @@ namespace {
 
 std::atomic<Precision> current{Precision::f32};
 std::atomic<DType> activations{DType::f32};
+std::atomic<bool> repeats_itself{false};
 
 /// A function's static: backends offer while other files' statics are being made.
 std::set<std::pair<Device, Precision>>& offered() {
@@ -45,5 +46,9 @@ Precision parse_precision(const std::string& text) {
     if (text == name(p)) return p;
   throw UsageError("[precision] expected f32, tf32 or bf16, got " + text);
 }
+
+bool deterministic() { return repeats_itself; }
+
+void set_deterministic(bool wanted) { repeats_itself = wanted; }
 
 }  // namespace sked

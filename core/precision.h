@@ -1,6 +1,6 @@
 #pragma once
-// What matrix products and convolutions are computed in, and what networks keep their activations in, for the whole
-// process.
+// What matrix products and convolutions are computed in, what networks keep their activations in, and whether a run must
+// repeat itself bit for bit: for the whole process.
 
 #include <ostream>
 #include <string>
@@ -38,5 +38,11 @@ void set_activation_dtype(DType dtype);
 
 /// Throws UsageError unless `text` names one.
 Precision parse_precision(const std::string& text);
+
+/// Must kernels sum in the same order every time? False until it is set: a library may then take a faster algorithm
+/// whose sums vary in their last bits from run to run (cuDNN on a GPU; our own kernels never do).
+bool deterministic();
+/// Not while kernels run on another thread.
+void set_deterministic(bool wanted);
 
 }  // namespace sked

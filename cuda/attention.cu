@@ -3,7 +3,8 @@
 //
 // Operations: 4 N H T² E forward, 10 backward (two products are made again); bytes: each block reads the K and V (or Q
 // and dy) of its head once, from the second-level cache after the first. Floor: the operations at the card's f32 rate;
-// the shared-memory reads, one for each multiply-add, keep this kernel at a fraction of it.
+// the shared-memory reads, one for each multiply-add, keep this kernel at a fraction of it. In bf16 the tuned versions
+// leave it to cuDNN, which has tensor cores do the products and takes no f32.
 
 #include "core/kernels/attention.h"
 
@@ -11,6 +12,7 @@
 
 #include "core/kernels/sizes.h"
 #include "core/math.h"
+#include "cuda/cudnn.h"
 #include "cuda/launch.cuh"
 
 namespace sked::cuda {
@@ -249,8 +251,33 @@ void attention_backward(const Tensor& dy, const Tensor& qkv, const Tensor& y, co
   });
 }
 
+/// Does cuDNN take such a problem? One token alone is its only softmax.
+bool for_cudnn(const Tensor& qkv, const AttentionSizes& s) {
+  return qkv.dtype() == DType::bf16 && s.E % 8 == 0 && s.E <= kWidest && s.T > 1 && s.N > 0 && s.H > 0;
+}
+
+void attention_forward_tuned(const Tensor& qkv, Tensor& y, Tensor& lse, double scale, bool causal) {
+  const AttentionSizes s = attention_sizes(qkv, y, lse, "attention_forward");
+  if (for_cudnn(qkv, s) && cudnn::run_forward({cudnn::Pass::forward, s, static_cast<float>(scale), causal}, qkv.raw(),
+                                              y.raw(), lse.data<float>()))
+    return;
+  attention_forward(qkv, y, lse, scale, causal);
+}
+
+void attention_backward_tuned(const Tensor& dy, const Tensor& qkv, const Tensor& y, const Tensor& lse, Tensor& dqkv,
+                              double scale, bool causal) {
+  const AttentionSizes s = attention_sizes(qkv, y, lse, "attention_backward");
+  attention_sizes(dqkv, dy, lse, "attention_backward");
+  if (for_cudnn(qkv, s) && cudnn::run_backward({cudnn::Pass::backward_input, s, static_cast<float>(scale), causal},
+                                               dy.raw(), qkv.raw(), y.raw(), lse.data<float>(), dqkv.raw()))
+    return;
+  attention_backward(dy, qkv, y, lse, dqkv, scale, causal);
+}
+
 [[maybe_unused]] const bool registered = kernel::attention_forward.define(Device::cuda, attention_forward) &&
-                                         kernel::attention_backward.define(Device::cuda, attention_backward);
+                                         kernel::attention_forward.tune(Device::cuda, attention_forward_tuned) &&
+                                         kernel::attention_backward.define(Device::cuda, attention_backward) &&
+                                         kernel::attention_backward.tune(Device::cuda, attention_backward_tuned);
 
 }  // namespace
 }  // namespace sked::cuda

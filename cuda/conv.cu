@@ -1,7 +1,10 @@
 // Convolution as products: the windows of x are laid out as the rows of a matrix, group by group and a few images at a
-// time, so that each direction is one product: by gemm.cu's kernel in the definitions, by cuBLASLt in the tuned
-// versions. Beside the product's operations the windows cost 2 · kernel² times the bytes of x, which an implicit
-// product (cuDNN) would not move.
+// time, so that each direction is one product: by gemm.cu's kernel in the definitions. The tuned versions leave it to
+// cuDNN, and where that has nothing on offer make the products by cuBLASLt. Beside the product's operations the windows
+// cost 2 · kernel² times the bytes of x, which cuDNN's implicit products do not move.
+//
+// Products take both factors in one dtype: f32 filters beside bf16 images are rounded first. cuDNN sums bf16 gradients
+// of filters in f32 and rounds them to bf16 once; the products here keep them in f32.
 
 #include "core/kernels/conv.h"
 
@@ -10,6 +13,7 @@
 #include "core/kernels/memory.h"
 #include "core/kernels/sizes.h"
 #include "cuda/columns.cuh"
+#include "cuda/cudnn.h"
 #include "cuda/gemm.h"
 
 namespace sked::cuda {
@@ -74,17 +78,27 @@ __global__ void scatter_windows_kernel(ConvSizes s, Window w, int64_t Ig, int64_
 
 /// y[m,o] += b[o].
 template <class T>
-__global__ void add_bias_kernel(int64_t count, int64_t O, const T* b, T* y) {
+__global__ void add_bias_kernel(int64_t count, int64_t O, const float* b, T* y) {
   const int64_t i = global_thread();
-  if (i < count) y[i] = static_cast<T>(widen(y[i]) + widen(b[i % O]));
+  if (i < count) y[i] = static_cast<T>(widen(y[i]) + b[i % O]);
 }
 
-/// Filters (O,Ig,kernel,kernel) as (O,kernel,kernel,Ig), the order of a window.
-Tensor window_order(const Group& g, const Tensor& w) {
-  const int64_t k = g.window.kernel;
-  Tensor ordered = Tensor::empty({g.s.O, k, k, g.Ig}, w.dtype(), Device::cuda);
-  kernel::permute(w, ordered, {0, 2, 3, 1});
+/// Filters (O,Ig,kernel,kernel) as (O,kernel,kernel,Ig), the order of a window, in `dtype`.
+Tensor window_order(const Tensor& w, DType dtype) {
+  const int64_t O = w.dim(0), Ig = w.dim(1), k = w.dim(2);
+  const Tensor rounded = w.to(dtype);
+  if (k == 1) return rounded.reshape({O, 1, 1, Ig});
+  Tensor ordered = Tensor::empty({O, k, k, Ig}, dtype, Device::cuda);
+  kernel::permute(rounded, ordered, {0, 2, 3, 1});
   return ordered;
+}
+
+/// By cuDNN, in the tuned versions and where it has a plan; else nothing has happened.
+template <Product multiply>
+bool by_cudnn(cudnn::Pass pass, DType dtype, const ConvSizes& s, const Window& window, const Tensor& a, const Tensor& b,
+              Tensor& c) {
+  if (multiply == gemm_definition || a.numel() == 0) return false;
+  return cudnn::run({pass, dtype, s, window}, a.raw(), b.raw(), c.raw());
 }
 
 template <class T>
@@ -110,25 +124,32 @@ Gemm product(DType dtype, int64_t M, int64_t N, int64_t Q, const void* a, int64_
           .out = dtype};
 }
 
+template <Product multiply, class T>
+void forward_by_windows(const Group& group, const Tensor& x, const Tensor& filters, Tensor& y, const char* where) {
+  const ConvSizes& s = group.s;
+  Tensor columns = group.workspace(x.dtype());
+  const int64_t M = group.M(), L = group.L, Og = group.Og;
+  group.for_each([&](int64_t g, int64_t n, int64_t N) {
+    gather_windows(group, x.data<T>() + n * s.H * s.W * s.I + g * group.Ig, N, columns.data<T>(), where);
+    multiply(product(x.dtype(), N * M, Og, L, columns.raw(), L, false, filters.data<T>() + g * Og * L, L, true,
+                     y.data<T>() + n * M * s.O + g * Og, s.O),
+             where);
+  });
+}
+
 template <Product multiply>
 void conv2d_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y, Window window) {
   const char* where = "conv2d_forward";
   const ConvSizes s = conv_sizes(x, w, b, y, window, where);
   if (y.numel() == 0) return;
+  const Tensor filters = window_order(w, x.dtype());
+  const bool done = by_cudnn<multiply>(cudnn::Pass::forward, x.dtype(), s, window, x, filters, y);
   visit_device(x.dtype(), where, [&]<class T>(T) {
-    const Group group(s, window, sizeof(T));
-    const Tensor filters = window_order(group, w);
-    Tensor columns = group.workspace(x.dtype());
-    const int64_t M = group.M(), L = group.L, Og = group.Og;
-    group.for_each([&](int64_t g, int64_t n, int64_t N) {
-      gather_windows(group, x.data<T>() + n * s.H * s.W * s.I + g * group.Ig, N, columns.data<T>(), where);
-      multiply(product(x.dtype(), N * M, Og, L, columns.raw(), L, false, filters.data<T>() + g * Og * L, L, true,
-                       y.data<T>() + n * M * s.O + g * Og, s.O),
-               where);
-    });
-    if (b.defined())
-      launch(where, add_bias_kernel<T>, ceil_div(y.numel(), kThreads), kThreads, y.numel(), s.O, b.data<T>(),
-             y.data<T>());
+    if (!done) forward_by_windows<multiply, T>(Group(s, window, sizeof(T)), x, filters, y, where);
+    if (!b.defined()) return;
+    const Tensor bias = b.to(DType::f32);
+    launch(where, add_bias_kernel<T>, ceil_div(y.numel(), kThreads), kThreads, y.numel(), s.O, bias.data<float>(),
+           y.data<T>());
   });
 }
 
@@ -137,9 +158,10 @@ void conv2d_backward_input(const Tensor& dy, const Tensor& w, Tensor& dx, Window
   const char* where = "conv2d_backward_input";
   const ConvSizes s = conv_sizes(dx, w, {}, dy, window, where);
   if (dx.numel() == 0) return;
+  const Tensor filters = window_order(w, dy.dtype());
+  if (by_cudnn<multiply>(cudnn::Pass::backward_input, dy.dtype(), s, window, dy, filters, dx)) return;
   visit_device(dy.dtype(), where, [&]<class T>(T) {
     const Group group(s, window, sizeof(T));
-    const Tensor filters = window_order(group, w);
     Tensor columns = group.workspace(dy.dtype());
     const int64_t M = group.M(), L = group.L, Og = group.Og;
     group.for_each([&](int64_t g, int64_t n, int64_t N) {
@@ -153,28 +175,37 @@ void conv2d_backward_input(const Tensor& dy, const Tensor& w, Tensor& dx, Window
   });
 }
 
+/// The gradient of the filters (O,kernel,kernel,Ig), summed over runs of images in f32.
+template <Product multiply, class T>
+Tensor filter_gradient_by_windows(const Group& group, const Tensor& dy, const Tensor& x, const char* where) {
+  const ConvSizes& s = group.s;
+  const int64_t M = group.M(), L = group.L, Og = group.Og, k = group.window.kernel;
+  Tensor dfilters = Tensor::zeros({s.O, k, k, group.Ig}, DType::f32, Device::cuda);
+  Tensor columns = group.workspace(x.dtype());
+  group.for_each([&](int64_t g, int64_t n, int64_t N) {
+    gather_windows(group, x.data<T>() + n * s.H * s.W * s.I + g * group.Ig, N, columns.data<T>(), where);
+    Gemm p = product(x.dtype(), Og, L, N * M, dy.data<T>() + n * M * s.O + g * Og, s.O, true, columns.raw(), L, false,
+                     dfilters.data<float>() + g * Og * L, L);
+    p.out = DType::f32;
+    p.accumulate = true;
+    multiply(p, where);
+  });
+  return dfilters;
+}
+
 template <Product multiply>
 void conv2d_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, Tensor& db, Window window) {
   const char* where = "conv2d_backward_weight";
   const ConvSizes s = conv_sizes(x, dw, db, dy, window, where);
+  const int64_t k = window.kernel;
   visit_device(dy.dtype(), where, [&]<class T>(T) {
-    const Group group(s, window, sizeof(T));
-    const int64_t M = group.M(), L = group.L, Og = group.Og, k = window.kernel;
-    Tensor dfilters = Tensor::zeros({s.O, k, k, group.Ig}, DType::f32, Device::cuda);  // summed over runs of images
-    Tensor columns = group.workspace(x.dtype());
-    group.for_each([&](int64_t g, int64_t n, int64_t N) {
-      gather_windows(group, x.data<T>() + n * s.H * s.W * s.I + g * group.Ig, N, columns.data<T>(), where);
-      Gemm p = product(x.dtype(), Og, L, N * M, dy.data<T>() + n * M * s.O + g * Og, s.O, true, columns.raw(), L, false,
-                       dfilters.data<float>() + g * Og * L, L);
-      p.out = DType::f32;
-      p.accumulate = true;
-      multiply(p, where);
-    });
-    const Tensor rounded = dfilters.to(dw.dtype());
-    kernel::permute(rounded, dw, {0, 3, 1, 2});
+    Tensor dfilters = Tensor::empty({s.O, k, k, s.I / window.groups}, x.dtype(), Device::cuda);
+    if (!by_cudnn<multiply>(cudnn::Pass::backward_weight, dy.dtype(), s, window, dy, x, dfilters))
+      dfilters = filter_gradient_by_windows<multiply, T>(Group(s, window, sizeof(T)), dy, x, where);
+    kernel::permute(dfilters.to(dw.dtype()), dw, {0, 3, 1, 2});
     if (!db.defined()) return;
     Tensor sums = Tensor::empty({s.O}, DType::f32, Device::cuda);
-    sum_columns<1>(where, s.N * M, s.O, Element<T>{dy.data<T>(), s.O}, {{sums.data<float>()}});
+    sum_columns<1>(where, s.N * s.P * s.Q, s.O, Element<T>{dy.data<T>(), s.O}, {{sums.data<float>()}});
     db.copy_from(sums);
   });
 }

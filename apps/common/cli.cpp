@@ -66,24 +66,32 @@ void wait_politely(const char* const* argv) {
   execv("/proc/self/exe", const_cast<char* const*>(argv));  // comes back only where it failed: slower then, not wrong
 }
 
-void declare_common(CLI::App& app, CommonOptions& options, std::string& device, std::string& precision) {
+/// What concerns the whole process, and not a program's options.
+struct ProcessOptions {
+  std::string device = "auto", precision = "f32";
+  bool deterministic = false;
+};
+
+void declare_common(CLI::App& app, CommonOptions& options, ProcessOptions& process) {
   app.add_option("--config", options.config, "Configuration to run (apps/configs has ready ones)")->type_name("FILE");
   app.add_option("--set", options.set,
                  "Overrides one key of it: --set train.epochs=3 --set head.kind=het-xl; may be repeated")
       ->type_name("KEY.PATH=VALUE")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  app.add_option("--device", device, "auto takes a GPU where one is usable, else the CPU")
+  app.add_option("--device", process.device, "auto takes a GPU where one is usable, else the CPU")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
       ->type_name("auto|cpu|cuda")
       ->capture_default_str();
   app.add_option(
-         "--precision", precision,
+         "--precision", process.precision,
          "What is computed in less than f32, where the device can. tf32: factors of products (GPUs). bf16: a network's "
          "activations (GPUs) or factors of its products (CPUs with AVX512_BF16). Sums, parameters and losses stay f32")
       ->check(CLI::IsMember({"f32", "tf32", "bf16"}))
       ->type_name("f32|tf32|bf16")
       ->capture_default_str();
+  app.add_flag("--deterministic", process.deterministic,
+               "On a GPU, only algorithms that give the same bits every time; slower with cuDNN");
   app.add_option("--threads", options.threads, "CPU threads; default: one per core")
       ->check(CLI::Range(1, 1024))
       ->type_name("N");
@@ -106,8 +114,8 @@ int run_app(int argc, const char* const* argv, const AppText& text, const std::f
                "\n\nExit status: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C after writing a checkpoint.");
     CommonOptions options;
     options.command = quoted(argc, argv);
-    std::string device = "auto", precision = "f32";
-    declare_common(app, options, device, precision);
+    ProcessOptions process;
+    declare_common(app, options, process);
     if (declare) declare(app);
     try {
       app.parse(argc, argv);
@@ -116,11 +124,12 @@ int run_app(int argc, const char* const* argv, const AppText& text, const std::f
     } catch (const CLI::ParseError& error) {
       return say_error(std::string(error.what()) + " (see --help)", kWrongUsage);
     }
-    options.device = choose_device(device);
-    set_product_precision(parse_precision(precision));
+    options.device = choose_device(process.device);
+    set_product_precision(parse_precision(process.precision));
+    set_deterministic(process.deterministic);
     if (!offers(options.device, product_precision()))
-      std::cerr << "note: this " << name(options.device) << " has no products in " << precision
-                << " and computes them in f32: --precision " << precision << " changes nothing" << std::endl;
+      std::cerr << "note: this " << name(options.device) << " has no products in " << process.precision
+                << " and computes them in f32: --precision " << process.precision << " changes nothing" << std::endl;
     // On the CPU bf16 pays in products only: it stores activations as it computes, in f32.
     if (options.device == Device::cuda && product_precision() == Precision::bf16) set_activation_dtype(DType::bf16);
     if (options.threads > 0) omp_set_num_threads(options.threads);

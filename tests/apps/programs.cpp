@@ -114,8 +114,8 @@ TEST_CASE("programs: --help explains and exits 0; wrong usage exits 2 with one l
     const Outcome help = run_program({program, "--help"});
     CHECK(help.code == 0);
     CHECK(help.err.empty());
-    for (const char* word :
-         {"--config", "--set", "--device", "--threads", "--seed", "--out", "--data-root", "Example:"})
+    for (const char* word : {"--config", "--set", "--device", "--deterministic", "--threads", "--seed", "--out",
+                             "--data-root", "Example:"})
       CHECK_MESSAGE(help.out.find(word) != std::string::npos, word);
   }
   const Workplace place;

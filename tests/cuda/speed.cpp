@@ -10,6 +10,7 @@
 #include <iostream>
 
 #include "core/kernels/attention.h"
+#include "core/kernels/conv.h"
 #include "core/kernels/elementwise.h"
 #include "core/kernels/matmul.h"
 #include "core/kernels/norm.h"
@@ -55,7 +56,7 @@ double print_bytes(const char* name, double bytes, double peak, const std::funct
 
 void print_operations(const char* name, double operations, const std::function<void()>& f) {
   const double seconds = seconds_of(f);
-  std::printf("speed: %-34s %9.3f ms %8.1f TFLOP/s\n", name, seconds * 1e3, operations / seconds * 1e-12);
+  std::printf("speed: %-40s %9.3f ms %8.1f TFLOP/s\n", name, seconds * 1e3, operations / seconds * 1e-12);
 }
 
 void memory_bound() {
@@ -101,13 +102,36 @@ void products() {
   const Tensor a = on_gpu({n, n}, DType::bf16), b = on_gpu({n, n}, DType::bf16);
   Tensor c = Tensor::like(a);
   print_operations("matmul 8192^3, bf16 tensors", operations, [&] { kernel::matmul(a, b, c, false, true, false); });
+}
+
+void attention(DType dtype) {
   const int64_t N = 64, T = 197, H = 6, E = 64;
-  const Tensor qkv = on_gpu({N, T, 3, H, E}), dy = on_gpu({N, T, H, E});
+  const Tensor qkv = on_gpu({N, T, 3, H, E}, dtype), dy = on_gpu({N, T, H, E}, dtype);
   Tensor y = Tensor::like(dy), lse = Tensor::empty({N, H, T}, DType::f32, Device::cuda), dqkv = Tensor::like(qkv);
-  const double attention = 4.0 * static_cast<double>(N * H * T * T * E);
-  print_operations("attention_forward ViT-S", attention, [&] { kernel::attention_forward(qkv, y, lse, 0.125, false); });
-  print_operations("attention_backward ViT-S", 2.5 * attention,
+  const double operations = 4.0 * static_cast<double>(N * H * T * T * E);
+  print_operations((std::string("attention_forward ViT-S, ") + name(dtype)).c_str(), operations,
+                   [&] { kernel::attention_forward(qkv, y, lse, 0.125, false); });
+  print_operations((std::string("attention_backward ViT-S, ") + name(dtype)).c_str(), 2.5 * operations,
                    [&] { kernel::attention_backward(dy, qkv, y, lse, dqkv, 0.125, false); });
+}
+
+/// A ResNet-50's 3×3 convolution of 28×28 images of 128 channels.
+void convolutions(DType dtype, Precision precision) {
+  set_product_precision(precision);
+  const int64_t N = 64, S = 28, C = 128;
+  const Window window{3, 1, 1, 1};
+  const Tensor x = on_gpu({N, S, S, C}, dtype), w = on_gpu({C, C, 3, 3}), dy = on_gpu({N, S, S, C}, dtype);
+  Tensor y = Tensor::like(x), dw = Tensor::like(w), none;
+  const double operations = 2.0 * static_cast<double>(N * S * S * C * C * 9);
+  const std::string what =
+      std::string(name(dtype)) + (dtype == DType::f32 ? std::string(" as ") + name(precision) : "");
+  print_operations(("conv2d_forward 3x3, " + what).c_str(), operations,
+                   [&] { kernel::conv2d_forward(x, w, none, y, window); });
+  print_operations(("conv2d_backward_input 3x3, " + what).c_str(), operations,
+                   [&] { kernel::conv2d_backward_input(dy, w, y, window); });
+  print_operations(("conv2d_backward_weight 3x3, " + what).c_str(), operations,
+                   [&] { kernel::conv2d_backward_weight(dy, x, dw, none, window); });
+  set_product_precision(Precision::f32);
 }
 
 }  // namespace
@@ -119,6 +143,10 @@ TEST_CASE("speed: kernels beside the copy bandwidth, products in TFLOP/s") {
   }
   memory_bound();
   products();
+  for (const DType dtype : {DType::f32, DType::bf16}) attention(dtype);
+  convolutions(DType::f32, Precision::f32);
+  convolutions(DType::f32, Precision::tf32);
+  convolutions(DType::bf16, Precision::f32);
 }
 
 }  // namespace sked::test

@@ -1,0 +1,64 @@
+#pragma once
+// Convolutions and attention by cuDNN's graph API (cudnn.cpp; cudnn_none.cpp in a build without it). libcudnn is opened
+// when the first of them is asked for, so programs start where it is missing; conv.cu and attention.cu have kernels for
+// whatever it does not take.
+
+#include <string>
+
+#include "core/dtype.h"
+#include "core/kernels/sizes.h"
+
+namespace sked::cuda::cudnn {
+
+enum class Pass { forward, backward_input, backward_weight };
+
+/// x (N,H,W,I), filters (O,kernel,kernel,I/groups), y (N,P,Q,O), all in `dtype`, f32 or bf16; sums in f32. f32 is IEEE
+/// single unless product_precision() is tf32.
+struct Convolution {
+  Pass pass;
+  DType dtype;
+  ConvSizes s;
+  Window window;
+
+  const char* name() const;  // of the kernel
+};
+
+/// bf16: qkv (N,T,3,H,E), y (N,T,H,E); lse (N,H,T) in f32, natural logarithms. E a multiple of 8.
+struct Attention {
+  Pass pass;  // forward, or backward_input
+  AttentionSizes s;
+  float scale;
+  bool causal;
+
+  const char* name() const;
+};
+
+/// Queues it on the compute stream. `a`, `b`, `c`: x, filters, y; dy, filters, dx; or dy, x, dfilters. False where
+/// cuDNN is missing, has no plan (each said once on stderr), or an operand does not start at a multiple of 16 bytes:
+/// then nothing has happened.
+bool run(const Convolution& problem, const void* a, const void* b, void* c);
+/// The same: y and lse from qkv.
+bool run_forward(const Attention& problem, const void* qkv, void* y, float* lse);
+/// The same: dqkv from the rest.
+bool run_backward(const Attention& problem, const void* dy, const void* qkv, const void* y, const float* lse,
+                  void* dqkv);
+
+// ---- what cuDNN would say of a card that is not here: for tests
+
+/// A card as cuDNN writes one down: CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION.
+struct Card {
+  std::string properties;
+  int capability;  // 10 · major + minor
+};
+
+/// Can libcudnn be opened on this machine?
+bool found();
+/// Empty where cuDNN has a plan for the problem on `card`, in the precision and determinism set now; else its reason.
+/// Needs no GPU; for attention, whose kernels are compiled as they are asked for, it stops short of loading them, and
+/// still needs some libcuda.so.1.
+std::string why_not(const Convolution& problem, const Card& card);
+std::string why_not(const Attention& problem, const Card& card);
+/// The GPU of this machine.
+Card this_card();
+
+}  // namespace sked::cuda::cudnn

@@ -1,0 +1,16 @@
+// A build without cuDNN: it takes nothing.
+
+#include "cuda/cudnn.h"
+
+namespace sked::cuda::cudnn {
+
+bool run(const Convolution&, const void*, const void*, void*) { return false; }
+bool run_forward(const Attention&, const void*, void*, float*) { return false; }
+bool run_backward(const Attention&, const void*, const void*, const void*, const float*, void*) { return false; }
+
+bool found() { return false; }
+std::string why_not(const Convolution&, const Card&) { return "this program was built without cuDNN"; }
+std::string why_not(const Attention&, const Card&) { return "this program was built without cuDNN"; }
+Card this_card() { return {}; }
+
+}  // namespace sked::cuda::cudnn
