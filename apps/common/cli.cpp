@@ -66,7 +66,8 @@ void wait_politely(const char* const* argv) {
   execv("/proc/self/exe", const_cast<char* const*>(argv));  // comes back only where it failed: slower then, not wrong
 }
 
-void declare_common(CLI::App& app, CommonOptions& options, std::string& device, std::string& precision) {
+void declare_common(CLI::App& app, CommonOptions& options, std::string& device, std::string& precision,
+                    std::string& graph) {
   app.add_option("--config", options.config, "Configuration to run (apps/configs has ready ones)")->type_name("FILE");
   app.add_option("--set", options.set,
                  "Overrides one key of it: --set train.epochs=3 --set head.kind=het-xl; may be repeated")
@@ -83,6 +84,12 @@ void declare_common(CLI::App& app, CommonOptions& options, std::string& device, 
          "activations (GPUs) or factors of its products (CPUs with AVX512_BF16). Sums, parameters and losses stay f32")
       ->check(CLI::IsMember({"f32", "tf32", "bf16"}))
       ->type_name("f32|tf32|bf16")
+      ->capture_default_str();
+  app.add_option("--graph", graph,
+                 "auto records a training step on a GPU once and replays it as a CUDA graph; off launches every kernel "
+                 "of every step. The numbers are the same")
+      ->check(CLI::IsMember({"auto", "off"}))
+      ->type_name("auto|off")
       ->capture_default_str();
   app.add_option("--threads", options.threads, "CPU threads; default: one per core")
       ->check(CLI::Range(1, 1024))
@@ -106,8 +113,8 @@ int run_app(int argc, const char* const* argv, const AppText& text, const std::f
                "\n\nExit status: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C after writing a checkpoint.");
     CommonOptions options;
     options.command = quoted(argc, argv);
-    std::string device = "auto", precision = "f32";
-    declare_common(app, options, device, precision);
+    std::string device = "auto", precision = "f32", graph = "auto";
+    declare_common(app, options, device, precision, graph);
     if (declare) declare(app);
     try {
       app.parse(argc, argv);
@@ -117,6 +124,7 @@ int run_app(int argc, const char* const* argv, const AppText& text, const std::f
       return say_error(std::string(error.what()) + " (see --help)", kWrongUsage);
     }
     options.device = choose_device(device);
+    options.graph = graph == "auto";
     set_product_precision(parse_precision(precision));
     if (!offers(options.device, product_precision()))
       std::cerr << "note: this " << name(options.device) << " has no products in " << precision
