@@ -9,6 +9,21 @@
 
 namespace sked {
 
+namespace {
+
+thread_local MemoryPool* active_pool = nullptr;
+
+/// A block of `size` from a store, or nullptr.
+void* take(std::map<size_t, std::vector<void*>>& blocks, size_t size) {
+  const auto found = blocks.find(size);
+  if (found == blocks.end() || found->second.empty()) return nullptr;
+  void* pointer = found->second.back();
+  found->second.pop_back();
+  return pointer;
+}
+
+}  // namespace
+
 size_t CachingAllocator::rounded(size_t bytes) {
   constexpr size_t kLine = 64, kPage = 4096;
   require(bytes <= std::numeric_limits<size_t>::max() / 4, "allocator", "expected a size below 2^62 bytes, got ",
@@ -21,15 +36,7 @@ void* CachingAllocator::allocate(size_t bytes) {
   const size_t size = rounded(bytes);
   {
     const std::lock_guard lock(mutex_);
-    auto found = blocks_.find(size);
-    if (found != blocks_.end() && !found->second.empty()) {
-      void* pointer = found->second.back();
-      found->second.pop_back();
-      stats_.cached -= size;
-      stats_.live += size;
-      stats_.peak = std::max(stats_.peak, stats_.live);
-      return pointer;
-    }
+    if (void* pointer = reuse(size)) return pointer;
   }
   Memory& memory = sked::memory(device_);
   void* pointer = memory.allocate(size);
@@ -40,17 +47,47 @@ void* CachingAllocator::allocate(size_t bytes) {
   const std::lock_guard lock(mutex_);
   require(pointer != nullptr, "allocator", "cannot allocate ", size, " bytes on ", device_, ": ", stats_.live,
           " bytes are in use");
+  hand_out(pointer, size);
+  return pointer;
+}
+
+void* CachingAllocator::reuse(size_t size) {
+  if (active_pool && &active_pool->allocator_ == this) {
+    if (void* pointer = take(active_pool->blocks_, size)) return pointer;  // counted since it came to the pool
+  }
+  void* pointer = take(blocks_, size);
+  if (!pointer) return nullptr;
+  stats_.cached -= size;
+  hand_out(pointer, size);
+  return pointer;
+}
+
+void CachingAllocator::hand_out(void* pointer, size_t size) {
   stats_.live += size;
   stats_.peak = std::max(stats_.peak, stats_.live);
-  return pointer;
+  if (active_pool && &active_pool->allocator_ == this) owners_[pointer] = active_pool;
 }
 
 void CachingAllocator::free(void* pointer, size_t bytes) {
   const size_t size = rounded(bytes);
   const std::lock_guard lock(mutex_);
+  if (const auto owner = owners_.find(pointer); owner != owners_.end()) {
+    owner->second->blocks_[size].push_back(pointer);
+    return;
+  }
   blocks_[size].push_back(pointer);
   stats_.live -= size;
   stats_.cached += size;
+}
+
+void CachingAllocator::dissolve(MemoryPool& pool) {
+  std::erase_if(owners_, [&](const auto& block) { return block.second == &pool; });
+  for (const auto& [size, pointers] : pool.blocks_) {
+    std::vector<void*>& cache = blocks_[size];
+    cache.insert(cache.end(), pointers.begin(), pointers.end());
+    stats_.live -= size * pointers.size();
+    stats_.cached += size * pointers.size();
+  }
 }
 
 CachingAllocator::Stats CachingAllocator::stats() const {
@@ -79,5 +116,14 @@ CachingAllocator& allocator(Device device) {
       *new std::array<CachingAllocator, kDevices>{CachingAllocator(Device::cpu), CachingAllocator(Device::cuda)};
   return list[static_cast<size_t>(device)];
 }
+
+MemoryPool::~MemoryPool() {
+  const std::lock_guard lock(allocator_.mutex_);
+  allocator_.dissolve(*this);
+}
+
+MemoryPool::Scope::Scope(MemoryPool& pool) : before_(active_pool) { active_pool = &pool; }
+
+MemoryPool::Scope::~Scope() { active_pool = before_; }
 
 }  // namespace sked

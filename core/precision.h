@@ -1,6 +1,6 @@
 #pragma once
-// What matrix products and convolutions are computed in, what networks keep their activations in, and whether a run must
-// repeat itself bit for bit: for the whole process.
+// What matrix products and convolutions are computed in, what networks keep their activations in, and whether a run
+// must repeat itself bit for bit: for the whole process.
 
 #include <ostream>
 #include <string>

@@ -3,6 +3,7 @@
 #include "core/device.h"
 
 #include "core/error.h"
+#include "cuda/recording.h"
 #include "cuda/runtime.h"
 #include "cuda/transfer.h"
 
@@ -28,6 +29,7 @@ class GpuMemory final : public Memory {
   void copy_to_host(void* host, const void* device, size_t bytes) override { cuda::copy_to_host(host, device, bytes); }
   void copy(void* to, const void* from, size_t bytes) override { cuda::copy(to, from, bytes); }
   void synchronize() override {
+    refuse_in_recording("waiting for the device");
     compute_stream().synchronize();
     raise_faults();
   }

@@ -7,15 +7,25 @@
 
 #include "core/kernels/sizes.h"
 #include "cuda/launch.cuh"
+#include "cuda/recording.h"
 
 namespace sked::cuda {
 namespace {
+
+/// An address as kernels get it: in a recording, each replay has a step of its own.
+struct DeviceAddress {
+  RngAddress fixed;
+  const uint64_t* step;
+
+  DeviceAddress(const RngAddress& address) : fixed(address), step(replayed_step(address.step)) {}
+  __device__ RngAddress get() const { return {fixed.seed, fixed.stream, step ? *step : fixed.step}; }
+};
 
 /// One thread a block of up to four coordinates: 80 multiplications of Philox, then some 60 operations of Box and
 /// Muller, for 16 bytes written: about 10 operations a byte, near the card's balance in f32; the integer half runs at
 /// half rate. Floor: 4 · B·S·J bytes / memory bandwidth.
 template <class T>
-__global__ void gaussian_noise_kernel(int64_t blocks, int64_t S, int64_t J, RngAddress address, NoiseOrigin origin,
+__global__ void gaussian_noise_kernel(int64_t blocks, int64_t S, int64_t J, DeviceAddress address, NoiseOrigin origin,
                                       const int64_t* examples, T* noise, FaultSite site) {
   const int64_t i = global_thread();
   if (i >= blocks) return;
@@ -23,7 +33,7 @@ __global__ void gaussian_noise_kernel(int64_t blocks, int64_t S, int64_t J, RngA
   const int64_t example = examples[b];
   if (!is_index(example, INT64_MAX, b, site)) return;
   const int64_t sample = origin.sample + s;  // with antithetic pairs 2i and 2i + 1 are ± sample i
-  const auto words = random_words(address, static_cast<uint64_t>(example),
+  const auto words = random_words(address.get(), static_cast<uint64_t>(example),
                                   static_cast<uint64_t>(origin.antithetic ? sample / 2 : sample),
                                   static_cast<uint64_t>(origin.coordinate / 4 + block));
   const NormalPair low = normal2(words[0], words[1]), high = normal2(words[2], words[3]);
@@ -54,10 +64,10 @@ void gaussian_noise(const Tensor& examples, Tensor& noise, RngAddress address, N
 
 /// One thread four draws: y = x · keep. 2 · n elements moved.
 template <class T>
-__global__ void dropout_kernel(int64_t n, RngAddress address, uint32_t threshold, float scale, const T* x, T* y) {
+__global__ void dropout_kernel(int64_t n, DeviceAddress address, uint32_t threshold, float scale, const T* x, T* y) {
   const int64_t block = global_thread(), first = 4 * block;
   if (first >= n) return;
-  const auto words = random_words(address, 0, 0, static_cast<uint64_t>(block));
+  const auto words = random_words(address.get(), 0, 0, static_cast<uint64_t>(block));
 #pragma unroll
   for (int k = 0; k < 4; ++k) {
     if (first + k < n) y[first + k] = static_cast<T>(widen(x[first + k]) * (words[k] >> 8 >= threshold ? scale : 0.0f));
@@ -66,12 +76,12 @@ __global__ void dropout_kernel(int64_t n, RngAddress address, uint32_t threshold
 
 /// One thread an element; its row's draw is made again by each.
 template <class T>
-__global__ void drop_path_kernel(int64_t n, int64_t width, RngAddress address, uint32_t threshold, float scale,
+__global__ void drop_path_kernel(int64_t n, int64_t width, DeviceAddress address, uint32_t threshold, float scale,
                                  const T* x, T* y) {
   const int64_t i = global_thread();
   if (i >= n) return;
   const int64_t row = i / width;
-  const auto words = random_words(address, 0, 0, static_cast<uint64_t>(row / 4));
+  const auto words = random_words(address.get(), 0, 0, static_cast<uint64_t>(row / 4));
   const int which = static_cast<int>(row % 4);
   const uint32_t word = which == 0 ? words[0] : (which == 1 ? words[1] : (which == 2 ? words[2] : words[3]));
   y[i] = static_cast<T>(widen(x[i]) * (word >> 8 >= threshold ? scale : 0.0f));

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <mutex>
 
+#include "cuda/recording.h"
 #include "cuda/runtime.h"
 
 namespace sked::cuda {
@@ -63,6 +64,7 @@ Ring& ring() {
 
 void copy_from_host(void* device, const void* host, size_t bytes) {
   if (bytes == 0) return;
+  refuse_in_recording("a copy from the host");
   // Beyond this a pinned copy of the whole is no longer cheap: the driver pages it through its own buffers.
   constexpr size_t kLargest = size_t{256} << 20;
   if (bytes > kLargest) {
@@ -76,6 +78,7 @@ void copy_from_host(void* device, const void* host, size_t bytes) {
 }
 
 void copy_to_host(void* host, const void* device, size_t bytes) {
+  refuse_in_recording("a copy to the host");
   if (bytes > 0) {
     SKED_CUDA(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, compute_stream().get()));
   }

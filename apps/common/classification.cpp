@@ -18,14 +18,14 @@ InitialReport ClassificationTask::begin_with(const TensorFile& file) {
   return load_initial(file, config_.train.init, *model_);
 }
 
-Var ClassificationTask::loss(const Batch& batch, const Context& context) {
+TensorList ClassificationTask::inputs(const Batch& batch) const {
+  return {batch.images, batch.targets.defined() ? batch.targets : batch.labels};
+}
+
+Var ClassificationTask::loss(const TensorList& inputs, const Context& context) {
   Targets targets;
-  if (batch.targets.defined()) {
-    targets.distributions = batch.targets.to(device_);
-  } else {
-    targets.labels = batch.labels.to(device_);
-  }
-  const Var phi = model_->backbone().forward(Var(batch.images.to(device_)), context);
+  (inputs[1].dtype() == DType::i64 ? targets.labels : targets.distributions) = inputs[1];
+  const Var phi = model_->backbone().forward(Var(inputs[0]), context);
   return model_->head().loss(phi, targets, context);
 }
 

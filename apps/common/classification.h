@@ -12,7 +12,9 @@ class ClassificationTask final : public Task {
 
   Module& model() override { return *model_; }
   InitialReport begin_with(const TensorFile& file) override;
-  Var loss(const Batch& batch, const Context& context) override;
+  /// Images, and labels or distributions.
+  TensorList inputs(const Batch& batch) const override;
+  Var loss(const TensorList& inputs, const Context& context) override;
   double temperature() const override { return model_->head().temperature(); }
   bool learns_temperature() const override { return config_.head.learn_temperature; }
   Evaluation judge(Judging judging) override;

@@ -68,7 +68,7 @@ void wait_politely(const char* const* argv) {
 
 /// What concerns the whole process, and not a program's options.
 struct ProcessOptions {
-  std::string device = "auto", precision = "f32";
+  std::string device = "auto", precision = "f32", graph = "auto";
   bool deterministic = false;
 };
 
@@ -92,6 +92,12 @@ void declare_common(CLI::App& app, CommonOptions& options, ProcessOptions& proce
       ->capture_default_str();
   app.add_flag("--deterministic", process.deterministic,
                "On a GPU, only algorithms that give the same bits every time; slower with cuDNN");
+  app.add_option("--graph", process.graph,
+                 "auto records a training step on a GPU once and replays it as a CUDA graph; off launches every kernel "
+                 "of every step. The numbers are the same")
+      ->check(CLI::IsMember({"auto", "off"}))
+      ->type_name("auto|off")
+      ->capture_default_str();
   app.add_option("--threads", options.threads, "CPU threads; default: one per core")
       ->check(CLI::Range(1, 1024))
       ->type_name("N");
@@ -125,6 +131,7 @@ int run_app(int argc, const char* const* argv, const AppText& text, const std::f
       return say_error(std::string(error.what()) + " (see --help)", kWrongUsage);
     }
     options.device = choose_device(process.device);
+    options.graph = process.graph == "auto";
     set_product_precision(parse_precision(process.precision));
     set_deterministic(process.deterministic);
     if (!offers(options.device, product_precision()))

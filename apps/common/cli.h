@@ -23,12 +23,14 @@ struct AppText {
   std::string example;  // a command line that works, with a word on what comes out
 };
 
-/// --config FILE --set key.path=value … --device auto|cpu|cuda --precision f32|tf32|bf16 --deterministic --threads N
-/// --seed N --out DIR --data-root DIR
+/// --config FILE --set key.path=value … --device auto|cpu|cuda --precision f32|tf32|bf16 --deterministic --graph
+/// auto|off
+/// --threads N --seed N --out DIR --data-root DIR
 struct CommonOptions {
   std::string config;            // path, or "" when not given
   std::vector<std::string> set;  // assignments, in the order given
   Device device = Device::cpu;   // what --device came to on this machine
+  bool graph = true;             // --graph auto
   int threads = 0;               // 0: as many as there are cores
   std::optional<uint64_t> seed;
   std::string out;

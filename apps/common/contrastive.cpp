@@ -28,11 +28,14 @@ class CaptionsOnly final : public DatasetView {
 
 constexpr const char* kPixel = "value_range(0,1)";  // its pipeline
 
-/// φ (B,W) of a batch: rows of `features` where they are defined, else by the tower.
-Var image_representation(TwoTowers& model, const Tensor& features, const Batch& batch, const Context& context,
-                         Device device) {
-  if (features.defined()) return embedding(Var(features), batch.indices.to(device));
-  return model.image().forward(Var(batch.images.to(device)), context);
+/// What of a batch says which images it has: their indices where `features` are defined, else they themselves.
+const Tensor& image_input(const Tensor& features, const Batch& batch) {
+  return features.defined() ? batch.indices : batch.images;
+}
+
+/// φ (B,W) of that input on the device: rows of `features` where they are defined, else by the tower.
+Var image_representation(TwoTowers& model, const Tensor& features, const Tensor& input, const Context& context) {
+  return features.defined() ? embedding(Var(features), input) : model.image().forward(Var(input), context);
 }
 
 /// The embeddings of a data set's images, with what is known of each.
@@ -51,7 +54,8 @@ EmbeddedImages embed_images(Towers& towers, const std::shared_ptr<const Dataset>
   for_each_batch(
       kept ? std::make_shared<CaptionsOnly>(dataset) : dataset, kept ? kPixel : config.data.eval_pipeline,
       config.train.batch_size, config.data.skip_limit, [&](const Batch& batch) {
-        const Var phi = image_representation(*towers.model, features, batch, Context{}, device);
+        const Var phi =
+            image_representation(*towers.model, features, image_input(features, batch).to(device), Context{});
         const int64_t end = done + batch.indices.dim(0);
         all.embeddings.rows(done, end).copy_from(towers.model->head().embed_images(phi.value()).to(Device::cpu));
         all.labels.rows(done, end).copy_from(batch.labels);
@@ -163,10 +167,14 @@ void ContrastiveTask::prepare() {
   tested_on_ = features_of(splits_.test, "test");
 }
 
-Var ContrastiveTask::loss(const Batch& batch, const Context& context) {
+TensorList ContrastiveTask::inputs(const Batch& batch) const {
   const TokenBatch tokens = towers_.tokenizer.encode(batch.captions, config_.text.context, config_.text.truncate);
-  const Var phi = image_representation(*towers_.model, trained_on_, batch, context, device_);
-  const Var psi = towers_.model->text().forward(tokens.ids.to(device_), tokens.ends.to(device_), context);
+  return {image_input(trained_on_, batch), tokens.ids, tokens.ends};
+}
+
+Var ContrastiveTask::loss(const TensorList& inputs, const Context& context) {
+  const Var phi = image_representation(*towers_.model, trained_on_, inputs[0], context);
+  const Var psi = towers_.model->text().forward(inputs[1], inputs[2], context);
   return towers_.model->head().loss(phi, psi, context);
 }
 

@@ -42,7 +42,9 @@ class ContrastiveTask final : public Task {
   /// The image tower's, from a classifier.
   InitialReport begin_with(const TensorFile& file) override;
   void prepare() override;
-  Var loss(const Batch& batch, const Context& context) override;
+  /// Images, or their indices where their φ is kept; tokens and their ends.
+  TensorList inputs(const Batch& batch) const override;
+  Var loss(const TensorList& inputs, const Context& context) override;
   double temperature() const override { return towers_.model->head().temperature(); }
   bool learns_temperature() const override { return config_.contrast.learn_temperature; }
   Evaluation judge(Judging judging) override;

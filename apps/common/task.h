@@ -41,8 +41,11 @@ class Task {
   /// Called once when the weights are those training begins with or goes on from.
   virtual void prepare() {}
 
-  /// Mean loss of a batch, shape ().
-  virtual Var loss(const Batch& batch, const Context& context) = 0;
+  /// What the loss reads of a batch, on the CPU: always as many tensors, in a fixed order.
+  virtual TensorList inputs(const Batch& batch) const = 0;
+  /// Mean loss of a batch, shape (), from its inputs() on the task's device. What changes from step to step comes by
+  /// way of `inputs` and `context` alone, so that the step can be recorded (gradient_step.h).
+  virtual Var loss(const TensorList& inputs, const Context& context) = 0;
   virtual double temperature() const = 0;
   virtual bool learns_temperature() const = 0;
 

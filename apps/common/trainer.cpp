@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "apps/common/checkpoint.h"
+#include "apps/common/gradient_step.h"
 #include "apps/common/initial.h"
 #include "apps/common/interrupt.h"
 #include "apps/common/progress.h"
@@ -108,6 +109,7 @@ class Trainer {
   const TrainOptions options_;
   std::unique_ptr<Task> task_;
   Loader loader_;
+  GradientStep gradients_;
   Optimizer optimizer_;
   std::optional<WeightAverage> average_;
   std::optional<InitialReport> initial_;
@@ -133,6 +135,9 @@ Trainer::Trainer(const RunConfig& config, const RunFolder& folder, const TrainOp
       loader_(task_->training_set(), Pipeline::parse(task_->training_pipeline()),
               loader_options(config, task_->training_set()->size(),
                              [this](const Skipped& s) { progress_->note("left out: " + s.message); })),
+      gradients_([this](const TensorList& inputs, const Context& context) { return task_->loss(inputs, context); },
+                 trained_parameters(task_->model()), options.device, options.graph,
+                 [this](const std::string& line) { progress_->note(line); }),
       optimizer_(config.optimizer, trained_parameters(task_->model())),
       epoch_steps_(loader_.batches()) {
   const TrainConfig& t = config.train;
@@ -223,17 +228,13 @@ void Trainer::train_step() {
     loader_.start(state_.step / epoch_steps_);
     batch = loader_.next();
   }
-  const Context context{.training = true,
-                        .seed = config_.seed,
-                        .step = static_cast<uint64_t>(state_.step),
-                        .examples = batch->indices.to(options_.device)};
+  const Context context{
+      .training = true, .seed = config_.seed, .step = static_cast<uint64_t>(state_.step), .examples = batch->indices};
   const double lr = schedule_.at(state_.step);
-  const Var loss = task_->loss(*batch, context);
-  losses_.push_back(loss.value());
+  losses_.push_back(gradients_.run(task_->inputs(*batch), context));
   const bool log = (state_.step + 1) % config_.train.log_every == 0 || state_.step + 1 == total_;
   // Looking at a loss waits for the device: free on the CPU, elsewhere done when a line or a checkpoint is due.
   if (options_.device == Device::cpu) check_losses();
-  loss.backward();
   const Tensor norm = optimizer_.step(lr);
   optimizer_.clear_grads();
   if (average_) average_->update();

@@ -11,6 +11,7 @@ namespace sked {
 
 struct TrainOptions {
   Device device = Device::cpu;
+  bool graph = true;         // replay recorded steps where the device can (gradient_step.h)
   bool fresh = false;        // start over, whatever is in the folder
   bool quiet = false;        // no progress
   std::string label = {};    // starts every line of progress; default: the folder's name

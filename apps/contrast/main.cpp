@@ -87,7 +87,8 @@ void contrast(const ContrastOptions& wanted, const CommonOptions& common) {
   std::filesystem::path out = common.out;
   if (out.empty())
     out = "runs/" + std::filesystem::path(common.config).stem().string() + "-s" + std::to_string(config.seed);
-  const Summary s = train(config, out, {.device = common.device, .fresh = wanted.fresh, .command = common.command});
+  const Summary s = train(
+      config, out, {.device = common.device, .graph = common.graph, .fresh = wanted.fresh, .command = common.command});
   print(s.test);
   std::printf("%lld steps in %s (%.0f pairs/s), peak memory %.0f MB, %s: %lld extra parameters, temperature %.4f\n",
               static_cast<long long>(s.steps), duration(s.train_seconds).c_str(), s.images_per_second,

@@ -55,9 +55,9 @@ void replicate(const CommonOptions& options, bool fresh) {
     const std::string label = "[" + std::to_string(finished.size() + 1) + "/" + std::to_string(runs.size()) + "] " +
                               plan.settings[run.setting].name + " · " + plan.heads[run.head].name + " · seed " +
                               std::to_string(run.seed);
-    const Summary summary =
-        train(run.config, out / run.folder,
-              {.device = options.device, .fresh = fresh, .label = label, .command = options.command});
+    const Summary summary = train(
+        run.config, out / run.folder,
+        {.device = options.device, .graph = options.graph, .fresh = fresh, .label = label, .command = options.command});
     std::printf("%s: nll %.4f  accuracy %.2f %%  %.0f s\n", label.c_str(), summary.test.measures.nll,
                 100 * summary.test.measures.accuracy, summary.train_seconds);
     std::fflush(stdout);

@@ -55,9 +55,8 @@ int main(int argc, char** argv) {
         std::filesystem::path out = options.out;
         if (out.empty())
           out = "runs/" + std::filesystem::path(options.config).stem().string() + "-s" + std::to_string(config.seed);
-        print(
-            train(config, out,
-                  {.device = options.device, .fresh = fresh, .quiet = false, .label = {}, .command = options.command}),
-            out);
+        print(train(config, out,
+                    {.device = options.device, .graph = options.graph, .fresh = fresh, .command = options.command}),
+              out);
       });
 }

@@ -2,12 +2,16 @@
 
 #include <cmath>
 #include <limits>
+#include <map>
+#include <mutex>
 #include <numeric>
+#include <utility>
 
 #include "autograd/elementwise.h"
 #include "autograd/reduce.h"
 #include "autograd/shape.h"
 #include "autograd/softmax.h"
+#include "core/kernels/index.h"
 #include "layers/heads/tile_walk.h"
 
 namespace sked {
@@ -34,8 +38,14 @@ Tensor filled(const SampledLogits& a, int64_t rows, int64_t columns, double valu
 /// x (B,n) times dy (B).
 Tensor times_rows(const Tensor& x, const Tensor& dy) { return (Var(x) * reshape(Var(dy), {dy.dim(0), 1})).value(); }
 
+/// On the CPU at once. Elsewhere the host would have to wait for the device, which finds a wrong one where it follows
+/// it: in a table of as many rows as there are classes.
 void check_labels(const Tensor& labels, int64_t rows, int64_t classes) {
   require_shape(labels, {rows}, "streaming_nll", "labels");
+  if (labels.device() != Device::cpu) {
+    Tensor unused = Tensor::empty({rows, 1}, DType::f32, labels.device());
+    return kernel::gather_rows(Tensor::zeros({classes, 1}, DType::f32, labels.device()), labels, unused);
+  }
   const std::vector<int64_t> values = labels.to_vector<int64_t>();
   for (size_t b = 0; b < values.size(); ++b)
     require(values[b] >= 0 && values[b] < classes, "streaming_nll", "expected labels in 0 … ", classes - 1, ", got ",
@@ -136,9 +146,20 @@ Var streaming_sigmoid_nll(const SampledLogits& a, const Tensor& t, TileSize tile
 }
 
 Tensor row_numbers(int64_t n, Device device) {
-  std::vector<int64_t> numbers(static_cast<size_t>(n));
-  std::iota(numbers.begin(), numbers.end(), int64_t{0});
-  return Tensor::from(numbers, {n}).to(device);
+  const auto make = [&] {
+    std::vector<int64_t> numbers(static_cast<size_t>(n));
+    std::iota(numbers.begin(), numbers.end(), int64_t{0});
+    return Tensor::from(numbers, {n}).to(device);
+  };
+  if (device == Device::cpu) return make();
+  // Kept for good, one for each size of a batch: they do not change, and a recorded step (core/recording.h) reads them
+  // again, but may not bring them from the host.
+  static std::mutex mutex;
+  static auto& kept = *new std::map<std::pair<Device, int64_t>, Tensor>;
+  const std::lock_guard lock(mutex);
+  Tensor& numbers = kept[{device, n}];
+  if (!numbers.defined()) numbers = make();
+  return numbers;
 }
 
 Var streaming_contrastive(const SampledLogits& a, TileSize tile) {

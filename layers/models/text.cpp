@@ -62,21 +62,17 @@ Var TextTower::forward(const Tensor& tokens, const Tensor& ends, const Context& 
   return as_feature(ln_final_.forward(read(x, ends)));
 }
 
-// Row n·T + position of the captions' tokens laid end to end.
+// Ends on a device are looked at there alone: the host would have to wait for them.
 Var TextTower::read(const Var& x, const Tensor& ends) const {
   const int64_t N = x.dim(0), T = x.dim(1);
-  std::vector<int64_t> rows(static_cast<size_t>(N), 0);
-  if (config_.pool == "last") {
-    require_shape(ends, {N}, "text", "ends");
-    require(ends.dtype() == DType::i64, "text", "expected ends in i64, got ", ends);
-    rows = ends.to_vector<int64_t>();
+  if (config_.pool != "last") return reshape(slice(x, 1, 0, 1), {N, config_.width});
+  require_shape(ends, {N}, "text", "ends");
+  require(ends.dtype() == DType::i64, "text", "expected ends in i64, got ", ends);
+  for (int64_t n = 0; ends.device() == Device::cpu && n < N; ++n) {
+    const int64_t end = ends.data<int64_t>()[n];
+    require(end >= 0 && end < T, "text", "expected ends in 0 … ", T - 1, ", got ", end, " in row ", n);
   }
-  for (int64_t n = 0; n < N; ++n) {
-    int64_t& row = rows[static_cast<size_t>(n)];
-    require(row >= 0 && row < T, "text", "expected ends in 0 … ", T - 1, ", got ", row, " in row ", n);
-    row += n * T;
-  }
-  return embedding(reshape(x, {N * T, config_.width}), Tensor::from(rows, {N}).to(x.device()));
+  return pick(permute(x, {0, 2, 1}), ends.to(x.device()));  // of (N,W,T)
 }
 
 }  // namespace sked

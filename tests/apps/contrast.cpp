@@ -123,6 +123,23 @@ TEST_CASE("contrast: killed and resumed, it ends as if never stopped") {
   CHECK(metrics_without_timings(place.run("whole").metrics()) == metrics_without_timings(part.metrics()));
 }
 
+TEST_CASE("contrast: a run of recorded steps is the run without, bit for bit") {
+  if (without_sentencepiece()) return;
+  const Workplace place;
+  RunConfig config = place.config();
+  config.text.dropout = 0.1;
+  config.train.epochs = 2;
+  for (const std::string pool : {"last", "token"}) {
+    CAPTURE(pool);
+    config.text.pool = pool;
+    train(config, place.run(pool + "-plain").path, kQuiet);
+    const StandInRecorder recorder;
+    train(config, place.run(pool + "-recorded").path, kQuiet);
+    CHECK(recorder.replays() == 19);  // of 20 steps
+    CHECK(same_tensors(place.run(pool + "-plain").last(), place.run(pool + "-recorded").last()));
+  }
+}
+
 TEST_CASE("contrast: embeddings at test time know neither the seed of the noise nor that there is noise") {
   if (without_sentencepiece()) return;
   const Workplace place;

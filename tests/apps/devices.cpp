@@ -8,6 +8,8 @@
 #include <iostream>
 #include <memory>
 
+#include "apps/common/run_folder.h"
+#include "apps/common/trainer.h"
 #include "autograd/optimizer.h"
 #include "core/kernel.h"
 #include "core/safetensors.h"
@@ -75,6 +77,45 @@ void check_follows(const Setup& s) {
   }
 }
 
+/// Configurations whose every step is recorded: each likelihood; noise of every kind in a vision transformer. Several
+/// losses are looked at together, which would show one that the next step has overwritten.
+std::vector<std::pair<std::string, RunConfig>> recorded_runs(const std::string& root) {
+  std::vector<std::pair<std::string, RunConfig>> runs;
+  RunConfig config = tiny_config(root);
+  config.train.epochs = 2;
+  config.train.log_every = 4;
+  config.train.eval_every = 1;
+  config.train.ema_decay = 0.9;
+  for (const std::string kind : {"det", "het", "het-xl"})
+    for (const std::string link : {"softmax", "sigmoid"})
+      for (const std::string likelihood : {"streaming", "composed"}) {
+        if (kind == "det" && likelihood == "composed") continue;  // it has no samples
+        config.head.kind = kind, config.head.link = link, config.head.likelihood = likelihood;
+        runs.emplace_back(kind + "-" + link + "-" + likelihood, config);
+      }
+  config.data.train_pipeline = "random_crop(8,1)|value_range(-1,1)|mixup(0.2)";
+  config.model = {};
+  config.model.name = "vit";
+  config.model.patch = 4, config.model.width = 16, config.model.depth = 2, config.model.heads = 2;
+  config.model.dropout = 0.1, config.model.drop_path = 0.1, config.model.recompute = true;
+  config.optimizer.kind = "adamw";
+  config.optimizer.clip_norm = 1;
+  config.head.link = "softmax";
+  runs.emplace_back("vit", config);
+  return runs;
+}
+
+/// Metrics and weights of two run folders.
+void check_same_run(const RunFolder& a, const RunFolder& b) {
+  CHECK(metrics_without_timings(a.metrics()) == metrics_without_timings(b.metrics()));
+  const TensorFile left = load_safetensors(a.last()), right = load_safetensors(b.last());
+  REQUIRE(left.tensors.size() == right.tensors.size());
+  for (const auto& [name, tensor] : left.tensors) {
+    CAPTURE(name);
+    CHECK(tensor.to_vector<double>() == right.at(name).to_vector<double>());
+  }
+}
+
 }  // namespace
 
 TEST_CASE("devices: --device cuda without a usable GPU fails in one line; auto says so once and goes on") {
@@ -136,6 +177,43 @@ TEST_CASE("devices: on the GPU a run stopped and resumed ends as if never stoppe
     CAPTURE(name);
     CHECK(tensor.to_vector<double>() == resumed.at(name).to_vector<double>());
     CHECK(tensor.shape() == cpu.at(name).shape());
+  }
+}
+
+TEST_CASE("devices: recorded steps give the run that plain ones give, bit for bit, by a stand-in on the CPU") {
+  TemporaryFolder folder;
+  write_tiny_data(folder.path("data"));
+  for (const auto& [name, config] : recorded_runs(folder.path("data"))) {
+    CAPTURE(name);
+    const auto run = [&](const std::string& out, bool graph) {
+      train(config, folder.path(out), {.graph = graph, .quiet = true});
+      return folder.path(out);
+    };
+    const std::string plain = run(name + "-plain", true);
+    const StandInRecorder recorder;
+    check_same_run({run(name + "-recorded", true)}, {plain});
+    CHECK(recorder.replays() == 19);  // of 20 steps
+    if (name == "vit") run("off", false);
+    CHECK(recorder.recordings() == 1);
+  }
+}
+
+TEST_CASE("devices: recorded steps give the run that plain ones give, bit for bit, on the GPU") {
+  if (no_gpu("recorded steps beside plain ones")) return;
+  TemporaryFolder folder;
+  write_tiny_data(folder.path("data"));
+  for (const auto& [name, config] : recorded_runs(folder.path("data"))) {
+    CAPTURE(name);
+    folder.write("run.json", config_text(config));
+    const std::string precision = name == "vit" ? "bf16" : "f32";
+    for (const std::string graph : {"auto", "off"}) {
+      const Outcome run =
+          run_program({"train", "--config", folder.path("run.json"), "--out", folder.path(name + graph), "--threads",
+                       "1", "--device", "cuda", "--precision", precision, "--graph", graph});
+      CHECK(run.code == 0);
+      CHECK_MESSAGE(run.out.find("not replayed") == std::string::npos, run.out);
+    }
+    check_same_run({folder.path(name + "auto")}, {folder.path(name + "off")});
   }
 }
 

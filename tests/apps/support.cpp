@@ -11,6 +11,7 @@
 #include <sstream>
 #include <thread>
 
+#include "core/allocator.h"
 #include "core/error.h"
 #include "core/rng.h"
 
@@ -103,6 +104,36 @@ RunConfig tiny_config(const std::string& root) {
   c.train.log_every = 1;
   return c;
 }
+
+namespace {
+
+int stand_in_recordings = 0, stand_in_replays = 0;
+
+class Repeated final : public Recording {
+ public:
+  explicit Repeated(std::function<void()> f) : f_(std::move(f)) { ++stand_in_recordings; }
+  void replay(uint64_t) override {
+    ++stand_in_replays;
+    const MemoryPool::Scope scope(pool_);
+    f_();
+  }
+
+ private:
+  std::function<void()> f_;
+  MemoryPool pool_{allocator(Device::cpu)};
+};
+
+}  // namespace
+
+StandInRecorder::StandInRecorder() {
+  stand_in_recordings = stand_in_replays = 0;
+  register_recorder(Device::cpu, [](uint64_t, const std::function<void()>& f) -> std::unique_ptr<Recording> {
+    return std::make_unique<Repeated>(f);
+  });
+}
+StandInRecorder::~StandInRecorder() { register_recorder(Device::cpu, nullptr); }
+int StandInRecorder::recordings() const { return stand_in_recordings; }
+int StandInRecorder::replays() const { return stand_in_replays; }
 
 std::string build_folder() {
   return std::filesystem::read_symlink("/proc/self/exe").parent_path().parent_path().string();

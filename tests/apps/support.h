@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "apps/common/config.h"
+#include "core/recording.h"
 #include "tests/common/files.h"
 
 namespace sked::test {
@@ -44,6 +45,19 @@ std::string build_folder();
 
 /// Runs build/<arguments[0]>, on the CPU where the arguments name no device, and waits for it.
 Outcome run_program(const std::vector<std::string>& arguments, const RunLimits& limits = {});
+
+/// While one lives, steps are recorded on the CPU by a stand-in for CUDA graphs: each replay computes the recorded work
+/// again, in memory set apart for it.
+class StandInRecorder {
+ public:
+  StandInRecorder();
+  ~StandInRecorder();
+  StandInRecorder(const StandInRecorder&) = delete;
+  StandInRecorder& operator=(const StandInRecorder&) = delete;
+  /// Since it was made.
+  int recordings() const;
+  int replays() const;
+};
 
 /// Is stderr one line `error: …`?
 bool one_error_line(const Outcome& outcome);

@@ -5,9 +5,13 @@
 #include <iostream>
 
 #include "core/allocator.h"
+#include "core/kernels/elementwise.h"
 #include "core/kernels/index.h"
+#include "core/kernels/matmul.h"
 #include "core/kernels/memory.h"
+#include "core/kernels/random.h"
 #include "core/kernels/softmax.h"
+#include "core/recording.h"
 #include "tests/common/files.h"
 #include "tests/common/hash_weights.h"
 
@@ -20,6 +24,8 @@ bool no_gpu(const char* what) {
   std::cout << "skipped: no usable GPU here: " << what << "\n";
   return true;
 }
+
+Tensor on_gpu(const Shape& shape, uint32_t salt) { return hash_tensor(shape, salt).to(Device::cuda); }
 
 }  // namespace
 
@@ -97,6 +103,129 @@ TEST_CASE("device: what cannot be done there is refused before anything is launc
   CHECK(one_line_with(error_of([&] { Tensor::empty({int64_t{1} << 45}, DType::f32, Device::cuda); }), "[allocator]",
                       "cuda"));
   CHECK(y.to_vector<float>() == std::vector<float>(4));  // and the device is as it was
+}
+
+// ---- recordings -----------------------------------------------------------------------------------------------------
+
+TEST_CASE("recording: it works on what lies in its inputs, as often as it is replayed") {
+  if (no_gpu("recordings")) return;
+  REQUIRE(can_record(Device::cuda));
+  Tensor x = on_gpu({64, 32}, 1), y;
+  const Tensor w = on_gpu({32, 48}, 2);
+  const auto work = [&] {
+    Tensor product = Tensor::empty({64, 48}, DType::f32, Device::cuda);
+    kernel::matmul(x, w, product, false, false, false);
+    y = Tensor::like(product);
+    kernel::unary_forward(product, y, Unary::exp);
+    product = Tensor::like(y);  // the block of the product again
+    kernel::binary_forward(y, y, product, Binary::add);
+    y = product;
+  };
+  work();
+  const std::vector<float> once = y.to_vector<float>();
+  const auto recording = record_work(Device::cuda, 0, work);
+  recording->replay(0);
+  CHECK(y.to_vector<float>() == once);
+  const Tensor recorded = y;
+  for (uint32_t salt = 3; salt < 6; ++salt) {
+    x.copy_from(hash_tensor({64, 32}, salt));
+    recording->replay(salt);
+    work();
+    CHECK(recorded.to_vector<float>() == y.to_vector<float>());
+  }
+}
+
+TEST_CASE("recording: noise has the step of the replay, and only where it had the recorded one") {
+  if (no_gpu("recorded noise")) return;
+  constexpr uint64_t kRecorded = 5, kElsewhere = 3;
+  const Tensor examples = Tensor::from<int64_t>({7, 1, 9}, {3}).to(Device::cuda), x = on_gpu({3, 40}, 1);
+  Tensor noise, fixed, dropped, paths;
+  const auto work = [&](uint64_t step) {
+    noise = Tensor::empty({3, 4, 10}, DType::f32, Device::cuda);
+    fixed = Tensor::like(noise);
+    dropped = Tensor::like(x), paths = Tensor::like(x);
+    kernel::gaussian_noise(examples, noise, {1, 2, step}, {0, 0, true});
+    kernel::gaussian_noise(examples, fixed, {1, 2, kElsewhere}, {});
+    kernel::dropout(x, dropped, {1, 3, step}, 0.5);
+    kernel::drop_path(x, paths, {1, 4, step}, 0.5);
+  };
+  work(kRecorded);
+  const auto recording = record_work(Device::cuda, kRecorded, [&] { work(kRecorded); });
+  const TensorList recorded{noise, fixed, dropped, paths};
+  for (const uint64_t step : {kRecorded, uint64_t{6}, uint64_t{0}, (uint64_t{1} << 32) + 6, kElsewhere}) {
+    CAPTURE(step);
+    recording->replay(step);
+    work(step);
+    const TensorList plain{noise, fixed, dropped, paths};
+    for (size_t i = 0; i < plain.size(); ++i) {
+      CAPTURE(i);
+      CHECK(recorded[i].to_vector<float>() == plain[i].to_vector<float>());
+    }
+  }
+}
+
+TEST_CASE("recording: its memory is nobody else's until it is gone") {
+  if (no_gpu("a recording's memory")) return;
+  constexpr int64_t kCount = 1 << 20;
+  const size_t before = allocator(Device::cuda).stats().live;
+  {
+    const Tensor x = on_gpu({kCount}, 1);
+    Tensor y;
+    const auto work = [&] {
+      Tensor half = Tensor::like(x);
+      kernel::affine(x, half, 0.5, 0);
+      y = Tensor::like(x);
+      kernel::affine(half, y, 2, 1);  // half is freed, but each replay writes there
+    };
+    work();
+    const auto recording = record_work(Device::cuda, 0, work);
+    std::vector<Tensor> others;
+    for (int i = 0; i < 8; ++i) others.push_back(Tensor::full({kCount}, i, DType::f32, Device::cuda));
+    recording->replay(0);
+    Tensor expected = Tensor::like(x);
+    kernel::affine(x, expected, 1, 1);
+    CHECK(y.to_vector<float>() == expected.to_vector<float>());
+    for (int i = 0; i < 8; ++i)
+      CHECK(others[static_cast<size_t>(i)].to_vector<float>() == std::vector<float>(kCount, static_cast<float>(i)));
+  }
+  CHECK(allocator(Device::cuda).stats().live == before);
+}
+
+TEST_CASE("recording: what waits or comes from the host is refused, and the device goes on as if nothing had been") {
+  if (no_gpu("refused recordings")) return;
+  const Tensor x = on_gpu({100}, 1), host = hash_tensor({100}, 2);
+  Tensor y = Tensor::zeros({100}, DType::f32, Device::cuda);
+  const auto refusal = [&](const std::function<void()>& f) {
+    return error_of([&] {
+      record_work(Device::cuda, 0, [&] {
+        y.copy_from(x);
+        f();
+      });
+    });
+  };
+  CHECK(one_line_with(refusal([&] { (void)x.to_vector<float>(); }), "[cuda]", "cannot be recorded"));
+  CHECK(one_line_with(refusal([&] { (void)host.to(Device::cuda); }), "[cuda]", "from the host", "cannot be recorded"));
+  CHECK(one_line_with(refusal([&] { memory(Device::cuda).synchronize(); }), "[cuda]", "cannot be recorded"));
+  CHECK(one_line_with(refusal([&] { record_work(Device::cuda, 0, [] {}); }), "[cuda]", "within a recording"));
+  CHECK(one_line_with(refusal([] { fail("test", "something else"); }), "[test]"));
+  CHECK(y.to_vector<float>() == std::vector<float>(100));
+  y.copy_from(x);
+  CHECK(y.to_vector<float>() == x.to_vector<float>());
+}
+
+TEST_CASE("recording: an index out of range is reported from a replay too") {
+  if (no_gpu("faults of a replay")) return;
+  const Tensor table = on_gpu({4, 2}, 1);
+  Tensor ids = Tensor::from<int64_t>({0, 3, 1}, {3}).to(Device::cuda),
+         y = Tensor::zeros({3, 2}, DType::f32, Device::cuda);
+  const auto work = [&] { kernel::gather_rows(table, ids, y); };
+  work();
+  const auto recording = record_work(Device::cuda, 0, work);
+  recording->replay(0);
+  memory(Device::cuda).synchronize();
+  ids.copy_from(Tensor::from<int64_t>({0, 9, 1}, {3}));
+  recording->replay(1);
+  CHECK(one_line_with(error_of([] { memory(Device::cuda).synchronize(); }), "[gather_rows]", "got 9 in row 1"));
 }
 
 }  // namespace sked::test

@@ -1,0 +1,112 @@
+// Steps replayed from a recording: when that happens, and that nothing else changes by it.
+
+#include "apps/common/gradient_step.h"
+
+#include <doctest/doctest.h>
+
+#include "autograd/elementwise.h"
+#include "autograd/reduce.h"
+#include "core/allocator.h"
+#include "core/error.h"
+#include "tests/apps/support.h"
+#include "tests/common/hash_weights.h"
+
+using namespace sked;
+using namespace sked::test;
+
+namespace {
+
+/// Mean of (1 + step) w² x over inputs x (B,3), with one parameter w (3) and one that nothing depends on.
+struct Problem {
+  Var w = parameter(hash_tensor({3}, 1)), idle = parameter(hash_tensor({2}, 2));
+  std::vector<std::string> notes;
+  int calls = 0;
+  GradientStep step;
+
+  explicit Problem(bool record)
+      : step(
+            [this](const TensorList& inputs, const Context& context) {
+              ++calls;
+              return mean(square(w) * Var(inputs[0])) * static_cast<double>(1 + context.step);
+            },
+            {{"w", w}, {"idle", idle}}, Device::cpu, record,
+            [this](const std::string& line) { notes.push_back(line); }) {}
+
+  Tensor run(int64_t rows, uint64_t number) {
+    const Context context{.training = true, .seed = 1, .step = number, .examples = Tensor::zeros({rows}, DType::i64)};
+    return step.run({hash_tensor({rows, 3}, static_cast<uint32_t>(10 + number))}, context);
+  }
+};
+
+bool same(const Tensor& a, const Tensor& b) { return a.to_vector<float>() == b.to_vector<float>(); }
+
+}  // namespace
+
+TEST_CASE("gradient step: the second batch of a shape is recorded, others are computed, and all come out the same") {
+  const StandInRecorder recorder;
+  Problem plain(false), replayed(true);
+  const std::vector<int64_t> rows{4, 5, 5, 5, 4, 4, 5};
+  const std::vector<int> replays{0, 0, 1, 2, 2, 2, 3};
+  std::vector<Tensor> losses;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    CAPTURE(i);
+    const Tensor loss = plain.run(rows[i], i);
+    losses.push_back(replayed.run(rows[i], i));
+    CHECK(same(losses.back(), loss));
+    CHECK(same(replayed.w.grad(), plain.w.grad()));
+    CHECK_FALSE(replayed.idle.grad().defined());
+    CHECK(recorder.replays() == replays[i]);
+    if (i % 2 == 1) replayed.w.clear_grad();  // as an optimizer does; the next one is there all the same
+  }
+  CHECK(recorder.recordings() == 1);
+  CHECK(replayed.notes.empty());
+  // What was returned stays as it was.
+  Problem again(false);
+  for (size_t i = 0; i < rows.size(); ++i) CHECK(same(losses[i], again.run(rows[i], i)));
+}
+
+TEST_CASE("gradient step: the caller's tensors are not written to, and a replay reads what they hold then") {
+  const StandInRecorder recorder;
+  Problem plain(false), replayed(true);
+  const Tensor x = hash_tensor({4, 3}, 3), before = x.clone();
+  const Context context{.training = true, .seed = 1, .step = 0, .examples = Tensor::zeros({4}, DType::i64)};
+  for (int i = 0; i < 3; ++i) CHECK(same(replayed.step.run({x}, context), plain.step.run({x}, context)));
+  replayed.run(4, 7);
+  CHECK(same(x, before));
+  CHECK(same(replayed.step.run({x}, context), plain.step.run({x}, context)));
+  Context other = context;
+  other.seed = 2;  // no part of what may change
+  CHECK(one_line_with(error_of([&] { replayed.step.run({x}, other); }), "[gradient_step]", "seed 1", "got 2"));
+}
+
+TEST_CASE("gradient step: where recording fails, that is said once and every batch is computed") {
+  struct Refusing {
+    Refusing() {
+      register_recorder(Device::cpu, [](uint64_t, const std::function<void()>& f) -> std::unique_ptr<Recording> {
+        f();
+        fail("cuda", "a copy from the host cannot be recorded");
+      });
+    }
+    ~Refusing() { register_recorder(Device::cpu, nullptr); }
+  };
+  const Refusing refusing;
+  Problem plain(false), refused(true);
+  for (uint64_t i = 0; i < 4; ++i) {
+    CHECK(same(refused.run(4, i), plain.run(4, i)));
+    CHECK(same(refused.w.grad(), plain.w.grad()));
+  }
+  CHECK(refused.calls == 5);  // one in vain
+  REQUIRE(refused.notes.size() == 1);
+  CHECK(one_line_with(refused.notes[0], "not replayed", "[cuda] a copy from the host cannot be recorded"));
+}
+
+TEST_CASE("gradient step: its memory goes back with it") {
+  const StandInRecorder recorder;
+  const size_t before = allocator(Device::cpu).stats().live;
+  {
+    Problem problem(true);
+    for (uint64_t i = 0; i < 4; ++i) problem.run(4, i);
+    CHECK(recorder.replays() == 3);
+  }
+  CHECK(allocator(Device::cpu).stats().live == before);
+}
