@@ -61,33 +61,18 @@ Arithmetic arithmetic(DType dtype) {
   return {dtype == DType::f32 && product_precision() == Precision::tf32, deterministic()};
 }
 
-/// All that a plan depends on.
+/// All that a plan depends on; what a kind of problem has no use for stays 0.
 using Key = std::array<int64_t, 16>;
 Key key_of(const Convolution& c) {
   const auto [tf32, fixed] = arithmetic(c.dtype);
   const auto& [N, H, W, I, P, Q, O] = c.s;
   const Window& w = c.window;
-  const auto kind = static_cast<int64_t>(c.pass) * 16 + static_cast<int64_t>(c.dtype);
-  return {kind, N, H, W, I, P, Q, O, w.kernel, w.stride, w.padding, w.groups, tf32, fixed, 0, 0};
+  const auto pass = static_cast<int64_t>(c.pass), dtype = static_cast<int64_t>(c.dtype);
+  return {0, pass, fixed, dtype, tf32, N, H, W, I, P, Q, O, w.kernel, w.stride, w.padding, w.groups};
 }
 Key key_of(const Attention& a) {
   const auto& [N, T, H, E] = a.s;
-  return {static_cast<int64_t>(a.pass),
-          N,
-          T,
-          H,
-          E,
-          a.causal,
-          std::bit_cast<int32_t>(a.scale),
-          deterministic(),
-          0,
-          0,
-          0,
-          0,
-          0,
-          0,
-          0,
-          1};
+  return {1, static_cast<int64_t>(a.pass), deterministic(), N, T, H, E, a.causal, std::bit_cast<int32_t>(a.scale)};
 }
 
 // ---- graphs: operands are numbered from 1 in the order run() takes their addresses
@@ -105,7 +90,7 @@ struct Described {
         .set_compute_data_type(fe::DataType_t::FLOAT)
         .set_sm_version(capability)
         .set_cuda_graph_retention(fe::CudaGraphRetention_t::NONE);  // see kMostPlans
-    // Winograd's larger tiles lose three digits and more.
+    // Winograd's larger tiles cost digits.
     barred = {Note::DOWN_CONVERT_INPUTS, Note::REDUCED_PRECISION_REDUCTION, Note::WINOGRAD_TILE_6x6,
               Note::WINOGRAD_TILE_13x13};
     if (dtype == DType::f32 && !a.tf32) barred.push_back(Note::TENSOR_CORE);  // of f32 these are tf32
@@ -225,21 +210,23 @@ struct Library {
   std::set<std::string> said;
 
   Library() {
-    std::string why = "libcudnn.so.9 is not found";
-    try {
-      if (opened() && fe::detail::loaded_cudart_version() > 0) {  // the frontend asks a shared runtime, not ours
-        const cudnnStatus_t status = fe::detail::create_handle(&handle);
-        if (status == CUDNN_STATUS_SUCCESS && fe::detail::set_stream(handle, compute_stream().get()) == status) {
-          capability = capability_here();
-          return;
-        }
-        why = std::string("cuDNN cannot be started: ") + fe::detail::get_error_string(status);
-      }
-    } catch (const std::runtime_error& error) {
-      why = error.what();
-    }
-    handle = nullptr;
-    say("all", why + ": slower kernels do convolutions and attention");
+    const std::string why = start();
+    if (!why.empty()) say("all", why + ": slower kernels do convolutions and attention");
+  }
+  /// Empty, or why it cannot be used.
+  std::string start() try {
+    if (!opened()) return "libcudnn.so.9 is not found";
+    (void)fe::detail::loaded_cudart_version();  // throws: the frontend asks a shared runtime, ours is linked in
+    cudnnHandle_t made = nullptr;
+    cudnnStatus_t status = fe::detail::create_handle(&made);
+    if (status == CUDNN_STATUS_SUCCESS) status = fe::detail::set_stream(made, compute_stream().get());
+    if (status != CUDNN_STATUS_SUCCESS)
+      return std::string("cuDNN cannot be started: ") + fe::detail::get_error_string(status);
+    handle = made;
+    capability = capability_here();
+    return "";
+  } catch (const std::runtime_error& error) {
+    return error.what();
   }
   void say(const std::string& kind, const std::string& what) {
     if (said.insert(kind).second) std::cerr << "note: " << what << std::endl;
@@ -267,7 +254,7 @@ bool run(const Problem& problem, std::initializer_list<const void*> operands) {
   auto found = library.plans.find(key);
   if (found == library.plans.end()) {
     if (library.plans.size() >= kMostPlans) {
-      library.say("full", "cuDNN has plans for 4096 shapes: slower kernels do all others");
+      library.say("full", "cuDNN has " + std::to_string(kMostPlans) + " plans: slower kernels do all other shapes");
       return false;
     }
     found = library.plans.emplace(key, make_plan(library, problem)).first;
@@ -298,13 +285,6 @@ std::shared_ptr<fe::DeviceProperties> read(const Card& card) {
 }
 
 }  // namespace
-
-const char* Convolution::name() const {
-  if (pass == Pass::forward) return "conv2d_forward";
-  return pass == Pass::backward_input ? "conv2d_backward_input" : "conv2d_backward_weight";
-}
-
-const char* Attention::name() const { return pass == Pass::forward ? "attention_forward" : "attention_backward"; }
 
 bool run(const Convolution& problem, const void* a, const void* b, void* c) { return run(problem, {a, b, c}); }
 

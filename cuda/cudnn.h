@@ -20,7 +20,11 @@ struct Convolution {
   ConvSizes s;
   Window window;
 
-  const char* name() const;  // of the kernel
+  /// The kernel's.
+  const char* name() const {
+    if (pass == Pass::forward) return "conv2d_forward";
+    return pass == Pass::backward_input ? "conv2d_backward_input" : "conv2d_backward_weight";
+  }
 };
 
 /// bf16: qkv (N,T,3,H,E), y (N,T,H,E); lse (N,H,T) in f32, natural logarithms. E a multiple of 8.
@@ -30,7 +34,7 @@ struct Attention {
   float scale;
   bool causal;
 
-  const char* name() const;
+  const char* name() const { return pass == Pass::forward ? "attention_forward" : "attention_backward"; }
 };
 
 /// Queues it on the compute stream. `a`, `b`, `c`: x, filters, y; dy, filters, dx; or dy, x, dfilters. False where

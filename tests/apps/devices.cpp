@@ -159,9 +159,9 @@ TEST_CASE("devices: on the GPU a run stopped and resumed ends as if never stoppe
   config.train.checkpoint_every = 7;
   folder.write("run.json", config_text(config));
   const auto run = [&](const std::string& out, const std::string& device, const RunLimits& limits = {}) {
-    return run_program(
-        {"train", "--config", folder.path("run.json"), "--out", folder.path(out), "--threads", "1", "--device", device},
-        limits);
+    return run_program({"train", "--config", folder.path("run.json"), "--out", folder.path(out), "--threads", "1",
+                        "--device", device, "--deterministic"},
+                       limits);
   };
   REQUIRE(run("whole", "cuda").code == 0);
   REQUIRE(run("cpu", "cpu").code == 0);
