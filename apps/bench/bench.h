@@ -34,6 +34,7 @@ struct Settings {
   std::string script;                               // apps/bench/peer_torch.py
   std::vector<std::string> peer_modes = {"eager"};  // of PyTorch's training steps: eager, compile, max-autotune
   Device device = Device::cpu;                      // of the training steps and of the peak; the rest runs on the CPU
+  bool record = true;                               // training steps are replayed from a recording where the device can
   int64_t samples = 64;                             // S of the likelihood
   int64_t pairs = 4096;                             // B of the contrastive loss
   std::string only;                                 // run cases whose name contains this

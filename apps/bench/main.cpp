@@ -86,6 +86,7 @@ double load_average() {
 void bench(const CommonOptions& options, const std::vector<std::string>& topics, Settings settings) {
   settings.threads = omp_get_max_threads();
   settings.device = options.device;
+  settings.record = options.graph;
   if (settings.device == Device::cuda) settings.peer_modes = {"eager", "compile", "max-autotune"};
   // Needs data, so it runs only when it is named.
   if (std::find(topics.begin(), topics.end(), "loader") != topics.end()) {

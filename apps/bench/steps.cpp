@@ -6,6 +6,7 @@
 
 #include "apps/bench/bench.h"
 #include "apps/bench/peer.h"
+#include "apps/common/gradient_step.h"
 #include "autograd/optimizer.h"
 #include "core/kernels/random.h"
 #include "core/precision.h"
@@ -23,7 +24,7 @@ struct StepCase {
 /// A model with its batch, ready to step.
 class Training {
  public:
-  Training(const StepCase& c, int64_t batch, Device device) : device_(device) {
+  Training(const StepCase& c, int64_t batch, Device device, bool record) : device_(device) {
     Init init(7, device);
     ModelConfig config;
     config.name = c.model;
@@ -42,18 +43,19 @@ class Training {
     images_ = Tensor::empty({batch, 1, c.size * c.size * 3}, DType::f32, device);
     kernel::gaussian_noise(context_.examples, images_, RngAddress{3, 0, 0}, 0);
     images_ = images_.reshape(Shape{batch, c.size, c.size, 3});
+    const auto loss = [this](const TensorList& in, const Context& context) {
+      const Var phi = model_->backbone().forward(Var(in[0]), context);
+      return model_->head().loss(phi, {.labels = in[1], .distributions = {}}, context);
+    };
+    step_ = std::make_unique<GradientStep>(loss, model_->parameters(), device, record, [](const std::string& note) {
+      std::fprintf(stderr, "  note: %s\n", note.c_str());
+    });
   }
 
   double flops() const { return flops_; }
 
   /// Forward and backward; returns the loss.
-  Tensor gradients() {
-    optimizer_->clear_grads();
-    const Var phi = model_->backbone().forward(Var(images_), context_);
-    const Var loss = model_->head().loss(phi, {.labels = labels_, .distributions = {}}, context_);
-    loss.backward();
-    return loss.value();
-  }
+  Tensor gradients() { return step_->run({images_, labels_}, context_); }
   /// Seconds of one step, of `steps` that need not wait for each other.
   double seconds(int steps) {
     return median_seconds(
@@ -80,13 +82,14 @@ class Training {
   double flops_ = 0;
   std::unique_ptr<Classifier> model_;
   std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<GradientStep> step_;
   Tensor images_, labels_;
   Context context_;
 };
 
 /// Largest relative difference of loss and gradient norm between the tuned kernels and the definitions.
 double check(const StepCase& c, Device device) {
-  Training tuned(c, 2, device), definition(c, 2, device);
+  Training tuned(c, 2, device, false), definition(c, 2, device, false);
   const double loss = tuned.gradients().item(), norm = tuned.gradient_norm();
   const ReferenceOnly scope;
   const double expected_loss = definition.gradients().item(), expected_norm = definition.gradient_norm();
@@ -126,7 +129,7 @@ Row run(const StepCase& c, const Settings& settings) {
   const int steps = settings.device == Device::cuda ? 20 : 2, warmup = settings.device == Device::cuda ? 5 : 1;
   Row row{.name = c.name};
   row.error = check(c, settings.device);
-  Training training(c, c.batch, settings.device);
+  Training training(c, c.batch, settings.device, settings.record);
   row.operations = training.flops();
   row.images = static_cast<double>(c.batch);
   training.seconds(warmup);

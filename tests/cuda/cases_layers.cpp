@@ -43,48 +43,72 @@ void add_matmul(ParityCases& cases) {
         }
 }
 
-void add_linear(ParityCases& cases) {
-  const int64_t linears[][3] = {{1, 1, 1}, {3, 5, 7}, {64, 96, 128}, {130, 257, 65}, {0, 3, 4}};
-  for (const auto& [N, I, O] : linears) {
-    const Tensor x = hash_tensor({N, I}, 1), w = hash_tensor({O, I}, 2), b = hash_tensor({O}, 3),
-                 dy = hash_tensor({N, O}, 4);
-    for (const bool bias : {false, true})
-      for (const bool keep : {false, true})
-        for (const Activation act : {Activation::none, Activation::relu, Activation::gelu}) {
-          if (keep && act == Activation::none) continue;
-          cases.push_back({"linear_forward",
-                           x.str() + " " + name(act),
-                           {x, w, bias ? b : Tensor()},
-                           {unset({N, O}), keep ? unset({N, O}) : Tensor()},
-                           [act](const TensorList& in, TensorList& out) {
-                             kernel::linear_forward(in[0], in[1], in[2], out[0], out[1], act);
-                           },
-                           kProducts,
-                           1,
-                           {0, 1, 2},
-                           {0, 1}});
-        }
-    cases.push_back({"linear_backward_input",
-                     dy.str(),
-                     {dy, w},
-                     {unset({N, I})},
-                     [](const TensorList& in, TensorList& out) { kernel::linear_backward_input(in[0], in[1], out[0]); },
-                     kProducts,
-                     1,
-                     {0, 1},
-                     {0}});
-    for (const bool bias : {false, true})
-      cases.push_back(
-          {"linear_backward_weight",
-           dy.str(),
-           {dy, x},
-           {unset({O, I}), bias ? unset({O}) : Tensor()},
-           [](const TensorList& in, TensorList& out) { kernel::linear_backward_weight(in[0], in[1], out[0], out[1]); },
-           kProducts,
-           1,
-           {0, 1},
-           {0, 1}});
+struct Layer {
+  int64_t N, I, O;
+};
+
+/// masters: in bf16, weights, biases and their gradients stay f32.
+void add_linear(ParityCases& cases, const Layer& p, bool masters) {
+  const auto [N, I, O] = p;
+  const Tensor x = hash_tensor({N, I}, 1), w = hash_tensor({O, I}, 2), b = hash_tensor({O}, 3),
+               dy = hash_tensor({N, O}, 4), hidden = hash_tensor({N, I}, 5);
+  const std::vector<size_t> first = {0}, both = {0, 1}, none = {};
+  const std::string what = masters ? ", f32 weights in bf16" : "";
+  for (const bool bias : {false, true})
+    for (const bool keep : {false, true})
+      for (const Activation act : {Activation::none, Activation::relu, Activation::gelu, Activation::gelu_tanh}) {
+        if (keep && act == Activation::none) continue;
+        cases.push_back({"linear_forward",
+                         x.str() + " " + name(act) + what,
+                         {x, w, bias ? b : Tensor()},
+                         {unset({N, O}), keep ? unset({N, O}) : Tensor()},
+                         [act](const TensorList& in, TensorList& out) {
+                           kernel::linear_forward(in[0], in[1], in[2], out[0], out[1], act);
+                         },
+                         kProducts,
+                         1,
+                         masters ? first : std::vector<size_t>{0, 1, 2},
+                         both});
+      }
+  cases.push_back({"linear_backward_input",
+                   dy.str() + what,
+                   {dy, w},
+                   {unset({N, I})},
+                   [](const TensorList& in, TensorList& out) { kernel::linear_backward_input(in[0], in[1], out[0]); },
+                   kProducts,
+                   1,
+                   masters ? first : both,
+                   first});
+  for (const bool bias : {false, true}) {
+    for (const Activation act : {Activation::relu, Activation::gelu, Activation::gelu_tanh})
+      cases.push_back({"linear_backward_activation",
+                       dy.str() + " " + name(act) + what,
+                       {dy, w, hidden},
+                       {unset({N, I}), bias ? unset({I}) : Tensor()},
+                       [act](const TensorList& in, TensorList& out) {
+                         kernel::linear_backward_activation(in[0], in[1], in[2], out[0], out[1], act);
+                       },
+                       kProducts,
+                       1,
+                       masters ? std::vector<size_t>{0, 2} : std::vector<size_t>{0, 1, 2},
+                       masters ? first : both});
+    cases.push_back(
+        {"linear_backward_weight",
+         dy.str() + what,
+         {dy, x},
+         {unset({O, I}), bias ? unset({O}) : Tensor()},
+         [](const TensorList& in, TensorList& out) { kernel::linear_backward_weight(in[0], in[1], out[0], out[1]); },
+         kProducts,
+         1,
+         both,
+         masters ? none : both});
   }
+}
+
+void add_linears(ParityCases& cases) {
+  const std::vector<Layer> layers = {{1, 1, 1}, {3, 5, 7}, {64, 96, 128}, {130, 257, 65}, {0, 3, 4}};
+  for (const Layer& layer : layers)
+    for (const bool masters : {false, true}) add_linear(cases, layer, masters);
 }
 
 }  // namespace
@@ -92,7 +116,7 @@ void add_linear(ParityCases& cases) {
 ParityCases matmul_parity() {
   ParityCases cases;
   add_matmul(cases);
-  add_linear(cases);
+  add_linears(cases);
   return cases;
 }
 
