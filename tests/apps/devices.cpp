@@ -209,7 +209,7 @@ TEST_CASE("devices: recorded steps give the run that plain ones give, bit for bi
     for (const std::string graph : {"auto", "off"}) {
       const Outcome run =
           run_program({"train", "--config", folder.path("run.json"), "--out", folder.path(name + graph), "--threads",
-                       "1", "--device", "cuda", "--precision", precision, "--graph", graph});
+                       "1", "--device", "cuda", "--deterministic", "--precision", precision, "--graph", graph});
       CHECK(run.code == 0);
       CHECK_MESSAGE(run.out.find("not replayed") == std::string::npos, run.out);
     }
