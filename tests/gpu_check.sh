@@ -5,8 +5,8 @@
 #
 # Needs nothing else: oneDNN, zlib, OpenCV and SentencePiece stay out, header-only libraries may lie under .deps/include (`make vendor` puts them
 # there), data are made up. cuDNN is taken from beside the toolkit or from Python's package nvidia-cudnn-cu13, with cudnn-frontend's headers under
-# .deps/include (`make vendor-cudnn`); without either the slower kernels run. Stages: build · device tests · speed · training on CPU and GPU, stopped and resumed · compute-sanitizer where
-# there is one. A stage that does not fit the time left (LIMIT seconds, 540 by default) is skipped and says so. Its last line is
+# .deps/include (`make vendor-cudnn`); without either the slower kernels run. Stages: build · device tests · training on CPU and GPU, stopped and
+# resumed · speed of kernels · ViT-S/16's training step, beside PyTorch where python3 has it · compute-sanitizer where there is one. A stage that does not fit the time left (LIMIT seconds, 540 by default) is skipped and says so. Its last line is
 # `N passed, N failed, N skipped`, counted in stages and device test cases; exits 1 when anything failed.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -51,9 +51,9 @@ finish() {
   local joined load
   load=$(cut -d' ' -f1 /proc/loadavg)
   joined=$(printf ',\n  %s' "${stages[@]}")
-  printf '{"gpu": "%s", "nvcc": "%s", "commit": "%s", "load": %s, "seconds": %s,\n "stages": [%s\n ],\n "speed": [%s\n ]}\n' \
+  printf '{"gpu": "%s", "nvcc": "%s", "commit": "%s", "load": %s, "seconds": %s,\n "stages": [%s\n ],\n "speed": [%s\n ],\n "steps": %s}\n' \
     "$(quoted "$gpu")" "$(quoted "$toolkit")" "$(git rev-parse --short HEAD 2>/dev/null)" "${load:-0}" "$SECONDS" "${joined:1}" \
-    "$speed" >"$out/gpu-check.json"
+    "$speed" "$(cat "$out/steps.json" 2>/dev/null || echo null)" >"$out/gpu-check.json"
   note "$passed passed, $failed failed, $skipped skipped"
   [ "$failed" -eq 0 ]
   exit
@@ -79,9 +79,9 @@ if [ -f "$cudnn/include/cudnn.h" ]; then export LD_LIBRARY_PATH="$cudnn/lib:$hom
 note "cudnn: ${cudnn:-none}   cudnn-frontend: $(ls .deps/include/cudnn_frontend.h 2>/dev/null || echo "none under .deps")"
 # This card's machine code alone: a quarter of the time that every card's takes.
 capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d '. ')
-flags=(BUILD=$build CUDA=1 ONEDNN=0 ZLIB=0 OPENCV=0 SENTENCEPIECE=0 MPI=0 CUDA_HOME="$home" CUDNN_HOME="$cudnn"
+flags=(BUILD=$build CUDA=1 ONEDNN=0 ZLIB=0 OPENCV=0 SENTENCEPIECE=0 MPI=0 WERROR=0 CUDA_HOME="$home" CUDNN_HOME="$cudnn"
   GENCODE="-gencode arch=compute_$capability,code=sm_$capability")
-run build 60 make -j"$(nproc)" "${flags[@]}" $build/train $build/tests/cuda $build/tests/apps || finish
+run build 60 make -j"$(nproc)" "${flags[@]}" $build/train $build/bench $build/tests/cuda $build/tests/apps || finish
 
 export SKEDASTIC_BUILD=$build
 run device-tests 30 $build/tests/cuda --no-colors=true -tce="speed*"
@@ -89,6 +89,13 @@ run training 60 $build/tests/apps --no-colors=true -tc="devices*"
 if run speed 20 $build/tests/cuda --no-colors=true -tc="speed*"; then
   grep -a '^speed: ' "$out/speed.log" | tee -a "$out/gpu-check.txt"
   speed=$(sed -n 's/^speed: \(.*\)$/\1/p' "$out/speed.log" | sed 's/"/\\"/g; s/.*/\n  "&"/' | paste -sd, -)
+fi
+peer=()
+if python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then peer=(--peer python3); fi
+rm -f "$out/steps.json"
+if run steps $((${#peer[@]} > 0 ? 150 : 30)) $build/bench steps --device cuda --precision bf16 --only ViT-S --rounds 3 --out "$out/steps.json" \
+    "${peer[@]}"; then
+  tee -a "$out/gpu-check.txt" <"$out/steps.log"
 fi
 sanitizer=$(command -v compute-sanitizer || ls "$(dirname "$nvcc")/compute-sanitizer" 2>/dev/null)
 if [ -z "$sanitizer" ]; then
