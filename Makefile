@@ -6,7 +6,8 @@
 #
 # Sources are discovered. An optional library is a set of files, not an #ifdef: <stem>*.cpp is compiled with it, <stem>_none.cpp
 # (where there is one) without it. Variables: BUILD CXX CXXFLAGS CPPFLAGS LDFLAGS OPT ARCH V=1 JOBS SUITES DATA_ROOT MIRROR DATASETS WERROR and
-# the switches ONEDNN ZLIB CUDA CUDNN OPENCV SENTENCEPIECE MPI (0 or 1, found by themselves when not given).
+# the switches ONEDNN ZLIB CUDA CUDNN OPENCV SENTENCEPIECE MPI (0 or 1, found by themselves when not given; CUDA=host: GPU
+# kernels as C++ on the CPU, for tests).
 
 SHELL := bash
 .DELETE_ON_ERROR:
@@ -67,7 +68,11 @@ CORE := $(call objects,$(call sources,core))
 AUTOGRAD := $(call objects,$(call sources,autograd))
 DATA := $(call objects,$(call sources,data))
 LAYERS := $(call objects,$(call sources,layers))
-GPU := $(if $(filter 1,$(CUDA)),$(call objects,$(filter-out $(UNUSED),$(sort $(wildcard cuda/*.cpp cuda/*.cu)))))
+GPU := $(if $(filter 1 host,$(CUDA)),$(call objects,$(filter-out $(UNUSED),$(sort $(wildcard cuda/*.cpp cuda/*.cu)))))
+# CUDA=host, for tests: the same kernels as C++ on the CPU (tests/cuda/host/cuda_runtime.h), products by the readable one.
+ifeq ($(CUDA),host)
+  GPU := $(filter-out %/cuda/cublaslt.o,$(GPU)) $(call objects,$(sort $(wildcard tests/cuda/host/*.cpp)))
+endif
 COMMON := $(call objects,$(filter-out $(UNUSED),$(sort $(wildcard apps/common/*.cpp))))
 LIBRARY := $(CORE) $(AUTOGRAD) $(DATA) $(LAYERS) $(GPU) $(COMMON)
 
@@ -153,6 +158,12 @@ COLD_OPT := $(patsubst -O3,-O1,$(OPT))
 # (cuda/cudnn.o is half a minute of templates that only describe.)
 $(BUILD)/obj/tests/%.o $(BUILD)/obj/apps/%.o $(BUILD)/obj/cuda/cudnn.o: COLD = 1
 
+ifeq ($(CUDA),host)
+  CUDA_INCLUDES := -Itests/cuda/host
+  CUDA_LIBS :=
+  NVCC_COMPILE = $(COMPILE) $(CUDA_INCLUDES) -Wno-unknown-pragmas -x c++
+  $(BUILD)/obj/tests/cuda/host/%.o: EXTRA = $(CUDA_INCLUDES)
+endif
 $(if $(GPU),$(call remember,$(STAMPS)/nvcc,$(NVCC_COMPILE)))
 
 $(BUILD)/obj/data/opencv%.o $(BUILD)/obj/apps/bench/opencv%.o: EXTRA = $(OPENCV_CFLAGS)

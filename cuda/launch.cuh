@@ -26,9 +26,11 @@ void launch(const char* where, void (*kernel)(Parameters...), int64_t blocks, in
   if (blocks == 0) return;
   require(blocks > 0 && blocks <= std::numeric_limits<int32_t>::max(), where, "expected at most 2^31 − 1 blocks, got ",
           blocks);
-  kernel<<<static_cast<unsigned>(blocks), static_cast<unsigned>(threads), 0, compute_stream().get()>>>(
-      static_cast<Parameters>(args)...);
-  const cudaError_t status = cudaGetLastError();
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(blocks));
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.stream = compute_stream().get();
+  const cudaError_t status = cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(args)...);
   require(status == cudaSuccess, where, "cannot launch ", blocks, " blocks of ", threads,
           " threads: ", cudaGetErrorString(status));
 }

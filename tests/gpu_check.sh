@@ -84,9 +84,9 @@ flags=(BUILD=$build CUDA=1 ONEDNN=0 ZLIB=0 OPENCV=0 SENTENCEPIECE=0 MPI=0 WERROR
 run build 60 make -j"$(nproc)" "${flags[@]}" $build/train $build/bench $build/tests/cuda $build/tests/apps || finish
 
 export SKEDASTIC_BUILD=$build
-run device-tests 30 $build/tests/cuda --no-colors=true -tce="speed*"
+run device-tests 30 $build/tests/cuda --no-colors=true
 run training 60 $build/tests/apps --no-colors=true -tc="devices*"
-if run speed 20 $build/tests/cuda --no-colors=true -tc="speed*"; then
+if run speed 20 $build/tests/cuda --no-colors=true --no-skip -tc="speed*"; then
   grep -a '^speed: ' "$out/speed.log" | tee -a "$out/gpu-check.txt"
   speed=$(sed -n 's/^speed: \(.*\)$/\1/p' "$out/speed.log" | sed 's/"/\\"/g; s/.*/\n  "&"/' | paste -sd, -)
 fi

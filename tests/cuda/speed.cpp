@@ -136,7 +136,8 @@ void convolutions(DType dtype, Precision precision) {
 
 }  // namespace
 
-TEST_CASE("speed: kernels beside the copy bandwidth, products in TFLOP/s") {
+// Only where it is asked for (--no-skip): it checks nothing.
+TEST_CASE("speed: kernels beside the copy bandwidth, products in TFLOP/s" * doctest::skip()) {
   if (!is_available(Device::cuda)) {
     std::cout << "skipped: no usable GPU here: speed of kernels\n";
     return;
