@@ -27,7 +27,7 @@ Var conv2d(const Var& x, const Var& w, const Var& b, Window window) {
   require_shape(w.value(), {w.dim(0), x.dim(3) / window.groups, window.kernel, window.kernel}, "conv2d", "w");
   if (b.defined()) require_shape(b.value(), {w.dim(0)}, "conv2d", "b");
   Tensor y = detail::empty(windowed(x, window, w.dim(0), "conv2d"), x.value());
-  kernel::conv2d_forward(x.value(), w.value(), b.defined() ? b.value() : Tensor(), y, window);
+  kernel::conv2d_forward(x.value(), w.value(), detail::value_or_undefined(b), y, window);
 
   const bool dx_needed = x.requires_grad(), dw_needed = w.requires_grad(), db_needed = b.requires_grad();
   return record(y, {x, w, b},

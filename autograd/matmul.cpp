@@ -65,18 +65,11 @@ namespace {
 /// [pre > 0]).
 bool saves_input(Activation act) { return act == Activation::gelu || act == Activation::gelu_tanh; }
 
-Tensor bias_of(const Var& b) { return b.defined() ? b.value() : Tensor(); }
-
 void check_linear(const Var& x, const Var& w, const Var& b, const char* where) {
   require_master(x.value(), w.value(), where);
   require(x.ndim() >= 1 && w.ndim() == 2 && x.dim(-1) == w.dim(1), where, "expected x (…,I) and w (O,I), got ",
           x.value(), " and ", w.value());
   if (b.defined()) require_shape(b.value(), {w.dim(0)}, where, "b");
-}
-
-/// An uninitialised gradient of a parameter beside g.
-Tensor master_gradient(const Shape& shape, DType master, const Tensor& g) {
-  return Tensor::empty(shape, master, g.device());
 }
 
 }  // namespace
@@ -89,7 +82,7 @@ Var linear(const Var& x, const Var& w, const Var& b, Activation act) {
   const Tensor rows = x.value().reshape(as_rows(x.shape()));
   Tensor y = detail::empty({rows.dim(0), w.dim(0)}, rows);
   Tensor pre = saves_input(act) && detail::on_tape({x, w, b}) ? Tensor::like(y) : Tensor();
-  kernel::linear_forward(rows, w.value(), bias_of(b), y, pre, act);
+  kernel::linear_forward(rows, w.value(), detail::value_or_undefined(b), y, pre, act);
 
   const bool dx_needed = x.requires_grad(), dw_needed = w.requires_grad(), db_needed = b.requires_grad();
   return record(y.reshape(x.shape().with(-1, w.dim(0))), {x, w, b},
@@ -104,9 +97,9 @@ Var linear(const Var& x, const Var& w, const Var& b, Activation act) {
                   }
                   Grads grads(3);
                   if (db_needed && !rows.defined()) grads[2] = sum_to(g, {dw_shape[0]}).to(master);
-                  if (db_needed && rows.defined()) grads[2] = master_gradient({dw_shape[0]}, master, g);
+                  if (db_needed && rows.defined()) grads[2] = Tensor::empty({dw_shape[0]}, master, g.device());
                   if (rows.defined()) {
-                    grads[1] = master_gradient(dw_shape, master, g);
+                    grads[1] = Tensor::empty(dw_shape, master, g.device());
                     kernel::linear_backward_weight(g, rows, grads[1], grads[2]);
                   }
                   if (w.defined()) {
@@ -130,8 +123,8 @@ Var mlp(const Var& x, const Var& w1, const Var& b1, const Var& w2, const Var& b2
   Tensor hidden = detail::empty({rows.dim(0), w1.dim(0)}, rows), y = detail::empty({rows.dim(0), w2.dim(0)}, rows);
   const bool taped = detail::on_tape({x, w1, b1, w2, b2});
   Tensor pre = saves_input(act) && taped ? Tensor::like(hidden) : Tensor(), none;
-  kernel::linear_forward(rows, w1.value(), bias_of(b1), hidden, pre, act);
-  kernel::linear_forward(hidden, w2.value(), bias_of(b2), y, none, Activation::none);
+  kernel::linear_forward(rows, w1.value(), detail::value_or_undefined(b1), hidden, pre, act);
+  kernel::linear_forward(hidden, w2.value(), detail::value_or_undefined(b2), y, none, Activation::none);
 
   const bool dx_needed = x.requires_grad(), biased = b1.defined();
   return record(y.reshape(x.shape().with(-1, w2.dim(0))), {x, w1, b1, w2, b2},
@@ -141,8 +134,8 @@ Var mlp(const Var& x, const Var& w1, const Var& b1, const Var& w2, const Var& b2
                   Tensor g1 = Tensor::like(hidden), none;
                   Grads grads(5);
                   grads[1] = Tensor::like(w1), grads[3] = Tensor::like(w2);
-                  if (biased) grads[2] = master_gradient({w1.dim(0)}, w1.dtype(), g2);
-                  if (biased) grads[4] = master_gradient({w2.dim(0)}, w2.dtype(), g2);
+                  if (biased) grads[2] = Tensor::empty({w1.dim(0)}, w1.dtype(), g2.device());
+                  if (biased) grads[4] = Tensor::empty({w2.dim(0)}, w2.dtype(), g2.device());
                   kernel::linear_backward_weight(g2, hidden, grads[3], grads[4]);
                   kernel::linear_backward_activation(g2, w2, pre, g1, grads[2], act);
                   kernel::linear_backward_weight(g1, rows, grads[1], none);

@@ -8,8 +8,6 @@ namespace sked {
 
 namespace {
 
-Tensor value_or_undefined(const Var& x) { return x.defined() ? x.value() : Tensor(); }
-
 Tensor combine(const Tensor& a, const Tensor& b, Binary op) {
   Tensor y = Tensor::like(a);
   kernel::binary_forward(a, b, y, op);
@@ -39,8 +37,8 @@ Var batch_norm_training(const Var& x, const Var& residual, const Var& gamma, con
   // A recomputation sees the same batch again, and must not count it twice.
   Tensor scratch_mean = recomputing() ? running_mean.clone() : running_mean;
   Tensor scratch_var = recomputing() ? running_var.clone() : running_var;
-  kernel::batch_norm_forward(x.value(), value_or_undefined(residual), gamma.value(), beta.value(), y, mean, rstd,
-                             scratch_mean, scratch_var, options.momentum, options.eps, options.relu);
+  kernel::batch_norm_forward(x.value(), detail::value_or_undefined(residual), gamma.value(), beta.value(), y, mean,
+                             rstd, scratch_mean, scratch_var, options.momentum, options.eps, options.relu);
 
   return record(y, {x, residual, gamma, beta},
                 [x = x.value(), y = options.relu ? y : Tensor(), gamma = gamma.value(), mean, rstd, relu = options.relu,
@@ -58,8 +56,8 @@ Var batch_norm_training(const Var& x, const Var& residual, const Var& gamma, con
 Var batch_norm_evaluation(const Var& x, const Var& residual, const Var& gamma, const Var& beta,
                           const Tensor& running_mean, const Tensor& running_var, const BatchNormOptions& options) {
   Tensor y = Tensor::like(x.value());
-  kernel::batch_norm_inference(x.value(), value_or_undefined(residual), gamma.value(), beta.value(), running_mean,
-                               running_var, y, options.eps, options.relu);
+  kernel::batch_norm_inference(x.value(), detail::value_or_undefined(residual), gamma.value(), beta.value(),
+                               running_mean, running_var, y, options.eps, options.relu);
   if (!detail::on_tape({x, residual, gamma, beta})) return Var(y);
 
   return record(y, {x, residual, gamma, beta},
@@ -104,21 +102,21 @@ Var batch_norm(const Var& x, const Var& residual, const Var& gamma, const Var& b
 Var layer_norm(const Var& x, const Var& gamma, const Var& beta, double eps) {
   require(x.ndim() >= 1, "layer_norm", "expected x (…,D), got ", x.value());
   require(gamma.defined() == beta.defined(), "layer_norm", "expected gamma and beta both or neither, got ",
-          value_or_undefined(gamma), " and ", value_or_undefined(beta));
+          detail::value_or_undefined(gamma), " and ", detail::value_or_undefined(beta));
   if (gamma.defined()) check_scale_shift(gamma, beta, x, "layer_norm");
   const Shape rows{x.shape().product(0, x.ndim() - 1), x.dim(-1)};
   Tensor y = detail::empty(rows, x.value()), mean = detail::empty_statistics({rows[0]}, y), rstd = Tensor::like(mean);
-  kernel::layer_norm_forward(x.value().reshape(rows), value_or_undefined(gamma), value_or_undefined(beta), y, mean,
-                             rstd, eps);
+  kernel::layer_norm_forward(x.value().reshape(rows), detail::value_or_undefined(gamma),
+                             detail::value_or_undefined(beta), y, mean, rstd, eps);
   const bool affine_needed = gamma.requires_grad() || beta.requires_grad();
-  return record(
-      y.reshape(x.shape()), {x, gamma, beta},
-      [x = x.value(), gamma = value_or_undefined(gamma), mean, rstd, rows, affine_needed](const Tensor& dy) -> Grads {
-        Tensor dx = detail::empty(rows, x), dgamma = detail::gradient_for(affine_needed, gamma);
-        Tensor dbeta = detail::gradient_for(affine_needed, gamma);
-        kernel::layer_norm_backward(dy.reshape(rows), x.reshape(rows), gamma, mean, rstd, dx, dgamma, dbeta);
-        return {dx.reshape(x.shape()), dgamma, dbeta};
-      });
+  return record(y.reshape(x.shape()), {x, gamma, beta},
+                [x = x.value(), gamma = detail::value_or_undefined(gamma), mean, rstd, rows,
+                 affine_needed](const Tensor& dy) -> Grads {
+                  Tensor dx = detail::empty(rows, x), dgamma = detail::gradient_for(affine_needed, gamma);
+                  Tensor dbeta = detail::gradient_for(affine_needed, gamma);
+                  kernel::layer_norm_backward(dy.reshape(rows), x.reshape(rows), gamma, mean, rstd, dx, dgamma, dbeta);
+                  return {dx.reshape(x.shape()), dgamma, dbeta};
+                });
 }
 
 // As layer norm, with mean and rstd of one image and group, over its P positions and C/groups channels.

@@ -20,6 +20,9 @@ inline Tensor empty_statistics(const Shape& shape, const Tensor& x) {
   return Tensor::empty(shape, x.dtype() == DType::bf16 ? DType::f32 : x.dtype(), x.device());
 }
 
+/// The tensor of an operand that may be left out.
+inline Tensor value_or_undefined(const Var& x) { return x.defined() ? x.value() : Tensor(); }
+
 /// An uninitialised gradient for `x` where it needs one, else undefined.
 inline Tensor gradient_for(bool needed, const Tensor& x) { return needed ? Tensor::like(x) : Tensor(); }
 

@@ -33,7 +33,7 @@ struct Settings {
   std::string peer;                                 // Python interpreter with PyTorch; empty: no peer
   std::string script;                               // apps/bench/peer_torch.py
   std::vector<std::string> peer_modes = {"eager"};  // of PyTorch's training steps: eager, compile, max-autotune
-  Device device = Device::cpu;                      // of the training steps and of the peak; the rest runs on the CPU
+  Device device = Device::cpu;                      // of training steps, likelihood and peak; the rest: the CPU
   bool record = true;                               // training steps are replayed from a recording where the device can
   int64_t samples = 64;                             // S of the likelihood
   int64_t pairs = 4096;                             // B of the contrastive loss
@@ -46,11 +46,13 @@ struct Settings {
 double gemm_peak(const Settings& settings);
 /// Its extents: n × n × n.
 constexpr int64_t gemm_size(Device device) { return device == Device::cuda ? 8192 : 2048; }
+/// How far a streaming loss may be from the composition of ops, relatively: both multiply the same numbers in another
+/// order, and round different gradients where factors are rounded.
+double composition_limit();
 /// Kernels on the shapes of ResNet-18 and ViT-S/16.
 std::vector<Row> kernel_rows(const Settings& settings);
 /// Forward and backward passes of the streaming likelihood of HET-XL at settings.samples samples on settings.device,
-/// beside PyTorch's
-/// naive composition of it in turn where a peer is given.
+/// beside PyTorch's naive composition of it in turn where a peer is given.
 std::vector<Row> likelihood_rows(const Settings& settings);
 /// A forward and backward pass of the streaming contrastive loss over settings.pairs pairs, likewise; prints its
 /// memory.

@@ -8,7 +8,6 @@
 #include "apps/bench/peer.h"
 #include "core/allocator.h"
 #include "core/kernels/random.h"
-#include "core/precision.h"
 #include "layers/heads/contrastive.h"
 
 namespace sked::bench {
@@ -69,7 +68,7 @@ double check() {
     for (size_t i = 0; i < a.size(); ++i) difference += (a[i] - b[i]) * (a[i] - b[i]), size += b[i] * b[i];
     error = std::max(error, std::sqrt(difference / size));
   }
-  const double limit = product_precision() == Precision::f32 ? 1e-5 : 2e-2;
+  const double limit = composition_limit();
   require(error < limit, "bench", "contrastive: relative error ", error, " against the composition, expected < ",
           limit);
   return error;

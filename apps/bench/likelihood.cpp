@@ -83,8 +83,7 @@ double check(Device device) {
     size += want[i] * want[i];
   }
   const double error = std::max(std::abs(loss / expected - 1), std::sqrt(difference / size));
-  // The two forms multiply the same numbers in another order, and round different gradients where factors are rounded.
-  const double limit = product_precision() == Precision::f32 ? 1e-5 : 2e-2;
+  const double limit = composition_limit();
   require(error < limit, "bench", "likelihood: relative error ", error, " against the composition, expected < ", limit);
   return error;
 }
@@ -127,6 +126,8 @@ Spread spread(const std::string& kind, const Sizes& sizes, bool antithetic, uint
 }
 
 }  // namespace
+
+double composition_limit() { return product_precision() == Precision::f32 ? 1e-5 : 2e-2; }
 
 std::vector<Row> likelihood_rows(const Settings& settings) {
   const Sizes s{64, settings.samples, 1024, 21843, settings.device};

@@ -23,9 +23,8 @@ struct AppText {
   std::string example;  // a command line that works, with a word on what comes out
 };
 
-/// --config FILE --set key.path=value … --device auto|cpu|cuda --precision f32|tf32|bf16 --deterministic --graph
-/// auto|off
-/// --threads N --seed N --out DIR --data-root DIR
+/// --config FILE --set key.path=value … --device auto|cpu|cuda --precision f32|tf32|bf16 --deterministic
+/// --graph auto|off --threads N --seed N --out DIR --data-root DIR
 struct CommonOptions {
   std::string config;            // path, or "" when not given
   std::vector<std::string> set;  // assignments, in the order given
