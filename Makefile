@@ -24,11 +24,17 @@ DATASETS ?= fashion-mnist
 Q := $(if $(V),,@)
 
 # ---- goals that need no compiler: they come first on a bare machine, and start a second make once the packages are there -----------------
-PLAIN_GOALS := deps demo contrast-demo test asan ubsan fuzz bench gpu-check data lint format vendor vendor-cudnn clean help
+PLAIN_GOALS := deps demo contrast-demo test asan ubsan sanitize fuzz bench gpu-check data lint format vendor vendor-cudnn clean help
 BUILDING := $(filter-out $(PLAIN_GOALS) info,$(or $(MAKECMDGOALS),all))
 PROBING := $(filter-out $(PLAIN_GOALS),$(or $(MAKECMDGOALS),all))
 # `make -j4 demo` hands its job slots down; a plain `make demo` uses every core.
 SUBMAKE = +@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
+
+# ---- switches ---------------------------------------------------------------------------------------------------------------------------
+# A misspelt value must not quietly build something else.
+comma := ,
+SWITCHES := ONEDNN ZLIB CUDA CUDNN OPENCV SENTENCEPIECE MPI WERROR
+$(foreach s,$(SWITCHES),$(if $(filter-out 0 1 $(if $(filter CUDA,$(s)),host),$($(s))),$(error $(s)=$($(s)): expected $(if $(filter CUDA,$(s)),0$(comma) 1 or host,0 or 1))))
 
 # ---- what is on this machine ----------------------------------------------------------------------------------------------------------
 INCLUDES := -I. $(if $(wildcard .deps/include),-isystem .deps/include)
@@ -116,7 +122,6 @@ NVCC_COMPILE = $(NVCC) -ccbin $(lastword $(CXX)) -std=c++20 $(if $(filter -O1 -O
                --expt-relaxed-constexpr $(if $(filter 1,$(WERROR)),-Werror all-warnings) -Xcompiler -Wall,-Wextra,-fopenmp $(INCLUDES) $(CPPFLAGS) $(NVCCFLAGS)
 # The static runtime looks for the driver when it is asked, so that programs start where there is none.
 # cuDNN is opened when it is first asked for; nothing is linked to it.
-comma := ,
 CUDA_LIBS ?= $(if $(CUDNN_HOME),-Wl$(comma)-rpath$(comma)$(CUDNN_HOME)/lib) -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublasLt -lcudart_static -ldl -lrt
 ifeq ($(CUDA),1)
   CUDA_INCLUDES := $(if $(CUDNN_HOME),-isystem $(CUDNN_HOME)/include) -isystem $(CUDA_HOME)/include
@@ -232,6 +237,9 @@ asan: deps
 	$(SUBMAKE) check BUILD="$(BUILD)/asan" OPT="$(SANITIZE) -fsanitize=address"
 ubsan: deps
 	$(SUBMAKE) check BUILD="$(BUILD)/ubsan" OPT="$(SANITIZE) -fsanitize=undefined -fno-sanitize-recover=all"
+# Both at once: one build and one run instead of two.
+sanitize: deps
+	$(SUBMAKE) check BUILD="$(BUILD)/sanitize" OPT="$(SANITIZE) -fsanitize=address,undefined -fno-sanitize-recover=all"
 
 # libFuzzer comes with clang; its warnings are not ours, the code is held to GCC's.
 CLANGXX ?= clang++
@@ -359,7 +367,7 @@ help:
 	@echo "make            the programs in $(BUILD)/ (-j as you like); make info: compiler, flags, libraries found"
 	@echo "make data       data sets under $(DATA_ROOT): DATASETS=\"fashion-mnist cifar-10 tiny-imagenet-200\" MIRROR=folder DATA_ROOT=folder"
 	@echo "make deps       missing packages by apt-get; make vendor: header-only libraries into .deps/include (vendor-cudnn: cudnn-frontend alone)"
-	@echo "make asan       the tests under AddressSanitizer; make ubsan: under UndefinedBehaviorSanitizer (SUITES=...)"
+	@echo "make sanitize   the tests under AddressSanitizer and UndefinedBehaviorSanitizer; make asan, make ubsan: one of them (SUITES=...)"
 	@echo "make fuzz       every parser fed by libFuzzer for FUZZ_SECONDS (60) each: FUZZ=\"tar npy\"; needs clang"
 	@echo "make bench      kernels and training steps, checked and timed"
 	@echo "make gpu-check  on a machine with a GPU: builds for it, runs every device test, times, writes gpu-check.json"
