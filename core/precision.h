@@ -11,8 +11,8 @@
 namespace sked {
 
 /// f32: IEEE single throughout. tf32: factors rounded to 10 bits of fraction. bf16: factors rounded to bf16 (7 bits),
-/// of matrix products only: convolutions then stay f32. Sums are f32 in all three, and so are the tensors: only
-/// products are rounded. Devices without a faster mode compute in f32.
+/// of matrix products and, on the CPU, of convolutions (a GPU's stay f32 for f32 tensors). Sums are f32 in all three,
+/// and so are the tensors: only products are rounded. Devices without a faster mode compute in f32.
 enum class Precision { f32, tf32, bf16 };
 
 constexpr const char* name(Precision p) {

@@ -86,7 +86,8 @@ void declare_common(CLI::App& app, CommonOptions& options, ProcessOptions& proce
   app.add_option(
          "--precision", process.precision,
          "What is computed in less than f32, where the device can. tf32: factors of products (GPUs). bf16: a network's "
-         "activations (GPUs) or factors of its products (CPUs with AVX512_BF16). Sums, parameters and losses stay f32")
+         "activations (GPUs) or factors of its products and convolutions (CPUs with AVX512_BF16). Sums, parameters and "
+         "losses stay f32")
       ->check(CLI::IsMember({"f32", "tf32", "bf16"}))
       ->type_name("f32|tf32|bf16")
       ->capture_default_str();

@@ -48,9 +48,23 @@ constexpr auto kDirect = dnnl::algorithm::convolution_direct;
 
 Extents both(int64_t extent) { return {extent, extent}; }
 
+Extents extents(const Layout& layout) {
+#if DNNL_VERSION_MAJOR >= 3
+  return layout.get_dims();
+#else
+  return layout.dims();
+#endif
+}
+
 dnnl::convolution_forward::primitive_desc forward_description(const ConvLayouts& l, const Window& window) {
   return describe<dnnl::convolution_forward>(attributes(), dnnl::prop_kind::forward_training, kDirect, l.x, l.w, l.bias,
                                              l.y, both(window.stride), both(window.padding), both(window.padding));
+}
+
+/// The forward convolution of a backward one, as a hint: in f32, since the gradients' mixture of types has no forward.
+dnnl::convolution_forward::primitive_desc hint(const ConvLayouts& l, const Window& window) {
+  return forward_description(
+      {layout(extents(l.x), Tag::nhwc), layout(extents(l.w), Tag::any), {}, layout(extents(l.y), Tag::nhwc)}, window);
 }
 
 }  // namespace
@@ -98,15 +112,14 @@ Operation convolution_forward(const ConvLayouts& l, const Window& window) {
 }
 
 Operation convolution_backward_input(const ConvLayouts& l, const Window& window) {
-  return Operation(describe_backward<dnnl::convolution_backward_data>(forward_description(l, window), kDirect, l.x, l.w,
-                                                                      l.y, both(window.stride), both(window.padding),
-                                                                      both(window.padding)));
+  return Operation(describe_backward<dnnl::convolution_backward_data>(
+      hint(l, window), kDirect, l.x, l.w, l.y, both(window.stride), both(window.padding), both(window.padding)));
 }
 
 Operation convolution_backward_weight(const ConvLayouts& l, const Window& window) {
-  return Operation(describe_backward<dnnl::convolution_backward_weights>(forward_description(l, window), kDirect, l.x,
-                                                                         l.w, l.bias, l.y, both(window.stride),
-                                                                         both(window.padding), both(window.padding)));
+  return Operation(describe_backward<dnnl::convolution_backward_weights>(hint(l, window), kDirect, l.x, l.w, l.bias,
+                                                                         l.y, both(window.stride), both(window.padding),
+                                                                         both(window.padding)));
 }
 
 Operation rearrangement(const Layout& from, const Layout& to) {

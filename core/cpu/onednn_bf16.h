@@ -5,7 +5,7 @@
 
 namespace sked::cpu::onednn {
 
-/// Is that what products are to be computed in (core/precision.h), and can this processor do it?
+/// Is that what products and convolutions are to be computed in (core/precision.h), and can this processor do it?
 bool bf16_products();
 
 /// c (M,N) = a (M,Q) b (Q,N) [+ c when accumulate], a and b rounded to bf16 first; each of them contiguous, in either

@@ -1,8 +1,12 @@
 // Convolution by oneDNN. Activations stay NHWC; filters arrive as OIHW and are rearranged to the blocks its kernels
 // want, which costs little beside the convolution and keeps one order of filters everywhere else. The 3×3 convolutions
-// at stride 1, which are most of a ResNet's work, go by Winograd's algorithm over oneDNN's products.
+// at stride 1, which are most of a ResNet's work, go by Winograd's algorithm over oneDNN's products. In bf16, where the
+// processor has instructions for it, all are oneDNN's, of factors rounded on the way in; sums and results stay f32.
+
+#include <optional>
 
 #include "core/cpu/onednn.h"
+#include "core/cpu/onednn_bf16.h"
 #include "core/cpu/onednn_winograd.h"
 #include "core/cpu/rows.h"
 #include "core/kernels/sizes.h"
@@ -10,44 +14,89 @@
 namespace sked::cpu {
 namespace {
 
-/// A convolution with the filters' rearrangement from (or, for their gradient, to) OIHW.
+using onednn::Tag;
+using Type = dnnl::memory::data_type;
+
+/// A convolution with the filters' rearrangement from (or, for their gradient, to) OIHW, and, in bf16, the rounding of
+/// x and y where they are factors.
 struct ConvPlan {
   onednn::Operation convolve, rearrange;
+  std::optional<onednn::Operation> round_x, round_y;
 };
 
-using onednn::Tag;
+/// What the operands of a direction are stored in: bf16 where they are rounded factors.
+struct ConvTypes {
+  Type x = Type::f32, w = Type::f32, y = Type::f32;
+};
 
-onednn::ConvLayouts layouts(const ConvSizes& s, const Window& window, bool bias, Tag filters, Tag grouped_filters) {
+onednn::ConvLayouts layouts(const ConvSizes& s, const Window& window, bool bias, const ConvTypes& types, Tag filters,
+                            Tag grouped_filters) {
   const int64_t g = window.groups, k = window.kernel;
-  return {
-      onednn::layout({s.N, s.I, s.H, s.W}, Tag::nhwc),
-      g == 1 ? onednn::layout({s.O, s.I, k, k}, filters) : onednn::layout({g, s.O / g, s.I / g, k, k}, grouped_filters),
-      bias ? onednn::layout({s.O}, Tag::x) : onednn::Layout(), onednn::layout({s.N, s.O, s.P, s.Q}, Tag::nhwc)};
+  return {onednn::layout({s.N, s.I, s.H, s.W}, Tag::nhwc, types.x),
+          g == 1 ? onednn::layout({s.O, s.I, k, k}, filters, types.w)
+                 : onednn::layout({g, s.O / g, s.I / g, k, k}, grouped_filters, types.w),
+          bias ? onednn::layout({s.O}, Tag::x) : onednn::Layout(),
+          onednn::layout({s.N, s.O, s.P, s.Q}, Tag::nhwc, types.y)};
 }
 
 using MakeConvolution = onednn::Operation (*)(const onednn::ConvLayouts&, const Window&);
 
-/// The plan for one direction, whose filters are the argument `filters` (WEIGHTS or DIFF_WEIGHTS).
-const ConvPlan& plan(const ConvSizes& s, const Window& window, bool bias, MakeConvolution make, int filters) {
-  static onednn::Cache<ConvPlan, 10> forward, backward_input, backward_weight;
-  auto& cache = make == onednn::convolution_forward          ? forward
-                : make == onednn::convolution_backward_input ? backward_input
-                                                             : backward_weight;
-  return cache.get({s.N, s.H, s.W, s.I, s.O, window.kernel, window.stride, window.padding, window.groups, bias}, [&] {
-    const onednn::Operation convolve = make(layouts(s, window, bias, Tag::any, Tag::any), window);
-    const onednn::Layout plain = layouts(s, window, bias, Tag::oihw, Tag::goihw).w, blocked = convolve.layout(filters);
-    return ConvPlan{convolve, filters == DNNL_ARG_WEIGHTS ? onednn::rearrangement(plain, blocked)
-                                                          : onednn::rearrangement(blocked, plain)};
-  });
+/// One of the three directions: how oneDNN makes it, which argument its filters are (WEIGHTS or DIFF_WEIGHTS), and
+/// which operands are factors.
+struct Direction {
+  MakeConvolution make;
+  int filters;
+  bool x, w, y;
+};
+constexpr Direction kForward{onednn::convolution_forward, DNNL_ARG_WEIGHTS, true, true, false};
+constexpr Direction kBackwardInput{onednn::convolution_backward_input, DNNL_ARG_WEIGHTS, false, true, true};
+constexpr Direction kBackwardWeight{onednn::convolution_backward_weight, DNNL_ARG_DIFF_WEIGHTS, true, false, true};
+
+ConvPlan make_plan(const ConvSizes& s, const Window& window, bool bias, const Direction& direction, bool rounded) {
+  const auto type = [&](bool factor) { return rounded && factor ? Type::bf16 : Type::f32; };
+  const ConvTypes types{type(direction.x), type(direction.w), type(direction.y)};
+  const onednn::ConvLayouts wanted = layouts(s, window, bias, types, Tag::any, Tag::any);
+  const onednn::ConvLayouts plain = layouts(s, window, bias, {}, Tag::oihw, Tag::goihw);
+  const onednn::Operation convolve = direction.make(wanted, window);
+  const onednn::Layout blocked = convolve.layout(direction.filters);
+  ConvPlan plan{convolve,
+                direction.filters == DNNL_ARG_WEIGHTS ? onednn::rearrangement(plain.w, blocked)
+                                                      : onednn::rearrangement(blocked, plain.w),
+                {},
+                {}};
+  if (types.x == Type::bf16) plan.round_x = onednn::rearrangement(plain.x, wanted.x);
+  if (types.y == Type::bf16) plan.round_y = onednn::rearrangement(plain.y, wanted.y);
+  return plan;
+}
+
+const ConvPlan& plan(const ConvSizes& s, const Window& window, bool bias, const Direction& direction) {
+  static onednn::Cache<ConvPlan, 12> plans;
+  const bool rounded = onednn::bf16_products();
+  return plans.get({s.N, s.H, s.W, s.I, s.O, window.kernel, window.stride, window.padding, window.groups, bias,
+                    direction.filters + 2 * direction.x, rounded},
+                   [&] { return make_plan(s, window, bias, direction, rounded); });
 }
 
 const void* raw(const Tensor& t) { return t.defined() ? t.raw() : nullptr; }
+
+/// Activations as the convolution wants them: rounded, or themselves.
+Tensor factor(const std::optional<onednn::Operation>& round, const Tensor& t) {
+  if (!round) return t;
+  Tensor rounded = Tensor::empty(t.shape(), DType::bf16);
+  round->run({{DNNL_ARG_FROM, t.raw()}, {DNNL_ARG_TO, rounded.raw()}});
+  return rounded;
+}
 
 /// The filters as the convolution wants them.
 Tensor blocked_filters(const ConvPlan& plan, const Tensor& w) {
   Tensor blocked = plan.convolve.room(DNNL_ARG_WEIGHTS);
   plan.rearrange.run({{DNNL_ARG_FROM, w.raw()}, {DNNL_ARG_TO, blocked.raw()}});
   return blocked;
+}
+
+/// Winograd's algorithm sums and subtracts pixels before it multiplies, which bf16 is too coarse for.
+bool by_winograd(const ConvSizes& s, const Window& window) {
+  return !onednn::bf16_products() && winograd_suits(s, window);
 }
 
 /// What is left to the definition: problems without elements, and 1×1 convolutions with a stride whose input channels
@@ -64,13 +113,13 @@ void conv2d_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y
     const ReferenceOnly definition;
     return kernel::conv2d_forward(x, w, b, y, window);
   }
-  if (winograd_suits(s, window)) {
+  if (by_winograd(s, window)) {
     const float* bias = b.defined() ? b.data<float>() : nullptr;
     return winograd_forward(s, x.data<float>(), w.data<float>(), bias, y.data<float>());
   }
-  const ConvPlan& p = plan(s, window, b.defined(), onednn::convolution_forward, DNNL_ARG_WEIGHTS);
-  const Tensor filters = blocked_filters(p, w);
-  p.convolve.run({{DNNL_ARG_SRC, x.data<float>()},
+  const ConvPlan& p = plan(s, window, b.defined(), kForward);
+  const Tensor filters = blocked_filters(p, w), pixels = factor(p.round_x, x);
+  p.convolve.run({{DNNL_ARG_SRC, pixels.raw()},
                   {DNNL_ARG_WEIGHTS, filters.raw()},
                   {DNNL_ARG_BIAS, raw(b)},
                   {DNNL_ARG_DST, y.raw()}});
@@ -82,11 +131,11 @@ void conv2d_backward_input(const Tensor& dy, const Tensor& w, Tensor& dx, Window
     const ReferenceOnly definition;
     return kernel::conv2d_backward_input(dy, w, dx, window);
   }
-  if (winograd_suits(s, window)) return winograd_backward_input(s, dy.data<float>(), w.data<float>(), dx.data<float>());
-  const ConvPlan& p = plan(s, window, false, onednn::convolution_backward_input, DNNL_ARG_WEIGHTS);
-  const Tensor filters = blocked_filters(p, w);
+  if (by_winograd(s, window)) return winograd_backward_input(s, dy.data<float>(), w.data<float>(), dx.data<float>());
+  const ConvPlan& p = plan(s, window, false, kBackwardInput);
+  const Tensor filters = blocked_filters(p, w), gradient = factor(p.round_y, dy);
   p.convolve.run(
-      {{DNNL_ARG_DIFF_DST, dy.data<float>()}, {DNNL_ARG_WEIGHTS, filters.raw()}, {DNNL_ARG_DIFF_SRC, dx.raw()}});
+      {{DNNL_ARG_DIFF_DST, gradient.raw()}, {DNNL_ARG_WEIGHTS, filters.raw()}, {DNNL_ARG_DIFF_SRC, dx.raw()}});
 }
 
 void conv2d_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, Tensor& db, Window window) {
@@ -95,15 +144,16 @@ void conv2d_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, Tenso
     const ReferenceOnly definition;
     return kernel::conv2d_backward_weight(dy, x, dw, db, window);
   }
-  if (winograd_suits(s, window)) {
+  if (by_winograd(s, window)) {
     winograd_backward_weight(s, dy.data<float>(), x.data<float>(), dw.data<float>());
     if (db.defined()) sum_rows(dy.data<float>(), dy.numel() / s.O, s.O, db.data<float>());
     return;
   }
-  const ConvPlan& p = plan(s, window, db.defined(), onednn::convolution_backward_weight, DNNL_ARG_DIFF_WEIGHTS);
+  const ConvPlan& p = plan(s, window, db.defined(), kBackwardWeight);
   const Tensor blocked = p.convolve.room(DNNL_ARG_DIFF_WEIGHTS);
-  p.convolve.run({{DNNL_ARG_SRC, x.data<float>()},
-                  {DNNL_ARG_DIFF_DST, dy.raw()},
+  const Tensor pixels = factor(p.round_x, x), gradient = factor(p.round_y, dy);
+  p.convolve.run({{DNNL_ARG_SRC, pixels.raw()},
+                  {DNNL_ARG_DIFF_DST, gradient.raw()},
                   {DNNL_ARG_DIFF_WEIGHTS, blocked.raw()},
                   {DNNL_ARG_DIFF_BIAS, raw(db)}});
   p.rearrange.run({{DNNL_ARG_FROM, blocked.raw()}, {DNNL_ARG_TO, dw.raw()}});

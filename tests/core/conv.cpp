@@ -7,6 +7,7 @@
 
 #include "tests/common/files.h"
 #include "tests/common/hash_weights.h"
+#include "tests/common/in_bf16.h"
 #include "tests/common/kernel_check.h"
 
 namespace sked::test {
@@ -113,6 +114,38 @@ TEST_CASE("conv2d_backward_weight: dw and db, and dw alone") {
            .call = [&](const TensorList& in,
                        TensorList& out) { kernel::conv2d_backward_weight(in[0], in[1], out[0], out[1], p.window); },
            .tolerance = kTolerance});
+  }
+}
+
+TEST_CASE("conv2d_forward, conv2d_backward_input, conv2d_backward_weight: in bf16 they are sums of rounded factors") {
+  if (!offers(Device::cpu, Precision::bf16)) return skip("convolutions in bf16: this processor has no instructions");
+  // Products of two bf16 numbers are exact in f32; sums round as ever.
+  const InBf16 on;
+  for (const Problem& p : kProblems) {
+    const auto [exact_x, exact_w, exact_b, exact_dy] = tensors(p);
+    const Tensor x = exact_x.to(DType::f32), w = exact_w.to(DType::f32), b = exact_b.to(DType::f32);
+    const Tensor dy = exact_dy.to(DType::f32);
+    // Left to the definition, in f32 (core/cpu/onednn_conv.cpp says why).
+    if (p.window.kernel == 1 && p.window.stride > 1 && p.I % 16 != 0) continue;
+    const auto rx = rounded(x).to_vector<double>(), rw = rounded(w).to_vector<double>();
+    const auto rdy = rounded(dy).to_vector<double>(), bias = b.to_vector<double>();
+    std::vector<double> y(rdy.size()), dx(rx.size()), dw(rw.size()), db(bias.size());
+    for (size_t i = 0; i < y.size(); ++i) y[i] = bias[i % bias.size()], db[i % db.size()] += rdy[i];
+    for_each_product(p, [&](size_t xi, size_t wi, size_t yi) {
+      y[yi] += rx[xi] * rw[wi];
+      dx[xi] += rdy[yi] * rw[wi];
+      dw[wi] += rdy[yi] * rx[xi];
+    });
+    Tensor got_y = Tensor::empty(dy.shape()), got_dx = Tensor::empty(x.shape()), got_dw = Tensor::empty(w.shape());
+    Tensor got_db = Tensor::empty(b.shape());
+    kernel::conv2d_forward(x, w, b, got_y, p.window);
+    kernel::conv2d_backward_input(dy, w, got_dx, p.window);
+    kernel::conv2d_backward_weight(dy, x, got_dw, got_db, p.window);
+    const std::string name = " in bf16, " + describe(p);
+    check_close("conv2d_forward" + name, got_y, doubles(y, dy.shape()), kTolerance);
+    check_close("conv2d_backward_input" + name, got_dx, doubles(dx, x.shape()), kTolerance);
+    check_close("conv2d_backward_weight" + name, got_dw, doubles(dw, w.shape()), kTolerance);
+    check_close("conv2d_backward_weight, db" + name, got_db, doubles(db, b.shape()), kTolerance);
   }
 }
 

@@ -9,6 +9,7 @@
 #include "core/precision.h"
 #include "tests/common/files.h"
 #include "tests/common/hash_weights.h"
+#include "tests/common/in_bf16.h"
 #include "tests/common/kernel_check.h"
 
 namespace sked::test {
@@ -202,15 +203,6 @@ TEST_CASE("linear_forward, linear_backward_input, linear_backward_weight: wrong 
     ReferenceOnly::active() = outer;
   }
 }
-
-/// While one lives, products are computed in bf16.
-struct InBf16 {
-  InBf16() { set_product_precision(Precision::bf16); }
-  ~InBf16() { set_product_precision(Precision::f32); }
-};
-
-/// Rounded to bf16 and back.
-Tensor rounded(const Tensor& t) { return t.to(DType::bf16).to(DType::f32); }
 
 TEST_CASE("matmul, linear: in bf16 they are the products of rounded factors") {
   if (!offers(Device::cpu, Precision::bf16)) return skip("products in bf16: this processor has no instructions for it");
