@@ -14,7 +14,7 @@ namespace {
 
 /// Rows (example and sample) of a tile, enough that a product with them is worth packing its operands for, and bytes of
 /// a tile, which several passes read while it is in the outer caches.
-constexpr int64_t kRows = 2048, kTileBytes = 4 << 20;
+constexpr int64_t kRows = 2048, kTileBytes = 8 << 20;
 
 int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
