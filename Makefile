@@ -158,8 +158,8 @@ ifneq ($(BUILDING),)
 remember = $(if $(subst <$(strip $(file <$(1)))>,,<$(strip $(2))>),$(shell mkdir -p $(dir $(1)))$(file >$(1),$(strip $(2))))
 STAMPS := $(BUILD)/stamps
 $(call remember,$(STAMPS)/compile,$(COMPILE))
-# What runs once is compiled for a short build.
-COLD_OPT := $(patsubst -O3,-O1,$(OPT))
+# What runs once is compiled for a short build, under the sanitizers too.
+COLD_OPT := $(patsubst -O3,-O1,$(OPT:-O1=-O0))
 # (cuda/cudnn.o is half a minute of templates that only describe.)
 $(BUILD)/obj/tests/%.o $(BUILD)/obj/apps/%.o $(BUILD)/obj/cuda/cudnn.o: COLD = 1
 
@@ -168,6 +168,7 @@ ifeq ($(CUDA),host)
   CUDA_LIBS :=
   NVCC_COMPILE = $(COMPILE) $(CUDA_INCLUDES) -Wno-unknown-pragmas -x c++
   $(BUILD)/obj/tests/cuda/host/%.o: EXTRA = $(CUDA_INCLUDES)
+  $(BUILD)/obj/tests/cuda/host/%.o: COLD =
 endif
 $(if $(GPU),$(call remember,$(STAMPS)/nvcc,$(NVCC_COMPILE)))
 
