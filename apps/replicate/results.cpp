@@ -166,7 +166,7 @@ std::string sentence(const Plan& plan, const std::vector<Cell>& cells, const Com
   for (const Comparison::Other& other : c.others) {
     text += "; " + plan.heads[other.head].name + (other.difference.mean >= 0 ? " +" : " ") +
             other.difference.text(c.metric->digits, c.metric->scale);
-    if (!other.clear()) text += " (within noise)";
+    if (!other.clear()) text += other.difference.count > 1 ? " (within noise)" : " (one seed: may be noise)";
   }
   return text;
 }
