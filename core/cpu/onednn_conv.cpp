@@ -21,7 +21,7 @@ using Type = dnnl::memory::data_type;
 /// x and y where they are factors.
 struct ConvPlan {
   onednn::Operation convolve, rearrange;
-  std::optional<onednn::Operation> round_x, round_y;
+  std::optional<onednn::Operation> round_x = {}, round_y = {};
 };
 
 /// What the operands of a direction are stored in: bf16 where they are rounded factors.
@@ -41,16 +41,16 @@ onednn::ConvLayouts layouts(const ConvSizes& s, const Window& window, bool bias,
 
 using MakeConvolution = onednn::Operation (*)(const onednn::ConvLayouts&, const Window&);
 
-/// One of the three directions: how oneDNN makes it, which argument its filters are (WEIGHTS or DIFF_WEIGHTS), and
-/// which operands are factors.
+/// One of the three directions: how oneDNN makes it, and which operands are factors.
 struct Direction {
   MakeConvolution make;
-  int filters;
   bool x, w, y;
+  /// Which argument its filters are.
+  int filters() const { return w ? DNNL_ARG_WEIGHTS : DNNL_ARG_DIFF_WEIGHTS; }
 };
-constexpr Direction kForward{onednn::convolution_forward, DNNL_ARG_WEIGHTS, true, true, false};
-constexpr Direction kBackwardInput{onednn::convolution_backward_input, DNNL_ARG_WEIGHTS, false, true, true};
-constexpr Direction kBackwardWeight{onednn::convolution_backward_weight, DNNL_ARG_DIFF_WEIGHTS, true, false, true};
+constexpr Direction kForward{onednn::convolution_forward, true, true, false};
+constexpr Direction kBackwardInput{onednn::convolution_backward_input, false, true, true};
+constexpr Direction kBackwardWeight{onednn::convolution_backward_weight, true, false, true};
 
 ConvPlan make_plan(const ConvSizes& s, const Window& window, bool bias, const Direction& direction, bool rounded) {
   const auto type = [&](bool factor) { return rounded && factor ? Type::bf16 : Type::f32; };
@@ -58,22 +58,21 @@ ConvPlan make_plan(const ConvSizes& s, const Window& window, bool bias, const Di
   const onednn::ConvLayouts wanted = layouts(s, window, bias, types, Tag::any, Tag::any);
   const onednn::ConvLayouts plain = layouts(s, window, bias, {}, Tag::oihw, Tag::goihw);
   const onednn::Operation convolve = direction.make(wanted, window);
-  const onednn::Layout blocked = convolve.layout(direction.filters);
-  ConvPlan plan{convolve,
-                direction.filters == DNNL_ARG_WEIGHTS ? onednn::rearrangement(plain.w, blocked)
-                                                      : onednn::rearrangement(blocked, plain.w),
-                {},
-                {}};
+  const onednn::Layout blocked = convolve.layout(direction.filters());
+  ConvPlan plan{
+      .convolve = convolve,
+      .rearrange = direction.w ? onednn::rearrangement(plain.w, blocked) : onednn::rearrangement(blocked, plain.w)};
   if (types.x == Type::bf16) plan.round_x = onednn::rearrangement(plain.x, wanted.x);
   if (types.y == Type::bf16) plan.round_y = onednn::rearrangement(plain.y, wanted.y);
   return plan;
 }
 
 const ConvPlan& plan(const ConvSizes& s, const Window& window, bool bias, const Direction& direction) {
-  static onednn::Cache<ConvPlan, 12> plans;
+  static onednn::Cache<ConvPlan, 13> plans;
   const bool rounded = onednn::bf16_products();
+  // x and w tell the directions apart.
   return plans.get({s.N, s.H, s.W, s.I, s.O, window.kernel, window.stride, window.padding, window.groups, bias,
-                    direction.filters + 2 * direction.x, rounded},
+                    direction.x, direction.w, rounded},
                    [&] { return make_plan(s, window, bias, direction, rounded); });
 }
 
