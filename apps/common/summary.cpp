@@ -29,6 +29,8 @@ std::vector<Field> list_of(Summary& s) {
   fields("wait_seconds", s.wait_seconds);
   fields("test_seconds", s.test_seconds);
   fields("peak_memory_bytes", s.peak_memory_bytes);
+  fields("device", s.device);
+  fields("precision", s.precision);
   fields("command", s.command);
   return fields.take();
 }

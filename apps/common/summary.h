@@ -23,6 +23,7 @@ struct Summary {
   double train_seconds = 0, wait_seconds = 0;  // in training steps; of those, waiting for data
   double test_seconds = 0;
   uint64_t peak_memory_bytes = 0;  // of tensors on the device
+  std::string device, precision;   // what trained it, and what its products were computed in
   std::string command;
 };
 

@@ -17,6 +17,7 @@
 #include "core/allocator.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/precision.h"
 #include "core/text.h"
 
 namespace sked {
@@ -330,6 +331,8 @@ Summary Trainer::describe() const {
   s.wait_seconds = state_.wait_seconds;
   s.images_per_second = static_cast<double>(state_.step) * batch_images() / state_.train_seconds;
   s.peak_memory_bytes = state_.peak_memory_bytes;
+  s.device = name(options_.device);
+  s.precision = name(offers(options_.device, product_precision()) ? product_precision() : Precision::f32);
   s.command = options_.command;
   return s;
 }

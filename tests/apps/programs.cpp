@@ -225,6 +225,8 @@ TEST_CASE("evaluate: repeats the summary's numbers, and measures the rest") {
     return nlohmann::json::parse(slurp(place.folder.path("evaluation/evaluation.json")));
   };
   const auto summary = nlohmann::json::parse(slurp(run.summary()));
+  CHECK(summary["device"] == "cpu");
+  CHECK(summary["precision"] == "f32");
   CHECK(evaluate({})["test"] == summary["test"]);
   CHECK(evaluate({"--split", "validation"})["validation"]["count"] == 40);
   CHECK(evaluate({"--samples", "0"})["test"]["nll"] != summary["test"]["nll"]);
