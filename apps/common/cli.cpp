@@ -135,9 +135,11 @@ int run_app(int argc, const char* const* argv, const AppText& text, const std::f
     options.graph = process.graph == "auto";
     set_product_precision(parse_precision(process.precision));
     set_deterministic(process.deterministic);
-    if (!offers(options.device, product_precision()))
+    if (!offers(options.device, product_precision())) {
       std::cerr << "note: this " << name(options.device) << " has no products in " << process.precision
                 << " and computes them in f32: --precision " << process.precision << " changes nothing" << std::endl;
+      set_product_precision(Precision::f32);
+    }
     // On the CPU bf16 pays in products only: it stores activations as it computes, in f32.
     if (options.device == Device::cuda && product_precision() == Precision::bf16) set_activation_dtype(DType::bf16);
     if (options.threads > 0) omp_set_num_threads(options.threads);

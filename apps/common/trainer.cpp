@@ -332,7 +332,7 @@ Summary Trainer::describe() const {
   s.images_per_second = static_cast<double>(state_.step) * batch_images() / state_.train_seconds;
   s.peak_memory_bytes = state_.peak_memory_bytes;
   s.device = name(options_.device);
-  s.precision = name(offers(options_.device, product_precision()) ? product_precision() : Precision::f32);
+  s.precision = name(product_precision());
   s.command = options_.command;
   return s;
 }

@@ -73,6 +73,11 @@ Layout layout(const Extents& extents, Tag tag, dnnl::memory::data_type type) { r
 
 int threads_here() { return omp_in_parallel() ? 1 : omp_get_max_threads(); }
 
+bool processor_has(dnnl::cpu_isa isa) {
+  const auto all = static_cast<unsigned>(dnnl::get_effective_cpu_isa()), wanted = static_cast<unsigned>(isa);
+  return (all & wanted) == wanted;
+}
+
 Operation::Operation(const dnnl::primitive_desc_base& description)
     : description_(description), primitive_(description.get()) {}
 

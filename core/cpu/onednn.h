@@ -65,6 +65,9 @@ Operation rearrangement(const Layout& from, const Layout& to);
 /// How many threads an operation called here would use.
 int threads_here();
 
+/// Has this processor all the instructions of `isa`?
+bool processor_has(dnnl::cpu_isa isa);
+
 /// Plans made so far for one kind of problem, found again by the numbers that define it. oneDNN plans for a number of
 /// threads, so that is part of the key.
 template <class Plan, size_t Numbers>

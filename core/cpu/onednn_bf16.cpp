@@ -8,11 +8,7 @@ namespace {
 
 /// oneDNN computes in bf16 with AVX-512 alone too, by shifts and f32 arithmetic: slower than f32, so that does not
 /// count.
-bool has_instructions() {
-  const auto isa = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
-  const auto wanted = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_bf16);
-  return (isa & wanted) == wanted;
-}
+bool has_instructions() { return processor_has(dnnl::cpu_isa::avx512_core_bf16); }
 
 [[maybe_unused]] const bool offered = has_instructions() && offer(Device::cpu, Precision::bf16);
 

@@ -3,8 +3,6 @@
 // at stride 1, which are most of a ResNet's work, go by Winograd's algorithm over oneDNN's products. In bf16, where the
 // processor has instructions for it, all are oneDNN's, of factors rounded on the way in; sums and results stay f32.
 
-#include <optional>
-
 #include "core/cpu/onednn.h"
 #include "core/cpu/onednn_bf16.h"
 #include "core/cpu/onednn_winograd.h"
@@ -17,11 +15,9 @@ namespace {
 using onednn::Tag;
 using Type = dnnl::memory::data_type;
 
-/// A convolution with the filters' rearrangement from (or, for their gradient, to) OIHW, and, in bf16, the rounding of
-/// x and y where they are factors.
+/// A convolution with the filters' rearrangement from (or, for their gradient, to) OIHW.
 struct ConvPlan {
   onednn::Operation convolve, rearrange;
-  std::optional<onednn::Operation> round_x = {}, round_y = {};
 };
 
 /// What the operands of a direction are stored in: bf16 where they are rounded factors.
@@ -55,16 +51,10 @@ constexpr Direction kBackwardWeight{onednn::convolution_backward_weight, true, f
 ConvPlan make_plan(const ConvSizes& s, const Window& window, bool bias, const Direction& direction, bool rounded) {
   const auto type = [&](bool factor) { return rounded && factor ? Type::bf16 : Type::f32; };
   const ConvTypes types{type(direction.x), type(direction.w), type(direction.y)};
-  const onednn::ConvLayouts wanted = layouts(s, window, bias, types, Tag::any, Tag::any);
-  const onednn::ConvLayouts plain = layouts(s, window, bias, {}, Tag::oihw, Tag::goihw);
-  const onednn::Operation convolve = direction.make(wanted, window);
+  const onednn::Operation convolve = direction.make(layouts(s, window, bias, types, Tag::any, Tag::any), window);
+  const onednn::Layout plain = layouts(s, window, bias, {}, Tag::oihw, Tag::goihw).w;
   const onednn::Layout blocked = convolve.layout(direction.filters());
-  ConvPlan plan{
-      .convolve = convolve,
-      .rearrange = direction.w ? onednn::rearrangement(plain.w, blocked) : onednn::rearrangement(blocked, plain.w)};
-  if (types.x == Type::bf16) plan.round_x = onednn::rearrangement(plain.x, wanted.x);
-  if (types.y == Type::bf16) plan.round_y = onednn::rearrangement(plain.y, wanted.y);
-  return plan;
+  return {convolve, direction.w ? onednn::rearrangement(plain, blocked) : onednn::rearrangement(blocked, plain)};
 }
 
 const ConvPlan& plan(const ConvSizes& s, const Window& window, bool bias, const Direction& direction) {
@@ -78,12 +68,10 @@ const ConvPlan& plan(const ConvSizes& s, const Window& window, bool bias, const 
 
 const void* raw(const Tensor& t) { return t.defined() ? t.raw() : nullptr; }
 
-/// Activations as the convolution wants them: rounded, or themselves.
-Tensor factor(const std::optional<onednn::Operation>& round, const Tensor& t) {
-  if (!round) return t;
-  Tensor rounded = Tensor::empty(t.shape(), DType::bf16);
-  round->run({{DNNL_ARG_FROM, t.raw()}, {DNNL_ARG_TO, rounded.raw()}});
-  return rounded;
+/// Activations as a factor, which a convolution in bf16 wants rounded.
+Tensor factor(const Tensor& t) {
+  t.data<float>();  // throws for another type
+  return onednn::bf16_products() ? t.to(DType::bf16) : t;
 }
 
 /// The filters as the convolution wants them.
@@ -117,7 +105,7 @@ void conv2d_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y
     return winograd_forward(s, x.data<float>(), w.data<float>(), bias, y.data<float>());
   }
   const ConvPlan& p = plan(s, window, b.defined(), kForward);
-  const Tensor filters = blocked_filters(p, w), pixels = factor(p.round_x, x);
+  const Tensor filters = blocked_filters(p, w), pixels = factor(x);
   p.convolve.run({{DNNL_ARG_SRC, pixels.raw()},
                   {DNNL_ARG_WEIGHTS, filters.raw()},
                   {DNNL_ARG_BIAS, raw(b)},
@@ -132,7 +120,7 @@ void conv2d_backward_input(const Tensor& dy, const Tensor& w, Tensor& dx, Window
   }
   if (by_winograd(s, window)) return winograd_backward_input(s, dy.data<float>(), w.data<float>(), dx.data<float>());
   const ConvPlan& p = plan(s, window, false, kBackwardInput);
-  const Tensor filters = blocked_filters(p, w), gradient = factor(p.round_y, dy);
+  const Tensor filters = blocked_filters(p, w), gradient = factor(dy);
   p.convolve.run(
       {{DNNL_ARG_DIFF_DST, gradient.raw()}, {DNNL_ARG_WEIGHTS, filters.raw()}, {DNNL_ARG_DIFF_SRC, dx.raw()}});
 }
@@ -150,7 +138,7 @@ void conv2d_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, Tenso
   }
   const ConvPlan& p = plan(s, window, db.defined(), kBackwardWeight);
   const Tensor blocked = p.convolve.room(DNNL_ARG_DIFF_WEIGHTS);
-  const Tensor pixels = factor(p.round_x, x), gradient = factor(p.round_y, dy);
+  const Tensor pixels = factor(x), gradient = factor(dy);
   p.convolve.run({{DNNL_ARG_SRC, pixels.raw()},
                   {DNNL_ARG_DIFF_DST, gradient.raw()},
                   {DNNL_ARG_DIFF_WEIGHTS, blocked.raw()},

@@ -163,6 +163,11 @@ TEST_CASE("conv2d_forward, conv2d_backward_input, conv2d_backward_weight: wrong 
   CHECK(one_line_with(message(x, w, none, {3, 0, 1, 1}), "stride"));
   CHECK(one_line_with(message(x, w, none, {3, 2, 1, 1}), "[conv2d_forward]", "y", "(2, 3, 3, 4)"));
   CHECK(one_line_with(message(x, Tensor::zeros({4, 3, 7, 7}), none, {7, 1, 0, 1}), "7", "5"));
+  const Tensor ix = Tensor::zeros({2, 5, 5, 3}, DType::i64), iw = Tensor::zeros({4, 3, 3, 3}, DType::i64);
+  Tensor iy = Tensor::zeros({2, 5, 5, 4}, DType::i64), idx = ix.clone(), idw = iw.clone();
+  CHECK(one_line_with(error_of([&] { kernel::conv2d_forward(ix, iw, none, iy, window); }), "i64"));
+  CHECK(one_line_with(error_of([&] { kernel::conv2d_backward_input(iy, iw, idx, window); }), "i64"));
+  CHECK(one_line_with(error_of([&] { kernel::conv2d_backward_weight(iy, ix, idw, none, window); }), "i64"));
   CHECK(one_line_with(error_of([&] { kernel::conv2d_backward_input(y, w, y, window); }), "[conv2d_backward_input]"));
   CHECK(one_line_with(error_of([&] { kernel::conv2d_backward_weight(y, x, x, none, window); }),
                       "[conv2d_backward_weight]"));
