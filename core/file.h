@@ -40,6 +40,14 @@ class InputFile {
   std::optional<uint64_t> size_;
 };
 
+/// How long a file is and when it was last changed.
+struct FileStamp {
+  uint64_t bytes = 0;
+  int64_t nanoseconds = 0;  // since 1970
+};
+/// Throws Error when there is no such file.
+FileStamp stamp_of(const std::string& path);
+
 /// The whole file. Throws Error when it is not readable, or longer than `max_bytes` (no more than that is allocated).
 std::string read_file(const std::string& path, uint64_t max_bytes);
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <string>
+#include <string_view>
 
 namespace sked {
 
@@ -15,6 +16,12 @@ class Fingerprint {
   void add(const void* bytes, size_t count) {
     const auto* b = static_cast<const unsigned char*>(bytes);
     for (size_t i = 0; i < count; ++i) hash_ = (hash_ ^ b[i]) * 0x100000001B3u;
+  }
+  /// With its length, so that "ab" + "c" is not "a" + "bc".
+  void add(std::string_view text) {
+    const uint64_t length = text.size();
+    add(&length, sizeof length);
+    add(text.data(), text.size());
   }
   /// 16 hexadecimal digits.
   std::string hex() const {

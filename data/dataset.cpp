@@ -45,6 +45,19 @@ std::vector<int64_t> range(const Dataset& base, int64_t begin, int64_t end) {
 
 }  // namespace
 
+std::string Dataset::source(int64_t i) const { return name_ + ", image " + std::to_string(i); }
+
+void Dataset::add_identity(int64_t i, Fingerprint& f) const {
+  const int64_t y = label(i);
+  f.add(&y, sizeof y);
+}
+
+void Dataset::add_image(int64_t i, Fingerprint& f) const {
+  const Tensor pixels = image(i);
+  f.add(pixels.shape().begin(), sizeof(int64_t) * static_cast<size_t>(pixels.ndim()));
+  f.add(pixels.raw(), pixels.bytes());
+}
+
 EncodedImage Dataset::file(int64_t) const { fail("dataset", name_, " is not made of image files"); }
 
 Tensor Dataset::target(int64_t) const { fail("dataset", name_, " has no targets but its labels"); }
@@ -114,6 +127,18 @@ Subset::Subset(std::shared_ptr<const Dataset> base, int64_t begin, int64_t end)
 int64_t Subset::base_index(int64_t i) const {
   check_index(i);
   return indices_[static_cast<size_t>(i)];
+}
+
+std::string identity_fingerprint(const Dataset& data) {
+  Fingerprint f;
+  for (int64_t i = 0; i < data.size(); ++i) data.add_identity(i, f);
+  return f.hex();
+}
+
+std::string image_fingerprint(const Dataset& data) {
+  Fingerprint f;
+  for (int64_t i = 0; i < data.size(); ++i) data.add_image(i, f);
+  return f.hex();
 }
 
 std::string epoch_caption(const Dataset& data, uint64_t seed, int64_t epoch, int64_t i) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/fingerprint.h"
 #include "core/rng.h"
 #include "core/tensor.h"
 
@@ -37,6 +38,13 @@ class Dataset {
   /// u8 (H, W, C); may share the dataset's storage: not to be written to.
   virtual Tensor image(int64_t i) const = 0;
   virtual int64_t label(int64_t i) const = 0;
+  /// Names image i for people: its file, or the dataset and i. Examples of one source share their image.
+  virtual std::string source(int64_t i) const;
+  /// Adds what tells example i from another without looking at its image: its name in the dataset, where it has one,
+  /// its label or targets, and a caption of its own.
+  virtual void add_identity(int64_t i, Fingerprint& f) const;
+  /// Adds what tells its image from another: the pixels, or the size and the time of the last change of its file.
+  virtual void add_image(int64_t i, Fingerprint& f) const;
   /// Are the images files, decoded when they are asked for? Then a pipeline can do it more cheaply than image().
   virtual bool encoded() const { return false; }
   /// The file of image i. Throws Error unless encoded(), or where it cannot be read.
@@ -105,6 +113,9 @@ class DatasetView : public Dataset {
   Shape image_shape() const override { return base_->image_shape(); }
   Tensor image(int64_t i) const override { return base_->image(base_index(i)); }
   int64_t label(int64_t i) const override { return base_->label(base_index(i)); }
+  std::string source(int64_t i) const override { return base_->source(base_index(i)); }
+  void add_identity(int64_t i, Fingerprint& f) const override { base_->add_identity(base_index(i), f); }
+  void add_image(int64_t i, Fingerprint& f) const override { base_->add_image(base_index(i), f); }
   bool encoded() const override { return base_->encoded(); }
   EncodedImage file(int64_t i) const override { return base_->file(base_index(i)); }
   bool has_targets() const override { return base_->has_targets(); }
@@ -138,6 +149,10 @@ class Subset final : public DatasetView {
  private:
   std::vector<int64_t> indices_;
 };
+
+/// Of all examples in their order: who they are, and what their images are.
+std::string identity_fingerprint(const Dataset& data);
+std::string image_fingerprint(const Dataset& data);
 
 /// The caption of example i in an epoch, drawn at the address (seed, epoch, i).
 std::string epoch_caption(const Dataset& data, uint64_t seed, int64_t epoch, int64_t i);

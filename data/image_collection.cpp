@@ -40,6 +40,27 @@ std::string ImageCollection::source(int64_t i) const {
   return e.archive < 0 ? root_ + "/" + e.name : archives_[static_cast<size_t>(e.archive)] + ":" + e.name;
 }
 
+void ImageCollection::add_identity(int64_t i, Fingerprint& f) const {
+  const ImageEntry& e = entry(i);
+  f.add(e.name);
+  f.add(&e.label, sizeof e.label);
+  for (const auto& [k, share] : e.targets) {
+    f.add(&k, sizeof k);
+    f.add(&share, sizeof share);
+  }
+  f.add(e.caption);
+}
+
+void ImageCollection::add_image(int64_t i, Fingerprint& f) const {
+  const ImageEntry& e = entry(i);
+  f.add(e.name);
+  f.add(&e.offset, sizeof e.offset);
+  f.add(&e.size, sizeof e.size);
+  const FileStamp stamp = stamp_of(e.archive < 0 ? source(i) : archives_[static_cast<size_t>(e.archive)]);
+  f.add(&stamp.bytes, sizeof stamp.bytes);
+  f.add(&stamp.nanoseconds, sizeof stamp.nanoseconds);
+}
+
 EncodedImage ImageCollection::file(int64_t i) const {
   const ImageEntry& e = entry(i);
   if (e.archive >= 0)

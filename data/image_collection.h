@@ -42,7 +42,9 @@ class ImageCollection final : public Dataset {
   std::string caption(int64_t i, Rng& rng) const override;
 
   /// `<root>/<name>` of a file, `<archive>:<name>` of a member.
-  std::string source(int64_t i) const;
+  std::string source(int64_t i) const override;
+  void add_identity(int64_t i, Fingerprint& f) const override;
+  void add_image(int64_t i, Fingerprint& f) const override;
 
  private:
   const ImageEntry& entry(int64_t i) const;
