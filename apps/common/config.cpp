@@ -30,12 +30,23 @@ void visit_fields(FieldList& fields, ModelConfig& c) {
   fields("blocks", c.blocks);
   fields("base_width", c.base_width);
   fields("stem", c.stem);
+  fields("shortcut", c.shortcut);
+  fields("groups", c.groups);
+  fields("width_per_group", c.width_per_group);
   fields("patch", c.patch);
   fields("width", c.width);
   fields("depth", c.depth);
   fields("heads", c.heads);
   fields("mlp", c.mlp);
   fields("pool", c.pool);
+  fields("class_token", c.class_token);
+  fields("norm", c.norm);
+  fields("positions", c.positions);
+  fields("registers", c.registers);
+  fields("layer_scale", c.layer_scale);
+  fields("qk_norm", c.qk_norm);
+  fields("pre_norm", c.pre_norm);
+  fields("norm_eps", c.norm_eps);
   fields("gelu", c.gelu);
   fields("representation", c.representation);
   fields("dropout", c.dropout);
@@ -131,6 +142,7 @@ void visit_fields(FieldList& fields, TrainConfig& c) {
   fields("checkpoint_every", c.checkpoint_every);
   fields("ema_decay", c.ema_decay);
   fields("init", c.init);
+  fields("init_partial", c.init_partial);
   fields("loader_threads", c.loader_threads);
 }
 

@@ -43,6 +43,7 @@ struct TrainConfig {
   int64_t checkpoint_every = 0;  // steps between two checkpoints; 0: at the end of each epoch
   double ema_decay = 0;          // > 0: evaluate and save an exponential moving average of the weights
   std::string init = "";         // safetensors file to begin with (initial.h): fine-tuning
+  bool init_partial = false;     // begin with what fits of it, whatever else it or the model has
   int64_t loader_threads = 1;    // does not change any number
 };
 
