@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "autograd/var.h"
@@ -15,6 +16,9 @@ struct NamedVar {
   std::string name;
   Var var;
 };
+
+/// State that is not trained (running statistics): a pointer into the module that owns it.
+using NamedBuffer = std::pair<std::string, Tensor*>;
 
 struct OptimizerConfig {
   std::string kind = "sgd";  // sgd | adam | adamw
@@ -71,21 +75,23 @@ struct Schedule {
 };
 
 /// Exponential moving average of weights, average ← decay·average + (1 − decay)·weight, kept beside the parameters that
-/// require a gradient when it is made. It starts at the weights.
+/// require a gradient when it is made. It starts at the weights. Beside the averages lie buffers of their own: the batch
+/// statistics of the last weights are not those of the average, and neither is their average; who swaps estimates them.
 class WeightAverage {
  public:
-  WeightAverage(double decay, const std::vector<NamedVar>& parameters);
+  WeightAverage(double decay, const std::vector<NamedVar>& parameters, const std::vector<NamedBuffer>& buffers = {});
   void update();
-  /// Exchanges averages and parameters (before and after an evaluation).
+  /// Exchanges averages and parameters, and both sides' buffers (before and after an evaluation).
   void swap();
-  /// `average.<parameter>`, for checkpoints. load_state throws where names, shapes or dtypes differ.
+  /// `average.<parameter or buffer>`, for checkpoints. load_state throws where names, shapes or dtypes differ.
   std::vector<std::pair<std::string, Tensor>> state() const;
   void load_state(const std::vector<std::pair<std::string, Tensor>>& tensors);
 
  private:
   double decay_;
   std::vector<NamedVar> parameters_;
-  TensorList averages_;
+  std::vector<NamedBuffer> buffers_;
+  TensorList averages_, kept_;  // of the parameters and of the buffers, in their order
 };
 
 }  // namespace sked

@@ -3,13 +3,16 @@
 
 namespace sked {
 
-WeightAverage::WeightAverage(double decay, const std::vector<NamedVar>& parameters) : decay_(decay) {
+WeightAverage::WeightAverage(double decay, const std::vector<NamedVar>& parameters,
+                             const std::vector<NamedBuffer>& buffers)
+    : decay_(decay), buffers_(buffers) {
   require_usage(decay >= 0 && decay < 1, "weight_average", "expected 0 <= decay < 1, got ", decay);
   for (const NamedVar& parameter : parameters) {
     if (!parameter.var.requires_grad()) continue;
     parameters_.push_back(parameter);
     averages_.push_back(parameter.var.value().clone());
   }
+  for (const auto& [name, buffer] : buffers_) kept_.push_back(buffer->clone());
 }
 
 void WeightAverage::update() {
@@ -22,11 +25,13 @@ void WeightAverage::update() {
 void WeightAverage::swap() {
   // Handles change places, not elements.
   for (size_t i = 0; i < averages_.size(); ++i) std::swap(averages_[i], parameters_[i].var.mutable_value());
+  for (size_t i = 0; i < kept_.size(); ++i) std::swap(kept_[i], *buffers_[i].second);
 }
 
 std::vector<std::pair<std::string, Tensor>> WeightAverage::state() const {
   std::vector<std::pair<std::string, Tensor>> tensors;
   for (size_t i = 0; i < averages_.size(); ++i) tensors.emplace_back("average." + parameters_[i].name, averages_[i]);
+  for (size_t i = 0; i < kept_.size(); ++i) tensors.emplace_back("average." + buffers_[i].first, kept_[i]);
   return tensors;
 }
 

@@ -23,6 +23,7 @@ class Fingerprint {
     add(&length, sizeof length);
     add(text.data(), text.size());
   }
+  uint64_t value() const { return hash_; }
   /// 16 hexadecimal digits.
   std::string hex() const {
     char digits[17];

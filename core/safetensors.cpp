@@ -11,6 +11,7 @@
 
 #include "core/file.h"
 #include "core/text.h"
+#include "core/xxh64.h"
 
 namespace sked {
 namespace {
@@ -20,6 +21,7 @@ using nlohmann::json;
 constexpr uint64_t kMaxHeader = 100'000'000;  // the reference implementation's limit
 constexpr size_t kLengthBytes = 8;
 constexpr const char* kMetadata = "__metadata__";
+constexpr const char* kChecksum = "xxh64";
 
 struct TypeName {
   std::string_view name;
@@ -152,6 +154,41 @@ std::vector<Entry> HeaderReader::read(const std::string& text, std::map<std::str
   return entries;
 }
 
+using Metadata = std::map<std::string, std::string>;
+
+std::string checksum_of(const Metadata& metadata) {
+  std::string all;
+  for (const auto& [key, text] : metadata) all.append(key).append("\n").append(text).append("\n");
+  return xxh64(all.data(), all.size());
+}
+std::string checksum_of(const Tensor& tensor) { return xxh64(tensor.raw(), tensor.bytes()); }
+std::string checksum_key(const std::string& tensor) { return std::string(kChecksum) + "." + tensor; }
+
+/// Takes the checksums out of the metadata, once everything has been held against them.
+void check_sums(TensorFile& file, const std::string& path) {
+  Metadata sums;
+  for (auto at = file.metadata.begin(); at != file.metadata.end();) {
+    const auto entry = at++;
+    if (entry->first == kChecksum || entry->first.starts_with(checksum_key("")))
+      sums.insert(file.metadata.extract(entry));
+  }
+  file.checked = sums.contains(kChecksum);
+  require(file.checked || sums.empty(), "load_safetensors", path,
+          ": checksums of tensors and none of the metadata: it is damaged");
+  const auto check = [&](const std::string& key, const std::string& what, const std::string& now) {
+    const auto sum = sums.extract(key);
+    require(sum.empty() || sum.mapped() == now, "load_safetensors", path, ": ", what,
+            " is not what was written (its checksum is ", now, ", expected ", sum.empty() ? "" : excerpt(sum.mapped()),
+            "): the file is damaged, or was changed without its checksums");
+  };
+  check(kChecksum, "the metadata", checksum_of(file.metadata));
+  for (const NamedTensor& t : file.tensors)
+    check(checksum_key(t.name), "\"" + excerpt(t.name) + "\"", checksum_of(t.tensor));
+  require(sums.empty(), "load_safetensors", path, ": a checksum of \"",
+          sums.empty() ? "" : excerpt(sums.begin()->first.substr(checksum_key("").size())),
+          "\", which the file does not hold: it is damaged, or was changed without its checksums");
+}
+
 std::string header_text(const std::string& path, const std::vector<NamedTensor>& tensors,
                         const std::vector<size_t>& order, const std::map<std::string, std::string>& metadata) {
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
@@ -160,7 +197,6 @@ std::string header_text(const std::string& path, const std::vector<NamedTensor>&
   std::set<std::string> names{kMetadata};
   for (const size_t i : order) {
     const auto& [name, tensor] = tensors[i];
-    require(tensor.defined(), "save_safetensors", path, ": \"", name, "\" is undefined");
     require(names.insert(name).second, "save_safetensors", path, ": the name \"", name, "\" is taken");
     const auto* type = std::ranges::find(kTypes, tensor.dtype(), &TypeName::dtype);
     // push_back: a look-up of the name would make the header quadratic
@@ -220,24 +256,29 @@ TensorFile load_safetensors(const std::string& path) {
     file.read(tensor.raw(), tensor.bytes());
     result.tensors.push_back({entry.name, tensor});
   }
+  check_sums(result, path);
   return result;
 }
 
-void save_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors,
-                      const std::map<std::string, std::string>& metadata) {
+void save_safetensors(const std::string& path, const std::vector<NamedTensor>& given, const Metadata& metadata) {
+  std::vector<NamedTensor> tensors;
+  Metadata entries = metadata;
+  if (!given.empty() || !metadata.empty()) entries[kChecksum] = checksum_of(metadata);
+  for (const auto& [name, tensor] : given) {
+    require(tensor.defined(), "save_safetensors", path, ": \"", name, "\" is undefined");
+    tensors.push_back({name, tensor.to(Device::cpu)});
+    entries[checksum_key(name)] = checksum_of(tensors.back().tensor);
+  }
   std::vector<size_t> order(tensors.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::ranges::stable_sort(order, std::greater{}, [&](size_t i) { return size_of(tensors[i].tensor.dtype()); });
 
-  const std::string header = header_text(path, tensors, order, metadata);
+  const std::string header = header_text(path, tensors, order, entries);
   const uint64_t length = header.size();
   AtomicFile file(path);
   file.write(&length, kLengthBytes);
   file.write(header);
-  for (const size_t i : order) {
-    const Tensor host = tensors[i].tensor.to(Device::cpu);
-    file.write(host.raw(), host.bytes());
-  }
+  for (const size_t i : order) file.write(tensors[i].tensor.raw(), tensors[i].tensor.bytes());
   file.commit();
 }
 

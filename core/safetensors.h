@@ -18,7 +18,8 @@ struct NamedTensor {
 /// What a safetensors file holds: tensors in the order of their bytes, and free text by key.
 struct TensorFile {
   std::vector<NamedTensor> tensors;
-  std::map<std::string, std::string> metadata;
+  std::map<std::string, std::string> metadata;  // without checksums
+  bool checked = false;                         // against checksums: it had them
 
   /// Throws Error naming the nearest tensor when there is none of that name.
   const Tensor& at(const std::string& name) const;
@@ -28,12 +29,15 @@ struct TensorFile {
 /// Reads F32, F64, BF16, I64 and U8 tensors of up to six axes to the CPU. Strict: throws Error, naming the file and the
 /// tensor, unless the header (at most 100 MB) is one JSON object without duplicate keys, every byte length is
 /// shape × element size without overflow, the byte ranges follow each other from 0 without gap or overlap, and the file
-/// ends where the last one does. Nothing is allocated for a tensor before its length has been checked against the file.
+/// ends where the last one does, and what it has is what its checksums say. Nothing is allocated for a tensor before
+/// its length has been checked against the file.
 TensorFile load_safetensors(const std::string& path);
 
-/// Writes through an AtomicFile. Tensors may live on any device; wider dtypes are written first (readers map the bytes
-/// and need them aligned), otherwise in the given order. Throws Error for an undefined tensor, a name used twice, the
-/// name `__metadata__`, or text that is not UTF-8.
+/// Writes through an AtomicFile, with a checksum of every tensor and one of the metadata, which other readers of the
+/// format take for metadata: `xxh64.<tensor>` (of its bytes) and `xxh64` (of all other entries, each as key, \n, value,
+/// \n, in order of their keys). load_safetensors() holds a file that has them against them. Tensors may live on any
+/// device; wider dtypes are written first (readers map the bytes and need them aligned), otherwise in the given order.
+/// Throws Error for an undefined tensor, a name used twice, the name `__metadata__`, or text that is not UTF-8.
 void save_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors,
                       const std::map<std::string, std::string>& metadata = {});
 

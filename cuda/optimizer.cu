@@ -171,21 +171,15 @@ void adam_step(TensorList& parameters, const TensorList& gradients, TensorList& 
   });
 }
 
-struct Average {
-  float keep, take;
-};
-
 /// 3 numbers of 4 bytes moved for each weight.
-__global__ void ema_kernel(const __grid_constant__ Table table, Average a) {
-  for_each_element(table,
-                   [&](const Entry& e, int64_t i) { e.data[0][i] = a.keep * e.data[0][i] + a.take * e.data[1][i]; });
+__global__ void ema_kernel(const __grid_constant__ Table table, float take) {
+  for_each_element(table, [&](const Entry& e, int64_t i) { e.data[0][i] += take * (e.data[1][i] - e.data[0][i]); });
 }
 
 void ema_step(TensorList& averages, const TensorList& values, double decay) {
   check_parallel(averages, values, "ema_step", "values");
-  const Average a{static_cast<float>(decay), static_cast<float>(1.0 - decay)};
   for_each_table({&averages, &values}, {}, [&](const Table& table, int64_t blocks) {
-    launch("ema_step", ema_kernel, blocks, kThreads, table, a);
+    launch("ema_step", ema_kernel, blocks, kThreads, table, static_cast<float>(1.0 - decay));
   });
 }
 

@@ -91,14 +91,14 @@ Tensor Init::xavier_uniform(const Shape& shape) {
 
 std::vector<NamedVar> Module::parameters() const {
   std::vector<NamedVar> parameters;
-  std::vector<std::pair<std::string, Tensor*>> buffers;
+  std::vector<NamedBuffer> buffers;
   collect("", parameters, buffers);
   return parameters;
 }
 
-std::vector<std::pair<std::string, Tensor*>> Module::buffers() const {
+std::vector<NamedBuffer> Module::buffers() const {
   std::vector<NamedVar> parameters;
-  std::vector<std::pair<std::string, Tensor*>> buffers;
+  std::vector<NamedBuffer> buffers;
   collect("", parameters, buffers);
   return buffers;
 }
@@ -123,7 +123,7 @@ void Module::add(Entry entry) {
 }
 
 void Module::collect(const std::string& prefix, std::vector<NamedVar>& parameters,
-                     std::vector<std::pair<std::string, Tensor*>>& buffers) const {
+                     std::vector<NamedBuffer>& buffers) const {
   for (const Entry& e : entries_) {
     if (e.parameter && e.parameter->defined()) parameters.push_back({prefix + e.name, *e.parameter});
     if (e.buffer && e.buffer->defined()) buffers.emplace_back(prefix + e.name, e.buffer);

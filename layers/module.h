@@ -18,7 +18,8 @@ struct Context {
   bool training = false;
   uint64_t seed = 0;  // of the run: dropout and the heads' noise are addressed by (seed, a module's stream, step, …)
   uint64_t step = 0;  // training step
-  Tensor examples = {};  // (N) i64: global index of each example in the batch; defined whenever noise is drawn
+  double momentum = 0.1;  // of running statistics: running ← (1 − momentum) running + momentum batch
+  Tensor examples = {};   // (N) i64: global index of each example in the batch; defined whenever noise is drawn
 };
 
 /// Hands out what modules draw at construction: initial weights and a stream of their own for later noise. Everything
@@ -72,7 +73,7 @@ class Module {
   /// Parameters of the tree in order of registration, names joined by dots: `blocks.0.attn.qkv.weight`.
   std::vector<NamedVar> parameters() const;
   /// Buffers (running statistics): state that is saved but not trained.
-  std::vector<std::pair<std::string, Tensor*>> buffers() const;
+  std::vector<NamedBuffer> buffers() const;
   /// Number of elements of all parameters.
   int64_t parameter_count() const;
   /// Frozen parameters get no gradient.
@@ -93,8 +94,7 @@ class Module {
     Module* child = nullptr;
   };
   void add(Entry entry);
-  void collect(const std::string& prefix, std::vector<NamedVar>& parameters,
-               std::vector<std::pair<std::string, Tensor*>>& buffers) const;
+  void collect(const std::string& prefix, std::vector<NamedVar>& parameters, std::vector<NamedBuffer>& buffers) const;
   std::vector<Entry> entries_;
 };
 

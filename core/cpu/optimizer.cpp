@@ -173,12 +173,12 @@ void ema_step(TensorList& averages, const TensorList& values, double decay) {
     using T = decltype(type);
     const auto average = pointers<T>(averages);
     const auto value = pointers<T>(values);
-    const T keep = static_cast<T>(decay), take = static_cast<T>(1.0 - decay);
+    const T take = static_cast<T>(1.0 - decay);
     for_each_piece(averages, [&](const Piece& piece) {
       T* a = average[piece.tensor];
       const T* x = value[piece.tensor];
 #pragma omp simd
-      for (int64_t i = piece.begin; i < piece.end; ++i) a[i] = keep * a[i] + take * x[i];
+      for (int64_t i = piece.begin; i < piece.end; ++i) a[i] += take * (x[i] - a[i]);
     });
   });
 }

@@ -213,6 +213,18 @@ TEST_CASE("weight averages") {
   CHECK(w.value().to_vector<float>() == Values{5, 5});
   CHECK(average.state()[0].first == "average.w");
 
+  Tensor statistics = Tensor::from(Values{1}, {1});
+  WeightAverage beside(0.75, {{"w", w}}, {{"mean", &statistics}});
+  statistics.fill(3);
+  beside.update();  // both sides keep their own
+  beside.swap();
+  CHECK(statistics.item() == 1);
+  statistics.fill(2);
+  beside.swap();
+  CHECK(statistics.item() == 3);
+  CHECK(beside.state()[1].first == "average.mean");
+  CHECK(beside.state()[1].second.item() == 2);
+
   WeightAverage other(0.75, {{"w", w}});
   other.load_state(average.state());
   CHECK(other.state()[0].second.to_vector<float>() == Values{2, 2.75});

@@ -59,6 +59,28 @@ TEST_CASE("safetensors: a file of the reference implementation is read") {
   CHECK(file.at("näme \"with\" \\ signs").item() == 1.0);
 }
 
+TEST_CASE("safetensors: any flipped bit of what was written is found") {
+  const TemporaryFolder folder;
+  const std::string path = folder.path("x.safetensors");
+  const Tensor w = Tensor::from<float>({1.5f, -2, 0, 3e8f}, {2, 2});
+  save_safetensors(path, {{"w", w}, {"labels", Tensor::from<int64_t>({1, 2, 3}, {3})}}, {{"config", "{}"}});
+  const std::string bytes = slurp(path);
+  CHECK(load_safetensors(path).checked);
+  CHECK_FALSE(load_safetensors("tests/fixtures/formats.safetensors").checked);
+  const size_t data = bytes.size() - 40;
+  CHECK(one_line_with(message(std::string(bytes).replace(data, 1, 1, static_cast<char>(bytes[data] ^ 1))), "\"labels\"",
+                      "checksum", "damaged"));
+  for (size_t bit = 8 * 8; bit < 8 * bytes.size(); ++bit) {
+    std::string flipped = bytes;
+    flipped[bit / 8] = static_cast<char>(flipped[bit / 8] ^ 1 << bit % 8);
+    CAPTURE(bit);
+    // Blanks behind the header may become other blanks.
+    const bool blank =
+        flipped.substr(8, data - 8).find_last_not_of(" \t\n\r") != bytes.substr(8, data - 8).find_last_not_of(' ');
+    if (bit >= 8 * data || !blank) CHECK(message(flipped) != "");
+  }
+}
+
 TEST_CASE("safetensors: what is saved comes back") {
   const TemporaryFolder folder;
   const std::string path = folder.path("x.safetensors");

@@ -1,0 +1,14 @@
+#pragma once
+// XXH64, a checksum at the speed of memory (Collet, https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md):
+// finds damage, not ill will.
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace sked {
+
+/// XXH64 of `count` bytes with seed 0, as 16 hexadecimal digits.
+std::string xxh64(const void* bytes, size_t count);
+
+}  // namespace sked
