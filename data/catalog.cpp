@@ -262,16 +262,19 @@ Splits load_splits(const DataSpec& spec, int64_t validation_size, int64_t train_
   return splits;
 }
 
-DatasetFacts dataset_facts(const DataSpec& spec) {
+Shape image_shape_of(const DataSpec& spec) {
   entry_of(spec);
-  if (spec.name == "fashion-mnist") return {kFashionClasses, {28, 28, 1}};
-  if (spec.name == "cifar-10") return {kCifarClasses, {32, 32, 3}};
+  return spec.name == "fashion-mnist" ? Shape{28, 28, 1} : spec.name == "cifar-10" ? Shape{32, 32, 3} : Shape{0, 0, 3};
+}
+
+std::vector<std::string> class_names_of(const DataSpec& spec) {
+  entry_of(spec);
+  if (spec.name == "fashion-mnist") return kFashionClasses;
+  if (spec.name == "cifar-10") return kCifarClasses;
   const std::string folder = folder_of(spec), list = folder + "/classes.tsv";
-  DatasetFacts facts{{}, {0, 0, 3}};
-  if (exists(list)) facts.class_names = load_class_list(list).names;
   if (spec.name == "image-folder" && exists(folder + "/train"))
-    facts.class_names = load_image_folder(spec.name, folder + "/train")->class_names();
-  return facts;
+    return load_image_folder(spec.name, folder + "/train")->class_names();
+  return exists(list) ? load_class_list(list).names : std::vector<std::string>{};
 }
 
 std::vector<std::string> known_datasets() {

@@ -47,13 +47,11 @@ struct Splits {
 /// (naming the command that prepares it) or a damaged one.
 Splits load_splits(const DataSpec& spec, int64_t validation_size, int64_t train_size = 0);
 
-/// What is known of a dataset without its images.
-struct DatasetFacts {
-  std::vector<std::string> class_names;  // empty where only the files tell, and they are not there
-  Shape image_shape;                     // as Dataset::image_shape()
-};
-/// Throws UsageError for an unknown name.
-DatasetFacts dataset_facts(const DataSpec& spec);
+/// What is known of a dataset without its images; UsageError for an unknown name.
+/// As Dataset::image_shape().
+Shape image_shape_of(const DataSpec& spec);
+/// As Dataset::class_names(); empty where only the files tell, and they are not there.
+std::vector<std::string> class_names_of(const DataSpec& spec);
 
 std::vector<std::string> known_datasets();
 

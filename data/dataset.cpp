@@ -113,6 +113,9 @@ Tensor ImageDataset::distribution(int64_t i) const {
 DatasetView::DatasetView(std::shared_ptr<const Dataset> base)
     : Dataset(defined(base).name(), defined(base).class_names()), base_(std::move(base)) {}
 
+DatasetView::DatasetView(std::shared_ptr<const Dataset> base, std::vector<std::string> class_names)
+    : Dataset(defined(base).name(), std::move(class_names)), base_(std::move(base)) {}
+
 Subset::Subset(std::shared_ptr<const Dataset> base, std::vector<int64_t> indices)
     : DatasetView(std::move(base)), indices_(std::move(indices)) {
   for (const int64_t i : indices_) {

@@ -129,6 +129,8 @@ class DatasetView : public Dataset {
   virtual int64_t base_index(int64_t i) const { return i; }
 
  protected:
+  /// With class names of its own.
+  DatasetView(std::shared_ptr<const Dataset> base, std::vector<std::string> class_names);
   const Dataset& base() const { return *base_; }
 
  private:

@@ -1,5 +1,7 @@
 #include "apps/common/checkpoint.h"
 
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string_view>
@@ -39,8 +41,11 @@ NamedStates with_prefix(const TensorFile& file, std::string_view prefix, std::st
   return state;
 }
 
-std::map<std::string, std::string> metadata(const RunConfig& config, TrainerState state) {
-  return {{"format", "pt"}, {"config", config_text(config)}, {"state", write_fields(fields_of(state)).dump()}};
+std::map<std::string, std::string> metadata(const RunIdentity& run, TrainerState state) {
+  return {{"format", "pt"},
+          {"config", config_text(run.config)},
+          {"data", identity_text(run.data)},
+          {"state", write_fields(fields_of(state)).dump()}};
 }
 
 /// read(text, source) of a metadata entry; what is wrong with it is wrong with the file, not with anybody's usage.
@@ -56,6 +61,12 @@ auto read_entry(const TensorFile& file, const std::string& path, const std::stri
   }
 }
 
+bool all_finite(const Tensor& t) {
+  if (t.dtype() != DType::f32) return true;  // weights and buffers are
+  const float* p = t.data<float>();
+  return std::all_of(p, p + t.numel(), [](float x) { return std::isfinite(x); });
+}
+
 void check_weights(const TensorFile& file, const std::string& path, const std::vector<NamedTensor>& wanted) {
   std::map<std::string_view, const Tensor*> found;
   for (const auto& [name, tensor] : file.tensors) found[name] = &tensor;
@@ -66,6 +77,7 @@ void check_weights(const TensorFile& file, const std::string& path, const std::v
     require(at != found.end(), "checkpoint", path, ": expected a tensor ", name, " ", tensor.shape(),
             ", got none of that name");
     const Tensor& got = *at->second;
+    require(all_finite(got), "checkpoint", path, ": ", name, " has values that are not finite");
     require(got.shape() == tensor.shape() && got.dtype() == tensor.dtype(), "checkpoint", path, ": ", name,
             " expected ", tensor.shape(), " ", tensor.dtype(), ", got ", got.shape(), " ", got.dtype());
     found.erase(at);
@@ -92,11 +104,11 @@ void visit_fields(FieldList& fields, TrainerState& s) {
   fields("peak_memory_bytes", s.peak_memory_bytes);
 }
 
-void save_weights(const std::string& path, const Module& model, const RunConfig& config, const TrainerState& state) {
-  save_safetensors(path, weights_of(model), metadata(config, state));
+void save_weights(const std::string& path, const Module& model, const RunIdentity& run, const TrainerState& state) {
+  save_safetensors(path, weights_of(model), metadata(run, state));
 }
 
-void save_checkpoint(const std::string& path, const Trained& trained, const RunConfig& config, TrainerState state) {
+void save_checkpoint(const std::string& path, const Trained& trained, const RunIdentity& run, TrainerState state) {
   const Optimizer::State optimizer = trained.optimizer->state();
   state.optimizer_steps = optimizer.steps;
   if (trained.average)
@@ -105,7 +117,7 @@ void save_checkpoint(const std::string& path, const Trained& trained, const RunC
   append(tensors, kOptimizer, optimizer.tensors, "");
   if (trained.average) append(tensors, kRaw, trained.average->state(), kAverage);
   try {
-    save_safetensors(path, tensors, metadata(config, state));
+    save_safetensors(path, tensors, metadata(run, state));
   } catch (...) {
     if (trained.average) trained.average->swap();
     throw;
@@ -122,8 +134,9 @@ RunConfig config_of(const TensorFile& file, const std::string& path) {
 }
 
 Checkpoint read_checkpoint(const std::string& path) {
-  Checkpoint c{.path = path, .file = load_safetensors(path), .config = {}, .state = {}};
+  Checkpoint c{.path = path, .file = load_safetensors(path), .config = {}, .data = {}, .state = {}};
   c.config = config_of(c.file, path);
+  c.data = identity_of(c.file, path);
   c.state = read_entry(c.file, path, "state", [](const std::string& text, const std::string& source) {
     TrainerState state;
     read_fields(parse_json(text, source), fields_of(state), source);
@@ -135,6 +148,20 @@ Checkpoint read_checkpoint(const std::string& path) {
       "checkpoint", path, ": the state is not one a run can be in: step ", s.step, ", evaluated ", s.evaluated_step,
       ", best ", s.best_step, ", metrics ", s.metrics_bytes, " bytes");
   return c;
+}
+
+std::string what_is_unknown(const TensorFile& file, const std::string& path, const RunConfig& config) {
+  if (file.checked && file.metadata.contains("data")) return "";
+  std::string line =
+      path +
+      " was written by an earlier version: its class names, its images and whether it is damaged cannot be checked";
+  const bool statistics =
+      std::ranges::any_of(file.tensors, [](const auto& t) { return t.name.ends_with("running_var"); });
+  if (config.train.ema_decay > 0 && statistics)
+    line +=
+        "; beside its averaged weights are the batch statistics of those that were not averaged, so it measures worse "
+        "than it is";
+  return line;
 }
 
 std::string checkpoint_path(const std::string& given) {
@@ -154,7 +181,13 @@ void restore(const Checkpoint& checkpoint, const Trained& trained) {
   restore_weights(checkpoint.file, checkpoint.path, *trained.model);
   trained.optimizer->load_state({with_prefix(checkpoint.file, kOptimizer, ""), checkpoint.state.optimizer_steps});
   if (trained.average) {
-    trained.average->load_state(with_prefix(checkpoint.file, kRaw, kAverage));
+    NamedStates raw = with_prefix(checkpoint.file, kRaw, kAverage);
+    // Older checkpoints kept only the raw weights' buffers, under plain names.
+    for (const auto& [name, buffer] : trained.model->buffers()) {
+      if (!checkpoint.file.contains(std::string(kRaw) + name))
+        raw.emplace_back(std::string(kAverage) + name, checkpoint.file.at(name));
+    }
+    trained.average->load_state(raw);
     trained.average->swap();
   }
 }

@@ -1,15 +1,18 @@
 #pragma once
-// Checkpoints: one safetensors file each, so that weights, optimizer, trainer state and configuration can never be of
-// two moments.
+// Checkpoints: one safetensors file each, so that weights, optimizer, trainer state, configuration and what is known of
+// the data can never be of two moments.
 //
-//   plain names          weights and buffers as evaluations use them (the average's where there is one), as timm /
-//   torchvision optimizer.*          momenta                       } in last.safetensors only raw.* weights as trained,
-//   where an average is kept   } metadata             format = "pt", config and state as JSON
+//   plain names   weights and buffers as evaluations use them (the average's where there is one), as timm / torchvision
+//   optimizer.*   momenta                                       } in last.safetensors only
+//   raw.*         as trained, where an average is kept          }
+//   metadata      format = "pt"; config, state and data (identity.h) as JSON; checksums (core/safetensors.h)
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "apps/common/config.h"
+#include "apps/common/identity.h"
 #include "autograd/optimizer.h"
 #include "core/safetensors.h"
 #include "layers/module.h"
@@ -39,11 +42,17 @@ struct Trained {
   WeightAverage* average = nullptr;
 };
 
+/// What every checkpoint of a run says of it.
+struct RunIdentity {
+  RunConfig config;
+  DataIdentity data;
+};
+
 /// Writes weights and buffers only. Throws Error naming the file when it cannot be written; the old file is then
 /// untouched.
-void save_weights(const std::string& path, const Module& model, const RunConfig& config, const TrainerState& state);
+void save_weights(const std::string& path, const Module& model, const RunIdentity& run, const TrainerState& state);
 /// Writes all of it. `state.optimizer_steps` is filled in.
-void save_checkpoint(const std::string& path, const Trained& trained, const RunConfig& config, TrainerState state);
+void save_checkpoint(const std::string& path, const Trained& trained, const RunIdentity& run, TrainerState state);
 
 /// The configuration a checkpoint carries. Throws Error naming `path` where there is none or it is not valid.
 RunConfig config_of(const TensorFile& file, const std::string& path);
@@ -53,6 +62,7 @@ struct Checkpoint {
   std::string path;
   TensorFile file;
   RunConfig config;
+  std::optional<DataIdentity> data;  // none in one written before checkpoints carried it
   TrainerState state;
 };
 
@@ -63,8 +73,12 @@ Checkpoint read_checkpoint(const std::string& path);
 /// are none; a file for itself. Throws Error for a folder that is not a run's.
 std::string checkpoint_path(const std::string& given);
 
+/// What cannot be known of a checkpoint that is older than what it should carry, as one line for people; empty where it
+/// carries everything.
+std::string what_is_unknown(const TensorFile& file, const std::string& path, const RunConfig& config);
+
 /// Copies weights and buffers into `model`. Throws Error naming `path` and the tensor for one that is missing, unknown,
-/// or of another shape or dtype; the model is then unchanged.
+/// of another shape or dtype, or not finite; the model is then unchanged.
 void restore_weights(const TensorFile& file, const std::string& path, const Module& model);
 /// Restores all of it, under the same conditions.
 void restore(const Checkpoint& checkpoint, const Trained& trained);

@@ -198,7 +198,7 @@ void validate(const RunConfig& config) {
   const TrainConfig& t = config.train;
   check(t.batch_size >= 1, "train.batch_size", "at least 1", t.batch_size);
   check(t.steps >= 0, "train.steps", "at least 0", t.steps);
-  check(t.steps > 0 || t.epochs > 0, "train.epochs", "a number above 0", t.epochs);
+  check(t.epochs >= 0, "train.epochs", "at least 0", t.epochs);
   check(t.epochs <= 1e6, "train.epochs", "at most 1000000", t.epochs);
   check(t.log_every >= 1, "train.log_every", "at least 1", t.log_every);
   check(t.eval_every >= 0, "train.eval_every", "at least 0", t.eval_every);
@@ -219,6 +219,17 @@ void validate(const RunConfig& config) {
   check(config.data.validation >= 0, "data.validation", "at least 0", config.data.validation);
   check(config.data.skip_limit >= 0, "data.skip_limit", "at least 0", config.data.skip_limit);
   check(config.data.train_subset >= 0, "data.train_subset", "at least 0", config.data.train_subset);
+}
+
+ModelConfig filled_in(const ModelConfig& given, const ModelConfig& chosen) {
+  ModelConfig result = given, untouched, from = chosen;
+  const nlohmann::ordered_json mine = write_fields(fields_of(result)), open = write_fields(fields_of(untouched));
+  nlohmann::ordered_json fill = write_fields(fields_of(from));
+  for (const auto& [key, value] : mine.items()) {
+    if (value != open.at(key)) fill.erase(key);
+  }
+  read_fields(fill, fields_of(result), "model");
+  return result;
 }
 
 std::vector<std::string> differing_keys(const RunConfig& a, const RunConfig& b) {

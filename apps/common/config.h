@@ -35,7 +35,7 @@ struct ScheduleConfig {
 
 struct TrainConfig {
   int64_t batch_size = 128;
-  double epochs = 10;            // may be a fraction
+  double epochs = 10;            // may be a fraction; 0: train.init is only measured
   int64_t steps = 0;             // > 0: instead of epochs
   int64_t log_every = 50;        // steps between two lines of training loss in metrics.jsonl
   double eval_every = 1;         // epochs between two evaluations; 0: only at the end
@@ -104,6 +104,9 @@ std::string config_text(const RunConfig& config);
 /// Throws UsageError naming the key for a number out of range. Names (of a dataset, a head …) are checked where they
 /// are used.
 void validate(const RunConfig& config);
+
+/// `given` with the values of `chosen` where it has the defaults.
+ModelConfig filled_in(const ModelConfig& given, const ModelConfig& chosen);
 
 /// Keys whose values differ and that may change a number of the run: all but `about`, `data.root`,
 /// `train.loader_threads` and `contrast.features`.

@@ -150,21 +150,15 @@ std::string ContrastiveTask::training_pipeline() const {
   return config_.contrast.lock_image ? kPixel : config_.data.train_pipeline;
 }
 
-Tensor ContrastiveTask::features_of(const std::shared_ptr<const Dataset>& dataset, const char* split) {
-  RunConfig decisive;  // what decides which images these are
-  decisive.data = config_.data;
-  decisive.data.root.clear();
-  decisive.model = config_.model;
-  const std::string about = config_text(decisive) + split + " " + std::to_string(config_.captions.unseen);
-  return image_features(towers_.model->image(), dataset, config_.data.eval_pipeline, config_.train.batch_size,
-                        {config_.contrast.features, about}, device_);
+Tensor ContrastiveTask::features_of(const std::shared_ptr<const Dataset>& dataset) {
+  return image_features(towers_.model->image(), dataset, config_, device_);
 }
 
 void ContrastiveTask::prepare() {
   if (!config_.contrast.lock_image) return;
-  trained_on_ = features_of(splits_.train, "train");
-  if (holds_out()) held_out_ = features_of(splits_.validation, "validation");
-  tested_on_ = features_of(splits_.test, "test");
+  trained_on_ = features_of(splits_.train);
+  if (holds_out()) held_out_ = features_of(splits_.validation);
+  tested_on_ = features_of(splits_.test);
 }
 
 TensorList ContrastiveTask::inputs(const Batch& batch) const {

@@ -51,7 +51,7 @@ class ContrastiveTask final : public Task {
   void describe(Summary& summary) const override;
 
  private:
-  Tensor features_of(const std::shared_ptr<const Dataset>& dataset, const char* split);
+  Tensor features_of(const std::shared_ptr<const Dataset>& dataset);
 
   ZeroShotClasses classes_;
   Towers towers_;

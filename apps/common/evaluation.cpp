@@ -94,14 +94,23 @@ void for_each_batch(std::shared_ptr<const Dataset> dataset, const std::string& p
   }
 }
 
+/// Where the noise of a batch's images is drawn.
+static Tensor addresses_of(const Batch& batch, const std::vector<int64_t>& addresses) {
+  if (addresses.empty()) return batch.indices;
+  Tensor result = Tensor::empty(batch.indices.shape(), DType::i64);
+  for (int64_t b = 0; b < result.numel(); ++b)
+    result.data<int64_t>()[b] = addresses.at(static_cast<size_t>(batch.indices.data<int64_t>()[b]));
+  return result;
+}
+
 void for_each_prediction(Classifier& classifier, std::shared_ptr<const Dataset> dataset, const std::string& pipeline,
                          const PredictOptions& options, const std::function<void(const Prediction&)>& visit) {
   Context context{.training = false, .seed = options.seed};
   for_each_batch(std::move(dataset), pipeline, options.batch_size, options.skip_limit, [&](const Batch& batch) {
-    context.examples = batch.indices.to(options.device);
+    context.examples = addresses_of(batch, options.addresses).to(options.device);
     const Tensor phi = classifier.backbone().forward(Var(batch.images.to(options.device)), context).value();
     const Tensor probabilities = classifier.head().predict(phi, options.samples, context).to(Device::cpu);
-    visit({batch, phi, probabilities});
+    visit({batch, context, phi, probabilities});
   });
 }
 

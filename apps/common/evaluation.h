@@ -7,6 +7,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "apps/common/config.h"
 #include "apps/common/metrics.h"
@@ -22,15 +23,17 @@ struct PredictOptions {
   int64_t batch_size = 128;
   uint64_t seed = 0;  // of the Monte Carlo noise, which no training step draws
   Device device = Device::cpu;
-  int64_t skip_limit = 0;  // corrupt images left out, each named on stderr; one more is an error
+  int64_t skip_limit = 0;               // corrupt images left out, each named on stderr; one more is an error
+  std::vector<int64_t> addresses = {};  // of each image's noise; its index where there are none
 };
 
 /// The pipeline of that text. Throws UsageError where it would mix images.
 Pipeline evaluation_pipeline(const std::string& text);
 
-/// A batch and what the classifier makes of it; everything but phi lies on the CPU.
+/// A batch and what the classifier makes of it; everything but phi and context.examples lies on the CPU.
 struct Prediction {
   const Batch& batch;
+  const Context& context;       // what the noise was drawn with
   const Tensor& phi;            // (B,D), on the device
   const Tensor& probabilities;  // f32 (B,K)
 };

@@ -6,10 +6,20 @@
 #include "apps/common/evaluation.h"
 #include "core/error.h"
 #include "core/fingerprint.h"
+#include "core/precision.h"
 #include "core/safetensors.h"
 
 namespace sked {
 namespace {
+
+/// All that decides φ but the weights, for people too.
+std::string description(const Dataset& dataset, const RunConfig& config) {
+  RunConfig decisive;
+  decisive.model = config.model;
+  decisive.data.eval_pipeline = config.data.eval_pipeline;
+  return dataset.name() + ": " + std::to_string(dataset.size()) + " images " + image_fingerprint(dataset) +
+         ", products in " + name(product_precision()) + "\n" + config_text(decisive);
+}
 
 std::string fingerprint(const Module& tower, const std::string& about) {
   Fingerprint f;
@@ -19,15 +29,14 @@ std::string fingerprint(const Module& tower, const std::string& about) {
   };
   for (const NamedVar& p : tower.parameters()) add(p.var.value());
   for (const auto& [name, buffer] : tower.buffers()) add(*buffer);
-  f.add(about.data(), about.size());
+  f.add(about);
   return f.hex();
 }
 
-Tensor compute(Backbone& tower, const std::shared_ptr<const Dataset>& dataset, const std::string& pipeline,
-               int64_t batch_size, Device device) {
+Tensor compute(Backbone& tower, const std::shared_ptr<const Dataset>& dataset, const RunConfig& config, Device device) {
   Tensor phi = Tensor::empty({dataset->size(), tower.width()});
   int64_t done = 0;
-  for_each_batch(dataset, pipeline, batch_size, 0, [&](const Batch& batch) {
+  for_each_batch(dataset, config.data.eval_pipeline, config.train.batch_size, 0, [&](const Batch& batch) {
     const int64_t count = batch.images.dim(0);
     phi.rows(done, done + count)
         .copy_from(tower.forward(Var(batch.images.to(device)), Context{}).value().to(Device::cpu));
@@ -38,11 +47,11 @@ Tensor compute(Backbone& tower, const std::shared_ptr<const Dataset>& dataset, c
 
 }  // namespace
 
-Tensor image_features(Backbone& tower, const std::shared_ptr<const Dataset>& dataset, const std::string& pipeline,
-                      int64_t batch_size, const FeatureStore& store, Device device) {
+Tensor image_features(Backbone& tower, const std::shared_ptr<const Dataset>& dataset, const RunConfig& config,
+                      Device device) {
   namespace fs = std::filesystem;
-  const fs::path path =
-      fs::path(store.folder) / (dataset->name() + "-" + fingerprint(tower, store.about) + ".safetensors");
+  const std::string about = description(*dataset, config), &folder = config.contrast.features;
+  const fs::path path = fs::path(folder) / (dataset->name() + "-" + fingerprint(tower, about) + ".safetensors");
   const Shape shape{dataset->size(), tower.width()};
   if (fs::exists(path)) {
     const TensorFile file = load_safetensors(path.string());
@@ -53,11 +62,11 @@ Tensor image_features(Backbone& tower, const std::shared_ptr<const Dataset>& dat
   }
   std::fprintf(stderr, "computing the features of %lld images, once: %s\n", static_cast<long long>(dataset->size()),
                path.string().c_str());
-  const Tensor phi = compute(tower, dataset, pipeline, batch_size, device);
+  const Tensor phi = compute(tower, dataset, config, device);
   std::error_code failure;
-  fs::create_directories(store.folder, failure);
-  require(!failure, "features", store.folder, ": ", failure.message());
-  save_safetensors(path.string(), {{"phi", phi}}, {{"about", store.about}});
+  fs::create_directories(folder, failure);
+  require(!failure, "features", folder, ": ", failure.message());
+  save_safetensors(path.string(), {{"phi", phi}}, {{"about", about}});
   return phi.to(device);
 }
 

@@ -84,7 +84,8 @@ int64_t at_least_one(double count) { return std::max<int64_t>(1, std::llround(co
 class Trainer {
  public:
   /// Without a checkpoint to go on from, the weights begin as train.init says.
-  Trainer(const RunConfig& config, const RunFolder& folder, const TrainOptions& options, const Checkpoint* checkpoint);
+  Trainer(RunIdentity run, Splits splits, const RunFolder& folder, const TrainOptions& options,
+          const Checkpoint* checkpoint);
   /// Goes on from a checkpoint, or from nothing.
   void begin(const std::optional<Checkpoint>& checkpoint);
   Summary run();
@@ -94,6 +95,7 @@ class Trainer {
   void check_losses();
   void log_training(double lr, double norm);
   void evaluate_now();
+  void estimate_statistics();
   void save_last();
   void report_initial();
   Summary finish();
@@ -105,7 +107,8 @@ class Trainer {
   }
   Trained trained() { return {&task_->model(), &optimizer_, average_ ? &*average_ : nullptr}; }
 
-  const RunConfig config_;
+  const RunIdentity run_;
+  const RunConfig& config_ = run_.config;
   const RunFolder folder_;
   const TrainOptions options_;
   std::unique_ptr<Task> task_;
@@ -125,33 +128,36 @@ class Trainer {
   double logged_wait_ = 0;     // state_.wait_seconds likewise
   LoaderStatistics logged_loader_;
   int64_t logged_step_ = 0;
+  int64_t estimated_step_ = -1;  // whose averaged weights have their batch statistics
 };
 
-Trainer::Trainer(const RunConfig& config, const RunFolder& folder, const TrainOptions& options,
+Trainer::Trainer(RunIdentity run, Splits splits, const RunFolder& folder, const TrainOptions& options,
                  const Checkpoint* checkpoint)
-    : config_(config),
+    : run_(std::move(run)),
       folder_(folder),
       options_(options),
-      task_(make_task(config, load_data(config), options.device, checkpoint)),
+      task_(make_task(config_, std::move(splits), options.device, checkpoint)),
       loader_(task_->training_set(), Pipeline::parse(task_->training_pipeline()),
-              loader_options(config, task_->training_set()->size(),
+              loader_options(config_, task_->training_set()->size(),
                              [this](const Skipped& s) { progress_->note("left out: " + s.message); })),
       gradients_([this](const TensorList& inputs, const Context& context) { return task_->loss(inputs, context); },
                  trained_parameters(task_->model()), options.device, options.graph,
                  [this](const std::string& line) { progress_->note(line); }),
-      optimizer_(config.optimizer, trained_parameters(task_->model())),
+      optimizer_(config_.optimizer, trained_parameters(task_->model())),
       epoch_steps_(loader_.batches()) {
-  const TrainConfig& t = config.train;
+  const TrainConfig& t = config_.train;
   const auto epoch_steps = static_cast<double>(epoch_steps_);
-  total_ = t.steps > 0 ? t.steps : at_least_one(t.epochs * epoch_steps);
-  evaluation_steps_ = t.eval_every > 0 ? at_least_one(t.eval_every * epoch_steps) : total_;
+  total_ = t.steps > 0 ? t.steps : t.epochs > 0 ? at_least_one(t.epochs * epoch_steps) : 0;
+  evaluation_steps_ =
+      t.eval_every > 0 ? at_least_one(t.eval_every * epoch_steps) : at_least_one(static_cast<double>(total_));
   checkpoint_steps_ = t.checkpoint_every > 0 ? t.checkpoint_every : epoch_steps_;
-  const ScheduleConfig& s = config.schedule;
+  const ScheduleConfig& s = config_.schedule;
   const int64_t warmup = s.warmup_steps > 0 ? s.warmup_steps : std::llround(s.warmup_epochs * epoch_steps);
-  schedule_ = {.kind = s.kind, .peak = s.peak, .floor = s.floor, .warmup = warmup, .total = total_};
+  schedule_ = {
+      .kind = s.kind, .peak = s.peak, .floor = s.floor, .warmup = warmup, .total = std::max<int64_t>(total_, 1)};
   schedule_.at(0);  // refuses an unknown kind before anything is written
   if (checkpoint == nullptr && !t.init.empty()) initial_ = task_->begin_with(load_safetensors(t.init));
-  if (t.ema_decay > 0) average_.emplace(t.ema_decay, trained_parameters(task_->model()));
+  if (t.ema_decay > 0) average_.emplace(t.ema_decay, trained_parameters(task_->model()), task_->model().buffers());
 }
 
 void Trainer::begin(const std::optional<Checkpoint>& checkpoint) {
@@ -215,7 +221,7 @@ Summary Trainer::run() {
       progress_->note("stopped at step " + std::to_string(state_.step) + "; the same command goes on from there");
       throw;
     }
-    if (state_.step > saved_step && at_multiple_of(checkpoint_steps_)) save();
+    if ((state_.step > saved_step || total_ == 0) && at_multiple_of(checkpoint_steps_)) save();
     if (state_.step == total_) return finish();
     train_step();
   }
@@ -283,10 +289,35 @@ void Trainer::log_training(double lr, double norm) {
   logged_loader_ = loader_.statistics();
 }
 
+/// Averaged weights have no batch statistics of their own, and those of the last weights are not theirs: here they get
+/// the mean over the first batches of an epoch, in training mode ("precise batch norm": Wu & Johnson, arXiv
+/// 2105.07576). While they are swapped in.
+void Trainer::estimate_statistics() {
+  constexpr int64_t kBatches = 32;
+  const auto buffers = task_->model().buffers();
+  const bool any = std::ranges::any_of(buffers, [](const NamedBuffer& b) { return is_floating(b.second->dtype()); });
+  if (!average_ || !any || estimated_step_ == state_.step) return;
+  estimated_step_ = state_.step;
+  Loader loader(task_->training_set(), Pipeline::parse(task_->training_pipeline()),
+                loader_options(config_, task_->training_set()->size(), {}));
+  loader.start(0);
+  const NoGrad no_tape;
+  for (int64_t b = 0; b < std::min(kBatches, epoch_steps_); ++b) {
+    const std::optional<Batch> batch = loader.next();
+    TensorList inputs = task_->inputs(*batch);
+    for (Tensor& input : inputs) input = input.to(options_.device);
+    task_->loss(inputs, {.training = true,
+                         .seed = config_.seed,
+                         .momentum = 1.0 / static_cast<double>(b + 1),
+                         .examples = batch->indices.to(options_.device)});
+  }
+}
+
 void Trainer::evaluate_now() {
   const Stopwatch watch;
   check_losses();
   const Averaged averaged(average_);
+  estimate_statistics();
   const char* split = task_->holds_out() ? "validation" : "test";
   const Evaluation result = task_->judge(Judging::periodic);
   const double nll = result.measures.nll;
@@ -294,7 +325,7 @@ void Trainer::evaluate_now() {
   if (state_.best_step < 0 || nll < state_.best_nll) {
     state_.best_step = state_.step;
     state_.best_nll = nll;
-    save_weights(folder_.best(), task_->model(), config_, state_);
+    save_weights(folder_.best(), task_->model(), run_, state_);
   }
   Json record{{"step", state_.step}, {"epoch", epoch()}, {"split", split}};
   record.update(evaluation_json(result, false));
@@ -312,7 +343,11 @@ void Trainer::save_last() {
   check_losses();
   state_.peak_memory_bytes = std::max<uint64_t>(state_.peak_memory_bytes, allocator(options_.device).stats().peak);
   state_.metrics_bytes = log_->sync();  // before the checkpoint that counts on these lines
-  save_checkpoint(folder_.last(), trained(), config_, state_);
+  {
+    const Averaged averaged(average_);
+    estimate_statistics();
+  }
+  save_checkpoint(folder_.last(), trained(), run_, state_);
   progress_->skip_time();
 }
 
@@ -329,7 +364,7 @@ Summary Trainer::describe() const {
   s.best_nll = state_.best_nll;
   s.train_seconds = state_.train_seconds;
   s.wait_seconds = state_.wait_seconds;
-  s.images_per_second = static_cast<double>(state_.step) * batch_images() / state_.train_seconds;
+  if (state_.step > 0) s.images_per_second = static_cast<double>(state_.step) * batch_images() / state_.train_seconds;
   s.peak_memory_bytes = state_.peak_memory_bytes;
   s.device = name(options_.device);
   s.precision = name(product_precision());
@@ -340,7 +375,9 @@ Summary Trainer::describe() const {
 Summary Trainer::finish() {
   const Stopwatch watch;
   const bool use_best = task_->holds_out();
+  if (use_best && state_.best_step < 0) evaluate_now();  // without a step there was no reason to
   const Averaged averaged(average_);
+  estimate_statistics();
   if (use_best) restore_weights(load_safetensors(folder_.best()), folder_.best(), task_->model());
   Summary summary = describe();
   summary.weights = use_best ? "best" : "last";
@@ -356,24 +393,73 @@ Summary Trainer::finish() {
   return summary;
 }
 
-void check_same_run(const RunConfig& config, const Checkpoint& checkpoint) {
-  const std::vector<std::string> keys = differing_keys(config, checkpoint.config);
-  require_usage(keys.empty(), "train", checkpoint.path, " is of another configuration: ", join(keys),
+void note(const TrainOptions& options, const std::string& line) {
+  if (!options.quiet && !line.empty()) std::fprintf(stderr, "note: %s\n", line.c_str());
+}
+
+/// The configuration of a run that is there: what `given` leaves open and the file of train.init decided is as it was.
+RunConfig resumed(RunConfig given, const RunConfig& then) {
+  if (!given.train.init.empty()) given.model = filled_in(given.model, then.model);
+  return given;
+}
+
+void check_same_run(const RunConfig& config, const RunConfig& then, const std::string& path) {
+  const std::vector<std::string> keys = differing_keys(config, then);
+  require_usage(keys.empty(), "train", path, " is of another configuration: ", join(keys),
                 keys.size() == 1 ? " differs" : " differ", " (--fresh starts over, another --out keeps both)");
+}
+
+/// What a finished run came to. Data that changed since is said, not refused: the numbers are those of then.
+Summary finished(const RunFolder& folder, const RunConfig& config, const Checkpoint* checkpoint,
+                 const TrainOptions& options) {
+  if (checkpoint == nullptr || !checkpoint->data) return read_summary(folder.summary());
+  std::string changed;
+  try {
+    changed = training_difference(*checkpoint->data, identify(load_data(config)));
+  } catch (const Error&) {  // the data need not be there any more
+  }
+  if (!changed.empty())
+    note(options,
+         folder.path.string() + " is finished, and its data has changed since: " + changed + " (--fresh trains on it)");
+  return read_summary(folder.summary());
+}
+
+/// May the training of a checkpoint go on with these images?
+void check_same_data(const Checkpoint& checkpoint, const RunIdentity& run) {
+  constexpr const char* kWayOut = " (--fresh starts over, another --out keeps both)";
+  if (checkpoint.data) {
+    const std::string changed = training_difference(*checkpoint.data, run.data);
+    require(changed.empty(), "train", checkpoint.path, " was trained on other data: ", changed, kWayOut);
+  } else {
+    require(run.config.data.validation == 0 && run.config.data.train_subset == 0, "train", checkpoint.path,
+            " was written by an earlier version, which chose held-out images and subsets in another way: this training "
+            "cannot go on without seeing images it is judged on",
+            kWayOut);
+  }
 }
 
 }  // namespace
 
-Summary train(const RunConfig& config, const std::filesystem::path& out, const TrainOptions& options) {
-  validate(config);
+Summary train(const RunConfig& given, const std::filesystem::path& out, const TrainOptions& options) {
+  validate(given);
   const RunFolder folder{out};
+  RunConfig config = given;
   std::optional<Checkpoint> checkpoint;
+  const bool done = !options.fresh && std::filesystem::exists(folder.summary());
   if (!options.fresh && std::filesystem::exists(folder.last())) {
     checkpoint = read_checkpoint(folder.last());
-    check_same_run(config, *checkpoint);
-    if (std::filesystem::exists(folder.summary())) return read_summary(folder.summary());
+    config = resumed(given, checkpoint->config);
+    check_same_run(config, checkpoint->config, checkpoint->path);
+    note(options, what_is_unknown(checkpoint->file, checkpoint->path, checkpoint->config));
+  } else if (done) {  // somebody kept the results and not the weights
+    const RunConfig then = read_config(folder.config());
+    check_same_run(resumed(given, then), then, folder.summary());
   }
-  Trainer trainer(config, folder, options, checkpoint ? &*checkpoint : nullptr);
+  if (done) return finished(folder, config, checkpoint ? &*checkpoint : nullptr, options);
+  Splits splits = load_data(config);
+  RunIdentity run{config, identify(splits)};
+  if (checkpoint) check_same_data(*checkpoint, run);
+  Trainer trainer(std::move(run), std::move(splits), folder, options, checkpoint ? &*checkpoint : nullptr);
   trainer.begin(checkpoint);
   checkpoint.reset();  // its tensors are copied
   return trainer.run();

@@ -5,12 +5,12 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "apps/common/checkpoint.h"
 #include "apps/common/cli.h"
 #include "apps/common/contrastive.h"
 #include "apps/common/fitted.h"
 #include "apps/common/progress.h"
 #include "apps/common/run_folder.h"
+#include "apps/common/subject.h"
 #include "apps/common/trainer.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -41,9 +41,11 @@ void print(const Evaluation& e) {
       100 * r.text_to_image_1, 100 * r.text_to_image_5, 100 * r.text_to_image_10);
 }
 
-/// The model's own data, or another data set by `name` or `name:path`, its test images in the shape of the model's.
-Splits splits_for(const std::string& wanted, RunConfig& config, const Shape& shape) {
-  if (wanted.empty()) return load_data(config);
+/// The model's own data, with the classes it was trained on, or another data set by `name` or `name:path`, its test
+/// images in the shape of the model's.
+Splits splits_for(const std::string& wanted, Subject& subject, const Shape& shape) {
+  if (wanted.empty()) return load_data(subject);
+  RunConfig& config = subject.config;
   static_cast<DataSpec&>(config.data) = named_data(wanted, config.data.root);
   config.captions.unseen = 0;
   Splits splits = load_splits(config.data, 0);
@@ -52,17 +54,16 @@ Splits splits_for(const std::string& wanted, RunConfig& config, const Shape& sha
 }
 
 void evaluate_run(const ContrastOptions& wanted, const CommonOptions& common) {
-  const std::string path = checkpoint_path(wanted.evaluate);
-  const TensorFile file = load_safetensors(path);
-  RunConfig config = config_of(file, path);
-  require_usage(config.task == "contrastive", "contrast", path, ": task: ", config.task,
+  Subject subject = load_subject(wanted.evaluate, common);
+  const RunConfig& config = subject.config;
+  require_usage(config.task == "contrastive", "contrast", subject.path, ": task: ", config.task,
                 " is measured by build/evaluate");
-  apply_options(common, config);
-  const Shape image = dataset_facts(config.data).image_shape;
+  const Shape image = image_shape_of(config.data);
   const Shape shape = evaluation_pipeline(config.data.eval_pipeline).output_shape(image);
-  Towers towers = make_towers(config, vocabulary_of(file, path, config), shape, common.device);
-  restore_weights(file, path, *towers.model);
-  Splits splits = splits_for(wanted.dataset, config, image);
+  Towers towers = make_towers(config, vocabulary_of(subject.file, subject.path, config), shape, common.device);
+  restore_weights(subject.file, subject.path, *towers.model);
+  Splits splits = splits_for(wanted.dataset, subject, image);
+  note_changed_images(subject, *splits.test, "test");
   const ZeroShotClasses classes = zero_shot_classes(*splits.test, config.captions);
   const Evaluation result =
       judge_zero_shot(towers, with_captions(splits, config.captions).test, classes, config, common.device);

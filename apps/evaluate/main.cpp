@@ -7,11 +7,11 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "apps/common/checkpoint.h"
 #include "apps/common/cli.h"
 #include "apps/common/evaluation.h"
 #include "apps/common/fitted.h"
 #include "apps/common/run_folder.h"
+#include "apps/common/subject.h"
 #include "apps/evaluate/few_shot.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -28,33 +28,29 @@ struct EvaluateOptions {
   std::string ood, few_shot;
 };
 
-/// A classifier with its weights, and how to ask it.
-struct Subject {
-  RunConfig config;
+/// A classifier with its weights, its data, and how to ask it.
+struct Asked {
+  Subject subject;
+  const RunConfig& config = subject.config;
   Splits splits;
   std::unique_ptr<Classifier> model;
   PredictOptions predict;
 };
 
-Subject load_subject(const EvaluateOptions& wanted, const CommonOptions& common) {
-  const std::string path = checkpoint_path(wanted.checkpoint);
-  const TensorFile file = load_safetensors(path);
-  Subject s;
-  s.config = common.config.empty() ? config_of(file, path) : read_config(common.config);
-  apply_options(common, s.config);
-  require_usage(s.config.task == "classification", "evaluate", path, ": task: ", s.config.task,
+Asked load_asked(const EvaluateOptions& wanted, const CommonOptions& common) {
+  Asked a{.subject = load_subject(wanted.checkpoint, common), .splits = {}, .model = {}, .predict = {}};
+  require_usage(a.config.task == "classification", "evaluate", a.subject.path, ": task: ", a.config.task,
                 " is measured by build/contrast --evaluate");
-  s.splits = load_splits(s.config.data, s.config.data.validation, s.config.data.train_subset);
-  const Dataset& test = *s.splits.test;
-  const Shape shape = Pipeline::parse(s.config.data.eval_pipeline).output_shape(test.image_shape());
-  s.model = make_classifier(s.config, shape, test.classes(), common.device);
-  restore_weights(file, path, *s.model);
-  s.predict = {.samples = wanted.samples.value_or(s.config.head.test_samples),
-               .batch_size = s.config.train.batch_size,
-               .seed = s.config.seed,
+  a.splits = load_data(a.subject);
+  const Dataset& test = *a.splits.test;
+  const Shape shape = Pipeline::parse(a.config.data.eval_pipeline).output_shape(test.image_shape());
+  a.model = classifier_of(a.subject, shape, test.classes(), common.device);
+  a.predict = {.samples = wanted.samples.value_or(a.config.head.test_samples),
+               .batch_size = a.config.train.batch_size,
+               .seed = a.config.seed,
                .device = common.device,
-               .skip_limit = s.config.data.skip_limit};
-  return s;
+               .skip_limit = a.config.data.skip_limit};
+  return a;
 }
 
 std::shared_ptr<const Dataset> choose_split(const Splits& splits, const std::string& name) {
@@ -65,7 +61,7 @@ std::shared_ptr<const Dataset> choose_split(const Splits& splits, const std::str
 }
 
 /// Another dataset by `name` or `name:path`, its images in the shape of this model's.
-Splits other_data(const Subject& s, const std::string& name) {
+Splits other_data(const Asked& s, const std::string& name) {
   Splits splits = load_splits(named_data(name, s.config.data.root), 0);
   const Shape shape = s.splits.test->image_shape();
   if (splits.test->image_shape() != shape) {
@@ -77,7 +73,7 @@ Splits other_data(const Subject& s, const std::string& name) {
   return splits;
 }
 
-std::vector<double> top_probabilities(Subject& s, const std::shared_ptr<const Dataset>& dataset) {
+std::vector<double> top_probabilities(Asked& s, const std::shared_ptr<const Dataset>& dataset) {
   std::vector<double> top;
   for_each_prediction(*s.model, dataset, s.config.data.eval_pipeline, s.predict, [&](const Prediction& p) {
     const int64_t classes = p.probabilities.dim(1);
@@ -88,7 +84,7 @@ std::vector<double> top_probabilities(Subject& s, const std::shared_ptr<const Da
   return top;
 }
 
-Json report_ood(Subject& s, const std::string& name) {
+Json report_ood(Asked& s, const std::string& name) {
   const std::string own = s.config.data.name + (s.config.data.path.empty() ? "" : ":" + s.config.data.path);
   require_usage(name != own, "evaluate", "--ood ", name, ": the model was trained on it");
   const Splits other = other_data(s, name);
@@ -101,7 +97,7 @@ struct Features {
   Tensor phi, labels;  // f32 (N,D), i64 (N)
 };
 
-Features features_of(Subject& s, const std::shared_ptr<const Dataset>& dataset) {
+Features features_of(Asked& s, const std::shared_ptr<const Dataset>& dataset) {
   Features f{Tensor::empty({dataset->size(), s.model->backbone().width()}),
              Tensor::empty({dataset->size()}, DType::i64)};
   int64_t done = 0;
@@ -122,7 +118,7 @@ int64_t smallest_class(const std::vector<int64_t>& labels, int64_t classes) {
   return *std::min_element(counts.begin(), counts.end());
 }
 
-Json report_few_shot(Subject& s, const std::string& name) {
+Json report_few_shot(Asked& s, const std::string& name) {
   constexpr int64_t kShots[] = {1, 5, 10, 25};
   const std::vector<double> candidates{0x1p-10, 0x1p-5, 1, 0x1p5, 0x1p10};
   const Splits data = other_data(s, name);
@@ -144,8 +140,10 @@ Json report_few_shot(Subject& s, const std::string& name) {
   return {{"dataset", name}, {"results", results}};
 }
 
-Json report_split(Subject& s, const EvaluateOptions& wanted) {
-  const Evaluation e = evaluate(*s.model, choose_split(s.splits, wanted.split), s.config, s.predict);
+Json report_split(Asked& s, const EvaluateOptions& wanted) {
+  const auto images = choose_split(s.splits, wanted.split);
+  note_changed_images(s.subject, *images, wanted.split);
+  const Evaluation e = evaluate(*s.model, images, s.config, s.predict);
   const Measures& m = e.measures;
   std::printf("%s, %s images: %lld, %lld Monte Carlo samples\n", s.config.data.name.c_str(), wanted.split.c_str(),
               static_cast<long long>(m.count), static_cast<long long>(s.predict.samples));
@@ -158,7 +156,7 @@ Json report_split(Subject& s, const EvaluateOptions& wanted) {
 }
 
 void evaluate_app(const EvaluateOptions& wanted, const CommonOptions& common) {
-  Subject s = load_subject(wanted, common);
+  Asked s = load_asked(wanted, common);
   Json result{{"checkpoint", wanted.checkpoint}, {"split", wanted.split}, {"samples", s.predict.samples}};
   result[wanted.split] = report_split(s, wanted);
   result["temperature"] = s.model->head().temperature();

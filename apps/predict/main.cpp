@@ -6,18 +6,20 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "apps/common/checkpoint.h"
 #include "apps/common/cli.h"
 #include "apps/common/evaluation.h"
 #include "apps/common/fitted.h"
+#include "apps/common/subject.h"
 #include "apps/common/towers.h"
 #include "apps/predict/answer.h"
 #include "apps/predict/uncertainty.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/fingerprint.h"
 #include "core/text.h"
 #include "data/catalog.h"
 #include "data/image_collection.h"
+#include "data/relabelled.h"
 
 namespace sked {
 namespace {
@@ -42,77 +44,78 @@ std::shared_ptr<const Dataset> files_of(const std::vector<std::string>& paths,
 }
 
 /// A checkpoint, and what its images must look like.
-struct Subject {
-  std::string path;
-  TensorFile file;
-  RunConfig config;
-  std::vector<std::string> class_names;  // of its data set
-  Shape image_shape;                     // of its data set; H = W = 0: the pipeline takes any
-  Shape shape;                           // of the pipeline's images
+struct Asked {
+  Subject subject;
+  const RunConfig& config = subject.config;
+  Shape image_shape;  // of its data set; H = W = 0: the pipeline takes any
+  Shape shape;        // of the pipeline's images
   Device device;
 };
 
-Subject load_subject(const PredictArguments& wanted, const CommonOptions& common) {
-  Subject s{.path = checkpoint_path(wanted.checkpoint),
-            .file = {},
-            .config = {},
-            .class_names = {},
-            .image_shape = {},
-            .shape = {},
-            .device = common.device};
-  s.file = load_safetensors(s.path);
-  s.config = common.config.empty() ? config_of(s.file, s.path) : read_config(common.config);
-  apply_options(common, s.config);
-  const DatasetFacts facts = dataset_facts(s.config.data);
-  s.class_names = facts.class_names;
-  s.image_shape = facts.image_shape;
-  s.shape = evaluation_pipeline(s.config.data.eval_pipeline).output_shape(s.image_shape);
-  return s;
+Asked load_asked(const PredictArguments& wanted, const CommonOptions& common) {
+  Asked a{.subject = load_subject(wanted.checkpoint, common), .image_shape = {}, .shape = {}, .device = common.device};
+  a.image_shape = image_shape_of(a.config.data);
+  a.shape = evaluation_pipeline(a.config.data.eval_pipeline).output_shape(a.image_shape);
+  return a;
 }
 
 /// The files in the shape the model's data set has. Fixed sizes are met before the pipeline, which need not decode
 /// then: its images are bytes.
-std::shared_ptr<const Dataset> images_for(const Subject& s, const std::vector<std::string>& paths,
+std::shared_ptr<const Dataset> images_for(const Asked& s, const std::vector<std::string>& paths,
                                           const std::vector<std::string>& classes) {
   return fitted(files_of(paths, classes), s.image_shape);
 }
 
-/// The classes of a classifier: the data set's, or numbered where it has another number of them.
-std::vector<std::string> names_of(const Subject& s) {
-  const Tensor& classifier = s.file.at("head.weight");
-  require(classifier.ndim() == 2 && classifier.dim(0) > 0, "predict", s.path, ": head.weight expected (K, D), got ",
-          classifier);
-  if (static_cast<int64_t>(s.class_names.size()) == classifier.dim(0)) return s.class_names;
-  std::vector<std::string> names;
-  for (int64_t k = 0; k < classifier.dim(0); ++k) names.push_back("class " + std::to_string(k));
-  return names;
+/// Addresses of the images' noise: their bytes, so that an image gets the same answer wherever it stands.
+std::vector<int64_t> addresses_of(const std::vector<std::string>& paths) {
+  std::vector<int64_t> addresses;
+  for (const std::string& path : paths) {
+    const std::string bytes = read_file(path, uint64_t{1} << 30);
+    Fingerprint f;
+    f.add(bytes.data(), bytes.size());
+    addresses.push_back(static_cast<int64_t>((f.value() ^ f.value() >> 32) & 0xFFFFFFFFu));  // 32 bits count
+  }
+  return addresses;
 }
 
-std::vector<Answer> classify(const Subject& s, const PredictArguments& wanted, const std::vector<std::string>& names) {
+/// The classes of a classifier: those it was trained on; of one that does not know them the data set's, where there are
+/// as many; else numbers.
+std::vector<std::string> names_of(const Asked& s) {
+  const Tensor& classifier = s.subject.file.at("head.weight");
+  require(classifier.ndim() == 2 && classifier.dim(0) > 0, "predict", s.subject.path,
+          ": head.weight expected (K, D), got ", classifier);
+  const int64_t classes = classifier.dim(0);
+  const std::vector<std::string> names = s.subject.data ? s.subject.data->classes : class_names_of(s.config.data);
+  return static_cast<int64_t>(names.size()) == classes ? names : numbered_classes(classes);
+}
+
+std::vector<Answer> classify(const Asked& s, const PredictArguments& wanted, const std::vector<std::string>& names) {
   constexpr int64_t kCovarianceSamples = 256;
-  const auto classifier = make_classifier(s.config, s.shape, static_cast<int64_t>(names.size()), s.device);
-  restore_weights(s.file, s.path, *classifier);
+  const auto classifier = classifier_of(s.subject, s.shape, static_cast<int64_t>(names.size()), s.device);
   const int64_t samples = wanted.samples.value_or(s.config.head.test_samples);
   std::vector<Answer> all;
-  for_each_prediction(
-      *classifier, images_for(s, wanted.images, names), s.config.data.eval_pipeline,
-      {.samples = samples, .batch_size = 16, .seed = s.config.seed, .device = s.device}, [&](const Prediction& p) {
-        const Context context{
-            .training = false, .seed = s.config.seed, .step = 0, .examples = p.batch.indices.to(s.device)};
-        Head& head = classifier->head();
-        const Tensor logits = sampled_logits(head, p.phi, kCovarianceSamples, s.config.head.link == "sigmoid", context);
-        const Tensor noise = head.noise_scale(p.phi).to(Device::cpu);
-        for (int64_t b = 0; b < p.probabilities.dim(0); ++b) {
-          Answer answer = likeliest(p.probabilities, b, wanted.top);
-          for (Answer::Class& c : answer.top) {
-            c.deviation = logit_deviation(logits, b, c.k);
-            c.with = most_correlated(logits, b, c.k, kCorrelated);
-          }
-          answer.path = wanted.images[static_cast<size_t>(p.batch.indices.data<int64_t>()[b])];
-          answer.noise = static_cast<double>(noise.data<float>()[b]);
-          all.push_back(std::move(answer));
-        }
-      });
+  for_each_prediction(*classifier, images_for(s, wanted.images, names), s.config.data.eval_pipeline,
+                      {.samples = samples,
+                       .batch_size = 16,
+                       .seed = s.config.seed,
+                       .device = s.device,
+                       .addresses = addresses_of(wanted.images)},
+                      [&](const Prediction& p) {
+                        Head& head = classifier->head();
+                        const Tensor logits =
+                            sampled_logits(head, p.phi, kCovarianceSamples, s.config.head.link == "sigmoid", p.context);
+                        const Tensor noise = head.noise_scale(p.phi).to(Device::cpu);
+                        for (int64_t b = 0; b < p.probabilities.dim(0); ++b) {
+                          Answer answer = likeliest(p.probabilities, b, wanted.top);
+                          for (Answer::Class& c : answer.top) {
+                            c.deviation = logit_deviation(logits, b, c.k);
+                            c.with = most_correlated(logits, b, c.k, kCorrelated);
+                          }
+                          answer.path = wanted.images[static_cast<size_t>(p.batch.indices.data<int64_t>()[b])];
+                          answer.noise = static_cast<double>(noise.data<float>()[b]);
+                          all.push_back(std::move(answer));
+                        }
+                      });
   return all;
 }
 
@@ -133,9 +136,9 @@ std::vector<std::string> phrases_of(const std::string& list) {
   return phrases;
 }
 
-std::vector<Answer> match(const Subject& s, const PredictArguments& wanted, const std::vector<std::string>& phrases) {
-  Towers towers = make_towers(s.config, vocabulary_of(s.file, s.path, s.config), s.shape, s.device);
-  restore_weights(s.file, s.path, *towers.model);
+std::vector<Answer> match(const Asked& s, const PredictArguments& wanted, const std::vector<std::string>& phrases) {
+  Towers towers = make_towers(s.config, vocabulary_of(s.subject.file, s.subject.path, s.config), s.shape, s.device);
+  restore_weights(s.subject.file, s.subject.path, *towers.model);
   const Tensor texts = embed_captions(towers, phrases, s.config, s.device);
   std::vector<Answer> all;
   for_each_batch(images_for(s, wanted.images, phrases), s.config.data.eval_pipeline, 16, 0, [&](const Batch& batch) {
@@ -151,7 +154,7 @@ std::vector<Answer> match(const Subject& s, const PredictArguments& wanted, cons
 }
 
 void predict(const PredictArguments& wanted, const CommonOptions& common) {
-  const Subject s = load_subject(wanted, common);
+  const Asked s = load_asked(wanted, common);
   const bool contrastive = s.config.task == "contrastive";
   require_usage(contrastive != wanted.zero_shot.empty(), "predict", wanted.checkpoint,
                 contrastive ? " was trained on captions: expected --zero-shot \"a cat,a dog,…\""

@@ -4,6 +4,8 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
+
 #include "apps/common/evaluation.h"
 #include "core/error.h"
 #include "tests/apps/support.h"
@@ -12,6 +14,8 @@ using namespace sked;
 using namespace sked::test;
 
 namespace {
+
+const DataIdentity kData{{"cat", "d\"o\ng", ""}, {200, "0123"}, {}, {60, "abcd"}};
 
 RunConfig small_config() {
   RunConfig config = tiny_config("");
@@ -24,7 +28,7 @@ struct Stepped {
   explicit Stepped(const RunConfig& config)
       : model(make_classifier(config, {8, 8, 1}, 10, Device::cpu)),
         optimizer(config.optimizer, model->parameters()),
-        average(0.9, model->parameters()) {}
+        average(0.9, model->parameters(), model->buffers()) {}
 
   void step(double value) {
     for (NamedVar& p : parameters) p.var.mutable_grad() = Tensor::full(p.var.shape(), value);
@@ -59,7 +63,7 @@ TEST_CASE("checkpoint: model, optimizer, average and state come back, and go on 
   state.best_nll = 0.1;
   state.train_seconds = 1.0 / 3;
   const auto before = a.weights();
-  save_checkpoint(folder.path("last.safetensors"), a.trained(), config, state);
+  save_checkpoint(folder.path("last.safetensors"), a.trained(), {config, kData}, state);
   CHECK(a.weights() == before);  // the averages were swapped in and out again
 
   RunConfig other = config;
@@ -72,6 +76,8 @@ TEST_CASE("checkpoint: model, optimizer, average and state come back, and go on 
   CHECK(c.state.optimizer_steps == 2);
   CHECK(c.state.best_nll == state.best_nll);
   CHECK(c.state.train_seconds == state.train_seconds);
+  CHECK(c.data == kData);
+  CHECK(what_is_unknown(c.file, c.path, c.config).empty());
   restore(c, b.trained());
   CHECK(b.weights() == before);
   a.step(0.125);
@@ -87,7 +93,7 @@ TEST_CASE("checkpoint: the plain names hold what evaluations use") {
   const RunConfig config = small_config();
   Stepped a(config);
   a.step(0.5);
-  save_checkpoint(folder.path("last.safetensors"), a.trained(), config, {});
+  save_checkpoint(folder.path("last.safetensors"), a.trained(), {config, kData}, {});
   a.average.swap();
   const TensorFile file = load_safetensors(folder.path("last.safetensors"));
   CHECK(file.metadata.at("format") == "pt");
@@ -102,7 +108,7 @@ TEST_CASE("checkpoint: weights of another model are refused and change nothing")
   const RunConfig config = small_config();
   const Stepped a(config);
   const std::string path = folder.path("a.safetensors");
-  save_weights(path, *a.model, config, {});
+  save_weights(path, *a.model, {config, kData}, {});
   const TensorFile file = load_safetensors(path);
 
   RunConfig wider = config;
@@ -120,6 +126,45 @@ TEST_CASE("checkpoint: weights of another model are refused and change nothing")
   TensorFile more = file;
   more.tensors.push_back({"head.wieght", Tensor::zeros({1})});
   CHECK(one_line_with(error_of([&] { restore_weights(more, path, *a.model); }), "head.wieght", "nearest: head.weight"));
+}
+
+TEST_CASE("checkpoint: weights that are not finite are refused and change nothing") {
+  const TemporaryFolder folder;
+  const std::string path = folder.path("a.safetensors");
+  const Stepped a(small_config());
+  save_weights(path, *a.model, {small_config(), kData}, {});
+  const auto before = a.weights();
+  for (const double value : {std::nan(""), HUGE_VAL, -HUGE_VAL}) {
+    for (const char* name : {"conv1.weight", "bn1.running_var", "head.bias"}) {
+      TensorFile file = load_safetensors(path);
+      for (NamedTensor& t : file.tensors)
+        if (t.name == name) t.tensor.data<float>()[t.tensor.numel() - 1] = static_cast<float>(value);
+      CHECK(one_line_with(error_of([&] { restore_weights(file, path, *a.model); }), path, name, "not finite"));
+      CHECK(a.weights() == before);
+    }
+  }
+}
+
+TEST_CASE("checkpoint: one of an earlier version is read, and what it cannot tell is said") {
+  const TemporaryFolder folder;
+  const std::string path = folder.path("a.safetensors");
+  RunConfig config = small_config();
+  Stepped a(config), b(config);
+  a.step(0.5);
+  save_checkpoint(path, a.trained(), {config, kData}, {});
+  TensorFile old = load_safetensors(path);
+  old.metadata.erase("data");
+  old.checked = false;
+  // It kept the buffers of the raw weights, under plain names.
+  std::erase_if(old.tensors, [](const NamedTensor& t) {
+    return t.name.starts_with("raw.") && t.name.find("running_") != std::string::npos;
+  });
+  restore({.path = path, .file = old, .config = config, .data = {}, .state = {.optimizer_steps = 1}}, b.trained());
+  for (const auto& [name, buffer] : b.model->buffers())
+    CHECK(buffer->to_vector<float>() == old.at(name).to_vector<float>());
+  CHECK(one_line_with(what_is_unknown(old, path, config), path, "class names", "cannot be checked"));
+  config.train.ema_decay = 0.9;
+  CHECK(one_line_with(what_is_unknown(old, path, config), "batch statistics"));
 }
 
 TEST_CASE("checkpoint: a file without configuration or with a damaged one is refused") {

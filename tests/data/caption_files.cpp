@@ -118,7 +118,7 @@ TEST_CASE("catalog: image-text pairs by path") {
   CHECK(captions_of(*splits.validation, 0) == std::vector<std::string>{"one more"});
   CHECK(captions_of(*splits.test, 0) == std::vector<std::string>{"the dog"});
   CHECK(splits.train->classes() == 0);
-  CHECK(dataset_facts(table).class_names.empty());
+  CHECK(class_names_of(table).empty());
   CHECK(with_captions(splits, {}).train == splits.train);
   std::filesystem::remove(folder.path("t/train.tsv"));
   CHECK(one_line_with(loading(table), "train.tsv", "No such file"));

@@ -1,0 +1,42 @@
+#pragma once
+// What a checkpoint knows of the data it was trained on, so that nobody asks it about other classes without noticing.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/safetensors.h"
+#include "data/catalog.h"
+
+namespace sked {
+
+/// Some images: how many, and who they are (identity_fingerprint: names, labels, captions, in their order).
+struct ImageSet {
+  int64_t count = 0;
+  std::string fingerprint;
+  bool operator==(const ImageSet&) const = default;
+};
+
+/// A checkpoint carries it as JSON under the key `data` of its metadata.
+struct DataIdentity {
+  std::vector<std::string> classes;  // names by index; none for image-text pairs
+  ImageSet train, validation, test;
+  bool operator==(const DataIdentity&) const = default;
+};
+
+ImageSet image_set(const Dataset& images);
+DataIdentity identify(const Splits& splits);
+
+std::string identity_text(const DataIdentity& identity);
+/// Of a checkpoint; nothing in one written before they carried it. Throws Error naming `path` where it is not one.
+std::optional<DataIdentity> identity_of(const TensorFile& file, const std::string& path);
+
+/// How `what` (training, test …) images differ, for people: `test images: 16 then, 18 now`. Empty where they do not.
+std::string image_difference(const std::string& what, const ImageSet& then, const ImageSet& now);
+
+/// What training on `now` would not go on with, for people: `class names: …`, `training images: 48 there, 50 here`.
+/// Empty where the training can go on.
+std::string training_difference(const DataIdentity& then, const DataIdentity& now);
+
+}  // namespace sked

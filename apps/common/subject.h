@@ -1,0 +1,37 @@
+#pragma once
+// A checkpoint that is used and not trained: what evaluate, predict and contrast --evaluate begin with.
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "apps/common/checkpoint.h"
+#include "apps/common/cli.h"
+#include "layers/classifier.h"
+
+namespace sked {
+
+struct Subject {
+  std::string path;
+  TensorFile file;
+  RunConfig config;                  // its own, or that of --config, with what else the command line says
+  std::optional<DataIdentity> data;  // of its training; none in a file of an earlier version
+};
+
+/// Reads `given`, a run folder or a file, and says on stderr what cannot be known of it. Throws what checkpoint_path(),
+/// load_safetensors(), config_of() and apply_options() throw.
+Subject load_subject(const std::string& given, const CommonOptions& common);
+
+/// The data of its configuration, its classes in the order of the checkpoint's: by name, said on stderr where that is
+/// another. Throws Error naming what differs for data with other classes.
+Splits load_data(const Subject& subject);
+
+/// Says on stderr where `images`, the `split` (train, validation, test) of the subject's own configuration, are not
+/// what they were at its training.
+void note_changed_images(const Subject& subject, const Dataset& images, const std::string& split);
+
+/// A classifier with its weights. Throws Error as restore_weights().
+std::unique_ptr<Classifier> classifier_of(const Subject& subject, const Shape& image_shape, int64_t classes,
+                                          Device device);
+
+}  // namespace sked

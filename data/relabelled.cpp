@@ -1,0 +1,94 @@
+#include "data/relabelled.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "core/error.h"
+#include "core/text.h"
+
+namespace sked {
+namespace {
+
+using Names = std::vector<std::string>;
+
+bool only_numbered(const Names& names) { return names == numbered_classes(static_cast<int64_t>(names.size())); }
+
+/// Labels, targets and distributions in other numbers.
+class Relabelled final : public DatasetView {
+ public:
+  Relabelled(std::shared_ptr<const Dataset> base, Names names, std::vector<int64_t> number)
+      : DatasetView(std::move(base), std::move(names)), number_(std::move(number)) {}
+
+  int64_t classes() const override { return static_cast<int64_t>(class_names().size()); }
+  int64_t label(int64_t i) const override { return number_[static_cast<size_t>(base().label(i))]; }
+  Tensor target(int64_t i) const override { return renumbered(base().target(i)); }
+  Tensor distribution(int64_t i) const override { return renumbered(base().distribution(i)); }
+
+ private:
+  Tensor renumbered(const Tensor& shares) const {
+    Tensor all = Tensor::zeros({classes()});
+    for (size_t k = 0; k < number_.size(); ++k) all.data<float>()[number_[k]] = shares.data<float>()[k];
+    return all;
+  }
+
+  std::vector<int64_t> number_;  // of the base's class k
+};
+
+/// The first few names that `names` has and `others` has not.
+std::string missing_from(const Names& others, const Names& names) {
+  constexpr size_t kShown = 5;
+  const std::set<std::string> there(others.begin(), others.end());
+  Names missing;
+  size_t count = 0;
+  for (const std::string& name : names) {
+    if (there.contains(name)) continue;
+    if (++count <= kShown) missing.push_back("\"" + excerpt(name) + "\"");
+  }
+  return join(missing) + (count > kShown ? " and " + std::to_string(count - kShown) + " more" : "");
+}
+
+}  // namespace
+
+std::vector<std::string> numbered_classes(int64_t classes) {
+  Names names;
+  for (int64_t k = 0; k < classes; ++k) names.push_back("class " + std::to_string(k));
+  return names;
+}
+
+std::string class_difference(const Names& got, const Names& expected) {
+  if (got == expected) return "";
+  std::string text = std::to_string(got.size()) + " classes, expected " + std::to_string(expected.size());
+  const std::string extra = missing_from(expected, got), lacking = missing_from(got, expected);
+  if (!extra.empty()) text += "; " + extra + " not expected";
+  if (!lacking.empty()) text += "; no " + lacking;
+  if (extra.empty() && lacking.empty()) text += ", in another order or named twice";
+  return text;
+}
+
+std::shared_ptr<const Dataset> with_classes(std::shared_ptr<const Dataset> data, const Names& wanted,
+                                            const std::string& whose) {
+  require(data != nullptr, "classes", "expected a dataset, got none");
+  const Names& names = data->class_names();
+  if (names == wanted) return data;
+  std::vector<int64_t> number(names.size());
+  if ((only_numbered(names) && names.size() <= wanted.size()) ||
+      (only_numbered(wanted) && names.size() == wanted.size())) {
+    for (size_t k = 0; k < number.size(); ++k) number[k] = static_cast<int64_t>(k);
+    return std::make_shared<Relabelled>(std::move(data), wanted, std::move(number));
+  }
+  std::map<std::string, int64_t> index;
+  for (size_t k = 0; k < wanted.size(); ++k) index.emplace(wanted[k], static_cast<int64_t>(k));
+  const bool unique = index.size() == wanted.size() && std::set(names.begin(), names.end()).size() == names.size();
+  bool all = unique;
+  for (size_t k = 0; all && k < names.size(); ++k) {
+    const auto found = index.find(names[k]);
+    all = found != index.end();
+    if (all) number[k] = found->second;
+  }
+  require(all, "classes", data->size() > 0 ? data->source(0) + " …" : data->name(), ": other classes than those of ",
+          whose, ": ", class_difference(names, wanted));
+  return std::make_shared<Relabelled>(std::move(data), wanted, std::move(number));
+}
+
+}  // namespace sked
