@@ -11,6 +11,7 @@
 #include "apps/common/run_folder.h"
 #include "core/error.h"
 #include "tests/apps/support.h"
+#include "tests/common/kernel_check.h"
 
 using namespace sked;
 using namespace sked::test;
@@ -188,4 +189,55 @@ TEST_CASE("trainer: what cannot be trained is refused before anything is written
   CHECK(one_line_with(refusal("schedule.kind=cosin"), "cosin"));
   CHECK(one_line_with(refusal("data.eval_pipeline=value_rnge(0,1)"), "value_rnge", "value_range"));
   CHECK(one_line_with(refusal("data.eval_pipeline=random_crop(6,0)|value_range(0,1)"), "eval_pipeline", "(6, 6, 1)"));
+}
+
+TEST_CASE("trainer: averaged weights have batch statistics of their own, in every file") {
+  const Workplace place;
+  RunConfig config = place.config();
+  config.data.train_pipeline = config.data.eval_pipeline;
+  config.data.validation = 0;
+  config.train.batch_size = 20;  // 10 batches: all of them are looked at
+  config.train.ema_decay = 0.95;
+  const RunFolder run = place.run("run");
+  const Summary s = train(config, run.path, kQuiet);
+  const TensorFile file = load_safetensors(run.last());
+  // The mean of the first convolution's outputs over all training images, by its averaged weights.
+  const Splits splits = load_splits(config.data, 0);
+  const auto model = make_classifier(config, {8, 8, 1}, 10, Device::cpu);
+  restore_weights(file, run.last(), *model);
+  const Pipeline pipeline = Pipeline::parse(config.data.eval_pipeline);
+  Tensor images = Tensor::empty({200, 8, 8, 1});
+  Rng rng({0, 0, 0});
+  for (int64_t i = 0; i < 200; ++i) pipeline.apply(splits.train->image(i), rng, images.data<float>() + 64 * i);
+  model->backbone().forward(Var(images), {.training = true, .momentum = 1});
+  for (const auto& [name, buffer] : model->buffers()) {
+    if (name != "bn1.running_mean") continue;
+    check_close(name, file.at(name), buffer->to(DType::f64), 1e-5);
+    CHECK(file.at("raw." + name).to_vector<float>() != file.at(name).to_vector<float>());
+  }
+  // What the summary says is what the file gives.
+  const Outcome measured =
+      run_program({"evaluate", run.path, "--data-root", place.root(), "--out", place.run("e").path});
+  REQUIRE(measured.code == 0);
+  const auto json = nlohmann::json::parse(slurp(place.run("e").path.string() + "/evaluation.json"));
+  CHECK(json.at("test").at("nll").get<double>() == doctest::Approx(s.test.measures.nll).epsilon(1e-6));
+}
+
+TEST_CASE("trainer: no epoch at all is a measurement of the weights it begins with") {
+  const Workplace place;
+  RunConfig config = place.config();
+  train(config, place.run("first").path, kQuiet);
+  config.train.init = place.run("first").best();
+  config.train.epochs = 0;
+  for (const int64_t held_out : {0, 40}) {
+    config.data.validation = held_out;
+    const RunFolder run = place.run("measured" + std::to_string(held_out));
+    const Summary s = train(config, run.path, kQuiet);
+    CHECK(s.steps == 0);
+    CHECK(s.images_per_second == 0);
+    CHECK(s.test.measures.nll == read_summary(place.run("first").summary()).test.measures.nll);
+    CHECK(load_safetensors(run.last()).at("conv1.weight").to_vector<float>() ==
+          load_safetensors(config.train.init).at("conv1.weight").to_vector<float>());
+    CHECK(train(config, run.path, kQuiet).test.measures.nll == s.test.measures.nll);
+  }
 }
