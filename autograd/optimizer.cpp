@@ -41,7 +41,8 @@ Tensor clip_factor(const Tensor& norm, double limit) {
 
 bool decays(const NamedVar& parameter) {
   const std::string leaf = parameter.name.substr(parameter.name.rfind('.') + 1);  // npos + 1 = 0: the whole name
-  return parameter.var.ndim() >= 2 && leaf != "pos_embed" && leaf != "positional_embedding" && leaf != "cls_token";
+  return parameter.var.ndim() >= 2 && leaf != "pos_embed" && leaf != "positional_embedding" && leaf != "cls_token" &&
+         leaf != "reg_token";
 }
 
 Optimizer::Optimizer(const OptimizerConfig& config, const std::vector<NamedVar>& parameters) : config_(config) {

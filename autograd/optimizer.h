@@ -31,7 +31,7 @@ struct OptimizerConfig {
 };
 
 /// Does weight decay apply to a parameter? Matrices and filters only: not to vectors and scalars, nor to `pos_embed`,
-/// `cls_token`.
+/// `cls_token`, `reg_token`.
 bool decays(const NamedVar& parameter);
 
 /// Steps all parameters at once: those that require a gradient when it is made. One without a gradient counts as

@@ -60,16 +60,14 @@ Fans fans(const Shape& shape, std::string_view where) {
 
 }  // namespace
 
-Tensor Init::normal_within(const Shape& shape, double std, double bound) {
+Tensor Init::truncated_normal(const Shape& shape, double std, double bound) {
   const RngAddress address{seed_, next_stream(), 0};
   return draws_ ? draw_normal(shape, std, bound, address).to(device_) : constant(shape, 0);
 }
 
 Tensor Init::normal(const Shape& shape, double std) {
-  return normal_within(shape, std, std::numeric_limits<double>::infinity());
+  return truncated_normal(shape, std, std::numeric_limits<double>::infinity());
 }
-
-Tensor Init::truncated_normal(const Shape& shape, double std) { return normal_within(shape, std, 2); }
 
 Tensor Init::uniform(const Shape& shape, double bound) {
   const RngAddress address{seed_, next_stream(), 0};

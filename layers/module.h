@@ -40,8 +40,9 @@ class Init {
 
   /// N(0, std²).
   Tensor normal(const Shape& shape, double std);
-  /// N(0, std²) restricted to [−2, 2], as PyTorch's and timm's trunc_normal_ (so it cuts nothing at their 0.02).
-  Tensor truncated_normal(const Shape& shape, double std);
+  /// N(0, std²) restricted to ±bound; the default is that of PyTorch's and timm's trunc_normal_ (so it cuts nothing at
+  /// their 0.02).
+  Tensor truncated_normal(const Shape& shape, double std, double bound = 2);
   /// U(−bound, bound).
   Tensor uniform(const Shape& shape, double bound);
   /// Kaiming normal for ReLU, fan-out (He et al., arXiv 1502.01852): std = sqrt(2 / fan_out); w (O,I,kh,kw) or (O,I).
@@ -53,8 +54,6 @@ class Init {
   Tensor constant(const Shape& shape, double value) { return Tensor::full(shape, value, DType::f32, device_); }
 
  private:
-  Tensor normal_within(const Shape& shape, double std, double bound);
-
   uint64_t seed_;
   Device device_;
   bool draws_ = true;

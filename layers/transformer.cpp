@@ -1,31 +1,62 @@
 #include "layers/transformer.h"
 
+#include <cmath>
+
 #include "autograd/attention.h"
 #include "autograd/elementwise.h"
 #include "autograd/matmul.h"
 #include "autograd/shape.h"
+#include "autograd/softmax.h"
+#include "layers/activations.h"
 
 namespace sked {
 
-Attention::Attention(Init& init, int64_t width, int64_t heads, double dropout, bool causal)
-    : heads_(heads),
-      causal_(causal),
-      qkv_(vit_linear(init, width, 3 * width)),
-      proj_(vit_linear(init, width, width)),
-      drop_(init, dropout) {
-  require_usage(heads > 0 && width % heads == 0, "attention", "expected heads that divide the width, got ", heads,
+namespace {
+
+void check_heads(int64_t width, int64_t heads, const char* where) {
+  require_usage(heads > 0 && width % heads == 0, where, "expected heads that divide the width, got ", heads,
                 " heads of a width of ", width);
+}
+
+/// The one that a linear layer can fuse.
+Activation fused(Gelu gelu) { return gelu == Gelu::tanh ? Activation::gelu_tanh : Activation::gelu; }
+
+}  // namespace
+
+Attention::Attention(Init& init, const BlockConfig& config)
+    : heads_(config.heads),
+      causal_(config.causal),
+      qkv_(vit_linear(init, config.width, 3 * config.width)),
+      proj_(vit_linear(init, config.width, config.width)),
+      drop_(init, config.dropout) {
+  check_heads(config.width, heads_, "attention");
   add("qkv", qkv_);
+  if (config.qk_norm) {
+    q_norm_ = std::make_unique<LayerNorm>(init, config.width / heads_, config.norm_eps);
+    k_norm_ = std::make_unique<LayerNorm>(init, config.width / heads_, config.norm_eps);
+    add("q_norm", *q_norm_);
+    add("k_norm", *k_norm_);
+  }
   add("proj", proj_);
 }
 
+Var Attention::normalize(const Var& qkv) const {
+  const int64_t N = qkv.dim(0), T = qkv.dim(1), D = qkv.dim(2) / 3;
+  const auto normal = [&](const LayerNorm& norm, int64_t part) {
+    const Var heads = reshape(slice(qkv, 2, part * D, (part + 1) * D), {N, T, heads_, D / heads_});
+    return reshape(norm.forward(heads), {N, T, D});
+  };
+  return concat({normal(*q_norm_, 0), normal(*k_norm_, 1), slice(qkv, 2, 2 * D, 3 * D)}, 2);
+}
+
 Var Attention::forward(const Var& x, const Context& context) const {
-  const Var mixed = attention(qkv_.forward(x), heads_, causal_);  // (N,T,D)
+  const Var qkv = qkv_.forward(x);
+  const Var mixed = attention(q_norm_ ? normalize(qkv) : qkv, heads_, causal_);  // (N,T,D)
   return drop_.forward(proj_.forward(mixed), context);
 }
 
-Mlp::Mlp(Init& init, int64_t width, int64_t hidden, double dropout, Activation act)
-    : act_(act),
+Mlp::Mlp(Init& init, int64_t width, int64_t hidden, double dropout, Gelu gelu)
+    : gelu_(gelu),
       fc1_(vit_linear(init, width, hidden)),
       drop1_(init, dropout),
       fc2_(vit_linear(init, hidden, width)),
@@ -34,29 +65,83 @@ Mlp::Mlp(Init& init, int64_t width, int64_t hidden, double dropout, Activation a
   add("fc2", fc2_);
 }
 
-Var Mlp::forward(const Var& x, const Context& context) const {
-  if (!drop1_.drops(context))
-    return drop2_.forward(mlp(x, fc1_.weight(), fc1_.bias(), fc2_.weight(), fc2_.bias(), act_), context);
-  const Var hidden = drop1_.forward(fc1_.forward(x, act_), context);  // (N,T,M)
-  return drop2_.forward(fc2_.forward(hidden), context);
+Var Mlp::hidden(const Var& x) const {
+  if (gelu_ != Gelu::quick) return fc1_.forward(x, fused(gelu_));
+  const Var y = fc1_.forward(x);
+  return y * sigmoid(y * 1.702);
 }
 
+Var Mlp::forward(const Var& x, const Context& context) const {
+  if (!drop1_.drops(context) && gelu_ != Gelu::quick)
+    return drop2_.forward(mlp(x, fc1_.weight(), fc1_.bias(), fc2_.weight(), fc2_.bias(), fused(gelu_)), context);
+  return drop2_.forward(fc2_.forward(drop1_.forward(hidden(x), context)), context);
+}
+
+LayerScale::LayerScale(Init& init, int64_t width, double start) : gamma_(parameter(init.constant({width}, start))) {
+  add("gamma", gamma_);
+}
+
+Var LayerScale::forward(const Var& x) const { return x * as_activation(gamma_); }
+
 TransformerBlock::TransformerBlock(Init& init, const BlockConfig& config)
-    : norm1_(init, config.width),
-      attn_(init, config.width, config.heads, config.dropout, config.causal),
+    : norm1_(init, config.width, config.norm_eps),
+      attn_(init, config),
       drop_path1_(init, config.drop_path),
-      norm2_(init, config.width),
-      mlp_(init, config.width, config.mlp, config.dropout, config.act),
+      norm2_(init, config.width, config.norm_eps),
+      mlp_(init, config.width, config.mlp, config.dropout, config.gelu),
       drop_path2_(init, config.drop_path) {
+  if (config.layer_scale != 0) {
+    ls1_ = std::make_unique<LayerScale>(init, config.width, config.layer_scale);
+    ls2_ = std::make_unique<LayerScale>(init, config.width, config.layer_scale);
+  }
   add("norm1", norm1_);
   add("attn", attn_);
+  if (ls1_) add("ls1", *ls1_);
   add("norm2", norm2_);
   add("mlp", mlp_);
+  if (ls2_) add("ls2", *ls2_);
 }
 
 Var TransformerBlock::forward(const Var& x, const Context& context) const {
-  const Var y = x + drop_path1_.forward(attn_.forward(norm1_.forward(x), context), context);
-  return y + drop_path2_.forward(mlp_.forward(norm2_.forward(y), context), context);
+  const auto scaled = [](const std::unique_ptr<LayerScale>& scale, const Var& y) {
+    return scale ? scale->forward(y) : y;
+  };
+  const Var y = x + drop_path1_.forward(scaled(ls1_, attn_.forward(norm1_.forward(x), context)), context);
+  return y + drop_path2_.forward(scaled(ls2_, mlp_.forward(norm2_.forward(y), context)), context);
+}
+
+// timm draws the latent by trunc_normal_tf_: cut at two of its standard deviations.
+AttentionPool::AttentionPool(Init& init, const BlockConfig& config)
+    : heads_(config.heads),
+      latent_(parameter(init.truncated_normal({1, 1, config.width}, 1 / std::sqrt(static_cast<double>(config.width)),
+                                              2 / std::sqrt(static_cast<double>(config.width))))),
+      q_(vit_linear(init, config.width, config.width)),
+      kv_(vit_linear(init, config.width, 2 * config.width)),
+      proj_(vit_linear(init, config.width, config.width)),
+      norm_(init, config.width, config.norm_eps),
+      mlp_(init, config.width, config.mlp, 0, config.gelu) {
+  check_heads(config.width, heads_, "attention_pool");
+  add("latent", latent_);
+  add("q", q_);
+  add("kv", kv_);
+  add("proj", proj_);
+  add("norm", norm_);
+  add("mlp", mlp_);
+}
+
+Var AttentionPool::forward(const Var& x, const Context& context) const {
+  const int64_t N = x.dim(0), T = x.dim(1), D = x.dim(2), H = heads_, E = D / H;
+  const Var kv = permute(reshape(kv_.forward(x), {N, T, 2, H, E}), {2, 0, 3, 1, 4});  // (2,N,H,T,E)
+  const auto part = [&](int64_t i) { return reshape(slice(kv, 0, i, i + 1), {N, H, T, E}); };
+  const Var q = broadcast_to(reshape(q_.forward(as_activation(latent_)), {1, H, 1, E}), {N, H, 1, E});
+  const Var p = softmax(matmul(q, part(0), false, true) / std::sqrt(static_cast<double>(E)));  // (N,H,1,T)
+  const Var y = proj_.forward(reshape(matmul(p, part(1)), {N, D}));
+  return y + mlp_.forward(norm_.forward(y), context);
+}
+
+double attention_pool_flops(const BlockConfig& config, int64_t tokens) {
+  const double t = static_cast<double>(tokens), d = static_cast<double>(config.width);
+  return 4 * t * d * d + 4 * t * d + 2 * d * d + 4 * d * static_cast<double>(config.mlp);
 }
 
 double block_flops(const BlockConfig& config, int64_t tokens) {
@@ -64,14 +149,16 @@ double block_flops(const BlockConfig& config, int64_t tokens) {
   return 2 * t * (4 * d * d + 2 * d * static_cast<double>(config.mlp)) + 4 * t * t * d;
 }
 
-PatchEmbed::Projection::Projection(Init& init, const Shape& shape)
-    : weight(parameter(init.lecun_normal(shape))), bias(parameter(init.constant({shape[0]}, 0))) {
+PatchEmbed::Projection::Projection(Init& init, const Shape& shape, bool biased)
+    : weight(parameter(init.lecun_normal(shape))) {
   add("weight", weight);
+  if (!biased) return;
+  bias = parameter(init.constant({shape[0]}, 0));
   add("bias", bias);
 }
 
-PatchEmbed::PatchEmbed(Init& init, int64_t channels, int64_t patch, int64_t width)
-    : proj_(init, {width, channels, patch, patch}) {
+PatchEmbed::PatchEmbed(Init& init, int64_t channels, int64_t patch, int64_t width, bool bias)
+    : proj_(init, {width, channels, patch, patch}, bias) {
   add("proj", proj_);
 }
 

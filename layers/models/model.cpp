@@ -88,6 +88,14 @@ ResNetConfig residual(ResNetConfig r, const ModelConfig& config) {
   refuse(config.heads != 0, "heads", config);
   refuse(config.mlp != 0, "mlp", config);
   refuse(!config.pool.empty(), "pool", config);
+  refuse(!config.class_token.empty(), "class_token", config);
+  refuse(!config.norm.empty(), "norm", config);
+  refuse(!config.positions.empty(), "positions", config);
+  refuse(config.registers != 0, "registers", config);
+  refuse(config.layer_scale != 0, "layer_scale", config);
+  refuse(config.qk_norm, "qk_norm", config);
+  refuse(config.pre_norm, "pre_norm", config);
+  refuse(config.norm_eps != 0, "norm_eps", config);
   refuse(!config.gelu.empty(), "gelu", config);
   refuse(config.representation != 0, "representation", config);
   refuse(config.dropout != 0, "dropout", config);
@@ -108,21 +116,61 @@ BitConfig bit(const ResNetConfig& r) {
   return {.blocks = r.blocks, .base_width = r.base_width, .stem = r.stem, .recompute = r.recompute};
 }
 
+/// What `value` stands for among `choices`; where it is empty, `otherwise`.
+template <class T>
+T choice(const std::string& value, T otherwise, const std::vector<std::pair<std::string, T>>& choices,
+         const std::string& key) {
+  if (value.empty()) return otherwise;
+  std::vector<std::string> names;
+  for (const auto& [name, meaning] : choices) {
+    if (name == value) return meaning;
+    names.push_back(name);
+  }
+  require_usage(false, key, "expected ", join(names), ", got ", value);
+  return otherwise;
+}
+
+/// How the tokens become φ, and which tokens there are.
+void set_tokens(VitConfig& v, const ModelConfig& config) {
+  v.pool = choice(config.pool, v.pool, {{"token", Pool::token}, {"gap", Pool::gap}, {"map", Pool::map}}, "model.pool");
+  v.class_token =
+      choice(config.class_token, v.pool == Pool::token, {{"yes", true}, {"no", false}}, "model.class_token");
+  require_usage(v.class_token || v.pool != Pool::token, "model.class_token",
+                "expected yes with the pool token, which reads it, got no");
+  v.norm_pooled = choice(config.norm, v.pool == Pool::gap, {{"tokens", false}, {"pooled", true}}, "model.norm");
+  v.embed_prefix = choice(config.positions, true, {{"all", true}, {"patches", false}}, "model.positions");
+  v.registers = config.registers;
+  if (v.registers != 0) check_size(v.registers, kMaxWidth, "model.registers");
+}
+
+/// What differs inside the blocks and around them.
+void set_norms(VitConfig& v, const ModelConfig& config) {
+  v.gelu =
+      choice(config.gelu, v.gelu, {{"exact", Gelu::exact}, {"tanh", Gelu::tanh}, {"quick", Gelu::quick}}, "model.gelu");
+  v.qk_norm = config.qk_norm;
+  v.pre_norm = config.pre_norm;
+  v.layer_scale = config.layer_scale;
+  require_usage(v.layer_scale >= 0 && v.layer_scale <= 1e3, "model.layer_scale", "expected 0 … 1000, got ",
+                v.layer_scale);
+  if (config.norm_eps != 0) v.norm_eps = config.norm_eps;
+  require_usage(v.norm_eps > 0 && v.norm_eps < 1, "model.norm_eps", "expected a number between 0 and 1, got ",
+                v.norm_eps);
+}
+
 VitConfig transformer(VitConfig v, const ModelConfig& config, const Shape& image_shape) {
   refuse(!config.blocks.empty(), "blocks", config);
   refuse(config.base_width != 0, "base_width", config);
   refuse(!config.stem.empty(), "stem", config);
+  refuse(!config.shortcut.empty(), "shortcut", config);
+  refuse(config.groups != 0, "groups", config);
+  refuse(config.width_per_group != 0, "width_per_group", config);
   if (config.patch != 0) v.patch = config.patch;
   if (config.width != 0) v.mlp = 4 * (v.width = config.width);
   if (config.depth != 0) v.depth = config.depth;
   if (config.heads != 0) v.heads = config.heads;
   if (config.mlp != 0) v.mlp = config.mlp;
-  require_usage(config.pool.empty() || config.pool == "token" || config.pool == "gap", "model.pool",
-                "expected token or gap, got ", config.pool);
-  v.gap = config.pool == "gap";
-  require_usage(config.gelu.empty() || config.gelu == "exact" || config.gelu == "tanh", "model.gelu",
-                "expected exact or tanh, got ", config.gelu);
-  v.gelu = config.gelu == "tanh" ? Activation::gelu_tanh : Activation::gelu;
+  set_tokens(v, config);
+  set_norms(v, config);
   v.representation = config.representation;
   v.dropout = config.dropout;
   v.drop_path = config.drop_path;

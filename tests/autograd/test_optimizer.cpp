@@ -107,6 +107,7 @@ TEST_CASE("weight decay is for matrices and filters only") {
   CHECK_FALSE(of("pos_embed", {1, 4, 6}));
   CHECK_FALSE(of("text.pos_embed", {1, 4, 6}));
   CHECK_FALSE(of("cls_token", {1, 1, 6}));
+  CHECK_FALSE(of("reg_token", {1, 4, 6}));
 }
 
 TEST_CASE("an optimizer resumed from its state goes on bit for bit") {

@@ -146,26 +146,39 @@ TEST_CASE("layers: gradients of a transformer block, its parts and the patch emb
   Init init(1);
   const Context context{.training = true};
   const Tensor x = random64({2, 3, 8}, 5);
-  Attention attention(init, 8, 2), causal(init, 8, 2, 0, true);
+  Attention attention(init, {.width = 8, .heads = 2}), causal(init, {.width = 8, .heads = 2, .causal = true});
   to_f64(attention);
   to_f64(causal);
   check(
       "attention", attention, [&](const Var& v) { return attention.forward(v, context); }, x);
   check(
       "causal", causal, [&](const Var& v) { return causal.forward(v, context); }, x);
-  Mlp mlp(init, 8, 6);
+  Mlp mlp(init, 8, 6), quick(init, 8, 6, 0.3, Gelu::quick);
   to_f64(mlp);
+  to_f64(quick);
   check(
       "mlp", mlp, [&](const Var& v) { return mlp.forward(v, context); }, x);
-  TransformerBlock block(init, {.width = 8, .heads = 2, .mlp = 12});
+  check(
+      "quick", quick, [&](const Var& v) { return quick.forward(v, context); }, x);
+  TransformerBlock block(init, {.width = 8, .heads = 2, .mlp = 12}),
+      scaled(init, {.width = 8, .heads = 2, .mlp = 12, .qk_norm = true, .layer_scale = 0.5});
   to_f64(block);
+  to_f64(scaled);
   check(
       "block", block, [&](const Var& v) { return block.forward(v, context); }, x);
-  PatchEmbed embed(init, 3, 2, 5);
+  check(
+      "scaled", scaled, [&](const Var& v) { return scaled.forward(v, context); }, x);
+  AttentionPool pool(init, {.width = 8, .heads = 2, .mlp = 12});
+  to_f64(pool);
+  check(
+      "pool", pool, [&](const Var& v) { return pool.forward(v, context); }, x);
+  PatchEmbed embed(init, 3, 2, 5), unbiased(init, 3, 2, 5, false);
+  CHECK(unbiased.parameters().size() == 1);
   to_f64(embed);
   check(
       "patches", embed, [&](const Var& v) { return embed.forward(v); }, random64({2, 4, 6, 3}, 6));
-  CHECK_THROWS_AS(Attention(init, 8, 3), UsageError);
+  CHECK_THROWS_AS(Attention(init, {.width = 8, .heads = 3}), UsageError);
+  CHECK_THROWS_AS(AttentionPool(init, {.width = 8, .heads = 3, .mlp = 12}), UsageError);
 }
 
 TEST_CASE("layers: dropout inside a block has a gradient, because its mask is addressed") {

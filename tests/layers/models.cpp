@@ -151,7 +151,7 @@ TEST_CASE("models: what a configuration may not say") {
   CHECK(contains(refusal({.name = "resnet20", .blocks = {1, 0}}), "[model.blocks] expected 1 … 1024, got 0"));
   CHECK(contains(refusal({.name = "resnet20", .base_width = -1}), "[model.base_width]"));
   CHECK(contains(refusal({.name = "bit-resnet50", .base_width = 48}), "expected a multiple of 32"));
-  CHECK(contains(refusal({.name = "vit-ti", .pool = "max"}), "expected token or gap, got max"));
+  CHECK(contains(refusal({.name = "vit-ti", .pool = "max"}), "[model.pool] expected token, gap, map, got max"));
   CHECK(contains(refusal({.name = "vit-ti", .patch = 5}), "[model.patch] expected a divisor of the image's 32 by 32"));
   CHECK(contains(refusal({.name = "vit-ti", .heads = 5}), "[model.heads] expected a divisor of the width 192, got 5"));
   CHECK(contains(refusal({.name = "vit-ti", .dropout = 1}), "[model.dropout]"));
