@@ -6,8 +6,9 @@
 
 namespace sked {
 
-Conv2d::Conv2d(Init& init, int64_t in, int64_t out, int64_t kernel, int64_t stride)
-    : window_{kernel, stride, (kernel - 1) / 2}, weight_(parameter(init.kaiming_fan_out({out, in, kernel, kernel}))) {
+Conv2d::Conv2d(Init& init, int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t groups)
+    : window_{kernel, stride, (kernel - 1) / 2, groups},
+      weight_(parameter(init.kaiming_fan_out({out, in / groups, kernel, kernel}))) {
   add("weight", weight_);
 }
 

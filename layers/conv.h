@@ -6,15 +6,16 @@
 
 namespace sked {
 
-/// y (N,P,Q,O) = x (N,H,W,I) ∗ w. Parameter `weight` (O,I,kernel,kernel), Kaiming normal by fan-out as in torchvision.
+/// y (N,P,Q,O) = x (N,H,W,I) ∗ w. Parameter `weight` (O,I/groups,kernel,kernel), Kaiming normal by fan-out as in
+/// torchvision.
 class Conv2d : public Module {
  public:
   /// Padding (kernel − 1) / 2: stride 1 keeps the extents.
-  Conv2d(Init& init, int64_t in, int64_t out, int64_t kernel, int64_t stride = 1);
+  Conv2d(Init& init, int64_t in, int64_t out, int64_t kernel, int64_t stride = 1, int64_t groups = 1);
 
   Var forward(const Var& x) const { return apply(x, weight_); }
   const Window& window() const { return window_; }
-  /// Arithmetic for one image of (height, width): 2 · P · Q · O · I · kernel².
+  /// Arithmetic for one image of (height, width): 2 · P · Q · O · I/groups · kernel².
   double flops(int64_t height, int64_t width) const;
 
  protected:

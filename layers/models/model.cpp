@@ -26,8 +26,27 @@ struct Named {
 Named cifar(std::vector<int64_t> blocks) {
   return {Family::resnet, {.blocks = std::move(blocks), .base_width = 16, .stem = Stem::cifar}, {}};
 }
-Named imagenet(std::vector<int64_t> blocks, bool bottleneck, Family family = Family::resnet) {
-  return {family, {.blocks = std::move(blocks), .base_width = 64, .bottleneck = bottleneck}, {}};
+Named imagenet(std::vector<int64_t> blocks, bool bottleneck) {
+  return {Family::resnet, {.blocks = std::move(blocks), .base_width = 64, .bottleneck = bottleneck}, {}};
+}
+/// The same with other 3×3 in its bottlenecks: groups (ResNeXt, arXiv 1611.05431), or more channels (wide networks,
+/// arXiv 1605.07146).
+Named grouped(std::vector<int64_t> blocks, int64_t groups, int64_t width_per_group) {
+  Named model = imagenet(std::move(blocks), true);
+  model.resnet.groups = groups;
+  model.resnet.width_per_group = width_per_group;
+  return model;
+}
+/// ResNet-D (arXiv 1812.01187).
+Named tweaked(std::vector<int64_t> blocks) {
+  Named model = imagenet(std::move(blocks), true);
+  model.resnet.stem = Stem::deep;
+  model.resnet.shortcut = Shortcut::avg;
+  return model;
+}
+/// `factor` times the channels of a ResNet.
+Named bit(std::vector<int64_t> blocks, int64_t factor = 1) {
+  return {Family::bit, {.blocks = std::move(blocks), .base_width = 64 * factor, .bottleneck = true}, {}};
 }
 Named vit(int64_t patch, int64_t width, int64_t depth, int64_t heads) {
   return {Family::vit, {}, {.patch = patch, .width = width, .depth = depth, .heads = heads, .mlp = 4 * width}};
@@ -45,9 +64,20 @@ const std::map<std::string, Named>& models() {
       {"resnet50", imagenet({3, 4, 6, 3}, true)},
       {"resnet101", imagenet({3, 4, 23, 3}, true)},
       {"resnet152", imagenet({3, 8, 36, 3}, true)},
-      {"bit-resnet50", imagenet({3, 4, 6, 3}, true, Family::bit)},
-      {"bit-resnet101", imagenet({3, 4, 23, 3}, true, Family::bit)},
-      {"bit-resnet152", imagenet({3, 8, 36, 3}, true, Family::bit)},
+      {"resnext50-32x4d", grouped({3, 4, 6, 3}, 32, 4)},
+      {"resnext101-32x8d", grouped({3, 4, 23, 3}, 32, 8)},
+      {"resnext101-64x4d", grouped({3, 4, 23, 3}, 64, 4)},
+      {"wide-resnet50-2", grouped({3, 4, 6, 3}, 1, 128)},
+      {"wide-resnet101-2", grouped({3, 4, 23, 3}, 1, 128)},
+      {"resnet50-d", tweaked({3, 4, 6, 3})},
+      {"resnet101-d", tweaked({3, 4, 23, 3})},
+      {"bit-resnet50", bit({3, 4, 6, 3})},
+      {"bit-resnet101", bit({3, 4, 23, 3})},
+      {"bit-resnet152", bit({3, 8, 36, 3})},
+      {"bit-resnet50x3", bit({3, 4, 6, 3}, 3)},
+      {"bit-resnet101x3", bit({3, 4, 23, 3}, 3)},
+      {"bit-resnet152x2", bit({3, 8, 36, 3}, 2)},
+      {"bit-resnet152x4", bit({3, 8, 36, 3}, 4)},
       {"vit-ti", vit(16, 192, 12, 3)},
       {"vit-s", vit(16, 384, 12, 6)},
       {"vit-b", vit(16, 768, 12, 12)},
@@ -73,12 +103,18 @@ void refuse(bool given, const char* key, const ModelConfig& config) {
   require_usage(!given, std::string("model.") + key, "is not a setting of ", config.name);
 }
 
-Stem parse_stem(const std::string& stem) {
-  const std::map<std::string, Stem> stems = {
-      {"imagenet", Stem::imagenet}, {"cifar", Stem::cifar}, {"cifar2", Stem::cifar2}};
-  const auto found = stems.find(stem);
-  require_usage(found != stems.end(), "model.stem", "expected cifar, cifar2 or imagenet, got ", stem);
-  return found->second;
+/// What `value` stands for among `choices`; where it is empty, `otherwise`.
+template <class T>
+T choice(const std::string& value, T otherwise, const std::vector<std::pair<std::string, T>>& choices,
+         const std::string& key) {
+  if (value.empty()) return otherwise;
+  std::vector<std::string> names;
+  for (const auto& [name, meaning] : choices) {
+    if (name == value) return meaning;
+    names.push_back(name);
+  }
+  require_usage(false, key, "expected ", join(names), ", got ", value);
+  return otherwise;
 }
 
 ResNetConfig residual(ResNetConfig r, const ModelConfig& config) {
@@ -102,7 +138,10 @@ ResNetConfig residual(ResNetConfig r, const ModelConfig& config) {
   refuse(config.drop_path != 0, "drop_path", config);
   if (!config.blocks.empty()) r.blocks = config.blocks;
   if (config.base_width != 0) r.base_width = config.base_width;
-  if (!config.stem.empty()) r.stem = parse_stem(config.stem);
+  r.stem =
+      choice(config.stem, r.stem,
+             {{"imagenet", Stem::imagenet}, {"deep", Stem::deep}, {"cifar", Stem::cifar}, {"cifar2", Stem::cifar2}},
+             "model.stem");
   r.recompute = config.recompute;
   check_size(static_cast<int64_t>(r.blocks.size()), 6, "model.blocks (stages)");
   for (const int64_t blocks : r.blocks) check_size(blocks, kMaxDepth, "model.blocks");
@@ -110,24 +149,30 @@ ResNetConfig residual(ResNetConfig r, const ModelConfig& config) {
   return r;
 }
 
-BitConfig bit(const ResNetConfig& r) {
+ResNetConfig resnet(ResNetConfig r, const ModelConfig& config) {
+  r = residual(r, config);
+  r.shortcut = choice(config.shortcut, r.shortcut,
+                      {{"conv", Shortcut::conv}, {"pad", Shortcut::pad}, {"avg", Shortcut::avg}}, "model.shortcut");
+  require_usage(r.base_width % 2 == 0 || (r.stem != Stem::deep && r.shortcut != Shortcut::pad), "model.base_width",
+                "expected an even number with the stem deep and the shortcut pad, got ", r.base_width);
+  refuse(config.groups != 0 && !r.bottleneck, "groups", config);
+  refuse(config.width_per_group != 0 && !r.bottleneck, "width_per_group", config);
+  if (config.groups != 0) check_size(r.groups = config.groups, kMaxWidth, "model.groups");
+  if (config.width_per_group != 0)
+    check_size(r.width_per_group = config.width_per_group, kMaxWidth, "model.width_per_group");
+  check_size(bottleneck_width(r, r.base_width), kMaxWidth >> r.blocks.size(),
+             "model.width_per_group (channels of the first 3×3)");
+  return r;
+}
+
+BitConfig bit(const ResNetConfig& r, const ModelConfig& config) {
+  refuse(!config.shortcut.empty(), "shortcut", config);
+  refuse(config.groups != 0, "groups", config);
+  refuse(config.width_per_group != 0, "width_per_group", config);
+  require_usage(r.stem != Stem::deep, "model.stem", "expected imagenet, cifar, cifar2 of ", config.name, ", got deep");
   require_usage(r.base_width % 32 == 0, "model.base_width", "expected a multiple of 32 (group norm's groups), got ",
                 r.base_width);
   return {.blocks = r.blocks, .base_width = r.base_width, .stem = r.stem, .recompute = r.recompute};
-}
-
-/// What `value` stands for among `choices`; where it is empty, `otherwise`.
-template <class T>
-T choice(const std::string& value, T otherwise, const std::vector<std::pair<std::string, T>>& choices,
-         const std::string& key) {
-  if (value.empty()) return otherwise;
-  std::vector<std::string> names;
-  for (const auto& [name, meaning] : choices) {
-    if (name == value) return meaning;
-    names.push_back(name);
-  }
-  require_usage(false, key, "expected ", join(names), ", got ", value);
-  return otherwise;
 }
 
 /// How the tokens become φ, and which tokens there are.
@@ -197,9 +242,9 @@ std::unique_ptr<Backbone> make_backbone(const ModelConfig& config, const Shape& 
   const Named& model = named(config.name);
   switch (model.family) {
     case Family::resnet:
-      return std::make_unique<ResNet>(residual(model.resnet, config), image_shape, init);
+      return std::make_unique<ResNet>(resnet(model.resnet, config), image_shape, init);
     case Family::bit:
-      return std::make_unique<Bit>(bit(residual(model.resnet, config)), image_shape, init);
+      return std::make_unique<Bit>(bit(residual(model.resnet, config), config), image_shape, init);
     default:
       return std::make_unique<Vit>(transformer(model.vit, config, image_shape), image_shape, init);
   }

@@ -12,8 +12,12 @@ namespace sked {
 /// What a configuration says about a backbone. Zero, empty or "" means: as the named model has it.
 /// Names: resnet20 | resnet32 | resnet44 | resnet56 (CIFAR, He et al., arXiv 1512.03385, section 4.2) ·
 /// resnet18 | resnet34 | resnet50 | resnet101 | resnet152 (ImageNet, v1.5: stride on the 3×3) ·
-/// bit-resnet50 | bit-resnet101 | bit-resnet152 (pre-activation, group norm, weight standardisation: arXiv 1912.11370)
-/// · vit-ti | vit-s | vit-b | vit-l | vit-h (arXiv 2010.11929; pre-norm) · resnet-cifar | vit (free sizes, below).
+/// resnext50-32x4d | resnext101-32x8d | resnext101-64x4d (groups: arXiv 1611.05431) · wide-resnet50-2 |
+/// wide-resnet101-2 (twice the channels in the 3×3: arXiv 1605.07146) · resnet50-d | resnet101-d (deep stem, shortcut
+/// avg: arXiv 1812.01187) · bit-resnet50 | bit-resnet101 | bit-resnet152 and, with that many times the channels,
+/// bit-resnet50x3 | bit-resnet101x3 | bit-resnet152x2 | bit-resnet152x4 (pre-activation, group norm, weight
+/// standardisation: arXiv 1912.11370) · vit-ti | vit-s | vit-b | vit-l | vit-h (arXiv 2010.11929; pre-norm) ·
+/// resnet-cifar | vit (free sizes, below).
 struct ModelConfig {
   std::string name = "resnet20";
   // residual networks
@@ -25,7 +29,8 @@ struct ModelConfig {
   /// Where a block changes shape. conv: 1×1 convolution (option B of He et al.) · pad: every other pixel, zero channels
   /// on both sides, no parameters (their option A) · avg: 2×2 mean, then 1×1 convolution (ResNet-D).
   std::string shortcut = "";
-  /// Of a bottleneck's 3×3: groups, and channels of each in the first stage (ResNeXt, arXiv 1611.05431; wide networks).
+  /// Of a bottleneck's 3×3: groups, and channels of each in the first stage when base_width is 64 (ResNeXt, arXiv
+  /// 1611.05431; wide networks).
   int64_t groups = 0, width_per_group = 0;
   // vision transformers
   int64_t patch = 0;  // patch edge in pixels (16; ViT-H: 14)

@@ -12,25 +12,37 @@
 namespace sked {
 
 /// How images enter. imagenet: 7×7 stride 2, then 3×3 max pooling of stride 2 · cifar: 3×3 stride 1 · cifar2: 3×3
-/// stride 2.
-enum class Stem { imagenet, cifar, cifar2 };
+/// stride 2 · deep: three 3×3, the first of stride 2, the first two with half the channels (ResNet-C, He et al., arXiv
+/// 1812.01187), then the max pooling.
+enum class Stem { imagenet, cifar, cifar2, deep };
+
+/// Where a block changes shape. conv: 1×1 convolution with the block's stride, batch norm (option B of He et al., arXiv
+/// 1512.03385) · pad: every stride-th pixel, and channels of zeros, half of them on each side (their option A, no
+/// parameters) · avg: 2×2 mean of stride 2, over what there is of it at an odd edge, then 1×1 convolution and batch
+/// norm (ResNet-D, arXiv 1812.01187).
+enum class Shortcut { conv, pad, avg };
 
 struct ResNetConfig {
   std::vector<int64_t> blocks = {};  // per stage
-  int64_t base_width = 64;           // channels of the first stage; doubled by each next one
+  int64_t base_width = 64;           // channels of the first stage; doubled by each next one. Even with deep or pad
   bool bottleneck = false;           // 1×1, 3×3, 1×1 with four times the channels behind; else two 3×3
   Stem stem = Stem::imagenet;
-  bool recompute = false;  // checkpoint every block
+  Shortcut shortcut = Shortcut::conv;
+  int64_t groups = 1, width_per_group = 64;  // of a bottleneck's 3×3; see bottleneck_width
+  bool recompute = false;                    // checkpoint every block
 };
+
+/// Channels of a bottleneck's 3×3 in a stage of `width`: floor(width · width_per_group / 64) · groups, as in
+/// torchvision.
+int64_t bottleneck_width(const ResNetConfig& config, int64_t width);
 
 /// The channels a convolution sees around it, and its stride.
 struct BlockShape {
   int64_t in = 0, width = 0, stride = 1;
 };
 
-/// x (N,H,W,in) -> relu(f(x) + shortcut(x)), shortcut = identity or, where the shape changes, 1×1 convolution and batch
-/// norm (He et al.'s option B; also in the CIFAR networks, where their option A would save 2,752 of ResNet-20's 272
-/// thousand parameters).
+/// x (N,H,W,in) -> relu(f(x) + shortcut(x)), shortcut = identity or, where the shape changes, one of Shortcut.
+/// Parameters of it: `downsample.0` and `.1`, with avg `.1` and `.2` (convolution, norm).
 class ResidualBlock : public Module {
  public:
   virtual Var forward(const Var& x, const Context& context) = 0;
@@ -38,7 +50,7 @@ class ResidualBlock : public Module {
   virtual double flops(int64_t height, int64_t width) const = 0;
 
  protected:
-  ResidualBlock(Init& init, const BlockShape& shape, int64_t out);
+  ResidualBlock(Init& init, const BlockShape& shape, int64_t out, Shortcut kind);
   Var shortcut(const Var& x, const Context& context);
   double shortcut_flops(int64_t height, int64_t width) const;
   /// Registers the shortcut, last as in torchvision.
@@ -46,11 +58,14 @@ class ResidualBlock : public Module {
 
  private:
   struct Downsample : Module {
-    Downsample(Init& init, int64_t in, int64_t out, int64_t stride);
+    Downsample(Init& init, const BlockShape& shape, int64_t out, Shortcut kind);
     Conv2d conv;
     BatchNorm2d bn;
   };
-  std::unique_ptr<Downsample> downsample_;
+  BlockShape shape_;
+  int64_t out_;
+  Shortcut kind_;
+  std::unique_ptr<Downsample> downsample_;  // none: identity or pad
 };
 
 class ResNet : public Backbone {
@@ -63,13 +78,21 @@ class ResNet : public Backbone {
   double flops_per_image() const override { return flops_; }
 
  private:
+  /// conv1: one convolution, `weight`; of the deep stem `0.weight`, `3.weight`, `6.weight` with norms `1` and `4`
+  /// between them.
+  struct StemLayer : Module {
+    StemLayer(Init& init, int64_t in, int64_t out, Stem stem);
+    Var forward(const Var& x, const Context& context);
+    std::vector<std::unique_ptr<Conv2d>> convs;
+    std::vector<std::unique_ptr<BatchNorm2d>> norms;
+  };
   struct Stage : Module {
     std::vector<std::unique_ptr<ResidualBlock>> blocks;
     void push(std::unique_ptr<ResidualBlock> block);
   };
 
   bool max_pool_, recompute_;
-  Conv2d conv1_;
+  StemLayer conv1_;
   BatchNorm2d bn1_;
   std::vector<std::unique_ptr<Stage>> stages_;
   int64_t width_ = 0;

@@ -147,7 +147,7 @@ TEST_CASE("models: what a configuration may not say") {
   CHECK(refusal({.name = "vit-ti", .stem = "cifar"}) == "[model.stem] is not a setting of vit-ti");
   CHECK(refusal({.name = "resnet20", .patch = 4}) == "[model.patch] is not a setting of resnet20");
   CHECK(refusal({.name = "resnet20", .dropout = 0.1}) == "[model.dropout] is not a setting of resnet20");
-  CHECK(contains(refusal({.name = "resnet20", .stem = "big"}), "expected cifar, cifar2 or imagenet, got big"));
+  CHECK(contains(refusal({.name = "resnet20", .stem = "big"}), "expected imagenet, deep, cifar, cifar2, got big"));
   CHECK(contains(refusal({.name = "resnet20", .blocks = {1, 0}}), "[model.blocks] expected 1 … 1024, got 0"));
   CHECK(contains(refusal({.name = "resnet20", .base_width = -1}), "[model.base_width]"));
   CHECK(contains(refusal({.name = "bit-resnet50", .base_width = 48}), "expected a multiple of 32"));
