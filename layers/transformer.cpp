@@ -141,7 +141,7 @@ Var AttentionPool::forward(const Var& x, const Context& context) const {
 
 double attention_pool_flops(const BlockConfig& config, int64_t tokens) {
   const double t = static_cast<double>(tokens), d = static_cast<double>(config.width);
-  return 4 * t * d * d + 4 * t * d + 2 * d * d + 4 * d * static_cast<double>(config.mlp);
+  return 4 * t * d * d + 4 * t * d + 4 * d * d + 4 * d * static_cast<double>(config.mlp);
 }
 
 double block_flops(const BlockConfig& config, int64_t tokens) {

@@ -103,8 +103,8 @@ class AttentionPool : public Module {
   Mlp mlp_;
 };
 
-/// Arithmetic of the pooling of T tokens: 4TD² for keys and values, 4TD of attention, 2D² + 4DM behind it; the query is
-/// the same for all images.
+/// Arithmetic of the pooling of T tokens: 4TD² for keys and values, 4TD of attention, 2D² for the query, which all
+/// images share but which is usually counted for each, and 2D² + 4DM behind it.
 double attention_pool_flops(const BlockConfig& config, int64_t tokens);
 
 /// Arithmetic of one block on T tokens: 2T(4D² + 2DM) of the linear layers and 4T²D of attention.

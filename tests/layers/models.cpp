@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <sstream>
 
 #include "core/safetensors.h"
@@ -33,10 +34,13 @@ std::vector<int64_t> names_of(const Module& module) {
   return {module.parameter_count(), static_cast<int64_t>(parameters.size()), test::hash_name(lines.str())};
 }
 
-void check_names(const std::string& key, const ModelConfig& config, const Shape& image = {224, 224, 3}) {
+void check_names(const std::string& key, const Module& module) {
   static const TensorFile file = load_safetensors("tests/fixtures/models.safetensors");
   INFO(key);
-  CHECK(names_of(*make(config, image)) == file.at(key).to_vector<int64_t>());
+  CHECK(names_of(module) == file.at(key).to_vector<int64_t>());
+}
+void check_names(const std::string& key, const ModelConfig& config, const Shape& image = {224, 224, 3}) {
+  check_names(key, *make(config, image));
 }
 
 /// The message of the UsageError that `config` deserves.
@@ -68,6 +72,26 @@ TEST_CASE("models: residual networks have torchvision's names and published size
   check_names("names/bit-resnet152", {.name = "bit-resnet152"});
 }
 
+TEST_CASE("models: grouped, wide and tweaked residual networks have torchvision's and timm's names and sizes") {
+  const std::vector<std::pair<std::string, int64_t>> published = {
+      {"resnext50-32x4d", 25'028'904}, {"resnext101-32x8d", 88'791'336},  {"resnext101-64x4d", 83'455'272},
+      {"wide-resnet50-2", 68'883'240}, {"wide-resnet101-2", 126'886'696}, {"resnet50-d", 25'576'264},
+      {"resnet101-d", 44'568'392}};
+  for (const auto& [name, parameters] : published) {
+    INFO(name);
+    const auto backbone = make({.name = name});
+    CHECK(backbone->parameter_count() == parameters - 2'049'000);
+    check_names("names/" + name, *backbone);
+  }
+}
+
+TEST_CASE("models: the widest BiT networks, without building them") {
+  for (const std::string size : {"50x3", "101x3", "152x2", "152x4"}) {
+    check_names("names/bit-resnet" + size + "/narrow", {.name = "bit-resnet" + size, .base_width = 32});
+    check_names("names/bit-resnet" + size + "/cut", {.name = "bit-resnet" + size, .blocks = {1, 1}});
+  }
+}
+
 TEST_CASE("models: vision transformers have timm's names and published sizes") {
   // Published counts include the classifier of 1000 classes: 1001 · 192, · 384, · 768 less the bias shared by all.
   CHECK(count({.name = "vit-ti"}) == 5'717'416 - 193'000);
@@ -96,13 +120,15 @@ TEST_CASE("models: the largest vision transformers, without building them") {
 }
 
 TEST_CASE("models: CIFAR networks have 6n+2 layers and the paper's sizes") {
-  // He et al., table 6: 0.27, 0.46, 0.66 and 0.85 million with the classifier of 650, and identity shortcuts; ours
-  // project (2,752 more).
+  // He et al., table 6: 0.27, 0.46, 0.66 and 0.85 million with the classifier of 650, and shortcuts without parameters;
+  // by default ours project (2,752 more).
   const Shape image{32, 32, 3};
   CHECK(count({.name = "resnet20"}, image) == 269'722 - 650 + 2'752);
   CHECK(count({.name = "resnet32"}, image) == 464'154 - 650 + 2'752);
   CHECK(count({.name = "resnet44"}, image) == 658'586 - 650 + 2'752);
   CHECK(count({.name = "resnet56"}, image) == 853'018 - 650 + 2'752);
+  CHECK(count({.name = "resnet20", .shortcut = "pad"}, image) == 269'722 - 650);
+  CHECK(count({.name = "resnet56", .shortcut = "pad"}, image) == 853'018 - 650);
   check_names("resnet20/names", {.name = "resnet20"}, image);
   CHECK(count({.name = "resnet-cifar"}, image) == count({.name = "resnet20"}, image));
 }
@@ -117,6 +143,9 @@ TEST_CASE("models: first and last names of each family") {
   CHECK(ends({.name = "vit", .depth = 1}) == "cls_token … norm.bias");
   CHECK(ends({.name = "vit", .depth = 1, .pool = "gap"}) == "pos_embed … fc_norm.bias");
   CHECK(ends({.name = "vit", .depth = 1, .representation = 8}) == "cls_token … pre_logits.fc.bias");
+  CHECK(ends({.name = "vit", .depth = 1, .pool = "map"}) == "pos_embed … attn_pool.mlp.fc2.bias");
+  CHECK(ends({.name = "vit", .depth = 1, .pool = "map", .norm = "pooled"}) == "pos_embed … fc_norm.bias");
+  CHECK(ends({.name = "resnet20", .stem = "deep"}) == "conv1.0.weight … layer3.2.bn2.bias");
 }
 
 TEST_CASE("models: widths, arithmetic and output shapes") {
@@ -130,6 +159,11 @@ TEST_CASE("models: widths, arithmetic and output shapes") {
   const std::vector<ModelConfig> configs = {{.name = "resnet-cifar", .blocks = {1, 1}, .base_width = 4},
                                             {.name = "resnet18", .blocks = {1, 1}, .base_width = 4, .stem = "cifar2"},
                                             {.name = "bit-resnet50", .blocks = {1}, .base_width = 32, .stem = "cifar"},
+                                            {.name = "resnet50-d", .blocks = {1, 1, 1}, .base_width = 4},
+                                            {.name = "resnext50-32x4d", .blocks = {1, 1}, .base_width = 16},
+                                            {.name = "resnet18", .blocks = {1, 1, 1}, .base_width = 4, .stem = "deep"},
+                                            {.name = "resnet20", .shortcut = "pad"},
+                                            {.name = "vit", .patch = 4, .width = 12, .depth = 1, .pool = "map"},
                                             {.name = "vit", .patch = 4, .width = 12, .depth = 1},
                                             {.name = "vit", .patch = 4, .width = 12, .depth = 1, .representation = 7}};
   for (const ModelConfig& config : configs) {
@@ -138,6 +172,84 @@ TEST_CASE("models: widths, arithmetic and output shapes") {
     CHECK(phi.shape() == Shape{3, backbone->width()});
     CHECK(backbone->forward(Var(Tensor::full({1, 12, 16, 1}, 0.5)), {}).shape() == Shape{1, backbone->width()});
   }
+}
+
+TEST_CASE("models: new tokens and factors start as timm's") {
+  Init init(3);
+  const auto vit = make_backbone({.name = "vit",
+                                  .width = 192,
+                                  .depth = 1,
+                                  .pool = "map",
+                                  .class_token = "yes",
+                                  .registers = 4,
+                                  .layer_scale = 1e-5},
+                                 {32, 32, 3}, init);
+  const auto values = [&](const std::string& name) {
+    for (const NamedVar& p : vit->parameters())
+      if (p.name == name) return p.var.value().to_vector<double>();
+    throw Error("no parameter " + name);
+  };
+  const auto rms = [&](const std::string& name) {
+    double sum = 0;
+    for (const double v : values(name)) sum += v * v;
+    return std::sqrt(sum / static_cast<double>(values(name).size()));
+  };
+  for (const char* name : {"blocks.0.ls1.gamma", "blocks.0.ls2.gamma"})
+    CHECK(values(name) == std::vector<double>(192, static_cast<double>(1e-5F)));
+  CHECK(rms("reg_token") == doctest::Approx(1e-6).epsilon(0.1));  // of 768 draws: ± 2.6 %
+  // A normal of deviation 192^−½ cut at two of them has 0.88 of it left (timm's trunc_normal_tf_); of 192 draws: ± 4 %.
+  CHECK(rms("attn_pool.latent") == doctest::Approx(0.88 / std::sqrt(192.0)).epsilon(0.15));
+  for (const double v : values("attn_pool.latent")) CHECK(std::abs(v) <= 2 / std::sqrt(192.0));
+  CHECK(rms("attn_pool.kv.weight") == doctest::Approx(0.02).epsilon(0.02));
+}
+
+TEST_CASE("models: what a configuration may not say of the published variants") {
+  using Case = std::pair<ModelConfig, std::string>;
+  const std::vector<Case> of_the_other_family = {{{.name = "vit-ti", .shortcut = "avg"}, "shortcut"},
+                                                 {{.name = "vit-ti", .groups = 2}, "groups"},
+                                                 {{.name = "vit-ti", .width_per_group = 4}, "width_per_group"},
+                                                 {{.name = "resnet20", .class_token = "no"}, "class_token"},
+                                                 {{.name = "resnet20", .norm = "pooled"}, "norm"},
+                                                 {{.name = "resnet20", .positions = "all"}, "positions"},
+                                                 {{.name = "resnet20", .registers = 4}, "registers"},
+                                                 {{.name = "resnet20", .layer_scale = 0.1}, "layer_scale"},
+                                                 {{.name = "resnet20", .qk_norm = true}, "qk_norm"},
+                                                 {{.name = "resnet20", .pre_norm = true}, "pre_norm"},
+                                                 {{.name = "bit-resnet50", .norm_eps = 1e-5}, "norm_eps"},
+                                                 {{.name = "bit-resnet50", .shortcut = "avg"}, "shortcut"},
+                                                 {{.name = "bit-resnet50", .groups = 2}, "groups"},
+                                                 {{.name = "bit-resnet50", .width_per_group = 4}, "width_per_group"},
+                                                 // two 3×3 in a block
+                                                 {{.name = "resnet18", .groups = 2}, "groups"},
+                                                 {{.name = "resnet20", .width_per_group = 4}, "width_per_group"}};
+  for (const auto& [config, key] : of_the_other_family)
+    CHECK(refusal(config) == "[model." + key + "] is not a setting of " + config.name);
+
+  CHECK(refusal({.name = "vit", .pool = "token", .class_token = "no"}) ==
+        "[model.class_token] expected yes with the pool token, which reads it, got no");
+  CHECK(refusal({.name = "vit", .class_token = "true"}) == "[model.class_token] expected yes, no, got true");
+  CHECK(refusal({.name = "vit", .norm = "all"}) == "[model.norm] expected tokens, pooled, got all");
+  CHECK(refusal({.name = "vit", .positions = "none"}) == "[model.positions] expected all, patches, got none");
+  CHECK(refusal({.name = "vit", .gelu = "fast"}) == "[model.gelu] expected exact, tanh, quick, got fast");
+  CHECK(refusal({.name = "vit", .registers = -1}) == "[model.registers] expected 1 … 65536, got -1");
+  CHECK(contains(refusal({.name = "vit", .layer_scale = -0.1}), "[model.layer_scale] expected 0 … 1000, got -0.1"));
+  CHECK(contains(refusal({.name = "vit", .layer_scale = std::nan("")}), "[model.layer_scale]"));
+  CHECK(contains(refusal({.name = "vit", .norm_eps = -1e-6}), "[model.norm_eps] expected a number between 0 and 1"));
+  CHECK(contains(refusal({.name = "vit", .norm_eps = 1}), "[model.norm_eps]"));
+  CHECK(refusal({.name = "vit", .pool = "gap", .positions = "patches"}) == "accepted");
+
+  CHECK(refusal({.name = "resnet50", .shortcut = "max"}) == "[model.shortcut] expected conv, pad, avg, got max");
+  CHECK(refusal({.name = "bit-resnet50", .stem = "deep"}) ==
+        "[model.stem] expected imagenet, cifar, cifar2 of bit-resnet50, got deep");
+  CHECK(contains(refusal({.name = "resnet20", .base_width = 7, .shortcut = "pad"}),
+                 "[model.base_width] expected an even"));
+  CHECK(
+      contains(refusal({.name = "resnet20", .base_width = 7, .stem = "deep"}), "[model.base_width] expected an even"));
+  CHECK(contains(refusal({.name = "resnet50", .groups = -2}), "[model.groups] expected 1 … 65536, got -2"));
+  CHECK(contains(refusal({.name = "resnet50", .width_per_group = 65537}), "[model.width_per_group]"));
+  CHECK(contains(refusal({.name = "resnext50-32x4d", .base_width = 8}),
+                 "[model.width_per_group (channels of the first 3×3)] expected 1 … 4096, got 0"));
+  CHECK(contains(refusal({.name = "resnet50", .groups = 65536}), "(channels of the first 3×3)"));
 }
 
 TEST_CASE("models: what a configuration may not say") {

@@ -1,5 +1,5 @@
-// Whole networks against PyTorch in float64 (tests/fixtures/models.py): forward, loss, every parameter's gradient,
-// running statistics and ten training steps.
+// Whole networks against PyTorch in float64 (tests/fixtures/models.py): operations, forward, loss, every parameter's
+// gradient, running statistics and ten training steps.
 
 #include <doctest/doctest.h>
 
@@ -76,6 +76,7 @@ class Network {
     return joined;
   }
 
+  double flops() const { return backbone_->flops_per_image(); }
   Var phi(bool training) { return backbone_->forward(images_, {.training = training}); }
   Var logits(const Var& phi) const { return head_.forward(phi); }
   Var loss(const Var& logits) const { return mean(cross_entropy(logits, labels_)); }
@@ -111,12 +112,14 @@ void check_gradients(const Network& network, const std::string& name) {
     const std::vector<double> g = parameters[i].var.grad().to_vector<double>();
     double norm = 0;
     for (const double v : g) norm += v * v;
-    CHECK(std::abs(std::sqrt(norm) - norms[i]) < kTolerance * norms[i]);
+    // Zero but for rounding: a shift of all keys shifts all scores of a query alike, which softmax does not see.
+    const bool vanishes = parameters[i].name.ends_with("k_norm.bias");
+    CHECK(std::abs(std::sqrt(norm) - norms[i]) < (vanishes ? 1e-6 : kTolerance * norms[i]));
 
     const size_t count = std::min<size_t>(kSamples, g.size()), stride = std::max<size_t>(1, g.size() / kSamples);
     std::vector<double> got, expected(samples.begin() + at, samples.begin() + at + count);
     for (size_t k = 0; k < count; ++k) got.push_back(g[k * stride]);
-    CHECK(distance(got, expected) < kTolerance);
+    if (!vanishes) CHECK(distance(got, expected) < kTolerance);
     at += count;
   }
   CHECK(at == samples.size());
@@ -128,6 +131,7 @@ void check_step(Network& network, const std::string& name) {
   const Var logits = network.logits(phi);
   const Var loss = network.loss(logits);
   loss.backward();
+  CHECK(network.flops() == fixture(name + "/flops").item());
   network.close("phi", values(phi));
   network.close("logits", values(logits));
   network.close("loss", values(loss));
@@ -163,13 +167,34 @@ void check_training(const std::string& name, const ModelConfig& model, const Opt
   network.close("trained_logits", values(network.logits(network.phi(false))));
 }
 
+ModelConfig small_vit(ModelConfig config) {
+  config.name = "vit";
+  config.patch = 8, config.width = 32, config.depth = 2, config.heads = 4, config.mlp = 64;
+  return config;
+}
+
 const std::vector<std::pair<std::string, ModelConfig>> kSmall = {
     {"basic", {.name = "resnet18", .blocks = {1, 1}, .base_width = 8}},
     {"bottleneck", {.name = "resnet50", .blocks = {2, 1}, .base_width = 8}},
     {"bit", {.name = "bit-resnet50", .blocks = {1, 1}, .base_width = 32}},
-    {"vit-token", {.name = "vit", .patch = 8, .width = 32, .depth = 2, .heads = 4, .mlp = 64}},
-    {"vit-gap",
-     {.name = "vit", .patch = 8, .width = 32, .depth = 2, .heads = 4, .mlp = 64, .pool = "gap", .representation = 24}},
+    {"wide", {.name = "wide-resnet50-2", .blocks = {1, 1}, .base_width = 8}},
+    {"option-a", {.name = "resnet-cifar", .blocks = {1, 1, 1}, .base_width = 8, .shortcut = "pad"}},
+    {"option-a-bottleneck",
+     {.name = "resnet50", .blocks = {1, 1}, .base_width = 8, .stem = "cifar", .shortcut = "pad"}},
+    {"resnext-d", {.name = "resnet50-d", .blocks = {1, 1, 1}, .base_width = 8, .groups = 4, .width_per_group = 32}},
+    {"vit-token", small_vit({})},
+    {"vit-gap", small_vit({.pool = "gap", .representation = 24})},
+    {"vit-registers", small_vit({.registers = 3, .layer_scale = 0.1, .qk_norm = true, .norm_eps = 0.01})},
+    {"vit-clip", small_vit({.norm = "pooled",
+                            .positions = "patches",
+                            .registers = 2,
+                            .pre_norm = true,
+                            .norm_eps = 0.01,
+                            .gelu = "quick"})},
+    {"vit-map", small_vit({.pool = "map", .norm_eps = 0.01, .gelu = "tanh", .representation = 24})},
+    {"vit-map-prefix",
+     small_vit({.pool = "map", .class_token = "yes", .norm = "pooled", .registers = 1, .gelu = "quick"})},
+    {"vit-gap-tokens", small_vit({.pool = "gap", .class_token = "yes", .norm = "tokens", .registers = 1})},
 };
 
 /// Gradients and buffers after one step, joined.
