@@ -13,9 +13,10 @@ namespace {
 
 using Bytes = std::span<const uint8_t>;
 
-struct Size {
-  int64_t height = 0, width = 0, channels = 0;
-};
+/// A reason to refuse a file that is neither cut off nor unknown.
+[[noreturn]] void refuse(const std::string& source, std::string_view reason) {
+  detail::throw_error<ImageError>("image", source, ": ", reason);
+}
 
 bool begins_with(Bytes bytes, std::string_view magic, size_t at = 0) {
   return bytes.size() >= at + magic.size() && std::memcmp(bytes.data() + at, magic.data(), magic.size()) == 0;
@@ -33,26 +34,34 @@ int64_t little_endian(Bytes bytes, size_t at, size_t count) {
   return value;
 }
 
-/// A walk over the segments of a JPEG file (ITU-T T.81, annex B) from SOI to EOI: the size from the first frame header.
+/// A walk over the segments of a JPEG file (ITU-T T.81, annex B) from SOI to EOI: the size from the first frame header,
+/// the orientation from the first EXIF.
 /// Nothing where the file ends or a segment begins wrongly before both are found: decoders make up what is missing.
-std::optional<Size> jpeg_size(Bytes bytes) {
-  constexpr uint8_t kEnd = 0xD9, kScan = 0xDA;
+std::optional<ImageHeader> jpeg_header(Bytes bytes) {
+  constexpr uint8_t kEnd = 0xD9, kScan = 0xDA, kApp1 = 0xE1;
+  constexpr std::string_view kExif("Exif\0\0", 6);
   const auto is_frame = [](uint8_t m) { return m >= 0xC0 && m <= 0xCF && m != 0xC4 && m != 0xC8 && m != 0xCC; };
-  Size size;
-  bool framed = false;
+  ImageHeader header;
+  bool framed = false, oriented = false;
   for (size_t at = 2; at < bytes.size();) {
     if (bytes[at] != 0xFF) return std::nullopt;
     while (at < bytes.size() && bytes[at] == 0xFF) ++at;  // fill bytes
     if (at == bytes.size()) return std::nullopt;
     const uint8_t marker = bytes[at++];
-    if (marker == kEnd) return framed ? std::optional(size) : std::nullopt;
+    if (marker == kEnd) return framed ? std::optional(header) : std::nullopt;
     if (at + 2 > bytes.size()) return std::nullopt;
     const auto length = static_cast<size_t>(big_endian(bytes, at, 2));
     if (length < 2 || at + length > bytes.size()) return std::nullopt;
     if (is_frame(marker) && !framed) {
       if (length < 8) return std::nullopt;
-      size = {big_endian(bytes, at + 3, 2), big_endian(bytes, at + 5, 2), bytes[at + 7]};
+      header.height = big_endian(bytes, at + 3, 2);
+      header.width = big_endian(bytes, at + 5, 2);
+      header.channels = bytes[at + 7];
       framed = true;
+    }
+    if (marker == kApp1 && !oriented && begins_with(bytes, kExif, at + 2)) {
+      header.orientation = exif_orientation(bytes.subspan(at + 2, length - 2));
+      oriented = true;
     }
     at += length;
     if (marker != kScan) continue;
@@ -69,53 +78,98 @@ std::optional<Size> jpeg_size(Bytes bytes) {
   return std::nullopt;
 }
 
-/// Do the chunks of a PNG file follow each other up to IEND, with image data among them? Some decoders return
-/// uninitialised pixels where there is none.
-bool png_is_whole(Bytes bytes) {
-  bool data = false;
-  for (size_t at = 8; at + 12 <= bytes.size();) {
-    const auto length = static_cast<size_t>(big_endian(bytes, at, 4));
-    if (length > bytes.size() - at - 12) return false;
-    data = data || begins_with(bytes, "IDAT", at + 4);
-    if (begins_with(bytes, "IEND", at + 4)) return data;
-    at += 12 + length;
+/// The checksum of a PNG chunk (PNG specification, annex D): CRC-32, reflected.
+uint32_t crc32(Bytes bytes) {
+  uint32_t crc = ~uint32_t{0};
+  for (const uint8_t byte : bytes) {
+    crc ^= byte;
+    for (int bit = 0; bit < 8; ++bit) crc = (crc & 1) != 0 ? crc >> 1 ^ 0xEDB88320 : crc >> 1;
   }
-  return false;
+  return ~crc;
 }
 
-std::optional<Size> png_size(Bytes bytes) {
-  if (bytes.size() < 33 || !begins_with(bytes, "IHDR", 12) || !png_is_whole(bytes)) return std::nullopt;
+/// A walk over the chunks of a PNG file up to IEND, with image data among them: some decoders return uninitialised
+/// pixels where there is none. EXIF may stand behind the data. Checksums of the data are the decoder's business.
+std::optional<ImageHeader> png_header(Bytes bytes, const std::string& source) {
+  if (bytes.size() < 33 || !begins_with(bytes, "IHDR", 12)) return std::nullopt;
+  if (crc32(bytes.subspan(12, 17)) != big_endian(bytes, 29, 4)) refuse(source, "the checksum of its header is wrong");
   constexpr std::array<int64_t, 7> kChannels{1, 0, 3, 3, 2, 0, 4};  // by colour type
   const uint8_t type = bytes[25];
   if (type >= kChannels.size() || kChannels[type] == 0) return std::nullopt;
-  return Size{big_endian(bytes, 20, 4), big_endian(bytes, 16, 4), kChannels[type]};
-}
-
-std::optional<Size> bmp_size(Bytes bytes) {
-  if (bytes.size() < 54 || little_endian(bytes, 14, 4) < 40)
-    return std::nullopt;  // BITMAPINFOHEADER and its successors
-  const auto width = static_cast<int32_t>(little_endian(bytes, 18, 4));
-  const int64_t height = static_cast<int32_t>(little_endian(bytes, 22, 4));
-  return Size{height < 0 ? -height : height, width, little_endian(bytes, 28, 2) == 32 ? 4 : 3};
-}
-
-std::optional<Size> webp_size(Bytes bytes) {
-  if (bytes.size() < 30 || little_endian(bytes, 4, 4) > static_cast<int64_t>(bytes.size()) - 8) return std::nullopt;
-  if (begins_with(bytes, "VP8 ", 12) && begins_with(bytes, "\x9d\x01\x2a", 23)) {
-    return Size{little_endian(bytes, 28, 2) & 0x3FFF, little_endian(bytes, 26, 2) & 0x3FFF, 3};
-  }
-  if (begins_with(bytes, "VP8L", 12) && bytes[20] == 0x2f) {
-    const int64_t bits = little_endian(bytes, 21, 4);
-    return Size{(bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1, (bits >> 28 & 1) != 0 ? 4 : 3};
-  }
-  if (begins_with(bytes, "VP8X", 12)) {
-    return Size{little_endian(bytes, 27, 3) + 1, little_endian(bytes, 24, 3) + 1, (bytes[20] & 0x10) != 0 ? 4 : 3};
+  ImageHeader header{
+      .height = big_endian(bytes, 20, 4), .width = big_endian(bytes, 16, 4), .channels = kChannels[type]};
+  bool data = false;
+  for (size_t at = 8; at + 12 <= bytes.size();) {
+    const auto length = static_cast<size_t>(big_endian(bytes, at, 4));
+    if (length > bytes.size() - at - 12) return std::nullopt;
+    data = data || begins_with(bytes, "IDAT", at + 4);
+    if (begins_with(bytes, "eXIf", at + 4)) header.orientation = exif_orientation(bytes.subspan(at + 8, length));
+    if (begins_with(bytes, "IEND", at + 4)) return data ? std::optional(header) : std::nullopt;
+    at += 12 + length;
   }
   return std::nullopt;
 }
 
+/// Which bits of a pixel are red, green and blue. Decoders go by the usual order, whatever these say.
+void check_bmp_masks(Bytes bytes, int64_t bits, ImageHeader& header, const std::string& source) {
+  constexpr int64_t kMasked = 3;
+  const bool masked = little_endian(bytes, 30, 4) == kMasked;
+  using Masks = std::array<int64_t, 3>;
+  constexpr Masks k555{0x7C00, 0x3E0, 0x1F}, k565{0xF800, 0x7E0, 0x1F}, k888{0xFF0000, 0xFF00, 0xFF};
+  Masks masks = bits == 16 ? k555 : k888;
+  if (masked && bytes.size() < 66) refuse(source, "cut off: expected colour masks");
+  for (size_t c = 0; masked && c < 3; ++c) masks[c] = little_endian(bytes, 54 + 4 * c, 4);
+  if (bits == 16 ? masks != k555 && masks != k565 : masks != k888)
+    refuse(source, "a BMP file with unusual colour masks, expected 5-5-5, 5-6-5 or 8-8-8 bits of red, green, blue");
+  if (masks == k555) header.white = {248, 248, 248};
+  if (masks == k565) header.white = {248, 252, 248};
+}
+
+std::optional<ImageHeader> bmp_header(Bytes bytes, const std::string& source) {
+  if (bytes.size() < 54 || little_endian(bytes, 14, 4) < 40)
+    return std::nullopt;  // BITMAPINFOHEADER and its successors
+  const auto width = static_cast<int32_t>(little_endian(bytes, 18, 4));
+  const int64_t height = static_cast<int32_t>(little_endian(bytes, 22, 4));
+  const int64_t bits = little_endian(bytes, 28, 2);
+  ImageHeader header{.height = height < 0 ? -height : height, .width = width, .channels = bits == 32 ? 4 : 3};
+  if (bits == 16 || bits == 32) check_bmp_masks(bytes, bits, header, source);
+  return header;
+}
+
+/// The orientation in an extended WebP file: its EXIF chunk, where its flags announce one.
+int webp_orientation(Bytes bytes) {
+  constexpr uint8_t kHasExif = 0x08;
+  const auto end = static_cast<size_t>(little_endian(bytes, 4, 4)) + 8;  // within the file, as webp_header() knows
+  for (size_t at = 12; (bytes[20] & kHasExif) != 0 && at + 8 <= end;) {
+    const auto length = static_cast<size_t>(little_endian(bytes, at + 4, 4));
+    if (length > end - at - 8) break;
+    if (begins_with(bytes, "EXIF", at)) return exif_orientation(bytes.subspan(at + 8, length));
+    at += 8 + length + length % 2;
+  }
+  return 1;
+}
+
+std::optional<ImageHeader> webp_header(Bytes bytes, const std::string& source) {
+  if (bytes.size() < 30 || little_endian(bytes, 4, 4) > static_cast<int64_t>(bytes.size()) - 8) return std::nullopt;
+  ImageHeader header;
+  if (begins_with(bytes, "VP8 ", 12) && begins_with(bytes, "\x9d\x01\x2a", 23)) {
+    header = {little_endian(bytes, 28, 2) & 0x3FFF, little_endian(bytes, 26, 2) & 0x3FFF, 3};
+  } else if (begins_with(bytes, "VP8L", 12) && bytes[20] == 0x2f) {
+    const int64_t bits = little_endian(bytes, 21, 4);
+    header = {(bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1, (bits >> 28 & 1) != 0 ? 4 : 3};
+  } else if (begins_with(bytes, "VP8X", 12)) {
+    constexpr uint8_t kHasAlpha = 0x10, kIsAnimated = 0x02;
+    if ((bytes[20] & kIsAnimated) != 0) refuse(source, "an animated WebP file, expected a still image");
+    header = {little_endian(bytes, 27, 3) + 1, little_endian(bytes, 24, 3) + 1, (bytes[20] & kHasAlpha) != 0 ? 4 : 3,
+              webp_orientation(bytes)};
+  } else {
+    return std::nullopt;
+  }
+  return header;
+}
+
 /// P1 … P6: width and height as text behind the magic, with comments.
-std::optional<Size> pnm_size(Bytes bytes) {
+std::optional<ImageHeader> pnm_header(Bytes bytes) {
   std::array<int64_t, 2> numbers{};
   size_t at = 2;
   for (int64_t& number : numbers) {
@@ -133,35 +187,47 @@ std::optional<Size> pnm_size(Bytes bytes) {
     }
     if (digits == 0) return std::nullopt;
   }
-  return Size{numbers[1], numbers[0], bytes[1] == '3' || bytes[1] == '6' ? 3 : 1};
+  return ImageHeader{numbers[1], numbers[0], bytes[1] == '3' || bytes[1] == '6' ? 3 : 1};
 }
 
-std::optional<Size> size_of_image(Bytes bytes, const std::string& source) {
-  if (is_jpeg(bytes)) return jpeg_size(bytes);
-  if (begins_with(bytes, "\x89PNG\r\n\x1a\n")) return png_size(bytes);
-  if (begins_with(bytes, "BM")) return bmp_size(bytes);
-  if (begins_with(bytes, "RIFF") && begins_with(bytes, "WEBP", 8)) return webp_size(bytes);
-  if (bytes.size() > 2 && bytes[0] == 'P' && bytes[1] >= '1' && bytes[1] <= '6') return pnm_size(bytes);
-  detail::throw_error<ImageError>("image", source, ": expected a JPEG, PNG, BMP, WebP or PNM file, got ",
-                                  bytes.empty() ? "an empty one" : "another one", " of ", bytes.size(), " bytes");
+std::optional<ImageHeader> header_of(Bytes bytes, const std::string& source) {
+  if (is_jpeg(bytes)) return jpeg_header(bytes);
+  if (begins_with(bytes, "\x89PNG\r\n\x1a\n")) return png_header(bytes, source);
+  if (begins_with(bytes, "BM")) return bmp_header(bytes, source);
+  if (begins_with(bytes, "RIFF") && begins_with(bytes, "WEBP", 8)) return webp_header(bytes, source);
+  if (is_pnm(bytes)) return pnm_header(bytes);
+  const bool tiff = begins_with(bytes, "II*") || begins_with(bytes, "MM");
+  const std::string_view got = bytes.empty()                                                   ? "an empty one"
+                               : begins_with(bytes, "GIF8")                                    ? "a GIF file"
+                               : tiff                                                          ? "a TIFF file"
+                               : begins_with(bytes, "ftyp", 4) && begins_with(bytes, "avi", 8) ? "an AVIF file"
+                               : begins_with(bytes, "ftyp", 4)                                 ? "a HEIF file"
+                                                                                               : "another one";
+  detail::throw_error<ImageError>("image", source, ": expected a JPEG, PNG, BMP, WebP or PNM file, got ", got, " of ",
+                                  bytes.size(), " bytes");
 }
 
 }  // namespace
 
 bool is_jpeg(std::span<const uint8_t> bytes) { return begins_with(bytes, "\xff\xd8\xff"); }
 
-Shape image_size(std::span<const uint8_t> bytes, const std::string& source) {
-  const std::optional<Size> size = size_of_image(bytes, source);
-  if (!size) {
+ImageHeader image_header(std::span<const uint8_t> bytes, const std::string& source) {
+  const std::optional<ImageHeader> header = header_of(bytes, source);
+  if (!header) {
     detail::throw_error<ImageError>("image", source, ": cut off or damaged: its ", bytes.size(),
                                     " bytes do not hold a whole image");
   }
-  const auto [height, width, channels] = *size;
-  if (height < 1 || width < 1 || channels < 1 || height > kLargestImage / width) {
+  const int64_t height = header->height, width = header->width;
+  if (height < 1 || width < 1 || header->channels < 1 || height > kLargestImage / width) {
     detail::throw_error<ImageError>("image", source, ": expected 1 … ", kLargestImage, " pixels, got ", height, " x ",
                                     width);
   }
-  return {height, width, channels};
+  return *header;
+}
+
+Shape image_size(std::span<const uint8_t> bytes, const std::string& source) {
+  const ImageHeader header = image_header(bytes, source);
+  return {header.height, header.width, header.channels};
 }
 
 }  // namespace sked

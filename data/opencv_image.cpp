@@ -1,5 +1,6 @@
 // Pixels by OpenCV.
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <opencv2/core.hpp>
 #include <opencv2/imgcodecs.hpp>
@@ -39,30 +40,77 @@ cv::Mat mat_of(const Tensor& image) {
           const_cast<uint8_t*>(image.data<uint8_t>())};
 }
 
+/// The pixels of a file, BGR or grey, as they are stored. A new image each time: where OpenCV cannot read a header it
+/// leaves one that it was given as it was, with the pixels of another file.
+cv::Mat opencv_image(std::span<const uint8_t> bytes, const std::string& source, int channels, int shrink) {
+  const cv::Mat encoded(1, static_cast<int>(bytes.size()), CV_8UC1, const_cast<uint8_t*>(bytes.data()));
+  cv::Mat image;
+  std::string problem = "damaged";
+  try {
+    image = cv::imdecode(encoded, flags_of(channels, shrink) | cv::IMREAD_IGNORE_ORIENTATION);
+  } catch (const cv::Exception& error) {
+    problem = error.err;
+  }
+  if (image.empty()) detail::throw_error<ImageError>("image", source, ": cannot be decoded: ", problem);
+  return image;
+}
+
+/// The same of a PNM file.
+cv::Mat pnm_image(std::span<const uint8_t> bytes, const std::string& source, int channels) {
+  const Tensor pixels = pnm_pixels(bytes, source);
+  const cv::Mat stored = mat_of(pixels);
+  cv::Mat image;
+  if (pixels.dim(2) == 3) {
+    cv::cvtColor(stored, image, channels == 3 ? cv::COLOR_RGB2BGR : cv::COLOR_RGB2GRAY);
+  } else if (channels == 3) {
+    cv::cvtColor(stored, image, cv::COLOR_GRAY2BGR);
+  } else {
+    stored.copyTo(image);
+  }
+  return image;
+}
+
+/// Upright, by EXIF's orientation 1 … 8: from 5 on rows and columns are swapped first; what then is left to mirror.
+cv::Mat turned(const cv::Mat& image, int orientation) {
+  cv::Mat upright = image;
+  if (orientation >= 5) cv::transpose(image, upright = cv::Mat());
+  constexpr int kUpsideDown = 0, kLeftToRight = 1, kBoth = -1;
+  if (orientation == 2 || orientation == 6) cv::flip(upright, upright, kLeftToRight);
+  if (orientation == 3 || orientation == 7) cv::flip(upright, upright, kBoth);
+  if (orientation == 4 || orientation == 8) cv::flip(upright, upright, kUpsideDown);
+  return upright;
+}
+
+/// Scales values of at most `white` to 0 … 255, rounded down as Pillow does.
+void brighten(Tensor& pixels, const std::array<uint8_t, 3>& white) {
+  if (white == ImageHeader().white) return;
+  auto* p = pixels.data<uint8_t>();
+  const auto channels = static_cast<size_t>(pixels.dim(2));
+  for (size_t i = 0; i < static_cast<size_t>(pixels.numel()); ++i)
+    p[i] = static_cast<uint8_t>(std::min(255, p[i] * 255 / white[i % channels]));
+}
+
 }  // namespace
 
 bool can_decode_images() { return true; }
 
-Tensor decode_image(std::span<const uint8_t> bytes, const std::string& source, int channels, int shrink) {
+Tensor decode_image(std::span<const uint8_t> bytes, const std::string& source, int channels, int shrink,
+                    Turning turning) {
   require(channels == 1 || channels == 3, "decode_image", "expected 1 or 3 channels, got ", channels);
   require(shrink == 1 || shrink == 2 || shrink == 4 || shrink == 8, "decode_image",
           "expected a shrink of 1, 2, 4 or 8, got ", shrink);
   stay_on_this_thread();
-  image_size(bytes, source);  // refuses what is no image, cut off or too large
+  const ImageHeader header = image_header(bytes, source);  // refuses what is no image, cut off or too large
   require(bytes.size() <= static_cast<size_t>(std::numeric_limits<int>::max()), "decode_image", source, ": ",
           bytes.size(), " bytes are too many");
-  const cv::Mat encoded(1, static_cast<int>(bytes.size()), CV_8UC1, const_cast<uint8_t*>(bytes.data()));
-  thread_local cv::Mat decoded;  // keeps its memory from image to image
-  cv::Mat image;
-  std::string problem = "damaged";
-  try {
-    image = cv::imdecode(encoded, flags_of(channels, is_jpeg(bytes) ? shrink : 1), &decoded);
-  } catch (const cv::Exception& error) {
-    problem = error.err;
+  if (!is_jpeg(bytes)) shrink = 1;
+  cv::Mat image = is_pnm(bytes) ? pnm_image(bytes, source, channels) : opencv_image(bytes, source, channels, shrink);
+  const int64_t height = (header.height + shrink - 1) / shrink, width = (header.width + shrink - 1) / shrink;
+  if (image.rows != height || image.cols != width || image.depth() != CV_8U || image.channels() != channels) {
+    detail::throw_error<ImageError>("image", source, ": damaged: expected ", height, " x ", width,
+                                    " pixels as its header says, got ", image.rows, " x ", image.cols);
   }
-  if (image.empty() || image.depth() != CV_8U || image.channels() != channels) {
-    detail::throw_error<ImageError>("image", source, ": cannot be decoded: ", problem);
-  }
+  if (turning == Turning::upright) image = turned(image, header.orientation);
   Tensor pixels = Tensor::empty({image.rows, image.cols, channels}, DType::u8);
   cv::Mat out = mat_of(pixels);
   if (channels == 3) {
@@ -70,8 +118,7 @@ Tensor decode_image(std::span<const uint8_t> bytes, const std::string& source, i
   } else {
     image.copyTo(out);
   }
-  constexpr size_t kKept = size_t{1} << 24;
-  if (decoded.total() > kKept) decoded.release();
+  brighten(pixels, header.white);
   return pixels;
 }
 

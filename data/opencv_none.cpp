@@ -5,7 +5,7 @@ namespace sked {
 
 bool can_decode_images() { return false; }
 
-Tensor decode_image(std::span<const uint8_t>, const std::string& source, int, int) {
+Tensor decode_image(std::span<const uint8_t>, const std::string& source, int, int, Turning) {
   fail("decode_image", source, ": this program was built without OpenCV, which decodes images (make deps, then make)");
 }
 

@@ -23,7 +23,7 @@ struct StageKind {
   size_t numbers;
 };
 constexpr std::array kKinds{
-    StageKind{"decode", "decode", Place::decode, 0, 0},
+    StageKind{"decode", "decode or decode(as_stored)", Place::decode, 0, 0},
     StageKind{"resize", "resize(n)", Place::bytes, 1, 1},
     StageKind{"resize_small", "resize_small(n)", Place::bytes, 1, 1},
     StageKind{"central_crop", "central_crop(n)", Place::bytes, 1, 1},
@@ -70,10 +70,16 @@ std::vector<double> parse_numbers(std::string_view list, std::string_view stage)
 
 StageText parse_stage(std::string_view text) {
   const size_t open = text.find('(');
-  StageText stage{text, trim(text.substr(0, open)), {}};
+  StageText stage{text, trim(text.substr(0, open)), {}, {}};
   if (open == std::string_view::npos) return stage;
   require_usage(text.ends_with(')'), "pipeline", text, ": expected `name(arguments)`");
-  for (const std::string_view list : split(text.substr(open + 1, text.size() - open - 2), ',')) {
+  const std::string_view inside = text.substr(open + 1, text.size() - open - 2);
+  if (stage.name == "decode") {
+    stage.word = trim(inside);
+    require_usage(stage.word == "as_stored", "pipeline", text, ": expected decode or decode(as_stored)");
+    return stage;
+  }
+  for (const std::string_view list : split(inside, ',')) {
     stage.arguments.push_back(parse_numbers(list, text));
   }
   return stage;
@@ -143,6 +149,7 @@ Pipeline Pipeline::parse(std::string_view text) {
     switch (kind.place) {
       case Place::decode:
         pipeline.decodes_ = true;
+        pipeline.turning_ = stage.word.empty() ? Turning::upright : Turning::as_stored;
         break;
       case Place::bytes:
         pipeline.stages_.push_back(make_stage(stage));

@@ -9,9 +9,9 @@
 
 namespace sked {
 
-/// `name(1, 2 3)`: arguments are lists of numbers, here {1} and {2, 3}.
+/// `name(1, 2 3)`: arguments are lists of numbers, here {1} and {2, 3}; those of decode are a word.
 struct StageText {
-  std::string_view text, name;
+  std::string_view text, name, word;
   std::vector<std::vector<double>> arguments;
 };
 

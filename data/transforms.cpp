@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "core/error.h"
-#include "data/image_file.h"
 
 namespace sked {
 
@@ -54,9 +53,13 @@ void Pipeline::check(const Dataset& dataset) const {
 Tensor Pipeline::decode(const EncodedImage& encoded, const Rng& rng) const {
   int shrink = 1;
   if (!stages_.empty() && is_jpeg(encoded.bytes)) {
-    shrink = stages_.front()->shrink(image_size(encoded.bytes, encoded.source), rng);
+    // The stage sees the image upright: its window, and so what may be left out, is one of that shape.
+    const ImageHeader header = image_header(encoded.bytes, encoded.source);
+    const bool swaps = turning_ == Turning::upright && header.orientation >= 5;
+    const Shape shape{swaps ? header.width : header.height, swaps ? header.height : header.width, 3};
+    shrink = stages_.front()->shrink(shape, rng);
   }
-  return decode_image(encoded.bytes, encoded.source, 3, shrink);
+  return decode_image(encoded.bytes, encoded.source, 3, shrink, turning_);
 }
 
 void Pipeline::apply(const Tensor& image, Rng& rng, float* out) const {

@@ -11,6 +11,7 @@
 #include "core/rng.h"
 #include "core/tensor.h"
 #include "data/dataset.h"
+#include "data/image_file.h"
 #include "data/mixing.h"
 
 namespace sked {
@@ -37,9 +38,10 @@ class ByteStage {
 
 /// A preprocessing pipeline, e.g. `decode|inception_crop(224)|flip|randaugment(2,10)|value_range(-1,1)|mixup(0.2)`.
 ///
-///   decode                   an image file to RGB bytes, JPEG at a fraction of its size where the next stage only
-///   needs
-///                            that; images that are bytes already pass. The first stage, for datasets of files
+///   decode                   an image file to RGB bytes, upright as its EXIF orientation says, JPEG at a fraction of
+///                            its size where the next stage needs no more; images that are bytes already pass. The
+///                            first stage, for datasets of files
+///   decode(as_stored)        the same without turning, as torchvision's ImageFolder, timm and webdataset read files
 ///   resize(n)                to n×n, whatever the aspect          } antialiased bilinear, bit for bit Pillow's
 ///   resize_small(n)          the shorter side to n, aspect kept   } (image_resample.h)
 ///   central_crop(n)          the window of n×n around the centre
@@ -86,6 +88,7 @@ class Pipeline {
 
   std::string text_;
   bool decodes_ = false;
+  Turning turning_ = Turning::upright;
   Mixing mixing_;
   std::vector<std::shared_ptr<const ByteStage>> stages_;
   int64_t channels_ = 1;      // channels of table_; 1 serves any number of channels

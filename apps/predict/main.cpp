@@ -38,8 +38,8 @@ struct PredictArguments {
 std::shared_ptr<const Dataset> files_of(const std::vector<std::string>& paths,
                                         const std::vector<std::string>& classes) {
   std::vector<ImageEntry> entries;
-  for (const std::string& path : paths)
-    entries.push_back({.name = std::filesystem::absolute(path).lexically_normal().string().substr(1)});
+  // Absolute, but otherwise as given: `link/..` is where the system finds it.
+  for (const std::string& path : paths) entries.push_back({.name = std::filesystem::absolute(path).string().substr(1)});
   return std::make_shared<ImageCollection>("predict", classes, "", std::vector<std::string>{}, std::move(entries));
 }
 

@@ -51,6 +51,49 @@ TEST_CASE("image file: the pixels Pillow sees") {
   CHECK(difference(decode_image(image_file("cmyk"), "cmyk"), decoded("cmyk")).largest <= 2);
 }
 
+TEST_CASE("image file: samples that do not end at 255 are scaled as Pillow does it") {
+  for (const std::string greatest : {"1", "2", "6", "15", "100", "255", "1023", "65535"}) {
+    for (const std::string kind : {"p2-", "p3-", "p5-", "p6-"}) {
+      const std::string name = kind + greatest;
+      CAPTURE(name);
+      const Tensor pixels = pnm_pixels(image_file(name), name), expected = decoded(name);
+      REQUIRE(pixels.shape() == Shape{4, 11, kind == "p3-" || kind == "p6-" ? 3 : 1});
+      const int64_t step = 3 / pixels.dim(2);
+      for (int64_t i = 0; i < pixels.numel(); ++i)
+        CHECK(pixels.data<uint8_t>()[i] == expected.data<uint8_t>()[step * i]);
+      if (can_decode_images()) CHECK(difference(decode_image(image_file(name), name), expected).largest == 0);
+    }
+  }
+  if (without_opencv()) return;
+  for (const std::string name : {"p1", "p4", "deep-colour-png", "bmp-555", "bmp-565"}) {
+    CAPTURE(name);
+    CHECK(difference(decode_image(image_file(name), name), decoded(name)).largest == 0);
+  }
+}
+
+TEST_CASE("image file: a PNM file that is not what it says") {
+  const auto reading = [](const std::string& text) {
+    const std::vector<uint8_t> bytes(text.begin(), text.end());
+    return error_of([&] { pnm_pixels(bytes, "x.pnm"); });
+  };
+  CHECK(reading("P2 2 1 7 0 7").empty());
+  CHECK(reading("P1 2 2 01\n10").empty());
+  CHECK(one_line_with(reading("P2 2 1 7 0 8"), "x.pnm", "a sample of 8, expected 0 … 7"));
+  CHECK(one_line_with(reading("P5 2 1 7 \x01\x08"), "a sample of 8"));
+  CHECK(one_line_with(reading("P2 2 1 7 0"), "cut off"));
+  CHECK(one_line_with(reading("P2 2 1 7 0 x"), "expected a number at byte 11"));
+  CHECK(one_line_with(reading("P2 2 1 0 0 0"), "greatest sample value of 0, expected 1 … 65535"));
+  CHECK(one_line_with(reading("P2 2 1 65536 0 0"), "of 65536"));
+  CHECK(one_line_with(reading("P2 2 1"), "cut off"));
+  CHECK(one_line_with(reading("P1 2 1 02"), "expected 0 or 1 at byte 8"));
+  CHECK(one_line_with(reading("P4 9 2 abc"), "cut off: expected 4 bytes"));
+  CHECK(one_line_with(reading("P6 2 2 255 abc"), "cut off: expected 12 bytes"));
+  CHECK(one_line_with(reading("P6 1 1 256 abcde"), "cut off: expected 6 bytes"));
+  CHECK(one_line_with(reading("P5 1 1 255#"), "expected white space"));
+  CHECK(one_line_with(reading("P3 99999 999 255 0 0 0"), "cut off"));
+  CHECK(one_line_with(reading("P7 1 1"), "expected a JPEG"));
+}
+
 TEST_CASE("image file: grey on request") {
   if (without_opencv()) return;
   const Tensor grey = decode_image(image_file("grey-png"), "x", 1),
@@ -95,9 +138,22 @@ TEST_CASE("image file: cut anywhere, a file is an error that names it") {
   CHECK(one_line_with(error_of([&] { image_size(html, "page.jpg"); }), "page.jpg", "JPEG, PNG", "of 26 bytes"));
 }
 
+/// A lie in a PNG header that its checksum backs.
+void set_header_checksum(std::vector<uint8_t>& png) {
+  uint32_t crc = ~uint32_t{0};
+  for (size_t i = 12; i < 29; ++i) {
+    for (int bit = 0; bit < 8; ++bit) {
+      const bool odd = ((crc ^ png[i] >> bit) & 1) != 0;
+      crc = odd ? crc >> 1 ^ 0xEDB88320 : crc >> 1;
+    }
+  }
+  for (size_t i = 0; i < 4; ++i) png[29 + i] = static_cast<uint8_t>(~crc >> (24 - 8 * i));
+}
+
 TEST_CASE("image file: a decompression bomb is refused by its header") {
   std::vector<uint8_t> png = image_file("png"), jpeg = image_file("jpeg"), bmp = image_file("bmp");
   for (const size_t at : {16, 20}) png[at] = 0x7F;  // width and height of two thousand million
+  set_header_checksum(png);
   CHECK(one_line_with(error_of([&] { image_size(png, "bomb.png"); }), "bomb.png", "134217728 pixels", "2130706"));
   for (size_t at = 2; at + 9 < jpeg.size(); ++at) {
     if (jpeg[at] != 0xFF || jpeg[at + 1] != 0xC0) continue;
@@ -109,6 +165,7 @@ TEST_CASE("image file: a decompression bomb is refused by its header") {
   CHECK(one_line_with(error_of([&] { image_size(bmp, "bomb.bmp"); }), "bomb.bmp", "pixels, got"));
   png[16] = png[20] = 0;
   for (size_t b = 16; b < 24; ++b) png[b] = 0;
+  set_header_checksum(png);
   CHECK(one_line_with(error_of([&] { image_size(png, "none.png"); }), "none.png", "0 x 0"));
   const std::string text = "P6 999999999 999999999 255\n";
   const std::vector<uint8_t> ppm(text.begin(), text.end());
@@ -129,6 +186,51 @@ TEST_CASE("image file: damaged bytes give an error or an image, nothing else") {
     }
     CHECK(images < static_cast<int>(whole.size() / 7 + 1));
   }
+}
+
+TEST_CASE("image file: what comes of damaged bytes does not depend on the image before") {
+  if (without_opencv()) return;
+  const std::vector<uint8_t> before[2]{image_file("webp"), image_file("grey-png")};  // of the same size
+  for (const std::string name : {"png", "webp", "bmp", "ppm", "jpeg"}) {
+    CAPTURE(name);
+    const auto whole = image_file(name);
+    for (size_t at = 0; at < whole.size(); at += at < 64 ? 1 : 23) {
+      CAPTURE(at);
+      std::vector<uint8_t> damaged = whole;
+      damaged[at] ^= 0x11;
+      std::vector<uint8_t> pixels[2];
+      for (size_t i = 0; i < 2; ++i) {
+        decode_image(before[i], "before");
+        try {
+          pixels[i] = decode_image(damaged, "damaged").to_vector<uint8_t>();
+        } catch (const ImageError&) {
+        }
+      }
+      CHECK(pixels[0] == pixels[1]);
+    }
+  }
+}
+
+TEST_CASE("image file: a PNG whose header fails its checksum, and other files no decoder here takes") {
+  std::vector<uint8_t> png = image_file("png");
+  for (const size_t at : {size_t{16}, size_t{23}, size_t{24}, size_t{28}, size_t{29}, size_t{32}}) {
+    std::vector<uint8_t> damaged = png;
+    damaged[at] ^= 1;
+    CHECK(one_line_with(error_of([&] { image_size(damaged, "x.png"); }), "x.png", "checksum of its header"));
+    CHECK_THROWS_AS(image_header(damaged, "x.png"), ImageError);
+  }
+  std::vector<uint8_t> bmp = image_file("bmp-565"), animated = image_file("6/webp");
+  bmp[55] ^= 1;
+  CHECK(one_line_with(error_of([&] { image_size(bmp, "x.bmp"); }), "x.bmp", "colour masks"));
+  animated[20] |= 2;
+  CHECK(one_line_with(error_of([&] { image_size(animated, "x.webp"); }), "x.webp", "animated"));
+  const auto naming = [](const std::string& text) {
+    return error_of([&] { image_size(std::vector<uint8_t>(text.begin(), text.end()), "x"); });
+  };
+  CHECK(one_line_with(naming("GIF89a"), "got a GIF file"));
+  CHECK(one_line_with(naming("II*\b"), "got a TIFF file"));
+  CHECK(one_line_with(naming("abcdftypavif"), "got an AVIF file"));
+  CHECK(one_line_with(naming("abcdftypheic"), "got a HEIF file"));
 }
 
 TEST_CASE("image file: a PNG written is read back as it was") {
