@@ -25,7 +25,8 @@ ImageEntry read_pair(std::string_view line, const fs::path& folder, const std::s
   require(fs::is_regular_file(folder / image, error), "captions", source, ": no file ", excerpt(image));
   const std::string_view caption = trimmed(line.substr(tab + 1));
   check_caption(caption, source);
-  return {.name = image, .caption = std::string(caption)};
+  // Without `..` in it a path may lose its `.` and `//`: an image written in two ways is one image.
+  return {.name = fs::path(image).lexically_normal().string(), .caption = std::string(caption)};
 }
 
 }  // namespace

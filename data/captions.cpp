@@ -198,7 +198,13 @@ Splits with_captions(const Splits& splits, const CaptionSpec& spec) {
   };
   Splits result = splits;
   result.train = captioned(splits.train, 0);
-  if (splits.validation != nullptr) result.validation = captioned(splits.validation, 1);
+  require(result.train->size() > 0, "captions", splits.train->name(),
+          ": no training image of the classes that are seen");
+  if (splits.validation != nullptr) {
+    result.validation = captioned(splits.validation, 1);
+    require(result.validation->size() > 0, "captions", splits.train->name(),
+            ": no validation image of the classes that are seen");
+  }
   result.test = std::make_shared<CaptionedDataset>(splits.test, templates, synonyms);
   return result;
 }

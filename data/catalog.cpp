@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdlib>
 #include <filesystem>
+#include <unordered_map>
 #include <utility>
 
 #include "core/error.h"
@@ -31,11 +32,13 @@ struct Raw {
   Tensor test_images, test_labels;
   Tensor test_distributions;  // f32 (N, K) or undefined
   Tensor human_labels;        // i64 (N): the label set asked for, undefined when that is `clean`
+  std::string train_files, test_files;
 };
 
 /// Training and test images as files.
 struct Collections {
-  std::shared_ptr<const Dataset> train, test;
+  std::shared_ptr<const ImageCollection> train, test;
+  std::vector<std::string> notes = {};
 };
 
 struct Entry {
@@ -72,9 +75,11 @@ Raw load_fashion_mnist(const DataSpec& spec, const std::string& folder) {
   const auto file = [&](const std::string& name) {
     return first_of({folder + "/" + name, folder + "/" + name + ".gz"}, spec.name);
   };
-  raw.train_images = load_idx_images(file("train-images-idx3-ubyte"));
+  raw.train_files = file("train-images-idx3-ubyte");
+  raw.train_images = load_idx_images(raw.train_files);
   raw.train_labels = load_idx_labels(file("train-labels-idx1-ubyte"), classes);
-  raw.test_images = load_idx_images(file("t10k-images-idx3-ubyte"));
+  raw.test_files = file("t10k-images-idx3-ubyte");
+  raw.test_images = load_idx_images(raw.test_files);
   raw.test_labels = load_idx_labels(file("t10k-labels-idx1-ubyte"), classes);
   return raw;
 }
@@ -85,7 +90,9 @@ Raw load_cifar(const DataSpec& spec, const std::string& folder) {
   const auto file = [&](const std::string& name) { return first_of({folder + "/" + name}, spec.name); };
   std::vector<std::string> batches;
   for (int batch = 1; batch <= 5; ++batch) batches.push_back(file("data_batch_" + std::to_string(batch) + ".bin"));
-  CifarImages train = load_cifar10(batches), test = load_cifar10({file("test_batch.bin")});
+  raw.train_files = join(batches);
+  raw.test_files = file("test_batch.bin");
+  CifarImages train = load_cifar10(batches), test = load_cifar10({raw.test_files});
   raw.train_images = train.images;
   raw.train_labels = train.labels;
   raw.test_images = test.images;
@@ -100,27 +107,39 @@ Raw load_cifar(const DataSpec& spec, const std::string& folder) {
   return raw;
 }
 
-constexpr std::array<const char*, 3> kTestNames{"test", "val", "dev"};
+/// What test sets are called; shards of the last two begin with `val` as well.
+constexpr std::array<const char*, 5> kTestNames{"test", "val", "dev", "valid", "validation"};
+
+bool has_folders(const std::string& path) {
+  std::error_code error;
+  for (std::filesystem::directory_iterator at(path, error), end; !error && at != end; at.increment(error)) {
+    if (at->is_directory(error)) return true;
+  }
+  return false;
+}
 
 Collections open_folders(const DataSpec& spec, const std::string& folder) {
-  const auto train = load_image_folder(spec.name, folder + "/train");
+  Collections files{load_image_folder(spec.name, folder + "/train"), nullptr};
   for (const std::string name : kTestNames) {
     const std::string test = folder + "/" + name;
     if (!exists(test)) continue;
-    // By class as they lie on the disk: in another order the last of them are no longer of one class.
-    const auto shuffled = std::make_shared<Subset>(train, shuffled_order(train->size(), 0, 0));
-    return {shuffled, load_image_folder(spec.name, test, train->class_names())};
+    if (has_folders(test)) {
+      files.test = load_image_folder(spec.name, test, files.train->class_names());
+      return files;
+    }
+    files.notes.push_back(test + " has no folder per class: not used, since its images have no labels");
   }
-  fail("load_splits", "no folder ", folder, "/test, val or dev");
+  fail("load_splits", "no folder ", folder, "/test, val or dev (or valid, validation) with a folder per class");
 }
 
-/// Paths of `<folder>/<prefix>*.tar`, sorted.
+/// Paths of `<folder>/<prefix>*.tar` and `<folder>/…-<prefix>*.tar`, sorted.
 std::vector<std::string> shards_in(const std::string& folder, const std::string& prefix) {
   std::error_code error;
   std::vector<std::string> paths;
   for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
     const std::string name = at->path().filename().string();
-    if (name.starts_with(prefix) && name.ends_with(".tar")) paths.push_back(folder + "/" + name);
+    const bool named = name.starts_with(prefix) || name.find("-" + prefix) != std::string::npos;
+    if (named && name.ends_with(".tar")) paths.push_back(folder + "/" + name);
   }
   std::ranges::sort(paths);
   return paths;
@@ -157,9 +176,8 @@ Collections open_caption_shards(const DataSpec& spec, const std::string& folder)
 
 Collections open_caption_tables(const DataSpec& spec, const std::string& folder) {
   for (const std::string name : kTestNames) {
-    const std::string test = folder + "/" + name + ".tsv";
-    if (exists(test))
-      return {load_caption_table(spec.name, folder + "/train.tsv"), load_caption_table(spec.name, test)};
+    const std::string train = folder + "/train.tsv", test = folder + "/" + name + ".tsv";
+    if (exists(test)) return {load_caption_table(spec.name, train), load_caption_table(spec.name, test)};
   }
   fail("load_splits", "no table ", folder, "/test.tsv, val.tsv or dev.tsv");
 }
@@ -198,7 +216,23 @@ std::string folder_of(const DataSpec& spec) {
   return (spec.root.empty() ? default_data_root() : spec.root) + "/" + spec.name;
 }
 
-/// Cuts training images into training and validation.
+/// Examples that must stay together, in the files' order of their first: the captions of one image, else each alone.
+std::vector<std::vector<int64_t>> kept_together(const Dataset& all) {
+  std::vector<std::vector<int64_t>> groups;
+  std::unordered_map<std::string, size_t> place;
+  for (int64_t i = 0; i < all.size(); ++i) {
+    size_t group = groups.size();
+    if (all.has_captions()) group = place.emplace(all.source(i), group).first->second;
+    if (group == groups.size()) groups.emplace_back();
+    groups[group].push_back(i);
+  }
+  return groups;
+}
+
+/// Cuts training images into training and validation. However the files are sorted, by class say, both are fair
+/// samples: parts of one permutation of the images that depends on their number alone. Validation comes from its end
+/// and a training subset from its beginning, so that neither changes with the size of the other. Within each, images
+/// keep the files' order.
 void cut(Splits& splits, const std::shared_ptr<const Dataset>& all, int64_t validation_size, int64_t train_size) {
   const int64_t count = all->size();
   require_usage(validation_size >= 0 && validation_size < count, "load_splits", "expected validation_size in 0 … ",
@@ -206,8 +240,33 @@ void cut(Splits& splits, const std::shared_ptr<const Dataset>& all, int64_t vali
   const int64_t rest = count - validation_size;
   require_usage(train_size >= 0 && train_size <= rest, "load_splits", "expected train_size in 0 … ", rest, ", got ",
                 train_size);
-  splits.train = std::make_shared<Subset>(all, 0, train_size == 0 ? rest : train_size);
-  if (validation_size > 0) splits.validation = std::make_shared<Subset>(all, rest, count);
+  splits.train = all;
+  if (validation_size == 0 && train_size == 0) return;
+  std::vector<std::vector<int64_t>> groups = kept_together(*all);
+  const std::vector<int64_t> order = shuffled_order(static_cast<int64_t>(groups.size()), 0, 0);
+  std::vector<int64_t> held, kept;
+  const auto room = [](const std::vector<int64_t>& part, int64_t size) {
+    return size - static_cast<int64_t>(part.size());
+  };
+  // Whole images: those that would exceed the size stay in training, later ones may still fit.
+  for (size_t g = order.size(); g-- > 0;) {
+    std::vector<int64_t>& group = groups[static_cast<size_t>(order[g])];
+    if (static_cast<int64_t>(group.size()) > room(held, validation_size)) continue;
+    held.insert(held.end(), group.begin(), group.end());
+    group.clear();
+  }
+  require_usage(validation_size == 0 || !held.empty(), "load_splits", "expected a validation_size of at least the ",
+                "captions of one image, got ", validation_size);
+  for (const int64_t g : order) {
+    const std::vector<int64_t>& group = groups[static_cast<size_t>(g)];
+    const auto size = static_cast<int64_t>(group.size());
+    const int64_t taken = train_size == 0 ? size : std::min(size, room(kept, train_size));
+    kept.insert(kept.end(), group.begin(), group.begin() + taken);
+  }
+  std::ranges::sort(held);
+  std::ranges::sort(kept);
+  splits.train = std::make_shared<Subset>(all, std::move(kept));
+  if (validation_size > 0) splits.validation = std::make_shared<Subset>(all, std::move(held));
 }
 
 /// p(noisy label | x) of the noise asked for: f32 (N, K). Split 0 is training, 1 is test.
@@ -233,6 +292,11 @@ double share_of_differences(const Tensor& a, const Tensor& b) {
   return a.dim(0) == 0 ? 0.0 : static_cast<double>(differences) / static_cast<double>(a.dim(0));
 }
 
+/// Nothing can be said of no image: no error of 0 %, no likelihood of 1.
+void require_some(int64_t count, const char* which, const std::string& files) {
+  require(count > 0, "load_splits", files, ": no ", which, " images");
+}
+
 }  // namespace
 
 Splits load_splits(const DataSpec& spec, int64_t validation_size, int64_t train_size) {
@@ -241,14 +305,20 @@ Splits load_splits(const DataSpec& spec, int64_t validation_size, int64_t train_
   const std::string folder = folder_of(spec);
   Splits splits;
   if (entry.open != nullptr) {
-    const Collections files = entry.open(spec, folder);
-    require(files.train->size() > 0, "load_splits", spec.name, " in ", folder, " has no training images");
+    Collections files = entry.open(spec, folder);
+    const PassedOver &train = files.train->passed_over(), &test = files.test->passed_over();
+    require_some(files.train->size(), "training", folder);
+    require_some(files.test->size(), "test", folder);
     cut(splits, files.train, validation_size, train_size);
     splits.test = files.test;
+    splits.notes = std::move(files.notes);
+    if (train.count > 0) splits.notes.push_back("training files: " + train.text());
+    if (test.count > 0) splits.notes.push_back("test files: " + test.text());
     return splits;
   }
   Raw raw = entry.load(spec, folder);
-  require(raw.train_images.dim(0) > 0, "load_splits", spec.name, " in ", root, " has no training images");
+  require_some(raw.train_images.dim(0), "training", raw.train_files);
+  require_some(raw.test_images.dim(0), "test", raw.test_files);
   require(raw.test_images.shape().without(0) == raw.train_images.shape().without(0), "load_splits", spec.name, " in ",
           root, ": expected test images like the training images ", raw.train_images, ", got ", raw.test_images);
   Tensor labels = raw.train_labels;

@@ -14,10 +14,10 @@ struct DataSpec {
   /// One of known_datasets(): fashion-mnist (28×28×1), cifar-10 (32×32×3), and collections of image files:
   /// tiny-imagenet-200 (shards, 64×64), image-folder, shards, caption-tsv and caption-shards (any, in `path`).
   std::string name = "fashion-mnist";
-  /// image-folder: a folder with train/<class>/… and one of test, val, dev. shards: one with train*.tar and one of
-  /// test*.tar, val*.tar, dev*.tar, and perhaps classes.tsv (image_collection.h). caption-tsv, image-text pairs without
-  /// classes: one with train.tsv and one of test.tsv, val.tsv, dev.tsv; caption-shards: as shards, with captions. Empty
-  /// for the others.
+  /// image-folder: a folder with train/<class>/… and one of test, val, dev, valid, validation. shards: one with
+  /// train*.tar and one of test*.tar, val*.tar, dev*.tar (or …-train*.tar …), and perhaps classes.tsv
+  /// (image_collection.h). caption-tsv, image-text pairs without classes: one with train.tsv and one of test.tsv,
+  /// val.tsv, dev.tsv; caption-shards: as shards, with captions. Empty for the others.
   std::string path = "";
   /// Training labels: clean; for cifar-10 also CIFAR-10N's aggregate, random1, random2, random3, worst.
   std::string labels = "clean";
@@ -38,13 +38,18 @@ struct Splits {
   std::shared_ptr<const Dataset> test;
   /// Share of the training and validation labels that differ from the clean ones.
   double noisy_share = 0.0;
+  /// What a user should hear of: files passed over, folders not used. One line each.
+  std::vector<std::string> notes = {};
 };
 
-/// Loads a dataset. Validation is the last `validation_size` training images of the files' order (which is shuffled,
-/// but in folders of classes: those are shuffled first, always in the same way); training is the first `train_size` of
-/// the others, or all of them when that is 0. Throws UsageError for an unknown name, label set or noise (listing the
-/// known ones), noise on top of human labels or of a collection, or sizes that do not fit; Error for a missing file
-/// (naming the command that prepares it) or a damaged one.
+/// Loads a dataset. Held out are `validation_size` training images, parted from the others by a permutation that
+/// depends on their number alone, not on a seed: fair samples even where the files are sorted by class. Training is the
+/// others, or `train_size` of them (0: all) by the same permutation. Within each, images keep the files' order; with
+/// nothing held out and no subset training is exactly that. The captions of one image (examples of one source) are
+/// never on both sides: validation is then as many whole images as fit its size. Throws UsageError for an unknown name,
+/// label set or noise (listing the known ones), noise on top of human labels or of a collection, or sizes that do not
+/// fit; Error for a missing file (naming the command that prepares it), a damaged one, or a training or test set of no
+/// image.
 Splits load_splits(const DataSpec& spec, int64_t validation_size, int64_t train_size = 0);
 
 /// What is known of a dataset without its images; UsageError for an unknown name.

@@ -10,12 +10,23 @@
 
 namespace sked {
 
+void PassedOver::add(const std::string& name, const std::string& reason) {
+  if (count++ > 0) return;
+  first = name;
+  why = reason;
+}
+
+std::string PassedOver::text() const { return std::to_string(count) + " passed over, the first " + first + ": " + why; }
+
 ImageCollection::ImageCollection(std::string name, std::vector<std::string> class_names, std::string root,
-                                 std::vector<std::string> archives, std::vector<ImageEntry> entries)
+                                 std::vector<std::string> archives, std::vector<ImageEntry> entries,
+                                 PassedOver passed_over)
     : Dataset(std::move(name), std::move(class_names)),
       root_(std::move(root)),
       archives_(std::move(archives)),
+      passed_over_(std::move(passed_over)),
       entries_(std::move(entries)) {
+  for (const std::string& archive : archives_) stamps_.push_back(stamp_of(archive));
   const int64_t most = std::max(classes() - 1, int64_t{0});
   for (int64_t i = 0; i < size(); ++i) {
     const ImageEntry& e = entries_[static_cast<size_t>(i)];
@@ -56,7 +67,7 @@ void ImageCollection::add_image(int64_t i, Fingerprint& f) const {
   f.add(e.name);
   f.add(&e.offset, sizeof e.offset);
   f.add(&e.size, sizeof e.size);
-  const FileStamp stamp = stamp_of(e.archive < 0 ? source(i) : archives_[static_cast<size_t>(e.archive)]);
+  const FileStamp stamp = e.archive < 0 ? stamp_of(source(i)) : stamps_[static_cast<size_t>(e.archive)];
   f.add(&stamp.bytes, sizeof stamp.bytes);
   f.add(&stamp.nanoseconds, sizeof stamp.nanoseconds);
 }

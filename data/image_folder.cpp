@@ -30,31 +30,64 @@ std::vector<std::string> class_folders(const std::string& root) {
   require(!error, "image_folder", "cannot read ", root, ": ", error.message());
   for (; at != fs::directory_iterator(); at.increment(error)) {
     require(!error, "image_folder", "cannot read ", root, ": ", error.message());
-    if (at->is_directory(error)) classes.push_back(at->path().filename().string());
+    const fs::file_type type = at->status(error).type();
+    require(type != fs::file_type::not_found, "image_folder", at->path().string(), ": a link to nothing");
+    if (type == fs::file_type::directory) classes.push_back(at->path().filename().string());
   }
   std::ranges::sort(classes);
   require(!classes.empty(), "image_folder", root, ": expected a folder per class, got none");
   return classes;
 }
 
-/// Names of images below `root`/`folder`, relative to `root`: Python's sorted(os.walk) sorts by folder, then by name.
-std::vector<std::string> images_below(const std::string& root, const std::string& folder) {
+/// Files that systems leave behind, and that nobody takes for a sample.
+bool is_litter(const std::string& name) {
+  return name.starts_with('.') || name == "Thumbs.db" || name == "desktop.ini";
+}
+
+struct Names {
+  std::vector<std::string> images, others;  // relative to the root
+};
+
+/// Names of files below `root`/`folder`; the images sorted as Python's sorted(os.walk) does, by folder, then by name.
+Names files_below(const std::string& root, const std::string& folder) {
   std::error_code error;
   std::vector<std::pair<std::string, std::string>> found;
+  Names names;
   fs::recursive_directory_iterator at(root + "/" + folder, fs::directory_options::follow_directory_symlink, error);
   constexpr int kDeepest = 64;  // a link to a folder above would never end
   for (; !error && at != fs::recursive_directory_iterator(); at.increment(error)) {
     require(at.depth() <= kDeepest, "image_folder", at->path().string(), ": more than ", kDeepest, " folders deep");
-    if (is_image(at->path()) && at->is_regular_file(error)) {
-      const fs::path relative = at->path().lexically_relative(root);
-      found.emplace_back(relative.parent_path().string(), relative.filename().string());
+    const std::string name = at->path().filename().string();
+    const fs::file_type type = at->status(error).type();
+    if (type == fs::file_type::directory || name.starts_with("._")) continue;  // ._: what macOS knows of another file
+    if (is_image(name)) {
+      require(type == fs::file_type::regular, "image_folder", at->path().string(),
+              type == fs::file_type::not_found ? ": a link to nothing" : ": not a regular file");
+      const std::string below = at->path().parent_path().string();
+      found.emplace_back(below.substr(root.size() + 1), name);
+    } else if (!is_litter(name)) {
+      names.others.push_back(at->path().string());
     }
   }
   require(!error, "image_folder", "cannot read ", root, "/", folder, ": ", error.message());
   std::ranges::sort(found);
-  std::vector<std::string> names;
-  for (const auto& [parent, name] : found) names.push_back(parent + "/" + name);
+  std::ranges::sort(names.others);
+  for (const auto& [parent, name] : found) names.images.push_back(parent + "/" + name);
   return names;
+}
+
+/// Images that lie beside the class folders.
+PassedOver strays(const std::string& root) {
+  std::error_code error;
+  std::vector<std::string> names;
+  for (fs::directory_iterator at(root, error); !error && at != fs::directory_iterator(); at.increment(error)) {
+    if (is_image(at->path()) && !is_litter(at->path().filename().string()) && !at->is_directory(error))
+      names.push_back(at->path().string());
+  }
+  std::ranges::sort(names);
+  PassedOver passed;
+  for (const std::string& name : names) passed.add(name, "an image in no class's folder");
+  return passed;
 }
 
 }  // namespace
@@ -70,12 +103,17 @@ std::shared_ptr<ImageCollection> load_image_folder(const std::string& name, cons
               ", expected ", excerpt(join(expected)));
   }
   std::vector<ImageEntry> entries;
+  PassedOver passed = strays(root);
   for (size_t k = 0; k < classes.size(); ++k) {
-    const std::vector<std::string> names = images_below(root, classes[k]);
-    require(!names.empty(), "image_folder", root, "/", classes[k], ": the class has no image");
-    for (const std::string& image : names) entries.push_back({.name = image, .label = static_cast<int64_t>(k)});
+    const Names names = files_below(root, classes[k]);
+    for (const std::string& other : names.others)
+      passed.add(other, "expected one of the endings " + join({kEndings.begin(), kEndings.end()}));
+    require(!names.images.empty(), "image_folder", root, "/", classes[k], ": the class has no image",
+            names.others.empty() ? "" : " but files of other endings, " + names.others.front() + " the first");
+    for (const std::string& image : names.images) entries.push_back({.name = image, .label = static_cast<int64_t>(k)});
   }
-  return std::make_shared<ImageCollection>(name, classes, root, std::vector<std::string>{}, std::move(entries));
+  return std::make_shared<ImageCollection>(name, classes, root, std::vector<std::string>{}, std::move(entries),
+                                           std::move(passed));
 }
 
 }  // namespace sked

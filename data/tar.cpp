@@ -97,7 +97,8 @@ Block TarReader::block_at(int64_t offset) const {
 bool TarReader::ended(const Block& block) const {
   const auto zero = [](const Block& b) { return std::ranges::all_of(b, [](char c) { return c == 0; }); };
   if (!zero(block)) return false;
-  check(zero(block_at(at_ + kBlock)), "a lone block of zeros: expected two as the end marker");
+  // Some writers end the file after one: what a member would have followed is not there to be lost.
+  check(at_ + kBlock == size_ || zero(block_at(at_ + kBlock)), "a lone block of zeros: expected two as the end marker");
   return true;
 }
 
@@ -162,7 +163,9 @@ std::vector<TarMember> TarReader::list() {
   for (;;) {
     const Block block = block_at(at_);
     if (ended(block)) return std::move(members_);
-    check(checksum_fits(block), "not a tar header: its checksum is wrong");
+    const bool gzipped = at_ == 0 && block[0] == '\x1f' && block[1] == '\x8b';
+    check(checksum_fits(block), gzipped ? "a gzip file, expected a plain tar archive (gunzip it)"
+                                        : "not a tar header: its checksum is wrong");
     const char type = block[156];
     check(type != '1' && type != '2', excerpt(text(block, 0, 100)), " is a link, expected a file");
     const int64_t size = type == '5' ? 0 : data_size(block);

@@ -1,6 +1,8 @@
 // Image-text pairs in tables and shards, and what the loader makes of captions.
 #include <doctest/doctest.h>
 
+#include <set>
+
 #include "data/captions.h"
 #include "data/image_collection.h"
 #include "data/image_file.h"
@@ -98,6 +100,8 @@ TEST_CASE("caption shards: keys with an image and a text") {
   CHECK(one_line_with(loading(tar_member("a.jpg", "x")), "x.tar:a", "no caption, expected .txt"));
   CHECK(one_line_with(loading(tar_member("a.jpg", "x") + tar_member("a.cls", "1")), "x.tar:a", "no caption"));
   CHECK(one_line_with(loading(tar_member("a.txt", "x")), "x.tar:a", "no image"));
+  CHECK(one_line_with(loading(tar_member("a.json", "{}")), "no pair", "1 passed over", "x.tar:a.json"));
+  CHECK(one_line_with(loading(tar_member("a.1.jpg", "x") + tar_member("a.1.txt", "x")), "x.tar:a.1.jpg", "key is a"));
   CHECK(one_line_with(loading(pair("a", " \n")), "x.tar:a.txt", "expected text"));
   CHECK(one_line_with(loading(pair("a", "caf\xE9")), "x.tar:a.txt", "not UTF-8 at byte 3"));
   CHECK(one_line_with(loading(pair("a", std::string(70000, 'a'))), "x.tar:a.txt", "70000 bytes"));
@@ -113,9 +117,10 @@ TEST_CASE("catalog: image-text pairs by path") {
   const auto loading = [&](const DataSpec& spec) { return error_of([&] { load_splits(spec, 1); }); };
   CHECK(one_line_with(loading(table), "no table", "t/test.tsv, val.tsv or dev.tsv"));
   folder.write("t/dev.tsv", "2.jpg\tthe dog\n");
+  // One row fits, and 2.jpg is the only image that has one.
   const Splits splits = load_splits(table, 1);
-  CHECK(captions_of(*splits.train, 0) == std::vector<std::string>{"a cat", "a dog"});
-  CHECK(captions_of(*splits.validation, 0) == std::vector<std::string>{"one more"});
+  CHECK(captions_of(*splits.train, 0) == std::vector<std::string>{"a cat", "one more"});
+  CHECK(captions_of(*splits.validation, 0) == std::vector<std::string>{"a dog"});
   CHECK(captions_of(*splits.test, 0) == std::vector<std::string>{"the dog"});
   CHECK(splits.train->classes() == 0);
   CHECK(class_names_of(table).empty());
@@ -130,6 +135,38 @@ TEST_CASE("catalog: image-text pairs by path") {
   folder.write("s/val-0.tar", pair("a", "the cat") + tar_end());
   CHECK(load_splits(shards, 1).train->size() == 1);
   CHECK(captions_of(*load_splits(shards, 0).test, 0) == std::vector<std::string>{"the cat"});
+}
+
+TEST_CASE("catalog: the captions of an image are all held out or none is") {
+  const TemporaryFolder folder;
+  std::string table;
+  for (int row = 0; row < 100; ++row) {  // of image i there are 1 + i % 3 rows, here and there
+    const int image = row % 50;
+    if (row >= 50 && image % 3 == 0) continue;
+    const std::string name = std::to_string(image) + ".jpg";
+    folder.write("t/" + name, "x");
+    table += (row < 50 ? name : "./" + name) + "\tcaption " + std::to_string(row) + "\n";
+    if (image % 3 == 2 && row >= 50) table += name + "\tone more " + std::to_string(row) + "\n";
+  }
+  folder.write("t/train.tsv", table);
+  folder.write("t/test.tsv", "0.jpg\tx\n");
+  const DataSpec spec{.name = "caption-tsv", .path = folder.path("t")};
+  const auto all = load_splits(spec, 0).train;
+  for (const int64_t size : {1, 2, 3, 7, 30, 60}) {
+    CAPTURE(size);
+    const Splits splits = load_splits(spec, size);
+    CHECK(splits.validation->size() == size);  // small ones are always left to fill it up
+    CHECK(splits.train->size() == all->size() - size);
+    std::set<std::string> held, trained;
+    for (int64_t i = 0; i < size; ++i) held.insert(splits.validation->source(i));
+    for (int64_t i = 0; i < splits.train->size(); ++i) trained.insert(splits.train->source(i));
+    CHECK(held.size() + trained.size() == 50);
+    for (const std::string& image : held) CHECK_FALSE(trained.contains(image));
+  }
+  CHECK(load_splits(spec, 10, 5).train->size() == 5);
+  folder.write("t/train.tsv", "0.jpg\ta\n0.jpg\tb\n1.jpg\tc\n1.jpg\td\n");
+  CHECK(load_splits(spec, 3).validation->size() == 2);  // at most what was asked for
+  CHECK(one_line_with(error_of([&] { load_splits(spec, 1); }), "the captions of one image", "got 1"));
 }
 
 TEST_CASE("loader: the same captions for 1, 2 and 8 workers, and from the middle of an epoch") {

@@ -2,10 +2,13 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/npy.h"
+#include "data/loader.h"
 #include "tests/common/files.h"
+#include "tests/data/archives.h"
 #include "tests/data/samples.h"
 
 namespace sked {
@@ -53,14 +56,65 @@ TEST_CASE("catalog: training, validation and test of a clean set") {
   CHECK(splits.train->class_names()[9] == "Ankle boot");
   CHECK(splits.noisy_share == 0.0);
   CHECK_FALSE(splits.test->has_distributions());
-  // training comes first, validation last
-  CHECK(splits.train->image(1).to_vector<uint8_t>()[0] == 3);
-  CHECK(splits.validation->image(0).to_vector<uint8_t>()[0] == 60);
-
+  CHECK(splits.notes.empty());
   const Splits few = load_splits({.root = folder.path()}, 0, 5);
   CHECK(few.validation == nullptr);
   CHECK(few.train->size() == 5);
   CHECK(load_splits({.root = folder.path()}, 25, 5).train->size() == 5);
+}
+
+/// The first pixel of each image, 3·i of the i-th of the file: which images these are.
+std::vector<int> images_of(const Dataset& data) {
+  std::vector<int> images;
+  for (int64_t i = 0; i < data.size(); ++i) images.push_back(data.image(i).data<uint8_t>()[0] / 3);
+  return images;
+}
+
+TEST_CASE("catalog: images are held out by a permutation that knows no seed, and keep the files' order") {
+  const TemporaryFolder folder;
+  write_fashion_mnist(folder, 60, 5);
+  const auto loading = [&](int64_t validation, int64_t train = 0) {
+    return load_splits({.root = folder.path()}, validation, train);
+  };
+  const std::vector<int64_t> order = shuffled_order(60, 0, 0);
+  std::vector<int> everything(60);
+  for (int i = 0; i < 60; ++i) everything[static_cast<size_t>(i)] = i;
+  CHECK(images_of(*loading(0).train) == everything);
+
+  const Splits splits = loading(20, 15);
+  std::vector<int> held(order.end() - 20, order.end()), kept(order.begin(), order.begin() + 15);
+  std::ranges::sort(held);
+  std::ranges::sort(kept);
+  CHECK(images_of(*splits.validation) == held);
+  CHECK(images_of(*splits.train) == kept);
+  CHECK(images_of(*loading(33, 15).train) == kept);
+  CHECK(images_of(*loading(20).validation) == held);
+  std::vector<int> rest;
+  std::ranges::set_difference(everything, held, std::back_inserter(rest));
+  CHECK(images_of(*loading(20).train) == rest);
+}
+
+TEST_CASE("catalog: where files are sorted by class, every class is held out and in a subset") {
+  const TemporaryFolder folder;
+  std::string sorted;
+  for (int i = 0; i < 80; ++i) {
+    const std::string key = std::to_string(i / 20) + "/" + std::to_string(i);
+    sorted += test::tar_member(key + ".jpg", "x") + test::tar_member(key + ".cls", std::to_string(i / 20));
+    folder.write("f/train/" + key + ".jpg", "x");
+    folder.write("f/val/" + key + ".jpg", "x");
+  }
+  std::filesystem::create_directories(folder.path("s"));
+  for (const char* name : {"s/train.tar", "s/test.tar"}) folder.write(name, sorted + test::tar_end());
+  for (const DataSpec& spec : {DataSpec{.name = "shards", .path = folder.path("s")},
+                               DataSpec{.name = "image-folder", .path = folder.path("f")}}) {
+    const Splits splits = load_splits(spec, 24, 24);
+    for (const auto& part : {splits.validation, splits.train}) {
+      const std::vector<int64_t> labels = labels_of(*part);
+      CHECK(std::ranges::is_sorted(labels));
+      for (int64_t k = 0; k < 4; ++k) CHECK(std::ranges::count(labels, k) >= 2);
+    }
+    CHECK(std::ranges::is_sorted(labels_of(*load_splits(spec, 0).train)));
+  }
 }
 
 TEST_CASE("catalog: noise is drawn on training labels; test labels stay clean and know its law") {
@@ -118,7 +172,9 @@ TEST_CASE("catalog: what is not there is said, with what to do about it") {
   folder.write("fashion-mnist/t10k-images-idx3-ubyte", idx({20, 1, 4}, std::string(80, 'x')));
   CHECK(one_line_with(loading({}), "expected test images like the training images"));
   write_fashion_mnist(folder, 0, 20);
-  CHECK(one_line_with(loading({}), "no training images"));
+  CHECK(one_line_with(loading({}), "train-images-idx3-ubyte: no training images"));
+  write_fashion_mnist(folder, 30, 0);
+  CHECK(one_line_with(loading({}), "t10k-images-idx3-ubyte: no test images"));
 }
 
 TEST_CASE("catalog: the data root is the environment's or ./datasets") {

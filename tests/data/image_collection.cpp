@@ -60,6 +60,41 @@ TEST_CASE("image folder: torchvision's rules") {
   CHECK(one_line_with(error_of([&] { load_image_folder("mine", bare.path()); }), "a folder per class"));
 }
 
+TEST_CASE("image folder: what is passed over is counted, what is surely lost is an error") {
+  const TemporaryFolder folder;
+  for (const char* file : {"a/1.jpg", "b/1.png", "b/._1.png", "b/.DS_Store", "b/Thumbs.db", "notes.txt"})
+    folder.write(file, "x");
+  CHECK(load_image_folder("mine", folder.path())->passed_over().count == 0);
+  CHECK(load_image_folder("mine", folder.path())->size() == 2);
+  for (const char* file : {"b/3.heic", "b/2.gif", "a/4.JPG_", "a/c/5.jfif", "6.jpg"}) folder.write(file, "x");
+  const PassedOver passed = load_image_folder("mine", folder.path())->passed_over();
+  CHECK(passed.count == 5);
+  CHECK(passed.text() == "5 passed over, the first " + folder.path("6.jpg") + ": an image in no class's folder");
+  std::filesystem::remove(folder.path("6.jpg"));
+  CHECK(load_image_folder("mine", folder.path())->passed_over().first == folder.path("a/4.JPG_"));
+  folder.write("gifs/1.gif", "x");
+  CHECK(one_line_with(error_of([&] { load_image_folder("mine", folder.path()); }), "/gifs", "no image", "gifs/1.gif"));
+  std::filesystem::remove_all(folder.path("gifs"));
+  std::filesystem::create_symlink("nowhere", folder.path("a/7.jpg"));
+  CHECK(one_line_with(error_of([&] { load_image_folder("mine", folder.path()); }), "a/7.jpg", "a link to nothing"));
+  std::filesystem::remove(folder.path("a/7.jpg"));
+  std::filesystem::create_symlink("nowhere", folder.path("c"));
+  CHECK(one_line_with(error_of([&] { load_image_folder("mine", folder.path()); }), "/c: a link to nothing"));
+}
+
+TEST_CASE("image folder: paths are the system's, through links and ..") {
+  const TemporaryFolder folder;
+  folder.write("there/data/a/1.jpg", "right");
+  folder.write("data/a/1.jpg", "wrong");
+  std::filesystem::create_directories(folder.path("there/below"));
+  std::filesystem::create_directory_symlink(folder.path("there/below"), folder.path("link"));
+  for (const char* root : {"link/../data", "link/../data/", "link/.././data"}) {
+    const auto data = load_image_folder("mine", folder.path(root));
+    CHECK(data->size() == 1);
+    CHECK(data->file(0).bytes == std::vector<uint8_t>{'r', 'i', 'g', 'h', 't'});
+  }
+}
+
 TEST_CASE("shards: keys, labels of every kind, archives in order") {
   const TemporaryFolder folder;
   const ClassList classes{{"Egyptian cat", "reel", "volleyball"}, {"n1", "n2", "n3"}};
@@ -76,6 +111,11 @@ TEST_CASE("shards: keys, labels of every kind, archives in order") {
   CHECK(data->target(3).to_vector<float>() == std::vector<float>{1, 0, 1});
   CHECK(data->target(4).to_vector<float>() == std::vector<float>{0, 1, 0});
   CHECK(data->target(5).to_vector<float>() == std::vector<float>{0.25f, 0, 0.75f});
+  // What tells images apart is known from the opening on: an archive is looked at once, not for each of its members.
+  const std::string before = image_fingerprint(*data);
+  std::filesystem::rename(second, second + ".away");
+  CHECK(image_fingerprint(*data) == before);
+  std::filesystem::rename(second + ".away", second);
   const auto nameless = load_shards("mine", {folder.write("2.tar", sample("a", "4") + tar_end())}, {});
   CHECK(nameless->classes() == 5);
   if (can_decode_images()) CHECK(data->image(0).shape() == Shape{18, 22, 3});
@@ -112,6 +152,78 @@ TEST_CASE("shards: what breaks the rules is named with its shard") {
   CHECK(one_line_with(loading(sample("a", std::string(5 << 20, ' '))), "x.tar:a.cls", "bytes of text"));
 }
 
+TEST_CASE("shards: what is passed over is counted, what is surely lost is an error") {
+  const TemporaryFolder folder;
+  const std::string image = image_text("444");
+  const auto loaded = [&](const std::string& bytes) {
+    return load_shards("mine", {folder.write("x.tar", bytes + tar_end())}, {});
+  };
+  CHECK(loaded(sample("a", "0") + tar_member("a.seg.png", "x") + tar_member("a.yaml", "x"))->passed_over().count == 0);
+  const auto data = loaded(tar_member("README", "x") + tar_member("__info__", "x") + tar_member("._0.jpg", "x") +
+                           tar_member("meta.json", "{}") + sample("d/0", "0") + tar_member("d/._1.cls", "x") +
+                           tar_member("z.npy", "x") + tar_member("z.txt", "x"));
+  CHECK(data->size() == 1);
+  CHECK(data->passed_over().count == 6);
+  CHECK(data->passed_over().first == folder.path("x.tar") + ":README");
+  CHECK(data->passed_over().why.find("no ending") != std::string::npos);
+  CHECK(loaded(tar_member("m.json", "{}") + sample("0", "0"))->passed_over().why == "its key has no image");
+
+  const auto loading = [&](const std::string& bytes) { return error_of([&] { loaded(sample("0", "0") + bytes); }); };
+  CHECK(one_line_with(loading(tar_member("3.v2.cls", "0") + tar_member("3.v2.jpg", image)), "x.tar:3.v2.jpg",
+                      "its key is 3, its ending v2.jpg", "expected an image with the ending jpg"));
+  for (const std::string ending : {"gif", "TIF", "avif", "v2.GIF"})
+    CHECK(one_line_with(loading(tar_member("3." + ending, image) + tar_member("3.cls", "0")), "x.tar:3." + ending,
+                        "its key is 3"));
+  CHECK(one_line_with(loading(tar_member("3.jpg", image) + tar_member("3.v2.cls", "0")), "x.tar:3", "no label"));
+  CHECK(one_line_with(error_of([&] { loaded(tar_member("README", "x")); }), "no image; 1 passed over", "README"));
+  // A key is one of its shard: WebDataset compares neighbours alone.
+  const std::string shard = folder.path("x.tar"), other = folder.write("y.tar", sample("0", "0") + tar_end());
+  CHECK(loading("").empty());
+  CHECK(load_shards("mine", {shard, other}, {})->size() == 2);
+}
+
+TEST_CASE("shards: a word that means two classes is refused where it is used") {
+  const TemporaryFolder folder;
+  const ClassList classes{{"crane", "dog", "crane", "n1"}, {"n1", "7", "n3", "2"}};
+  const auto loaded = [&](const std::string& label, const std::string& ending) {
+    return load_shards("mine", {folder.write("x.tar", sample("a", label, ending) + tar_end())}, classes);
+  };
+  const auto loading = [&](const std::string& label, const std::string& ending) {
+    return error_of([&] { loaded(label, ending); });
+  };
+  CHECK(one_line_with(loading("crane", "txt"), "x.tar:a.txt", "\"crane\" may be class 0 (n1) or 2 (n3)"));
+  CHECK(one_line_with(loading("[\"crane\"]", "json"), "x.tar:a.json", "0 (n1) or 2 (n3)"));
+  CHECK(one_line_with(loading("{\"crane\": 1}", "json"), "x.tar:a.json", "0 (n1) or 2 (n3)"));
+  CHECK(one_line_with(loading("n1", "txt"), "\"n1\" may be class 0 (n1) or 3 (2)"));
+  CHECK(one_line_with(loading("{\"2\": 1}", "json"), "\"2\" may be class 2 or 3"));
+  CHECK(loaded("n3", "txt")->label(0) == 2);
+  CHECK(loaded("2", "cls")->label(0) == 2);
+  CHECK(loaded("dog", "txt")->label(0) == 1);
+  CHECK(loaded("{\"0\": 1}", "json")->label(0) == 0);
+}
+
+TEST_CASE("shards: an object's shares are soft labels that sum to 1, or several labels") {
+  const TemporaryFolder folder;
+  const ClassList classes{{"a", "b", "c"}, {"n0", "n1", "n2"}};
+  const auto target = [&](const std::string& label) {
+    const auto data = load_shards("m", {folder.write("x.tar", sample("k", label, "json") + tar_end())}, classes);
+    return data->target(0).to_vector<float>();
+  };
+  const auto loading = [&](const std::string& label) { return error_of([&] { target(label); }); };
+  CHECK(target(R"({"n0": 1, "n2": 1.0, "n1": 0})") == std::vector<float>{1, 0, 1});
+  CHECK(target(R"({"n1": 1})") == std::vector<float>{0, 1, 0});
+  const std::vector<float> thirds = target(R"({"n0": 0.333, "n1": 0.333, "n2": 0.333})");
+  for (const float share : thirds) CHECK(share == doctest::Approx(1.0 / 3).epsilon(1e-7));
+  CHECK(target(R"({"n0": 0.25, "n1": 0.75})") == std::vector<float>{0.25f, 0.75f, 0});
+  CHECK(one_line_with(loading(R"({"n0": 0.5, "n1": 0.4})"), "x.tar:k.json", "sum to 0.9", "expected 1"));
+  CHECK(one_line_with(loading(R"({"n0": 0.9, "n1": 0.9})"), "sum to 1.8"));
+  CHECK(one_line_with(loading(R"({"n0": 1, "n1": 0.1})"), "sum to 1.1"));
+  CHECK(one_line_with(loading(R"({"n0": 0, "n1": 0})"), "a share above 0"));
+  CHECK(one_line_with(loading(R"({"n0": 1.2, "n1": -0.2})"), "share of 1.2 for class 0"));
+  CHECK(one_line_with(loading(R"({"n0": 0.5, "0": 0.5})"), "there twice"));
+  CHECK(one_line_with(loading(R"({"label": 2})"), "unknown class \"label\"", "expected an id or a name"));
+}
+
 TEST_CASE("class lists: index, id, name") {
   const TemporaryFolder folder;
   const auto loading = [&](const std::string& text) {
@@ -123,6 +235,12 @@ TEST_CASE("class lists: index, id, name") {
   CHECK(one_line_with(loading("0\tn1\tcat\n2\tn2\tdog\n"), "classes.tsv:2", "expected 1<TAB>"));
   CHECK(one_line_with(loading("0 n1 cat\n"), "classes.tsv:1"));
   CHECK(one_line_with(loading(""), "no class"));
+  CHECK(one_line_with(loading("0\tn1\tcat\n1\tn2\tdog\n2\tn1\tcow\n"), "classes.tsv:3", "the id \"n1\"", "line 1"));
+  CHECK(loading("0\tn1\tcrane\n1\tn2\tcrane\n").empty());
+  CHECK(load_class_list(folder.write("bom.tsv",
+                                     "\xEF\xBB\xBF"
+                                     "0\tn1\tcat\n"))
+            .ids[0] == "n1");
 }
 
 constexpr const char* kEverything =
@@ -280,6 +398,26 @@ TEST_CASE("catalog: folders and shards by path") {
       one_line_with(loading({.name = "image-folder", .path = folder.path("f")}), "f/val", "class folder b is missing"));
   std::filesystem::remove_all(folder.path("f/val"));
   CHECK(one_line_with(loading({.name = "image-folder", .path = folder.path("f")}), "test, val or dev"));
+  // A test set without labels is not one; another name of it is.
+  folder.write("f/test/1.png", image_text("png"));
+  CHECK(one_line_with(loading({.name = "image-folder", .path = folder.path("f")}), "a folder per class"));
+  for (const char* name : {"f/validation/a/1.png", "f/validation/b/1.png", "f/train/a/x.gif"})
+    folder.write(name, image_text("png"));
+  const Splits flat = load_splits({.name = "image-folder", .path = folder.path("f")}, 0);
+  CHECK(flat.test->size() == 2);
+  REQUIRE(flat.notes.size() == 2);
+  CHECK(one_line_with(flat.notes[0], "f/test has no folder per class"));
+  CHECK(one_line_with(flat.notes[1], "training files: 1 passed over", "f/train/a/x.gif"));
+
+  std::filesystem::create_directories(folder.path("timm"));
+  folder.write("timm/imagenet1k-train-0000.tar", tar_member("README", "x") + sample("a", "0") + tar_end());
+  folder.write("timm/imagenet1k-validation-00.tar", tar_end());
+  CHECK(one_line_with(loading({.name = "shards", .path = folder.path("timm")}),
+                      "imagenet1k-validation-00.tar: no image"));
+  folder.write("timm/imagenet1k-validation-00.tar", sample("a", "0") + tar_end());
+  const Splits timm = load_splits({.name = "shards", .path = folder.path("timm")}, 0);
+  REQUIRE(timm.notes.size() == 1);
+  CHECK(one_line_with(timm.notes[0], "imagenet1k-train-0000.tar:README"));
 }
 
 TEST_CASE("catalog: the real Tiny ImageNet") {

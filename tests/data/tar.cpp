@@ -75,8 +75,10 @@ TEST_CASE("tar: hostile archives are errors that name file and offset") {
   CHECK(one_line_with(listing(tar_header("device", 0, '3') + tar_end()), "device is of type `3`"));
   CHECK(one_line_with(listing(tar_header("sparse", 0, 'S') + tar_end()), "sparse is of type `S`"));
   CHECK(one_line_with(listing(good), "bad.tar at offset 1024", "cut off", "1024 bytes"));
-  CHECK(one_line_with(listing(good + std::string(512, '\0')), "cut off"));
+  CHECK(listing(good + std::string(512, '\0')).empty());  // nothing is lost behind it
+  CHECK(one_line_with(listing(good + std::string(600, '\0')), "cut off"));
   CHECK(one_line_with(listing(good + std::string(512, '\0') + good), "lone block of zeros"));
+  CHECK(one_line_with(listing("\x1f\x8b" + std::string(600, 'x')), "a gzip file", "gunzip"));
   CHECK(one_line_with(listing(good + std::string(512, 'x') + tar_end()), "offset 1024", "checksum"));
   CHECK(one_line_with(listing(std::string(100, 'x')), "cut off"));
   std::string wrong = good + tar_end();
