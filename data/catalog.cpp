@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdlib>
 #include <filesystem>
+#include <iterator>
 #include <unordered_map>
 #include <utility>
 
@@ -132,16 +133,25 @@ Collections open_folders(const DataSpec& spec, const std::string& folder) {
   fail("load_splits", "no folder ", folder, "/test, val or dev (or valid, validation) with a folder per class");
 }
 
-/// Paths of `<folder>/<prefix>*.tar` and `<folder>/…-<prefix>*.tar`, sorted.
+/// Paths of `<folder>/<prefix>*.tar` and `<folder>/…-<prefix>*.tar`, sorted. A compressed one is not read in place:
+/// Error unless it lies there unpacked, too.
 std::vector<std::string> shards_in(const std::string& folder, const std::string& prefix) {
   std::error_code error;
-  std::vector<std::string> paths;
+  std::vector<std::string> names, paths;
   for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
     const std::string name = at->path().filename().string();
-    const bool named = name.starts_with(prefix) || name.find("-" + prefix) != std::string::npos;
-    if (named && name.ends_with(".tar")) paths.push_back(folder + "/" + name);
+    if (name.starts_with(prefix) || name.find("-" + prefix) != std::string::npos) names.push_back(name);
   }
-  std::ranges::sort(paths);
+  std::ranges::sort(names);
+  for (const std::string& name : names) {
+    if (name.ends_with(".tar")) paths.push_back(folder + "/" + name);
+    for (const std::string ending : {".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2"}) {
+      if (!name.ends_with(ending)) continue;
+      const std::string plain = name.substr(0, name.size() - ending.size()) + ".tar";
+      require(std::ranges::binary_search(names, plain), "load_splits", folder, "/", name,
+              ": a compressed shard, expected it unpacked as ", plain);
+    }
+  }
   return paths;
 }
 
@@ -154,7 +164,9 @@ ShardPaths find_shards(const DataSpec& spec, const std::string& folder) {
   const std::string hint = spec.path.empty() ? ": `make data DATASETS=\"" + spec.name + "\"` prepares them" : "";
   require(!shards.train.empty(), "load_splits", "no shards ", folder, "/train*.tar", hint);
   for (const char* name : kTestNames) {
-    if (shards.test.empty()) shards.test = shards_in(folder, name);
+    if (!shards.test.empty()) break;
+    // A name that says both, train-val-0.tar, is training's alone.
+    std::ranges::set_difference(shards_in(folder, name), shards.train, std::back_inserter(shards.test));
   }
   require(!shards.test.empty(), "load_splits", "no shards ", folder, "/test*.tar, val*.tar or dev*.tar", hint);
   return shards;

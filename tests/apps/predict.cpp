@@ -119,6 +119,21 @@ TEST_CASE("predict: the program on image files") {
   const std::string png = slurp(folder.path("annotated/2-icon.png"));
   CHECK(decode_image({reinterpret_cast<const uint8_t*>(png.data()), png.size()}, "png").dim(1) >= 320);
 
+  // `link/..` is where the system finds it, not what is left when both are struck out.
+  folder.write("there/below/x", "x");
+  folder.write("there/only.png", bytes("png"));
+  std::filesystem::create_directory_symlink(folder.path("there/below"), folder.path("link"));
+  CHECK(run_program({"predict", run, folder.path("link/../only.png")}).code == 0);
+  // A damaged file is refused, whatever image came before it.
+  std::string damaged = bytes("png");
+  damaged[29] = static_cast<char>(damaged[29] ^ 1);
+  for (const auto& before : {std::vector<std::string>{}, std::vector<std::string>{icon}}) {
+    std::vector<std::string> words{"predict", run};
+    words.insert(words.end(), before.begin(), before.end());
+    words.push_back(folder.write("damaged.png", damaged));
+    CHECK(fails_with(run_program(words), 1, "damaged.png", "checksum"));
+  }
+
   CHECK(fails_with(run_program({"predict", run, folder.path("none.jpg")}), 1, "none.jpg", "No such file"));
   CHECK(fails_with(run_program({"predict", run, folder.write("page.jpg", "<html>")}), 1, "page.jpg", "JPEG, PNG"));
   CHECK(fails_with(run_program({"predict", run}), 2, "images"));

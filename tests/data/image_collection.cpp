@@ -408,7 +408,11 @@ TEST_CASE("catalog: folders and shards by path") {
   REQUIRE(flat.notes.size() == 2);
   CHECK(one_line_with(flat.notes[0], "f/test has no folder per class"));
   CHECK(one_line_with(flat.notes[1], "training files: 1 passed over", "f/train/a/x.gif"));
+}
 
+TEST_CASE("catalog: shards by the names the field gives them") {
+  const TemporaryFolder folder;
+  const auto loading = [&](const DataSpec& spec) { return error_of([&] { load_splits(spec, 0); }); };
   std::filesystem::create_directories(folder.path("timm"));
   folder.write("timm/imagenet1k-train-0000.tar", tar_member("README", "x") + sample("a", "0") + tar_end());
   folder.write("timm/imagenet1k-validation-00.tar", tar_end());
@@ -418,6 +422,14 @@ TEST_CASE("catalog: folders and shards by path") {
   const Splits timm = load_splits({.name = "shards", .path = folder.path("timm")}, 0);
   REQUIRE(timm.notes.size() == 1);
   CHECK(one_line_with(timm.notes[0], "imagenet1k-train-0000.tar:README"));
+  const DataSpec named{.name = "shards", .path = folder.path("timm")};
+  folder.write("timm/x-train-val-1.tar", sample("b", "0") + tar_end());
+  CHECK(load_splits(named, 0).train->size() == 2);
+  CHECK(load_splits(named, 0).test->size() == 1);
+  for (const char* name : {"timm/x-train-val-1.tar.gz", "timm/x-train-val-1.tgz"}) folder.write(name, "x");
+  CHECK(loading(named).empty());
+  folder.write("timm/x-train-2.tar.zst", "x");
+  CHECK(one_line_with(loading(named), "x-train-2.tar.zst: a compressed shard", "x-train-2.tar"));
 }
 
 TEST_CASE("catalog: the real Tiny ImageNet") {
