@@ -194,15 +194,32 @@ TEST_CASE("layers: gradients of whole small backbones") {
   const std::vector<ModelConfig> configs = {
       {.name = "resnet-cifar", .blocks = {1, 1}, .base_width = 3},
       {.name = "vit", .patch = 4, .width = 8, .depth = 2, .heads = 2, .mlp = 12, .representation = 5},
-      {.name = "vit", .patch = 4, .width = 8, .depth = 1, .heads = 2, .mlp = 12, .pool = "gap"}};
+      {.name = "vit", .patch = 4, .width = 8, .depth = 1, .heads = 2, .mlp = 12, .pool = "gap"},
+      {.name = "resnet18", .blocks = {1, 1}, .base_width = 2, .stem = "cifar", .shortcut = "avg"},
+      {.name = "resnet18", .blocks = {1, 1, 1}, .base_width = 2, .stem = "cifar", .shortcut = "pad"},
+      {.name = "vit",
+       .patch = 4,
+       .width = 8,
+       .depth = 1,
+       .heads = 2,
+       .mlp = 12,
+       .pool = "map",
+       .positions = "patches",
+       .registers = 2,
+       .layer_scale = 0.1,
+       .qk_norm = true,
+       .pre_norm = true,
+       .gelu = "quick"}};
   for (const ModelConfig& config : configs) {
     Init init(1);
-    const auto backbone = make_backbone(config, {8, 8, 1}, init);
+    const bool patches = config.name == "vit";
+    const Shape image = patches ? Shape{8, 8, 1} : Shape{9, 14, 1};
+    const auto backbone = make_backbone(config, image, init);
     to_f64(*backbone);
     const Context context{.training = true};
     check(
-        config.name, *backbone, [&](const Var& v) { return backbone->forward(v, context); }, random64({2, 8, 8, 1}, 8),
-        3);
+        config.name, *backbone, [&](const Var& v) { return backbone->forward(v, context); },
+        random64({2, image[0], image[1], 1}, 8), 3);
   }
 }
 

@@ -181,7 +181,7 @@ const std::vector<std::pair<std::string, ModelConfig>> kSmall = {
     {"option-a", {.name = "resnet-cifar", .blocks = {1, 1, 1}, .base_width = 8, .shortcut = "pad"}},
     {"option-a-bottleneck",
      {.name = "resnet50", .blocks = {1, 1}, .base_width = 8, .stem = "cifar", .shortcut = "pad"}},
-    {"resnext-d", {.name = "resnet50-d", .blocks = {1, 1, 1}, .base_width = 8, .groups = 4, .width_per_group = 32}},
+    {"resnext-d", {.name = "resnet50-d", .blocks = {1, 1, 1}, .base_width = 8, .groups = 4, .width_per_group = 28}},
     {"vit-token", small_vit({})},
     {"vit-gap", small_vit({.pool = "gap", .representation = 24})},
     {"vit-registers", small_vit({.registers = 3, .layer_scale = 0.1, .qk_norm = true, .norm_eps = 0.01})},
