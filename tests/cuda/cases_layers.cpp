@@ -185,17 +185,16 @@ void add_convolutions(ParityCases& cases) {
                                 {1, 20, 20, 3, 64, {7, 2, 3, 1}},
                                 {2, 8, 8, 32, 64, {3, 2, 1, 1}},
                                 {2, 8, 8, 32, 64, {1, 2, 0, 1}},
-                                {2, 8, 8, 64, 64, {3, 1, 1, 4}}};
+                                {2, 8, 8, 64, 64, {3, 1, 1, 4}},
+                                {1, 9, 8, 128, 128, {3, 2, 1, 32}}};
   for (const Convolved& p : problems)
     for (const bool masters : {false, true}) add_convolution(cases, p, masters);
 }
 
 void add_pools(ParityCases& cases) {
-  const std::pair<Shape, Window> pools[] = {{{2, 6, 8, 3}, {2, 2, 0}},
-                                            {{2, 7, 5, 17}, {3, 2, 1}},
-                                            {{1, 9, 9, 4}, {5, 3, 4}},
-                                            {{3, 8, 8, 64}, {8, 8, 0}},
-                                            {{0, 4, 4, 3}, {2, 2, 0}}};
+  const std::pair<Shape, Window> pools[] = {{{2, 6, 8, 3}, {2, 2, 0}}, {{2, 7, 5, 17}, {3, 2, 1}},
+                                            {{1, 9, 9, 4}, {5, 3, 4}}, {{3, 8, 8, 64}, {8, 8, 0}},
+                                            {{2, 7, 8, 5}, {1, 2, 0}}, {{0, 4, 4, 3}, {2, 2, 0}}};
   for (const auto& [shape, window] : pools) {
     const Tensor x = hash_tensor(shape, 1);
     const Shape out_shape{shape[0], window.output(shape[1]), window.output(shape[2]), shape[3]};

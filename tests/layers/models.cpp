@@ -100,6 +100,27 @@ TEST_CASE("models: vision transformers have timm's names and published sizes") {
   for (const char* name : {"vit-ti", "vit-s", "vit-b"}) check_names(std::string("names/") + name, {.name = name});
 }
 
+TEST_CASE("models: settings make timm's published vision transformers, but for their depth") {
+  const std::vector<std::pair<std::string, ModelConfig>> published = {
+      {"vit_small_patch14_reg4_dinov2",
+       {.name = "vit-s", .patch = 14, .positions = "patches", .registers = 4, .layer_scale = 1e-5}},
+      {"vit_base_patch16_siglip_224", {.name = "vit-b", .pool = "map"}},
+      {"vit_base_patch16_clip_224", {.name = "vit-b", .pre_norm = true, .norm_eps = 1e-5}},
+      {"deit3_small_patch16_224", {.name = "vit-s", .positions = "patches", .layer_scale = 1e-6}},
+      {"vit_medium_patch16_reg4_gap_256",
+       {.name = "vit",
+        .width = 512,
+        .heads = 8,
+        .pool = "gap",
+        .positions = "patches",
+        .registers = 4,
+        .layer_scale = 1e-6}}};
+  for (auto [name, config] : published) {
+    config.depth = 1;
+    check_names("names/" + name, config);
+  }
+}
+
 TEST_CASE("models: the largest vision transformers, without building them") {
   struct Case {
     std::string name;
