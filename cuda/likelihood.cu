@@ -51,9 +51,11 @@ const int64_t* labels_of(const Tensor& labels, const Tensor& a, const char* wher
 
 const float* floats(const Tensor& t) { return t.defined() ? t.data<float>() : nullptr; }
 
+/// NaN where either is: comparisons with it are false (fmaxf and fminf would drop it), so that it ends up in `high` or
+/// in `low`, and both are in the result.
 __device__ float log_add_exp(float a, float b) {
-  const float high = fmaxf(a, b), low = fminf(a, b);
-  return high == -INFINITY ? high : high + math::log1p(math::exp(low - high));
+  const float high = a > b ? a : b, low = a > b ? b : a;
+  return high == -INFINITY ? low : high + math::log1p(math::exp(low - high));
 }
 
 __device__ float log_sigmoid(float x) { return -math::softplus(-x); }

@@ -32,10 +32,12 @@ void check_rows(const Tensor& t, const Tensor& a, int64_t least, const char* wha
   require_alike(t, a, where);
 }
 
+/// NaN where either is: comparisons with it are false, so that it ends up in `high` or in `low`, and both are in the
+/// result.
 template <class T>
 T log_add_exp(T a, T b) {
-  const T high = std::max(a, b), low = std::min(a, b);
-  return high == -std::numeric_limits<T>::infinity() ? high : high + math::log1p(math::exp(low - high));
+  const T high = a > b ? a : b, low = a > b ? b : a;
+  return high == -std::numeric_limits<T>::infinity() ? low : high + math::log1p(math::exp(low - high));
 }
 
 template <class T>
