@@ -127,7 +127,7 @@ __global__ void attention_forward_kernel(Problem p, const T* qkv, T* y, float* l
     const bool counts = key < p.T && (!p.causal || key <= at.t);
     const float product = dot<kE>(keys, q), score = counts ? p.scale * product : -INFINITY;
     const float higher = Larger{}(max, warp_reduce(score, Larger{}));  // NaN wins, so that it is seen
-    if (higher == -INFINITY) continue;  // a tile wholly behind the causal mask
+    if (higher == -INFINITY) continue;                                 // a tile wholly behind the causal mask
     const float shrink = math::exp(max - higher), weight = counts ? math::exp(score - higher) : 0.0f;
     sum = sum * shrink + warp_reduce(weight, Plus{});
 #pragma unroll

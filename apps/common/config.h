@@ -58,7 +58,7 @@ struct TextTowerConfig : TextConfig {
 struct ContrastiveConfig : ContrastConfig {
   bool lock_image = false;                 // LiT: the image tower stays as train.init made it
   std::string features = "runs/features";  // folder where a locked tower's representations are kept
-  int64_t retrieval = 1000;                // test pairs that retrieval searches among
+  int64_t retrieval = 1000;                // test images that retrieval searches among, with all their captions
 };
 
 /// One training run.

@@ -1,6 +1,8 @@
 #include "apps/common/contrastive.h"
 
 #include <algorithm>
+#include <numeric>
+#include <unordered_map>
 
 #include "apps/common/features.h"
 #include "autograd/index.h"
@@ -38,31 +40,98 @@ Var image_representation(TwoTowers& model, const Tensor& features, const Tensor&
   return features.defined() ? embedding(Var(features), input) : model.image().forward(Var(input), context);
 }
 
-/// The embeddings of a data set's images, with what is known of each.
+/// The embeddings of some of a data set's images: f32 (N,D), and which examples they are.
 struct EmbeddedImages {
-  Tensor embeddings, labels;  // f32 (N,D), i64 (N)
-  std::vector<std::string> captions;
+  Tensor embeddings;
+  std::vector<int64_t> examples;
 };
 
-/// The captions of evaluations are drawn at the loader's seed 0: the same for every run.
-EmbeddedImages embed_images(Towers& towers, const std::shared_ptr<const Dataset>& dataset, const RunConfig& config,
-                            Device device, const Tensor& features) {
-  const bool kept = features.defined();
-  EmbeddedImages all{
-      Tensor::empty({dataset->size(), config.contrast.width}), Tensor::empty({dataset->size()}, DType::i64), {}};
-  int64_t done = 0;
-  for_each_batch(
-      kept ? std::make_shared<CaptionsOnly>(dataset) : dataset, kept ? kPixel : config.data.eval_pipeline,
-      config.train.batch_size, config.data.skip_limit, [&](const Batch& batch) {
-        const Var phi =
-            image_representation(*towers.model, features, image_input(features, batch).to(device), Context{});
-        const int64_t end = done + batch.indices.dim(0);
-        all.embeddings.rows(done, end).copy_from(towers.model->head().embed_images(phi.value()).to(Device::cpu));
-        all.labels.rows(done, end).copy_from(batch.labels);
-        all.captions.insert(all.captions.end(), batch.captions.begin(), batch.captions.end());
-        done = end;
-      });
-  return {all.embeddings.rows(0, done), all.labels.rows(0, done), all.captions};  // without what could not be read
+/// Of `examples`, in order, without those that cannot be read.
+EmbeddedImages embed_images(Towers& towers, const std::shared_ptr<const Dataset>& dataset,
+                            const std::vector<int64_t>& examples, const RunConfig& config, Device device,
+                            const Tensor& features) {
+  const auto count = static_cast<int64_t>(examples.size());
+  EmbeddedImages all{Tensor::empty({count, config.contrast.width}), {}};
+  std::shared_ptr<const Dataset> chosen = std::make_shared<Subset>(dataset, examples);
+  if (features.defined()) chosen = std::make_shared<CaptionsOnly>(chosen);
+  const std::string pipeline = features.defined() ? kPixel : config.data.eval_pipeline;
+  for_each_batch(chosen, pipeline, config.train.batch_size, config.data.skip_limit, [&](const Batch& of_chosen) {
+    const auto done = static_cast<int64_t>(all.examples.size());
+    std::vector<int64_t> indices = of_chosen.indices.to_vector<int64_t>();
+    for (int64_t& i : indices) i = examples[static_cast<size_t>(i)];
+    all.examples.insert(all.examples.end(), indices.begin(), indices.end());
+    Batch batch = of_chosen;
+    batch.indices = Tensor::from(indices, of_chosen.indices.shape());  // in the data set
+    const Var phi = image_representation(*towers.model, features, image_input(features, batch).to(device), Context{});
+    const Tensor embeddings = towers.model->head().embed_images(phi.value()).to(Device::cpu);
+    require_finite(embeddings, batch, *dataset, "its embedding");
+    all.embeddings.rows(done, done + embeddings.dim(0)).copy_from(embeddings);
+  });
+  all.embeddings = all.embeddings.rows(0, static_cast<int64_t>(all.examples.size()));
+  return all;
+}
+
+/// The images of a data set, each by all its examples: those of one source, a row for each of its captions. In the
+/// order they are first met.
+std::vector<std::vector<int64_t>> images_of(const Dataset& dataset) {
+  std::vector<std::vector<int64_t>> images;
+  std::unordered_map<std::string, size_t> known;
+  for (int64_t i = 0; i < dataset.size(); ++i) {
+    const auto [found, fresh] = known.emplace(dataset.source(i), images.size());
+    if (fresh) images.emplace_back();
+    images[found->second].push_back(i);
+  }
+  return images;
+}
+
+/// `count` of them, drawn once and for all: the first of a file would be those of one class, shard or day.
+std::vector<std::vector<int64_t>> drawn(const std::vector<std::vector<int64_t>>& images, int64_t count) {
+  std::vector<int64_t> order = shuffled_order(static_cast<int64_t>(images.size()), 0, 0);
+  order.resize(std::min(order.size(), static_cast<size_t>(count)));
+  std::vector<std::vector<int64_t>> chosen;
+  for (const int64_t i : order) chosen.push_back(images[static_cast<size_t>(i)]);
+  return chosen;
+}
+
+/// What the text tower reads of a caption: those it cannot tell apart are one text.
+std::string tokens_of(const Tokenizer& tokenizer, const std::string& caption, const TextTowerConfig& config) {
+  const Tensor ids = tokenizer.encode({caption}, config.context, config.truncate).ids;
+  return {static_cast<const char*>(ids.raw()), ids.bytes()};
+}
+
+/// What retrieval searches: the images of `chosen` that `embedded` has by their first example, with the captions of all
+/// their examples, which are those of seed 0 and epoch 0: the same for every run.
+CaptionedImages captioned_images(Towers& towers, const Dataset& dataset,
+                                 const std::vector<std::vector<int64_t>>& chosen, const EmbeddedImages& embedded,
+                                 const RunConfig& config, Device device) {
+  std::unordered_map<int64_t, int64_t> row_of;
+  for (size_t row = 0; row < embedded.examples.size(); ++row)
+    row_of.emplace(embedded.examples[row], static_cast<int64_t>(row));
+  CaptionedImages all;
+  std::vector<int64_t> rows;
+  std::vector<std::string> texts;
+  std::unordered_map<std::string, int64_t> known;
+  for (const std::vector<int64_t>& examples : chosen) {
+    if (!row_of.contains(examples.front())) continue;  // it could not be read
+    const auto image = static_cast<int64_t>(rows.size());
+    rows.push_back(row_of.at(examples.front()));
+    all.groups.push_back(dataset.classes() > 0 ? dataset.label(examples.front()) : image);
+    for (const int64_t example : examples) {
+      std::string caption = epoch_caption(dataset, 0, 0, example);
+      const auto [text, fresh] =
+          known.emplace(tokens_of(towers.tokenizer, caption, config.text), static_cast<int64_t>(texts.size()));
+      if (fresh) texts.push_back(std::move(caption));
+      all.owners.push_back(image);
+      all.said.push_back(text->second);
+    }
+  }
+  all.images = Tensor::empty({static_cast<int64_t>(rows.size()), config.contrast.width});
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const auto to = static_cast<int64_t>(i);
+    all.images.rows(to, to + 1).copy_from(embedded.embeddings.rows(rows[i], rows[i] + 1));
+  }
+  all.texts = embed_captions(towers, texts, config, device);
+  return all;
 }
 
 /// Learned from the captions of one epoch and the prompts of the classes in training: the same for every seed.
@@ -93,27 +162,35 @@ ZeroShotClasses zero_shot_classes(const Dataset& data, const CaptionSpec& spec) 
 Evaluation judge_zero_shot(Towers& towers, const std::shared_ptr<const Dataset>& dataset,
                            const ZeroShotClasses& classes, const RunConfig& config, Device device,
                            const Tensor& features) {
-  EmbeddedImages images = embed_images(towers, dataset, config, device, features);
-  const int64_t total = images.labels.dim(0);
-  const int64_t pairs = std::min(config.contrast.retrieval, total);
-  images.captions.resize(static_cast<size_t>(pairs));
-  const Tensor captions = embed_captions(towers, images.captions, config, device);
+  const std::vector<std::vector<int64_t>> chosen = drawn(images_of(*dataset), config.contrast.retrieval);
   const bool labelled = !classes.prompts.empty();
-  if (!labelled) images.labels = row_numbers(total, Device::cpu);
-
+  std::vector<int64_t> wanted;  // every example where all are classified, else an example of each image searched
+  if (labelled) {
+    wanted.resize(static_cast<size_t>(dataset->size()));
+    std::iota(wanted.begin(), wanted.end(), int64_t{0});
+  } else {
+    for (const std::vector<int64_t>& examples : chosen) wanted.push_back(examples.front());
+  }
+  const EmbeddedImages images = embed_images(towers, dataset, wanted, config, device, features);
+  const CaptionedImages searched = captioned_images(towers, *dataset, chosen, images, config, device);
+  const double temperature = towers.model->head().temperature();
   Evaluation result;
-  result.retrieval =
-      retrieval(images.embeddings.rows(0, pairs), captions, images.labels.rows(0, pairs).to_vector<int64_t>());
-  const Tensor targets = labelled ? embed_classes(towers, classes.prompts, config, device) : captions;
-  const int64_t judged = labelled ? total : pairs;
+  result.retrieval = retrieval(searched);
+  if (!labelled) {
+    result.measures = measure_by_captions(searched, temperature);
+    return result;
+  }
+  const Tensor targets = embed_classes(towers, classes.prompts, config, device);
   MetricsGatherer gatherer(targets.dim(0));
   UnseenGatherer unseen(targets.dim(0), classes.unseen);
   constexpr int64_t kRows = 256;
-  for (int64_t first = 0; first < judged; first += kRows) {
-    const int64_t end = std::min(first + kRows, judged);
-    const Tensor p =
-        zero_shot_probabilities(images.embeddings.rows(first, end), targets, towers.model->head().temperature());
-    const Tensor labels = images.labels.rows(first, end);
+  const auto total = static_cast<int64_t>(images.examples.size());
+  for (int64_t first = 0; first < total; first += kRows) {
+    const int64_t end = std::min(first + kRows, total);
+    Tensor labels = Tensor::empty({end - first}, DType::i64);
+    for (int64_t i = first; i < end; ++i)
+      labels.data<int64_t>()[i - first] = dataset->label(images.examples[static_cast<size_t>(i)]);
+    const Tensor p = zero_shot_probabilities(images.embeddings.rows(first, end), targets, temperature);
     gatherer.add(p, labels);
     unseen.add(p, labels);
   }

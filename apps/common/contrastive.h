@@ -21,9 +21,12 @@ struct ZeroShotClasses {
 /// Of a data set with the names and templates that `spec` says; empty where it has no classes.
 ZeroShotClasses zero_shot_classes(const Dataset& data, const CaptionSpec& spec);
 
-/// Zero-shot classification of `dataset`, which has captions, and retrieval among its first config.contrast.retrieval
-/// pairs. Images without classes are classified among those captions: a right answer is the image's own. `features`
-/// (N,W): φ of every image, by a locked tower; undefined: computed here. Throws Interrupted on Ctrl-C.
+/// Zero-shot classification of `dataset`, which has captions, and retrieval among config.contrast.retrieval of its
+/// images, drawn at random but the same for every run, each with all its captions. Examples of one source are one image
+/// (data/dataset.h). Images without classes are classified among those searched, by their captions
+/// (measure_by_captions()). `features` (N,W): φ of every example, by a locked tower; undefined: computed here. Throws
+/// Error for a data set without images, and naming the image or caption for an embedding that is not finite;
+/// Interrupted on Ctrl-C.
 Evaluation judge_zero_shot(Towers& towers, const std::shared_ptr<const Dataset>& dataset,
                            const ZeroShotClasses& classes, const RunConfig& config, Device device,
                            const Tensor& features = {});

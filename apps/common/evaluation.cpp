@@ -1,5 +1,7 @@
 #include "apps/common/evaluation.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -30,19 +32,26 @@ void visit_fields(FieldList& fields, DistributionMeasures& m) {
   fields("count", m.count);
 }
 
+void visit_recalls(FieldList& fields, Recalls& r, const std::string& prefix = "") {
+  fields((prefix + "image_to_text_1").c_str(), r.image_to_text_1);
+  fields((prefix + "image_to_text_5").c_str(), r.image_to_text_5);
+  fields((prefix + "image_to_text_10").c_str(), r.image_to_text_10);
+  fields((prefix + "text_to_image_1").c_str(), r.text_to_image_1);
+  fields((prefix + "text_to_image_5").c_str(), r.text_to_image_5);
+  fields((prefix + "text_to_image_10").c_str(), r.text_to_image_10);
+}
 void visit_fields(FieldList& fields, Retrieval& r) {
   fields("count", r.count);
-  fields("image_to_text_1", r.image_to_text_1);
-  fields("image_to_text_5", r.image_to_text_5);
-  fields("image_to_text_10", r.image_to_text_10);
-  fields("text_to_image_1", r.text_to_image_1);
-  fields("text_to_image_5", r.text_to_image_5);
-  fields("text_to_image_10", r.text_to_image_10);
+  fields("captions", r.captions);
+  visit_recalls(fields, r);
+  fields("equal_captions.count", r.equal_captions);
+  visit_recalls(fields, r.alike, "equal_captions.");
 }
 void visit_fields(FieldList& fields, UnseenClasses& u) {
   fields("count", u.count);
   fields("accuracy", u.accuracy);
   fields("accuracy_between", u.accuracy_between);
+  fields("seen_count", u.seen_count);
   fields("seen_accuracy", u.seen_accuracy);
 }
 
@@ -80,8 +89,19 @@ Pipeline evaluation_pipeline(const std::string& text) {
   return pipeline;
 }
 
+void require_finite(const Tensor& rows, const Batch& batch, const Dataset& dataset, const char* what) {
+  const Tensor values = rows.to(Device::cpu);
+  const int64_t width = values.numel() / std::max<int64_t>(1, values.dim(0));
+  for (int64_t i = 0; i < values.numel(); ++i) {
+    const float value = values.data<float>()[i];
+    require(std::isfinite(value), "evaluate", dataset.source(batch.indices.data<int64_t>()[i / width]), ": ", what,
+            " is ", value, ": expected finite numbers (are the weights finite?)");
+  }
+}
+
 void for_each_batch(std::shared_ptr<const Dataset> dataset, const std::string& pipeline, int64_t batch_size,
                     int64_t skip_limit, const std::function<void(const Batch&)>& visit) {
+  require(dataset->size() > 0, "evaluate", dataset->name(), ": expected images to look at, got none");
   Loader loader(std::move(dataset), evaluation_pipeline(pipeline),
                 {.batch_size = batch_size, .shuffle = false, .skip_limit = skip_limit, .on_skip = [](const Skipped& s) {
                    std::fprintf(stderr, "left out: %s\n", s.message.c_str());
@@ -106,10 +126,12 @@ static Tensor addresses_of(const Batch& batch, const std::vector<int64_t>& addre
 void for_each_prediction(Classifier& classifier, std::shared_ptr<const Dataset> dataset, const std::string& pipeline,
                          const PredictOptions& options, const std::function<void(const Prediction&)>& visit) {
   Context context{.training = false, .seed = options.seed};
-  for_each_batch(std::move(dataset), pipeline, options.batch_size, options.skip_limit, [&](const Batch& batch) {
+  for_each_batch(dataset, pipeline, options.batch_size, options.skip_limit, [&](const Batch& batch) {
     context.examples = addresses_of(batch, options.addresses).to(options.device);
     const Tensor phi = classifier.backbone().forward(Var(batch.images.to(options.device)), context).value();
+    require_finite(phi, batch, *dataset, "its representation");
     const Tensor probabilities = classifier.head().predict(phi, options.samples, context).to(Device::cpu);
+    require_finite(probabilities, batch, *dataset, "a probability");
     visit({batch, context, phi, probabilities});
   });
 }
@@ -135,10 +157,13 @@ Json evaluation_json(const Evaluation& evaluation, bool with_reliability) {
   Json json = write_fields(list_of(copy.measures));
   if (!copy.distribution.empty()) json[copy.distribution] = write_fields(list_of(copy.against));
   if (copy.retrieval.count > 0) json["retrieval"] = write_fields(list_of(copy.retrieval));
+  if (copy.retrieval.count > 0 && copy.retrieval.equal_captions == 0) json["retrieval"].erase("equal_captions");
   if (copy.unseen.count > 0) json["unseen"] = write_fields(list_of(copy.unseen));
+  if (copy.unseen.count > 0 && copy.unseen.seen_count == 0) json["unseen"].erase("seen_accuracy");
   if (with_reliability) {
     Json& bins = json["reliability"] = Json::array();
-    for (ReliabilityBin& bin : copy.measures.bins) bins.push_back(write_fields(list_of(bin)));
+    for (ReliabilityBin& bin : copy.measures.bins)
+      bins.push_back(bin.count > 0 ? write_fields(list_of(bin)) : Json{{"count", 0}});
   }
   return json;
 }

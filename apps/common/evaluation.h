@@ -42,12 +42,18 @@ struct Prediction {
 std::unique_ptr<Classifier> make_classifier(const RunConfig& config, const Shape& image_shape, int64_t classes,
                                             Device device);
 
+/// Throws Error naming the image for the first of `rows` (B,…), `what` of each image of the batch, with a number that
+/// is not finite: whatever is made of it, a measure or a picture, would look like an answer.
+void require_finite(const Tensor& rows, const Batch& batch, const Dataset& dataset, const char* what);
+
 /// Calls `visit` for every batch of `dataset`, in order, each image prepared by `pipeline`, off the tape. Corrupt
-/// images are left out, each named on stderr; one more than `skip_limit` is an error. Throws Interrupted on Ctrl-C.
+/// images are left out, each named on stderr; one more than `skip_limit` is an error, and so is a dataset without
+/// images. Throws Interrupted on Ctrl-C.
 void for_each_batch(std::shared_ptr<const Dataset> dataset, const std::string& pipeline, int64_t batch_size,
                     int64_t skip_limit, const std::function<void(const Batch&)>& visit);
 
-/// The same with what the classifier makes of each batch.
+/// The same with what the classifier makes of each batch: finite representations and probabilities, or an Error naming
+/// the image.
 void for_each_prediction(Classifier& classifier, std::shared_ptr<const Dataset> dataset, const std::string& pipeline,
                          const PredictOptions& options, const std::function<void(const Prediction&)>& visit);
 
@@ -66,8 +72,9 @@ std::string distribution_name(const RunConfig& config);
 Evaluation evaluate(Classifier& classifier, std::shared_ptr<const Dataset> dataset, const RunConfig& config,
                     const PredictOptions& options);
 
-/// {nll, accuracy, top5, ece, brier, count [, human|noisy {cross_entropy, entropy, count}] [, retrieval {…}]
-/// [, unseen {…}] [, reliability […]]}
+/// {nll, accuracy, top5, ece, brier, count [, human|noisy {cross_entropy, entropy, count}] [, retrieval {count,
+/// captions, image_to_text_1, … [, equal_captions {count, image_to_text_1, …}]}] [, unseen {…}] [, reliability […]]}.
+/// What nothing was measured for, an empty bin or no image of a seen class, has its count only.
 nlohmann::ordered_json evaluation_json(const Evaluation& evaluation, bool with_reliability);
 /// The way back. Throws UsageError naming `source` for keys or types that do not fit.
 Evaluation read_evaluation(nlohmann::ordered_json object, const std::string& source);

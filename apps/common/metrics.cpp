@@ -10,12 +10,13 @@ namespace {
 
 constexpr double kSmallestFloat = 0x1p-149, kHalfGapBelowOne = 0x1p-25;
 
-double safe_log(float p) { return std::log(std::max(static_cast<double>(p), kSmallestFloat)); }
+/// NaN where p is: std::max gives its second argument only where that is greater.
+double safe_log(double p, double least) { return std::log(std::max(p, least)); }
 
 /// −[t log p + (1−t) log(1−p)].
 double binary_cross_entropy(double t, float p) {
-  const double log_not = std::log(std::max(1.0 - static_cast<double>(p), kHalfGapBelowOne));
-  return -(t > 0 ? t * safe_log(p) : 0) - (t < 1 ? (1 - t) * log_not : 0);
+  const double log_not = safe_log(1.0 - static_cast<double>(p), kHalfGapBelowOne);
+  return -(t > 0 ? t * safe_log(p, kSmallestFloat) : 0) - (t < 1 ? (1 - t) * log_not : 0);
 }
 
 double mean_of(double sum, int64_t count) { return count > 0 ? sum / static_cast<double>(count) : 0; }
@@ -26,16 +27,40 @@ size_t bin_of(double confidence) {
   return static_cast<size_t>(std::clamp(bin, 0, kReliabilityBins - 1));
 }
 
-/// Number of classes that come before class `y`: a higher probability, or the same and a lower index.
-int64_t rank_of(const float* p, int64_t classes, int64_t y) {
-  int64_t rank = 0;
-  for (int64_t k = 0; k < classes; ++k) rank += p[k] > p[y] || (p[k] == p[y] && k < y);
-  return rank;
-}
+/// Where the true classes stand, those of the greatest target: how many classes are before the most probable of them,
+/// how many equal it, and how many of these are true.
+struct Standing {
+  int64_t before = 0, tied = 0, own = 0;
+
+  Standing(const float* p, const std::vector<float>& t, Ties ties) {
+    const auto classes = static_cast<int64_t>(t.size());
+    const float greatest = *std::max_element(t.begin(), t.end());
+    const auto is_true = [&](int64_t k) { return t[static_cast<size_t>(k)] == greatest; };
+    int64_t best = -1;
+    for (int64_t k = 0; k < classes; ++k)
+      if (is_true(k) && (best < 0 || p[k] > p[best])) best = k;
+    for (int64_t k = 0; k < classes; ++k) {
+      before += p[k] > p[best] || (ties == Ties::lowest_first && p[k] == p[best] && k < best);
+      tied += p[k] == p[best];
+      own += p[k] == p[best] && is_true(k);
+    }
+    if (ties == Ties::lowest_first) tied = own = 1;
+  }
+};
 
 }  // namespace
 
-MetricsGatherer::MetricsGatherer(int64_t classes, bool sigmoid) : classes_(classes), sigmoid_(sigmoid) {
+double chance_among_first(int64_t n, int64_t before, int64_t tied, int64_t own) {
+  double miss = 1;
+  for (int64_t j = 0; j < n - before && miss > 0; ++j) {
+    const int64_t others = std::max<int64_t>(0, tied - own - j);
+    miss *= static_cast<double>(others) / static_cast<double>(tied - j);
+  }
+  return 1 - miss;
+}
+
+MetricsGatherer::MetricsGatherer(int64_t classes, bool sigmoid, Ties ties)
+    : classes_(classes), sigmoid_(sigmoid), ties_(ties) {
   require(classes >= 1, "metrics", "expected at least one class, got ", classes);
 }
 
@@ -70,28 +95,27 @@ void MetricsGatherer::add(const Tensor& probabilities, const Tensor& labels, con
 }
 
 void MetricsGatherer::add_example(const float* p, const std::vector<float>& t) {
-  const float greatest = *std::max_element(t.begin(), t.end());
   double brier = 0, nll = 0;
-  int64_t rank = classes_;  // of the first true class
   for (int64_t k = 0; k < classes_; ++k) {
     const double target = t[static_cast<size_t>(k)];
     brier += (p[k] - target) * (p[k] - target);
     if (sigmoid_) {
       nll += binary_cross_entropy(target, p[k]);
     } else if (target > 0) {
-      nll -= target * safe_log(p[k]);
+      nll -= target * safe_log(p[k], kSmallestFloat);
     }
-    if (t[static_cast<size_t>(k)] == greatest) rank = std::min(rank, rank_of(p, classes_, k));
   }
   nll_ += nll;
   brier_ += brier;
-  first_ += rank == 0;
-  first_five_ += rank < 5;
+  const Standing s(p, t, ties_);
+  const double right = chance_among_first(1, s.before, s.tied, s.own);
+  first_ += right;
+  first_five_ += chance_among_first(5, s.before, s.tied, s.own);
   const double confidence = *std::max_element(p, p + classes_);
   BinSum& bin = bins_[bin_of(confidence)];
   ++bin.count;
   bin.confidence += confidence;
-  bin.right += rank == 0;
+  bin.right += right;
 }
 
 void MetricsGatherer::add_distributions(const Tensor& probabilities, const Tensor& distributions) {
@@ -102,24 +126,24 @@ void MetricsGatherer::add_distributions(const Tensor& probabilities, const Tenso
   for (int64_t i = 0; i < probabilities.numel(); ++i) {
     if (sigmoid_) cross_entropy_ += binary_cross_entropy(q[i], p[i]);
     if (!(q[i] > 0)) continue;  // 0 log p = 0
-    if (!sigmoid_) cross_entropy_ -= q[i] * safe_log(p[i]);
+    if (!sigmoid_) cross_entropy_ -= q[i] * safe_log(p[i], kSmallestFloat);
     entropy_ -= q[i] * std::log(static_cast<double>(q[i]));
   }
   distribution_count_ += probabilities.dim(0);
 }
 
 Measures MetricsGatherer::measures() const {
+  require(count_ > 0, "metrics", "expected predictions to measure, got none");
   Measures m;
   m.count = count_;
   m.nll = mean_of(nll_, count_);
-  m.accuracy = mean_of(static_cast<double>(first_), count_);
-  m.top5 = mean_of(static_cast<double>(first_five_), count_);
+  m.accuracy = mean_of(first_, count_);
+  m.top5 = mean_of(first_five_, count_);
   m.brier = mean_of(brier_, count_);
   for (size_t i = 0; i < bins_.size(); ++i) {
     const BinSum& bin = bins_[i];
-    const auto right = static_cast<double>(bin.right);
-    m.bins[i] = {bin.count, mean_of(bin.confidence, bin.count), mean_of(right, bin.count)};
-    m.ece += mean_of(std::abs(right - bin.confidence), count_);
+    m.bins[i] = {bin.count, mean_of(bin.confidence, bin.count), mean_of(bin.right, bin.count)};
+    m.ece += mean_of(std::abs(bin.right - bin.confidence), count_);
   }
   return m;
 }

@@ -19,12 +19,12 @@ struct ReliabilityBin {
 inline constexpr int kReliabilityBins = 15;
 
 /// Against the true label of each example, or its targets t (several labels, or soft ones): then its true classes are
-/// those of the greatest target, and t replaces the one-hot vector below. All 0 when count is 0.
+/// those of the greatest target, and t replaces the one-hot vector below.
 struct Measures {
   int64_t count = 0;
   double nll = 0;  // softmax link: mean −log p_y (targets: −Σ_k t_k log p_k); sigmoid link: mean −Σ_k [t_k log p_k +
                    // (1−t_k) log(1−p_k)], t one-hot
-  double accuracy = 0;  // share with a true class first; among equal probabilities the lowest class comes first
+  double accuracy = 0;  // share with a true class first; among equal probabilities as Ties says
   double top5 = 0;      // share with a true class among the first five
   double ece = 0;       // Σ_bins count/N · |accuracy − confidence| over 15 equal bins of top-1 confidence, (lo, hi]
   double brier = 0;     // mean Σ_k (p_k − t_k)²
@@ -38,13 +38,22 @@ struct DistributionMeasures {
   double entropy = 0;        // mean −Σ_k q_k log q_k: what a perfect softmax prediction would reach
 };
 
+/// Which of equally probable classes comes first: the lowest, as argmax has it everywhere (so that others get the very
+/// same accuracy from the same probabilities), or each as often as the others. Where ties are the rule and neighbours
+/// belong together, the first would make a good score of no answer.
+enum class Ties { lowest_first, shared };
+
+/// The chance that one of `own` of `tied` equals in random order is among the first n, behind `before` others: with
+/// r = n − before places left for them, 1 − C(tied − own, r) / C(tied, r). 1 ≤ own ≤ tied.
+double chance_among_first(int64_t n, int64_t before, int64_t tied, int64_t own);
+
 /// Gathers both. Probabilities of 0: a prediction is f32, so its true value may be positive and have underflowed; it
 /// counts as the smallest positive float, 2^-149 (its NLL is 103.3), and 1 − p of the sigmoid link as at least 2^-25,
 /// half the gap below 1. So every measure is finite, and nothing that f32 can tell apart is clipped.
 class MetricsGatherer {
  public:
   /// `sigmoid`: probabilities are of K yes-or-no questions instead of a distribution over K classes.
-  explicit MetricsGatherer(int64_t classes, bool sigmoid = false);
+  explicit MetricsGatherer(int64_t classes, bool sigmoid = false, Ties ties = Ties::lowest_first);
 
   /// probabilities f32 (B,K), labels i64 (B), targets f32 (B,K) or undefined. Throws Error for other shapes, a label
   /// outside 0 … K−1, or a probability that is not in [0, 1] (within 1e-3: sums of f32 round).
@@ -52,14 +61,15 @@ class MetricsGatherer {
   /// probabilities f32 (B,K), distributions f32 (B,K). Throws Error likewise.
   void add_distributions(const Tensor& probabilities, const Tensor& distributions);
 
+  /// Throws Error where nothing was added: there is no measure of nothing.
   Measures measures() const;
+  /// All 0 where nothing was added.
   DistributionMeasures distribution_measures() const;
 
  private:
   struct BinSum {
     int64_t count = 0;
-    double confidence = 0;
-    int64_t right = 0;
+    double confidence = 0, right = 0;
   };
 
   void check_probabilities(const Tensor& probabilities) const;
@@ -67,8 +77,9 @@ class MetricsGatherer {
 
   int64_t classes_;
   bool sigmoid_;
-  int64_t count_ = 0, first_ = 0, first_five_ = 0;
-  double nll_ = 0, brier_ = 0;
+  Ties ties_;
+  int64_t count_ = 0;
+  double first_ = 0, first_five_ = 0, nll_ = 0, brier_ = 0;
   std::array<BinSum, kReliabilityBins> bins_{};
   int64_t distribution_count_ = 0;
   double cross_entropy_ = 0, entropy_ = 0;

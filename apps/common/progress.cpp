@@ -1,17 +1,19 @@
 #include "apps/common/progress.h"
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 
 namespace sked {
 namespace {
 
 constexpr auto kRedraw = std::chrono::milliseconds(100);  // on a terminal
 constexpr auto kLineEvery = std::chrono::seconds(10);     // elsewhere
-constexpr int kBarWidth = 24;
+constexpr int64_t kBarWidth = 24, kNarrowestBar = 4;
 
 template <class... Args>
 std::string format(const char* pattern, Args... args) {
@@ -20,7 +22,35 @@ std::string format(const char* pattern, Args... args) {
   return std::string(text, static_cast<size_t>(std::clamp(length, 0, static_cast<int>(sizeof text) - 1)));
 }
 
+/// Of the terminal, which may have been resized since the last line; else $COLUMNS, else 80.
+int64_t columns() {
+  winsize size{};
+  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
+  const char* said = std::getenv("COLUMNS");
+  const long long wanted = said == nullptr ? 0 : std::strtoll(said, nullptr, 10);
+  return wanted > 0 && wanted < 100000 ? wanted : 80;
+}
+
+bool begins_character(char byte) { return (static_cast<unsigned char>(byte) & 0xc0) != 0x80; }
+
+int64_t characters_of(const std::string& text) { return std::ranges::count_if(text, begins_character); }
+
+/// ` [====    ]` in `room` columns at most; nothing where there is hardly any.
+std::string bar(double share, int64_t room) {
+  const int64_t width = std::min(kBarWidth, room - 3);
+  if (width < kNarrowestBar) return "";
+  const auto full = static_cast<int64_t>(std::clamp(share, 0.0, 1.0) * static_cast<double>(width));
+  return " [" + std::string(static_cast<size_t>(full), '=') + std::string(static_cast<size_t>(width - full), ' ') + "]";
+}
+
 }  // namespace
+
+std::string cut_to_columns(const std::string& line, int64_t columns) {
+  int64_t characters = 0;
+  for (size_t i = 0; i < line.size(); ++i)
+    if (begins_character(line[i]) && characters++ == columns) return line.substr(0, i);
+  return line;
+}
 
 std::string duration(double seconds) {
   const auto s = static_cast<long long>(std::clamp(std::round(seconds), 0.0, 1e9));
@@ -60,16 +90,16 @@ void Progress::update(int64_t done, double loss) {
 void Progress::draw(int64_t done, double loss) {
   const double share = total_ > 0 ? static_cast<double>(done) / static_cast<double>(total_) : 1;
   const double rate = seconds_per_step_ > 0 ? images_per_step_ / seconds_per_step_ : 0;
-  std::string line = label_;
+  std::string text = format(" step %lld/%lld  loss %.4f  %.0f images/s", static_cast<long long>(done),
+                            static_cast<long long>(total_), loss, rate);
+  if (done < total_) text += "  " + duration(seconds_per_step_ * static_cast<double>(total_ - done)) + " left";
   if (terminal_) {
-    const int full = static_cast<int>(share * kBarWidth);
-    line += " [" + std::string(static_cast<size_t>(full), '=') +
-            std::string(static_cast<size_t>(kBarWidth - full), ' ') + "]";
+    const int64_t room = columns() - 1;  // some terminals wrap after their last column
+    const std::string line = label_ + bar(share, room - characters_of(label_ + text)) + text;
+    std::printf("\r\033[K%s", cut_to_columns(line, room).c_str());
+  } else {
+    std::printf("%s%s\n", label_.c_str(), text.c_str());
   }
-  line += format(" step %lld/%lld  loss %.4f  %.0f images/s", static_cast<long long>(done),
-                 static_cast<long long>(total_), loss, rate);
-  if (done < total_) line += "  " + duration(seconds_per_step_ * static_cast<double>(total_ - done)) + " left";
-  std::printf(terminal_ ? "\r\033[K%s" : "%s\n", line.c_str());
   std::fflush(stdout);
   drawn_ = terminal_;
 }

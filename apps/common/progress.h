@@ -7,8 +7,10 @@
 
 namespace sked {
 
-/// Progress of one run on stdout. On a terminal one line is redrawn, with loss, rate and time left; otherwise a line is
-/// written at most every ten seconds.
+/// Progress of one run on stdout. On a terminal one line is redrawn, with loss, rate and time left; where they do not
+/// fit the bar gets shorter, and what is left is cut where the terminal ends: a line that wraps could not be taken off
+/// again. Otherwise a line is written at most every ten
+/// seconds.
 class Progress {
  public:
   /// `label` starts every line; `begin` of `total` steps are done; `images_per_step` turns steps into images per
@@ -40,6 +42,9 @@ class Progress {
   Clock::time_point last_draw_, last_rate_;
   double seconds_per_step_ = 0;  // exponential average
 };
+
+/// The first `columns` characters of a UTF-8 line, each counted as one column.
+std::string cut_to_columns(const std::string& line, int64_t columns);
 
 /// `2h03m`, `4m09s`, `12s`.
 std::string duration(double seconds);

@@ -23,6 +23,8 @@ Splits load_data(const RunConfig& config) {
   Splits splits = load_splits(config.data, config.data.validation, config.data.train_subset);
   require_usage(splits.train->size() > 0, "config", "data: no training image is left beside ", config.data.validation,
                 " for validation");
+  require_usage(splits.test->size() > 0, "config", "data: ", config.data.name,
+                " has no test images: a trained model could not be measured");
   return splits;
 }
 

@@ -1,6 +1,7 @@
 #include "apps/common/towers.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "autograd/elementwise.h"
 #include "autograd/matmul.h"
@@ -8,6 +9,7 @@
 #include "autograd/reduce.h"
 #include "autograd/softmax.h"
 #include "core/error.h"
+#include "core/text.h"
 
 namespace sked {
 namespace {
@@ -60,6 +62,10 @@ Tensor embed_captions(Towers& towers, const std::vector<std::string>& captions, 
     const Var psi = towers.model->text().forward(tokens.ids.to(device), tokens.ends.to(device), Context{});
     all.rows(first, end).copy_from(towers.model->head().embed_texts(psi.value()).to(Device::cpu));
   }
+  for (int64_t i = 0; i < all.numel(); ++i)
+    require(std::isfinite(all.data<float>()[i]), "towers", "the embedding of the text \"",
+            excerpt(captions[static_cast<size_t>(i / all.dim(1))]), "\" has ", all.data<float>()[i],
+            ": expected finite numbers (are the weights finite?)");
   return all;
 }
 

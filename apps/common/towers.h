@@ -26,7 +26,7 @@ Towers make_towers(const RunConfig& config, Tokenizer tokenizer, const Shape& im
 Tokenizer vocabulary_of(const TensorFile& file, const std::string& path, const RunConfig& config);
 
 /// n(ψ) of captions: f32 (N,D) on the CPU. Throws Error for a caption that is longer than the context and text.truncate
-/// does not allow it.
+/// does not allow it, and naming the caption for an embedding that is not finite.
 Tensor embed_captions(Towers& towers, const std::vector<std::string>& captions, const RunConfig& config, Device device);
 
 /// What zero-shot classification compares an image with: for each class the mean of its prompts' embeddings, normalised

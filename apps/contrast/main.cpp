@@ -23,22 +23,33 @@ struct ContrastOptions {
   std::string init, evaluate, dataset;
 };
 
+std::string text_of(const Recalls& r) {
+  char text[160];
+  std::snprintf(text, sizeof text,
+                "recall@1/5/10: image to text %.2f / %.2f / %.2f %%, text to image %.2f / %.2f / %.2f %%",
+                100 * r.image_to_text_1, 100 * r.image_to_text_5, 100 * r.image_to_text_10, 100 * r.text_to_image_1,
+                100 * r.text_to_image_5, 100 * r.text_to_image_10);
+  return text;
+}
+
 void print(const Evaluation& e) {
   const Measures& m = e.measures;
   std::printf("zero-shot: nll %.4f  accuracy %.2f %%  top-5 %.2f %%  ece %.4f  brier %.4f  (%lld images)\n", m.nll,
               100 * m.accuracy, 100 * m.top5, m.ece, m.brier, static_cast<long long>(m.count));
-  if (e.unseen.count > 0)
+  const UnseenClasses& u = e.unseen;
+  if (u.count > 0) {
+    char seen[32] = "none";
+    if (u.seen_count > 0) std::snprintf(seen, sizeof seen, "%.2f %%", 100 * u.seen_accuracy);
     std::printf(
-        "  classes of training captions %.2f %%, unseen classes %.2f %% among all, %.2f %% among themselves (%lld "
-        "images)\n",
-        100 * e.unseen.seen_accuracy, 100 * e.unseen.accuracy, 100 * e.unseen.accuracy_between,
-        static_cast<long long>(e.unseen.count));
+        "  classes of training captions %s, unseen classes %.2f %% among all, %.2f %% among themselves (%lld images)\n",
+        seen, 100 * u.accuracy, 100 * u.accuracy_between, static_cast<long long>(u.count));
+  }
   const Retrieval& r = e.retrieval;
-  std::printf(
-      "retrieval among %lld pairs, recall@1/5/10: image to text %.2f / %.2f / %.2f %%, text to image %.2f / %.2f "
-      "/ %.2f %%\n",
-      static_cast<long long>(r.count), 100 * r.image_to_text_1, 100 * r.image_to_text_5, 100 * r.image_to_text_10,
-      100 * r.text_to_image_1, 100 * r.text_to_image_5, 100 * r.text_to_image_10);
+  std::printf("retrieval among %lld images and %lld captions, %s\n", static_cast<long long>(r.count),
+              static_cast<long long>(r.captions), text_of(r).c_str());
+  if (r.equal_captions > 0)
+    std::printf("  %lld captions are those of another image too; with equal captions as each other's own %s\n",
+                static_cast<long long>(r.equal_captions), text_of(r.alike).c_str());
 }
 
 /// The model's own data, with the classes it was trained on, or another data set by `name` or `name:path`, its test

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "data/loader.h"
 
 namespace sked {
 namespace {
@@ -97,6 +98,14 @@ std::pair<Tensor, Tensor> rows_at(const Tensor& phi, const Tensor& labels, const
   return {rows, chosen};
 }
 
+/// Throws unless there are examples, with labels of the classes.
+void check_examples(const Tensor& phi, const Tensor& labels, int64_t classes, const char* what) {
+  require(phi.ndim() == 2 && phi.dim(0) > 0 && labels.shape() == Shape{phi.dim(0)}, "few_shot", "expected ", what,
+          " images (N, D) with a label each, got ", phi, " and ", labels);
+  for (const int64_t label : labels.to_vector<int64_t>())
+    require(label >= 0 && label < classes, "few_shot", "expected labels in 0 … ", classes - 1, ", got ", label);
+}
+
 }  // namespace
 
 Tensor ridge(const Tensor& x, const Tensor& y, double lambda) {
@@ -119,6 +128,8 @@ Tensor ridge(const Tensor& x, const Tensor& y, double lambda) {
 
 double few_shot_accuracy(const Tensor& train_phi, const Tensor& train_labels, const Tensor& test_phi,
                          const Tensor& test_labels, int64_t classes, double lambda) {
+  check_examples(train_phi, train_labels, classes, "training");
+  check_examples(test_phi, test_labels, classes, "test");
   Tensor x = train_phi.to(DType::f64).clone(), test = test_phi.to(DType::f64).clone();
   Tensor y = Tensor::full({x.dim(0), classes}, -1, DType::f64);
   for (int64_t i = 0; i < x.dim(0); ++i) y.data<double>()[i * classes + train_labels.data<int64_t>()[i]] = 1;
@@ -171,10 +182,10 @@ double choose_lambda(const Tensor& phi, const Tensor& labels, int64_t classes, i
   return candidates[best];
 }
 
-std::vector<int64_t> first_of_each_class(const std::vector<int64_t>& labels, int64_t classes, int64_t shots) {
+std::vector<int64_t> draw_of_each_class(const std::vector<int64_t>& labels, int64_t classes, int64_t shots) {
   std::vector<int64_t> found(static_cast<size_t>(classes), 0), positions;
-  for (size_t i = 0; i < labels.size(); ++i) {
-    if (found[static_cast<size_t>(labels[i])]++ < shots) positions.push_back(static_cast<int64_t>(i));
+  for (const int64_t i : shuffled_order(static_cast<int64_t>(labels.size()), 0, 0)) {
+    if (found[static_cast<size_t>(labels[static_cast<size_t>(i)])]++ < shots) positions.push_back(i);
   }
   for (int64_t k = 0; k < classes; ++k) {
     require(found[static_cast<size_t>(k)] >= shots, "few_shot", "expected ", shots, " images of class ", k, ", got ",

@@ -14,7 +14,7 @@ Tensor ridge(const Tensor& x, const Tensor& y, double lambda);
 
 /// Accuracy on `test` of ridge regression onto ±1 targets from `train`, features standardised by the training mean and
 /// deviation (of one that does not vary only the mean is taken off), with the target's mean as bias. phi f32 (N,D),
-/// labels i64 (N) in 0 … classes-1.
+/// labels i64 (N) in 0 … classes-1. Throws Error for other labels, and where there are no images on a side.
 double few_shot_accuracy(const Tensor& train_phi, const Tensor& train_labels, const Tensor& test_phi,
                          const Tensor& test_labels, int64_t classes, double lambda);
 
@@ -24,7 +24,9 @@ double few_shot_accuracy(const Tensor& train_phi, const Tensor& train_labels, co
 double choose_lambda(const Tensor& phi, const Tensor& labels, int64_t classes, int64_t shots,
                      const std::vector<double>& candidates);
 
-/// Positions of the first `shots` examples of every class, in order. Throws Error naming a class with fewer.
-std::vector<int64_t> first_of_each_class(const std::vector<int64_t>& labels, int64_t classes, int64_t shots);
+/// Positions of `shots` examples of every class, drawn at random but the same for every model (a data set's first may
+/// be of one day or camera), in the order drawn: those of fewer shots are among those of more. Throws Error naming a
+/// class with fewer.
+std::vector<int64_t> draw_of_each_class(const std::vector<int64_t>& labels, int64_t classes, int64_t shots);
 
 }  // namespace sked

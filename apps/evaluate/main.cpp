@@ -88,9 +88,11 @@ Json report_ood(Asked& s, const std::string& name) {
   const std::string own = s.config.data.name + (s.config.data.path.empty() ? "" : ":" + s.config.data.path);
   require_usage(name != own, "evaluate", "--ood ", name, ": the model was trained on it");
   const Splits other = other_data(s, name);
-  const double area = auroc(top_probabilities(s, s.splits.test), top_probabilities(s, other.test));
-  std::printf("out of distribution, %s: AUROC %.4f by maximum probability\n", name.c_str(), area);
-  return {{"dataset", name}, {"auroc", area}, {"count", other.test->size()}};
+  const std::vector<double> own_top = top_probabilities(s, s.splits.test), top = top_probabilities(s, other.test);
+  const double area = auroc(own_top, top);
+  std::printf("out of distribution, %s, %zu images: AUROC %.4f by maximum probability\n", name.c_str(), top.size(),
+              area);
+  return {{"dataset", name}, {"auroc", area}, {"count", top.size()}};
 }
 
 struct Features {
@@ -112,32 +114,61 @@ Features features_of(Asked& s, const std::shared_ptr<const Dataset>& dataset) {
   return {f.phi.rows(0, done), f.labels.rows(0, done)};  // without what could not be read
 }
 
-int64_t smallest_class(const std::vector<int64_t>& labels, int64_t classes) {
-  std::vector<int64_t> counts(static_cast<size_t>(classes), 0);
-  for (int64_t label : labels) ++counts[static_cast<size_t>(label)];
-  return *std::min_element(counts.begin(), counts.end());
+/// The class with the fewest images, and how many.
+struct Rarest {
+  int64_t k, images;
+
+  Rarest(const std::vector<int64_t>& labels, int64_t classes) {
+    std::vector<int64_t> counts(static_cast<size_t>(classes), 0);
+    for (const int64_t label : labels) ++counts[static_cast<size_t>(label)];
+    k = std::min_element(counts.begin(), counts.end()) - counts.begin();
+    images = counts[static_cast<size_t>(k)];
+  }
+};
+
+/// `shots` training images of every class drawn, and what the model makes of them. Throws Error naming a class of which
+/// images could not be read.
+Features few_features(Asked& s, const Splits& data, const std::vector<int64_t>& labels, int64_t shots,
+                      const std::string& name) {
+  const int64_t classes = data.train->classes();
+  const Features train =
+      features_of(s, std::make_shared<Subset>(data.train, draw_of_each_class(labels, classes, shots)));
+  const Rarest rarest(train.labels.to_vector<int64_t>(), classes);
+  require(rarest.images == shots, "few_shot", name, ": ", shots - rarest.images, " of ", shots,
+          " images drawn of class ", rarest.k, ", ", data.train->class_names()[static_cast<size_t>(rarest.k)],
+          ", could not be read");
+  return train;
 }
 
 Json report_few_shot(Asked& s, const std::string& name) {
   constexpr int64_t kShots[] = {1, 5, 10, 25};
   const std::vector<double> candidates{0x1p-10, 0x1p-5, 1, 0x1p5, 0x1p10};
   const Splits data = other_data(s, name);
-  const Features test = features_of(s, data.test);
+  const int64_t classes = data.train->classes();
+  require_usage(classes > 1, "evaluate", "--few-shot ", name, ": expected images of two or more classes, got ",
+                classes);
   std::vector<int64_t> labels(static_cast<size_t>(data.train->size()));
   for (size_t i = 0; i < labels.size(); ++i) labels[i] = data.train->label(static_cast<int64_t>(i));
-  const int64_t classes = data.train->classes(), most = smallest_class(labels, classes);
-  std::printf("few-shot on %s: ridge regression on the representation, λ chosen on held-out folds\n", name.c_str());
+  const Rarest rarest(labels, classes);
+  const std::string& rarest_name = data.train->class_names()[static_cast<size_t>(rarest.k)];
+  require(rarest.images > 0, "few_shot", name, ": class ", rarest.k, ", ", rarest_name, ", has no training image");
+  const Features test = features_of(s, data.test);
+  std::printf("few-shot on %s, %lld test images: ridge regression on the representation, λ chosen on held-out folds\n",
+              name.c_str(), static_cast<long long>(test.labels.dim(0)));
   Json results = Json::array();
   for (int64_t shots : kShots) {
-    if (shots > most) break;
-    const Features train =
-        features_of(s, std::make_shared<Subset>(data.train, first_of_each_class(labels, classes, shots)));
+    if (shots > rarest.images) {
+      std::printf("  %2lld shots: none, class %lld, %s, has %lld training images\n", static_cast<long long>(shots),
+                  static_cast<long long>(rarest.k), rarest_name.c_str(), static_cast<long long>(rarest.images));
+      continue;
+    }
+    const Features train = few_features(s, data, labels, shots, name);
     const double lambda = choose_lambda(train.phi, train.labels, classes, shots, candidates);
     const double accuracy = few_shot_accuracy(train.phi, train.labels, test.phi, test.labels, classes, lambda);
     std::printf("  %2lld shots: %.2f %%  (λ = %g)\n", static_cast<long long>(shots), 100 * accuracy, lambda);
     results.push_back({{"shots", shots}, {"lambda", lambda}, {"accuracy", accuracy}});
   }
-  return {{"dataset", name}, {"results", results}};
+  return {{"dataset", name}, {"count", test.labels.dim(0)}, {"results", results}};
 }
 
 Json report_split(Asked& s, const EvaluateOptions& wanted) {

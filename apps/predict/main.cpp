@@ -93,8 +93,9 @@ std::vector<Answer> classify(const Asked& s, const PredictArguments& wanted, con
   constexpr int64_t kCovarianceSamples = 256;
   const auto classifier = classifier_of(s.subject, s.shape, static_cast<int64_t>(names.size()), s.device);
   const int64_t samples = wanted.samples.value_or(s.config.head.test_samples);
+  const auto files = images_for(s, wanted.images, names);
   std::vector<Answer> all;
-  for_each_prediction(*classifier, images_for(s, wanted.images, names), s.config.data.eval_pipeline,
+  for_each_prediction(*classifier, files, s.config.data.eval_pipeline,
                       {.samples = samples,
                        .batch_size = 16,
                        .seed = s.config.seed,
@@ -105,6 +106,7 @@ std::vector<Answer> classify(const Asked& s, const PredictArguments& wanted, con
                         const Tensor logits =
                             sampled_logits(head, p.phi, kCovarianceSamples, s.config.head.link == "sigmoid", p.context);
                         const Tensor noise = head.noise_scale(p.phi).to(Device::cpu);
+                        require_finite(noise, p.batch, *files, "its predicted noise");
                         for (int64_t b = 0; b < p.probabilities.dim(0); ++b) {
                           Answer answer = likeliest(p.probabilities, b, wanted.top);
                           for (Answer::Class& c : answer.top) {
@@ -141,9 +143,11 @@ std::vector<Answer> match(const Asked& s, const PredictArguments& wanted, const 
   restore_weights(s.subject.file, s.subject.path, *towers.model);
   const Tensor texts = embed_captions(towers, phrases, s.config, s.device);
   std::vector<Answer> all;
-  for_each_batch(images_for(s, wanted.images, phrases), s.config.data.eval_pipeline, 16, 0, [&](const Batch& batch) {
+  const auto files = images_for(s, wanted.images, phrases);
+  for_each_batch(files, s.config.data.eval_pipeline, 16, 0, [&](const Batch& batch) {
     const Var phi = towers.model->image().forward(Var(batch.images.to(s.device)), Context{});
     const Tensor images = towers.model->head().embed_images(phi.value()).to(Device::cpu);
+    require_finite(images, batch, *files, "its embedding");
     const Tensor p = zero_shot_probabilities(images, texts, towers.model->head().temperature());
     for (int64_t b = 0; b < p.dim(0); ++b) {
       all.push_back(likeliest(p, b, wanted.top));

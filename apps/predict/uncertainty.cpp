@@ -45,6 +45,9 @@ Tensor sampled_logits(Head& head, const Tensor& phi, int64_t samples, bool sigmo
       const float* row = p.data<float>() + b * classes;
       float* out = all.data<float>() + (s * images + b) * classes;
       double mean = 0;
+      for (int64_t k = 0; k < classes; ++k)
+        require(std::isfinite(row[k]), "predict", "image ", b, " of the batch: expected finite probabilities, got ",
+                row[k]);
       for (int64_t k = 0; k < classes; ++k) mean += safe_log(row[k]) / static_cast<double>(classes);
       for (int64_t k = 0; k < classes; ++k) {
         out[k] = static_cast<float>(sigmoid ? safe_log(row[k]) -

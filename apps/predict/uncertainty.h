@@ -10,7 +10,7 @@ namespace sked {
 
 /// f32 (S,B,K): S samples of u/τ up to a constant per sample and image, which a softmax does not see: log p less its
 /// mean over the classes (softmax link), or log p − log(1−p) (sigmoid link). Each sample is a prediction of the head
-/// with one Monte Carlo sample, at an address of its own.
+/// with one Monte Carlo sample, at an address of its own. Throws Error for a prediction that is not finite.
 Tensor sampled_logits(Head& head, const Tensor& phi, int64_t samples, bool sigmoid, const Context& context);
 
 struct Correlated {

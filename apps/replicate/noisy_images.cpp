@@ -1,10 +1,12 @@
 #include "apps/replicate/noisy_images.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "apps/common/checkpoint.h"
 #include "apps/common/run_folder.h"
 #include "core/error.h"
+#include "data/loader.h"
 
 namespace sked {
 namespace {
@@ -71,6 +73,7 @@ std::vector<NoisyImage> noisiest_images(const FinishedRun& run, const std::strin
       {.samples = config.train.eval_samples, .batch_size = config.train.batch_size, .seed = config.seed},
       [&](const Prediction& p) {
         const Tensor noise = classifier->head().noise_scale(p.phi);
+        require_finite(noise, p.batch, *splits.test, "its predicted noise");
         const int64_t classes = p.probabilities.dim(1);
         for (int64_t i = 0; i < noise.numel(); ++i) {
           const float* row = p.probabilities.data<float>() + i * classes;
@@ -78,14 +81,15 @@ std::vector<NoisyImage> noisiest_images(const FinishedRun& run, const std::strin
           all.push_back({noise.data<float>()[i], p.batch.indices.data<int64_t>()[i], top - row, *top});
         }
       });
-  const auto kept = static_cast<size_t>(std::min<int64_t>(count, static_cast<int64_t>(all.size())));
-  std::partial_sort(
-      all.begin(), all.begin() + static_cast<int64_t>(kept), all.end(),
-      [](const Scored& a, const Scored& b) { return a.noise != b.noise ? a.noise > b.noise : a.index < b.index; });
-  all.resize(kept);
+  // Noisiest first; of equal ones any, not the first of the data set.
+  std::vector<Scored> shuffled;
+  for (const int64_t i : shuffled_order(static_cast<int64_t>(all.size()), 0, 0))
+    shuffled.push_back(all[static_cast<size_t>(i)]);
+  std::ranges::stable_sort(shuffled, std::ranges::greater{}, &Scored::noise);
+  shuffled.resize(std::min(shuffled.size(), static_cast<size_t>(count)));
   const std::vector<std::string>& names = splits.test->class_names();
   std::vector<NoisyImage> images;
-  for (const Scored& s : all)
+  for (const Scored& s : shuffled)
     images.push_back({bitmap_uri(splits.test->image(s.index)), names[static_cast<size_t>(splits.test->label(s.index))],
                       names[static_cast<size_t>(s.predicted)], s.probability, s.noise});
   return images;

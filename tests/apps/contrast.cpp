@@ -4,6 +4,8 @@
 #include <doctest/doctest.h>
 #include <signal.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
@@ -57,6 +59,21 @@ struct Workplace {
     return run_program(words, limits);
   }
   TemporaryFolder folder;
+};
+
+/// Images with texts: row i shows image rows[i].first.
+class PairTable final : public DatasetView {
+ public:
+  PairTable(std::shared_ptr<const Dataset> images, std::vector<std::pair<int64_t, std::string>> rows)
+      : DatasetView(std::move(images)), rows_(std::move(rows)) {}
+  int64_t size() const override { return static_cast<int64_t>(rows_.size()); }
+  int64_t classes() const override { return 0; }
+  int64_t base_index(int64_t i) const override { return rows_[static_cast<size_t>(i)].first; }
+  bool has_captions() const override { return true; }
+  std::string caption(int64_t i, Rng&) const override { return rows_[static_cast<size_t>(i)].second; }
+
+ private:
+  std::vector<std::pair<int64_t, std::string>> rows_;
 };
 
 bool same_tensors(const std::string& a, const std::string& b) {
@@ -156,6 +173,60 @@ TEST_CASE("contrast: embeddings at test time know neither the seed of the noise 
   CHECK(a.retrieval.image_to_text_1 == b.retrieval.image_to_text_1);
 }
 
+TEST_CASE("contrast: images are drawn from the whole set, each with all its captions, whatever the order of the rows") {
+  if (without_sentencepiece()) return;
+  const Workplace place;
+  RunConfig config = place.config();
+  // 60 images; the first 30 have one caption, the others three, and caption c of an image is shared with all i mod 7.
+  std::vector<std::pair<int64_t, std::string>> rows;
+  for (int64_t i = 0; i < 60; ++i)
+    for (int64_t c = 0; c < (i < 30 ? 1 : 3); ++c)
+      rows.emplace_back(i, std::string("a photo of ") + "abcdefg"[i % 7] + "xyz"[c]);
+  const auto images = load_splits(config.data, 0).test;
+  std::vector<std::string> texts;
+  for (const auto& row : rows) texts.push_back(row.second);
+  Towers towers = make_towers(config, Tokenizer::train(texts, 60), {8, 8, 1}, Device::cpu);
+  const auto judged = [&](int64_t searched) {
+    config.contrast.retrieval = searched;
+    return judge_zero_shot(towers, std::make_shared<PairTable>(images, rows), {}, config, Device::cpu);
+  };
+  const Evaluation whole = judged(1000), part = judged(20);
+  CHECK(whole.retrieval.count == 60);
+  CHECK(whole.retrieval.captions == 120);
+  CHECK(whole.retrieval.equal_captions == 120);
+  CHECK(whole.measures.count == 60);
+  CHECK(part.retrieval.count == 20);
+  CHECK(part.measures.count == 20);
+  CHECK(part.retrieval.captions > 20);  // not the first 20
+  CHECK(part.retrieval.captions < 60);
+  const nlohmann::ordered_json json = evaluation_json(whole, false);
+  CHECK(json["retrieval"]["equal_captions"]["count"] == 120);
+  CHECK(read_evaluation(json, "test").retrieval.alike.text_to_image_10 == whole.retrieval.alike.text_to_image_10);
+
+  std::ranges::stable_sort(rows, {}, &std::pair<int64_t, std::string>::second);
+  const Evaluation turned = judged(1000);
+  CHECK(turned.retrieval.count == 60);
+  CHECK(turned.retrieval.text_to_image_5 == doctest::Approx(whole.retrieval.text_to_image_5));
+  CHECK(turned.measures.nll == doctest::Approx(whole.measures.nll).epsilon(1e-5));
+}
+
+TEST_CASE("contrast: an embedding that is not finite is refused, naming the image or the text") {
+  if (without_sentencepiece()) return;
+  const Workplace place;
+  const RunConfig config = place.config();
+  const Splits splits = with_captions(load_splits(config.data, 0), config.captions);
+  const ZeroShotClasses classes = zero_shot_classes(*splits.test, config.captions);
+  Towers towers = make_towers(config, Tokenizer::train(captions_of(*splits.test, 0), 80), {8, 8, 1}, Device::cpu);
+  const auto refusal = [&](const std::string& weight) {
+    for (NamedVar& p : towers.model->parameters())
+      if (!weight.empty() && p.name.ends_with(weight)) p.var.mutable_value().fill(std::nan(""));
+    return error_of([&] { judge_zero_shot(towers, splits.test, classes, config, Device::cpu); });
+  };
+  CHECK(refusal("").empty());
+  CHECK(one_line_with(refusal("text_projection.weight"), "[towers]", "the text \"a", "nan"));
+  CHECK(one_line_with(refusal("image_projection.weight"), "fashion-mnist, image 0", "embedding is nan"));
+}
+
 TEST_CASE("contrast: the program measures a finished run, on other templates, classes and data") {
   if (without_sentencepiece()) return;
   const Workplace place;
@@ -163,7 +234,7 @@ TEST_CASE("contrast: the program measures a finished run, on other templates, cl
   const Outcome trained = place.contrast(config, "run");
   CHECK(trained.code == 0);
   CHECK(trained.out.find("zero-shot: nll") != std::string::npos);
-  CHECK(trained.out.find("retrieval among 40 pairs") != std::string::npos);
+  CHECK(trained.out.find("retrieval among 40 images and 40 captions") != std::string::npos);
   const std::string run = place.folder.path("run");
   const Outcome again = run_program({"contrast", "--evaluate", run, "--out", place.folder.path("measured")});
   CHECK(again.code == 0);

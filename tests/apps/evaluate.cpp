@@ -2,10 +2,19 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "apps/common/evaluation.h"
 #include "apps/common/fitted.h"
 #include "apps/evaluate/few_shot.h"
 #include "core/error.h"
 #include "core/rng.h"
+#include "core/safetensors.h"
+#include "data/image_file.h"
+#include "tests/apps/support.h"
 #include "tests/common/files.h"
 
 using namespace sked;
@@ -51,14 +60,53 @@ TEST_CASE("few-shot: ridge satisfies its normal equations") {
                       "positive definite"));
 }
 
-TEST_CASE("few-shot: separated classes are told apart, and the first examples are taken") {
+TEST_CASE("few-shot: separated classes are told apart") {
   const Tensor phi = Tensor::from(std::vector<float>{0, 10, 10, 0, 0.1f, 10.2f, 9.8f, 0.1f}, {4, 2});
   const Tensor labels = Tensor::from(std::vector<int64_t>{0, 1, 0, 1}, {4});
   CHECK(few_shot_accuracy(phi, labels, phi, labels, 2, 1e-3) == 1);
   const Tensor swapped = Tensor::from(std::vector<int64_t>{1, 0, 1, 0}, {4});
   CHECK(few_shot_accuracy(phi, labels, phi, swapped, 2, 1e-3) == 0);
-  CHECK(first_of_each_class({1, 1, 0, 1, 0}, 2, 2) == std::vector<int64_t>{0, 1, 2, 4});
-  CHECK(one_line_with(error_of([] { first_of_each_class({1, 1, 0}, 2, 2); }), "2 images of class 0, got 1"));
+  const Tensor none = Tensor::empty({0, 2}), unlabelled = Tensor::empty({0}, DType::i64);
+  CHECK(one_line_with(error_of([&] { few_shot_accuracy(phi, labels, none, unlabelled, 2, 1); }), "test images"));
+  CHECK(one_line_with(error_of([&] { few_shot_accuracy(none, unlabelled, phi, labels, 2, 1); }), "training images"));
+  CHECK(one_line_with(error_of([&] { few_shot_accuracy(phi, labels, phi, labels, 1, 1); }), "0 … 0, got 1"));
+}
+
+TEST_CASE("few-shot: as scikit-learn's StandardScaler and Ridge have it, and its choice of lambda") {
+  const TensorFile file = load_safetensors("tests/fixtures/measures.safetensors");
+  const Tensor &phi = file.at("few_shot/phi"), &labels = file.at("few_shot/labels"),
+               &test = file.at("few_shot/test_phi"), &test_labels = file.at("few_shot/test_labels");
+  const std::vector<double> lambdas = file.at("few_shot/lambdas").to_vector<double>(),
+                            accuracies = file.at("few_shot/accuracies").to_vector<double>();
+  for (size_t i = 0; i < lambdas.size(); ++i) {
+    CAPTURE(lambdas[i]);
+    CHECK(few_shot_accuracy(phi, labels, test, test_labels, 4, lambdas[i]) == doctest::Approx(accuracies[i]));
+  }
+  CHECK(choose_lambda(phi, labels, 4, 6, lambdas) == file.at("few_shot/chosen").to_vector<double>()[0]);
+}
+
+TEST_CASE("few-shot: images are drawn, not the first, and those of fewer shots are among those of more") {
+  std::vector<int64_t> labels(300);  // sorted by class
+  for (size_t i = 0; i < labels.size(); ++i) labels[i] = static_cast<int64_t>(i) / 100;
+  std::vector<int64_t> before;
+  for (const int64_t shots : {1, 5, 25, 100}) {
+    const std::vector<int64_t> drawn = draw_of_each_class(labels, 3, shots);
+    std::vector<int64_t> counts(3, 0), sorted = drawn;
+    for (const int64_t i : drawn) ++counts[static_cast<size_t>(labels[static_cast<size_t>(i)])];
+    CHECK(counts == std::vector<int64_t>(3, shots));
+    std::ranges::sort(sorted);
+    CHECK(std::ranges::adjacent_find(sorted) == sorted.end());
+    for (const int64_t i : before) CHECK(std::ranges::binary_search(sorted, i));
+    if (shots == 25) {  // spread over the class: the mean position of 25 of 100, ± 5
+      double mean = 0;
+      for (const int64_t i : drawn) mean += static_cast<double>(i % 100) / 75;
+      CHECK(mean > 30);
+      CHECK(mean < 70);
+    }
+    CHECK(draw_of_each_class(labels, 3, shots) == drawn);
+    before = drawn;
+  }
+  CHECK(one_line_with(error_of([] { draw_of_each_class({1, 1, 0}, 2, 2); }), "2 images of class 0, got 1"));
 }
 
 TEST_CASE("few-shot: λ is what held-out folds say, the larger of equals") {
@@ -110,6 +158,59 @@ TEST_CASE("few-shot: the scale and place of a feature do not matter") {
   };
   CHECK(few_shot_accuracy(phi, labels, test, expected, 2, 1) ==
         few_shot_accuracy(moved(phi), labels, moved(test), expected, 2, 1));
+}
+
+TEST_CASE("evaluate: a prediction that is not finite is refused, naming the image, and so is a set without images") {
+  const TemporaryFolder folder;
+  write_tiny_data(folder.path("data"));
+  for (const std::string kind : {"det", "het", "het-xl"}) {
+    for (const std::string link : {"softmax", "sigmoid"}) {
+      CAPTURE(kind);
+      CAPTURE(link);
+      RunConfig config = tiny_config(folder.path("data"));
+      config.head.kind = kind;
+      config.head.link = link;
+      const auto test = load_splits(config.data, 0).test;
+      const auto refusal = [&](const std::string& weight, const std::shared_ptr<const Dataset>& data) {
+        const auto model = make_classifier(config, {8, 8, 1}, 10, Device::cpu);
+        for (NamedVar& p : model->parameters())
+          if (p.name == weight) p.var.mutable_value().data<float>()[0] = std::nanf("");
+        return error_of([&] { evaluate(*model, data, config, {.samples = 8, .skip_limit = 0}); });
+      };
+      CHECK(refusal("", test).empty());
+      CHECK(one_line_with(refusal("conv1.weight", test), "fashion-mnist, image 0", "representation is nan"));
+      CHECK(one_line_with(refusal("head.weight", test), "fashion-mnist, image 0", "a probability is nan"));
+      CHECK(one_line_with(refusal("", std::make_shared<Subset>(test, 0, 0)), "fashion-mnist", "images", "got none"));
+    }
+  }
+}
+
+TEST_CASE("evaluate: few-shot says of which class there are not enough images") {
+  if (!can_decode_images()) return skip("built without OpenCV");
+  const TemporaryFolder folder;
+  write_tiny_data(folder.path("data"));
+  folder.write("run.json", config_text(tiny_config(folder.path("data"))));
+  const std::string run = folder.path("run"), images = folder.path("images");
+  REQUIRE(run_program({"train", "--config", folder.path("run.json"), "--out", run, "--threads", "1"}).code == 0);
+  for (const std::string name : {"cat", "dog"}) {
+    for (const std::string split : {"train", "test"}) {
+      std::filesystem::create_directories(images + "/" + split + "/" + name);
+      for (int i = 0; i < (name == "cat" ? 6 : 5); ++i)
+        write_png(images + "/" + split + "/" + name + "/" + std::to_string(i) + ".png",
+                  Tensor::full({8, 8, 3}, name == "cat" ? 200 : 20 * i, DType::u8));
+    }
+  }
+  const auto few_shot = [&] {
+    return run_program(
+        {"evaluate", run, "--few-shot", "image-folder:" + images, "--samples", "0", "--out", run + "/e"});
+  };
+  const Outcome outcome = few_shot();
+  CHECK(outcome.code == 0);
+  CHECK(outcome.out.find("11 test images") != std::string::npos);
+  CHECK(outcome.out.find(" 5 shots: ") != std::string::npos);
+  CHECK(outcome.out.find("10 shots: none, class 1, dog, has 5 training images") != std::string::npos);
+  CHECK(outcome.out.find("25 shots: none, class 1, dog") != std::string::npos);
+  CHECK(nlohmann::json::parse(slurp(run + "/e/evaluation.json"))["few_shot"]["results"].size() == 2);
 }
 
 TEST_CASE("fitted: colours become grey, grey is repeated, the shorter side fits, the rest is cut around the centre") {

@@ -1,13 +1,15 @@
-// Measures against values worked out by hand and by brute force.
+// Measures against values worked out by hand and by brute force, and against NumPy's, SciPy's and scikit-learn's.
 
 #include "apps/common/metrics.h"
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "core/rng.h"
+#include "core/safetensors.h"
 #include "tests/common/files.h"
 
 using namespace sked;
@@ -39,7 +41,83 @@ double brute_force_auroc(const std::vector<double>& positives, const std::vector
 // Sums of a few doubles: relative rounding of a few times 2^-53.
 doctest::Approx close(double value) { return doctest::Approx(value).epsilon(1e-12); }
 
+/// f64 against f64 from the same f32 probabilities; scikit-learn takes rows to a sum of one first.
+constexpr double kRounding = 1e-6;
+
+/// nll, accuracy, top-5, ECE, Brier.
+void check_measures(const Measures& m, const Tensor& expected) {
+  const std::vector<double> want = expected.to_vector<double>();
+  REQUIRE(want.size() == 5);
+  CHECK(m.nll == doctest::Approx(want[0]).epsilon(kRounding));
+  CHECK(m.accuracy == doctest::Approx(want[1]).epsilon(kRounding));
+  CHECK(m.top5 == doctest::Approx(want[2]).epsilon(kRounding));
+  CHECK(m.ece == doctest::Approx(want[3]).epsilon(kRounding));
+  CHECK(m.brier == doctest::Approx(want[4]).epsilon(kRounding));
+}
+
+/// The first greatest of each row.
+Tensor greatest(const Tensor& t) {
+  Tensor result = Tensor::empty({t.dim(0)}, DType::i64);
+  for (int64_t i = 0; i < t.dim(0); ++i) {
+    const float* row = t.data<float>() + i * t.dim(1);
+    result.data<int64_t>()[i] = std::max_element(row, row + t.dim(1)) - row;
+  }
+  return result;
+}
+
 }  // namespace
+
+TEST_CASE("metrics: classification as scikit-learn and NumPy measure it") {
+  const TensorFile file = load_safetensors("tests/fixtures/measures.safetensors");
+  for (const std::string rows : {"plain", "awkward"}) {
+    CAPTURE(rows);
+    MetricsGatherer gatherer(7);
+    gatherer.add(file.at(rows + "/p"), file.at(rows + "/labels"));
+    check_measures(gatherer.measures(), file.at(rows + "/measures"));
+  }
+  MetricsGatherer shared(7, false, Ties::shared);
+  shared.add(file.at("awkward/p"), file.at("awkward/labels"));
+  const std::vector<double> want = file.at("awkward/shared").to_vector<double>();
+  CHECK(shared.measures().accuracy == doctest::Approx(want[0]).epsilon(kRounding));
+  CHECK(shared.measures().top5 == doctest::Approx(want[1]).epsilon(kRounding));
+  CHECK(shared.measures().ece == doctest::Approx(want[2]).epsilon(kRounding));
+}
+
+TEST_CASE("metrics: soft targets, several labels and distributions as scikit-learn and SciPy measure them") {
+  const TensorFile file = load_safetensors("tests/fixtures/measures.safetensors");
+  for (const std::string kind : {"soft", "sigmoid"}) {
+    CAPTURE(kind);
+    const Tensor &p = file.at(kind + "/p"), &t = file.at(kind + "/targets");
+    MetricsGatherer gatherer(7, kind == "sigmoid");
+    gatherer.add(p, greatest(t), t);
+    check_measures(gatherer.measures(), file.at(kind + "/measures"));
+  }
+  MetricsGatherer edges(3, true), against(7);
+  edges.add(file.at("sigmoid/edges_p"), greatest(file.at("sigmoid/edges_t")), file.at("sigmoid/edges_t"));
+  CHECK(edges.measures().nll ==
+        doctest::Approx(file.at("sigmoid/edges_nll").to_vector<double>()[0]).epsilon(kRounding));
+  against.add_distributions(file.at("soft/p"), file.at("soft/distributions"));
+  const std::vector<double> want = file.at("soft/against").to_vector<double>();
+  CHECK(against.distribution_measures().cross_entropy == doctest::Approx(want[0]).epsilon(kRounding));
+  CHECK(against.distribution_measures().entropy == doctest::Approx(want[1]).epsilon(kRounding));
+}
+
+TEST_CASE("metrics: AUROC as scikit-learn measures it, ties included") {
+  const TensorFile file = load_safetensors("tests/fixtures/measures.safetensors");
+  CHECK(auroc(file.at("auroc/positives").to_vector<double>(), file.at("auroc/negatives").to_vector<double>()) ==
+        close(file.at("auroc/area").to_vector<double>()[0]));
+}
+
+TEST_CASE("metrics: the chance of being among the first") {
+  CHECK(chance_among_first(1, 0, 1, 1) == 1);
+  CHECK(chance_among_first(1, 1, 1, 1) == 0);
+  CHECK(chance_among_first(1, 0, 8, 1) == close(1.0 / 8));
+  CHECK(chance_among_first(5, 2, 8, 1) == close(3.0 / 8));
+  CHECK(chance_among_first(5, 0, 4, 1) == 1);
+  CHECK(chance_among_first(2, 0, 4, 2) == close(1 - 1.0 / 6));  // C(2,2) / C(4,2)
+  CHECK(chance_among_first(10, 10, 100, 99) == 0);
+  CHECK(chance_among_first(10, 0, 1 << 20, 1 << 19) == close(1 - std::pow(0.5, 10)).epsilon(1e-4));
+}
 
 TEST_CASE("metrics: two predictions by hand") {
   const Measures m = measure(probabilities({0.5f, 0.25f, 0.25f, 0.125f, 0.125f, 0.75f}, 3), {0, 1});
@@ -69,8 +147,15 @@ TEST_CASE("metrics: gathering in batches is gathering at once") {
   CHECK(parts.measures().count == 3);
 }
 
-TEST_CASE("metrics: among equal probabilities the lowest class comes first") {
+TEST_CASE("metrics: among equal probabilities the lowest class comes first, or each as often") {
   const Tensor equal = probabilities(std::vector<float>(8, 0.125f), 8);
+  for (int64_t label = 0; label < 8; ++label) {
+    MetricsGatherer shared(8, false, Ties::shared);
+    shared.add(equal, labels({label}));
+    CHECK(shared.measures().accuracy == close(1.0 / 8));
+    CHECK(shared.measures().top5 == close(5.0 / 8));
+    CHECK(shared.measures().ece < 1e-12);  // as right as it is sure
+  }
   CHECK(measure(equal, {0}).accuracy == 1);
   CHECK(measure(equal, {1}).accuracy == 0);
   CHECK(measure(equal, {4}).top5 == 1);
@@ -134,12 +219,9 @@ TEST_CASE("metrics: several labels and soft ones") {
   CHECK(one_line_with(error_of([&] { first.add(p, labels({0, 1}), probabilities({1, 0}, 2)); }), "targets"));
 }
 
-TEST_CASE("metrics: nothing measured is zeros, not a division by zero") {
-  const Measures m = MetricsGatherer(3).measures();
-  CHECK(m.count == 0);
-  CHECK(m.nll == 0);
-  CHECK(m.ece == 0);
-  CHECK(MetricsGatherer(3).distribution_measures().cross_entropy == 0);
+TEST_CASE("metrics: there is no measure of nothing") {
+  CHECK(one_line_with(error_of([] { MetricsGatherer(3).measures(); }), "[metrics] expected predictions", "none"));
+  CHECK(MetricsGatherer(3).distribution_measures().count == 0);
 }
 
 TEST_CASE("metrics: what is no prediction is refused") {
@@ -155,7 +237,7 @@ TEST_CASE("metrics: what is no prediction is refused") {
                       }),
                       "nan", "row 0, class 0"));
   CHECK(one_line_with(error_of([&] { gatherer.add(probabilities({0, 1.5f}, 2), labels({0})); }), "1.5"));
-  CHECK(gatherer.measures().count == 0);
+  CHECK(one_line_with(error_of([&] { gatherer.measures(); }), "none"));  // nothing of them was taken
 }
 
 TEST_CASE("metrics: AUROC equals counting all pairs, ties included") {

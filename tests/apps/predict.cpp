@@ -59,6 +59,16 @@ std::vector<double> closed_form(const Head& head, const std::vector<double>& phi
 
 }  // namespace
 
+TEST_CASE("predict: samples that are not finite are no samples") {
+  const auto head = het_head();
+  head->parameters()[0].var.mutable_value().data<float>()[0] = std::nanf("");
+  const Context context{.training = false, .seed = 1, .examples = Tensor::from<int64_t>({0}, {1})};
+  CHECK(one_line_with(error_of([&] {
+                        sampled_logits(*head, Tensor::full({1, kWidth}, 1), 8, false, context);
+                      }),
+                      "[predict]", "finite probabilities, got nan"));
+}
+
 TEST_CASE("predict: deviations and correlations of the sampled logits are those of Σ(x)") {
   const auto head = het_head();
   const std::vector<double> phi{0.5, -1.5, 1.0};
