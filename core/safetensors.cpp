@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
+#include <bit>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <optional>
@@ -23,19 +23,86 @@ constexpr size_t kLengthBytes = 8;
 constexpr const char* kMetadata = "__metadata__";
 constexpr const char* kChecksum = "xxh64";
 
+/// A dtype of the format. Those without a `dtype` are skipped; F16 becomes f32.
 struct TypeName {
   std::string_view name;
-  DType dtype;
+  uint64_t bits;  // of an element
+  std::optional<DType> dtype = std::nullopt;
 };
-constexpr std::array kTypes{TypeName{"F32", DType::f32}, TypeName{"F64", DType::f64}, TypeName{"BF16", DType::bf16},
-                            TypeName{"I64", DType::i64}, TypeName{"U8", DType::u8}};
+constexpr std::array kTypes{
+    TypeName{"F32", 32, DType::f32},  // in front of F16: this is how f32 is written
+    TypeName{"F16", 16, DType::f32},
+    TypeName{"BF16", 16, DType::bf16},
+    TypeName{"F64", 64, DType::f64},
+    TypeName{"I64", 64, DType::i64},
+    TypeName{"U8", 8, DType::u8},
+    TypeName{"BOOL", 8},
+    TypeName{"I8", 8},
+    TypeName{"I16", 16},
+    TypeName{"U16", 16},
+    TypeName{"I32", 32},
+    TypeName{"U32", 32},
+    TypeName{"U64", 64},
+    TypeName{"C64", 64},
+    TypeName{"F8_E5M2", 8},
+    TypeName{"F8_E4M3", 8},
+    TypeName{"F8_E8M0", 8},
+    TypeName{"F8_E4M3FNUZ", 8},
+    TypeName{"F8_E5M2FNUZ", 8},
+    TypeName{"F6_E2M3", 6},
+    TypeName{"F6_E3M2", 6},
+    TypeName{"F4", 4},
+};
 
 /// One entry of the header: where a tensor's bytes lie in the data that follows it.
 struct Entry {
   std::string name;
-  DType dtype = DType::f32;
+  const TypeName* type = nullptr;
   std::vector<int64_t> extents;
   uint64_t begin = 0, end = 0;
+};
+
+/// What must hold of the header before it is made into a JSON value: the library keeps the last of two equal keys and
+/// says nothing, and a file of brackets would fill the memory; the format needs three levels. (A callback of
+/// json::parse sees both too, but with one each object's end looks at everything read so far.)
+class HeaderWatch : public nlohmann::json_sax<json> {
+ public:
+  explicit HeaderWatch(const std::string& path) : path_(path) {}
+
+  bool key(string_t& key) override {
+    require(keys_.back().insert(key).second, "load_safetensors", path_, ": the key \"", excerpt(key),
+            "\" stands twice in the header");
+    return true;
+  }
+  bool start_object(size_t) override { return enter(); }
+  bool start_array(size_t) override { return enter(); }
+  bool end_object() override { return leave(); }
+  bool end_array() override { return leave(); }
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const string_t&) override { return true; }
+  bool string(string_t&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool parse_error(size_t, const std::string&, const json::exception& error) override {
+    fail("load_safetensors", path_, ": the header is not valid JSON: ", excerpt(error.what()));
+  }
+
+ private:
+  bool enter() {
+    require(keys_.size() < 3, "load_safetensors", path_,
+            ": expected at most 3 levels of nesting in the header, got more");
+    keys_.emplace_back();
+    return true;
+  }
+  bool leave() {
+    keys_.pop_back();
+    return true;
+  }
+
+  const std::string& path_;
+  std::vector<std::set<std::string>> keys_;  // of each level
 };
 
 /// Turns the header's text into entries. Every message names the file.
@@ -53,42 +120,28 @@ class HeaderReader {
   }
   json parse(const std::string& text) const;
   Entry entry(const std::string& name, const json& value) const;
-  DType dtype(const std::string& name, const json& value) const;
+  const TypeName& type(const std::string& name, const json& value) const;
   uint64_t unsigned_number(const std::string& name, const char* what, const json& value) const;
   void read_metadata(const json& value, std::map<std::string, std::string>& metadata) const;
 
   const std::string& path_;
 };
 
-/// The library keeps the last of two equal keys and says nothing; its callback sees both. It also sees the depth, of
-/// which the format needs three: a file of brackets is refused before it fills the memory.
 json HeaderReader::parse(const std::string& text) const {
-  std::vector<std::set<std::string>> keys;
-  const auto watch = [&](int depth, json::parse_event_t event, json& parsed) {
-    check(depth <= 3, "expected at most 3 levels of nesting in the header, got more");
-    if (event == json::parse_event_t::object_start) keys.emplace_back();
-    if (event == json::parse_event_t::object_end) keys.pop_back();
-    if (event == json::parse_event_t::key) {
-      const auto& key = parsed.get_ref<const std::string&>();
-      check(keys.back().insert(key).second, "the key \"", excerpt(key), "\" stands twice in the header");
-    }
-    return true;
-  };
   check(text.starts_with('{'), "expected the header to be a JSON object");
-  try {
-    return json::parse(text, watch);
-  } catch (const json::exception& error) {
-    fail("load_safetensors", path_, ": the header is not valid JSON: ", excerpt(error.what()));
-  }
+  HeaderWatch watch(path_);
+  json::sax_parse(text, &watch);
+  return json::parse(text);
 }
 
-DType HeaderReader::dtype(const std::string& name, const json& value) const {
+const TypeName& HeaderReader::type(const std::string& name, const json& value) const {
   check(value.is_string(), "dtype of \"", name, "\": expected a string");
   const auto& text = value.get_ref<const std::string&>();
   for (const TypeName& type : kTypes) {
-    if (type.name == text) return type.dtype;
+    if (type.name == text) return type;
   }
-  fail("load_safetensors", path_, ": dtype of \"", name, "\": expected F32, F64, BF16, I64 or U8, got ", excerpt(text));
+  fail("load_safetensors", path_, ": dtype of \"", name, "\": expected one of the format, such as F32, got ",
+       excerpt(text));
 }
 
 uint64_t HeaderReader::unsigned_number(const std::string& name, const char* what, const json& value) const {
@@ -101,7 +154,7 @@ Entry HeaderReader::entry(const std::string& full_name, const json& value) const
   check(value.is_object() && value.size() == 3 && value.contains("dtype") && value.contains("shape") &&
             value.contains("data_offsets"),
         "\"", name, "\": expected an object of dtype, shape and data_offsets");
-  Entry entry{full_name, dtype(name, value["dtype"]), {}, 0, 0};
+  Entry entry{full_name, &type(name, value["dtype"]), {}, 0, 0};
 
   const json& shape = value["shape"];
   check(shape.is_array(), "shape of \"", name, "\": expected an array");
@@ -110,16 +163,18 @@ Entry HeaderReader::entry(const std::string& full_name, const json& value) const
   std::vector<uint64_t> factors;
   for (const json& extent : shape) factors.push_back(unsigned_number(name, "shape", extent));
   entry.extents.assign(factors.begin(), factors.end());
-  factors.push_back(size_of(entry.dtype));
-  const std::optional<uint64_t> bytes = checked_product(factors);
-  check(bytes.has_value(), "shape of \"", name, "\": its size overflows");
+  factors.push_back(entry.type->bits);
+  const std::optional<uint64_t> bits = checked_product(factors);
+  check(bits.has_value(), "shape of \"", name, "\": its size overflows");
+  check(*bits % 8 == 0, "shape of \"", name, "\": expected whole bytes, got ", *bits, " bits");
+  const uint64_t bytes = *bits / 8;
 
   const json& offsets = value["data_offsets"];
   check(offsets.is_array() && offsets.size() == 2, "data_offsets of \"", name, "\": expected two numbers");
   entry.begin = unsigned_number(name, "data_offsets", offsets[0]);
   entry.end = unsigned_number(name, "data_offsets", offsets[1]);
-  check(entry.begin <= entry.end && entry.end - entry.begin == *bytes, "data_offsets of \"", name, "\": expected ",
-        *bytes, " bytes for its shape, got [", entry.begin, ", ", entry.end, ")");
+  check(entry.begin <= entry.end && entry.end - entry.begin == bytes, "data_offsets of \"", name, "\": expected ",
+        bytes, " bytes for its shape, got [", entry.begin, ", ", entry.end, ")");
   return entry;
 }
 
@@ -198,7 +253,7 @@ std::string header_text(const std::string& path, const std::vector<NamedTensor>&
   for (const size_t i : order) {
     const auto& [name, tensor] = tensors[i];
     require(names.insert(name).second, "save_safetensors", path, ": the name \"", name, "\" is taken");
-    const auto* type = std::ranges::find(kTypes, tensor.dtype(), &TypeName::dtype);
+    const auto* type = std::ranges::find(kTypes, std::optional(tensor.dtype()), &TypeName::dtype);
     // push_back: a look-up of the name would make the header quadratic
     header.get_ref<nlohmann::ordered_json::object_t&>().push_back(
         {name,
@@ -219,11 +274,58 @@ std::string header_text(const std::string& path, const std::vector<NamedTensor>&
   return text;
 }
 
+/// The value of an IEEE binary16, which f32 holds exactly.
+float from_half(uint16_t half) {
+  const uint32_t sign = static_cast<uint32_t>(half & 0x8000U) << 16, fraction = half & 0x3ffU;
+  const uint32_t exponent = (half >> 10) & 0x1fU;
+  if (exponent == 0) {  // zero and subnormals: fraction · 2^-24
+    const float magnitude = static_cast<float>(fraction) * 0x1p-24F;
+    return sign == 0 ? magnitude : -magnitude;
+  }
+  const uint32_t widened = exponent == 31 ? 255 : exponent + 127 - 15;  // 31: infinities and NaN
+  return std::bit_cast<float>(sign | (widened << 23) | (fraction << 13));
+}
+
+/// Reads halves into f32, a piece at a time.
+void read_halves(InputFile& file, Tensor& tensor) {
+  std::vector<uint16_t> piece(static_cast<size_t>(std::min<int64_t>(tensor.numel(), 1 << 16)));
+  float* out = tensor.data<float>();
+  for (auto left = static_cast<size_t>(tensor.numel()); left > 0;) {
+    const size_t count = std::min(left, piece.size());
+    file.read(piece.data(), 2 * count);
+    out = std::transform(piece.begin(), piece.begin() + static_cast<std::ptrdiff_t>(count), out, from_half);
+    left -= count;
+  }
+}
+
+/// Moves on by `count` bytes.
+void pass_over(InputFile& file, uint64_t count) {
+  std::vector<char> piece(static_cast<size_t>(std::min<uint64_t>(count, 1 << 16)));
+  for (; count > 0; count -= std::min<uint64_t>(count, piece.size()))
+    file.read(piece.data(), static_cast<size_t>(std::min<uint64_t>(count, piece.size())));
+}
+
+void read_tensor(InputFile& file, const Entry& entry, TensorFile& result) {
+  if (!entry.type->dtype) {
+    pass_over(file, entry.end - entry.begin);
+    result.skipped.push_back({entry.name, std::string(entry.type->name), entry.extents});
+    return;
+  }
+  Tensor tensor = Tensor::empty(Shape(entry.extents), *entry.type->dtype);
+  if (entry.type->name == "F16")
+    read_halves(file, tensor);
+  else
+    file.read(tensor.raw(), tensor.bytes());
+  result.tensors.push_back({entry.name, tensor});
+}
+
 }  // namespace
 
 const Tensor& TensorFile::at(const std::string& name) const {
   const auto found = std::ranges::find(tensors, name, &NamedTensor::name);
   if (found != tensors.end()) return found->tensor;
+  for (const SkippedTensor& other : skipped)
+    require(other.name != name, "tensor_file", "the tensor \"", name, "\" is ", other.dtype, ", which is not read");
   std::vector<std::string> names;
   for (const NamedTensor& tensor : tensors) names.push_back(tensor.name);
   const std::string near = nearest(name, names);
@@ -251,11 +353,7 @@ TensorFile load_safetensors(const std::string& path) {
   const uint64_t expected = entries.empty() ? 0 : entries.back().end;
   const uint64_t got = *file.size() - kLengthBytes - length;
   require(got == expected, "load_safetensors", path, ": expected ", expected, " bytes of data, got ", got);
-  for (const Entry& entry : entries) {
-    Tensor tensor = Tensor::empty(Shape(entry.extents), entry.dtype);
-    file.read(tensor.raw(), tensor.bytes());
-    result.tensors.push_back({entry.name, tensor});
-  }
+  for (const Entry& entry : entries) read_tensor(file, entry, result);
   check_sums(result, path);
   return result;
 }

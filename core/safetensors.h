@@ -2,6 +2,7 @@
 // Safetensors files: a JSON header with names, dtypes, shapes and byte ranges, then the bytes of all tensors.
 // Format: https://huggingface.co/docs/safetensors (8 bytes little-endian length of the header, header, data).
 
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
@@ -15,22 +16,30 @@ struct NamedTensor {
   Tensor tensor;
 };
 
+/// A tensor whose elements no tensor of this program has: its bytes are checked and left where they are.
+struct SkippedTensor {
+  std::string name, dtype;  // as the file spells them
+  std::vector<int64_t> shape;
+};
+
 /// What a safetensors file holds: tensors in the order of their bytes, and free text by key.
 struct TensorFile {
-  std::vector<NamedTensor> tensors;
-  std::map<std::string, std::string> metadata;  // without checksums
-  bool checked = false;                         // against checksums: it had them
+  std::vector<NamedTensor> tensors = {};
+  std::map<std::string, std::string> metadata = {};  // without checksums
+  std::vector<SkippedTensor> skipped = {};
+  bool checked = false;  // against checksums: it had them
 
-  /// Throws Error naming the nearest tensor when there is none of that name.
+  /// Throws Error naming the nearest tensor when there is none of that name, or the dtype of one that was skipped.
   const Tensor& at(const std::string& name) const;
   bool contains(const std::string& name) const;
 };
 
-/// Reads F32, F64, BF16, I64 and U8 tensors of up to six axes to the CPU. Strict: throws Error, naming the file and the
-/// tensor, unless the header (at most 100 MB) is one JSON object without duplicate keys, every byte length is
-/// shape × element size without overflow, the byte ranges follow each other from 0 without gap or overlap, and the file
-/// ends where the last one does, and what it has is what its checksums say. Nothing is allocated for a tensor before
-/// its length has been checked against the file.
+/// Reads F32, F64, F16, BF16, I64 and U8 tensors of up to six axes to the CPU, F16 as f32, which holds each of its
+/// values exactly; those of the format's other dtypes are `skipped`. Strict: throws Error, naming the file and the
+/// tensor, unless the header (at most 100 MB) is one JSON object without duplicate keys, every dtype is one of the
+/// format, every byte length is shape × element size without overflow, the byte ranges follow each other from 0 without
+/// gap or overlap, the file ends where the last one does, and what it has is what its checksums say. Nothing is
+/// allocated for a tensor before its length has been checked against the file.
 TensorFile load_safetensors(const std::string& path);
 
 /// Writes through an AtomicFile, with a checksum of every tensor and one of the metadata, which other readers of the
