@@ -15,7 +15,7 @@ ClassificationTask::ClassificationTask(const RunConfig& config, Splits splits, D
 }
 
 InitialReport ClassificationTask::begin_with(const TensorFile& file) {
-  return load_initial(file, config_.train.init, *model_);
+  return load_initial(file, config_.train.init, *model_, {.partial = config_.train.init_partial});
 }
 
 TensorList ClassificationTask::inputs(const Batch& batch) const {

@@ -215,7 +215,7 @@ ContrastiveTask::ContrastiveTask(const RunConfig& config, Splits splits, Device 
 }
 
 InitialReport ContrastiveTask::begin_with(const TensorFile& file) {
-  return load_initial(file, config_.train.init, towers_.model->image());
+  return load_initial(file, config_.train.init, towers_.model->image(), {.partial = config_.train.init_partial});
 }
 
 std::shared_ptr<const Dataset> ContrastiveTask::training_set() const {

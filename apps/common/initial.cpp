@@ -1,164 +1,194 @@
 #include "apps/common/initial.h"
 
 #include <algorithm>
-#include <cmath>
-#include <map>
 #include <optional>
 #include <set>
 #include <utility>
 
+#include "apps/common/difference.h"
+#include "apps/common/foreign_names.h"
+#include "apps/common/grid.h"
+#include "apps/common/head_rows.h"
 #include "core/error.h"
 #include "core/text.h"
 
 namespace sked {
 namespace {
 
-/// The name the model has for a tensor of the file.
-std::string own_name(const std::string& name) {
-  for (const std::string prefix : {"fc.", "head.fc.", "classifier."}) {
-    if (name.starts_with(prefix)) return "head." + name.substr(prefix.size());
-  }
-  return name;
+/// Of an axis of a tensor there may be; 0 where there is none.
+int64_t extent(const ForeignTensor* tensor, size_t axis) {
+  return tensor != nullptr && axis < tensor->shape.size() ? tensor->shape[axis] : 0;
 }
 
-bool is_classifier(const std::string& name) { return name == "head.weight" || name == "head.bias"; }
-
-/// Keys' kernel with a = -1/2.
-double cubic(double x) {
-  x = std::abs(x);
-  if (x < 1) return (1.5 * x - 2.5) * x * x + 1;
-  return x < 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0;
-}
-
-/// (to, from): each output's normalised weights, as wide as the scale where the grid shrinks.
-std::vector<double> weights(int64_t from, int64_t to) {
-  const double scale = static_cast<double>(from) / static_cast<double>(to), filter = std::max(scale, 1.0);
-  std::vector<double> w(static_cast<size_t>(from * to), 0.0);
-  for (int64_t i = 0; i < to; ++i) {
-    const double center = (static_cast<double>(i) + 0.5) * scale;
-    const auto begin = std::max(int64_t{0}, static_cast<int64_t>(center - 2 * filter + 0.5));
-    const auto end = std::min(from, static_cast<int64_t>(center + 2 * filter + 0.5));
-    double sum = 0;
-    for (int64_t k = begin; k < end; ++k)
-      sum += w[static_cast<size_t>(i * from + k)] = cubic((static_cast<double>(k) - center + 0.5) / filter);
-    for (int64_t k = begin; k < end; ++k) w[static_cast<size_t>(i * from + k)] /= sum;
-  }
-  return w;
-}
-
-std::optional<int64_t> square_root(int64_t n) {
-  const auto root = static_cast<int64_t>(std::llround(std::sqrt(static_cast<double>(n))));
-  return root > 0 && root * root == n ? std::optional(root) : std::nullopt;
-}
+std::vector<int64_t> extents(const Tensor& tensor) { return {tensor.shape().begin(), tensor.shape().end()}; }
 
 /// What a load is to do: checked for every tensor before the first is copied.
 class Loading {
  public:
-  Loading(const TensorFile& file, const std::string& path, const Module& model) : path_(path) {
-    for (const auto& [name, tensor] : file.tensors) given_.emplace(own_name(name), std::pair(name, tensor));
-    for (const NamedVar& p : model.parameters()) wanted_.push_back({p.name, p.var.value()});
-    for (const auto& [name, buffer] : model.buffers()) wanted_.push_back({name, *buffer});
-    for (const auto& [name, tensor] : wanted_) own_token_ = own_token_ || name == "cls_token";
-  }
-
+  Loading(const TensorFile& file, const std::string& path, const Module& model, const InitialOptions& options,
+          bool whole);
   InitialReport run();
 
  private:
   void consider(const NamedTensor& wanted);
-  std::optional<Tensor> fitting(const NamedTensor& wanted, const Tensor& given);
-  Tensor position_embedding(const Tensor& given, const Tensor& wanted) const;
+  std::optional<Tensor> fitting(const NamedTensor& wanted, const ForeignTensor& given);
+  std::optional<Tensor> position_embedding(const Tensor& given, const Tensor& wanted);
+  bool may_be_missing(const std::string& name) const;
+  bool may_be_unused(const std::string& name, const ForeignTensor& tensor) const;
+  void check() const;
 
-  std::string path_;
-  std::map<std::string, std::pair<std::string, Tensor>> given_;  // by the model's name
+  const std::string& path_;
+  const InitialOptions& options_;
+  bool whole_;  // the head too
+  ForeignWeights given_;
   std::vector<NamedTensor> wanted_;
-  bool own_token_ = false;
+  Shapes shapes_;  // of what is wanted
+  HeadRows head_;
+  std::string positions_apart_;
   std::vector<std::pair<Tensor, Tensor>> copies_;  // to, from
-  std::set<std::string> used_;
+  std::set<std::string> used_, unlike_;
   InitialReport report_;
 };
 
+Loading::Loading(const TensorFile& file, const std::string& path, const Module& model, const InitialOptions& options,
+                 bool whole)
+    : path_(path), options_(options), whole_(whole), given_(own_names(file, path)) {
+  for (const NamedVar& p : model.parameters()) wanted_.push_back({p.name, p.var.value()});
+  for (const auto& [name, buffer] : model.buffers()) wanted_.push_back({name, *buffer});
+  for (const auto& [name, tensor] : wanted_) shapes_.emplace(name, extents(tensor));
+  head_ = HeadRows(given_, shapes_, path, options.class_names, options.file_class_names);
+}
+
 InitialReport Loading::run() {
   for (const NamedTensor& wanted : wanted_) consider(wanted);
-  require(!copies_.empty(), "init", path_, ": no tensor of the model is in it; the file has ",
-          given_.empty() ? "none" : given_.begin()->second.first + " …", ", the model ", wanted_.front().name, " …");
+  check();
   for (auto& [to, from] : copies_) to.copy_from(from);
   report_.loaded = static_cast<int64_t>(copies_.size());
-  for (const auto& [name, given] : given_) {
-    if (!used_.contains(name)) report_.unused.push_back(given.first);
+  for (const auto& [name, given] : given_.tensors) {
+    if (!used_.contains(name)) report_.unused.push_back(given.given);
   }
+  std::ranges::sort(report_.unused);
+  report_.head_replaced = head_.replaced();
+  report_.head_mapped = head_.mapped();
+  report_.classifier = head_.about();
   return std::move(report_);
 }
 
 void Loading::consider(const NamedTensor& wanted) {
-  const auto found = given_.find(wanted.name);
-  const std::optional<Tensor> from = found == given_.end() ? std::nullopt : fitting(wanted, found->second.second);
+  const ForeignTensor* found = given_.find(wanted.name);
+  const bool taken = found != nullptr && !(wanted.name.starts_with("head.") && head_.is_new(wanted.name));
+  const std::optional<Tensor> from = taken ? fitting(wanted, *found) : std::nullopt;
   if (!from) {
     report_.not_found.push_back(wanted.name);
+    if (taken) unlike_.insert(wanted.name);
     return;
   }
   used_.insert(wanted.name);
   copies_.emplace_back(wanted.tensor, *from);
 }
 
-std::optional<Tensor> Loading::fitting(const NamedTensor& wanted, const Tensor& given) {
+std::optional<Tensor> Loading::fitting(const NamedTensor& wanted, const ForeignTensor& given) {
   const Shape& shape = wanted.tensor.shape();
-  Tensor tensor = given.dtype() == wanted.tensor.dtype() ? given : given.to(wanted.tensor.dtype());
-  // A classifier as 1×1 convolution.
-  if (is_classifier(wanted.name) && tensor.ndim() == 4 && tensor.dim(2) == 1 && tensor.dim(3) == 1)
-    tensor = tensor.reshape({tensor.dim(0), tensor.dim(1)});
+  require(given.tensor.defined() || options_.partial, "init", path_, ": ", excerpt(given.given), " is ",
+          given.skipped_dtype, ", which is not read; expected F32, F16, BF16 or F64");
+  if (!given.tensor.defined()) return std::nullopt;
+  Tensor tensor = given.tensor.dtype() == wanted.tensor.dtype() ? given.tensor : given.tensor.to(wanted.tensor.dtype());
+  if (wanted.name.starts_with("head.")) tensor = head_.rows_of(wanted.name, tensor);
   if (tensor.shape() == shape) return tensor;
-  if (is_classifier(wanted.name) && tensor.ndim() == shape.ndim() && tensor.shape().without(0) == shape.without(0)) {
-    report_.head_replaced = true;
-    return std::nullopt;
-  }
-  if (wanted.name == "pos_embed" && tensor.ndim() == 3 && tensor.dim(0) == 1 && tensor.dim(2) == shape[2]) {
-    report_.interpolated.push_back(wanted.name);
+  if (wanted.name == "pos_embed" && tensor.ndim() == 3 && tensor.dim(0) == 1 && tensor.dim(2) == shape[2])
     return position_embedding(tensor, wanted.tensor);
-  }
-  fail("init", path_, ": ", wanted.name, " expected ", shape, ", got ", given);
+  return std::nullopt;
 }
 
-Tensor Loading::position_embedding(const Tensor& given, const Tensor& wanted) const {
-  const bool token = given_.contains("cls_token");
-  const int64_t width = wanted.dim(2), had = given.dim(1) - (token ? 1 : 0), has = wanted.dim(1) - (own_token_ ? 1 : 0);
-  const std::optional<int64_t> from = square_root(had), to = square_root(has);
-  require(from && to && (token || !own_token_), "init", path_, ": pos_embed of ", given.dim(1),
-          " tokens cannot be resampled to ", wanted.dim(1), ": expected square grids of patches",
-          own_token_ ? " and a class token" : "");
+/// The layout of a position embedding: rows in front of a square grid of patches.
+struct Positions {
+  int64_t prefix, edge;
+};
+
+/// Of `tokens` rows where `prefix` tokens are in front of the patches: with rows of their own, or without. Two in an
+/// odd case such as 9 rows with a class token and 4 registers.
+std::vector<Positions> layouts(int64_t tokens, int64_t prefix) {
+  std::vector<Positions> possible;
+  for (const int64_t rows : {prefix, int64_t{0}}) {
+    if (const std::optional<int64_t> edge = square_root(tokens - rows)) possible.push_back({rows, *edge});
+    if (prefix == 0) break;
+  }
+  return possible;
+}
+
+/// Nothing, and why in positions_apart_, where the grids do not become each other.
+std::optional<Tensor> Loading::position_embedding(const Tensor& given, const Tensor& wanted) {
+  const bool token = given_.has("cls_token"), own_token = shapes_.contains("cls_token");
+  const int64_t theirs = (token ? 1 : 0) + extent(given_.find("reg_token"), 1),
+                ours = (own_token ? 1 : 0) + (shapes_.contains("reg_token") ? shapes_.at("reg_token").at(1) : 0);
+  const std::vector<Positions> from = layouts(given.dim(1), theirs), to = layouts(wanted.dim(1), ours);
+  std::vector<std::pair<Positions, Positions>> pairs;
+  for (const Positions& f : from)
+    for (const Positions& t : to)
+      if ((f.prefix == theirs) == (t.prefix == ours) || options_.partial) pairs.emplace_back(f, t);
+  if (pairs.empty() || (pairs.size() > 1 && !options_.partial)) {
+    positions_apart_ = "pos_embed of " + std::to_string(given.dim(1)) + " tokens does not become one of " +
+                       std::to_string(wanted.dim(1)) + ": " +
+                       (from.empty()     ? "the file's patches are no square grid"
+                        : to.empty()     ? "the model's patches are no square grid"
+                        : !pairs.empty() ? "either may have positions of the patches alone or of all tokens"
+                                         : "one has positions of the patches alone, one of all tokens "
+                                           "(model.positions)");
+    return std::nullopt;
+  }
+  const auto [f, t] = pairs.front();
+  report_.interpolated.push_back("pos_embed");
+  const int64_t width = wanted.dim(2);
   const Tensor rows = given.reshape({given.dim(1), width});
-  const Tensor grid = resample_grid(rows.rows(token ? 1 : 0, rows.dim(0)), *from, *to);
   Tensor result = Tensor::empty({wanted.dim(1), width});
-  if (own_token_) result.rows(0, 1).copy_from(rows.rows(0, 1));
-  result.rows(own_token_ ? 1 : 0, wanted.dim(1)).copy_from(grid);
+  result.copy_from(wanted.reshape(result.shape()));
+  const int64_t kept = f.prefix == t.prefix ? f.prefix
+                       : token && own_token ? std::min({int64_t{1}, f.prefix, t.prefix})
+                                            : 0;
+  if (kept > 0) result.rows(0, kept).copy_from(rows.rows(0, kept));
+  result.rows(t.prefix, result.dim(0)).copy_from(resample_grid(rows.rows(f.prefix, rows.dim(0)), f.edge, t.edge));
   return result.reshape(wanted.shape());
+}
+
+bool Loading::may_be_missing(const std::string& name) const {
+  return !whole_ && name.starts_with("head.") && head_.is_new(name);
+}
+
+bool Loading::may_be_unused(const std::string& name, const ForeignTensor& tensor) const {
+  if (!tensor.is_weight() || name == "mask_token" || name.ends_with(".num_batches_tracked")) return true;
+  if (name.starts_with("optimizer.") || name.starts_with("raw.")) return true;
+  return !whole_ && name.starts_with("head.") && head_.may_be_left_out(name);
+}
+
+void Loading::check() const {
+  require(!whole_ || !head_.replaced(), "init", path_, ": expected the model's classifier: ", head_.why_new());
+  Comparison apart{given_, shapes_, {}, {}, {unlike_.begin(), unlike_.end()}};
+  for (const auto& [name, tensor] : given_.tensors) {
+    if (!used_.contains(name) && !unlike_.contains(name) && !may_be_unused(name, tensor)) apart.unused.push_back(name);
+  }
+  for (const std::string& name : report_.not_found) {
+    if (!unlike_.contains(name) && !may_be_missing(name)) apart.missing.push_back(name);
+  }
+  const bool same = apart.unused.empty() && apart.missing.empty() && apart.unlike.empty();
+  if (!copies_.empty() && (same || options_.partial)) return;
+  const bool positions_alone = apart.unused.empty() && apart.missing.empty() && !positions_apart_.empty();
+  fail("init", path_, ": ", positions_alone ? positions_apart_ : difference(apart),
+       whole_ || copies_.empty() ? "" : "; train.init_partial=true begins with what fits");
 }
 
 }  // namespace
 
-Tensor resample_grid(const Tensor& tokens, int64_t from, int64_t to) {
-  const int64_t width = tokens.dim(1);
-  const std::vector<double> w = weights(from, to);
-  const float* in = tokens.data<float>();
-  std::vector<double> half(static_cast<size_t>(from * to * width), 0.0);  // (from rows, to columns, D)
-  for (int64_t r = 0; r < from; ++r)
-    for (int64_t c = 0; c < to; ++c)
-      for (int64_t k = 0; k < from; ++k)
-        for (int64_t d = 0; d < width; ++d)
-          half[static_cast<size_t>((r * to + c) * width + d)] +=
-              w[static_cast<size_t>(c * from + k)] * static_cast<double>(in[(r * from + k) * width + d]);
-  Tensor out = Tensor::empty({to * to, width});
-  for (int64_t r = 0; r < to; ++r)
-    for (int64_t i = 0; i < to * width; ++i) {
-      double sum = 0;
-      for (int64_t k = 0; k < from; ++k)
-        sum += w[static_cast<size_t>(r * from + k)] * half[static_cast<size_t>(k * to * width + i)];
-      out.data<float>()[r * to * width + i] = static_cast<float>(sum);
-    }
-  return out;
+InitialReport load_initial(const TensorFile& file, const std::string& path, const Module& model,
+                           const InitialOptions& options) {
+  return Loading(file, path, model, options, false).run();
 }
 
-InitialReport load_initial(const TensorFile& file, const std::string& path, const Module& model) {
-  return Loading(file, path, model).run();
+std::vector<std::string> load_foreign(const TensorFile& file, const std::string& path, const Classifier& model) {
+  const InitialReport report = Loading(file, path, model, {}, true).run();
+  std::vector<std::string> lines;
+  for (const std::string& name : report.interpolated) lines.push_back(name + " is resampled to the grid of this model");
+  if (!report.classifier.empty()) lines.push_back(report.classifier);
+  return lines;
 }
 
 }  // namespace sked

@@ -1,32 +1,52 @@
 #pragma once
-// Fine-tuning: a model that begins with the weights of a checkpoint by timm, torchvision or this program.
+// Fine-tuning: a model that begins with the weights of a checkpoint by timm, torchvision, transformers or this program
+// (foreign_names.h). It computes the same function as the network they come from, or it is refused.
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
 #include "core/safetensors.h"
+#include "layers/classifier.h"
 #include "layers/module.h"
 
 namespace sked {
 
+struct InitialOptions {
+  bool partial = false;  // take what fits, whatever else the file or the model has
+  /// Of the classes the model tells apart, and of those the file's classifier does; empty: not known.
+  std::vector<std::string> class_names = {}, file_class_names = {};
+};
+
 /// What became of a checkpoint's tensors and of the model's.
 struct InitialReport {
   int64_t loaded = 0;                     // tensors of the model that came from the file
-  std::vector<std::string> unused;        // of the file, left alone
+  std::vector<std::string> unused;        // of the file, as it names them, left alone
   std::vector<std::string> not_found;     // of the model, as initialised
   std::vector<std::string> interpolated;  // of the model, resampled to another grid
-  bool head_replaced = false;             // another number of classes: the classifier stays as initialised
+  bool head_replaced = false;             // the classifier stays as initialised
+  bool head_mapped = false;               // its rows are the file's in the order of the model's classes
+  std::string classifier;                 // what there is to say about it, `the classifier is new: …`; empty: nothing
 };
 
-/// Copies tensors into `model` by name. A classifier named fc.* (torchvision), head.fc.* or classifier.* is the model's
-/// head.*; one of another number of classes is left out. A position embedding of another (square) grid is resampled as
-/// timm does: bicubic with antialiasing; a class token's own row is kept where both have one, and left out where the
-/// model has none. Throws Error naming `path` and the tensor for any other difference of shape, or when nothing fits;
-/// the model is then unchanged.
-InitialReport load_initial(const TensorFile& file, const std::string& path, const Module& model);
+/// Copies tensors into `model` by name. It is to be the file's network: every tensor of the file is used and every one
+/// of the model is found, but for
+///
+///   classifier   one of another number of classes, or of other classes, is left out, and that of the model stays as
+///                initialised, as where the file has none; where both sides' class names are known and the model's are
+///                among the file's, in any order, it gets their rows. The noise and the temperature of a head the other
+///                side does not have are left out or stay as initialised; noise per class goes as the classifier does.
+///   positions    embeddings of another (square) grid are resampled as timm does: bicubic with antialiasing; those of
+///                the class token and the registers are kept.
+///   no weights   num_batches_tracked, mask_token, integers and booleans; optimizer.* and raw.* of this program.
+///
+/// Throws Error, one line naming `path` and what keeps the networks apart (difference.h), for anything else; with
+/// `partial` only when nothing fits. The model is then unchanged.
+InitialReport load_initial(const TensorFile& file, const std::string& path, const Module& model,
+                           const InitialOptions& options = {});
 
-/// f32 (T, D) on a grid of `from` × `from` to one of `to` × `to`: PyTorch's interpolate(mode = bicubic, antialias) with
-/// corners not aligned.
-Tensor resample_grid(const Tensor& tokens, int64_t from, int64_t to);
+/// The same for a model that is to be evaluated as it is: the classifier has to be there too, of as many classes, and
+/// everything of the head. Returns lines for the log.
+std::vector<std::string> load_foreign(const TensorFile& file, const std::string& path, const Classifier& model);
 
 }  // namespace sked

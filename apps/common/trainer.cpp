@@ -188,13 +188,15 @@ void Trainer::report_initial() {
   write_file(folder_.init(), Json{{"file", config_.train.init},
                                   {"loaded", r.loaded},
                                   {"head_replaced", r.head_replaced},
+                                  {"head_mapped", r.head_mapped},
+                                  {"classifier", r.classifier},
                                   {"interpolated", r.interpolated},
                                   {"unused", r.unused},
                                   {"not_found", r.not_found}}
                                      .dump(2) +
                                  "\n");
   progress_->note("begins with " + std::to_string(r.loaded) + " tensors of " + config_.train.init +
-                  (r.head_replaced ? "; the classifier is new: another number of classes" : ""));
+                  (r.classifier.empty() ? "" : "; " + r.classifier));
   const auto list = [&](const char* what, const std::vector<std::string>& names) {
     if (!names.empty()) progress_->note(what + std::to_string(names.size()) + ": " + join(names));
   };

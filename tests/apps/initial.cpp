@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/common/evaluation.h"
+#include "apps/common/grid.h"
 #include "apps/common/run_folder.h"
 #include "apps/common/trainer.h"
 #include "autograd/matmul.h"
@@ -105,6 +106,7 @@ TEST_CASE("initial: another number of classes, another head, no class token") {
   const TensorFile file = load_safetensors(fixture("vit"));
   const InitialReport report = load_initial(file, fixture("vit"), *model);
   CHECK(report.head_replaced);
+  CHECK(report.classifier == "the classifier is new: 7 classes in the file, 5 here");
   CHECK(report.unused == std::vector<std::string>{"head.bias", "head.weight"});
   CHECK(std::ranges::count(report.not_found, "head.noise.v") == 1);
   for (const NamedVar& p : model->parameters()) {
@@ -112,12 +114,116 @@ TEST_CASE("initial: another number of classes, another head, no class token") {
     if (p.name == "blocks.1.mlp.fc2.bias")
       CHECK(p.var.value().to_vector<float>() == file.at(p.name).to_vector<float>());
   }
+  // Another network: refused, but for what fits of it.
   config.model.pool = "gap";
   const auto gap = classifier(config, 32, 5);
-  const InitialReport other = load_initial(file, fixture("vit"), *gap);
+  CHECK(one_line_with(error_of([&] { load_initial(file, fixture("vit"), *gap); }), "init-vit.safetensors",
+                      "has a norm behind the blocks (norm.bias and 1 more), the model has not (model.norm = tokens)",
+                      "train.init_partial=true"));
+  const InitialReport other = load_initial(file, fixture("vit"), *gap, {.partial = true});
   CHECK(other.interpolated.size() == 1);
   CHECK(std::ranges::count(other.unused, "cls_token") == 1);
   CHECK(std::ranges::count(other.not_found, "fc_norm.weight") == 1);
+}
+
+TEST_CASE("initial: a classifier follows the names of its classes") {
+  const TensorFile file = load_safetensors(fixture("vit"));
+  const std::vector<std::string> names{"ant", "bee", "cat", "dog", "elk", "fox", "gnu"};
+  const auto begin = [&](const std::vector<std::string>& ours, const std::vector<std::string>& theirs,
+                         std::vector<float>* bias = nullptr) {
+    const auto model = classifier(vit_config(), 32, static_cast<int64_t>(ours.size()));
+    const InitialReport report = load_initial(file, "x", *model, {.class_names = ours, .file_class_names = theirs});
+    for (const NamedVar& p : model->parameters())
+      if (bias != nullptr && p.name == "head.bias") *bias = p.var.value().to_vector<float>();
+    return report;
+  };
+  const std::vector<float> given = file.at("head.bias").to_vector<float>();
+  std::vector<float> bias;
+  CHECK(begin(names, names, &bias).classifier.empty());
+  CHECK(bias == given);
+  CHECK(begin(names, {}, &bias).classifier.find("does not say") != std::string::npos);
+  CHECK(bias == given);
+
+  const InitialReport fewer = begin({"gnu", "ant", "cat"}, names, &bias);
+  CHECK(fewer.head_mapped);
+  CHECK_FALSE(fewer.head_replaced);
+  CHECK(fewer.unused.empty());
+  CHECK(fewer.not_found.empty());
+  CHECK(bias == std::vector{given[6], given[0], given[2]});
+
+  const InitialReport others = begin({"ant", "bee", "cat", "dog", "elk", "fox", "owl"}, names, &bias);
+  CHECK(others.head_replaced);
+  CHECK_FALSE(others.head_mapped);
+  CHECK(others.classifier == "the classifier is new: other classes: owl is not among the file's 7");
+  CHECK(bias == std::vector<float>(7, 0));
+  CHECK(begin({"ant", "ant"}, names).head_replaced);
+  std::vector<std::string> twice = names;
+  twice[1] = "ant";
+  CHECK(begin(names, twice).head_replaced);
+  CHECK_FALSE(begin(twice, twice).head_replaced);
+  CHECK(one_line_with(error_of([&] { begin(names, {"ant"}); }), "a name of each of its 7 classes, got 1"));
+}
+
+TEST_CASE("initial: noise per class goes as the classifier does, noise on the representation does not") {
+  const std::vector<std::string> names{"ant", "bee", "cat", "dog", "elk", "fox", "gnu"};
+  const std::vector<int64_t> rows{6, 0, 2};
+  for (const std::string kind : {"het", "het-xl"}) {
+    for (const std::string factors : {"full", "efficient", "diagonal"}) {
+      CAPTURE(kind);
+      CAPTURE(factors);
+      RunConfig config = vit_config();
+      config.head = {.kind = kind, .factors = factors, .rank = 2};
+      TensorFile file;
+      for (const NamedVar& p : classifier(config, 32, 7)->parameters()) file.tensors.push_back({p.name, p.var.value()});
+      const auto model = classifier(config, 32, 3);
+      const InitialReport report =
+          load_initial(file, "x", *model, {.class_names = {"gnu", "ant", "cat"}, .file_class_names = names});
+      CHECK(report.not_found.empty());
+      CHECK(report.unused.empty());
+      for (const NamedVar& p : model->parameters()) {
+        if (!p.name.starts_with("head.noise.")) continue;
+        const Tensor &from = file.at(p.name), &got = p.var.value();
+        if (kind == "het-xl") {
+          CHECK(got.to_vector<float>() == from.to_vector<float>());
+          continue;
+        }
+        const int64_t each = from.dim(0) / 7;
+        for (int64_t k = 0; k < 3; ++k)
+          CHECK(got.rows(k * each, (k + 1) * each).to_vector<float>() ==
+                from.rows(rows[static_cast<size_t>(k)] * each, (rows[static_cast<size_t>(k)] + 1) * each)
+                    .to_vector<float>());
+      }
+      // Other classes: noise on logits is new too. Another kind of head: so is its noise.
+      const InitialReport fewer = load_initial(file, "x", *classifier(config, 32, 3));
+      CHECK(std::ranges::count(fewer.not_found, "head.noise.diagonal.weight") == (kind == "het" ? 1 : 0));
+      config.head.kind = "det";
+      CHECK(load_initial(file, "x", *classifier(config, 32, 7)).not_found.empty());
+      config.head.kind = kind == "het" ? "het-xl" : "het";
+      const InitialReport other = load_initial(file, "x", *classifier(config, 32, 7));
+      CHECK(std::ranges::count(other.not_found, "head.noise.diagonal.weight") == 1);
+      CHECK_FALSE(other.head_replaced);
+      CHECK(one_line_with(error_of([&] { load_foreign(file, "x", *classifier(config, 32, 7)); }), "noise in the head"));
+    }
+  }
+}
+
+TEST_CASE("initial: where noise may be per class or not, it is new under other classes") {
+  RunConfig config = vit_config();
+  config.head = {.kind = "het-xl", .factors = "efficient", .rank = 2};
+  std::vector<std::string> names;  // as many as φ is wide
+  for (int k = 0; k < 24; ++k) names.push_back("class " + std::to_string(k));
+  const auto begun = classifier(config, 32, 24);
+  TensorFile file;
+  for (const NamedVar& p : begun->parameters()) file.tensors.push_back({p.name, p.var.value()});
+  std::vector<std::string> other = names;
+  std::swap(other[3], other[7]);
+  const auto noise = [&](const std::vector<std::string>& theirs) {
+    const auto model = classifier(config, 32, 24);
+    return std::ranges::count(
+        load_initial(file, "x", *model, {.class_names = names, .file_class_names = theirs}).not_found, "head.noise.v");
+  };
+  CHECK(noise(names) == 0);
+  CHECK(noise(other) == 1);
 }
 
 TEST_CASE("initial: a checkpoint that does not fit is refused, and nothing has changed") {
@@ -130,7 +236,7 @@ TEST_CASE("initial: a checkpoint that does not fit is refused, and nothing has c
   const auto loading = [&](const std::string& name, Classifier& into) {
     return error_of([&] { load_initial(load_safetensors(fixture(name)), fixture(name), into); });
   };
-  CHECK(one_line_with(loading("vit", *model), "init-vit.safetensors", "cls_token expected (1, 1, 48)", "(1, 1, 24)"));
+  CHECK(one_line_with(loading("vit", *model), "init-vit.safetensors", "the file has a width of 24, model.width is 48"));
   CHECK(bytes() == before);
   TensorFile none;
   none.tensors.push_back({"encoder.weight", Tensor::zeros({2})});
