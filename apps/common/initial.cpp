@@ -89,9 +89,11 @@ void Loading::consider(const NamedTensor& wanted) {
 
 std::optional<Tensor> Loading::fitting(const NamedTensor& wanted, const ForeignTensor& given) {
   const Shape& shape = wanted.tensor.shape();
-  require(given.tensor.defined() || options_.partial, "init", path_, ": ", excerpt(given.given), " is ",
-          given.skipped_dtype, ", which is not read; expected F32, F16, BF16 or F64");
-  if (!given.tensor.defined()) return std::nullopt;
+  const bool readable = given.tensor.defined() && given.is_weight();
+  require(readable || options_.partial, "init", path_, ": ", excerpt(given.given), " is ",
+          given.tensor.defined() ? name(given.tensor.dtype()) : given.skipped_dtype,
+          ", expected a weight in F32, F16, BF16 or F64");
+  if (!readable) return std::nullopt;
   Tensor tensor = given.tensor.dtype() == wanted.tensor.dtype() ? given.tensor : given.tensor.to(wanted.tensor.dtype());
   if (wanted.name.starts_with("head.")) tensor = head_.rows_of(wanted.name, tensor);
   if (tensor.shape() == shape) return tensor;

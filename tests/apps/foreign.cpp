@@ -256,8 +256,12 @@ TEST_CASE("foreign: halves are loaded; integers and booleans do not matter") {
   TensorFile eighths = file_of("vit");
   std::erase_if(eighths.tensors, [](const NamedTensor& t) { return t.name == "blocks.1.mlp.fc1.weight"; });
   eighths.skipped.push_back({"blocks.1.mlp.fc1.weight", "F8_E4M3", {48, 24}});
-  CHECK(one_line_with(refusal(eighths, vit()), "x.safetensors", "blocks.1.mlp.fc1.weight is F8_E4M3", "not read"));
+  CHECK(one_line_with(refusal(eighths, vit()), "x.safetensors", "blocks.1.mlp.fc1.weight is F8_E4M3", "expected"));
   CHECK(refusal(eighths, vit(), {.partial = true}).empty());
+  TensorFile bytes = file_of("vit");
+  for (NamedTensor& tensor : bytes.tensors)
+    if (tensor.name == "blocks.1.mlp.fc1.weight") tensor.tensor = Tensor::zeros({48, 24}, DType::u8);
+  CHECK(one_line_with(refusal(bytes, vit()), "blocks.1.mlp.fc1.weight is u8", "expected a weight"));
   TensorFile more = file_of("vit");
   more.skipped.push_back({"blocks.1.mlp.fc1.scale", "F8_E8M0", {48}});
   CHECK(one_line_with(refusal(more, vit()), "the file's network has layers (blocks.1.mlp.fc1.scale)"));
