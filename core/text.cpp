@@ -81,6 +81,16 @@ std::optional<CodePoint> code_point(std::string_view text, size_t at) {
   return CodePoint{value, bytes};
 }
 
+std::string valid_utf8(std::string_view text) {
+  std::string valid;
+  for (size_t at = 0; at < text.size();) {
+    const std::optional<CodePoint> point = code_point(text, at);
+    valid += point ? text.substr(at, point->bytes) : "\xEF\xBF\xBD";
+    at += point ? point->bytes : 1;
+  }
+  return valid;
+}
+
 std::optional<size_t> invalid_utf8(std::string_view text) {
   for (size_t at = 0; at < text.size();) {
     const std::optional<CodePoint> point = code_point(text, at);

@@ -38,6 +38,10 @@ struct CodePoint {
 /// 15.0, table 3-7: no overlong forms, no surrogates, nothing above U+10FFFF) or the text ends.
 std::optional<CodePoint> code_point(std::string_view text, size_t at);
 
+/// The text with U+FFFD in place of every byte that is not part of well-formed UTF-8: for names of files, which may be
+/// any bytes, where they become names for people.
+std::string valid_utf8(std::string_view text);
+
 /// The offset of the first byte that is not well-formed UTF-8; nothing when all are.
 std::optional<size_t> invalid_utf8(std::string_view text);
 

@@ -37,8 +37,9 @@ __global__ void statistics_kernel(ColumnPlan plan, const double* partial, const 
   const double mean = static_cast<double>(widen(x[c])) + d, var = max(square - d * d, 0.0);
   to.mean[c] = static_cast<float>(mean);
   to.rstd[c] = static_cast<float>(1.0 / sqrt(var + eps));
-  to.running_mean[c] += momentum * (static_cast<float>(mean) - to.running_mean[c]);
-  to.running_var[c] += momentum * (static_cast<float>(var * (M / (M - 1.0))) - to.running_var[c]);
+  // In this form a momentum of 1 forgets what was there, to the last bit.
+  to.running_mean[c] = (1 - momentum) * to.running_mean[c] + momentum * static_cast<float>(mean);
+  to.running_var[c] = (1 - momentum) * to.running_var[c] + momentum * static_cast<float>(var * (M / (M - 1.0)));
 }
 
 /// Per channel: y = (x − mean) · scale · γ + β [+ residual], then ReLU; scale is rstd, or from a variance.

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/text.h"
 
 namespace sked {
 namespace {
@@ -44,6 +45,11 @@ std::vector<int64_t> range(const Dataset& base, int64_t begin, int64_t end) {
 }
 
 }  // namespace
+
+Dataset::Dataset(std::string name, std::vector<std::string> class_names)
+    : name_(std::move(name)), class_names_(std::move(class_names)) {
+  for (std::string& c : class_names_) c = valid_utf8(c);
+}
 
 std::string Dataset::source(int64_t i) const { return name_ + ", image " + std::to_string(i); }
 

@@ -23,8 +23,8 @@ struct EncodedImage {
 /// size()-1 throws Error.
 class Dataset {
  public:
-  Dataset(std::string name, std::vector<std::string> class_names)
-      : name_(std::move(name)), class_names_(std::move(class_names)) {}
+  /// Names that are not UTF-8, as those of folders may be, become so: valid_utf8().
+  Dataset(std::string name, std::vector<std::string> class_names);
   virtual ~Dataset() = default;
   Dataset(const Dataset&) = delete;
   Dataset& operator=(const Dataset&) = delete;

@@ -95,24 +95,27 @@ PassedOver strays(const std::string& root) {
 std::shared_ptr<ImageCollection> load_image_folder(const std::string& name, const std::string& root,
                                                    const std::vector<std::string>& expected) {
   const std::vector<std::string> classes = class_folders(root);
+  std::vector<std::string> names;  // as Dataset::class_names() has them
+  for (const std::string& folder : classes) names.push_back(valid_utf8(folder));
   if (!expected.empty()) {
     for (const std::string& c : expected)
-      require(std::ranges::binary_search(classes, c), "image_folder", root, ": the class folder ", c, " is missing");
-    for (const std::string& c : classes)
+      require(std::ranges::find(names, c) != names.end(), "image_folder", root, ": the class folder ", c,
+              " is missing");
+    for (const std::string& c : names)
       require(std::ranges::find(expected, c) != expected.end(), "image_folder", root, ": unknown class folder ", c,
               ", expected ", excerpt(join(expected)));
   }
   std::vector<ImageEntry> entries;
   PassedOver passed = strays(root);
   for (size_t k = 0; k < classes.size(); ++k) {
-    const Names names = files_below(root, classes[k]);
-    for (const std::string& other : names.others)
+    const Names files = files_below(root, classes[k]);
+    for (const std::string& other : files.others)
       passed.add(other, "expected one of the endings " + join({kEndings.begin(), kEndings.end()}));
-    require(!names.images.empty(), "image_folder", root, "/", classes[k], ": the class has no image",
-            names.others.empty() ? "" : " but files of other endings, " + names.others.front() + " the first");
-    for (const std::string& image : names.images) entries.push_back({.name = image, .label = static_cast<int64_t>(k)});
+    require(!files.images.empty(), "image_folder", root, "/", classes[k], ": the class has no image",
+            files.others.empty() ? "" : " but files of other endings, " + files.others.front() + " the first");
+    for (const std::string& image : files.images) entries.push_back({.name = image, .label = static_cast<int64_t>(k)});
   }
-  return std::make_shared<ImageCollection>(name, classes, root, std::vector<std::string>{}, std::move(entries),
+  return std::make_shared<ImageCollection>(name, names, root, std::vector<std::string>{}, std::move(entries),
                                            std::move(passed));
 }
 

@@ -15,7 +15,11 @@ ClassificationTask::ClassificationTask(const RunConfig& config, Splits splits, D
 }
 
 InitialReport ClassificationTask::begin_with(const TensorFile& file) {
-  return load_initial(file, config_.train.init, *model_, {.partial = config_.train.init_partial});
+  const std::optional<DataIdentity> data = identity_of(file, config_.train.init);
+  return load_initial(file, config_.train.init, *model_,
+                      {.partial = config_.train.init_partial,
+                       .class_names = splits_.train->class_names(),
+                       .file_class_names = data ? data->classes : std::vector<std::string>{}});
 }
 
 TensorList ClassificationTask::inputs(const Batch& batch) const {

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <set>
 
 namespace sked {
 namespace {
@@ -57,6 +58,11 @@ std::string duration(double seconds) {
   if (s >= 3600) return format("%lldh%02lldm", s / 3600, s % 3600 / 60);
   if (s >= 60) return format("%lldm%02llds", s / 60, s % 60);
   return format("%llds", s);
+}
+
+void note(const std::string& line) {
+  static std::set<std::string> said;
+  if (!line.empty() && said.insert(line).second) std::fprintf(stderr, "note: %s\n", line.c_str());
 }
 
 Progress::Progress(std::string label, int64_t begin, int64_t total, double images_per_step, bool quiet)

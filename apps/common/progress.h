@@ -7,6 +7,9 @@
 
 namespace sked {
 
+/// `note: <line>` on stderr, the first time the program says it; nothing for an empty line.
+void note(const std::string& line);
+
 /// Progress of one run on stdout. On a terminal one line is redrawn, with loss, rate and time left; where they do not
 /// fit the bar gets shorter, and what is left is cut where the terminal ends: a line that wraps could not be taken off
 /// again. Otherwise a line is written at most every ten

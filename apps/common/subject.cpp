@@ -1,41 +1,45 @@
 #include "apps/common/subject.h"
 
-#include <cstdio>
-
 #include "apps/common/evaluation.h"
+#include "apps/common/follow_file.h"
+#include "apps/common/initial.h"
+#include "apps/common/progress.h"
 #include "apps/common/task.h"
 #include "core/error.h"
 #include "data/relabelled.h"
 
 namespace sked {
-namespace {
-
-void note(const std::string& line) {
-  if (!line.empty()) std::fprintf(stderr, "note: %s\n", line.c_str());
-}
-
-}  // namespace
-
 Subject load_subject(const std::string& given, const CommonOptions& common) {
-  Subject s{.path = checkpoint_path(given), .file = {}, .config = {}, .data = {}};
+  Subject s{.path = checkpoint_path(given), .file = {}, .config = {}, .data = {}, .foreign = false};
   s.file = load_safetensors(s.path);
+  s.foreign = !s.file.metadata.contains("config");
+  require_usage(
+      !s.foreign || !common.config.empty(), "checkpoint", s.path,
+      ": not a checkpoint of this program: expected --config FILE, which says what network and data it is for");
   s.config = common.config.empty() ? config_of(s.file, s.path) : read_config(common.config);
   apply_options(common, s.config);
-  s.data = identity_of(s.file, s.path);
-  note(what_is_unknown(s.file, s.path, s.config));
+  if (s.foreign) {
+    const Shape shape = evaluation_pipeline(s.config.data.eval_pipeline).output_shape(image_shape_of(s.config.data));
+    for (const std::string& line : follow_file(s.config.model, s.file, s.path, shape))
+      note("as " + s.path + " has it: " + line);
+  } else {
+    s.data = identity_of(s.file, s.path);
+    note(what_is_unknown(s.file, s.path, s.config));
+  }
   return s;
 }
 
 Splits load_data(const Subject& subject) {
-  Splits splits = load_data(subject.config);
-  if (!subject.data) return splits;
-  const std::vector<std::string>& classes = subject.data->classes;
+  return subject.data ? load_data(subject.config, subject.data->classes, subject.path) : load_data(subject.config);
+}
+
+Splits load_data(const RunConfig& config, const std::vector<std::string>& classes, const std::string& whose) {
+  Splits splits = load_data(config);
   const bool others = splits.train->class_names() != classes;
   for (auto* images : {&splits.train, &splits.validation, &splits.test}) {
-    if (*images != nullptr) *images = with_classes(*images, classes, subject.path);
+    if (*images != nullptr) *images = with_classes(*images, classes, whose);
   }
-  if (others)
-    note("the data has the classes of " + subject.path + " in another order, or not all of them: matched by name");
+  if (others) note("the data has the classes of " + whose + " in another order, or not all of them: matched by name");
   return splits;
 }
 
@@ -53,7 +57,11 @@ void note_changed_images(const Subject& subject, const Dataset& images, const st
 std::unique_ptr<Classifier> classifier_of(const Subject& subject, const Shape& image_shape, int64_t classes,
                                           Device device) {
   auto classifier = make_classifier(subject.config, image_shape, classes, device);
-  restore_weights(subject.file, subject.path, *classifier);
+  if (subject.foreign) {
+    for (const std::string& line : load_foreign(subject.file, subject.path, *classifier)) note(line);
+  } else {
+    restore_weights(subject.file, subject.path, *classifier);
+  }
   return classifier;
 }
 

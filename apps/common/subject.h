@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "apps/common/checkpoint.h"
 #include "apps/common/cli.h"
@@ -15,22 +16,26 @@ struct Subject {
   std::string path;
   TensorFile file;
   RunConfig config;                  // its own, or that of --config, with what else the command line says
-  std::optional<DataIdentity> data;  // of its training; none in a file of an earlier version
+  std::optional<DataIdentity> data;  // of its training; none in a file of an earlier version, and of somebody else
+  bool foreign = false;              // weights of somebody else, who has no configuration of ours
 };
 
-/// Reads `given`, a run folder or a file, and says on stderr what cannot be known of it. Throws what checkpoint_path(),
-/// load_safetensors(), config_of() and apply_options() throw.
+/// Reads `given`, a run folder or a file, and says on stderr what cannot be known of it. A file of somebody else's
+/// needs
+/// --config; the network then is the file's (follow_file.h). Throws what checkpoint_path(), load_safetensors(),
+/// config_of(), apply_options() and follow_file() throw.
 Subject load_subject(const std::string& given, const CommonOptions& common);
 
 /// The data of its configuration, its classes in the order of the checkpoint's: by name, said on stderr where that is
 /// another. Throws Error naming what differs for data with other classes.
 Splits load_data(const Subject& subject);
+Splits load_data(const RunConfig& config, const std::vector<std::string>& classes, const std::string& whose);
 
 /// Says on stderr where `images`, the `split` (train, validation, test) of the subject's own configuration, are not
 /// what they were at its training.
 void note_changed_images(const Subject& subject, const Dataset& images, const std::string& split);
 
-/// A classifier with its weights. Throws Error as restore_weights().
+/// A classifier with its weights. Throws Error as restore_weights() or load_foreign().
 std::unique_ptr<Classifier> classifier_of(const Subject& subject, const Shape& image_shape, int64_t classes,
                                           Device device);
 

@@ -2,6 +2,7 @@
 
 #include "apps/common/classification.h"
 #include "apps/common/contrastive.h"
+#include "apps/common/progress.h"
 #include "core/error.h"
 
 namespace sked {
@@ -19,8 +20,13 @@ Shape Task::prepared_shape() const {
   return trained;
 }
 
+void say_notes(const Splits& splits) {
+  for (const std::string& line : splits.notes) note(line);
+}
+
 Splits load_data(const RunConfig& config) {
   Splits splits = load_splits(config.data, config.data.validation, config.data.train_subset);
+  say_notes(splits);
   require_usage(splits.train->size() > 0, "config", "data: no training image is left beside ", config.data.validation,
                 " for validation");
   require_usage(splits.test->size() > 0, "config", "data: ", config.data.name,

@@ -68,7 +68,11 @@ class Task {
   Splits splits_;
 };
 
-/// The data of a configuration. Throws UsageError where no training image is left or there is no test image.
+/// Says on stderr what there is to say about data that was loaded.
+void say_notes(const Splits& splits);
+
+/// The data of a configuration, its notes said. Throws UsageError where no training image is left or there is no test
+/// image.
 Splits load_data(const RunConfig& config);
 
 /// The task of a configuration on its data, the model as initialised by the seed; `checkpoint`: what training goes on

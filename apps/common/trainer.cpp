@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "apps/common/checkpoint.h"
+#include "apps/common/follow_file.h"
 #include "apps/common/gradient_step.h"
 #include "apps/common/initial.h"
 #include "apps/common/interrupt.h"
@@ -81,11 +82,15 @@ std::vector<NamedVar> trained_parameters(const Module& model) {
 
 int64_t at_least_one(double count) { return std::max<int64_t>(1, std::llround(count)); }
 
+/// What training goes on from, or else the file of train.init; null where there is none.
+struct Beginning {
+  const Checkpoint* checkpoint = nullptr;
+  const TensorFile* initial = nullptr;
+};
+
 class Trainer {
  public:
-  /// Without a checkpoint to go on from, the weights begin as train.init says.
-  Trainer(RunIdentity run, Splits splits, const RunFolder& folder, const TrainOptions& options,
-          const Checkpoint* checkpoint);
+  Trainer(RunIdentity run, Splits splits, const RunFolder& folder, const TrainOptions& options, const Beginning& from);
   /// Goes on from a checkpoint, or from nothing.
   void begin(const std::optional<Checkpoint>& checkpoint);
   Summary run();
@@ -132,11 +137,11 @@ class Trainer {
 };
 
 Trainer::Trainer(RunIdentity run, Splits splits, const RunFolder& folder, const TrainOptions& options,
-                 const Checkpoint* checkpoint)
+                 const Beginning& from)
     : run_(std::move(run)),
       folder_(folder),
       options_(options),
-      task_(make_task(config_, std::move(splits), options.device, checkpoint)),
+      task_(make_task(config_, std::move(splits), options.device, from.checkpoint)),
       loader_(task_->training_set(), Pipeline::parse(task_->training_pipeline()),
               loader_options(config_, task_->training_set()->size(),
                              [this](const Skipped& s) { progress_->note("left out: " + s.message); })),
@@ -156,7 +161,7 @@ Trainer::Trainer(RunIdentity run, Splits splits, const RunFolder& folder, const 
   schedule_ = {
       .kind = s.kind, .peak = s.peak, .floor = s.floor, .warmup = warmup, .total = std::max<int64_t>(total_, 1)};
   schedule_.at(0);  // refuses an unknown kind before anything is written
-  if (checkpoint == nullptr && !t.init.empty()) initial_ = task_->begin_with(load_safetensors(t.init));
+  if (from.initial != nullptr) initial_ = task_->begin_with(*from.initial);
   if (t.ema_decay > 0) average_.emplace(t.ema_decay, trained_parameters(task_->model()), task_->model().buffers());
 }
 
@@ -395,10 +400,6 @@ Summary Trainer::finish() {
   return summary;
 }
 
-void note(const TrainOptions& options, const std::string& line) {
-  if (!options.quiet && !line.empty()) std::fprintf(stderr, "note: %s\n", line.c_str());
-}
-
 /// The configuration of a run that is there: what `given` leaves open and the file of train.init decided is as it was.
 RunConfig resumed(RunConfig given, const RunConfig& then) {
   if (!given.train.init.empty()) given.model = filled_in(given.model, then.model);
@@ -412,8 +413,7 @@ void check_same_run(const RunConfig& config, const RunConfig& then, const std::s
 }
 
 /// What a finished run came to. Data that changed since is said, not refused: the numbers are those of then.
-Summary finished(const RunFolder& folder, const RunConfig& config, const Checkpoint* checkpoint,
-                 const TrainOptions& options) {
+Summary finished(const RunFolder& folder, const RunConfig& config, const Checkpoint* checkpoint) {
   if (checkpoint == nullptr || !checkpoint->data) return read_summary(folder.summary());
   std::string changed;
   try {
@@ -421,8 +421,7 @@ Summary finished(const RunFolder& folder, const RunConfig& config, const Checkpo
   } catch (const Error&) {  // the data need not be there any more
   }
   if (!changed.empty())
-    note(options,
-         folder.path.string() + " is finished, and its data has changed since: " + changed + " (--fresh trains on it)");
+    note(folder.path.string() + " is finished, and its data has changed since: " + changed + " (--fresh trains on it)");
   return read_summary(folder.summary());
 }
 
@@ -452,16 +451,26 @@ Summary train(const RunConfig& given, const std::filesystem::path& out, const Tr
     checkpoint = read_checkpoint(folder.last());
     config = resumed(given, checkpoint->config);
     check_same_run(config, checkpoint->config, checkpoint->path);
-    note(options, what_is_unknown(checkpoint->file, checkpoint->path, checkpoint->config));
+    note(what_is_unknown(checkpoint->file, checkpoint->path, checkpoint->config));
   } else if (done) {  // somebody kept the results and not the weights
     const RunConfig then = read_config(folder.config());
     check_same_run(resumed(given, then), then, folder.summary());
   }
-  if (done) return finished(folder, config, checkpoint ? &*checkpoint : nullptr, options);
+  if (done) return finished(folder, config, checkpoint ? &*checkpoint : nullptr);
   Splits splits = load_data(config);
+  std::optional<TensorFile> initial;
+  if (!checkpoint && !config.train.init.empty()) {
+    initial = load_safetensors(config.train.init);
+    const Shape shape = Pipeline::parse(config.data.train_pipeline).output_shape(splits.train->image_shape());
+    for (const std::string& line :
+         follow_file(config.model, *initial, config.train.init, shape, config.train.init_partial))
+      note("as " + config.train.init + " has it: " + line);
+  }
   RunIdentity run{config, identify(splits)};
   if (checkpoint) check_same_data(*checkpoint, run);
-  Trainer trainer(std::move(run), std::move(splits), folder, options, checkpoint ? &*checkpoint : nullptr);
+  Trainer trainer(std::move(run), std::move(splits), folder, options,
+                  {checkpoint ? &*checkpoint : nullptr, initial ? &*initial : nullptr});
+  initial.reset();
   trainer.begin(checkpoint);
   checkpoint.reset();  // its tensors are copied
   return trainer.run();

@@ -11,6 +11,7 @@
 #include "apps/common/progress.h"
 #include "apps/common/run_folder.h"
 #include "apps/common/subject.h"
+#include "apps/common/task.h"
 #include "apps/common/trainer.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -60,6 +61,7 @@ Splits splits_for(const std::string& wanted, Subject& subject, const Shape& shap
   static_cast<DataSpec&>(config.data) = named_data(wanted, config.data.root);
   config.captions.unseen = 0;
   Splits splits = load_splits(config.data, 0);
+  say_notes(splits);
   splits.test = fitted(splits.test, shape);
   return splits;
 }

@@ -12,6 +12,7 @@
 #include "apps/common/fitted.h"
 #include "apps/common/run_folder.h"
 #include "apps/common/subject.h"
+#include "apps/common/task.h"
 #include "apps/evaluate/few_shot.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -63,6 +64,7 @@ std::shared_ptr<const Dataset> choose_split(const Splits& splits, const std::str
 /// Another dataset by `name` or `name:path`, its images in the shape of this model's.
 Splits other_data(const Asked& s, const std::string& name) {
   Splits splits = load_splits(named_data(name, s.config.data.root), 0);
+  say_notes(splits);
   const Shape shape = s.splits.test->image_shape();
   if (splits.test->image_shape() != shape) {
     std::printf("note: images of %s %s are resized, cropped around their centre, and made grey or colour, to %s\n",

@@ -9,6 +9,7 @@
 #include "apps/common/cli.h"
 #include "apps/common/evaluation.h"
 #include "apps/common/fitted.h"
+#include "apps/common/foreign_names.h"
 #include "apps/common/subject.h"
 #include "apps/common/towers.h"
 #include "apps/predict/answer.h"
@@ -81,10 +82,11 @@ std::vector<int64_t> addresses_of(const std::vector<std::string>& paths) {
 /// The classes of a classifier: those it was trained on; of one that does not know them the data set's, where there are
 /// as many; else numbers.
 std::vector<std::string> names_of(const Asked& s) {
-  const Tensor& classifier = s.subject.file.at("head.weight");
-  require(classifier.ndim() == 2 && classifier.dim(0) > 0, "predict", s.subject.path,
-          ": head.weight expected (K, D), got ", classifier);
-  const int64_t classes = classifier.dim(0);
+  const ForeignWeights weights = own_names(s.subject.file, s.subject.path);
+  const ForeignTensor* classifier = weights.find("head.weight");
+  require(classifier != nullptr && !classifier->shape.empty() && classifier->shape[0] > 0, "predict", s.subject.path,
+          ": expected a classifier, head.weight (K, D), got none");
+  const int64_t classes = classifier->shape[0];
   const std::vector<std::string> names = s.subject.data ? s.subject.data->classes : class_names_of(s.config.data);
   return static_cast<int64_t>(names.size()) == classes ? names : numbered_classes(classes);
 }
@@ -189,7 +191,8 @@ int main(int argc, char** argv) {
                            "  prints a table; ± is the deviation of a class's sampled logit"};
   sked::PredictArguments wanted;
   const auto declare = [&](CLI::App& app) {
-    app.add_option("checkpoint", wanted.checkpoint, "Run folder, or a safetensors file")
+    app.add_option("checkpoint", wanted.checkpoint,
+                   "Run folder, or a safetensors file (one without a configuration inside needs --config)")
         ->required()
         ->check(CLI::ExistingPath);
     app.add_option("images", wanted.images, "Image files")->required()->type_name("FILE …");

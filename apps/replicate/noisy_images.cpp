@@ -5,6 +5,8 @@
 
 #include "apps/common/checkpoint.h"
 #include "apps/common/run_folder.h"
+#include "apps/common/subject.h"
+#include "apps/common/task.h"
 #include "core/error.h"
 #include "data/loader.h"
 
@@ -52,15 +54,22 @@ std::string bitmap_uri(const Tensor& image) {
   return "data:image/bmp;base64," + base64(bytes);
 }
 
-std::vector<NoisyImage> noisiest_images(const FinishedRun& run, const std::string& folder, int count) {
-  const RunConfig& config = run.plan.config;
-  const Splits splits = load_splits(config.data, config.data.validation, config.data.train_subset);
+std::string weights_of(const FinishedRun& run, const std::string& folder) {
   const RunFolder files{folder};
-  const std::string path = run.summary.weights == "best" ? files.best() : files.last();
+  return run.summary.weights == "best" ? files.best() : files.last();
+}
+
+std::vector<NoisyImage> noisiest_images(const FinishedRun& run, const std::string& folder, int count) {
+  const std::string path = weights_of(run, folder);
+  const TensorFile file = load_safetensors(path);
+  RunConfig config = config_of(file, path);
+  config.data.root = run.plan.config.data.root;
+  const std::optional<DataIdentity> data = identity_of(file, path);
+  const Splits splits = data ? load_data(config, data->classes, path) : load_data(config);
   const Pipeline pipeline = Pipeline::parse(config.data.eval_pipeline);
   const auto classifier =
       make_classifier(config, pipeline.output_shape(splits.test->image_shape()), splits.test->classes(), Device::cpu);
-  restore_weights(load_safetensors(path), path, *classifier);
+  restore_weights(file, path, *classifier);
 
   struct Scored {
     double noise;

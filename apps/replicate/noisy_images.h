@@ -16,6 +16,9 @@ struct NoisyImage {
   double noise;            // mean standard deviation of the head's noise over its coordinates
 };
 
+/// The file of the weights that the run's summary tests.
+std::string weights_of(const FinishedRun& run, const std::string& folder);
+
 /// Loads the run's weights and returns the `count` test images with the largest predicted noise, noisiest first; of
 /// equally noisy ones some drawn at random, the same for every run. For heads that predict noise (not DET).
 std::vector<NoisyImage> noisiest_images(const FinishedRun& run, const std::string& folder, int count);

@@ -140,6 +140,7 @@ std::string plots(const Plan& plan, const std::vector<Cell>& cells, size_t setti
 
 std::string noisy_images(const Plan& plan, const Cell& cell, const std::filesystem::path& out) {
   const FinishedRun& run = cell.runs.front();
+  if (!std::filesystem::exists(weights_of(run, (out / run.plan.folder).string()))) return "";  // removed to save space
   std::string text = "<h3>Noisiest test images according to " + escaped(plan.heads[cell.head].name) + ", seed " +
                      std::to_string(run.plan.seed) + "</h3>\n<div class=\"images\">\n";
   for (const NoisyImage& image : noisiest_images(run, (out / run.plan.folder).string(), kNoisyImages)) {

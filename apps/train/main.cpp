@@ -43,8 +43,9 @@ int main(int argc, char** argv) {
       argc, argv, text,
       [&](CLI::App& app) {
         app.add_flag("--fresh", fresh, "Start over instead of going on from the folder's checkpoint");
-        app.add_option("--init", init,
-                       "Begin with the weights of a checkpoint by timm, torchvision or this program (train.init)")
+        app.add_option(
+               "--init", init,
+               "Begin with the weights of a checkpoint by timm, torchvision, transformers or this program (train.init)")
             ->type_name("FILE");
       },
       [&](const sked::CommonOptions& options) {

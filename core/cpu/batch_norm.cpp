@@ -99,8 +99,9 @@ void batch_norm_forward(const Tensor& x, const Tensor& residual, const Tensor& g
     const T unbiased = static_cast<T>(M) / static_cast<T>(M - 1), share = static_cast<T>(momentum);
     for (int64_t c = 0; c < C; ++c) {
       r[c] = T{1} / std::sqrt(var[c] + static_cast<T>(eps));
-      average_mean[c] += share * (mu[c] - average_mean[c]);
-      average_var[c] += share * (unbiased * var[c] - average_var[c]);
+      // In this form a momentum of 1 forgets what was there, to the last bit.
+      average_mean[c] = (1 - share) * average_mean[c] + share * mu[c];
+      average_var[c] = (1 - share) * average_var[c] + share * unbiased * var[c];
     }
     normalise(x.data<T>(), residual.defined() ? residual.data<T>() : nullptr, mu, r, gamma.data<T>(), beta.data<T>(), M,
               C, relu, y.data<T>());

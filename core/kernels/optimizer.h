@@ -40,8 +40,8 @@ inline Kernel<void(TensorList& parameters, const TensorList& gradients, TensorLi
 /// norm (1) = sqrt(Σ over all tensors and elements of x²), accumulated in f64 in a fixed order.
 inline Kernel<void(const TensorList& tensors, Tensor& norm)> global_norm{"global_norm"};
 
-/// average[i] ← average[i] + (1 − decay)·(values[i] − average[i]), an exponential moving average: in this form what does
-/// not change stays as it is, bit for bit.
+/// average[i] ← average[i] + (1 − decay)·(values[i] − average[i]), an exponential moving average: in this form what
+/// does not change stays as it is, bit for bit.
 inline Kernel<void(TensorList& averages, const TensorList& values, double decay)> ema_step{"ema_step"};
 
 }  // namespace sked::kernel
