@@ -1,5 +1,7 @@
 #include "core/tensor.h"
 
+#include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "core/allocator.h"
@@ -144,6 +146,12 @@ void Tensor::check_access(DType wanted) const {
 void Tensor::copy_in(const void* values, int64_t count, DType) {
   require(count == numel(), "tensor", "expected ", numel(), " values for ", shape_, ", got ", count);
   memory(device_).copy_from_host(raw(), values, bytes());
+}
+
+bool all_finite(const Tensor& tensor) {
+  if (tensor.dtype() != DType::f32) return true;
+  const float* p = tensor.data<float>();
+  return std::all_of(p, p + tensor.numel(), [](float x) { return std::isfinite(x); });
 }
 
 void require_shape(const Tensor& tensor, const Shape& shape, std::string_view where, std::string_view what) {

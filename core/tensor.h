@@ -122,6 +122,9 @@ using TensorList = std::vector<Tensor>;
 
 inline std::ostream& operator<<(std::ostream& out, const Tensor& tensor) { return out << tensor.str(); }
 
+/// Is every element of an f32 tensor on the CPU finite? Those of other dtypes count as finite.
+bool all_finite(const Tensor& tensor);
+
 /// Throws `[where] <what> expected <shape>, got …` unless `tensor` has that shape.
 void require_shape(const Tensor& tensor, const Shape& shape, std::string_view where, std::string_view what);
 /// Throws unless both have the same dtype and device.

@@ -1,7 +1,6 @@
 #include "apps/common/checkpoint.h"
 
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string_view>
@@ -59,12 +58,6 @@ auto read_entry(const TensorFile& file, const std::string& path, const std::stri
   } catch (const UsageError& error) {
     fail("checkpoint", path, ": ", error.what());
   }
-}
-
-bool all_finite(const Tensor& t) {
-  if (t.dtype() != DType::f32) return true;  // weights and buffers are
-  const float* p = t.data<float>();
-  return std::all_of(p, p + t.numel(), [](float x) { return std::isfinite(x); });
 }
 
 void check_weights(const TensorFile& file, const std::string& path, const std::vector<NamedTensor>& wanted) {

@@ -84,6 +84,7 @@ void Loading::consider(const NamedTensor& wanted) {
     return;
   }
   used_.insert(wanted.name);
+  require(all_finite(*from), "init", path_, ": ", excerpt(found->given), " has values that are not finite");
   copies_.emplace_back(wanted.tensor, *from);
 }
 

@@ -226,6 +226,15 @@ TEST_CASE("initial: where noise may be per class or not, it is new under other c
   CHECK(noise(other) == 1);
 }
 
+TEST_CASE("initial: weights that are not finite are refused, named as in the file") {
+  const auto model = classifier(vit_config(), 32, 7);
+  TensorFile file = load_safetensors(fixture("vit"));
+  for (NamedTensor& t : file.tensors)
+    if (t.name == "blocks.1.mlp.fc1.weight") t.tensor.data<float>()[5] = std::nanf("");
+  CHECK(one_line_with(error_of([&] { load_initial(file, fixture("vit"), *model); }), "init-vit.safetensors",
+                      "blocks.1.mlp.fc1.weight", "not finite"));
+}
+
 TEST_CASE("initial: a checkpoint that does not fit is refused, and nothing has changed") {
   RunConfig config = vit_config();
   config.model.width = 48;
