@@ -79,8 +79,8 @@ size_t InputFile::read_at(uint64_t offset, void* bytes, size_t count) const {
 FileStamp stamp_of(const std::string& path) {
   struct stat status {};
   require(::stat(path.c_str(), &status) == 0, "read_file", "cannot read ", path, ": ", reason(errno));
-  return {static_cast<uint64_t>(status.st_size),
-          int64_t{status.st_mtim.tv_sec} * 1'000'000'000 + status.st_mtim.tv_nsec};
+  const auto nanoseconds = [](const timespec& t) { return int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec; };
+  return {static_cast<uint64_t>(status.st_size), nanoseconds(status.st_mtim), nanoseconds(status.st_ctim)};
 }
 
 std::string read_file(const std::string& path, uint64_t max_bytes) {

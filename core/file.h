@@ -40,10 +40,11 @@ class InputFile {
   std::optional<uint64_t> size_;
 };
 
-/// How long a file is and when it was last changed.
+/// How long a file is, and when its bytes and when anything about it was last changed: the second cannot be set back,
+/// as tar, cp -p and touch do with the first.
 struct FileStamp {
   uint64_t bytes = 0;
-  int64_t nanoseconds = 0;  // since 1970
+  int64_t modified = 0, changed = 0;  // nanoseconds since 1970
 };
 /// Throws Error when there is no such file.
 FileStamp stamp_of(const std::string& path);

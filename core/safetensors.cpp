@@ -344,7 +344,8 @@ TensorFile load_safetensors(const std::string& path) {
   uint64_t length = 0;
   file.read(&length, kLengthBytes);
   const uint64_t most = std::min(kMaxHeader, *file.size() - kLengthBytes);
-  require(length <= most, "load_safetensors", path, ": header of ", length, " bytes, expected at most ", most);
+  require(length <= most, "load_safetensors", path, ": header of ", length, " bytes, expected at most ", most,
+          ": not a safetensors file, or one that is cut off");
   std::string text(length, '\0');
   file.read(text.data(), length);
 

@@ -85,7 +85,12 @@ std::string valid_utf8(std::string_view text) {
   std::string valid;
   for (size_t at = 0; at < text.size();) {
     const std::optional<CodePoint> point = code_point(text, at);
-    valid += point ? text.substr(at, point->bytes) : "\xEF\xBF\xBD";
+    constexpr std::string_view kDigits = "0123456789ABCDEF";
+    const auto byte = static_cast<unsigned char>(text[at]);
+    if (point)
+      valid += text.substr(at, point->bytes);
+    else
+      valid.append("\\x").append({kDigits[byte >> 4], kDigits[byte & 15]});
     at += point ? point->bytes : 1;
   }
   return valid;

@@ -38,8 +38,8 @@ struct CodePoint {
 /// 15.0, table 3-7: no overlong forms, no surrogates, nothing above U+10FFFF) or the text ends.
 std::optional<CodePoint> code_point(std::string_view text, size_t at);
 
-/// The text with U+FFFD in place of every byte that is not part of well-formed UTF-8: for names of files, which may be
-/// any bytes, where they become names for people.
+/// The text with `\xE9` in place of a byte E9 that is not part of well-formed UTF-8, and so on: for names of files,
+/// which may be any bytes, where they become names for people. Different names stay different.
 std::string valid_utf8(std::string_view text);
 
 /// The offset of the first byte that is not well-formed UTF-8; nothing when all are.

@@ -356,7 +356,7 @@ std::vector<std::string> class_names_of(const DataSpec& spec) {
   const std::string folder = folder_of(spec), list = folder + "/classes.tsv";
   if (spec.name == "image-folder" && exists(folder + "/train"))
     return load_image_folder(spec.name, folder + "/train")->class_names();
-  return exists(list) ? load_class_list(list).names : std::vector<std::string>{};
+  return exists(list) ? distinct_names(load_class_list(list)) : std::vector<std::string>{};
 }
 
 std::vector<std::string> known_datasets() {

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/text.h"
+#include "core/xxh64.h"
 
 namespace sked {
 namespace {
@@ -56,6 +57,7 @@ std::string Dataset::source(int64_t i) const { return name_ + ", image " + std::
 void Dataset::add_identity(int64_t i, Fingerprint& f) const {
   const int64_t y = label(i);
   f.add(&y, sizeof y);
+  if (!encoded()) f.add(xxh64(image(i).raw(), image(i).bytes()));
 }
 
 void Dataset::add_image(int64_t i, Fingerprint& f) const {

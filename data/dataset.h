@@ -40,10 +40,10 @@ class Dataset {
   virtual int64_t label(int64_t i) const = 0;
   /// Names image i for people: its file, or the dataset and i. Examples of one source share their image.
   virtual std::string source(int64_t i) const;
-  /// Adds what tells example i from another without looking at its image: its name in the dataset, where it has one,
-  /// its label or targets, and a caption of its own.
+  /// Adds what tells example i from another without opening a file: its name in the dataset, or its pixels where they
+  /// are in memory, its label or targets, and a caption of its own.
   virtual void add_identity(int64_t i, Fingerprint& f) const;
-  /// Adds what tells its image from another: the pixels, or the size and the time of the last change of its file.
+  /// Adds what tells its image from another: the pixels, or the size and the times of the last changes of its file.
   virtual void add_image(int64_t i, Fingerprint& f) const;
   /// Are the images files, decoded when they are asked for? Then a pipeline can do it more cheaply than image().
   virtual bool encoded() const { return false; }

@@ -54,6 +54,7 @@ std::string ImageCollection::source(int64_t i) const {
 void ImageCollection::add_identity(int64_t i, Fingerprint& f) const {
   const ImageEntry& e = entry(i);
   f.add(e.name);
+  f.add(&e.size, sizeof e.size);  // known of members of archives
   f.add(&e.label, sizeof e.label);
   for (const auto& [k, share] : e.targets) {
     f.add(&k, sizeof k);
@@ -69,7 +70,8 @@ void ImageCollection::add_image(int64_t i, Fingerprint& f) const {
   f.add(&e.size, sizeof e.size);
   const FileStamp stamp = e.archive < 0 ? stamp_of(source(i)) : stamps_[static_cast<size_t>(e.archive)];
   f.add(&stamp.bytes, sizeof stamp.bytes);
-  f.add(&stamp.nanoseconds, sizeof stamp.nanoseconds);
+  f.add(&stamp.modified, sizeof stamp.modified);
+  f.add(&stamp.changed, sizeof stamp.changed);
 }
 
 EncodedImage ImageCollection::file(int64_t i) const {

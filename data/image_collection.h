@@ -85,6 +85,9 @@ struct ClassList {
   std::vector<std::string> names, ids;
 };
 
+/// The names; those that several classes share with the id behind, `crane (n02012849)`: classes are told apart by name.
+std::vector<std::string> distinct_names(const ClassList& classes);
+
 /// Lines `index<TAB>id<TAB>names` in order from index 0, behind a byte-order mark or not. Throws Error naming file and
 /// line, also for an id that was there before.
 ClassList load_class_list(const std::string& path);

@@ -12,8 +12,6 @@ namespace {
 
 using Names = std::vector<std::string>;
 
-bool only_numbered(const Names& names) { return names == numbered_classes(static_cast<int64_t>(names.size())); }
-
 /// Labels, targets and distributions in other numbers.
 class Relabelled final : public DatasetView {
  public:
@@ -72,11 +70,6 @@ std::shared_ptr<const Dataset> with_classes(std::shared_ptr<const Dataset> data,
   const Names& names = data->class_names();
   if (names == wanted) return data;
   std::vector<int64_t> number(names.size());
-  if ((only_numbered(names) && names.size() <= wanted.size()) ||
-      (only_numbered(wanted) && names.size() == wanted.size())) {
-    for (size_t k = 0; k < number.size(); ++k) number[k] = static_cast<int64_t>(k);
-    return std::make_shared<Relabelled>(std::move(data), wanted, std::move(number));
-  }
   std::map<std::string, int64_t> index;
   for (size_t k = 0; k < wanted.size(); ++k) index.emplace(wanted[k], static_cast<int64_t>(k));
   const bool unique = index.size() == wanted.size() && std::set(names.begin(), names.end()).size() == names.size();

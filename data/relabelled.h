@@ -9,11 +9,9 @@
 
 namespace sked {
 
-/// `data` with the classes of `wanted` in their order: label k of `data` becomes the index of its name there. Itself
-/// where the lists are the same, or where one of them only numbers classes (`class 0`, `class 1` …) and there are no
-/// more of them than `wanted` has, the same number where it is `wanted` that numbers them: then indices mean what they
-/// say. Throws Error saying `whose` classes are wanted and what differs for a class that is not among those wanted, or
-/// a name that a list has twice.
+/// `data` with the classes of `wanted` in their order: label k of `data` becomes the index of its name there; itself
+/// where the lists are the same. Throws Error saying `whose` classes are wanted and what differs for a class that is
+/// not among those wanted, or a name that a list has twice.
 std::shared_ptr<const Dataset> with_classes(std::shared_ptr<const Dataset> data, const std::vector<std::string>& wanted,
                                             const std::string& whose);
 

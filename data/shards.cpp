@@ -288,6 +288,15 @@ std::vector<ImageEntry> some(ShardReader& reader, const std::vector<std::string>
 
 }  // namespace
 
+std::vector<std::string> distinct_names(const ClassList& classes) {
+  std::map<std::string, int> count;
+  for (const std::string& name : classes.names) ++count[name];
+  std::vector<std::string> names = classes.names;
+  for (size_t k = 0; k < names.size(); ++k)
+    if (count.at(names[k]) > 1) names[k] += " (" + classes.ids[k] + ")";
+  return names;
+}
+
 ClassList load_class_list(const std::string& path) {
   constexpr uint64_t kMostBytes = uint64_t{1} << 26;
   const std::string text = read_file(path, kMostBytes);
@@ -315,7 +324,7 @@ std::shared_ptr<ImageCollection> load_shards(const std::string& name, const std:
                                              const ClassList& classes) {
   ShardReader reader(shards, Beside::label, classes);
   std::vector<ImageEntry> entries = some(reader, shards, "image");
-  std::vector<std::string> names = classes.names;
+  std::vector<std::string> names = distinct_names(classes);
   if (names.empty()) {
     int64_t most = 0;
     for (const ImageEntry& e : entries) {

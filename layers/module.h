@@ -18,8 +18,8 @@ struct Context {
   bool training = false;
   uint64_t seed = 0;  // of the run: dropout and the heads' noise are addressed by (seed, a module's stream, step, …)
   uint64_t step = 0;  // training step
-  double momentum = 0.1;  // of running statistics: running ← (1 − momentum) running + momentum batch
   Tensor examples = {};   // (N) i64: global index of each example in the batch; defined whenever noise is drawn
+  double momentum = 0.1;  // of running statistics: running ← (1 − momentum) running + momentum batch
 };
 
 /// Hands out what modules draw at construction: initial weights and a stream of their own for later noise. Everything

@@ -161,7 +161,8 @@ std::string checkpoint_path(const std::string& given) {
   if (!std::filesystem::is_directory(given)) return given;
   const RunFolder folder{given};
   require(std::filesystem::exists(folder.last()), "checkpoint", given, ": no last.safetensors there: not a run folder");
-  return read_checkpoint(folder.last()).config.data.validation > 0 ? folder.best() : folder.last();
+  const bool holds_out = read_checkpoint(folder.last()).config.data.validation > 0;
+  return holds_out && std::filesystem::exists(folder.best()) ? folder.best() : folder.last();
 }
 
 void restore_weights(const TensorFile& file, const std::string& path, const Module& model) {

@@ -70,7 +70,8 @@ struct Checkpoint {
 Checkpoint read_checkpoint(const std::string& path);
 
 /// A run folder stands for the weights its own summary tests: the best on the validation images, the last where there
-/// are none; a file for itself. Throws Error for a folder that is not a run's.
+/// are none, or where it was stopped before the first evaluation; a file for itself. Throws Error for a folder that is
+/// not a run's.
 std::string checkpoint_path(const std::string& given);
 
 /// What cannot be known of a checkpoint that is older than what it should carry, as one line for people; empty where it

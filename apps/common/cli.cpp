@@ -77,7 +77,7 @@ void declare_common(CLI::App& app, CommonOptions& options, ProcessOptions& proce
   app.add_option("--set", options.set,
                  "Overrides one key of it: --set train.epochs=3 --set head.kind=het-xl; may be repeated")
       ->type_name("KEY.PATH=VALUE")
-      ->expected(1)
+      ->allow_extra_args(false)  // one each: what follows is not another assignment
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   app.add_option("--device", process.device, "auto takes a GPU where one is usable, else the CPU")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}))

@@ -221,15 +221,34 @@ void validate(const RunConfig& config) {
   check(config.data.train_subset >= 0, "data.train_subset", "at least 0", config.data.train_subset);
 }
 
-ModelConfig filled_in(const ModelConfig& given, const ModelConfig& chosen) {
-  ModelConfig result = given, untouched, from = chosen;
+namespace {
+
+template <class Section>
+Section filled(const Section& given, const Section& chosen) {
+  Section result = given, untouched, from = chosen;
   const nlohmann::ordered_json mine = write_fields(fields_of(result)), open = write_fields(fields_of(untouched));
   nlohmann::ordered_json fill = write_fields(fields_of(from));
   for (const auto& [key, value] : mine.items()) {
     if (value != open.at(key)) fill.erase(key);
   }
-  read_fields(fill, fields_of(result), "model");
+  read_fields(fill, fields_of(result), "configuration");
   return result;
+}
+
+}  // namespace
+
+ModelConfig filled_in(const ModelConfig& given, const ModelConfig& chosen) { return filled(given, chosen); }
+HeadConfig filled_in(const HeadConfig& given, const HeadConfig& chosen) { return filled(given, chosen); }
+
+std::vector<std::string> differing_network(const RunConfig& a, const RunConfig& b) {
+  constexpr std::array<std::string_view, 10> kWithoutEffect{
+      "model.dropout",   "model.drop_path", "model.recompute",   "head.train_samples", "head.test_samples",
+      "head.antithetic", "head.likelihood", "head.sample_chunk", "head.bias_init",     "head.noise_init_scale"};
+  RunConfig left, right;
+  left.model = a.model, left.head = a.head, right.model = b.model, right.head = b.head;
+  std::vector<std::string> keys = differing_fields(fields_of(left), fields_of(right));
+  std::erase_if(keys, [&](const std::string& key) { return std::ranges::count(kWithoutEffect, key) > 0; });
+  return keys;
 }
 
 std::vector<std::string> differing_keys(const RunConfig& a, const RunConfig& b) {

@@ -111,6 +111,7 @@ struct Words {
 };
 constexpr std::array kWords{
     Words{".norm1.running_mean", "batch norm", ""},
+    Words{"running_", "batch norm's running statistics", ""},
     Words{"^dist_token", "a distillation token", ""},
     Words{"^head_dist.", "a distillation token", ""},
     Words{"relative_position", "relative positions", ""},
@@ -143,7 +144,6 @@ constexpr std::array kWords{
     Words{"decoder", "a decoder", ""},
     Words{"^text", "a text tower", ""},
     Words{"logit_scale", "a text tower", ""},
-    Words{"running_", "running statistics", ""},
     Words{"^head.noise.", "noise in the head", "head.kind"},
     Words{"^head.temperature.", "a learned temperature", "head.learn_temperature"},
     Words{"^head.", "a classifier", ""},

@@ -1,9 +1,9 @@
 #include "apps/common/follow_file.h"
 
-#include <nlohmann/json.hpp>
 #include <sstream>
 #include <utility>
 
+#include "apps/common/config.h"
 #include "apps/common/foreign_names.h"
 #include "apps/common/grid.h"
 #include "core/error.h"
@@ -50,7 +50,7 @@ class Following {
     else if (there)
       tell(key, setting, told, T{}, file_.find(tensor)->given);
   }
-  void follow_configuration(const nlohmann::json& theirs, bool transformer);
+  void follow_configuration(const std::string& configuration, bool transformer);
   void follow_transformer();
   void follow_pool();
   void follow_positions();
@@ -78,35 +78,30 @@ std::vector<std::string> Following::run(const std::string& configuration) {
                                      : bit       ? "stages.0.blocks.0.conv1.weight"
                                                  : "layer1.0.conv1.weight");
   if (!same_family) return {};
-  const auto config = nlohmann::json::parse(configuration, nullptr, false);  // discarded where it is none
-  if (config.is_object() && config.contains("model") && config["model"].is_object())
-    follow_configuration(config["model"], transformer);
+  if (!configuration.empty()) follow_configuration(configuration, transformer);
   if (transformer) follow_transformer();
   if (!transformer && !bit) follow_residual();
   return std::move(lines_);
 }
 
-/// What names and shapes do not tell.
-void Following::follow_configuration(const nlohmann::json& theirs, bool transformer) {
-  const char* by = "as in its configuration";
-  const auto text = [&](const char* key, const char* otherwise) {
-    const auto found = theirs.find(key);
-    const std::string value = found != theirs.end() && found->is_string() ? found->get<std::string>() : "";
-    return value.empty() ? std::string(otherwise) : value;
-  };
-  const auto number = [&](const char* key) {
-    const auto found = theirs.find(key);
-    return found != theirs.end() && found->is_number() ? found->get<double>() : 0.0;
-  };
-  if (!transformer) {
-    if (!text("stem", "").empty()) tell<std::string>("stem", model_.stem, text("stem", ""), "", by);
-    return;
+/// What names and shapes do not tell, with what the name of the run's model stands for.
+void Following::follow_configuration(const std::string& configuration, bool transformer) {
+  ModelConfig theirs;
+  try {
+    theirs = written_out(parse_config(configuration, "config").model);
+  } catch (const UsageError& error) {  // nobody's usage is wrong: the file is
+    fail("init", path_, ": ", error.what());
   }
-  tell<std::string>("pool", model_.pool, text("pool", "token"), "token", by);
-  tell<std::string>("gelu", model_.gelu, text("gelu", "exact"), "exact", by);
-  tell("norm_eps", model_.norm_eps, number("norm_eps") > 0 ? number("norm_eps") : 1e-6, 1e-6, by);
-  if (const double heads = number("heads"); heads >= 1 && heads < 1e6)
-    tell<int64_t>("heads", model_.heads, static_cast<int64_t>(heads), 0, by);
+  const ModelConfig ours = written_out(model_);
+  const auto follow = [&](const char* key, auto setting) {
+    tell(key, model_.*setting, theirs.*setting, ours.*setting, "as in its configuration");
+  };
+  if (!transformer) return follow("stem", &ModelConfig::stem);
+  follow("pool", &ModelConfig::pool);
+  follow("positions", &ModelConfig::positions);
+  follow("gelu", &ModelConfig::gelu);
+  follow("norm_eps", &ModelConfig::norm_eps);
+  follow("heads", &ModelConfig::heads);
 }
 
 void Following::follow_transformer() {
@@ -129,6 +124,10 @@ void Following::follow_pool() {
   using Text = std::string;
   const bool token = file_.has("cls_token"), pooled = file_.has("fc_norm.weight");
   if (file_.has("attn_pool.latent")) {
+    require(!token || !model_.pool.empty() || partial_, "init", path_, ": it has ", given("attn_pool.latent"), " and ",
+            token ? given("cls_token") : "",
+            ", which its pooling may see or not: here it sees the patches alone; set "
+            "model.pool to map where its network's does too");
     tell<Text>("pool", model_.pool, "map", "token", given("attn_pool.latent"));
   } else if (!token) {
     tell<Text>("pool", model_.pool, "gap", "token", "no cls_token");
@@ -157,6 +156,10 @@ void Following::follow_positions() {
   if (!all && !bare) {
     all = square_root(tokens - prefix).has_value();
     bare = square_root(tokens).has_value();
+    require(
+        all || !bare || !model_.positions.empty() || partial_, "init", path_, ": ", given("pos_embed"), " of ", tokens,
+        " tokens may be of patches alone, or of all tokens on a grid that is not square, which is not resampled: set "
+        "model.positions to patches where they are");
   }
   const std::string by = given("pos_embed") + " of " + std::to_string(tokens) + " tokens";
   if (all && bare) {
@@ -177,23 +180,26 @@ void Following::follow_residual() {
     projections = projections || name.find(".downsample.") != Text::npos;
     if (name.ends_with(".downsample.1.weight") && tensor.shape.size() == 4) average = tensor.given;
   }
+  const Text otherwise = written_out(model_).shortcut;
   if (!average.empty())
-    tell<Text>("shortcut", model_.shortcut, "avg", "conv", average);
+    tell<Text>("shortcut", model_.shortcut, "avg", otherwise, average);
   else if (projections)
-    tell<Text>("shortcut", model_.shortcut, "conv", "conv", "its downsample tensors");
+    tell<Text>("shortcut", model_.shortcut, "conv", otherwise, "its downsample tensors");
   else if (shapes_change)
-    tell<Text>("shortcut", model_.shortcut, "pad", "conv", "no downsample tensors");
+    tell<Text>("shortcut", model_.shortcut, "pad", otherwise, "no downsample tensors");
   follow_groups();
 }
 
-/// Of a bottleneck's 3×3: a filter sees width_per_group channels; there are groups · width_per_group of them.
+/// Of a bottleneck's 3×3: a filter sees floor(base_width · width_per_group / 64) channels, a group's.
 void Following::follow_groups() {
   const int64_t filters = extent("layer1.0.conv2.weight", 0), seen = extent("layer1.0.conv2.weight", 1),
                 base = extent("layer1.0.conv3.weight", 0) / 4;
   if (base == 0 || seen == 0 || filters % seen != 0) return;
   const std::string& by = given("layer1.0.conv2.weight");
-  tell<int64_t>("groups", model_.groups, filters / seen, 1, by);
-  tell<int64_t>("width_per_group", model_.width_per_group, seen, filters == seen ? base : 0, by);
+  const int64_t per_group = (seen * 64 + base - 1) / base;  // the least of which floor(base · per_group / 64) is seen
+  const ModelConfig ours = written_out(model_);
+  tell<int64_t>("groups", model_.groups, filters / seen, ours.groups, by);
+  tell<int64_t>("width_per_group", model_.width_per_group, per_group, ours.width_per_group, by);
 }
 
 }  // namespace
@@ -202,8 +208,8 @@ std::vector<std::string> follow_file(ModelConfig& model, const TensorFile& file,
                                      const Shape& image_shape, bool partial) {
   require(image_shape.ndim() == 3, "init", "expected images (H,W,C), got ", image_shape);
   const auto configuration = file.metadata.find("config");
-  return Following(model, own_names(file, path), path, image_shape, partial)
-      .run(configuration == file.metadata.end() ? "" : configuration->second);
+  const bool own = configuration != file.metadata.end() && file.metadata.contains("state");
+  return Following(model, own_names(file, path), path, image_shape, partial).run(own ? configuration->second : "");
 }
 
 }  // namespace sked

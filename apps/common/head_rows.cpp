@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "apps/common/initial.h"
 #include "core/error.h"
 #include "core/text.h"
 
@@ -22,7 +23,8 @@ std::map<std::string, int64_t> places(const std::vector<std::string>& names) {
 }  // namespace
 
 HeadRows::HeadRows(const ForeignWeights& file, const Shapes& model, const std::string& path,
-                   const std::vector<std::string>& class_names, const std::vector<std::string>& file_class_names) {
+                   const InitialOptions& options) {
+  const std::vector<std::string>& file_class_names = options.file_class_names;
   const auto own = model.find("head.weight");
   const ForeignTensor* weight = file.find("head.weight");
   model_has_one_ = own != model.end();
@@ -34,9 +36,10 @@ HeadRows::HeadRows(const ForeignWeights& file, const Shapes& model, const std::s
     file_classes_ = weight->shape[0];
     require(file_class_names.empty() || static_cast<int64_t>(file_class_names.size()) == file_classes_, "init", path,
             ": expected a name of each of its ", file_classes_, " classes, got ", file_class_names.size());
-    compare_classes(class_names, file_class_names);
+    compare_classes(options.class_names, file_class_names);
   }
   compare_noise(file, model);
+  noise_is_new_ = noise_is_new_ || !options.same_noise;
   temperature_is_new_ = !file.has("head.temperature.t");
 }
 

@@ -10,6 +10,8 @@
 
 namespace sked {
 
+struct InitialOptions;  // initial.h
+
 /// The classifier `head.weight`, `head.bias` (a row per class), and around it `head.noise.*` and `head.temperature.*`.
 /// It is taken as it is where the classes are the same, or as many and the names of the file's not known; by rows where
 /// the model's are known to be among the file's; else the model's own stays.
@@ -17,8 +19,7 @@ class HeadRows {
  public:
   HeadRows() = default;
   /// Throws Error naming `path` where the file has not as many names as classes.
-  HeadRows(const ForeignWeights& file, const Shapes& model, const std::string& path,
-           const std::vector<std::string>& class_names, const std::vector<std::string>& file_class_names);
+  HeadRows(const ForeignWeights& file, const Shapes& model, const std::string& path, const InitialOptions& options);
 
   /// Does the model's tensor of this name stay as initialised?
   bool is_new(const std::string& name) const;

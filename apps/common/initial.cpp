@@ -56,7 +56,10 @@ Loading::Loading(const TensorFile& file, const std::string& path, const Module& 
   for (const NamedVar& p : model.parameters()) wanted_.push_back({p.name, p.var.value()});
   for (const auto& [name, buffer] : model.buffers()) wanted_.push_back({name, *buffer});
   for (const auto& [name, tensor] : wanted_) shapes_.emplace(name, extents(tensor));
-  head_ = HeadRows(given_, shapes_, path, options.class_names, options.file_class_names);
+  // What training kept in a checkpoint of this program is no part of its network.
+  std::erase_if(given_.tensors,
+                [](const auto& t) { return t.first.starts_with("optimizer.") || t.first.starts_with("raw."); });
+  head_ = HeadRows(given_, shapes_, path, options);
 }
 
 InitialReport Loading::run() {
@@ -159,7 +162,6 @@ bool Loading::may_be_missing(const std::string& name) const {
 
 bool Loading::may_be_unused(const std::string& name, const ForeignTensor& tensor) const {
   if (!tensor.is_weight() || name == "mask_token" || name.ends_with(".num_batches_tracked")) return true;
-  if (name.starts_with("optimizer.") || name.starts_with("raw.")) return true;
   return !whole_ && name.starts_with("head.") && head_.may_be_left_out(name);
 }
 

@@ -6,23 +6,57 @@
 #include "apps/common/progress.h"
 #include "apps/common/task.h"
 #include "core/error.h"
+#include "core/text.h"
 #include "data/relabelled.h"
 
 namespace sked {
+namespace {
+
+/// The configuration of a checkpoint of this program with what the command line says. --config may bring other data;
+/// the network is the checkpoint's, and only a temperature that --set asks for may be another.
+RunConfig own_config(const RunConfig& own, const std::string& path, const CommonOptions& common) {
+  RunConfig config = own;
+  const auto check = [&](const std::vector<std::string>& keys) {
+    require_usage(keys.empty(), "checkpoint", path,
+                  " is of another network than the configuration asks for: ", join(keys),
+                  keys.size() == 1 ? " differs" : " differ");
+  };
+  if (!common.config.empty()) {
+    config = read_config(common.config);
+    config.model = filled_in(config.model, own.model);
+    config.head = filled_in(config.head, own.head);
+    check(differing_network(config, own));
+  }
+  apply_options(common, config);
+  std::vector<std::string> keys = differing_network(config, own);
+  std::erase(keys, "head.temperature");
+  check(keys);
+  return config;
+}
+
+/// Do both speak of the same images, before some are held out?
+bool same_source(const DataConfig& a, const DataConfig& b) {
+  return a.name == b.name && a.path == b.path && a.labels == b.labels && a.noise == b.noise &&
+         (a.noise == "none" || (a.noise_rate == b.noise_rate && a.noise_seed == b.noise_seed));
+}
+
+}  // namespace
+
 Subject load_subject(const std::string& given, const CommonOptions& common) {
   Subject s{.path = checkpoint_path(given), .file = {}, .config = {}, .data = {}, .foreign = false};
   s.file = load_safetensors(s.path);
-  s.foreign = !s.file.metadata.contains("config");
+  // Others have a `config` in their metadata too.
+  s.foreign = !s.file.metadata.contains("config") || !s.file.metadata.contains("state");
   require_usage(
       !s.foreign || !common.config.empty(), "checkpoint", s.path,
       ": not a checkpoint of this program: expected --config FILE, which says what network and data it is for");
-  s.config = common.config.empty() ? config_of(s.file, s.path) : read_config(common.config);
-  apply_options(common, s.config);
   if (s.foreign) {
+    s.config = load_config(common);
     const Shape shape = evaluation_pipeline(s.config.data.eval_pipeline).output_shape(image_shape_of(s.config.data));
     for (const std::string& line : follow_file(s.config.model, s.file, s.path, shape))
       note("as " + s.path + " has it: " + line);
   } else {
+    s.config = own_config(config_of(s.file, s.path), s.path, common);
     s.data = identity_of(s.file, s.path);
     note(what_is_unknown(s.file, s.path, s.config));
   }
@@ -43,14 +77,14 @@ Splits load_data(const RunConfig& config, const std::vector<std::string>& classe
   return splits;
 }
 
-void note_changed_images(const Subject& subject, const Dataset& images, const std::string& split) {
-  if (!subject.data) return;
-  RunConfig now = subject.config, then = config_of(subject.file, subject.path);
-  if (!differing_fields(fields_of(now.data), fields_of(then.data)).empty()) return;  // other data were asked for
+void check_images(const Subject& subject, const Dataset& images, const std::string& split) {
+  if (!subject.data || !same_source(subject.config.data, config_of(subject.file, subject.path).data)) return;
   const ImageSet& known = split == "train"        ? subject.data->train
                           : split == "validation" ? subject.data->validation
                                                   : subject.data->test;
-  const std::string changed = image_difference(split.c_str(), known, image_set(images));
+  const std::string changed = image_difference(split, known, image_set(images));
+  require(changed.empty() || split != "validation", "checkpoint", subject.path,
+          " was trained with other images held out: ", changed, "; it has seen some of these");
   if (!changed.empty()) note("since " + subject.path + " was trained: " + changed);
 }
 

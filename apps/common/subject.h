@@ -22,8 +22,9 @@ struct Subject {
 
 /// Reads `given`, a run folder or a file, and says on stderr what cannot be known of it. A file of somebody else's
 /// needs
-/// --config; the network then is the file's (follow_file.h). Throws what checkpoint_path(), load_safetensors(),
-/// config_of(), apply_options() and follow_file() throw.
+/// --config; the network then is the file's (follow_file.h). With one of this program --config may bring other data,
+/// but no other network: UsageError naming the keys. Throws what checkpoint_path(), load_safetensors(), config_of(),
+/// apply_options() and follow_file() throw.
 Subject load_subject(const std::string& given, const CommonOptions& common);
 
 /// The data of its configuration, its classes in the order of the checkpoint's: by name, said on stderr where that is
@@ -31,9 +32,9 @@ Subject load_subject(const std::string& given, const CommonOptions& common);
 Splits load_data(const Subject& subject);
 Splits load_data(const RunConfig& config, const std::vector<std::string>& classes, const std::string& whose);
 
-/// Says on stderr where `images`, the `split` (train, validation, test) of the subject's own configuration, are not
-/// what they were at its training.
-void note_changed_images(const Subject& subject, const Dataset& images, const std::string& split);
+/// Says on stderr where `images`, the `split` (train, validation, test) of the data of the subject's training, are not
+/// what they were then. Throws Error for other held-out images: it was trained on some of them.
+void check_images(const Subject& subject, const Dataset& images, const std::string& split);
 
 /// A classifier with its weights. Throws Error as restore_weights() or load_foreign().
 std::unique_ptr<Classifier> classifier_of(const Subject& subject, const Shape& image_shape, int64_t classes,

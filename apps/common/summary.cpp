@@ -23,6 +23,8 @@ std::vector<Field> list_of(Summary& s) {
   fields("epochs", s.epochs);
   fields("best_step", s.best_step);
   fields("best_nll", s.best_nll);
+  fields("training_images", s.training_images);
+  fields("training_data", s.training_data);
   fields("noisy_share", s.noisy_share);
   fields("images_per_second", s.images_per_second);
   fields("train_seconds", s.train_seconds);

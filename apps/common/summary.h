@@ -17,7 +17,9 @@ struct Summary {
   std::string
       weights;  // which weights the test measured: `best` on the validation images, or `last` where there are none
   int64_t steps = 0, best_step = 0;
-  double epochs = 0, best_nll = 0;             // best_nll: of the periodic evaluations
+  double epochs = 0, best_nll = 0;  // best_nll: of the periodic evaluations
+  int64_t training_images = 0;
+  std::string training_data;                   // their fingerprint (identity.h)
   double noisy_share = 0;                      // share of the training labels that are not the clean ones
   double images_per_second = 0;                // of the training steps
   double train_seconds = 0, wait_seconds = 0;  // in training steps; of those, waiting for data

@@ -103,6 +103,7 @@ class Trainer {
   void estimate_statistics();
   void save_last();
   void report_initial();
+  void restore_best();
   Summary finish();
   Summary describe() const;
   bool at_multiple_of(int64_t interval) const { return state_.step % interval == 0 || state_.step == total_; }
@@ -315,8 +316,8 @@ void Trainer::estimate_statistics() {
     for (Tensor& input : inputs) input = input.to(options_.device);
     task_->loss(inputs, {.training = true,
                          .seed = config_.seed,
-                         .momentum = 1.0 / static_cast<double>(b + 1),
-                         .examples = batch->indices.to(options_.device)});
+                         .examples = batch->indices.to(options_.device),
+                         .momentum = 1.0 / static_cast<double>(b + 1)});
   }
 }
 
@@ -364,6 +365,8 @@ Summary Trainer::describe() const {
   s.dataset = config_.data.name;
   s.backbone = config_.model.name;
   s.seed = config_.seed;
+  s.training_images = run_.data.train.count;
+  s.training_data = run_.data.train.fingerprint;
   s.params_total = task_->model().parameter_count();
   s.steps = state_.step;
   s.epochs = epoch();
@@ -379,13 +382,24 @@ Summary Trainer::describe() const {
   return s;
 }
 
+void Trainer::restore_best() {
+  const std::string path = folder_.best();
+  require(std::filesystem::exists(path), "train", path, " is not there any more: --fresh starts over");
+  const TensorFile file = load_safetensors(path);
+  const std::vector<std::string> keys = differing_keys(config_of(file, path), config_);
+  require(keys.empty() && identity_of(file, path) == run_.data, "train", path,
+          " is not of this run: ", keys.empty() ? "its data differs" : join(keys) + " differs",
+          " (--fresh starts over)");
+  restore_weights(file, path, task_->model());
+}
+
 Summary Trainer::finish() {
   const Stopwatch watch;
   const bool use_best = task_->holds_out();
   if (use_best && state_.best_step < 0) evaluate_now();  // without a step there was no reason to
   const Averaged averaged(average_);
   estimate_statistics();
-  if (use_best) restore_weights(load_safetensors(folder_.best()), folder_.best(), task_->model());
+  if (use_best) restore_best();
   Summary summary = describe();
   summary.weights = use_best ? "best" : "last";
   summary.temperature = task_->temperature();
@@ -414,15 +428,24 @@ void check_same_run(const RunConfig& config, const RunConfig& then, const std::s
 
 /// What a finished run came to. Data that changed since is said, not refused: the numbers are those of then.
 Summary finished(const RunFolder& folder, const RunConfig& config, const Checkpoint* checkpoint) {
-  if (checkpoint == nullptr || !checkpoint->data) return read_summary(folder.summary());
-  std::string changed;
+  const Summary summary = read_summary(folder.summary());
+  const std::string run = folder.path.string() + " is finished";
+  if (!summary.precision.empty() && summary.precision != name(product_precision()))
+    note(run + ", computed in " + summary.precision + " (--fresh computes in " + name(product_precision()) + ")");
+  DataIdentity now;
   try {
-    changed = training_difference(*checkpoint->data, identify(load_data(config)));
+    now = identify(load_data(config));
   } catch (const Error&) {  // the data need not be there any more
+    return summary;
   }
-  if (!changed.empty())
-    note(folder.path.string() + " is finished, and its data has changed since: " + changed + " (--fresh trains on it)");
-  return read_summary(folder.summary());
+  DataIdentity then = now;
+  if (checkpoint != nullptr && checkpoint->data)
+    then = *checkpoint->data;
+  else if (!summary.training_data.empty())
+    then.train = {summary.training_images, summary.training_data};
+  const std::string changed = training_difference(then, now);
+  if (!changed.empty()) note(run + ", and its data has changed since: " + changed + " (--fresh trains on it)");
+  return summary;
 }
 
 /// May the training of a checkpoint go on with these images?
@@ -456,11 +479,17 @@ Summary train(const RunConfig& given, const std::filesystem::path& out, const Tr
     const RunConfig then = read_config(folder.config());
     check_same_run(resumed(given, then), then, folder.summary());
   }
+  // A run that was killed before its first checkpoint begins again; somebody else's results are not begun over.
+  if (!checkpoint && !done && !options.fresh && std::filesystem::exists(folder.best()) &&
+      std::filesystem::exists(folder.config())) {
+    const RunConfig then = read_config(folder.config());
+    check_same_run(resumed(given, then), then, folder.config());
+  }
   if (done) return finished(folder, config, checkpoint ? &*checkpoint : nullptr);
   Splits splits = load_data(config);
   std::optional<TensorFile> initial;
   if (!checkpoint && !config.train.init.empty()) {
-    initial = load_safetensors(config.train.init);
+    initial = load_safetensors(checkpoint_path(config.train.init));
     const Shape shape = Pipeline::parse(config.data.train_pipeline).output_shape(splits.train->image_shape());
     for (const std::string& line :
          follow_file(config.model, *initial, config.train.init, shape, config.train.init_partial))

@@ -76,7 +76,7 @@ void evaluate_run(const ContrastOptions& wanted, const CommonOptions& common) {
   Towers towers = make_towers(config, vocabulary_of(subject.file, subject.path, config), shape, common.device);
   restore_weights(subject.file, subject.path, *towers.model);
   Splits splits = splits_for(wanted.dataset, subject, image);
-  note_changed_images(subject, *splits.test, "test");
+  check_images(subject, *splits.test, "test");
   const ZeroShotClasses classes = zero_shot_classes(*splits.test, config.captions);
   const Evaluation result =
       judge_zero_shot(towers, with_captions(splits, config.captions).test, classes, config, common.device);

@@ -175,7 +175,7 @@ Json report_few_shot(Asked& s, const std::string& name) {
 
 Json report_split(Asked& s, const EvaluateOptions& wanted) {
   const auto images = choose_split(s.splits, wanted.split);
-  note_changed_images(s.subject, *images, wanted.split);
+  check_images(s.subject, *images, wanted.split);
   const Evaluation e = evaluate(*s.model, images, s.config, s.predict);
   const Measures& m = e.measures;
   std::printf("%s, %s images: %lld, %lld Monte Carlo samples\n", s.config.data.name.c_str(), wanted.split.c_str(),

@@ -170,7 +170,10 @@ std::string report_html(const Plan& plan, const std::vector<Cell>& cells, const 
   if (!drawn) page += "<p>gnuplot was not found on the machine that wrote this page: the plots are left out.</p>\n";
   for (size_t s = 0; s < plan.settings.size(); ++s) {
     if (cells_of_setting(cells, s).empty()) continue;
-    page += "<h2>" + escaped(plan.settings[s].name) + "</h2>\n" + table(plan, cells, wins, s) + "<ul>\n";
+    page += "<h2>" + escaped(plan.settings[s].name) + "</h2>\n" + table(plan, cells, wins, s);
+    const std::string warning = data_warning(plan, cells_of_setting(cells, s));
+    if (!warning.empty()) page += "<p><strong>" + escaped(warning) + "</strong></p>\n";
+    page += "<ul>\n";
     for (const Comparison& c : wins)
       if (c.setting == s) page += "<li>" + escaped(sentence(plan, cells, c)) + "</li>\n";
     page += "</ul>\n";

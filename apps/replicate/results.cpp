@@ -171,6 +171,25 @@ std::string sentence(const Plan& plan, const std::vector<Cell>& cells, const Com
   return text;
 }
 
+std::string data_warning(const Plan& plan, const std::vector<const Cell*>& rows) {
+  const FinishedRun& first = rows.front()->runs.front();
+  const auto called = [&](const FinishedRun& run) {
+    return plan.heads[run.plan.head].name + ", seed " + std::to_string(run.plan.seed) + " (" +
+           std::to_string(run.summary.training_images) + " images)";
+  };
+  for (const Cell* cell : rows) {
+    for (const FinishedRun& run : cell->runs) {
+      RunConfig here = run.plan.config, there = first.plan.config;
+      const bool same = differing_fields(fields_of(here.data), fields_of(there.data)).empty();
+      if (same && !run.summary.training_data.empty() && !first.summary.training_data.empty() &&
+          run.summary.training_data != first.summary.training_data)
+        return "Not all of these runs were trained on the same images: " + called(first) + " and " + called(run) +
+               " were not. Means and differences mix both; --fresh trains all of them again.";
+    }
+  }
+  return "";
+}
+
 std::string table_markdown(const Plan& plan, const std::vector<Cell>& cells) {
   std::string text;
   for (size_t s = 0; s < plan.settings.size(); ++s) {
@@ -187,6 +206,7 @@ std::string table_markdown(const Plan& plan, const std::vector<Cell>& cells) {
       for (const Metric* metric : columns) text += " " + cell->of(*metric).text(metric->digits, metric->scale) + " |";
       text += "\n";
     }
+    if (const std::string warning = data_warning(plan, rows); !warning.empty()) text += "\n" + markdown(warning) + "\n";
   }
   return text;
 }

@@ -66,6 +66,10 @@ std::vector<Comparison> comparisons(const Plan& plan, const std::vector<Cell>& c
 /// `instance noise: HET-XL has the lowest NLL, 0.41; behind DET +0.02 ± 0.00 …`
 std::string sentence(const Plan& plan, const std::vector<Cell>& cells, const Comparison& comparison);
 
+/// Where runs of one setting, configured for the same data, were trained on different images: a sentence that says
+/// which, since their differences are then not those of the heads or the seeds. Empty where all saw the same.
+std::string data_warning(const Plan& plan, const std::vector<const Cell*>& rows);
+
 /// Markdown: one table per setting, mean ± standard error.
 std::string table_markdown(const Plan& plan, const std::vector<Cell>& cells);
 /// results.json: every run's numbers, the estimates, the comparisons.

@@ -236,6 +236,33 @@ VitConfig transformer(VitConfig v, const ModelConfig& config, const Shape& image
 
 }  // namespace
 
+ModelConfig written_out(const ModelConfig& config) {
+  const Named& model = named(config.name);
+  ModelConfig full = config;
+  const auto otherwise = [](std::string& text, const char* value) {
+    if (text.empty()) text = value;
+  };
+  if (model.family == Family::vit) {
+    if (full.heads == 0) full.heads = model.vit.heads;
+    if (full.norm_eps == 0) full.norm_eps = model.vit.norm_eps;
+    otherwise(full.pool, "token");
+    otherwise(full.class_token, full.pool == "token" ? "yes" : "no");
+    otherwise(full.norm, full.pool == "gap" ? "pooled" : "tokens");
+    otherwise(full.positions, "all");
+    otherwise(full.gelu, "exact");
+    return full;
+  }
+  constexpr const char *kStems[] = {"imagenet", "cifar", "cifar2", "deep"}, *kShortcuts[] = {"conv", "pad", "avg"};
+  otherwise(full.stem, kStems[static_cast<size_t>(model.resnet.stem)]);
+  if (model.family == Family::bit) return full;
+  otherwise(full.shortcut, kShortcuts[static_cast<size_t>(model.resnet.shortcut)]);
+  if (model.resnet.bottleneck) {
+    if (full.groups == 0) full.groups = model.resnet.groups;
+    if (full.width_per_group == 0) full.width_per_group = model.resnet.width_per_group;
+  }
+  return full;
+}
+
 std::unique_ptr<Backbone> make_backbone(const ModelConfig& config, const Shape& image_shape, Init& init) {
   require_usage(image_shape.ndim() == 3 && image_shape.numel() > 0, "model", "expected images (H,W,C), got ",
                 image_shape);

@@ -185,7 +185,8 @@ TEST_CASE("config: every ready single-run configuration is valid and says how to
   for (const auto& entry : std::filesystem::directory_iterator("apps/configs")) {
     const std::string name = entry.path().filename().string();
     const bool published = name.starts_with("published-");  // what weights of others are measured with
-    if (!published && !name.starts_with("fashion-mnist-") && !name.starts_with("cifar10-") && !name.starts_with("tiny-"))
+    if (!published && !name.starts_with("fashion-mnist-") && !name.starts_with("cifar10-") &&
+        !name.starts_with("tiny-"))
       continue;
     CAPTURE(name);
     const RunConfig config = read_config(entry.path().string());

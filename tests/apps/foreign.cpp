@@ -144,8 +144,9 @@ TEST_CASE("foreign: how timm's vision transformers pool") {
   CHECK(check_same("vit-gap-token-fc-norm", vit({.pool = "gap"})) == Lines{"model.class_token = yes (cls_token)"});
   CHECK(check_same("vit-token-fc-norm", vit({.pool = "token"})) == Lines{"model.norm = pooled (fc_norm.weight)"});
   CHECK(check_same("vit-map", vit()) == Lines{"model.pool = map (attn_pool.latent)"});
-  CHECK(check_same("vit-map-token", vit()) ==
-        Lines{"model.pool = map (attn_pool.latent)", "model.class_token = yes (cls_token)"});
+  // Others' pooling sees the class token too (Perception Encoder): no tensor tells.
+  CHECK(one_line_with(refusal("vit-map-token", vit()), "attn_pool.latent and cls_token", "model.pool"));
+  CHECK(check_same("vit-map-token", vit({.pool = "map"})) == Lines{"model.class_token = yes (cls_token)"});
 }
 
 TEST_CASE("foreign: vision transformers of torchvision and transformers") {
@@ -191,6 +192,13 @@ TEST_CASE("foreign: position embeddings keep what stands in front of the patches
     INFO(network);
     ModelConfig config = vit();
     const TensorFile file = file_of(network);
+    if (network == "vit-registers-no-embed") {  // or of all tokens on a grid of 3×4, say
+      CHECK(one_line_with(error_of([&] {
+                            follow_file(config, file, network, {48, 48, 3});
+                          }),
+                          "pos_embed of 16 tokens", "model.positions"));
+      config.positions = "patches";
+    }
     follow_file(config, file, network, {48, 48, 3});
     const auto model = classifier(config, {48, 48, 3});
     CHECK(load_initial(file, network, *model).interpolated == Lines{"pos_embed"});
@@ -335,14 +343,15 @@ TEST_CASE("foreign: a checkpoint of this program also tells what its tensors do 
     RunConfig config;
     config.model = model;
     file.metadata["config"] = config_text(config);
+    file.metadata["state"] = "{}";
     return file;
   };
   ModelConfig config = vit();
   config.heads = 0;
   CHECK(follow_file(config, saved(vit({.pool = "gap", .norm_eps = 1e-5, .gelu = "tanh"})), "x", {32, 32, 3}) ==
         Lines{"model.pool = gap (as in its configuration)", "model.gelu = tanh (as in its configuration)",
-              "model.norm_eps = 1e-05 (as in its configuration)", "model.heads = 3 (as in its configuration)",
-              "model.class_token = yes (cls_token)", "model.norm = tokens (norm.weight)"});
+              "model.norm_eps = 1e-05 (as in its configuration)", "model.class_token = yes (cls_token)",
+              "model.norm = tokens (norm.weight)"});
   CHECK(one_line_with(refusal(saved(vit()), vit({.gelu = "quick"})), "model.gelu is quick", "exact"));
   CHECK(one_line_with(refusal(saved(vit({.gelu = "tanh"})), vit({.gelu = "exact"})), "model.gelu is exact", "tanh"));
   CHECK(one_line_with(refusal(saved(vit()), vit({.pool = "gap"})), "model.pool is gap", "token"));
@@ -353,10 +362,42 @@ TEST_CASE("foreign: a checkpoint of this program also tells what its tensors do 
     check_same("vit", file, vit());
   }
 
+  // What the name of the run's model stands for counts too.
+  ModelConfig small_heads = vit();
+  small_heads.name = "vit-ti";  // 3 heads
+  small_heads.heads = 0;
+  ModelConfig six = vit();
+  six.heads = 6;
+  CHECK(one_line_with(refusal(saved(small_heads), six), "model.heads is 6", "3 (as in"));
   ModelConfig small = padded();
   TensorFile file = file_of("resnet-padded");
+  file.metadata["state"] = "{}";
+  file.metadata["config"] = R"({"model": {"name": "resnet20"}})";
+  ModelConfig strided = padded();
+  strided.stem = "cifar2";
+  CHECK(one_line_with(refusal(file, strided), "model.stem is cifar2", "cifar (as in its configuration)"));
   file.metadata["config"] = R"({"model": {"stem": "cifar2"}})";
   CHECK(follow_file(small, file, "x", {32, 32, 3}).front() == "model.stem = cifar2 (as in its configuration)");
+}
+
+TEST_CASE("foreign: bottlenecks of any width, with groups, begin with a run of their own configuration") {
+  for (const ModelConfig& model :
+       {ModelConfig{.name = "resnet50", .blocks = {1, 1}, .base_width = 16, .groups = 2},
+        ModelConfig{.name = "wide-resnet50-2", .blocks = {1, 1}, .base_width = 16},
+        ModelConfig{.name = "resnext50-32x4d", .blocks = {1, 1}, .base_width = 128},
+        ModelConfig{.name = "resnet50", .blocks = {1, 1}, .base_width = 16, .groups = 2, .width_per_group = 28}}) {
+    const auto run = classifier(model);
+    TensorFile file;
+    for (const NamedVar& p : run->parameters()) file.tensors.push_back({p.name, p.var.value()});
+    for (const auto& [name, buffer] : run->buffers()) file.tensors.push_back({name, *buffer});
+    ModelConfig config = model;
+    CHECK(follow_file(config, file, "x", {32, 32, 3}).empty());
+    const auto again = classifier(config);
+    CHECK(load_foreign(file, "x", *again).size() == 1);  // whose classes
+    config = {.name = "resnet50", .blocks = {1, 1}, .base_width = model.base_width};
+    follow_file(config, file, "x", {32, 32, 3});
+    CHECK(load_foreign(file, "x", *classifier(config)).size() == 1);
+  }
 }
 
 TEST_CASE("foreign: two tensors of one name, and hostile shapes") {

@@ -148,6 +148,44 @@ TEST_CASE("identity: results without their checkpoint are not trained over") {
   CHECK(slurp(run.metrics()) == metrics);
 }
 
+TEST_CASE("identity: images seen in training are not measured as held out, nor a network as another") {
+  const TemporaryFolder folder;
+  write_tiny_data(folder.path("data"));
+  RunConfig config = tiny_config(folder.path("data"));
+  config.train.steps = 2;
+  config.head.temperature = 2;
+  config.head.learn_temperature = false;
+  const RunFolder run{folder.path("run")};
+  train(config, run.path, kQuiet);
+  const auto evaluate = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments{"evaluate", run.path, "--data-root", folder.path("data")};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run_program(arguments);
+  };
+  CHECK(evaluate({"--split", "validation"}).code == 0);
+  CHECK(fails_with(evaluate({"--split", "validation", "--set", "data.validation=80"}), 1,
+                   "validation images: 40 then, 80 now", "it has seen some"));
+  CHECK(evaluate({"--split", "train", "--set", "data.validation=0"}).err.find("train images: 160 then, 200 now") !=
+        std::string::npos);
+
+  // --config brings other data, not another network.
+  const std::string open = folder.write("open.json", R"({"data": {"name": "fashion-mnist", "validation": 40}})");
+  CHECK(evaluate({}).out == evaluate({"--config", open}).out);
+  const std::string wrong = folder.write("wrong.json", R"({"model": {"name": "resnet-cifar", "base_width": 8}})");
+  CHECK(fails_with(evaluate({"--config", wrong}), 2, "model.base_width", "another network"));
+  CHECK(fails_with(evaluate({"--set", "head.kind=het"}), 2, "head.kind"));
+  CHECK(fails_with(evaluate({"--set", "model.stem=cifar2"}), 2, "model.stem"));
+  CHECK(evaluate({"--set", "head.temperature=3", "--set", "head.test_samples=4"}).code == 0);
+
+  // The weights of another run in this one's folder.
+  config.seed = 1;
+  const RunFolder second{folder.path("second")};
+  train(config, second.path, kQuiet);
+  fs::copy_file(run.best(), second.best(), fs::copy_options::overwrite_existing);
+  fs::remove(second.summary());
+  CHECK(one_line_with(error_of([&] { train(config, second.path, kQuiet); }), second.best(), "not of this run", "seed"));
+}
+
 TEST_CASE("identity: an older checkpoint with held-out images does not go on, and is still measured") {
   const TemporaryFolder folder;
   write_tiny_data(folder.path("data"));

@@ -226,6 +226,23 @@ TEST_CASE("initial: where noise may be per class or not, it is new under other c
   CHECK(noise(other) == 1);
 }
 
+TEST_CASE("initial: noise on pre-logits does not become noise on logits, even where both have one size") {
+  RunConfig config = resnet_config();
+  config.head.kind = "het-xl";
+  config.head.rank = 2;
+  const int64_t width = make_classifier(config, {32, 32, 3}, 7, Device::cpu)->backbone().width();
+  const auto given = classifier(config, 32, width);
+  TensorFile file;
+  for (const NamedVar& p : given->parameters()) file.tensors.push_back({p.name, p.var.value()});
+  for (const auto& [name, buffer] : given->buffers()) file.tensors.push_back({name, *buffer});
+  config.head.kind = "het";
+  const auto model = classifier(config, 32, width);
+  const InitialReport report = load_initial(file, "x", *model, {.same_noise = false});
+  CHECK(std::ranges::count(report.not_found, "head.noise.v") == 1);
+  CHECK(std::ranges::count(report.unused, "head.noise.v") == 1);
+  CHECK_FALSE(report.head_replaced);
+}
+
 TEST_CASE("initial: weights that are not finite are refused, named as in the file") {
   const auto model = classifier(vit_config(), 32, 7);
   TensorFile file = load_safetensors(fixture("vit"));

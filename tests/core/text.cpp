@@ -50,7 +50,7 @@ TEST_CASE("text: UTF-8 by table 3-7 of the Unicode standard") {
   CHECK(code_point("x\xE2\x96\x81", 1)->value == 0x2581);
   CHECK(code_point("\xF0\x9F\x98\x80", 0)->value == 0x1F600);
   CHECK_FALSE(code_point("a", 1).has_value());
-  CHECK(valid_utf8("\xC3\xA9t\xE9!") == "\xC3\xA9t\xEF\xBF\xBD!");
+  CHECK(valid_utf8("\xC3\xA9t\xE9!") == "\xC3\xA9t\\xE9!");
   // stray and missing continuations, overlong forms, surrogates, beyond U+10FFFF, bytes that never occur
   for (const std::string bad : {"\x80", "\xBF", "\xC2", "\xC2\x41", "\xC0\x80", "\xC1\xBF", "\xE0\x9F\xBF", "\xE2\x96",
                                 "\xE2\x96\x41", "\xED\xA0\x80", "\xED\xBF\xBF", "\xF0\x8F\xBF\xBF", "\xF0\x9F\x98",
