@@ -23,7 +23,7 @@ uint64_t round(uint64_t lane, uint64_t word) { return std::rotl(lane + word * kP
 
 }  // namespace
 
-std::string xxh64(const void* data, size_t count) {
+uint64_t xxh64_value(const void* data, size_t count) {
   const auto* at = static_cast<const unsigned char*>(data);
   const auto* const end = at + count;
   uint64_t hash = kPrime5;
@@ -40,9 +40,12 @@ std::string xxh64(const void* data, size_t count) {
   for (; at < end; ++at) hash = std::rotl(hash ^ *at * kPrime5, 11) * kPrime1;
   hash = (hash ^ hash >> 33) * kPrime2;
   hash = (hash ^ hash >> 29) * kPrime3;
-  hash ^= hash >> 32;
+  return hash ^ hash >> 32;
+}
+
+std::string xxh64(const void* bytes, size_t count) {
   char digits[17];
-  std::snprintf(digits, sizeof digits, "%016" PRIx64, hash);
+  std::snprintf(digits, sizeof digits, "%016" PRIx64, xxh64_value(bytes, count));
   return digits;
 }
 

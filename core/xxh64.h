@@ -8,7 +8,8 @@
 
 namespace sked {
 
-/// XXH64 of `count` bytes with seed 0, as 16 hexadecimal digits.
+/// XXH64 of `count` bytes with seed 0; the same as 16 hexadecimal digits.
+uint64_t xxh64_value(const void* bytes, size_t count);
 std::string xxh64(const void* bytes, size_t count);
 
 }  // namespace sked

@@ -57,7 +57,6 @@ std::string Dataset::source(int64_t i) const { return name_ + ", image " + std::
 void Dataset::add_identity(int64_t i, Fingerprint& f) const {
   const int64_t y = label(i);
   f.add(&y, sizeof y);
-  if (!encoded()) f.add(xxh64(image(i).raw(), image(i).bytes()));
 }
 
 void Dataset::add_image(int64_t i, Fingerprint& f) const {
@@ -110,6 +109,13 @@ Tensor ImageDataset::image(int64_t i) const {
 int64_t ImageDataset::label(int64_t i) const {
   check_index(i);
   return labels_.data<int64_t>()[i];
+}
+
+void ImageDataset::add_identity(int64_t i, Fingerprint& f) const {
+  Dataset::add_identity(i, f);
+  const auto bytes = static_cast<size_t>(image_shape_.numel());
+  const uint64_t checksum = xxh64_value(images_.data<uint8_t>() + static_cast<size_t>(i) * bytes, bytes);
+  f.add(&checksum, sizeof checksum);
 }
 
 Tensor ImageDataset::distribution(int64_t i) const {

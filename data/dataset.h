@@ -89,6 +89,7 @@ class ImageDataset final : public Dataset {
   Shape image_shape() const override { return image_shape_; }
   Tensor image(int64_t i) const override;
   int64_t label(int64_t i) const override;
+  void add_identity(int64_t i, Fingerprint& f) const override;
   bool has_distributions() const override { return distributions_.defined(); }
   Tensor distribution(int64_t i) const override;
 
