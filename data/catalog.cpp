@@ -5,7 +5,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <iterator>
-#include <unordered_map>
 #include <utility>
 
 #include "core/error.h"
@@ -228,19 +227,6 @@ std::string folder_of(const DataSpec& spec) {
   return (spec.root.empty() ? default_data_root() : spec.root) + "/" + spec.name;
 }
 
-/// Examples that must stay together, in the files' order of their first: the captions of one image, else each alone.
-std::vector<std::vector<int64_t>> kept_together(const Dataset& all) {
-  std::vector<std::vector<int64_t>> groups;
-  std::unordered_map<std::string, size_t> place;
-  for (int64_t i = 0; i < all.size(); ++i) {
-    size_t group = groups.size();
-    if (all.has_captions()) group = place.emplace(all.source(i), group).first->second;
-    if (group == groups.size()) groups.emplace_back();
-    groups[group].push_back(i);
-  }
-  return groups;
-}
-
 /// Cuts training images into training and validation. However the files are sorted, by class say, both are fair
 /// samples: parts of one permutation of the images that depends on their number alone. Validation comes from its end
 /// and a training subset from its beginning, so that neither changes with the size of the other. Within each, images
@@ -254,7 +240,7 @@ void cut(Splits& splits, const std::shared_ptr<const Dataset>& all, int64_t vali
                 train_size);
   splits.train = all;
   if (validation_size == 0 && train_size == 0) return;
-  std::vector<std::vector<int64_t>> groups = kept_together(*all);
+  std::vector<std::vector<int64_t>> groups = examples_by_image(*all);
   const std::vector<int64_t> order = shuffled_order(static_cast<int64_t>(groups.size()), 0, 0);
   std::vector<int64_t> held, kept;
   const auto room = [](const std::vector<int64_t>& part, int64_t size) {

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <numeric>
+#include <unordered_map>
 #include <utility>
 
 #include "core/error.h"
@@ -144,6 +145,18 @@ Subset::Subset(std::shared_ptr<const Dataset> base, int64_t begin, int64_t end)
 int64_t Subset::base_index(int64_t i) const {
   check_index(i);
   return indices_[static_cast<size_t>(i)];
+}
+
+std::vector<std::vector<int64_t>> examples_by_image(const Dataset& data) {
+  std::vector<std::vector<int64_t>> images;
+  std::unordered_map<std::string, size_t> place;
+  for (int64_t i = 0; i < data.size(); ++i) {
+    const size_t image =
+        data.has_captions() ? place.emplace(data.source(i), images.size()).first->second : images.size();
+    if (image == images.size()) images.emplace_back();
+    images[image].push_back(i);
+  }
+  return images;
 }
 
 std::string identity_fingerprint(const Dataset& data) {

@@ -153,6 +153,10 @@ class Subset final : public DatasetView {
   std::vector<int64_t> indices_;
 };
 
+/// The images of a data set, each by all its examples, in the order they are first met: captions of one source are of
+/// one image, other examples have one each.
+std::vector<std::vector<int64_t>> examples_by_image(const Dataset& data);
+
 /// Of all examples in their order: who they are, and what their images are.
 std::string identity_fingerprint(const Dataset& data);
 std::string image_fingerprint(const Dataset& data);

@@ -15,6 +15,7 @@
 #include "core/file.h"
 #include "core/text.h"
 #include "data/image_collection.h"
+#include "data/relabelled.h"
 #include "data/tar.h"
 #include "data/tokenizer.h"
 
@@ -333,7 +334,7 @@ std::shared_ptr<ImageCollection> load_shards(const std::string& name, const std:
     }
     constexpr int64_t kMostClasses = 1 << 20;
     require(most < kMostClasses, "shards", join(shards), ": label ", most, ", expected less than ", kMostClasses);
-    for (int64_t k = 0; k <= most; ++k) names.push_back("class " + std::to_string(k));
+    names = numbered_classes(most + 1);
   }
   return std::make_shared<ImageCollection>(name, names, "", shards, std::move(entries), reader.passed_over());
 }

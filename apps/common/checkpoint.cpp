@@ -118,6 +118,10 @@ void save_checkpoint(const std::string& path, const Trained& trained, const RunI
   if (trained.average) trained.average->swap();
 }
 
+bool is_checkpoint(const TensorFile& file) {
+  return file.metadata.contains("config") && file.metadata.contains("state");
+}
+
 RunConfig config_of(const TensorFile& file, const std::string& path) {
   return read_entry(file, path, "config", [](const std::string& text, const std::string& source) {
     RunConfig config = parse_config(text, source);

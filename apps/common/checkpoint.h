@@ -54,6 +54,9 @@ void save_weights(const std::string& path, const Module& model, const RunIdentit
 /// Writes all of it. `state.optimizer_steps` is filled in.
 void save_checkpoint(const std::string& path, const Trained& trained, const RunIdentity& run, TrainerState state);
 
+/// Was this file written by this program? Others have a `config` in their metadata too.
+bool is_checkpoint(const TensorFile& file);
+
 /// The configuration a checkpoint carries. Throws Error naming `path` where there is none or it is not valid.
 RunConfig config_of(const TensorFile& file, const std::string& path);
 

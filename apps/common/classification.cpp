@@ -16,8 +16,7 @@ ClassificationTask::ClassificationTask(const RunConfig& config, Splits splits, D
 
 InitialReport ClassificationTask::begin_with(const TensorFile& file) {
   const std::optional<DataIdentity> data = identity_of(file, config_.train.init);
-  const bool own = file.metadata.contains("config") && file.metadata.contains("state");
-  const std::string kind = own ? config_of(file, config_.train.init).head.kind : config_.head.kind;
+  const std::string kind = is_checkpoint(file) ? config_of(file, config_.train.init).head.kind : config_.head.kind;
   return load_initial(file, config_.train.init, *model_,
                       {.partial = config_.train.init_partial,
                        .same_noise = kind == config_.head.kind,

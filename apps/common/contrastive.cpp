@@ -71,20 +71,7 @@ EmbeddedImages embed_images(Towers& towers, const std::shared_ptr<const Dataset>
   return all;
 }
 
-/// The images of a data set, each by all its examples: those of one source, a row for each of its captions. In the
-/// order they are first met.
-std::vector<std::vector<int64_t>> images_of(const Dataset& dataset) {
-  std::vector<std::vector<int64_t>> images;
-  std::unordered_map<std::string, size_t> known;
-  for (int64_t i = 0; i < dataset.size(); ++i) {
-    const auto [found, fresh] = known.emplace(dataset.source(i), images.size());
-    if (fresh) images.emplace_back();
-    images[found->second].push_back(i);
-  }
-  return images;
-}
-
-/// `count` of them, drawn once and for all: the first of a file would be those of one class, shard or day.
+/// `count` images, drawn once and for all: the first of a file would be those of one class, shard or day.
 std::vector<std::vector<int64_t>> drawn(const std::vector<std::vector<int64_t>>& images, int64_t count) {
   std::vector<int64_t> order = shuffled_order(static_cast<int64_t>(images.size()), 0, 0);
   order.resize(std::min(order.size(), static_cast<size_t>(count)));
@@ -162,7 +149,7 @@ ZeroShotClasses zero_shot_classes(const Dataset& data, const CaptionSpec& spec) 
 Evaluation judge_zero_shot(Towers& towers, const std::shared_ptr<const Dataset>& dataset,
                            const ZeroShotClasses& classes, const RunConfig& config, Device device,
                            const Tensor& features) {
-  const std::vector<std::vector<int64_t>> chosen = drawn(images_of(*dataset), config.contrast.retrieval);
+  const std::vector<std::vector<int64_t>> chosen = drawn(examples_by_image(*dataset), config.contrast.retrieval);
   const bool labelled = !classes.prompts.empty();
   std::vector<int64_t> wanted;  // every example where all are classified, else an example of each image searched
   if (labelled) {

@@ -3,6 +3,7 @@
 #include <sstream>
 #include <utility>
 
+#include "apps/common/checkpoint.h"
 #include "apps/common/config.h"
 #include "apps/common/foreign_names.h"
 #include "apps/common/grid.h"
@@ -207,9 +208,8 @@ void Following::follow_groups() {
 std::vector<std::string> follow_file(ModelConfig& model, const TensorFile& file, const std::string& path,
                                      const Shape& image_shape, bool partial) {
   require(image_shape.ndim() == 3, "init", "expected images (H,W,C), got ", image_shape);
-  const auto configuration = file.metadata.find("config");
-  const bool own = configuration != file.metadata.end() && file.metadata.contains("state");
-  return Following(model, own_names(file, path), path, image_shape, partial).run(own ? configuration->second : "");
+  return Following(model, own_names(file, path), path, image_shape, partial)
+      .run(is_checkpoint(file) ? file.metadata.at("config") : "");
 }
 
 }  // namespace sked

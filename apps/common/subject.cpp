@@ -45,8 +45,7 @@ bool same_source(const DataConfig& a, const DataConfig& b) {
 Subject load_subject(const std::string& given, const CommonOptions& common) {
   Subject s{.path = checkpoint_path(given), .file = {}, .config = {}, .data = {}, .foreign = false};
   s.file = load_safetensors(s.path);
-  // Others have a `config` in their metadata too.
-  s.foreign = !s.file.metadata.contains("config") || !s.file.metadata.contains("state");
+  s.foreign = !is_checkpoint(s.file);
   require_usage(
       !s.foreign || !common.config.empty(), "checkpoint", s.path,
       ": not a checkpoint of this program: expected --config FILE, which says what network and data it is for");

@@ -399,8 +399,10 @@ Summary Trainer::finish() {
   const bool use_best = task_->holds_out();
   if (use_best && state_.best_step < 0) evaluate_now();  // without a step there was no reason to
   const Averaged averaged(average_);
-  estimate_statistics();
-  if (use_best) restore_best();
+  if (use_best)
+    restore_best();
+  else
+    estimate_statistics();
   Summary summary = describe();
   summary.weights = use_best ? "best" : "last";
   summary.temperature = task_->temperature();
@@ -428,15 +430,12 @@ Summary train(const RunConfig& given, const std::filesystem::path& out, const Tr
     config = resumed(given, checkpoint->config);
     check_same_run(config, checkpoint->config, checkpoint->path);
     note(what_is_unknown(checkpoint->file, checkpoint->path, checkpoint->config));
-  } else if (done) {  // somebody kept the results and not the weights
+  } else if (done ||
+             (!options.fresh && std::filesystem::exists(folder.best()) && std::filesystem::exists(folder.config()))) {
+    // Somebody kept the results and not the weights, or it was killed before its first checkpoint and begins again; in
+    // both cases only a run of this configuration.
     const RunConfig then = read_config(folder.config());
-    check_same_run(resumed(given, then), then, folder.summary());
-  }
-  // A run that was killed before its first checkpoint begins again; somebody else's results are not begun over.
-  if (!checkpoint && !done && !options.fresh && std::filesystem::exists(folder.best()) &&
-      std::filesystem::exists(folder.config())) {
-    const RunConfig then = read_config(folder.config());
-    check_same_run(resumed(given, then), then, folder.config());
+    check_same_run(resumed(given, then), then, done ? folder.summary() : folder.config());
   }
   if (done) return finished(folder, config, checkpoint ? &*checkpoint : nullptr);
   Splits splits = load_data(config);
