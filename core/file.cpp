@@ -1,6 +1,7 @@
 #include "core/file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,6 +15,8 @@
 
 namespace sked {
 namespace {
+
+constexpr std::string_view kTemporary = ".skedastic.tmp";
 
 std::string reason(int error) { return std::strerror(error); }
 
@@ -102,22 +105,47 @@ std::string read_file(const std::string& path, uint64_t max_bytes) {
 }
 
 AtomicFile::AtomicFile(const std::string& path) : path_(path) {
-  // Unique among processes and threads, so that two writers of one path cannot mix their bytes.
-  static std::atomic<unsigned> counter{0};
-  temporary_ = path + "." + std::to_string(::getpid()) + "." + std::to_string(counter++) + ".tmp";
-
   struct stat status {};
   if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
     if (S_ISDIR(status.st_mode)) fail_write(EISDIR);
     fail("write_file", "cannot write ", path, ": not a regular file");
   }
+  if (take_over(path + std::string(kTemporary))) return;
+  // Unique among processes and threads, so that two writers of one path cannot mix their bytes.
+  static std::atomic<unsigned> counter{0};
+  temporary_ = path + "." + std::to_string(::getpid()) + "." + std::to_string(counter++) + ".tmp";
   descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (descriptor_ < 0) fail_write(errno);
 }
 
+/// The usual temporary, new or as a killed process left it; false where another writer has it or there are no locks.
+bool AtomicFile::take_over(const std::string& temporary) {
+  constexpr int kTries = 100;
+  for (int i = 0; i < kTries; ++i) {
+    int file = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
+    if (file < 0) return false;
+    const int refusal = ::flock(file, LOCK_EX | LOCK_NB) == 0 ? 0 : errno;
+    if (refusal != 0 && refusal != EWOULDBLOCK) ::unlink(temporary.c_str());  // nobody uses it where nobody can lock
+    struct stat held {
+    }, named{};
+    const bool usable = refusal == 0 && ::fstat(file, &held) == 0 && S_ISREG(held.st_mode) && held.st_nlink <= 1;
+    const bool same =
+        usable && ::stat(temporary.c_str(), &named) == 0 && named.st_ino == held.st_ino && named.st_dev == held.st_dev;
+    if (same && ::ftruncate(file, 0) == 0) {
+      descriptor_ = file;
+      temporary_ = temporary;
+      return true;
+    }
+    close_descriptor(file);
+    if (!usable || same) return false;
+    // Locked, but under another name by now: its writer was done between our two calls.
+  }
+  return false;
+}
+
 AtomicFile::~AtomicFile() {
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());  // while it is locked
   if (descriptor_ >= 0) close_descriptor(descriptor_);
-  if (!temporary_.empty()) ::unlink(temporary_.c_str());
 }
 
 void AtomicFile::fail_write(int error) const { fail("write_file", "cannot write ", path_, ": ", reason(error)); }
@@ -136,14 +164,19 @@ void AtomicFile::write(const void* bytes, size_t count) {
 void AtomicFile::commit() {
   require(descriptor_ >= 0, "write_file", path_, " was committed already");
   if (::fsync(descriptor_) != 0) fail_write(errno);
-  if (close_descriptor(descriptor_) != 0) fail_write(errno);
-  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_write(errno);
+  // Late errors show when a descriptor is closed; a second one holds the lock until the name is given up.
+  int lock = ::fcntl(descriptor_, F_DUPFD_CLOEXEC, 0);
+  int error = close_descriptor(descriptor_) == 0 ? 0 : errno;
+  if (error == 0 && ::rename(temporary_.c_str(), path_.c_str()) != 0) error = errno;
+  if (error != 0) ::unlink(temporary_.c_str());
   temporary_.clear();
+  if (lock >= 0) close_descriptor(lock);
+  if (error != 0) fail_write(error);
 
   // The rename is durable once the folder is; some file systems cannot flush a folder and say EINVAL.
   int folder = ::open(folder_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (folder < 0) fail_write(errno);
-  const int error = ::fsync(folder) == 0 ? 0 : errno;
+  error = ::fsync(folder) == 0 ? 0 : errno;
   close_descriptor(folder);
   if (error != 0 && error != EINVAL) fail_write(error);
 }
@@ -152,6 +185,13 @@ void write_file(const std::string& path, std::string_view contents) {
   AtomicFile file(path);
   file.write(contents);
   file.commit();
+}
+
+bool is_temporary_of(const std::string& name, const std::string& target) {
+  if (!name.starts_with(target)) return false;
+  const std::string_view rest = std::string_view(name).substr(target.size());
+  return rest == kTemporary || (rest.starts_with('.') && rest.ends_with(".tmp") &&
+                                rest.find_first_not_of(".0123456789") == rest.size() - 3 && rest.size() > 6);
 }
 
 bool stays_below(std::string_view path) {

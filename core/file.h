@@ -54,7 +54,8 @@ std::string read_file(const std::string& path, uint64_t max_bytes);
 
 /// A file that appears under its name only when it is complete: bytes go to a temporary file in the same folder, and
 /// commit() flushes it to the disk, renames it over `path` and flushes the folder. Destroyed without commit(), the
-/// temporary is removed and what was at `path` is untouched. A symbolic link at `path` is replaced by the file.
+/// temporary is removed and what was at `path` is untouched; one that a killed process left is used by the next writer
+/// of `path`. A symbolic link at `path` is replaced by the file.
 /// Every member throws Error naming `path` and the system's reason (full disk, read-only folder, size limit …).
 class AtomicFile {
  public:
@@ -68,6 +69,7 @@ class AtomicFile {
   void commit();
 
  private:
+  bool take_over(const std::string& temporary);
   [[noreturn]] void fail_write(int error) const;
 
   std::string path_, temporary_;
@@ -76,6 +78,9 @@ class AtomicFile {
 
 /// Writes the whole file through an AtomicFile.
 void write_file(const std::string& path, std::string_view contents);
+
+/// Is `name` what an AtomicFile of `target` calls its temporary? Both without their folder.
+bool is_temporary_of(const std::string& name, const std::string& target);
 
 /// Is `path` relative, and does it stay below the folder it is relative to (no `..`, no NUL)? For names read from
 /// files.

@@ -82,6 +82,7 @@ void Loader::start(int64_t epoch, int64_t first_batch) {
     std::iota(order_.begin(), order_.end(), int64_t{0});
   }
   next_to_make_ = next_to_deliver_ = first_batch;
+  usable_ = first_batch > 0;
   stopping_ = false;
   slots_ = std::vector<Slot>(static_cast<size_t>(options_.prefetch));
   started_ = true;
@@ -129,9 +130,10 @@ void Loader::account(const Slot& slot) {
     }
     if (options_.on_skip) options_.on_skip(skipped);
   }
-  if (slot.batch.images.dim(0) == 0) {
+  usable_ = usable_ || slot.batch.images.dim(0) > 0;
+  if (!usable_ && next_to_deliver_ == batches()) {
     stop();
-    fail("loader", "no image of a batch could be used, the last: ", slot.batch.skipped.back().message);
+    fail("loader", "no image of the epoch could be used, the last: ", slot.batch.skipped.back().message);
   }
   statistics_.images += slot.cost.images;
   statistics_.skipped = static_cast<int64_t>(corrupt_.size());

@@ -74,8 +74,8 @@ class Loader {
   /// Begins `epoch` at batch `first_batch` (0 … batches()), dropping what is left of the one before.
   void start(int64_t epoch, int64_t first_batch = 0);
   /// The next batch, or nothing at the end of the epoch. Rethrows what a worker threw when it prepared this batch, and
-  /// ends the epoch with it. Throws Error before start(), for more corrupt images than skip_limit, naming the last one,
-  /// and for a batch of which no image is left.
+  /// ends the epoch with it. A batch of which every image was left out has none. Throws Error before start(), for more
+  /// corrupt images than skip_limit, naming the last one, and at the end of a whole epoch without a single image.
   std::optional<Batch> next();
 
   /// Batches of one whole epoch.
@@ -116,6 +116,7 @@ class Loader {
   // Set by start() while no worker runs.
   int64_t epoch_ = 0;
   bool started_ = false;
+  bool usable_ = false;  // has the epoch delivered an image, or may it have before?
   std::vector<int64_t> order_;
   std::vector<std::thread> workers_;
 

@@ -137,10 +137,11 @@ TokenBatch Tokenizer::encode(const std::vector<std::string>& captions, int64_t c
   int64_t* ids = batch.ids.data<int64_t>();
   for (int64_t n = 0; n < count; ++n, ids += context) {
     const std::string& caption = captions[static_cast<size_t>(n)];
-    check_caption(caption, "caption " + std::to_string(n));
+    const std::string which = count == 1 ? "the caption" : "caption " + std::to_string(n);
+    check_caption(caption, which);
     const std::vector<int> pieces = model_->pieces_of(caption);
     const auto all = static_cast<int64_t>(pieces.size()), kept = std::min(all, context - 2);
-    require(truncate || all == kept, "tokenizer", "caption ", n, " \"", excerpt(caption), "\" has ", all,
+    require(truncate || all == kept, "tokenizer", which, " \"", excerpt(caption), "\" has ", all,
             " pieces, expected at most ", context - 2, " for a context of ", context,
             " with its two markers (a longer text.context takes it, text.truncate cuts it)");
     ids[0] = model_->begin;

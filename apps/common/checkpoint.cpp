@@ -60,6 +60,18 @@ auto read_entry(const TensorFile& file, const std::string& path, const std::stri
   }
 }
 
+/// Good weights are never replaced by others that are of no use.
+void save_finite(const std::string& path, const std::vector<NamedTensor>& tensors,
+                 const std::map<std::string, std::string>& metadata, const std::function<void()>& before = {}) {
+  for (const auto& [name, tensor] : tensors) {
+    if (!all_finite(tensor.to(Device::cpu)))
+      detail::throw_error<DivergedError>("checkpoint", path, " is not written: ", name,
+                                         " has values that are not finite");
+  }
+  if (before) before();
+  save_safetensors(path, tensors, metadata);
+}
+
 void check_weights(const TensorFile& file, const std::string& path, const std::vector<NamedTensor>& wanted) {
   std::map<std::string_view, const Tensor*> found;
   for (const auto& [name, tensor] : file.tensors) found[name] = &tensor;
@@ -95,13 +107,16 @@ void visit_fields(FieldList& fields, TrainerState& s) {
   fields("train_seconds", s.train_seconds);
   fields("wait_seconds", s.wait_seconds);
   fields("peak_memory_bytes", s.peak_memory_bytes);
+  fields("threads", s.threads);
+  fields("precision", s.precision);
 }
 
 void save_weights(const std::string& path, const Module& model, const RunIdentity& run, const TrainerState& state) {
-  save_safetensors(path, weights_of(model), metadata(run, state));
+  save_finite(path, weights_of(model), metadata(run, state));
 }
 
-void save_checkpoint(const std::string& path, const Trained& trained, const RunIdentity& run, TrainerState state) {
+void save_checkpoint(const std::string& path, const Trained& trained, const RunIdentity& run, TrainerState state,
+                     const std::function<void()>& before) {
   const Optimizer::State optimizer = trained.optimizer->state();
   state.optimizer_steps = optimizer.steps;
   if (trained.average)
@@ -110,7 +125,7 @@ void save_checkpoint(const std::string& path, const Trained& trained, const RunI
   append(tensors, kOptimizer, optimizer.tensors, "");
   if (trained.average) append(tensors, kRaw, trained.average->state(), kAverage);
   try {
-    save_safetensors(path, tensors, metadata(run, state));
+    save_finite(path, tensors, metadata(run, state), before);
   } catch (...) {
     if (trained.average) trained.average->swap();
     throw;

@@ -7,6 +7,7 @@
 //   raw.*         as trained, where an average is kept          }
 //   metadata      format = "pt"; config, state and data (identity.h) as JSON; checksums (core/safetensors.h)
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -32,8 +33,16 @@ struct TrainerState {
   double train_seconds = 0;  // in training steps, waiting for data included
   double wait_seconds = 0;   // of those, waiting for data
   uint64_t peak_memory_bytes = 0;
+  int64_t threads = 0;         // that computed it on the CPU; 0: not known
+  std::string precision = {};  // of its products; empty: not known
 };
 void visit_fields(FieldList& fields, TrainerState& s);
+
+/// Numbers of a training that are not finite any more.
+class DivergedError : public Error {
+ public:
+  using Error::Error;
+};
 
 /// Everything that is trained, as a checkpoint sees it. Pointers to what the caller owns; average may be null.
 struct Trained {
@@ -48,11 +57,13 @@ struct RunIdentity {
   DataIdentity data;
 };
 
-/// Writes weights and buffers only. Throws Error naming the file when it cannot be written; the old file is then
-/// untouched.
+/// Writes weights and buffers only. Throws Error naming the file when it cannot be written, DivergedError where a value
+/// is not finite; the old file is then untouched.
 void save_weights(const std::string& path, const Module& model, const RunIdentity& run, const TrainerState& state);
-/// Writes all of it. `state.optimizer_steps` is filled in.
-void save_checkpoint(const std::string& path, const Trained& trained, const RunIdentity& run, TrainerState state);
+/// Writes all of it. `state.optimizer_steps` is filled in. `before` is called when all of it is known to be good,
+/// before the file is written.
+void save_checkpoint(const std::string& path, const Trained& trained, const RunIdentity& run, TrainerState state,
+                     const std::function<void()>& before = {});
 
 /// Was this file written by this program? Others have a `config` in their metadata too.
 bool is_checkpoint(const TensorFile& file);

@@ -1,23 +1,31 @@
 #include "apps/common/cli.h"
 
+#include <execinfo.h>
+#include <fcntl.h>
 #include <omp.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <iostream>
+#include <new>
 
 #include "apps/common/interrupt.h"
 #include "core/error.h"
 #include "core/kernel.h"
 #include "core/precision.h"
+#include "core/text.h"
 
 namespace sked {
 namespace {
 
-constexpr int kFailure = 1, kWrongUsage = 2, kInterrupted = 130;
+constexpr int kFailure = 1, kWrongUsage = 2;
+constexpr const char* kNoMemory =
+    "not enough memory: a smaller train.batch_size, or fewer head.test_samples, need less";
 
 int say_error(const std::string& what, int code) {
   std::string line = what;
@@ -64,6 +72,35 @@ void wait_politely(const char* const* argv) {
   if (std::getenv("GOMP_SPINCOUNT") || std::getenv("OMP_WAIT_POLICY")) return;
   setenv("GOMP_SPINCOUNT", "1000", 1);
   execv("/proc/self/exe", const_cast<char* const*>(argv));  // comes back only where it failed: slower then, not wrong
+}
+
+/// Where memory runs out beside the main thread, or within a loop of several threads, nobody catches: one line as well.
+void end_in_one_line() {
+  void* frame = nullptr;
+  backtrace(&frame, 1);  // loads what threads need to end, which ends the process where there is no memory for it later
+  std::set_terminate([] {
+    try {
+      if (std::current_exception()) throw;
+      std::fputs("error: a failure beside the main thread\n", stderr);
+    } catch (const std::bad_alloc&) {
+      std::fprintf(stderr, "error: %s\n", kNoMemory);
+    } catch (const std::exception& error) {
+      std::fprintf(stderr, "error: %s\n", error.what());
+    } catch (...) {
+      std::fputs("error: a failure of an unknown kind\n", stderr);
+    }
+    _exit(kFailure);
+  });
+}
+
+/// A standard stream that the caller closed leaves its number to the next file that is opened, and what is printed then
+/// goes into that file: here it goes nowhere. A reader that is gone is no reason to end a training either.
+void keep_streams_apart() {
+  for (int null = 0; null >= 0 && null <= STDERR_FILENO;) {
+    null = open("/dev/null", O_RDWR);
+    if (null > STDERR_FILENO) close(null);
+  }
+  std::signal(SIGPIPE, SIG_IGN);
 }
 
 /// What concerns the whole process, and not a program's options.
@@ -114,13 +151,16 @@ void declare_common(CLI::App& app, CommonOptions& options, ProcessOptions& proce
 
 int run_app(int argc, const char* const* argv, const AppText& text, const std::function<void(CLI::App&)>& declare,
             const std::function<void(const CommonOptions&)>& body) {
+  keep_streams_apart();
+  end_in_one_line();
   wait_politely(argv);
   try {
     CLI::App app(text.about, text.name);
     app.footer("Example:\n  " + text.example +
-               "\n\nExit status: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C after writing a checkpoint.");
+               "\n\nExit status: 0 done, 1 failed, 2 wrong usage; stopped, a checkpoint written: 130 by Ctrl-C, 143 by "
+               "SIGTERM, 129 by SIGHUP, 124 by train.time_limit.");
     CommonOptions options;
-    options.command = quoted(argc, argv);
+    options.command = valid_utf8(quoted(argc, argv));
     ProcessOptions process;
     declare_common(app, options, process);
     if (declare) declare(app);
@@ -148,9 +188,11 @@ int run_app(int argc, const char* const* argv, const AppText& text, const std::f
     body(options);
     return 0;
   } catch (const Interrupted&) {
-    return kInterrupted;
+    return interrupt_status();
   } catch (const UsageError& error) {
     return say_error(error.what(), kWrongUsage);
+  } catch (const std::bad_alloc&) {
+    return say_error(kNoMemory, kFailure);
   } catch (const std::exception& error) {
     return say_error(error.what(), kFailure);
   }

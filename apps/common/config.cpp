@@ -140,6 +140,7 @@ void visit_fields(FieldList& fields, TrainConfig& c) {
   fields("eval_every", c.eval_every);
   fields("eval_samples", c.eval_samples);
   fields("checkpoint_every", c.checkpoint_every);
+  fields("time_limit", c.time_limit);
   fields("ema_decay", c.ema_decay);
   fields("init", c.init);
   fields("init_partial", c.init_partial);
@@ -204,6 +205,7 @@ void validate(const RunConfig& config) {
   check(t.eval_every >= 0, "train.eval_every", "at least 0", t.eval_every);
   check(t.eval_samples >= 0, "train.eval_samples", "at least 0", t.eval_samples);
   check(t.checkpoint_every >= 0, "train.checkpoint_every", "at least 0", t.checkpoint_every);
+  check(t.time_limit >= 0, "train.time_limit", "a number of seconds, at least 0", t.time_limit);
   check(t.ema_decay >= 0 && t.ema_decay < 1, "train.ema_decay", "a number in [0, 1)", t.ema_decay);
   check(t.loader_threads >= 0 && t.loader_threads <= 256, "train.loader_threads", "0 … 256", t.loader_threads);
   const ScheduleConfig& s = config.schedule;
@@ -252,8 +254,8 @@ std::vector<std::string> differing_network(const RunConfig& a, const RunConfig& 
 }
 
 std::vector<std::string> differing_keys(const RunConfig& a, const RunConfig& b) {
-  constexpr std::array<std::string_view, 4> kWithoutEffect{"about", "data.root", "train.loader_threads",
-                                                           "contrast.features"};
+  constexpr std::array<std::string_view, 5> kWithoutEffect{"about", "data.root", "train.loader_threads",
+                                                           "train.time_limit", "contrast.features"};
   if (a.task != b.task) return {"task"};
   RunConfig left = a, right = b;
   std::vector<std::string> keys = differing_fields(fields_of(left), fields_of(right));

@@ -41,6 +41,7 @@ struct TrainConfig {
   double eval_every = 1;         // epochs between two evaluations; 0: only at the end
   int64_t eval_samples = 64;     // Monte Carlo samples of those; the final test uses head.test_samples
   int64_t checkpoint_every = 0;  // steps between two checkpoints; 0: at the end of each epoch
+  double time_limit = 0;         // > 0: seconds from the program's start after which it stops as by Ctrl-C, exit 124
   double ema_decay = 0;          // > 0: evaluate and save an exponential moving average of the weights
   std::string init = "";         // safetensors file to begin with (initial.h): fine-tuning
   bool init_partial = false;     // begin with what fits of it, whatever else it or the model has
@@ -114,7 +115,7 @@ HeadConfig filled_in(const HeadConfig& given, const HeadConfig& chosen);
 std::vector<std::string> differing_network(const RunConfig& a, const RunConfig& b);
 
 /// Keys whose values differ and that may change a number of the run: all but `about`, `data.root`,
-/// `train.loader_threads` and `contrast.features`.
+/// `train.loader_threads`, `train.time_limit` and `contrast.features`.
 std::vector<std::string> differing_keys(const RunConfig& a, const RunConfig& b);
 
 }  // namespace sked

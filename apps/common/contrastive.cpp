@@ -138,6 +138,26 @@ Tokenizer vocabulary_for(const RunConfig& config, const Dataset& train, const Ze
   return learned_vocabulary(train, classes, config.text.pieces);
 }
 
+/// Every caption is read once before training begins: one that is too long for the text tower is refused now, by file
+/// and line, and not when its batch comes. Captions made of templates are the classes' prompts.
+void check_captions(const Splits& splits, const ZeroShotClasses& classes, const Towers& towers,
+                    const TextTowerConfig& config) {
+  const auto check = [&](const std::string& caption, const std::string& source) {
+    try {
+      towers.tokenizer.encode({caption}, config.context, config.truncate);
+    } catch (const Error& error) {
+      fail("captions", source, ": ", error.what());
+    }
+  };
+  for (size_t k = 0; k < classes.prompts.size(); ++k)
+    for (const std::string& prompt : classes.prompts[k]) check(prompt, "class " + std::to_string(k));
+  if (config.truncate || !classes.prompts.empty()) return;
+  for (const auto& images : {splits.train, splits.validation, splits.test}) {
+    for (int64_t i = 0; images != nullptr && i < images->size(); ++i)
+      check(epoch_caption(*images, 0, 0, i), images->source(i));
+  }
+}
+
 }  // namespace
 
 ZeroShotClasses zero_shot_classes(const Dataset& data, const CaptionSpec& spec) {
@@ -191,6 +211,7 @@ ContrastiveTask::ContrastiveTask(const RunConfig& config, Splits splits, Device 
       classes_(zero_shot_classes(*splits.test, config.captions)),
       towers_(
           make_towers(config, vocabulary_for(config, *splits_.train, classes_, checkpoint), prepared_shape(), device)) {
+  check_captions(splits_, classes_, towers_, config.text);
   if (!config.contrast.lock_image) return;
   require_usage(checkpoint != nullptr || !config.train.init.empty(), "config",
                 "contrast.lock_image: expected a trained image tower, train.init (--init FILE), got none");

@@ -110,7 +110,7 @@ void for_each_batch(std::shared_ptr<const Dataset> dataset, const std::string& p
   const NoGrad no_tape;
   while (const auto batch = loader.next()) {
     if (interrupted()) throw Interrupted();
-    visit(*batch);
+    if (batch->images.dim(0) > 0) visit(*batch);
   }
 }
 

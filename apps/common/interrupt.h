@@ -1,9 +1,12 @@
 #pragma once
-// Ctrl-C as a request: the program finishes its step, writes a checkpoint and exits with 130.
+// Being asked to stop: the program finishes its step, writes a checkpoint and exits with the request's own status.
 
 #include <exception>
 
 namespace sked {
+
+/// Exit status of a run that reached train.time_limit, as timeout(1) has it.
+inline constexpr int kTimeUp = 124;
 
 /// Thrown, once everything is safe on disk, to leave a program that was asked to stop.
 class Interrupted : public std::exception {
@@ -11,9 +14,18 @@ class Interrupted : public std::exception {
   const char* what() const noexcept override { return "interrupted"; }
 };
 
-/// From here on the first Ctrl-C only makes interrupted() true; a second one ends the program at once.
+/// From here on Ctrl-C (SIGINT), SIGTERM (a batch system, timeout, docker stop) and SIGHUP (a terminal that is gone)
+/// only make interrupted() true. A second one ends the program at once, but for repetitions of SIGTERM and SIGHUP
+/// within a second: they are often sent to a process and to its group. SIGHUP stays ignored under nohup. The time of
+/// limit_time() counts from here.
 void catch_interrupts();
 
+/// From `seconds` after catch_interrupts() on interrupted() is true; 0: no limit.
+void limit_time(double seconds);
+
 bool interrupted();
+
+/// What asked, as an exit status: 128 + the signal's number (130, 143, 129), or kTimeUp.
+int interrupt_status();
 
 }  // namespace sked

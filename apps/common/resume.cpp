@@ -1,13 +1,23 @@
 #include "apps/common/resume.h"
 
+#include <omp.h>
+
+#include <nlohmann/json.hpp>
+
 #include "apps/common/progress.h"
 #include "apps/common/task.h"
 #include "core/error.h"
+#include "core/file.h"
 #include "core/precision.h"
 #include "core/text.h"
 
 namespace sked {
 
+namespace {
+
+constexpr const char* kWayOut = " (--fresh starts over, another --out keeps both)";
+
+/// The configuration of a run that is there: what `given` leaves open and the file of train.init decided is as it was.
 RunConfig resumed(RunConfig given, const RunConfig& then) {
   if (!given.train.init.empty()) given.model = filled_in(given.model, then.model);
   return given;
@@ -16,7 +26,82 @@ RunConfig resumed(RunConfig given, const RunConfig& then) {
 void check_same_run(const RunConfig& config, const RunConfig& then, const std::string& path) {
   const std::vector<std::string> keys = differing_keys(config, then);
   require_usage(keys.empty(), "train", path, " is of another configuration: ", join(keys),
-                keys.size() == 1 ? " differs" : " differ", " (--fresh starts over, another --out keeps both)");
+                keys.size() == 1 ? " differs" : " differ", kWayOut);
+}
+
+/// Is this file the configuration of a run, of any version?
+bool is_run_config(const std::string& path) {
+  constexpr uint64_t kMostBytes = uint64_t{1} << 24;
+  try {
+    const auto json = parse_json(read_file(path, kMostBytes), path);
+    return json.is_object() && json.contains("data") && json.contains("optimizer") && json.contains("train");
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+bool is_run_checkpoint(const std::string& path) {
+  try {
+    return is_checkpoint(load_safetensors(path));
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+/// Files of a run's names are a run's where its configuration or its checkpoint is among them.
+void check_own(const RunFolder& folder) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  if (!fs::is_directory(folder.path, error) || is_run_config(folder.config()) || is_run_checkpoint(folder.last()))
+    return;
+  for (const std::string& file : folder.files()) {
+    if (fs::exists(fs::symlink_status(file, error)) && !(file == folder.metrics() && fs::file_size(file, error) == 0))
+      fail("run", file, " is there, but ", folder.path.string(),
+           " holds neither the configuration nor a checkpoint of a run: nothing in it is touched (move the file away, "
+           "or choose another --out)");
+  }
+}
+
+}  // namespace
+
+Found find_run(const RunFolder& folder, const RunConfig& given, bool fresh) {
+  namespace fs = std::filesystem;
+  check_own(folder);
+  Found found{.config = given, .checkpoint = {}, .done = !fresh && fs::exists(folder.summary())};
+  if (fresh) return found;
+  if (fs::exists(folder.last())) {
+    found.checkpoint = read_checkpoint(folder.last());
+    const Checkpoint& c = *found.checkpoint;
+    found.config = resumed(given, c.config);
+    check_same_run(found.config, c.config, c.path);
+    note(what_is_unknown(c.file, c.path, c.config));
+  } else if (fs::exists(folder.config()) && (found.done || fs::exists(folder.best()))) {
+    // Somebody kept the results and not the weights, or it was killed before its first checkpoint and begins again; in
+    // both cases only a run of this configuration.
+    const RunConfig then = read_config(folder.config());
+    check_same_run(resumed(given, then), then, found.done ? folder.summary() : folder.config());
+  }
+  return found;
+}
+
+void check_same_training(const Checkpoint& checkpoint, const RunIdentity& run) {
+  if (checkpoint.data) {
+    const std::string changed = training_difference(*checkpoint.data, run.data);
+    require(changed.empty(), "train", checkpoint.path, " was trained on other data: ", changed, kWayOut);
+  } else {
+    require(run.config.data.validation == 0 && run.config.data.train_subset == 0, "train", checkpoint.path,
+            " was written by an earlier version, which chose held-out images and subsets in another way: this training "
+            "cannot go on without seeing images it is judged on",
+            kWayOut);
+  }
+  const TrainerState& then = checkpoint.state;
+  const int threads = omp_get_max_threads();
+  if (then.threads > 0 && then.threads != threads)
+    note(checkpoint.path + " was trained with " + std::to_string(then.threads) + " threads and goes on with " +
+         std::to_string(threads) + ": its last bits may differ from those of a run that never stopped");
+  const std::string precision = name(product_precision());
+  if (!then.precision.empty() && then.precision != precision)
+    note(checkpoint.path + " was trained in " + then.precision + " and goes on in " + precision);
 }
 
 Summary finished(const RunFolder& folder, const RunConfig& config, const Checkpoint* checkpoint) {

@@ -1,7 +1,7 @@
 #pragma once
 // What a run folder that is there has to be for a command to go on with it.
 
-#include <string>
+#include <optional>
 
 #include "apps/common/checkpoint.h"
 #include "apps/common/run_folder.h"
@@ -9,14 +9,21 @@
 
 namespace sked {
 
-/// The configuration of a run that is there: what `given` leaves open and the file of train.init decided is as it was.
-RunConfig resumed(RunConfig given, const RunConfig& then);
+/// What a run folder holds to go on from.
+struct Found {
+  RunConfig config;                      // the one given, with what it leaves open as the run that is there has it
+  std::optional<Checkpoint> checkpoint;  // last.safetensors
+  bool done = false;                     // there is a summary
+};
 
-/// Throws UsageError naming `path`, a file of the run, and the keys for a run of another configuration.
-void check_same_run(const RunConfig& config, const RunConfig& then, const std::string& path);
+/// Looks into a folder that may not be there; with `fresh` only whether it may be used. Throws UsageError for a run of
+/// another configuration, naming the file and the keys; Error for a folder with files of a run's names but no run: they
+/// are somebody's own. Nothing is changed.
+Found find_run(const RunFolder& folder, const RunConfig& given, bool fresh);
 
-/// May the training of a checkpoint go on with these images? Error naming what differs where it may not.
-void check_same_data(const Checkpoint& checkpoint, const RunIdentity& run);
+/// May the training of a checkpoint go on with these images? Error naming what differs where it may not. What may
+/// change its last bits (another number of threads, another precision) is said.
+void check_same_training(const Checkpoint& checkpoint, const RunIdentity& run);
 
 /// What a finished run came to. Data that changed since, or another precision, is said, not refused: the numbers are
 /// those of then. `checkpoint` may be null: somebody kept the results and not the weights.

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <vector>
 
 namespace sked {
 
@@ -17,37 +18,52 @@ struct RunFolder {
   std::string summary() const { return (path / "summary.json").string(); }
   std::string init() const { return (path / "init.json").string(); }
   std::string last() const { return (path / "last.safetensors").string(); }
+  /// The checkpoint before the last, until the run is finished.
+  std::string previous() const { return (path / "previous.safetensors").string(); }
   std::string best() const { return (path / "best.safetensors").string(); }
+  /// All of them.
+  std::vector<std::string> files() const;
 
   /// Creates the folder and its parents. Throws Error naming it and the system's reason.
   void create() const;
   /// Removes the checkpoints and the summary of an earlier run.
   void clear_results() const;
-  /// Removes what a killed process left of a file it was writing.
+  /// Removes what a killed process left of a file of the run it was writing; nobody else's files.
   void clear_temporaries() const;
+  /// Makes last.safetensors, where it is there, previous.safetensors as well.
+  void keep_previous() const;
 };
 
-/// metrics.jsonl: one JSON object per line, appended. Whole lines only: what a failed write left is taken back.
+/// metrics.jsonl: one JSON object per line, appended. Whole lines only: what a failed write left is taken back. While
+/// one lives, no other process writes to this run.
 class MetricsLog {
  public:
-  /// Opens or creates it, and holds it against other processes. Throws Error when it cannot be written or is held.
-  explicit MetricsLog(const std::string& path);
+  /// Creates the folder and the file where they are not there, and holds them against other processes; a file system
+  /// without locks is said. Throws Error when another process has them, when they cannot be written, or where the file
+  /// is a symbolic link.
+  explicit MetricsLog(const RunFolder& folder);
+  /// Removes a file and a folder that it created and no run began in.
   ~MetricsLog();
   MetricsLog(const MetricsLog&) = delete;
   MetricsLog& operator=(const MetricsLog&) = delete;
 
-  /// Forgets everything behind the first `bytes`: lines written after the checkpoint a run resumes from. Throws Error
-  /// when the file is shorter.
+  int64_t bytes() const { return bytes_; }
+  /// Forgets everything behind the first `bytes`: lines written after the checkpoint a run resumes from. Where the file
+  /// is shorter, or ends in the middle of a line there, its whole lines are kept and a note says that some are missing.
   void cut(int64_t bytes);
   void write(const nlohmann::ordered_json& record);
   /// Flushes to the disk and returns the length in bytes.
   int64_t sync();
 
  private:
+  /// Opens and locks the file that has its name now.
+  void hold();
+  int64_t whole_lines(int64_t bytes) const;
   [[noreturn]] void fail_with(const char* what) const;
 
-  std::string path_;
-  int descriptor_;
+  std::string folder_, config_, path_;
+  bool created_ = false, created_folder_ = false;
+  int descriptor_ = -1;
   int64_t bytes_ = 0;
 };
 

@@ -1,5 +1,7 @@
 #include "apps/common/trainer.h"
 
+#include <omp.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -91,7 +93,8 @@ struct Beginning {
 
 class Trainer {
  public:
-  Trainer(RunIdentity run, Splits splits, const RunFolder& folder, const TrainOptions& options, const Beginning& from);
+  Trainer(RunIdentity run, Splits splits, const RunFolder& folder, MetricsLog& log, const TrainOptions& options,
+          const Beginning& from);
   /// Goes on from a checkpoint, or from nothing.
   void begin(const std::optional<Checkpoint>& checkpoint);
   Summary run();
@@ -99,9 +102,12 @@ class Trainer {
  private:
   void train_step();
   void check_losses();
+  void check_weights();
+  [[noreturn]] void diverged(const std::string& what) const;
   void log_training(double lr, double norm);
   void evaluate_now();
   void estimate_statistics();
+  void save(const std::function<void()>& write) const;
   void save_last();
   void report_initial();
   void restore_best();
@@ -117,6 +123,7 @@ class Trainer {
   const RunIdentity run_;
   const RunConfig& config_ = run_.config;
   const RunFolder folder_;
+  MetricsLog& log_;
   const TrainOptions options_;
   std::unique_ptr<Task> task_;
   Loader loader_;
@@ -127,21 +134,21 @@ class Trainer {
   Schedule schedule_;
   int64_t epoch_steps_, total_, evaluation_steps_, checkpoint_steps_;
   TrainerState state_;
-  std::optional<MetricsLog> log_;
+  int64_t saved_step_ = -1;  // of last.safetensors
   std::optional<Progress> progress_;
-  std::vector<Tensor> losses_;  // of the last steps, not looked at yet
+  std::vector<std::pair<int64_t, Tensor>> losses_;  // of the last steps, not looked at yet
   double last_loss_ = 0;
   double logged_seconds_ = 0;  // state_.train_seconds at the last line of metrics.jsonl
   double logged_wait_ = 0;     // state_.wait_seconds likewise
   LoaderStatistics logged_loader_;
-  int64_t logged_step_ = 0;
   int64_t estimated_step_ = -1;  // whose averaged weights have their batch statistics
 };
 
-Trainer::Trainer(RunIdentity run, Splits splits, const RunFolder& folder, const TrainOptions& options,
+Trainer::Trainer(RunIdentity run, Splits splits, const RunFolder& folder, MetricsLog& log, const TrainOptions& options,
                  const Beginning& from)
     : run_(std::move(run)),
       folder_(folder),
+      log_(log),
       options_(options),
       task_(make_task(config_, std::move(splits), options.device, from.checkpoint)),
       loader_(task_->training_set(), Pipeline::parse(task_->training_pipeline()),
@@ -168,20 +175,22 @@ Trainer::Trainer(RunIdentity run, Splits splits, const RunFolder& folder, const 
 }
 
 void Trainer::begin(const std::optional<Checkpoint>& checkpoint) {
-  folder_.create();
-  log_.emplace(folder_.metrics());  // from here on no other process writes to this folder
   folder_.clear_temporaries();
   if (checkpoint) {
     restore(*checkpoint, trained());
     state_ = checkpoint->state;
     require(state_.step <= total_, "checkpoint", checkpoint->path, ": expected at most step ", total_, ", got ",
             state_.step);
+    saved_step_ = state_.step;
+    if (state_.best_step >= 0 && task_->holds_out() && !std::filesystem::exists(folder_.best())) {
+      note(folder_.best() + " is not there any more: the best weights are chosen among later evaluations");
+      state_.best_step = -1;
+    }
   } else {
     folder_.clear_results();
   }
-  log_->cut(state_.metrics_bytes);
+  log_.cut(state_.metrics_bytes);
   write_file(folder_.config(), config_text(config_));
-  logged_step_ = state_.step - state_.loss_count;
   logged_seconds_ = state_.train_seconds;
   logged_wait_ = state_.wait_seconds;
   const std::string label = options_.label.empty() ? folder_.path.filename().string() : options_.label;
@@ -216,21 +225,17 @@ Summary Trainer::run() {
   task_->prepare();
   allocator(options_.device).reset_peak();
   loader_.start(state_.step / epoch_steps_, state_.step % epoch_steps_);
-  int64_t saved_step = state_.step;
-  const auto save = [&] {
-    save_last();
-    saved_step = state_.step;
-  };
+  saved_step_ = std::max(saved_step_, int64_t{0});  // of step 0 there is nothing to save
   for (;;) {
     try {
       if (state_.step > state_.evaluated_step && at_multiple_of(evaluation_steps_)) evaluate_now();
       if (interrupted()) throw Interrupted();
     } catch (const Interrupted&) {
-      save();
+      save_last();
       progress_->note("stopped at step " + std::to_string(state_.step) + "; the same command goes on from there");
       throw;
     }
-    if ((state_.step > saved_step || total_ == 0) && at_multiple_of(checkpoint_steps_)) save();
+    if ((state_.step > saved_step_ || total_ == 0) && at_multiple_of(checkpoint_steps_)) save_last();
     if (state_.step == total_) return finish();
     train_step();
   }
@@ -247,15 +252,21 @@ void Trainer::train_step() {
   const Context context{
       .training = true, .seed = config_.seed, .step = static_cast<uint64_t>(state_.step), .examples = batch->indices};
   const double lr = schedule_.at(state_.step);
-  losses_.push_back(gradients_.run(task_->inputs(*batch), context));
   const bool log = (state_.step + 1) % config_.train.log_every == 0 || state_.step + 1 == total_;
-  // Looking at a loss waits for the device: free on the CPU, elsewhere done when a line or a checkpoint is due.
-  if (options_.device == Device::cpu) check_losses();
-  const Tensor norm = optimizer_.step(lr);
-  optimizer_.clear_grads();
-  if (average_) average_->update();
+  Tensor norm;
+  if (batch->images.dim(0) > 0) {  // a batch of which no image can be used changes nothing
+    losses_.emplace_back(state_.step, gradients_.run(task_->inputs(*batch), context));
+    // Looking at a loss waits for the device: free on the CPU, elsewhere done when a line or a checkpoint is due.
+    if (options_.device == Device::cpu) check_losses();
+    norm = optimizer_.step(lr);
+    optimizer_.clear_grads();
+    if (average_) average_->update();
+  }
   ++state_.step;
-  if (log) check_losses();
+  if (log) {
+    check_losses();
+    check_weights();
+  }
   state_.train_seconds += watch.seconds();
   state_.wait_seconds += loader_.seconds_waited() - waited;
   progress_->update(state_.step, last_loss_);
@@ -263,25 +274,37 @@ void Trainer::train_step() {
 }
 
 void Trainer::check_losses() {
-  const int64_t first = logged_step_ + state_.loss_count;
-  for (size_t i = 0; i < losses_.size(); ++i) {
-    last_loss_ = losses_[i].item();
-    require(
-        std::isfinite(last_loss_), "train", "the loss of step ", first + static_cast<int64_t>(i), " is ", last_loss_,
-        ": a lower schedule.peak, more schedule.warmup_epochs or optimizer.clip_norm may help; ",
-        std::filesystem::exists(folder_.last()) ? "the last checkpoint is untouched" : "no checkpoint was written yet");
+  for (const auto& [step, loss] : losses_) {
+    last_loss_ = loss.item();
+    if (!std::isfinite(last_loss_))
+      diverged("the loss of step " + std::to_string(step) + " is " + std::to_string(last_loss_));
     state_.loss_sum += last_loss_;
   }
   state_.loss_count += static_cast<int64_t>(losses_.size());
   losses_.clear();
 }
 
+/// Some networks make finite losses of weights that are not: what rectifies NaN gives 0.
+void Trainer::check_weights() {
+  for (const NamedVar& p : task_->model().parameters()) {
+    if (!all_finite(p.var.value().to(Device::cpu)))
+      diverged("after step " + std::to_string(state_.step) + " " + p.name + " has values that are not finite");
+  }
+}
+
+void Trainer::diverged(const std::string& what) const {
+  const auto there = [](const std::string& file) { return std::filesystem::exists(file); };
+  const std::string checkpoint = "the last checkpoint is untouched: " + folder_.last() + " of step " +
+                                 std::to_string(saved_step_) +
+                                 (there(folder_.previous()) ? ", before it " + folder_.previous() : "");
+  fail("train", what, ": a lower schedule.peak, more schedule.warmup_epochs or optimizer.clip_norm may help; ",
+       there(folder_.last()) ? checkpoint : "no checkpoint was written yet");
+}
+
 void Trainer::log_training(double lr, double norm) {
-  Json record{{"step", state_.step},
-              {"epoch", epoch()},
-              {"split", "train"},
-              {"loss", state_.loss_sum / static_cast<double>(state_.loss_count)},
-              {"lr", lr}};
+  Json record{{"step", state_.step}, {"epoch", epoch()}, {"split", "train"}};
+  if (state_.loss_count > 0) record["loss"] = state_.loss_sum / static_cast<double>(state_.loss_count);
+  record["lr"] = lr;
   if (config_.optimizer.clip_norm > 0) record["grad_norm"] = norm;
   if (task_->learns_temperature()) record["temperature"] = task_->temperature();
   // A resumed run knows the time of its own steps only.
@@ -289,10 +312,9 @@ void Trainer::log_training(double lr, double norm) {
   record["images_per_second"] = static_cast<double>(state_.loss_count) * batch_images() / seconds;
   record["seconds"] = state_.train_seconds;
   record["loader"] = loader_json(loader_.statistics(), logged_loader_, state_.wait_seconds - logged_wait_, seconds);
-  log_->write(record);
+  log_.write(record);
   state_.loss_sum = 0;
   state_.loss_count = 0;
-  logged_step_ = state_.step;
   logged_seconds_ = state_.train_seconds;
   logged_wait_ = state_.wait_seconds;
   logged_loader_ = loader_.statistics();
@@ -313,6 +335,7 @@ void Trainer::estimate_statistics() {
   const NoGrad no_tape;
   for (int64_t b = 0; b < std::min(kBatches, epoch_steps_); ++b) {
     const std::optional<Batch> batch = loader.next();
+    if (batch->images.dim(0) == 0) continue;
     TensorList inputs = task_->inputs(*batch);
     for (Tensor& input : inputs) input = input.to(options_.device);
     task_->loss(inputs, {.training = true,
@@ -331,16 +354,19 @@ void Trainer::evaluate_now() {
   const Evaluation result = task_->judge(Judging::periodic);
   const double nll = result.measures.nll;
   state_.evaluated_step = state_.step;
+  if (!std::isfinite(nll))
+    diverged("the " + std::string(split) + " nll of step " + std::to_string(state_.step) + " is " +
+             std::to_string(nll));
   if (state_.best_step < 0 || nll < state_.best_nll) {
     state_.best_step = state_.step;
     state_.best_nll = nll;
-    save_weights(folder_.best(), task_->model(), run_, state_);
+    save([&] { save_weights(folder_.best(), task_->model(), run_, state_); });
   }
   Json record{{"step", state_.step}, {"epoch", epoch()}, {"split", split}};
   record.update(evaluation_json(result, false));
   record["temperature"] = task_->temperature();
   record["seconds"] = watch.seconds();
-  log_->write(record);
+  log_.write(record);
   char line[160];
   std::snprintf(line, sizeof line, "epoch %.4g  %s: nll %.4f  accuracy %.2f %%  ece %.4f  (%s)", epoch(), split, nll,
                 100 * result.measures.accuracy, result.measures.ece, duration(watch.seconds()).c_str());
@@ -348,15 +374,29 @@ void Trainer::evaluate_now() {
   progress_->skip_time();
 }
 
+void Trainer::save(const std::function<void()>& write) const {
+  try {
+    write();
+  } catch (const DivergedError& error) {
+    diverged(error.what());
+  }
+}
+
 void Trainer::save_last() {
   check_losses();
   state_.peak_memory_bytes = std::max<uint64_t>(state_.peak_memory_bytes, allocator(options_.device).stats().peak);
-  state_.metrics_bytes = log_->sync();  // before the checkpoint that counts on these lines
+  state_.metrics_bytes = log_.sync();  // before the checkpoint that counts on these lines
+  state_.threads = omp_get_max_threads();
+  state_.precision = name(product_precision());
   {
     const Averaged averaged(average_);
     estimate_statistics();
   }
-  save_checkpoint(folder_.last(), trained(), run_, state_);
+  const auto keep_previous = [&] {
+    if (state_.step > saved_step_) folder_.keep_previous();
+  };
+  save([&] { save_checkpoint(folder_.last(), trained(), run_, state_, keep_previous); });
+  saved_step_ = state_.step;
   progress_->skip_time();
 }
 
@@ -411,9 +451,10 @@ Summary Trainer::finish() {
   Json record{{"step", state_.step}, {"epoch", epoch()}, {"split", "test"}, {"final", true}};
   record.update(evaluation_json(summary.test, false));
   record["seconds"] = summary.test_seconds;
-  log_->write(record);
-  log_->sync();
+  log_.write(record);
+  log_.sync();
   write_file(folder_.summary(), summary_text(summary));
+  std::filesystem::remove(folder_.previous());
   return summary;
 }
 
@@ -421,35 +462,28 @@ Summary Trainer::finish() {
 
 Summary train(const RunConfig& given, const std::filesystem::path& out, const TrainOptions& options) {
   validate(given);
+  limit_time(given.train.time_limit);
   const RunFolder folder{out};
-  RunConfig config = given;
-  std::optional<Checkpoint> checkpoint;
-  const bool done = !options.fresh && std::filesystem::exists(folder.summary());
-  if (!options.fresh && std::filesystem::exists(folder.last())) {
-    checkpoint = read_checkpoint(folder.last());
-    config = resumed(given, checkpoint->config);
-    check_same_run(config, checkpoint->config, checkpoint->path);
-    note(what_is_unknown(checkpoint->file, checkpoint->path, checkpoint->config));
-  } else if (done ||
-             (!options.fresh && std::filesystem::exists(folder.best()) && std::filesystem::exists(folder.config()))) {
-    // Somebody kept the results and not the weights, or it was killed before its first checkpoint and begins again; in
-    // both cases only a run of this configuration.
-    const RunConfig then = read_config(folder.config());
-    check_same_run(resumed(given, then), then, done ? folder.summary() : folder.config());
-  }
-  if (done) return finished(folder, config, checkpoint ? &*checkpoint : nullptr);
+  Found found = find_run(folder, given, options.fresh);
+  if (found.done) return finished(folder, found.config, found.checkpoint ? &*found.checkpoint : nullptr);
+  // From here on no other process writes to this folder; what one may have written meanwhile is looked at again.
+  MetricsLog log(folder);
+  found = find_run(folder, given, options.fresh);
+  if (found.done) return finished(folder, found.config, found.checkpoint ? &*found.checkpoint : nullptr);
+  const RunConfig& config = found.config;
+  std::optional<Checkpoint>& checkpoint = found.checkpoint;
   Splits splits = load_data(config);
   std::optional<TensorFile> initial;
   if (!checkpoint && !config.train.init.empty()) {
     initial = load_safetensors(checkpoint_path(config.train.init));
     const Shape shape = Pipeline::parse(config.data.train_pipeline).output_shape(splits.train->image_shape());
     for (const std::string& line :
-         follow_file(config.model, *initial, config.train.init, shape, config.train.init_partial))
+         follow_file(found.config.model, *initial, config.train.init, shape, config.train.init_partial))
       note("as " + config.train.init + " has it: " + line);
   }
   RunIdentity run{config, identify(splits)};
-  if (checkpoint) check_same_data(*checkpoint, run);
-  Trainer trainer(std::move(run), std::move(splits), folder, options,
+  if (checkpoint) check_same_training(*checkpoint, run);
+  Trainer trainer(std::move(run), std::move(splits), folder, log, options,
                   {checkpoint ? &*checkpoint : nullptr, initial ? &*initial : nullptr});
   initial.reset();
   trainer.begin(checkpoint);

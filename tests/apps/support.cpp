@@ -145,6 +145,10 @@ Outcome run_program(const std::vector<std::string>& arguments, const RunLimits& 
   if (std::find(words.begin(), words.end(), "--device") == words.end()) words.insert(words.end(), {"--device", "cpu"});
   words[0] = build_folder() + "/" + words[0];
   require(std::filesystem::exists(words[0]), "test", "expected the program ", words[0], " to be built");
+  if (limits.address_bytes > 0) {  // by a shell: this process may be above it already
+    const std::string limit = "ulimit -v " + std::to_string(limits.address_bytes >> 10) + "; exec \"$0\" \"$@\"";
+    words.insert(words.begin(), {"/bin/sh", "-c", limit});
+  }
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
@@ -159,6 +163,7 @@ Outcome run_program(const std::vector<std::string>& arguments, const RunLimits& 
       const rlimit limit{limits.file_bytes, limits.file_bytes};
       setrlimit(RLIMIT_FSIZE, &limit);
     }
+    for (const int descriptor : limits.closed) close(descriptor);
     execv(argv[0], argv.data());
     _exit(127);
   }

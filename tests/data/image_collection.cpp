@@ -356,9 +356,17 @@ TEST_CASE("loader: corrupt images are counted, named and left out, up to the lim
     Loader strictest(data, pipeline, options(0, threads));
     strictest.start(0);
     CHECK(one_line_with(error_of([&] { strictest.next(); }), "x.tar:k2.jpg", "data.skip_limit is 0"));
-    Loader alone(data, pipeline, options(5, threads, 1));
-    alone.start(0, 2);
-    CHECK(one_line_with(error_of([&] { alone.next(); }), "no image of a batch", "k2.jpg"));
+    // A batch of which nothing is left has no images, wherever it stands.
+    Loader alone(data, pipeline, options(2, threads, 1));
+    alone.start(0);
+    std::vector<int64_t> sizes;
+    for (const Batch& batch : rest_of(alone)) sizes.push_back(batch.images.dim(0));
+    CHECK(sizes == std::vector<int64_t>{1, 1, 0, 1, 1, 1, 1, 0, 1, 1, 1, 1});
+    // An epoch without one is an error.
+    Loader nothing(std::make_shared<Subset>(data, std::vector<int64_t>{2, 7}), pipeline, options(2, threads, 1));
+    nothing.start(0);
+    CHECK(nothing.next()->images.dim(0) == 0);
+    CHECK(one_line_with(error_of([&] { nothing.next(); }), "no image of the epoch", "k7.jpg"));
   }
   // Too small for a crop: as bad as corrupt, and named.
   Loader small(data, Pipeline::parse("decode|random_crop(32,0)|value_range(0,1)"), options(0, 1));
