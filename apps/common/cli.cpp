@@ -155,6 +155,7 @@ int run_app(int argc, const char* const* argv, const AppText& text, const std::f
   end_in_one_line();
   wait_politely(argv);
   try {
+    catch_interrupts();
     CLI::App app(text.about, text.name);
     app.footer("Example:\n  " + text.example +
                "\n\nExit status: 0 done, 1 failed, 2 wrong usage; stopped, a checkpoint written: 130 by Ctrl-C, 143 by "
@@ -184,7 +185,6 @@ int run_app(int argc, const char* const* argv, const AppText& text, const std::f
     if (options.device == Device::cuda && product_precision() == Precision::bf16) set_activation_dtype(DType::bf16);
     if (options.threads > 0) omp_set_num_threads(options.threads);
     std::signal(SIGXFSZ, SIG_IGN);  // a file at its size limit is an error of write(), with a message
-    catch_interrupts();
     body(options);
     return 0;
   } catch (const Interrupted&) {

@@ -1,32 +1,54 @@
 #include "apps/common/interrupt.h"
 
+#include <pthread.h>
 #include <time.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <csignal>
+#include <system_error>
+#include <thread>
+
+#include "core/error.h"
 
 namespace sked {
 namespace {
 
 constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP};
 
-volatile std::sig_atomic_t asked = 0;  // the signal that did
-volatile std::sig_atomic_t asked_at = 0;
+std::atomic<int> asked = 0;  // the signal that did
 double started = 0, limit = 0;
 
 double now() {
   timespec t{};
-  clock_gettime(CLOCK_MONOTONIC, &t);  // may be called in a signal handler
+  clock_gettime(CLOCK_MONOTONIC, &t);
   return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
 
-void on_signal(int signal) {
-  const auto second = static_cast<std::sig_atomic_t>(now());
-  if (asked == 0) {
-    asked = signal;
-    asked_at = second;
-  } else if (signal == SIGINT || second > asked_at + 1) {
-    std::signal(signal, SIG_DFL);
-    std::raise(signal);  // delivered when this handler returns
+/// Signals that ask, but for SIGHUP where it is ignored (nohup).
+sigset_t asking_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int signal : kSignals) {
+    struct sigaction before {};
+    sigaction(signal, nullptr, &before);
+    if (signal != SIGHUP || before.sa_handler != SIG_IGN) sigaddset(&set, signal);
+  }
+  return set;
+}
+
+void wait_for_signals(const sigset_t& set) {
+  constexpr double kSameRequest = 1;  // seconds
+  double asked_at = 0;
+  for (int signal = 0; sigwait(&set, &signal) == 0;) {
+    if (asked == 0) {
+      asked = signal;
+      asked_at = now();
+    } else if (signal == SIGINT || now() - asked_at > kSameRequest) {
+      std::signal(signal, SIG_DFL);
+      kill(getpid(), signal);
+      pthread_sigmask(SIG_UNBLOCK, &set, nullptr);  // here it ends the process
+    }
   }
 }
 
@@ -34,9 +56,18 @@ void on_signal(int signal) {
 
 void catch_interrupts() {
   started = now();
-  for (const int signal : kSignals) {
-    const auto before = std::signal(signal, on_signal);
-    if (signal == SIGHUP && before == SIG_IGN) std::signal(signal, SIG_IGN);
+  // A thread that waits, and no handler: oneDNN's generated kernels keep values below the stack pointer, where a
+  // handler would run; they were seen to end in wrong numbers and a damaged heap.
+  const sigset_t set = asking_signals();
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);  // also in the threads that are started from now on
+  pthread_atfork(nullptr, nullptr, [] {
+    const sigset_t children = asking_signals();
+    pthread_sigmask(SIG_UNBLOCK, &children, nullptr);
+  });
+  try {
+    std::thread([set] { wait_for_signals(set); }).detach();
+  } catch (const std::system_error& error) {
+    fail("interrupt", "cannot start a thread: ", error.what());
   }
 }
 

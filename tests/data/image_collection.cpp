@@ -310,9 +310,8 @@ TEST_CASE("loader: a collection needs decode, and its cost is counted") {
   CHECK(s.decode_seconds < s.seconds);
 }
 
-TEST_CASE("loader: corrupt images are counted, named and left out, up to the limit") {
-  if (!can_decode_images()) return test::skip("built without OpenCV");
-  const TemporaryFolder folder;
+/// 12 images, of which 2 is empty and 7 cut off.
+static std::string shard_with_two_corrupt() {
   std::string shard;
   for (int i = 0; i < 12; ++i) {
     const std::string key = "k" + std::to_string(i), image = i == 2   ? ""
@@ -320,7 +319,13 @@ TEST_CASE("loader: corrupt images are counted, named and left out, up to the lim
                                                                       : image_text("444");
     shard += tar_member(key + ".jpg", image) + tar_member(key + ".cls", "1");
   }
-  const auto data = load_shards("mine", {folder.write("x.tar", shard + tar_end())}, {});
+  return shard + tar_end();
+}
+
+TEST_CASE("loader: corrupt images are counted, named and left out, up to the limit") {
+  if (!can_decode_images()) return test::skip("built without OpenCV");
+  const TemporaryFolder folder;
+  const auto data = load_shards("mine", {folder.write("x.tar", shard_with_two_corrupt())}, {});
   const Pipeline pipeline = Pipeline::parse("decode|resize(8)|value_range(0,1)|mixup(1)");
   std::vector<std::string> named;
   const auto options = [&](int64_t limit, int threads, int64_t batch = 4) {
@@ -356,22 +361,31 @@ TEST_CASE("loader: corrupt images are counted, named and left out, up to the lim
     Loader strictest(data, pipeline, options(0, threads));
     strictest.start(0);
     CHECK(one_line_with(error_of([&] { strictest.next(); }), "x.tar:k2.jpg", "data.skip_limit is 0"));
-    // A batch of which nothing is left has no images, wherever it stands.
-    Loader alone(data, pipeline, options(2, threads, 1));
-    alone.start(0);
-    std::vector<int64_t> sizes;
-    for (const Batch& batch : rest_of(alone)) sizes.push_back(batch.images.dim(0));
-    CHECK(sizes == std::vector<int64_t>{1, 1, 0, 1, 1, 1, 1, 0, 1, 1, 1, 1});
-    // An epoch without one is an error.
-    Loader nothing(std::make_shared<Subset>(data, std::vector<int64_t>{2, 7}), pipeline, options(2, threads, 1));
-    nothing.start(0);
-    CHECK(nothing.next()->images.dim(0) == 0);
-    CHECK(one_line_with(error_of([&] { nothing.next(); }), "no image of the epoch", "k7.jpg"));
   }
   // Too small for a crop: as bad as corrupt, and named.
   Loader small(data, Pipeline::parse("decode|random_crop(32,0)|value_range(0,1)"), options(0, 1));
   small.start(0);
   CHECK(one_line_with(error_of([&] { small.next(); }), "random_crop", "x.tar:k0.jpg"));
+}
+
+TEST_CASE(
+    "loader: a batch of which every image is corrupt has none, wherever it stands; an epoch without one is an error") {
+  if (!can_decode_images()) return test::skip("built without OpenCV");
+  const TemporaryFolder folder;
+  const auto data = load_shards("mine", {folder.write("x.tar", shard_with_two_corrupt())}, {});
+  const Pipeline pipeline = Pipeline::parse("decode|resize(8)|value_range(0,1)|mixup(1)");
+  for (const int threads : {0, 1, 4}) {
+    const LoaderOptions options{.batch_size = 1, .shuffle = false, .threads = threads, .skip_limit = 2};
+    Loader alone(data, pipeline, options);
+    alone.start(0);
+    std::vector<int64_t> sizes;
+    for (const Batch& batch : rest_of(alone)) sizes.push_back(batch.images.dim(0));
+    CHECK(sizes == std::vector<int64_t>{1, 1, 0, 1, 1, 1, 1, 0, 1, 1, 1, 1});
+    Loader nothing(std::make_shared<Subset>(data, std::vector<int64_t>{2, 7}), pipeline, options);
+    nothing.start(0);
+    CHECK(nothing.next()->images.dim(0) == 0);
+    CHECK(one_line_with(error_of([&] { nothing.next(); }), "no image of the epoch", "k7.jpg"));
+  }
 }
 
 TEST_CASE("catalog: folders and shards by path") {
