@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "core/file.h"
+#include "core/file_kind.h"
 #include "core/text.h"
 #include "core/xxh64.h"
 
@@ -344,8 +345,14 @@ TensorFile load_safetensors(const std::string& path) {
   uint64_t length = 0;
   file.read(&length, kLengthBytes);
   const uint64_t most = std::min(kMaxHeader, *file.size() - kLengthBytes);
-  require(length <= most, "load_safetensors", path, ": header of ", length, " bytes, expected at most ", most,
-          ": not a safetensors file, or one that is cut off");
+  if (length > most) {
+    std::string begin(kKindBytes, '\0');
+    begin.resize(file.read_at(0, begin.data(), begin.size()));
+    const std::string kind = weights_kind(begin);
+    require(kind.empty(), "load_safetensors", path, ": expected a safetensors file, got ", kind);
+    fail("load_safetensors", path, ": header of ", length, " bytes, expected at most ", most,
+         ": not a safetensors file, or one that is cut off");
+  }
   std::string text(length, '\0');
   file.read(text.data(), length);
 

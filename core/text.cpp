@@ -1,6 +1,7 @@
 #include "core/text.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <numeric>
 
 namespace sked {
@@ -94,6 +95,26 @@ std::string valid_utf8(std::string_view text) {
     at += point ? point->bytes : 1;
   }
   return valid;
+}
+
+std::string printable(std::string_view text) {
+  const std::string valid = valid_utf8(text);
+  std::string result;
+  for (size_t at = 0; at < valid.size();) {
+    const CodePoint point = *code_point(valid, at);
+    const char32_t c = point.value;
+    const bool control = c < 0x20 || (c >= 0x7F && c < 0xA0);
+    const bool separates = c >= 0x2028 && c <= 0x202E, isolates = c >= 0x2066 && c <= 0x2069;
+    if (control || separates || isolates) {
+      char code[16];
+      std::snprintf(code, sizeof code, c < 0x80 ? "\\x%02X" : "\\u%04X", static_cast<unsigned>(c));
+      result += code;
+    } else {
+      result.append(valid, at, point.bytes);
+    }
+    at += point.bytes;
+  }
+  return result;
 }
 
 std::optional<size_t> invalid_utf8(std::string_view text) {

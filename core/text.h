@@ -42,6 +42,10 @@ std::optional<CodePoint> code_point(std::string_view text, size_t at);
 /// which may be any bytes, where they become names for people. Different names stay different.
 std::string valid_utf8(std::string_view text);
 
+/// The same, and control characters, line ends among them, and those that change the direction of text as `\x1B` or
+/// `\u202E`: names from files as a terminal, a table or a page may show them, on one line.
+std::string printable(std::string_view text);
+
 /// The offset of the first byte that is not well-formed UTF-8; nothing when all are.
 std::optional<size_t> invalid_utf8(std::string_view text);
 

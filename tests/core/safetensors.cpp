@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <string>
 
 #include "tests/common/files.h"
 
@@ -18,6 +19,7 @@ using test::error_of;
 using test::one_line_with;
 using test::slurp;
 using test::TemporaryFolder;
+using namespace std::string_literals;
 
 /// A file with this header and data, the length of the header as it is or a lie.
 std::string safetensors(const std::string& header, const std::string& data, uint64_t length) {
@@ -301,6 +303,32 @@ TEST_CASE("safetensors: headers that are not the documented object are errors") 
   CHECK(one_line_with(message("{\"__metadata__\":1}", ""), "__metadata__"));
   CHECK(one_line_with(message("{\"__metadata__\":{\"k\":1}}", ""), "\"k\"", "string"));
   CHECK(one_line_with(message("{\"a\":" + std::string(100'000, '['), ""), "nesting"));
+}
+
+TEST_CASE("safetensors: weights of another format are named, with the way to convert them") {
+  const auto zip = [](const std::string& member) {  // the first bytes of a local file header, as torch and NumPy write
+    std::string header = "PK\x03\x04" + std::string(22, '\0') + static_cast<char>(member.size()) + std::string(3, '\0');
+    return header + member + std::string(64, 'Z');
+  };
+  CHECK(one_line_with(message(zip("model/data.pkl")), "x.safetensors", "torch.save", "torch.load(FILE"));
+  CHECK(one_line_with(message(zip("model/data/0")), "torch.save"));  // TorchScript
+  CHECK(one_line_with(message(zip("arr_0.npy")), "NumPy .npz", "numpy.load(FILE)"));
+  CHECK(one_line_with(message(zip("README")), "got a zip archive"));
+  CHECK(one_line_with(message("PK\x03\x04\x14\0\0\0\0"s), "got a zip archive"));  // and nothing more
+  CHECK(one_line_with(message("\x80\x02\x8a\nl\xfc\x9c"
+                              "F\xf9 j\xa8P\x19.\x80\x02M\xe9\x03"),
+                      "older torch.save"));
+  CHECK(one_line_with(message("\x80\x04\x95\x0a\0\0\0\0\0\0\0}\x94"s), "pickle"));
+  CHECK(one_line_with(message("\x89HDF\r\n\x1a\n" + std::string(80, '\0')), "HDF5", "Keras"));
+  CHECK(one_line_with(message("\x93NUMPY\1\0v\0"s), "NumPy"));
+  CHECK(one_line_with(message("GGUF\3\0\0\0\0\0\0\0"s), "GGUF"));
+  CHECK(one_line_with(message("\x1f\x8b\x08\0\0\0\0\0\0\3"s), "gunzip"));
+  CHECK(one_line_with(message("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), "git lfs pull"));
+  CHECK(one_line_with(message("<!DOCTYPE html>"), "HTML"));
+  CHECK(one_line_with(message("{\"weight_map\": {}}"), "JSON"));
+  CHECK(one_line_with(message("\xff\xff\xff\xff\xff\xff\xff\xff!"), "not a safetensors file"));
+  // A header may be as long as the first letters of these are as a number.
+  CHECK(one_line_with(message("<\0\0\0\0\0\0\0{}"s), "header of 60 bytes"));
 }
 
 TEST_CASE("safetensors: folders and missing files are errors") {

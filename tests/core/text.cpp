@@ -61,3 +61,14 @@ TEST_CASE("text: UTF-8 by table 3-7 of the Unicode standard") {
     CHECK_FALSE(invalid_utf8(valid_utf8("ab" + bad + "ab")).has_value());
   }
 }
+
+TEST_CASE("text: what a terminal may show of any bytes") {
+  CHECK(printable("") == "");
+  CHECK(printable("caf\u00e9 \u65e5\u672c \U0001F600 100 % <b>\\") == "caf\u00e9 \u65e5\u672c \U0001F600 100 % <b>\\");
+  CHECK(printable("\x1b[31mred\r\n\ttab\x7f") == "\\x1B[31mred\\x0D\\x0A\\x09tab\\x7F");
+  CHECK(printable(std::string_view("a\0b", 3)) == "a\\x00b");
+  CHECK(printable("\u0080\u009b31m\u009f\u00a0") == "\\u0080\\u009B31m\\u009F\u00a0");  // C1: CSI in one character
+  CHECK(printable("\u2027\u2028\u202e\u202f") == "\u2027\\u2028\\u202E\u202f");
+  CHECK(printable("\u2065\u2066\u2069\u206a") == "\u2065\\u2066\\u2069\u206a");
+  CHECK(printable("caf\xE9 \x9b") == "caf\\xE9 \\x9B");
+}
