@@ -9,6 +9,7 @@
 
 #include "apps/bench/bench.h"
 #include "apps/common/cli.h"
+#include "apps/common/outputs.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/precision.h"
@@ -84,6 +85,7 @@ double load_average() {
 }
 
 void bench(const CommonOptions& options, const std::vector<std::string>& topics, Settings settings) {
+  if (!options.out.empty()) check_writable(options.out);
   settings.threads = omp_get_max_threads();
   settings.device = options.device;
   settings.record = options.graph;
@@ -93,11 +95,8 @@ void bench(const CommonOptions& options, const std::vector<std::string>& topics,
     const double load = load_average(), share = loader_share(settings, options.data_root);
     std::printf("threads %d · load average %.2f at start\n", settings.threads, load);
     if (!options.out.empty())
-      write_file(
-          options.out,
-          nlohmann::ordered_json{{"threads", settings.threads}, {"load_average", load}, {"loader_share", share}}.dump(
-              2) +
-              "\n");
+      write_file(options.out,
+                 json_text({{"threads", settings.threads}, {"load_average", load}, {"loader_share", share}}));
     return;
   }
   const auto asked = [&](const char* topic) {
@@ -121,7 +120,7 @@ void bench(const CommonOptions& options, const std::vector<std::string>& topics,
   report("contrastive", contrastive_rows);
   report("steps", step_rows);
   if (asked("variance")) report_variance(variance_rows(settings), result);
-  if (!options.out.empty()) write_file(options.out, result.dump(2) + "\n");
+  if (!options.out.empty()) write_file(options.out, json_text(result));
 }
 
 }  // namespace

@@ -189,7 +189,7 @@ RunConfig read_config(const std::string& path) {
 
 std::string config_text(const RunConfig& config) {
   RunConfig copy = config;  // fields_of hands out addresses to write to
-  return write_fields(fields_of(copy)).dump(2) + "\n";
+  return json_text(write_fields(fields_of(copy)));
 }
 
 void validate(const RunConfig& config) {

@@ -171,6 +171,8 @@ Json parse_json(const std::string& text, const std::string& source) {
   }
 }
 
+std::string json_text(const Json& json) { return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"; }
+
 void read_fields(const Json& object, const std::vector<Field>& fields, const std::string& source) {
   if (!object.is_object()) refuse(source, ": expected an object, got ", shown(object));
   read_object(object, "", fields, source);

@@ -63,6 +63,10 @@ std::vector<Field> fields_of(Config& config) {
 /// malformed, and for a key used twice in one object.
 nlohmann::ordered_json parse_json(const std::string& text, const std::string& source);
 
+/// Indented, with a line end: how every JSON file is written. What is not UTF-8 in it, from names of files, becomes
+/// U+FFFD.
+std::string json_text(const nlohmann::ordered_json& json);
+
 /// Overwrites the fields that `object` names; the others stay. Throws UsageError naming `source` and the key for an
 /// unknown key (with the nearest valid one), a value of the wrong type (with both) or an integer out of range.
 void read_fields(const nlohmann::ordered_json& object, const std::vector<Field>& fields, const std::string& source);

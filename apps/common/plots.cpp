@@ -1,18 +1,24 @@
 #include "apps/common/plots.h"
 
+#include <signal.h>
+#include <spawn.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <sstream>
+#include <thread>
 
 #include "apps/common/interrupt.h"
+#include "apps/common/progress.h"
 #include "core/error.h"
-#include "core/file.h"
 #include "core/text.h"
 
 namespace sked {
@@ -21,37 +27,51 @@ namespace {
 constexpr const char* kColors[] = {"#4269d0", "#e8743b", "#3ca951", "#a463f2",
                                    "#97bbf5", "#9c6b4e", "#ff8ab7", "#6cc5b0"};
 
-constexpr uint64_t kMaxSvgBytes = uint64_t{1} << 26;
+constexpr size_t kMaxSvgBytes = size_t{1} << 26;
+constexpr auto kLongestDrawing = std::chrono::seconds(60);
+constexpr int64_t kLongestTitle = 72, kLongestName = 40;  // characters that fit
+
+/// What fits of a name, as a page shows it.
+std::string shown(const std::string& name, int64_t longest) {
+  const std::string whole = printable(name), kept = cut_to_columns(whole, longest);
+  return kept.size() < whole.size() ? kept + "…" : whole;
+}
 
 /// A gnuplot string constant: in double quotes, ASCII but letters, digits and spaces as octal codes (of four digits,
 /// which gnuplot reads after a leading 0), so that nothing in a name has a meaning to gnuplot (in single quotes it
-/// misreads a quote at the beginning). Control characters, which have no place in SVG, become spaces.
+/// misreads a quote at the beginning).
 std::string quoted(const std::string& text) {
   std::string result = "\"";
   for (char c : text) {
     const auto byte = static_cast<unsigned char>(c);
     char code[8];
     std::snprintf(code, sizeof code, "\\%04o", static_cast<unsigned>(byte));
-    if (byte < ' ' || byte == 0x7f)
-      result += ' ';
-    else if (byte >= 0x80 || byte == ' ' || std::isalnum(byte))
-      result += c;
-    else
-      result += code;
+    result += byte >= 0x80 || byte == ' ' || std::isalnum(byte) ? std::string(1, c) : code;
   }
   return result + "\"";
 }
 
+std::string quoted_title(const std::string& text) { return quoted(shown(text, kLongestTitle)); }
+
+/// Labels of tics are formats for the position, in which a % is two.
+std::string quoted_tic(const std::string& name) {
+  std::string format;
+  for (char c : shown(name, kLongestName)) format.append(c == '%' ? 2 : 1, c);
+  return quoted(format);
+}
+
 void write_header(std::ostream& out, const Plot& plot) {
   out << "set encoding utf8\nset terminal svg size 560,380 dynamic font 'sans-serif,12' background '#ffffff'\n"
-      << "set title " << quoted(plot.title) << " noenhanced\n"
-      << "set xlabel " << quoted(plot.x_label) << " noenhanced\nset ylabel " << quoted(plot.y_label) << " noenhanced\n"
+      << "set title " << quoted_title(plot.title) << " noenhanced\n"
+      << "set xlabel " << quoted_title(plot.x_label) << " noenhanced\nset ylabel " << quoted_title(plot.y_label)
+      << " noenhanced\n"
       << "set grid lc rgb '#dddddd'\nset border 3\nset tics nomirror\nset key outside bottom center horizontal "
          "noenhanced\n";
   if (plot.unit_square) out << "set xrange [0:1]\nset yrange [0:1]\n";
   if (plot.categories.empty()) return;
   out << "set xrange [-0.5:" << static_cast<double>(plot.categories.size()) - 0.5 << "]\nset xtics (";
-  for (size_t i = 0; i < plot.categories.size(); ++i) out << (i ? ", " : "") << quoted(plot.categories[i]) << ' ' << i;
+  for (size_t i = 0; i < plot.categories.size(); ++i)
+    out << (i ? ", " : "") << quoted_tic(plot.categories[i]) << ' ' << i;
   out << ") noenhanced\n";
 }
 
@@ -87,7 +107,7 @@ std::string script_of(const Plot& plot) {
     const char* style = plot.categories.empty() ? "with linespoints lw 2 pt 7 ps 0.4 " : "with points pt 7 ps 1.2 ";
     const bool none = empty(plot.series[s]);
     out << ", " << (none ? "NaN " : "$d" + std::to_string(s) + " using 1:2 ") << style << color << " title "
-        << quoted(plot.series[s].name);
+        << quoted(shown(plot.series[s].name, kLongestName));
     if (!none && !plot.series[s].error.empty())
       out << ", $d" << s << " using 1:2:3 with yerrorbars lw 1.5 pt 7 ps 0 " << color << " notitle";
   }
@@ -95,61 +115,97 @@ std::string script_of(const Plot& plot) {
   return out.str();
 }
 
-/// A folder of its own for one drawing.
-class Scratch {
+/// A file in memory alone: what gnuplot reads and writes needs no folder, and a pipe could fill on both sides.
+class MemoryFile {
  public:
-  Scratch() : path_((std::filesystem::temp_directory_path() / "skedastic-plot-XXXXXX").string()) {
-    require(mkdtemp(path_.data()) != nullptr, "report", "cannot make the folder ", path_, ": ", std::strerror(errno));
+  MemoryFile() : descriptor_(memfd_create("gnuplot", MFD_CLOEXEC)) {
+    if (descriptor_ < 0) fail_now();
   }
-  ~Scratch() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
+  ~MemoryFile() { ::close(descriptor_); }
+  MemoryFile(const MemoryFile&) = delete;
+  MemoryFile& operator=(const MemoryFile&) = delete;
+
+  int descriptor() const { return descriptor_; }
+  void fill(const std::string& text) const {
+    for (size_t done = 0; done < text.size();) {
+      const ssize_t n = ::pwrite(descriptor_, text.data() + done, text.size() - done, static_cast<off_t>(done));
+      if (n <= 0) fail_now();
+      done += static_cast<size_t>(n);
+    }
   }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  std::string file(const std::string& name) const { return path_ + "/" + name; }
+  std::string contents() const {
+    std::string text;
+    char buffer[65536];
+    for (;;) {
+      const ssize_t n = ::pread(descriptor_, buffer, sizeof buffer, static_cast<off_t>(text.size()));
+      if (n < 0) fail_now();
+      if (n == 0) return text;
+      text.append(buffer, static_cast<size_t>(n));
+      require(text.size() <= kMaxSvgBytes, "report", "gnuplot wrote more than ", kMaxSvgBytes, " bytes");
+    }
+  }
 
  private:
-  std::string path_;
+  [[noreturn]] static void fail_now() {
+    const int error = errno;
+    fail("report", "no memory to draw in: ", std::strerror(error));
+  }
+  int descriptor_;
 };
 
-std::string shell_word(const std::string& text) {
-  std::string word = "'";
-  for (char c : text) word += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return word + "'";
+/// Its exit status as waitpid() has it. One that hangs is ended, and so is one that nobody waits for any more.
+int wait_for(pid_t child) {
+  int status = 0;
+  const auto last = std::chrono::steady_clock::now() + kLongestDrawing;
+  while (waitpid(child, &status, WNOHANG) == 0) {
+    const bool late = std::chrono::steady_clock::now() > last;
+    if (late || interrupted()) {
+      kill(child, SIGKILL);
+      waitpid(child, &status, 0);
+      require(!late, "report", "gnuplot took longer than ", kLongestDrawing.count(), " s");
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  return status;
 }
 
-std::string output_of(const std::string& command, int& status) {
-  std::string text;
-  FILE* pipe = popen(command.c_str(), "r");
-  if (!pipe) return status = -1, text;
-  char buffer[4096];
-  for (size_t n; (n = fread(buffer, 1, sizeof buffer, pipe)) > 0;) text.append(buffer, n);
-  status = pclose(pipe);
-  return text;
+/// The <svg> element that gnuplot makes of a script.
+std::string svg_of(const std::string& script) {
+  const MemoryFile in, out, words;
+  in.fill(script);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, in.descriptor(), STDIN_FILENO);
+  posix_spawn_file_actions_adddup2(&actions, out.descriptor(), STDOUT_FILENO);
+  posix_spawn_file_actions_adddup2(&actions, words.descriptor(), STDERR_FILENO);  // its warnings are no picture
+  char program[] = "gnuplot", defaults[] = "-d";  // -d: whatever the user's ~/.gnuplot says
+  char* const argv[] = {program, defaults, nullptr};
+  pid_t child = 0;
+  const int error = posix_spawnp(&child, program, &actions, nullptr, argv, environ);
+  posix_spawn_file_actions_destroy(&actions);
+  require(error != ENOENT, "report", "gnuplot was not found");
+  require(error == 0, "report", "gnuplot cannot be started: ", std::strerror(error));
+  const int status = wait_for(child);
+  if (status != 0 && interrupted()) throw Interrupted();
+  const std::string svg = out.contents();
+  const size_t begin = svg.find("<svg"), end = svg.rfind("</svg>");
+  const bool whole = begin != std::string::npos && end != std::string::npos && begin < end;
+  require(status == 0 && whole, "report",
+          status == 0 ? "gnuplot made no <svg> element: " : "gnuplot failed: ", excerpt(trimmed(words.contents())));
+  return svg.substr(begin);
 }
 
 }  // namespace
 
-bool can_plot() {
-  int status = 0;
-  output_of("command -v gnuplot", status);
-  return status == 0;
+std::string why_no_plots() {
+  try {
+    draw({.title = "", .x_label = "", .y_label = "", .series = {{.name = "", .x = {0}, .y = {0}}}});
+    return "";
+  } catch (const Error& error) {
+    return std::string(error.what()).substr(std::strlen("[report] "));
+  }
 }
 
-std::string draw(const Plot& plot) {
-  const Scratch scratch;
-  write_file(scratch.file("plot.gp"), script_of(plot));
-  int status = 0;
-  // -d: whatever the user's ~/.gnuplot says. Its warnings must not end up in the picture.
-  const std::string words =
-      output_of("cd " + shell_word(scratch.file("")) + " && gnuplot -d plot.gp 2>&1 >plot.svg", status);
-  if (status != 0 && interrupted()) throw Interrupted();
-  require(status == 0, "report", "gnuplot failed: ", excerpt(words));
-  const std::string svg = read_file(scratch.file("plot.svg"), kMaxSvgBytes);
-  const size_t begin = svg.find("<svg");
-  require(begin != std::string::npos, "report", "gnuplot made no <svg> element: ", excerpt(words));
-  return svg.substr(begin);
-}
+std::string draw(const Plot& plot) { return svg_of(script_of(plot)); }
 
 }  // namespace sked

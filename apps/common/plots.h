@@ -21,11 +21,13 @@ struct Plot {
   std::vector<std::string> categories = {};  // names of x = 0, 1, …, instead of numbers
 };
 
-/// Is gnuplot on this machine?
-bool can_plot();
+/// Draws a point to see whether gnuplot is here and works. Empty where it does; else why not, as a clause:
+/// `gnuplot was not found`.
+std::string why_no_plots();
 
 /// The plot as an <svg> element. Points that are not finite are left out; a series without a point keeps its entry in
-/// the key. Names may hold any text. Throws Error with gnuplot's own message when it fails, Interrupted on Ctrl-C.
+/// the key. Names may hold any text, and are cut where they are too long to draw. Nothing is written to any folder.
+/// Throws Error with gnuplot's own message when it fails, Interrupted on Ctrl-C.
 std::string draw(const Plot& plot);
 
 }  // namespace sked

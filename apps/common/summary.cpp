@@ -43,7 +43,7 @@ std::string summary_text(const Summary& summary) {
   Summary copy = summary;
   nlohmann::ordered_json json = write_fields(list_of(copy));
   json["test"] = evaluation_json(summary.test, true);
-  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  return json_text(json);
 }
 
 Summary read_summary(const std::string& path) {

@@ -5,9 +5,13 @@
 #include <cstdio>
 #include <filesystem>
 #include <optional>
+#include <set>
 
 #include "apps/common/cli.h"
+#include "apps/common/outputs.h"
 #include "apps/common/plots.h"
+#include "apps/common/progress.h"
+#include "apps/common/run_folder.h"
 #include "apps/common/task.h"
 #include "apps/common/trainer.h"
 #include "apps/replicate/plan.h"
@@ -15,28 +19,77 @@
 #include "apps/replicate/results.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/text.h"
 
 namespace sked {
 namespace {
 
 void write_results(const Plan& plan, const std::vector<FinishedRun>& finished, const std::filesystem::path& out) {
   const std::vector<Cell> cells = cells_of(plan, finished);
-  write_file((out / "results.json").string(), results_json(plan, cells));
-  write_file((out / "table.md").string(), table_markdown(plan, cells));
+  write_file((out / kResults).string(), results_json(plan, cells));
+  write_file((out / kTable).string(), table_markdown(plan, cells));
+}
+
+/// How far a run of the folder `out` is.
+enum class Stage { finished, begun, planned };
+
+Stage stage_of(const PlannedRun& run, const std::filesystem::path& out) {
+  const RunFolder folder{out / run.folder};
+  if (std::filesystem::exists(folder.summary())) return Stage::finished;
+  return std::filesystem::exists(folder.last()) ? Stage::begun : Stage::planned;
+}
+
+/// Those that have to be trained, wholly or in part.
+std::vector<PlannedRun> unfinished(std::vector<PlannedRun> runs, const std::filesystem::path& out) {
+  std::erase_if(runs, [&](const PlannedRun& run) { return stage_of(run, out) == Stage::finished; });
+  return runs;
 }
 
 /// Builds the model of every head and setting once: a wrong name is refused now and not after hours of other runs.
 void check_models(const std::vector<PlannedRun>& runs) {
   std::optional<Splits> splits;
   const PlannedRun* loaded = nullptr;
+  std::set<std::pair<size_t, size_t>> checked;
   for (const PlannedRun& run : runs) {
-    if (run.seed != runs.front().seed) continue;
+    if (!checked.emplace(run.setting, run.head).second) continue;
     const RunConfig& config = run.config;
     const auto of_data = [](const std::string& key) { return key.starts_with("data."); };
     if (!loaded || std::ranges::any_of(differing_keys(config, loaded->config), of_data)) splits = load_data(config);
     loaded = &run;
     make_task(config, *splits, Device::cpu);
   }
+}
+
+/// Makes the folder, and finds out whether everything can be written that these runs will write.
+void check_outputs(const std::vector<PlannedRun>& runs, const std::filesystem::path& out) {
+  RunFolder{out}.create();
+  for (const char* file : {kResults, kTable, kReport}) check_writable((out / file).string());
+  for (const PlannedRun& run : runs) check_writable_below(RunFolder{out / run.folder}.config());
+}
+
+/// The runs, trained where they are not yet, and results.json and table.md as they come. Those that are there go first:
+/// one that does not belong here is refused before others are trained, and results never lack a run that is there.
+std::vector<FinishedRun> run_all(const Plan& plan, std::vector<PlannedRun> runs, const std::filesystem::path& out,
+                                 const CommonOptions& options, bool fresh) {
+  const auto stage = [&](const PlannedRun& run) { return fresh ? Stage::planned : stage_of(run, out); };
+  std::ranges::stable_sort(runs, {}, stage);
+  std::vector<FinishedRun> finished;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    const PlannedRun& run = runs[i];
+    const std::string label = "[" + std::to_string(i + 1) + "/" + std::to_string(runs.size()) + "] " +
+                              plan.settings[run.setting].name + " · " + plan.heads[run.head].name + " · seed " +
+                              std::to_string(run.seed);
+    const Summary summary = train(
+        run.config, out / run.folder,
+        {.device = options.device, .graph = options.graph, .fresh = fresh, .label = label, .command = options.command});
+    std::printf("%s: nll %.4f  accuracy %.2f %%  %.0f s\n", label.c_str(), summary.test.measures.nll,
+                100 * summary.test.measures.accuracy, summary.train_seconds);
+    std::fflush(stdout);
+    finished.push_back({run, summary});
+    // After each run: a plan that is stopped has its results so far.
+    if (i + 1 == runs.size() || stage(runs[i + 1]) != Stage::finished) write_results(plan, finished, out);
+  }
+  return finished;
 }
 
 void replicate(const CommonOptions& options, bool fresh) {
@@ -47,29 +100,19 @@ void replicate(const CommonOptions& options, bool fresh) {
   const std::filesystem::path out =
       options.out.empty() ? "runs/" + std::filesystem::path(options.config).stem().string() : options.out;
   const std::vector<PlannedRun> runs = runs_of(plan);
-  check_models(runs);
-  std::printf("%s: %zu runs (%zu settings x %zu heads x %zu seeds) into %s\n", plan.title.c_str(), runs.size(),
-              plan.settings.size(), plan.heads.size(), plan.seeds.size(), out.c_str());
-  std::vector<FinishedRun> finished;
-  for (const PlannedRun& run : runs) {
-    const std::string label = "[" + std::to_string(finished.size() + 1) + "/" + std::to_string(runs.size()) + "] " +
-                              plan.settings[run.setting].name + " · " + plan.heads[run.head].name + " · seed " +
-                              std::to_string(run.seed);
-    const Summary summary = train(
-        run.config, out / run.folder,
-        {.device = options.device, .graph = options.graph, .fresh = fresh, .label = label, .command = options.command});
-    std::printf("%s: nll %.4f  accuracy %.2f %%  %.0f s\n", label.c_str(), summary.test.measures.nll,
-                100 * summary.test.measures.accuracy, summary.train_seconds);
-    std::fflush(stdout);
-    finished.push_back({run, summary});
-    write_results(plan, finished, out);  // after each run: a plan that is stopped has its results so far
-  }
-  const std::vector<Cell> cells = cells_of(plan, finished);
+  const std::vector<PlannedRun> to_train = fresh ? runs : unfinished(runs, out);
+  check_models(to_train);
+  check_outputs(to_train, out);
+  const std::string no_plots = why_no_plots();
+  if (!no_plots.empty()) note(no_plots + ": " + kReport + " has no plots");
+  std::printf("%s: %zu runs (%zu settings x %zu heads x %zu seeds) into %s\n", printable(plan.title).c_str(),
+              runs.size(), plan.settings.size(), plan.heads.size(), plan.seeds.size(), printable(out.string()).c_str());
+  std::fflush(stdout);
+  const std::vector<Cell> cells = cells_of(plan, run_all(plan, runs, out, options, fresh));
   std::printf("\n%s\n", table_markdown(plan, cells).c_str());
   for (const Comparison& c : comparisons(plan, cells)) std::printf("%s\n", sentence(plan, cells, c).c_str());
-  if (!can_plot()) std::fprintf(stderr, "note: gnuplot was not found: report.html has no plots\n");
-  write_file((out / "report.html").string(), report_html(plan, cells, out));
-  std::printf("\nresults in %s: results.json, table.md, report.html\n", out.c_str());
+  write_file((out / kReport).string(), report_html(plan, cells, out, no_plots));
+  std::printf("\nresults in %s: %s, %s, %s\n", printable(out.string()).c_str(), kResults, kTable, kReport);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "apps/common/subject.h"
 #include "apps/common/task.h"
 #include "core/error.h"
+#include "data/image_resample.h"
 #include "data/loader.h"
 
 namespace sked {
@@ -27,6 +28,17 @@ std::string base64(const std::string& bytes) {
 
 void append(std::string& bytes, uint32_t value, int count) {
   for (int i = 0; i < count; ++i) bytes += static_cast<char>(value >> (8 * i) & 0xff);
+}
+
+/// Photographs as small as the page shows them, not at the 3 bytes a pixel of a bitmap.
+Tensor thumbnail(const Tensor& image) {
+  constexpr int64_t kSide = 224;
+  if (std::min(image.dim(0), image.dim(1)) <= kSide) return image;
+  const Shape size = small_size(image.shape(), kSide);
+  Tensor result = Tensor::empty({size[0], size[1], image.dim(2)}, DType::u8);
+  resample(image.data<uint8_t>(), image.shape(), {0, 0, image.dim(0), image.dim(1)}, size[0], size[1],
+           result.data<uint8_t>());
+  return result;
 }
 
 }  // namespace
@@ -77,19 +89,21 @@ std::vector<NoisyImage> noisiest_images(const FinishedRun& run, const std::strin
     double probability;
   };
   std::vector<Scored> all;
-  for_each_prediction(
-      *classifier, splits.test, config.data.eval_pipeline,
-      {.samples = config.train.eval_samples, .batch_size = config.train.batch_size, .seed = config.seed},
-      [&](const Prediction& p) {
-        const Tensor noise = classifier->head().noise_scale(p.phi);
-        require_finite(noise, p.batch, *splits.test, "its predicted noise");
-        const int64_t classes = p.probabilities.dim(1);
-        for (int64_t i = 0; i < noise.numel(); ++i) {
-          const float* row = p.probabilities.data<float>() + i * classes;
-          const float* top = std::max_element(row, row + classes);
-          all.push_back({noise.data<float>()[i], p.batch.indices.data<int64_t>()[i], top - row, *top});
-        }
-      });
+  for_each_prediction(*classifier, splits.test, config.data.eval_pipeline,
+                      {.samples = config.train.eval_samples,
+                       .batch_size = config.train.batch_size,
+                       .seed = config.seed,
+                       .skip_limit = config.data.skip_limit},
+                      [&](const Prediction& p) {
+                        const Tensor noise = classifier->head().noise_scale(p.phi);
+                        require_finite(noise, p.batch, *splits.test, "its predicted noise");
+                        const int64_t classes = p.probabilities.dim(1);
+                        for (int64_t i = 0; i < noise.numel(); ++i) {
+                          const float* row = p.probabilities.data<float>() + i * classes;
+                          const float* top = std::max_element(row, row + classes);
+                          all.push_back({noise.data<float>()[i], p.batch.indices.data<int64_t>()[i], top - row, *top});
+                        }
+                      });
   // Noisiest first; of equal ones any, not the first of the data set.
   std::vector<Scored> shuffled;
   for (const int64_t i : shuffled_order(static_cast<int64_t>(all.size()), 0, 0))
@@ -99,8 +113,9 @@ std::vector<NoisyImage> noisiest_images(const FinishedRun& run, const std::strin
   const std::vector<std::string>& names = splits.test->class_names();
   std::vector<NoisyImage> images;
   for (const Scored& s : shuffled)
-    images.push_back({bitmap_uri(splits.test->image(s.index)), names[static_cast<size_t>(splits.test->label(s.index))],
-                      names[static_cast<size_t>(s.predicted)], s.probability, s.noise});
+    images.push_back({bitmap_uri(thumbnail(splits.test->image(s.index))),
+                      names[static_cast<size_t>(splits.test->label(s.index))], names[static_cast<size_t>(s.predicted)],
+                      s.probability, s.noise});
   return images;
 }
 

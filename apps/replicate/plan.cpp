@@ -21,6 +21,20 @@ template <class... Parts>
   detail::throw_error<UsageError>("plan", parts...);
 }
 
+/// A name is a row of tables, an entry of plots and a folder.
+void check_name(const std::string& name, const std::string& key, const std::string& path) {
+  constexpr size_t kLongestFolder = 255;  // bytes: NAME_MAX of Linux
+  if (trimmed(name).empty()) fail_usage(path, ": `", key, "` expected names, got \"", excerpt(name), '"');
+  if (printable(name) != name)
+    fail_usage(path, ": `", key, ".", excerpt(printable(name)), "` expected a name without control characters");
+  for (const char* file : {kResults, kTable, kReport})
+    if (folder_name(name) == file)
+      fail_usage(path, ": `", key, ".", name, "` expected another name: ", file, " is a file of the results");
+  if (folder_name(name).size() > kLongestFolder)
+    fail_usage(path, ": `", key, ".", excerpt(name), "` expected a name of at most ", kLongestFolder, " bytes, got ",
+               name.size());
+}
+
 std::vector<Variation> variations(const Json& object, const std::string& key, const std::string& path) {
   if (!object.is_object() || object.empty())
     fail_usage(path, ": `", key, "` expected a non-empty object of name: {key.path: value, …}, got ",
@@ -28,6 +42,7 @@ std::vector<Variation> variations(const Json& object, const std::string& key, co
   std::vector<Variation> result;
   std::set<std::string> folders;
   for (const auto& [name, entries] : object.items()) {
+    check_name(name, key, path);
     if (!entries.is_object())
       fail_usage(path, ": `", key, ".", excerpt(name), "` expected an object, got ", excerpt(entries.dump()));
     if (!folders.insert(folder_name(name)).second)

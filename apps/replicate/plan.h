@@ -9,6 +9,9 @@
 
 namespace sked {
 
+/// What a plan leaves in its folder, beside a folder for each setting.
+inline constexpr const char *kResults = "results.json", *kTable = "table.md", *kReport = "report.html";
+
 /// A named variation of the base configuration.
 struct Variation {
   std::string name;

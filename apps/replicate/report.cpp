@@ -6,9 +6,12 @@
 #include <sstream>
 
 #include "apps/common/plots.h"
+#include "apps/common/progress.h"
 #include "apps/common/run_folder.h"
 #include "apps/replicate/noisy_images.h"
+#include "core/error.h"
 #include "core/file.h"
+#include "core/text.h"
 
 namespace sked {
 namespace {
@@ -28,7 +31,7 @@ figure img { width: 112px; image-rendering: pixelated; } .muted { color: #666; }
 
 std::string escaped(const std::string& text) {
   std::string result;
-  for (char c : text) {
+  for (char c : printable(text)) {
     if (c == '<')
       result += "&lt;";
     else if (c == '>')
@@ -42,6 +45,32 @@ std::string escaped(const std::string& text) {
   }
   return result;
 }
+
+/// A paragraph that says, as stderr does, what is missing: whatever fails here, the runs are trained.
+std::string left_out(const std::string& why) {
+  note(why);
+  return "<p>" + escaped(why) + "</p>\n";
+}
+
+/// Draws until gnuplot fails.
+class Drawings {
+ public:
+  explicit Drawings(std::string why_none) : why_none_(std::move(why_none)) {}
+  const std::string& why_none() const { return why_none_; }
+
+  std::string draw(const Plot& plot) {
+    if (!why_none_.empty()) return "";
+    try {
+      return sked::draw(plot);
+    } catch (const Error& error) {
+      why_none_ = error.what();
+      return left_out(why_none_ + ": the other plots are left out");
+    }
+  }
+
+ private:
+  std::string why_none_;
+};
 
 std::string table(const Plan& plan, const std::vector<Cell>& cells, const std::vector<Comparison>& wins,
                   size_t setting) {
@@ -63,11 +92,21 @@ std::string table(const Plan& plan, const std::vector<Cell>& cells, const std::v
   return "<table>" + head + "</tr>\n" + body + "</table>\n";
 }
 
+/// The lines of metrics.jsonl; none where somebody removed it.
+std::string metrics_of(const RunFolder& folder) {
+  try {
+    return read_file(folder.metrics(), kMaxMetricsBytes);
+  } catch (const Error& error) {
+    note("curves are without a run: " + std::string(error.what()));
+    return "";
+  }
+}
+
 /// Mean over the cell's runs of `key` at each periodic evaluation, against the epoch.
 Series curve(const Cell& cell, const std::string& name, const std::filesystem::path& out, const std::string& key) {
   std::map<double, std::vector<double>> points;
   for (const FinishedRun& run : cell.runs) {
-    std::istringstream lines(read_file(RunFolder{out / run.plan.folder}.metrics(), kMaxMetricsBytes));
+    std::istringstream lines(metrics_of(RunFolder{out / run.plan.folder}));
     for (std::string line; std::getline(lines, line);) {
       const Json record = Json::parse(line, nullptr, false);
       if (!record.is_object() || record.contains("final")) continue;
@@ -117,7 +156,8 @@ Plot bars(const Plan& plan, const std::vector<Cell>& cells, size_t setting, cons
   return plot;
 }
 
-std::string plots(const Plan& plan, const std::vector<Cell>& cells, size_t setting, const std::filesystem::path& out) {
+std::string plots(const Plan& plan, const std::vector<Cell>& cells, size_t setting, const std::filesystem::path& out,
+                  Drawings& drawings) {
   Plot nll{.title = "NLL during training", .x_label = "epoch", .y_label = "NLL (held-out images, or test)"};
   Plot accuracy{.title = "Accuracy during training", .x_label = "epoch", .y_label = "accuracy"};
   Plot calibration{.title = "Reliability on the test images",
@@ -134,16 +174,24 @@ std::string plots(const Plan& plan, const std::vector<Cell>& cells, size_t setti
   }
   std::string text = "<div class=\"plots\">\n";
   for (const Metric* metric : columns_of(shown))
-    if (metric->compared) text += draw(bars(plan, cells, setting, *metric));
-  return text + draw(nll) + draw(accuracy) + draw(calibration) + "</div>\n";
+    if (metric->compared) text += drawings.draw(bars(plan, cells, setting, *metric));
+  for (const Plot* plot : {&nll, &accuracy, &calibration}) text += drawings.draw(*plot);
+  return text + "</div>\n";
 }
 
 std::string noisy_images(const Plan& plan, const Cell& cell, const std::filesystem::path& out) {
   const FinishedRun& run = cell.runs.front();
-  if (!std::filesystem::exists(weights_of(run, (out / run.plan.folder).string()))) return "";  // removed to save space
+  const std::string folder = (out / run.plan.folder).string();
+  if (!std::filesystem::exists(weights_of(run, folder))) return "";  // removed to save space
+  std::vector<NoisyImage> images;
+  try {
+    images = noisiest_images(run, folder, kNoisyImages);
+  } catch (const Error& error) {
+    return left_out("the noisiest images of " + plan.heads[cell.head].name + " are left out: " + error.what());
+  }
   std::string text = "<h3>Noisiest test images according to " + escaped(plan.heads[cell.head].name) + ", seed " +
                      std::to_string(run.plan.seed) + "</h3>\n<div class=\"images\">\n";
-  for (const NoisyImage& image : noisiest_images(run, (out / run.plan.folder).string(), kNoisyImages)) {
+  for (const NoisyImage& image : images) {
     char numbers[96];
     std::snprintf(numbers, sizeof numbers, " (%.2f)<br><span class=\"muted\">σ %.3f</span>", image.probability,
                   image.noise);
@@ -159,15 +207,16 @@ bool predicts_noise(const FinishedRun& run) {
 
 }  // namespace
 
-std::string report_html(const Plan& plan, const std::vector<Cell>& cells, const std::filesystem::path& out) {
+std::string report_html(const Plan& plan, const std::vector<Cell>& cells, const std::filesystem::path& out,
+                        std::string no_plots) {
+  Drawings drawings(std::move(no_plots));
   const std::vector<Comparison> wins = comparisons(plan, cells);
   std::string page = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>" + escaped(plan.title) +
                      "</title>\n" + kStyle + "</head><body>\n<h1>" + escaped(plan.title) + "</h1>\n";
   page +=
       "<p class=\"muted\">Mean ± standard error over seeds; the best mean of each compared column is marked. "
       "<em>Within noise</em>: the paired difference is below two of its standard errors.</p>\n";
-  const bool drawn = can_plot();
-  if (!drawn) page += "<p>gnuplot was not found on the machine that wrote this page: the plots are left out.</p>\n";
+  if (!drawings.why_none().empty()) page += "<p>" + escaped(drawings.why_none()) + ": the plots are left out.</p>\n";
   for (size_t s = 0; s < plan.settings.size(); ++s) {
     if (cells_of_setting(cells, s).empty()) continue;
     page += "<h2>" + escaped(plan.settings[s].name) + "</h2>\n" + table(plan, cells, wins, s);
@@ -177,7 +226,7 @@ std::string report_html(const Plan& plan, const std::vector<Cell>& cells, const 
     for (const Comparison& c : wins)
       if (c.setting == s) page += "<li>" + escaped(sentence(plan, cells, c)) + "</li>\n";
     page += "</ul>\n";
-    if (drawn) page += plots(plan, cells, s, out);
+    if (drawings.why_none().empty()) page += plots(plan, cells, s, out, drawings);
     for (const Cell& cell : cells)
       if (cell.setting == s && predicts_noise(cell.runs.front())) page += noisy_images(plan, cell, out);
   }

@@ -4,6 +4,9 @@
 #include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "core/text.h"
 
 namespace sked {
 namespace {
@@ -28,10 +31,14 @@ std::pair<std::vector<double>, std::vector<double>> paired(const Cell& a, const 
   return values;
 }
 
-/// Text inside a cell of a Markdown table.
+/// Text as Markdown shows it, inside a cell of a table too.
 std::string markdown(const std::string& text) {
+  constexpr std::string_view kMarkup = "\\|`*_~[<&$";
   std::string result;
-  for (char c : text) result += c == '|' ? std::string("\\|") : std::string(1, c == '\n' || c == '\r' ? ' ' : c);
+  for (char c : printable(text)) {
+    if (kMarkup.find(c) != std::string_view::npos) result += '\\';
+    result += c;
+  }
   return result;
 }
 
@@ -212,7 +219,7 @@ std::string table_markdown(const Plan& plan, const std::vector<Cell>& cells) {
 }
 
 std::string results_json(const Plan& plan, const std::vector<Cell>& cells) {
-  Json result = {{"title", plan.title},
+  Json result = {{"title", valid_utf8(plan.title)},
                  {"about", Json::parse(plan.about)},
                  {"cells", Json::array()},
                  {"comparisons", Json::array()}};
@@ -235,7 +242,7 @@ std::string results_json(const Plan& plan, const std::vector<Cell>& cells) {
                                  {"beyond_two_standard_errors", other.clear()}});
     result["comparisons"].push_back(std::move(entry));
   }
-  return result.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  return json_text(result);
 }
 
 }  // namespace sked

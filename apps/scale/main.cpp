@@ -9,13 +9,18 @@
 
 #include "apps/common/cli.h"
 #include "apps/common/interrupt.h"
+#include "apps/common/outputs.h"
 #include "apps/common/plots.h"
+#include "apps/common/progress.h"
+#include "apps/common/run_folder.h"
 #include "apps/scale/costs.h"
 #include "core/error.h"
 #include "core/file.h"
 
 namespace sked::scale {
 namespace {
+
+constexpr const char *kTable = "table.md", *kJson = "scale.json";
 
 struct Settings {
   std::vector<std::string> widths = {"ViT-L", "ResNet152"};
@@ -90,8 +95,7 @@ nlohmann::ordered_json json_of(const std::vector<Costs>& all, const Settings& se
 }
 
 /// One line a head and width, over K.
-std::string plot_of(const std::vector<Costs>& all, const char* title, const char* label,
-                    double (*value)(const Costs&)) {
+Plot plot_of(const std::vector<Costs>& all, const char* title, const char* label, double (*value)(const Costs&)) {
   std::vector<std::pair<std::string, Series>> lines;
   for (const Costs& c : all) {
     if (!(value(c) > 0)) continue;
@@ -103,29 +107,33 @@ std::string plot_of(const std::vector<Costs>& all, const char* title, const char
   }
   Plot plot{.title = title, .x_label = "classes K", .y_label = label};
   for (auto& [name, series] : lines) plot.series.push_back(series);
-  return draw(plot);
+  return plot;
 }
 
-void write_results(const std::vector<Costs>& all, const Settings& settings, const std::filesystem::path& out) {
-  std::error_code error;
-  std::filesystem::create_directories(out, error);
-  require(!error, "scale", "cannot make the folder ", out.string(), ": ", error.message());
-  write_file((out / "table.md").string(), table_of(all, settings));
-  write_file((out / "scale.json").string(), json_of(all, settings).dump(2) + "\n");
-  if (!can_plot()) {
-    std::fprintf(stderr, "note: gnuplot was not found: no plots\n");
-    return;
+void write_plots(const std::vector<Costs>& all, const Settings& settings, const std::filesystem::path& out) {
+  std::vector<std::pair<const char*, Plot>> plots = {
+      {"parameters.svg", plot_of(all, "Parameters beyond the classifier", "millions",
+                                 [](const Costs& c) { return static_cast<double>(c.extra) * 1e-6; })}};
+  if (settings.measure) {
+    plots.emplace_back(
+        "step.svg", plot_of(all, "A training step of the head", "seconds", [](const Costs& c) { return c.seconds; }));
+    plots.emplace_back("memory.svg", plot_of(all, "Peak memory above parameters, gradients, optimizer", "MB",
+                                             [](const Costs& c) { return c.extra_bytes * 1e-6; }));
   }
-  write_file((out / "parameters.svg").string(),
-             plot_of(all, "Parameters beyond the classifier", "millions", [](const Costs& c) {
-               return static_cast<double>(c.extra) * 1e-6;
-             }) + "\n");
-  if (!settings.measure) return;
-  write_file((out / "step.svg").string(),
-             plot_of(all, "A training step of the head", "seconds", [](const Costs& c) { return c.seconds; }) + "\n");
-  write_file((out / "memory.svg").string(), plot_of(all, "Peak memory above parameters, gradients, optimizer", "MB",
-                                                    [](const Costs& c) { return c.extra_bytes * 1e-6; }) +
-                                                "\n");
+  try {
+    for (const auto& [file, plot] : plots) write_file((out / file).string(), draw(plot) + "\n");
+  } catch (const Error& error) {
+    note(std::string("plots are missing: ") + error.what());
+  }
+}
+
+/// The folder and what can be found out before the work: whether it can be written, and why there will be no plots.
+std::string prepare(const std::filesystem::path& out) {
+  RunFolder{out}.create();
+  for (const char* file : {kTable, kJson}) check_writable((out / file).string());
+  std::string no_plots = why_no_plots();
+  if (!no_plots.empty()) note(no_plots + ": no plots");
+  return no_plots;
 }
 
 std::vector<HeadKindConfig> chosen_heads(const Settings& settings) {
@@ -147,6 +155,8 @@ void run(const CommonOptions& options, const Settings& settings) {
       require_usage(settings.rank <= n.value, "--rank", "expected at most the number of noisy coordinates (", n.value,
                     "), got ", settings.rank);
   const std::vector<HeadKindConfig> heads = chosen_heads(settings);
+  const std::filesystem::path out = options.out;
+  const std::string no_plots = out.empty() ? "" : prepare(out);
   std::vector<Costs> all;
   for (const Named& width : widths)
     for (const Named& k : classes)
@@ -159,8 +169,13 @@ void run(const CommonOptions& options, const Settings& settings) {
         std::fprintf(stderr, "  %s, D = %lld, K = %lld%s\n", head.name.c_str(), static_cast<long long>(width.value),
                      static_cast<long long>(k.value), costs.seconds > 0 ? (": " + seconds(costs.seconds)).c_str() : "");
       }
-  std::fputs(table_of(all, settings).c_str(), stdout);
-  if (!options.out.empty()) write_results(all, settings, options.out);
+  const std::string table = table_of(all, settings);
+  if (!out.empty()) {
+    write_file((out / kTable).string(), table);
+    write_file((out / kJson).string(), json_text(json_of(all, settings)));
+    if (no_plots.empty()) write_plots(all, settings, out);
+  }
+  std::fputs(table.c_str(), stdout);
 }
 
 }  // namespace
