@@ -7,6 +7,7 @@
 
 #include "apps/common/interrupt.h"
 #include "core/error.h"
+#include "core/text.h"
 
 namespace sked {
 namespace {
@@ -99,13 +100,19 @@ void require_finite(const Tensor& rows, const Batch& batch, const Dataset& datas
   }
 }
 
+static void say_skipped(const Skipped& image) {
+  std::fprintf(stderr, "left out: %s\n", printable(image.message).c_str());
+}
+
 void for_each_batch(std::shared_ptr<const Dataset> dataset, const std::string& pipeline, int64_t batch_size,
-                    int64_t skip_limit, const std::function<void(const Batch&)>& visit) {
+                    int64_t skip_limit, const std::function<void(const Batch&)>& visit,
+                    const std::function<void(const Skipped&)>& on_skip) {
   require(dataset->size() > 0, "evaluate", dataset->name(), ": expected images to look at, got none");
   Loader loader(std::move(dataset), evaluation_pipeline(pipeline),
-                {.batch_size = batch_size, .shuffle = false, .skip_limit = skip_limit, .on_skip = [](const Skipped& s) {
-                   std::fprintf(stderr, "left out: %s\n", s.message.c_str());
-                 }});
+                {.batch_size = batch_size,
+                 .shuffle = false,
+                 .skip_limit = skip_limit,
+                 .on_skip = on_skip ? on_skip : say_skipped});
   loader.start(0);
   const NoGrad no_tape;
   while (const auto batch = loader.next()) {
@@ -126,14 +133,15 @@ static Tensor addresses_of(const Batch& batch, const std::vector<int64_t>& addre
 void for_each_prediction(Classifier& classifier, std::shared_ptr<const Dataset> dataset, const std::string& pipeline,
                          const PredictOptions& options, const std::function<void(const Prediction&)>& visit) {
   Context context{.training = false, .seed = options.seed};
-  for_each_batch(dataset, pipeline, options.batch_size, options.skip_limit, [&](const Batch& batch) {
+  const auto predict = [&](const Batch& batch) {
     context.examples = addresses_of(batch, options.addresses).to(options.device);
     const Tensor phi = classifier.backbone().forward(Var(batch.images.to(options.device)), context).value();
     require_finite(phi, batch, *dataset, "its representation");
     const Tensor probabilities = classifier.head().predict(phi, options.samples, context).to(Device::cpu);
     require_finite(probabilities, batch, *dataset, "a probability");
     visit({batch, context, phi, probabilities});
-  });
+  };
+  for_each_batch(dataset, pipeline, options.batch_size, options.skip_limit, predict, options.on_skip);
 }
 
 std::string distribution_name(const RunConfig& config) { return config.data.noise == "none" ? "human" : "noisy"; }

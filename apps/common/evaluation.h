@@ -23,8 +23,9 @@ struct PredictOptions {
   int64_t batch_size = 128;
   uint64_t seed = 0;  // of the Monte Carlo noise, which no training step draws
   Device device = Device::cpu;
-  int64_t skip_limit = 0;               // corrupt images left out, each named on stderr; one more is an error
-  std::vector<int64_t> addresses = {};  // of each image's noise; its index where there are none
+  int64_t skip_limit = 0;                            // corrupt images left out; one more is an error
+  std::function<void(const Skipped&)> on_skip = {};  // called for each; where there is none, stderr names it
+  std::vector<int64_t> addresses = {};               // of each image's noise; its index where there are none
 };
 
 /// The pipeline of that text. Throws UsageError where it would mix images.
@@ -47,10 +48,11 @@ std::unique_ptr<Classifier> make_classifier(const RunConfig& config, const Shape
 void require_finite(const Tensor& rows, const Batch& batch, const Dataset& dataset, const char* what);
 
 /// Calls `visit` for every batch of `dataset`, in order, each image prepared by `pipeline`, off the tape. Corrupt
-/// images are left out, each named on stderr; one more than `skip_limit` is an error, and so is a dataset without
-/// images. Throws Interrupted on Ctrl-C.
+/// images are left out, each named on stderr or given to `on_skip`; one more than `skip_limit` is an error, and so is a
+/// dataset without images. Throws Interrupted on Ctrl-C.
 void for_each_batch(std::shared_ptr<const Dataset> dataset, const std::string& pipeline, int64_t batch_size,
-                    int64_t skip_limit, const std::function<void(const Batch&)>& visit);
+                    int64_t skip_limit, const std::function<void(const Batch&)>& visit,
+                    const std::function<void(const Skipped&)>& on_skip = {});
 
 /// The same with what the classifier makes of each batch: finite representations and probabilities, or an Error naming
 /// the image.

@@ -6,7 +6,9 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "apps/common/progress.h"
 #include "core/file.h"
+#include "core/text.h"
 #include "data/image_file.h"
 
 namespace sked {
@@ -34,18 +36,26 @@ static std::string with_text(const Answer::Class& c, const std::vector<std::stri
   for (const Correlated& other : c.with) {
     char number[32];
     std::snprintf(number, sizeof number, " %+.2f", other.correlation);
-    text += (text.empty() ? "" : ", ") + names[static_cast<size_t>(other.k)] + number;
+    text += (text.empty() ? "" : ", ") + printable(names[static_cast<size_t>(other.k)]) + number;
   }
   return text;
+}
+
+/// A name in a column of 28 characters, or as many as it needs up to 60.
+static std::string column(const std::string& name) {
+  constexpr size_t kNarrow = 28;
+  std::string text = cut_to_columns(printable(name), 60);
+  size_t characters = 0;
+  while (cut_to_columns(text, static_cast<int64_t>(characters)).size() < text.size()) ++characters;
+  return text.append(kNarrow - std::min(kNarrow, characters), ' ');
 }
 
 std::vector<std::string> lines_of(const Answer& answer, const std::vector<std::string>& names) {
   std::vector<std::string> lines;
   for (const Answer::Class& c : answer.top) {
-    char text[160];
-    std::snprintf(text, sizeof text, "%6.2f %%  %-28.60s", 100 * c.probability,
-                  names[static_cast<size_t>(c.k)].c_str());
-    lines.emplace_back(text);
+    char text[48];
+    std::snprintf(text, sizeof text, "%6.2f %%  ", 100 * c.probability);
+    lines.push_back(text + column(names[static_cast<size_t>(c.k)]));
     if (c.deviation) {
       std::snprintf(text, sizeof text, "  ±%.3f", *c.deviation);
       lines.back() += text;
@@ -68,31 +78,29 @@ Json json_of(const Answer& answer, const std::vector<std::string>& names) {
     }
     top.push_back(std::move(entry));
   }
-  Json json{{"image", answer.path}};
+  Json json{{"image", valid_utf8(answer.path)}};
   if (answer.noise) json["noise"] = *answer.noise;
   json["top"] = std::move(top);
   return json;
 }
 
-void write_annotated(const std::string& folder, size_t number, const Answer& answer,
-                     const std::vector<std::string>& names) {
+void write_annotated(const std::string& folder, const Answer& answer, const std::vector<std::string>& names) {
   const std::string bytes = read_file(answer.path, uint64_t{1} << 30);
   const Tensor image = decode_image({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()}, answer.path);
   std::vector<std::string> lines;
   for (size_t i = 0; i < std::min<size_t>(3, answer.top.size()); ++i) {
-    char text[96];
-    std::snprintf(text, sizeof text, "%.1f %% %s", 100 * answer.top[i].probability,
-                  names[static_cast<size_t>(answer.top[i].k)].c_str());
-    lines.emplace_back(text);
+    char percent[32];
+    std::snprintf(percent, sizeof percent, "%.1f %% ", 100 * answer.top[i].probability);
+    lines.push_back(percent + cut_to_columns(printable(names[static_cast<size_t>(answer.top[i].k)]), 60));
   }
   if (answer.noise) {
     char noise[48];
     std::snprintf(noise, sizeof noise, "predicted noise %.3f", *answer.noise);
     lines.emplace_back(noise);
   }
-  std::filesystem::create_directories(folder);
-  const std::string name = std::to_string(number) + "-" + std::filesystem::path(answer.path).stem().string() + ".png";
-  write_png(folder + "/" + name, captioned(image, lines));
+  // A name that leaves room for the number, the ending and that of a file being written.
+  const std::string stem = cut_to_columns(printable(std::filesystem::path(answer.path).stem().string()), 40);
+  write_png(folder + "/" + std::to_string(answer.number) + "-" + stem + ".png", captioned(image, lines));
 }
 
 }  // namespace sked

@@ -14,6 +14,7 @@ namespace sked {
 
 struct Answer {
   std::string path;
+  size_t number = 0;            // of the image among those asked for, from 1
   std::optional<double> noise;  // predicted, of a classifier
   struct Class {
     int64_t k;
@@ -27,11 +28,10 @@ struct Answer {
 /// The `count` likeliest classes of row b of probabilities f32 (B,K) on the CPU; among equal ones the lowest first.
 Answer likeliest(const Tensor& probabilities, int64_t b, int64_t count);
 
-/// The lines of the table.
+/// The lines of the table. Names come from data sets and may be any bytes: shown as printable() has them.
 std::vector<std::string> lines_of(const Answer& answer, const std::vector<std::string>& names);
 nlohmann::ordered_json json_of(const Answer& answer, const std::vector<std::string>& names);
 /// `<folder>/<number>-<file name>.png`: the image with the three likeliest classes below.
-void write_annotated(const std::string& folder, size_t number, const Answer& answer,
-                     const std::vector<std::string>& names);
+void write_annotated(const std::string& folder, const Answer& answer, const std::vector<std::string>& names);
 
 }  // namespace sked

@@ -10,6 +10,8 @@
 #include "apps/common/evaluation.h"
 #include "apps/common/fitted.h"
 #include "apps/common/foreign_names.h"
+#include "apps/common/outputs.h"
+#include "apps/common/run_folder.h"
 #include "apps/common/subject.h"
 #include "apps/common/towers.h"
 #include "apps/predict/answer.h"
@@ -26,6 +28,7 @@ namespace sked {
 namespace {
 
 using Json = nlohmann::ordered_json;
+using OnSkip = std::function<void(const Skipped&)>;
 constexpr int64_t kCorrelated = 3;  // classes listed beside each
 
 struct PredictArguments {
@@ -35,12 +38,38 @@ struct PredictArguments {
   std::optional<int64_t> samples;
 };
 
+/// An image file that can be read.
+struct ImageFile {
+  std::string path;
+  size_t number;    // among those asked for, from 1
+  int64_t address;  // of its noise: its bytes, so that an image gets the same answer wherever it stands
+};
+
+/// One unreadable image takes nothing from the others.
+void refuse(const std::string& why) { std::fprintf(stderr, "error: %s\n", printable(why).c_str()); }
+
+std::vector<ImageFile> readable(const std::vector<std::string>& paths) {
+  std::vector<ImageFile> files;
+  for (size_t i = 0; i < paths.size(); ++i) {
+    try {
+      const std::string bytes = read_file(paths[i], uint64_t{1} << 30);
+      Fingerprint f;
+      f.add(bytes.data(), bytes.size());
+      const auto address = static_cast<int64_t>((f.value() ^ f.value() >> 32) & 0xFFFFFFFFu);  // 32 bits count
+      files.push_back({paths[i], i + 1, address});
+    } catch (const Error& error) {
+      refuse(error.what());
+    }
+  }
+  return files;
+}
+
 /// The files as a dataset; labels are all 0 and mean nothing.
-std::shared_ptr<const Dataset> files_of(const std::vector<std::string>& paths,
-                                        const std::vector<std::string>& classes) {
+std::shared_ptr<const Dataset> files_of(const std::vector<ImageFile>& files, const std::vector<std::string>& classes) {
   std::vector<ImageEntry> entries;
   // Absolute, but otherwise as given: `link/..` is where the system finds it.
-  for (const std::string& path : paths) entries.push_back({.name = std::filesystem::absolute(path).string().substr(1)});
+  for (const ImageFile& file : files)
+    entries.push_back({.name = std::filesystem::absolute(file.path).string().substr(1)});
   return std::make_shared<ImageCollection>("predict", classes, "", std::vector<std::string>{}, std::move(entries));
 }
 
@@ -62,21 +91,14 @@ Asked load_asked(const PredictArguments& wanted, const CommonOptions& common) {
 
 /// The files in the shape the model's data set has. Fixed sizes are met before the pipeline, which need not decode
 /// then: its images are bytes.
-std::shared_ptr<const Dataset> images_for(const Asked& s, const std::vector<std::string>& paths,
+std::shared_ptr<const Dataset> images_for(const Asked& s, const std::vector<ImageFile>& files,
                                           const std::vector<std::string>& classes) {
-  return fitted(files_of(paths, classes), s.image_shape);
+  return fitted(files_of(files, classes), s.image_shape);
 }
 
-/// Addresses of the images' noise: their bytes, so that an image gets the same answer wherever it stands.
-std::vector<int64_t> addresses_of(const std::vector<std::string>& paths) {
-  std::vector<int64_t> addresses;
-  for (const std::string& path : paths) {
-    const std::string bytes = read_file(path, uint64_t{1} << 30);
-    Fingerprint f;
-    f.add(bytes.data(), bytes.size());
-    addresses.push_back(static_cast<int64_t>((f.value() ^ f.value() >> 32) & 0xFFFFFFFFu));  // 32 bits count
-  }
-  return addresses;
+/// The row b of a batch of `files`.
+const ImageFile& file_of(const Batch& batch, int64_t b, const std::vector<ImageFile>& files) {
+  return files[static_cast<size_t>(batch.indices.data<int64_t>()[b])];
 }
 
 /// The classes of a classifier: those it was trained on; of one that does not know them the data set's, where there are
@@ -91,18 +113,23 @@ std::vector<std::string> names_of(const Asked& s) {
   return static_cast<int64_t>(names.size()) == classes ? names : numbered_classes(classes);
 }
 
-std::vector<Answer> classify(const Asked& s, const PredictArguments& wanted, const std::vector<std::string>& names) {
+std::vector<Answer> classify(const Asked& s, const PredictArguments& wanted, const std::vector<ImageFile>& given,
+                             const std::vector<std::string>& names, const OnSkip& on_skip) {
   constexpr int64_t kCovarianceSamples = 256;
   const auto classifier = classifier_of(s.subject, s.shape, static_cast<int64_t>(names.size()), s.device);
   const int64_t samples = wanted.samples.value_or(s.config.head.test_samples);
-  const auto files = images_for(s, wanted.images, names);
+  const auto files = images_for(s, given, names);
+  std::vector<int64_t> addresses;
+  for (const ImageFile& file : given) addresses.push_back(file.address);
   std::vector<Answer> all;
   for_each_prediction(*classifier, files, s.config.data.eval_pipeline,
                       {.samples = samples,
                        .batch_size = 16,
                        .seed = s.config.seed,
                        .device = s.device,
-                       .addresses = addresses_of(wanted.images)},
+                       .skip_limit = files->size(),
+                       .on_skip = on_skip,
+                       .addresses = addresses},
                       [&](const Prediction& p) {
                         Head& head = classifier->head();
                         const Tensor logits =
@@ -115,7 +142,9 @@ std::vector<Answer> classify(const Asked& s, const PredictArguments& wanted, con
                             c.deviation = logit_deviation(logits, b, c.k);
                             c.with = most_correlated(logits, b, c.k, kCorrelated);
                           }
-                          answer.path = wanted.images[static_cast<size_t>(p.batch.indices.data<int64_t>()[b])];
+                          const ImageFile& file = file_of(p.batch, b, given);
+                          answer.path = file.path;
+                          answer.number = file.number;
                           answer.noise = static_cast<double>(noise.data<float>()[b]);
                           all.push_back(std::move(answer));
                         }
@@ -140,43 +169,92 @@ std::vector<std::string> phrases_of(const std::string& list) {
   return phrases;
 }
 
-std::vector<Answer> match(const Asked& s, const PredictArguments& wanted, const std::vector<std::string>& phrases) {
+std::vector<Answer> match(const Asked& s, const PredictArguments& wanted, const std::vector<ImageFile>& given,
+                          const std::vector<std::string>& phrases, const OnSkip& on_skip) {
   Towers towers = make_towers(s.config, vocabulary_of(s.subject.file, s.subject.path, s.config), s.shape, s.device);
   restore_weights(s.subject.file, s.subject.path, *towers.model);
   const Tensor texts = embed_captions(towers, phrases, s.config, s.device);
   std::vector<Answer> all;
-  const auto files = images_for(s, wanted.images, phrases);
-  for_each_batch(files, s.config.data.eval_pipeline, 16, 0, [&](const Batch& batch) {
+  const auto files = images_for(s, given, phrases);
+  const auto answer = [&](const Batch& batch) {
     const Var phi = towers.model->image().forward(Var(batch.images.to(s.device)), Context{});
     const Tensor images = towers.model->head().embed_images(phi.value()).to(Device::cpu);
     require_finite(images, batch, *files, "its embedding");
     const Tensor p = zero_shot_probabilities(images, texts, towers.model->head().temperature());
     for (int64_t b = 0; b < p.dim(0); ++b) {
+      const ImageFile& file = file_of(batch, b, given);
       all.push_back(likeliest(p, b, wanted.top));
-      all.back().path = wanted.images[static_cast<size_t>(batch.indices.data<int64_t>()[b])];
+      all.back().path = file.path;
+      all.back().number = file.number;
     }
-  });
+  };
+  for_each_batch(files, s.config.data.eval_pipeline, 16, files->size(), answer, on_skip);
   return all;
 }
 
-void predict(const PredictArguments& wanted, const CommonOptions& common) {
+/// Those of the files that are images; the others are refused.
+std::vector<Answer> answers(const Asked& s, const PredictArguments& wanted, const std::vector<ImageFile>& files,
+                            const std::vector<std::string>& names) {
+  size_t refused = 0;
+  const auto on_skip = [&](const Skipped& image) {
+    refuse(image.message);
+    ++refused;
+  };
+  try {
+    if (files.empty()) return {};
+    return s.config.task == "contrastive" ? match(s, wanted, files, names, on_skip)
+                                          : classify(s, wanted, files, names, on_skip);
+  } catch (const Error&) {
+    if (refused < files.size()) throw;
+    return {};  // what it says is said of each
+  }
+}
+
+void print(const std::vector<Answer>& all, const std::vector<std::string>& names) {
+  for (const Answer& answer : all) {
+    std::printf("%s", printable(answer.path).c_str());
+    if (answer.noise) std::printf("  (predicted noise %.4f)", *answer.noise);
+    std::printf("\n");
+    for (const std::string& line : lines_of(answer, names)) std::printf("  %s\n", line.c_str());
+  }
+}
+
+void check_outputs(const PredictArguments& wanted) {
+  if (!wanted.json.empty()) check_writable(wanted.json);
+  if (wanted.png.empty()) return;
+  RunFolder{wanted.png}.create();
+  check_writable(wanted.png + "/1.png");
+}
+
+/// Has every image an answer?
+bool predict(const PredictArguments& wanted, const CommonOptions& common) {
   const Asked s = load_asked(wanted, common);
   const bool contrastive = s.config.task == "contrastive";
   require_usage(contrastive != wanted.zero_shot.empty(), "predict", wanted.checkpoint,
                 contrastive ? " was trained on captions: expected --zero-shot \"a cat,a dog,…\""
                             : " is a classifier with its own classes: --zero-shot is for runs of build/contrast");
   const std::vector<std::string> names = contrastive ? phrases_of(wanted.zero_shot) : names_of(s);
-  const std::vector<Answer> all = contrastive ? match(s, wanted, names) : classify(s, wanted, names);
-  Json json = Json::array();
-  for (size_t i = 0; i < all.size(); ++i) {
-    std::printf("%s", all[i].path.c_str());
-    if (all[i].noise) std::printf("  (predicted noise %.4f)", *all[i].noise);
-    std::printf("\n");
-    for (const std::string& line : lines_of(all[i], names)) std::printf("  %s\n", line.c_str());
-    json.push_back(json_of(all[i], names));
-    if (!wanted.png.empty()) write_annotated(wanted.png, i + 1, all[i], names);
+  check_outputs(wanted);
+  const std::vector<ImageFile> files = readable(wanted.images);
+  const std::vector<Answer> all = answers(s, wanted, files, names);
+  if (!wanted.json.empty()) {
+    Json json = Json::array();
+    for (const Answer& answer : all) json.push_back(json_of(answer, names));
+    write_file(wanted.json, json_text(json));
   }
-  if (!wanted.json.empty()) write_file(wanted.json, json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  print(all, names);
+  std::fflush(stdout);
+  bool complete = all.size() == wanted.images.size();
+  for (const Answer& answer : all) {
+    if (wanted.png.empty()) break;
+    try {
+      write_annotated(wanted.png, answer, names);
+    } catch (const Error& error) {
+      refuse(error.what());
+      complete = false;
+    }
+  }
+  return complete;
 }
 
 }  // namespace
@@ -207,6 +285,8 @@ int main(int argc, char** argv) {
     app.add_option("--json", wanted.json, "Also as JSON")->type_name("FILE");
     app.add_option("--png", wanted.png, "Also the images with their classes below")->type_name("DIR");
   };
-  return sked::run_app(argc, argv, text, declare,
-                       [&](const sked::CommonOptions& common) { sked::predict(wanted, common); });
+  bool complete = true;
+  const int code = sked::run_app(argc, argv, text, declare,
+                                 [&](const sked::CommonOptions& common) { complete = sked::predict(wanted, common); });
+  return code == 0 && !complete ? 1 : code;
 }

@@ -2,13 +2,16 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "apps/common/run_folder.h"
 #include "apps/predict/uncertainty.h"
 #include "core/file.h"
 #include "core/safetensors.h"
+#include "core/text.h"
 #include "data/image_file.h"
 #include "tests/apps/support.h"
 
@@ -148,4 +151,151 @@ TEST_CASE("predict: the program on image files") {
   CHECK(fails_with(run_program({"predict", run, folder.write("page.jpg", "<html>")}), 1, "page.jpg", "JPEG, PNG"));
   CHECK(fails_with(run_program({"predict", run}), 2, "images"));
   CHECK(fails_with(run_program({"predict", folder.path(), photo}), 1, "not a run folder"));
+}
+
+namespace {
+
+/// A run on tiny images, and image files to ask it about.
+struct Asking {
+  Asking() {
+    write_tiny_data(folder.path("data"));
+    RunConfig config = tiny_config(folder.path("data"));
+    config.train.steps = 2;
+    folder.write("config.json", config_text(config));
+    trained = run_program({"train", "--config", folder.path("config.json"), "--out", folder.path("run")}).code == 0;
+  }
+  /// An image of its own for each number.
+  std::string image(const std::string& name, uint8_t grey) const {
+    folder.write(name, "");
+    write_png(folder.path(name), Tensor::full({9, 9, 3}, grey, DType::u8));
+    return folder.path(name);
+  }
+  Outcome ask(const std::vector<std::string>& words) const {
+    std::vector<std::string> all{"predict", folder.path("run"), "--top", "1", "--threads", "1"};
+    all.insert(all.end(), words.begin(), words.end());
+    return run_program(all);
+  }
+  nlohmann::json answers(const std::string& name = "a.json") const {
+    return nlohmann::json::parse(slurp(folder.path(name)));
+  }
+  TemporaryFolder folder;
+  bool trained = false;
+};
+
+}  // namespace
+
+TEST_CASE("predict: images that cannot be read take nothing from the others") {
+  if (!can_decode_images()) return skip("built without OpenCV");
+  const Asking place;
+  REQUIRE(place.trained);
+  const std::string a = place.image("a.png", 10), b = place.image("b.png", 200);
+  const std::string page = place.folder.write("page.jpg", "<html>"), empty = place.folder.write("empty.png", "");
+  const std::string cut = place.folder.write("cut.png", slurp(a).substr(0, 60)), none = place.folder.path("none.png");
+  REQUIRE(place.ask({a, b, "--json", place.folder.path("whole.json")}).code == 0);
+  const Outcome outcome = place.ask({page, a, none, cut, place.folder.path(), empty, b, "--json",
+                                     place.folder.path("a.json"), "--png", place.folder.path("png")});
+  CHECK(outcome.code == 1);
+  for (const std::string& bad : {page, none, cut, empty, place.folder.path() + ": "}) {
+    const size_t at = outcome.err.find(bad);
+    REQUIRE_MESSAGE(at != std::string::npos, outcome.err);
+    CHECK(outcome.err.find(bad, at + 1) == std::string::npos);
+  }
+  CHECK(std::count(outcome.err.begin(), outcome.err.end(), '\n') == 5);
+  CHECK(outcome.err.find("skip_limit") == std::string::npos);
+  CHECK(place.answers() == place.answers("whole.json"));
+  CHECK(outcome.out.find(a) < outcome.out.find(b));
+  CHECK(std::filesystem::exists(place.folder.path("png/2-a.png")));  // the number of the image as it was given
+  CHECK(std::filesystem::exists(place.folder.path("png/7-b.png")));
+
+  const Outcome nothing = place.ask({page, cut, "--json", place.folder.path("a.json")});
+  CHECK(nothing.code == 1);
+  CHECK(std::count(nothing.err.begin(), nothing.err.end(), '\n') == 2);
+  CHECK(nothing.out.empty());
+  CHECK(place.answers().empty());
+  CHECK(fails_with(place.ask({none}), 1, "none.png", "No such file"));
+}
+
+TEST_CASE("predict: names of images may be any bytes, and any length") {
+  if (!can_decode_images()) return skip("built without OpenCV");
+  const Asking place;
+  REQUIRE(place.trained);
+  const std::string latin = place.image("caf\xE9.png", 10), escape = place.image("\x1b[31m\n.png", 60),
+                    percent = place.image("%s%n.png", 90),
+                    dashes = place.folder.path("n\u00e9" + std::string(246, 'n') + ".png");
+  std::filesystem::rename(place.image("short.png", 120), dashes);
+  const Outcome outcome = place.ask(
+      {latin, escape, percent, dashes, "--json", place.folder.path("a.json"), "--png", place.folder.path("png")});
+  CHECK_MESSAGE(outcome.code == 0, outcome.err);
+  CHECK(outcome.err.empty());
+  CHECK(outcome.out.find('\x1b') == std::string::npos);
+  CHECK(outcome.out.find("/caf\\xE9.png  (") != std::string::npos);
+  CHECK(outcome.out.find("/\\x1B[31m\\x0A.png  (") != std::string::npos);
+  CHECK(outcome.out.find("/%s%n.png  (") != std::string::npos);
+  const auto answers = place.answers();
+  REQUIRE(answers.size() == 4);
+  CHECK(answers[0]["image"] == place.folder.path("caf\\xE9.png"));
+  CHECK(answers[1]["image"] == escape);
+  CHECK(answers[3]["image"] == dashes);
+  CHECK(std::distance(std::filesystem::directory_iterator(place.folder.path("png")), {}) == 4);
+  const Outcome bad = place.ask({place.folder.write("\x1b[31m\xE9\n.png", "no image")});
+  CHECK(fails_with(bad, 1, "\\x1B[31m\\xE9\\x0A.png"));
+}
+
+TEST_CASE("predict: classes of any name") {
+  if (!can_decode_images()) return skip("built without OpenCV");
+  const TemporaryFolder folder;
+  const std::string hostile = "\x1b]0;owned\a\n\u202egnp %s", long_name = std::string(200, 'w') + "\u00e9";
+  for (const std::string split : {"train", "test"}) {
+    for (const std::string& name : {hostile, long_name, std::string("\u65e5\u672c")}) {
+      for (int i = 0; i < 2; ++i) {
+        const std::string path = "images/" + split + "/" + name + "/" + std::to_string(i) + ".png";
+        folder.write(path, "");
+        write_png(folder.path(path), Tensor::full({8, 8, 3}, 50 * i, DType::u8));
+      }
+    }
+  }
+  RunConfig config = tiny_config(folder.path("data"));
+  config.data = {};
+  config.data.name = "image-folder";
+  config.data.path = folder.path("images");
+  config.data.train_pipeline = config.data.eval_pipeline = "decode|resize_small(8)|central_crop(8)|value_range(-1,1)";
+  config.train.batch_size = 3;
+  config.train.steps = 1;
+  folder.write("config.json", config_text(config));
+  const Outcome trained = run_program({"train", "--config", folder.path("config.json"), "--out", folder.path("run")});
+  REQUIRE_MESSAGE(trained.code == 0, trained.err);
+  const Outcome outcome = run_program({"predict", folder.path("run"), folder.path("images/test/\u65e5\u672c/0.png"),
+                                       "--json", folder.path("a.json"), "--png", folder.path("png")});
+  REQUIRE_MESSAGE(outcome.code == 0, outcome.err);
+  CHECK(outcome.out.find('\x1b') == std::string::npos);
+  CHECK(outcome.out.find('\a') == std::string::npos);
+  CHECK(outcome.out.find("\\x1B]0;owned\\x07\\x0A\\u202Egnp %s") != std::string::npos);
+  CHECK(outcome.out.find(std::string(60, 'w') + "  ") != std::string::npos);
+  CHECK(outcome.out.find("\u65e5\u672c" + std::string(26, ' ') + "  ") != std::string::npos);  // in its column
+  CHECK(std::count(outcome.out.begin(), outcome.out.end(), '\n') == 4);
+  const auto answers = nlohmann::json::parse(slurp(folder.path("a.json")));
+  std::vector<std::string> names;
+  for (const auto& entry : answers[0]["top"]) names.push_back(entry["name"]);
+  for (const std::string& name : {hostile, long_name})
+    CHECK_MESSAGE(std::ranges::find(names, name) != names.end(), join(names));
+}
+
+TEST_CASE("predict: what cannot be written is found out before images are looked at") {
+  if (!can_decode_images()) return skip("built without OpenCV");
+  const Asking place;
+  REQUIRE(place.trained);
+  const std::string image = place.image("a.png", 10), file = place.folder.write("file", "mine");
+  const auto refused = [&](const char* option, const std::string& path, const char* part) {
+    const Outcome outcome = place.ask({image, place.folder.path("none.png"), option, path});
+    CHECK(outcome.out.empty());
+    return fails_with(outcome, 1, path, part);  // one line: nothing is said of none.png
+  };
+  CHECK(refused("--json", place.folder.path("nodir/x.json"), "No such file or directory"));
+  CHECK(refused("--json", place.folder.path("run"), "Is a directory"));
+  CHECK(refused("--json", file + "/x.json", "Not a directory"));
+  CHECK(refused("--json", "/dev/stdout", "a device"));
+  CHECK(refused("--json", "/dev/null", "a device"));
+  CHECK(refused("--png", file, "Not a directory"));
+  CHECK(refused("--png", "/proc/nothing", "/proc/nothing"));
+  CHECK(slurp(file) == "mine");
 }
