@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "apps/common/evaluation.h"
+#include "apps/common/outputs.h"
 #include "core/error.h"
 #include "core/fingerprint.h"
 #include "core/precision.h"
@@ -62,10 +63,11 @@ Tensor image_features(Backbone& tower, const std::shared_ptr<const Dataset>& dat
   }
   std::fprintf(stderr, "computing the features of %lld images, once: %s\n", static_cast<long long>(dataset->size()),
                path.string().c_str());
-  const Tensor phi = compute(tower, dataset, config, device);
   std::error_code failure;
   fs::create_directories(folder, failure);
   require(!failure, "features", folder, ": ", failure.message());
+  check_writable(path.string());
+  const Tensor phi = compute(tower, dataset, config, device);
   save_safetensors(path.string(), {{"phi", phi}}, {{"about", about}});
   return phi.to(device);
 }

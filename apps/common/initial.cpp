@@ -5,6 +5,7 @@
 #include <set>
 #include <utility>
 
+#include "apps/common/checkpoint.h"
 #include "apps/common/difference.h"
 #include "apps/common/foreign_names.h"
 #include "apps/common/grid.h"
@@ -185,6 +186,8 @@ void Loading::check() const {
 
 InitialReport load_initial(const TensorFile& file, const std::string& path, const Module& model,
                            const InitialOptions& options) {
+  require(!is_checkpoint(file) || config_of(file, path).task == "classification", "init", path,
+          ": a run of build/contrast, an image and a text tower: expected a classifier, of build/train say");
   return Loading(file, path, model, options, false).run();
 }
 

@@ -1,9 +1,12 @@
 #include "apps/common/subject.h"
 
+#include <filesystem>
+
 #include "apps/common/evaluation.h"
 #include "apps/common/follow_file.h"
 #include "apps/common/initial.h"
 #include "apps/common/progress.h"
+#include "apps/common/run_folder.h"
 #include "apps/common/task.h"
 #include "core/error.h"
 #include "core/text.h"
@@ -23,6 +26,8 @@ RunConfig own_config(const RunConfig& own, const std::string& path, const Common
   };
   if (!common.config.empty()) {
     config = read_config(common.config);
+    require_usage(config.task == own.task, "checkpoint", path, ": task: ", own.task, ", the configuration's is ",
+                  config.task);
     config.model = filled_in(config.model, own.model);
     config.head = filled_in(config.head, own.head);
     check(differing_network(config, own));
@@ -40,10 +45,38 @@ bool same_source(const DataConfig& a, const DataConfig& b) {
          (a.noise == "none" || (a.noise_rate == b.noise_rate && a.noise_seed == b.noise_seed));
 }
 
+/// checkpoint_path(); of a run whose last weights were removed to save space the best, unless the test images chose
+/// them.
+std::string weights_path(const std::string& given) {
+  namespace fs = std::filesystem;
+  const RunFolder folder{given};
+  if (!fs::exists(folder.metrics()) || fs::exists(folder.last())) return checkpoint_path(given);
+  require(fs::exists(folder.best()), "checkpoint", given,
+          ": a run without weights: it was stopped before its first checkpoint, or they were removed");
+  require(config_of(load_safetensors(folder.best()), folder.best()).data.validation > 0, "checkpoint", given,
+          ": no last.safetensors there, and the best weights were chosen by the test images");
+  return folder.best();
+}
+
+/// Which weights of a run folder are looked at, where they are not those of its summary; else empty.
+std::string which_weights(const std::string& given, const std::string& path, const RunConfig& own) {
+  if (!std::filesystem::is_directory(given)) return "";
+  const RunFolder folder{given};
+  const bool best = path == folder.best(), holds_out = own.data.validation > 0;
+  if (!std::filesystem::exists(folder.summary()))
+    return given + " is not finished: " +
+           (best        ? "its best weights so far"
+            : holds_out ? "its last weights, since it was not evaluated yet,"
+                        : "its last weights") +
+           " are used";
+  if (best || !holds_out) return "";
+  return given + " has no best.safetensors any more: its last weights are used, not those of its summary";
+}
+
 }  // namespace
 
 Subject load_subject(const std::string& given, const CommonOptions& common) {
-  Subject s{.path = checkpoint_path(given), .file = {}, .config = {}, .data = {}, .foreign = false};
+  Subject s{.path = weights_path(given), .file = {}, .config = {}, .data = {}, .foreign = false};
   s.file = load_safetensors(s.path);
   s.foreign = !is_checkpoint(s.file);
   require_usage(
@@ -55,9 +88,11 @@ Subject load_subject(const std::string& given, const CommonOptions& common) {
     for (const std::string& line : follow_file(s.config.model, s.file, s.path, shape))
       note("as " + s.path + " has it: " + line);
   } else {
-    s.config = own_config(config_of(s.file, s.path), s.path, common);
+    const RunConfig own = config_of(s.file, s.path);
+    s.config = own_config(own, s.path, common);
     s.data = identity_of(s.file, s.path);
     note(what_is_unknown(s.file, s.path, s.config));
+    note(which_weights(given, s.path, own));
   }
   return s;
 }

@@ -20,11 +20,10 @@ struct Subject {
   bool foreign = false;              // weights of somebody else, who has no configuration of ours
 };
 
-/// Reads `given`, a run folder or a file, and says on stderr what cannot be known of it. A file of somebody else's
-/// needs
-/// --config; the network then is the file's (follow_file.h). With one of this program --config may bring other data,
-/// but no other network: UsageError naming the keys. Throws what checkpoint_path(), load_safetensors(), config_of(),
-/// apply_options() and follow_file() throw.
+/// Reads `given`, a run folder or a file, and says on stderr what cannot be known of it, and which weights of a run
+/// that is not finished these are. A file of somebody else's needs --config; the network then is the file's
+/// (follow_file.h). With one of this program --config may bring other data, but no other network: UsageError naming the
+/// keys. Throws what checkpoint_path(), load_safetensors(), config_of(), apply_options() and follow_file() throw.
 Subject load_subject(const std::string& given, const CommonOptions& common);
 
 /// The data of its configuration, its classes in the order of the checkpoint's: by name, said on stderr where that is

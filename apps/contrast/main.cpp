@@ -8,6 +8,7 @@
 #include "apps/common/cli.h"
 #include "apps/common/contrastive.h"
 #include "apps/common/fitted.h"
+#include "apps/common/outputs.h"
 #include "apps/common/progress.h"
 #include "apps/common/run_folder.h"
 #include "apps/common/subject.h"
@@ -15,6 +16,7 @@
 #include "apps/common/trainer.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/text.h"
 
 namespace sked {
 namespace {
@@ -67,6 +69,8 @@ Splits splits_for(const std::string& wanted, Subject& subject, const Shape& shap
 }
 
 void evaluate_run(const ContrastOptions& wanted, const CommonOptions& common) {
+  const std::filesystem::path out = std::filesystem::path(common.out) / "evaluation.json";
+  if (!common.out.empty()) check_writable_below(out);
   Subject subject = load_subject(wanted.evaluate, common);
   const RunConfig& config = subject.config;
   require_usage(config.task == "contrastive", "contrast", subject.path, ": task: ", config.task,
@@ -82,12 +86,12 @@ void evaluate_run(const ContrastOptions& wanted, const CommonOptions& common) {
       judge_zero_shot(towers, with_captions(splits, config.captions).test, classes, config, common.device);
   print(result);
   if (common.out.empty()) return;
-  nlohmann::ordered_json json{{"checkpoint", wanted.evaluate}, {"dataset", config.data.name}};
+  nlohmann::ordered_json json{{"checkpoint", valid_utf8(wanted.evaluate)}, {"dataset", config.data.name}};
   json["test"] = evaluation_json(result, true);
   json["temperature"] = towers.model->head().temperature();
   json["command"] = common.command;
   RunFolder{common.out}.create();
-  write_file((std::filesystem::path(common.out) / "evaluation.json").string(), json.dump(2) + "\n");
+  write_file(out.string(), json_text(json));
 }
 
 void contrast(const ContrastOptions& wanted, const CommonOptions& common) {

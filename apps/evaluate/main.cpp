@@ -10,12 +10,14 @@
 #include "apps/common/cli.h"
 #include "apps/common/evaluation.h"
 #include "apps/common/fitted.h"
+#include "apps/common/outputs.h"
 #include "apps/common/run_folder.h"
 #include "apps/common/subject.h"
 #include "apps/common/task.h"
 #include "apps/evaluate/few_shot.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/text.h"
 
 namespace sked {
 namespace {
@@ -68,7 +70,7 @@ Splits other_data(const Asked& s, const std::string& name) {
   const Shape shape = s.splits.test->image_shape();
   if (splits.test->image_shape() != shape) {
     std::printf("note: images of %s %s are resized, cropped around their centre, and made grey or colour, to %s\n",
-                name.c_str(), splits.test->image_shape().str().c_str(), shape.str().c_str());
+                printable(name).c_str(), splits.test->image_shape().str().c_str(), shape.str().c_str());
   }
   splits.train = fitted(splits.train, shape);
   splits.test = fitted(splits.test, shape);
@@ -86,14 +88,26 @@ std::vector<double> top_probabilities(Asked& s, const std::shared_ptr<const Data
   return top;
 }
 
-Json report_ood(Asked& s, const std::string& name) {
-  const std::string own = s.config.data.name + (s.config.data.path.empty() ? "" : ":" + s.config.data.path);
-  require_usage(name != own, "evaluate", "--ood ", name, ": the model was trained on it");
-  const Splits other = other_data(s, name);
+/// Is it one data set, however its path is written?
+bool same_data(const DataSpec& a, const DataSpec& b) {
+  const auto place = [](const DataSpec& spec) {
+    std::error_code error;
+    return spec.path.empty() ? std::filesystem::path() : std::filesystem::weakly_canonical(spec.path, error);
+  };
+  return a.name == b.name && place(a) == place(b);
+}
+
+Splits ood_data(const Asked& s, const std::string& name) {
+  require_usage(!same_data(named_data(name, ""), s.config.data), "evaluate", "--ood ", name,
+                ": the model was trained on it");
+  return other_data(s, name);
+}
+
+Json report_ood(Asked& s, const std::string& name, const Splits& other) {
   const std::vector<double> own_top = top_probabilities(s, s.splits.test), top = top_probabilities(s, other.test);
   const double area = auroc(own_top, top);
-  std::printf("out of distribution, %s, %zu images: AUROC %.4f by maximum probability\n", name.c_str(), top.size(),
-              area);
+  std::printf("out of distribution, %s, %zu images: AUROC %.4f by maximum probability\n", printable(name).c_str(),
+              top.size(), area);
   return {{"dataset", name}, {"auroc", area}, {"count", top.size()}};
 }
 
@@ -137,26 +151,38 @@ Features few_features(Asked& s, const Splits& data, const std::vector<int64_t>& 
       features_of(s, std::make_shared<Subset>(data.train, draw_of_each_class(labels, classes, shots)));
   const Rarest rarest(train.labels.to_vector<int64_t>(), classes);
   require(rarest.images == shots, "few_shot", name, ": ", shots - rarest.images, " of ", shots,
-          " images drawn of class ", rarest.k, ", ", data.train->class_names()[static_cast<size_t>(rarest.k)],
-          ", could not be read");
+          " images drawn of class ", rarest.k, ", ",
+          printable(data.train->class_names()[static_cast<size_t>(rarest.k)]), ", could not be read");
   return train;
 }
 
-Json report_few_shot(Asked& s, const std::string& name) {
-  constexpr int64_t kShots[] = {1, 5, 10, 25};
-  const std::vector<double> candidates{0x1p-10, 0x1p-5, 1, 0x1p5, 0x1p10};
-  const Splits data = other_data(s, name);
+std::vector<int64_t> labels_of(const Dataset& data) {
+  std::vector<int64_t> labels(static_cast<size_t>(data.size()));
+  for (size_t i = 0; i < labels.size(); ++i) labels[i] = data.label(static_cast<int64_t>(i));
+  return labels;
+}
+
+Splits few_shot_data(const Asked& s, const std::string& name) {
+  Splits data = other_data(s, name);
   const int64_t classes = data.train->classes();
   require_usage(classes > 1, "evaluate", "--few-shot ", name, ": expected images of two or more classes, got ",
                 classes);
-  std::vector<int64_t> labels(static_cast<size_t>(data.train->size()));
-  for (size_t i = 0; i < labels.size(); ++i) labels[i] = data.train->label(static_cast<int64_t>(i));
+  const Rarest rarest(labels_of(*data.train), classes);
+  require(rarest.images > 0, "few_shot", name, ": class ", rarest.k, ", ",
+          printable(data.train->class_names()[static_cast<size_t>(rarest.k)]), ", has no training image");
+  return data;
+}
+
+Json report_few_shot(Asked& s, const std::string& name, const Splits& data) {
+  constexpr int64_t kShots[] = {1, 5, 10, 25};
+  const std::vector<double> candidates{0x1p-10, 0x1p-5, 1, 0x1p5, 0x1p10};
+  const int64_t classes = data.train->classes();
+  const std::vector<int64_t> labels = labels_of(*data.train);
   const Rarest rarest(labels, classes);
-  const std::string& rarest_name = data.train->class_names()[static_cast<size_t>(rarest.k)];
-  require(rarest.images > 0, "few_shot", name, ": class ", rarest.k, ", ", rarest_name, ", has no training image");
+  const std::string rarest_name = printable(data.train->class_names()[static_cast<size_t>(rarest.k)]);
   const Features test = features_of(s, data.test);
   std::printf("few-shot on %s, %lld test images: ridge regression on the representation, λ chosen on held-out folds\n",
-              name.c_str(), static_cast<long long>(test.labels.dim(0)));
+              printable(name).c_str(), static_cast<long long>(test.labels.dim(0)));
   Json results = Json::array();
   for (int64_t shots : kShots) {
     if (shots > rarest.images) {
@@ -189,16 +215,21 @@ Json report_split(Asked& s, const EvaluateOptions& wanted) {
 }
 
 void evaluate_app(const EvaluateOptions& wanted, const CommonOptions& common) {
+  const std::filesystem::path out = std::filesystem::path(common.out) / "evaluation.json";
+  if (!common.out.empty()) check_writable_below(out);
   Asked s = load_asked(wanted, common);
-  Json result{{"checkpoint", wanted.checkpoint}, {"split", wanted.split}, {"samples", s.predict.samples}};
+  std::optional<Splits> ood, few_shot;  // all that may not be there before anything is measured
+  if (!wanted.ood.empty()) ood = ood_data(s, wanted.ood);
+  if (!wanted.few_shot.empty()) few_shot = few_shot_data(s, wanted.few_shot);
+  Json result{{"checkpoint", valid_utf8(wanted.checkpoint)}, {"split", wanted.split}, {"samples", s.predict.samples}};
   result[wanted.split] = report_split(s, wanted);
   result["temperature"] = s.model->head().temperature();
-  if (!wanted.ood.empty()) result["ood"] = report_ood(s, wanted.ood);
-  if (!wanted.few_shot.empty()) result["few_shot"] = report_few_shot(s, wanted.few_shot);
+  if (ood) result["ood"] = report_ood(s, wanted.ood, *ood);
+  if (few_shot) result["few_shot"] = report_few_shot(s, wanted.few_shot, *few_shot);
   result["command"] = common.command;
   if (common.out.empty()) return;
   RunFolder{common.out}.create();
-  write_file((std::filesystem::path(common.out) / "evaluation.json").string(), result.dump(2) + "\n");
+  write_file(out.string(), json_text(result));
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -13,6 +14,7 @@
 #include "core/error.h"
 #include "core/rng.h"
 #include "core/safetensors.h"
+#include "core/text.h"
 #include "data/image_file.h"
 #include "tests/apps/support.h"
 #include "tests/common/files.h"
@@ -211,6 +213,135 @@ TEST_CASE("evaluate: few-shot says of which class there are not enough images") 
   CHECK(outcome.out.find("10 shots: none, class 1, dog, has 5 training images") != std::string::npos);
   CHECK(outcome.out.find("25 shots: none, class 1, dog") != std::string::npos);
   CHECK(nlohmann::json::parse(slurp(run + "/e/evaluation.json"))["few_shot"]["results"].size() == 2);
+}
+
+namespace {
+
+/// A folder of images of classes that one colour tells: `count` of each in train and test.
+std::string write_images(const TemporaryFolder& folder, const std::string& name,
+                         const std::vector<std::string>& classes, int count) {
+  for (const std::string split : {"train", "test"})
+    for (size_t k = 0; k < classes.size(); ++k)
+      for (int i = 0; i < count; ++i) {
+        const std::string file = name + "/" + split + "/" + classes[k] + "/" + std::to_string(i) + ".png";
+        folder.write(file, "");
+        write_png(folder.path(file), Tensor::full({8, 8, 3}, 100.0 * static_cast<double>(k) + i, DType::u8));
+      }
+  return folder.path(name);
+}
+
+/// A run of a few steps.
+std::string train_run(const TemporaryFolder& folder, RunConfig config, const std::string& name) {
+  config.train.steps = 2;
+  config.train.eval_samples = config.head.test_samples = 2;
+  folder.write(name + ".json", config_text(config));
+  const Outcome outcome =
+      run_program({"train", "--config", folder.path(name + ".json"), "--out", folder.path(name), "--threads", "1"});
+  REQUIRE_MESSAGE(outcome.code == 0, outcome.err);
+  return folder.path(name);
+}
+
+}  // namespace
+
+TEST_CASE("evaluate: what else it is asked about is looked at before anything is measured") {
+  if (!can_decode_images()) return skip("built without OpenCV");
+  const TemporaryFolder folder;
+  write_tiny_data(folder.path("data"));
+  const std::string images = write_images(folder, "images", {"cat", "dog"}, 3);
+  RunConfig config = tiny_config(folder.path("data"));
+  const std::string digits = train_run(folder, config, "digits");
+  config.data = {};
+  config.data.name = "image-folder";
+  config.data.path = images;
+  config.data.train_pipeline = config.data.eval_pipeline = "decode|resize_small(8)|central_crop(8)|value_range(-1,1)";
+  config.train.batch_size = 3;
+  const std::string animals = train_run(folder, config, "animals");
+  const auto refused = [](std::vector<std::string> words, int code, const std::string& part) {
+    words.insert(words.begin(), "evaluate");
+    const Outcome outcome = run_program(words);
+    CHECK(outcome.out.find("nll") == std::string::npos);
+    return fails_with(outcome, code, part);
+  };
+  // However a path is written, it is the data of the training.
+  std::filesystem::create_directory_symlink(images, folder.path("link"));
+  for (const std::string& path : {images, images + "/", images + "//.", images + "/train/..", folder.path("link/")})
+    CHECK(refused({animals, "--ood", "image-folder:" + path}, 2, "the model was trained on it"));
+  CHECK(refused({digits, "--ood", "fashion-mnist"}, 2, "the model was trained on it"));
+  CHECK(refused({digits, "--ood", "image-folder:" + folder.path("none")}, 1, folder.path("none")));
+  CHECK(refused({digits, "--few-shot", "image-folder:" + folder.path("none")}, 1, folder.path("none")));
+  // A class of a list may have no image.
+  folder.write("shards/classes.tsv", "0\ta\tcat\n1\tb\tdog\n2\tc\towl \x1b[31m\n");
+  for (const std::string split : {"train", "test"}) {
+    const std::string png = slurp(images + "/train/cat/0.png");
+    std::string tar;
+    for (int i = 0; i < 2; ++i)
+      for (const auto& [ending, bytes] : {std::pair(std::string("png"), png), {"cls", std::to_string(i)}}) {
+        std::string header(512, '\0'), size(12, '\0');
+        std::snprintf(size.data(), size.size(), "%011o", static_cast<unsigned>(bytes.size()));
+        header.replace(0, 5, std::to_string(i) + "." + ending).replace(124, 11, size.substr(0, 11));
+        header.replace(100, 7, "0000644")
+            .replace(257, 8,
+                     std::string("ustar\0"
+                                 "00",
+                                 8))
+            .replace(148, 8, 8, ' ');
+        header[156] = '0';
+        unsigned sum = 0;
+        for (const char c : header) sum += static_cast<unsigned char>(c);
+        std::snprintf(header.data() + 148, 8, "%06o", sum);
+        tar += header + bytes + std::string((512 - bytes.size() % 512) % 512, '\0');
+      }
+    folder.write("shards/" + split + "-0.tar", tar + std::string(1024, '\0'));
+  }
+  CHECK(fails_with(run_program({"evaluate", animals, "--few-shot", "shards:" + folder.path("shards")}), 1,
+                   "class 2, owl \\x1B[31m, has no training image"));
+  // Nor does the folder of the results wait.
+  folder.write("file", "mine");
+  CHECK(refused({digits, "--out", folder.path("file")}, 1, "Not a directory"));
+  CHECK(refused({digits, "--out", folder.path("file/below")}, 1, "Not a directory"));
+  std::filesystem::create_directories(folder.path("taken/evaluation.json"));
+  CHECK(refused({digits, "--out", folder.path("taken")}, 1, "taken/evaluation.json: Is a directory"));
+  CHECK(slurp(folder.path("file")) == "mine");
+}
+
+TEST_CASE("evaluate: of a run that is not finished it says which weights it looks at") {
+  const TemporaryFolder folder;
+  write_tiny_data(folder.path("data"));
+  const std::string run = train_run(folder, tiny_config(folder.path("data")), "run");
+  const auto note = [&] {
+    const Outcome outcome = run_program({"evaluate", run, "--samples", "0"});
+    CHECK_MESSAGE(outcome.code == 0, outcome.err);
+    return outcome.err;
+  };
+  const std::string summary = slurp(run + "/summary.json"), best = slurp(run + "/best.safetensors");
+  CHECK(note().empty());
+  std::filesystem::remove(run + "/best.safetensors");
+  CHECK(one_line_with(std::string(trimmed(note())), "no best.safetensors any more", "its last weights are used"));
+  std::filesystem::remove(run + "/summary.json");
+  CHECK(note() == "note: " + run + " is not finished: its last weights, since it was not evaluated yet, are used\n");
+  folder.write("run/best.safetensors", best);
+  CHECK(note() == "note: " + run + " is not finished: its best weights so far are used\n");
+  // Of a finished one the best may be all that was kept.
+  folder.write("run/summary.json", summary);
+  std::filesystem::remove(run + "/last.safetensors");
+  CHECK(note().empty());
+  std::filesystem::remove(run + "/best.safetensors");
+  CHECK(fails_with(run_program({"evaluate", run}), 1, run, "stopped before its first checkpoint"));
+  RunConfig without = tiny_config(folder.path("data"));
+  without.data.validation = 0;
+  const std::string tested = train_run(folder, without, "tested");
+  std::filesystem::remove(tested + "/last.safetensors");
+  CHECK(fails_with(run_program({"evaluate", tested}), 1, tested, "chosen by the test images"));
+}
+
+TEST_CASE("evaluate: a run folder and results of a name that is not UTF-8") {
+  const TemporaryFolder folder;
+  write_tiny_data(folder.path("data"));
+  const std::string run = train_run(folder, tiny_config(folder.path("data")), "caf\xE9");
+  const Outcome outcome = run_program({"evaluate", run, "--samples", "0", "--out", folder.path("r\xE9sultats")});
+  CHECK_MESSAGE(outcome.code == 0, outcome.err);
+  const auto json = nlohmann::json::parse(slurp(folder.path("r\xE9sultats/evaluation.json")));
+  CHECK(json["checkpoint"] == folder.path("caf\\xE9"));
 }
 
 TEST_CASE("fitted: colours become grey, grey is repeated, the shorter side fits, the rest is cut around the centre") {
