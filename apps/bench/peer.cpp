@@ -14,7 +14,8 @@ namespace sked::bench {
 
 Peer::Peer(const std::vector<std::string>& command) {
   int in[2], out[2];
-  require(pipe(in) == 0 && pipe(out) == 0, "bench", "no pipe for the peer: ", std::strerror(errno));
+  const bool piped = pipe(in) == 0 && pipe(out) == 0;  // before errno is read: arguments come in any order
+  require(piped, "bench", "no pipe for the peer: ", std::strerror(errno));
   std::vector<char*> argv;
   for (const std::string& word : command) argv.push_back(const_cast<char*>(word.c_str()));
   argv.push_back(nullptr);

@@ -351,3 +351,43 @@ TEST_CASE("contrast: what is refused") {
   CHECK(fails_with(place.contrast(place.config(), "s", {"--set", "head.kind=het"}), 2, "head.kind"));
   CHECK(fails_with(place.contrast(place.config(), "run", {"--set", "contrast.rank=3"}), 2, "contrast.rank", "differ"));
 }
+
+TEST_CASE("contrast: a run is no beginning for a classifier, and is looked at by its own programs") {
+  if (without_sentencepiece()) return;
+  const Workplace place;
+  RunConfig config = place.config();
+  config.train.steps = 2;
+  REQUIRE(place.contrast(config, "run").code == 0);
+  const std::string run = place.folder.path("run"), file = place.run("run").last();
+  place.folder.write("classes.json", config_text(tiny_config(place.root())));
+  const auto train = [&](const std::string& init, const std::vector<std::string>& more = {}) {
+    std::vector<std::string> words{"train", "--config", place.folder.path("classes.json"), "--init",
+                                   init,    "--out",    place.folder.path("classes")};
+    words.insert(words.end(), more.begin(), more.end());
+    return run_program(words);
+  };
+  for (const std::string& init : {run, file}) {
+    CHECK(fails_with(train(init), 1, init, "a run of build/contrast", "expected a classifier"));
+    CHECK(fails_with(train(init, {"--set", "train.init_partial=true"}), 1, "a run of build/contrast"));
+    CHECK(fails_with(place.contrast(config, "other", {"--init", init}), 1, "a run of build/contrast"));
+    CHECK(fails_with(run_program({"evaluate", init, "--config", place.folder.path("classes.json")}), 2,
+                     "task: contrastive, the configuration's is classification"));
+    CHECK(fails_with(run_program({"evaluate", init}), 2, "build/contrast --evaluate"));
+  }
+  place.folder.write("file", "mine");
+  const Outcome blocked = run_program({"contrast", "--evaluate", run, "--out", place.folder.path("file/below")});
+  CHECK(fails_with(blocked, 1, "file/below/evaluation.json", "Not a directory"));
+  CHECK(blocked.out.empty());
+
+  // An image that cannot be read takes nothing from the other.
+  place.folder.write("bad.png", "no image");
+  write_png(place.folder.path("good.png"), Tensor::full({8, 8, 3}, 90, DType::u8));
+  const Outcome asked = run_program({"predict", run, place.folder.path("bad.png"), place.folder.path("good.png"),
+                                     "--zero-shot", "a cat,a \x1b[31mdog", "--json", place.folder.path("a.json")});
+  CHECK(asked.code == 1);
+  CHECK(one_error_line(asked));
+  CHECK(asked.out.starts_with(place.folder.path("good.png")));
+  const auto answers = nlohmann::json::parse(slurp(place.folder.path("a.json")));
+  REQUIRE(answers.size() == 1);
+  CHECK(answers[0]["top"].size() == 2);
+}

@@ -4,10 +4,11 @@
 
 #include <doctest/doctest.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
-#include "tests/apps/support.h"
+#include "tests/apps/plans.h"
 
 using namespace sked;
 using namespace sked::test;
@@ -65,4 +66,34 @@ TEST_CASE("scale: the program writes its table, JSON and plots") {
   CHECK(fails_with(run_program({"scale", "--classes", "imagnet"}), 2, "ImageNet"));
   CHECK(fails_with(run_program({"scale", "--rank", "64", "--width", "32", "--classes", "20"}), 2, "--rank", "(32)",
                    "64"));
+}
+
+TEST_CASE("scale, bench: what cannot be written is found out before the work, and plots are not needed") {
+  const TemporaryFolder folder;
+  folder.write("file", "mine");
+  std::filesystem::create_directories(folder.path("taken/scale.json"));
+  const auto scale = [&](const std::string& out) {
+    return run_program({"scale", "--width", "32", "--classes", "20", "--rank", "2", "--out", folder.path(out)});
+  };
+  for (const auto& [out, part] : {std::pair("file", "Not a directory"),
+                                  {"file/x", "Not a directory"},
+                                  {"taken", "taken/scale.json: Is a directory"}}) {
+    const Outcome outcome = scale(out);
+    CHECK(fails_with(outcome, 1, part));
+    CHECK(outcome.out.empty());
+  }
+  const Outcome bench = run_program({"bench", "kernels", "--out", folder.path("none/x.json")});
+  CHECK(fails_with(bench, 1, "none/x.json", "No such file"));
+  CHECK(bench.out.empty());
+  CHECK(slurp(folder.path("file")) == "mine");
+
+  std::filesystem::permissions(folder.write("programs/gnuplot", "#!/bin/sh\necho broken >&2; exit 1\n"),
+                               std::filesystem::perms::owner_all);
+  const Environment environment("PATH", folder.path("programs"));
+  const Outcome good = scale("good");
+  CHECK(good.code == 0);
+  CHECK(good.err.starts_with("note: gnuplot failed: broken: no plots\n"));
+  CHECK(slurp(folder.path("good/table.md")) == good.out);
+  CHECK(std::filesystem::exists(folder.path("good/scale.json")));
+  CHECK_FALSE(std::filesystem::exists(folder.path("good/parameters.svg")));
 }
