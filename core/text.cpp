@@ -29,8 +29,11 @@ std::string nearest(std::string_view word, const std::vector<std::string>& candi
 }
 
 std::string excerpt(std::string_view text) {
-  constexpr size_t kMost = 80;
-  std::string shown(text.substr(0, kMost));
+  constexpr size_t kMost = 80, kLongestCharacter = 4;
+  size_t end = std::min(kMost, text.size());
+  const auto inside = [&] { return end < text.size() && (static_cast<unsigned char>(text[end]) & 0xC0u) == 0x80u; };
+  while (inside() && end + kLongestCharacter > kMost) --end;
+  std::string shown(text.substr(0, end));
   std::ranges::replace_if(
       shown, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, '?');
   return text.size() > kMost ? shown + "…" : shown;

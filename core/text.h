@@ -18,7 +18,7 @@ size_t edit_distance(std::string_view a, std::string_view b);
 std::string nearest(std::string_view word, const std::vector<std::string>& candidates);
 
 /// Text from a file as one line of a message can show it: control characters become `?`, what is longer than 80 bytes
-/// is cut.
+/// is cut between two characters.
 std::string excerpt(std::string_view text);
 
 /// `a, b, c`.

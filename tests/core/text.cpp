@@ -72,3 +72,15 @@ TEST_CASE("text: what a terminal may show of any bytes") {
   CHECK(printable("\u2065\u2066\u2069\u206a") == "\u2065\\u2066\\u2069\u206a");
   CHECK(printable("caf\xE9 \x9b") == "caf\\xE9 \\x9B");
 }
+
+TEST_CASE("text: an excerpt ends between two characters") {
+  CHECK(excerpt(std::string(80, 'x')) == std::string(80, 'x'));
+  CHECK(excerpt(std::string(81, 'x')) == std::string(80, 'x') + "…");
+  for (size_t before = 76; before <= 80; ++before) {
+    CAPTURE(before);
+    CHECK_FALSE(invalid_utf8(excerpt(std::string(before, 'x') + "é日本\U0001F600")).has_value());
+  }
+  CHECK(excerpt(std::string(79, 'x') + "é") == std::string(79, 'x') + "…");
+  CHECK(excerpt(std::string(200, '\x80')).size() >= 76);  // no UTF-8 at all
+  CHECK(excerpt("a\n\x1b") == "a??");
+}
