@@ -11,6 +11,7 @@
 
 #include "core/file.h"
 #include "core/file_kind.h"
+#include "core/json.h"
 #include "core/text.h"
 #include "core/xxh64.h"
 
@@ -63,49 +64,6 @@ struct Entry {
   uint64_t begin = 0, end = 0;
 };
 
-/// What must hold of the header before it is made into a JSON value: the library keeps the last of two equal keys and
-/// says nothing, and a file of brackets would fill the memory; the format needs three levels. (A callback of
-/// json::parse sees both too, but with one each object's end looks at everything read so far.)
-class HeaderWatch : public nlohmann::json_sax<json> {
- public:
-  explicit HeaderWatch(const std::string& path) : path_(path) {}
-
-  bool key(string_t& key) override {
-    require(keys_.back().insert(key).second, "load_safetensors", path_, ": the key \"", excerpt(key),
-            "\" stands twice in the header");
-    return true;
-  }
-  bool start_object(size_t) override { return enter(); }
-  bool start_array(size_t) override { return enter(); }
-  bool end_object() override { return leave(); }
-  bool end_array() override { return leave(); }
-  bool null() override { return true; }
-  bool boolean(bool) override { return true; }
-  bool number_integer(number_integer_t) override { return true; }
-  bool number_unsigned(number_unsigned_t) override { return true; }
-  bool number_float(number_float_t, const string_t&) override { return true; }
-  bool string(string_t&) override { return true; }
-  bool binary(binary_t&) override { return true; }
-  bool parse_error(size_t, const std::string&, const json::exception& error) override {
-    fail("load_safetensors", path_, ": the header is not valid JSON: ", excerpt(error.what()));
-  }
-
- private:
-  bool enter() {
-    require(keys_.size() < 3, "load_safetensors", path_,
-            ": expected at most 3 levels of nesting in the header, got more");
-    keys_.emplace_back();
-    return true;
-  }
-  bool leave() {
-    keys_.pop_back();
-    return true;
-  }
-
-  const std::string& path_;
-  std::vector<std::set<std::string>> keys_;  // of each level
-};
-
 /// Turns the header's text into entries. Every message names the file.
 class HeaderReader {
  public:
@@ -130,8 +88,10 @@ class HeaderReader {
 
 json HeaderReader::parse(const std::string& text) const {
   check(text.starts_with('{'), "expected the header to be a JSON object");
-  HeaderWatch watch(path_);
-  json::sax_parse(text, &watch);
+  constexpr size_t kLevels = 3;  // of the format
+  const std::optional<JsonProblem> problem = json_problem(text, kLevels);
+  check(!problem, "the header is not ",
+        problem && problem->byte > 0 ? "valid JSON: " : "one: ", problem ? excerpt(problem->what) : "");
   return json::parse(text);
 }
 

@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <numeric>
 
+#include "core/error.h"
+
 namespace sked {
 
 size_t edit_distance(std::string_view a, std::string_view b) {
@@ -29,14 +31,13 @@ std::string nearest(std::string_view word, const std::vector<std::string>& candi
 }
 
 std::string excerpt(std::string_view text) {
-  constexpr size_t kMost = 80, kLongestCharacter = 4;
-  size_t end = std::min(kMost, text.size());
-  const auto inside = [&] { return end < text.size() && (static_cast<unsigned char>(text[end]) & 0xC0u) == 0x80u; };
-  while (inside() && end + kLongestCharacter > kMost) --end;
-  std::string shown(text.substr(0, end));
+  constexpr size_t kMost = 80;
+  size_t end = std::min(text.size(), kMost);
+  while (end < text.size() && end > kMost - 4 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  std::string shown = valid_utf8(text.substr(0, end));
   std::ranges::replace_if(
       shown, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, '?');
-  return text.size() > kMost ? shown + "…" : shown;
+  return text.size() > end ? shown + "…" : shown;
 }
 
 std::string join(const std::vector<std::string>& words, std::string_view separator) {
@@ -64,6 +65,18 @@ std::vector<std::string_view> lines_of(std::string_view text) {
     lines.push_back(line);
     text.remove_prefix(std::min(end + 1, text.size()));
   }
+  return lines;
+}
+
+std::vector<std::string_view> file_lines(std::string_view text, const std::string& source) {
+  constexpr std::string_view kMark = "\xEF\xBB\xBF", kUtf16[] = {"\xFF\xFE", "\xFE\xFF"};
+  for (const std::string_view mark : kUtf16)
+    require(!text.starts_with(mark), "text", source, ": text in UTF-16, expected UTF-8");
+  if (text.starts_with(kMark)) text.remove_prefix(kMark.size());
+  require(text.find('\n') != text.npos || trimmed(text).find('\r') == text.npos, "text", source,
+          ": lines that end in \\r alone, as on old Macs: expected \\n or \\r\\n");
+  std::vector<std::string_view> lines = lines_of(text);
+  while (!lines.empty() && trimmed(lines.back()).empty()) lines.pop_back();
   return lines;
 }
 

@@ -17,8 +17,8 @@ size_t edit_distance(std::string_view a, std::string_view b);
 /// no candidates.
 std::string nearest(std::string_view word, const std::vector<std::string>& candidates);
 
-/// Text from a file as one line of a message can show it: control characters become `?`, what is longer than 80 bytes
-/// is cut between two characters.
+/// Text from a file as one line of a message can show it: control characters become `?`, bytes that are not UTF-8
+/// `\xE9` (valid_utf8()), and what is longer than 80 bytes is cut between two characters.
 std::string excerpt(std::string_view text);
 
 /// `a, b, c`.
@@ -29,6 +29,10 @@ std::string_view trimmed(std::string_view text);
 
 /// The lines of a text without their ends (\n or \r\n), sharing its storage; behind a last line end there is none.
 std::vector<std::string_view> lines_of(std::string_view text);
+
+/// The lines of a text file as editors and spreadsheets write it: without a byte-order mark and blank lines at the end.
+/// Throws Error naming `source` for text in UTF-16 and for lines that end in \r alone.
+std::vector<std::string_view> file_lines(std::string_view text, const std::string& source);
 
 struct CodePoint {
   char32_t value = 0;

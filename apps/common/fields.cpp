@@ -5,15 +5,17 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <set>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "core/text.h"
 
 namespace sked {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+constexpr size_t kDeepest = 32;  // levels of nesting
 
 template <class... Parts>
 [[noreturn]] void refuse(const Parts&... parts) {
@@ -142,33 +144,13 @@ std::string place(const std::string& text, size_t byte, const std::string& sourc
   return source + ":" + std::to_string(line) + ":" + std::to_string(column);
 }
 
-/// The library's reason without its own prefix and position.
-std::string reason(const std::string& what) {
-  const size_t column = what.find("column ");
-  const size_t start = column == std::string::npos ? std::string::npos : what.find(": ", column);
-  return start == std::string::npos ? what : what.substr(start + 2);
-}
-
 }  // namespace
 
 Json parse_json(const std::string& text, const std::string& source) {
-  std::vector<std::set<std::string>> keys;  // of the objects open at this point
-  const auto watch = [&](int depth, Json::parse_event_t event, Json& parsed) {
-    constexpr int kDeepest = 32;  // copying and printing a value recurse
-    if (depth > kDeepest) refuse(source, ": expected at most ", kDeepest, " levels of nesting, got more");
-    if (event == Json::parse_event_t::object_start) keys.emplace_back();
-    if (event == Json::parse_event_t::object_end) keys.pop_back();
-    if (event == Json::parse_event_t::key && !keys.back().insert(parsed.get<std::string>()).second)
-      refuse(source, ": key ", shown(parsed), " is used twice in one object");
-    return true;
-  };
-  try {
-    return Json::parse(text, watch);
-  } catch (const Json::parse_error& error) {
-    refuse(place(text, error.byte, source), ": malformed JSON: ", reason(error.what()));
-  } catch (const Json::exception& error) {  // a number beyond double …
-    refuse(source, ": malformed JSON: ", error.what());
-  }
+  const std::optional<JsonProblem> problem = json_problem(text, kDeepest);
+  if (problem && problem->byte == 0) refuse(source, ": ", problem->what);
+  if (problem) refuse(place(text, problem->byte, source), ": malformed JSON: ", problem->what);
+  return Json::parse(text);
 }
 
 std::string json_text(const Json& json) { return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"; }
@@ -186,9 +168,11 @@ void set_field(const std::string& assignment, const std::vector<Field>& fields) 
   const Field* field = find(path, fields);
   if (!field && is_section(path, fields)) refuse(source, ": ", path, " is an object: set one of its keys");
   if (!field) refuse_key(path, fields, source);
-  Json value = Json::parse(text, nullptr, false);
+  const std::optional<JsonProblem> problem = json_problem(text, kDeepest);
+  if (problem && problem->byte == 0) refuse("--set ", excerpt(assignment), ": ", problem->what);
   const bool wants_text = std::holds_alternative<std::string*>(field->value);
-  if (value.is_discarded() || (wants_text && !value.is_string())) value = text;
+  Json value = problem ? Json(text) : Json::parse(text);
+  if (wants_text && !value.is_string()) value = text;
   assign_field(*field, value, source);
 }
 

@@ -11,6 +11,7 @@
 #include "apps/replicate/noisy_images.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/text.h"
 
 namespace sked {
@@ -108,7 +109,9 @@ Series curve(const Cell& cell, const std::string& name, const std::filesystem::p
   for (const FinishedRun& run : cell.runs) {
     std::istringstream lines(metrics_of(RunFolder{out / run.plan.folder}));
     for (std::string line; std::getline(lines, line);) {
-      const Json record = Json::parse(line, nullptr, false);
+      constexpr size_t kLevels = 8;
+      if (json_problem(line, kLevels)) continue;
+      const Json record = Json::parse(line);
       if (!record.is_object() || record.contains("final")) continue;
       const Json epoch = record.value("epoch", Json()), value = record.value(key, Json());
       if (epoch.is_number() && value.is_number()) points[epoch.get<double>()].push_back(value.get<double>());

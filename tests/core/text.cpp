@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include "tests/common/files.h"
+
 using namespace sked;
 
 TEST_CASE("text: edit distance") {
@@ -38,6 +40,31 @@ TEST_CASE("text: blanks at both ends, lines with any end") {
   CHECK(lines_of("a\r\n\nb\n") == Lines{"a", "", "b"});
   CHECK(lines_of("\n") == Lines{""});
   CHECK(lines_of("a\rb\n\r") == Lines{"a\rb", ""});
+}
+
+TEST_CASE("text: lines of a file without a mark, blank lines at its end, or line ends of another kind") {
+  using Lines = std::vector<std::string_view>;
+  CHECK(file_lines("\xEF\xBB\xBF"
+                   "a\r\nb\r\n\r\n \n",
+                   "t") == Lines{"a", "b"});
+  CHECK(file_lines("a\n\nb", "t") == Lines{"a", "", "b"});
+  CHECK(file_lines("", "t").empty());
+  CHECK(file_lines("a\r", "t") == Lines{"a"});
+  CHECK(
+      test::one_line_with(test::error_of([] { file_lines("a\rb\r", "t.txt"); }), "t.txt: lines that end in \\r alone"));
+  for (const std::string mark : {"\xFF\xFE", "\xFE\xFF"})
+    CHECK(test::one_line_with(test::error_of([&] { file_lines(mark + "a", "t.txt"); }), "t.txt: text in UTF-16"));
+}
+
+TEST_CASE("text: an excerpt is one line of valid UTF-8, cut between characters") {
+  CHECK(excerpt("a\tb\nc") == "a?b?c");
+  CHECK(excerpt("caf\xE9") == "caf\\xE9");
+  CHECK(excerpt(std::string(80, 'a')) == std::string(80, 'a'));
+  CHECK(excerpt(std::string(81, 'a')) == std::string(80, 'a') + "…");
+  CHECK(excerpt(std::string(79, 'a') + "é") == std::string(79, 'a') + "…");
+  CHECK(excerpt(std::string(78, 'a') + "é") == std::string(78, 'a') + "é");
+  CHECK(excerpt(std::string(79, 'a') + "\xE9") == std::string(79, 'a') + "\\xE9");
+  CHECK_FALSE(invalid_utf8(excerpt(std::string(200, '\x80'))).has_value());
 }
 
 TEST_CASE("text: UTF-8 by table 3-7 of the Unicode standard") {
