@@ -3,9 +3,19 @@
 #include "core/gzip.h"
 
 namespace sked {
+namespace {
 
-std::string gunzip(std::string_view, const std::string& path, uint64_t) {
+[[noreturn]] void refuse(const std::string& path) {
   fail("gunzip", "cannot read ", path, ": built without zlib: gunzip ", path, " first");
 }
+
+}  // namespace
+
+struct GzipReader::State {};
+GzipReader::GzipReader(const std::string& path) { refuse(path); }
+GzipReader::~GzipReader() = default;
+size_t GzipReader::read(void*, size_t) { return 0; }
+
+std::string gunzip(std::string_view, const std::string& path, uint64_t) { refuse(path); }
 
 }  // namespace sked

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
+#include <unordered_set>
 #include <utility>
 
 #include "core/error.h"
@@ -65,7 +66,7 @@ std::vector<std::string> caption_templates(const std::string& name) {
                 "\": expected plain, photo, or a text file that is there");
   std::vector<std::string> templates;
   const std::string text = read_file(name, kMostBytes);
-  for (const std::string_view line : lines_of(text)) {
+  for (const std::string_view line : file_lines(text, name)) {
     const std::string source = name + ":" + std::to_string(templates.size() + 1);
     require(has_one_slot(line), "captions", source, ": expected exactly one {}, got \"", excerpt(line), "\"");
     check_caption(line, source);
@@ -109,7 +110,7 @@ Synonyms class_synonyms(const CaptionSpec& spec, const Dataset& data) {
   if (text.substr(0, text.find('\n')).find('\t') != text.npos) {
     names = load_class_list(spec.classes).names;
   } else {
-    for (const std::string_view line : lines_of(text)) names.emplace_back(line);
+    for (const std::string_view line : file_lines(text, spec.classes)) names.emplace_back(line);
   }
   require(static_cast<int64_t>(names.size()) == data.classes(), "captions", spec.classes, ": expected the ",
           data.classes(), " classes of ", data.name(), ", got ", names.size());
@@ -139,9 +140,10 @@ std::vector<int64_t> unseen_classes(int64_t classes, int64_t unseen) {
 
 std::shared_ptr<const Dataset> without_classes(std::shared_ptr<const Dataset> data,
                                                const std::vector<int64_t>& classes) {
+  const std::unordered_set<int64_t> gone(classes.begin(), classes.end());
   std::vector<int64_t> kept;
   for (int64_t i = 0; i < data->size(); ++i) {
-    if (std::ranges::find(classes, data->label(i)) == classes.end()) kept.push_back(i);
+    if (!gone.contains(data->label(i))) kept.push_back(i);
   }
   return std::make_shared<Subset>(std::move(data), std::move(kept));
 }
@@ -156,8 +158,9 @@ CaptionedDataset::CaptionedDataset(std::shared_ptr<const Dataset> base, std::vec
   for (size_t k = 0; k < synonyms_.size(); ++k)
     require(!synonyms_[k].empty(), "captions", name(), ": class ", k, " has no name");
   require(noise.rate >= 0 && noise.rate <= 1, "captions", "expected a noise rate in [0, 1], got ", noise.rate);
+  const std::unordered_set<int64_t> unseen(noise.unseen.begin(), noise.unseen.end());
   for (int64_t k = 0; k < classes(); ++k) {
-    if (std::ranges::find(noise.unseen, k) == noise.unseen.end()) nameable_.push_back(k);
+    if (!unseen.contains(k)) nameable_.push_back(k);
   }
   require(noise.rate == 0 || nameable_.size() >= 2, "captions", name(),
           ": expected two classes that captions may name for noise, got ", nameable_.size());

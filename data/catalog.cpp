@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <iterator>
+#include <optional>
+#include <set>
 #include <utility>
 
 #include "core/error.h"
@@ -14,6 +16,7 @@
 #include "data/image_collection.h"
 #include "data/label_noise.h"
 #include "data/loader.h"
+#include "data/parts.h"
 
 namespace sked {
 namespace {
@@ -107,51 +110,35 @@ Raw load_cifar(const DataSpec& spec, const std::string& folder) {
   return raw;
 }
 
-/// What test sets are called; shards of the last two begin with `val` as well.
-constexpr std::array<const char*, 5> kTestNames{"test", "val", "dev", "valid", "validation"};
-
-bool has_folders(const std::string& path) {
-  std::error_code error;
-  for (std::filesystem::directory_iterator at(path, error), end; !error && at != end; at.increment(error)) {
-    if (at->is_directory(error)) return true;
-  }
-  return false;
+/// Is one of the folders in `path` that of a class?
+bool has_class(const std::string& path, const std::vector<std::string>& classes) {
+  const std::set<std::string> known(classes.begin(), classes.end());
+  return std::ranges::any_of(names_in(path), [&](const std::string& name) {
+    return known.contains(valid_utf8(name)) && is_folder(path + "/" + name);
+  });
 }
 
 Collections open_folders(const DataSpec& spec, const std::string& folder) {
-  Collections files{load_image_folder(spec.name, folder + "/train"), nullptr};
-  for (const std::string name : kTestNames) {
-    const std::string test = folder + "/" + name;
-    if (!exists(test)) continue;
-    if (has_folders(test)) {
-      files.test = load_image_folder(spec.name, test, files.train->class_names());
-      return files;
-    }
-    files.notes.push_back(test + " has no folder per class: not used, since its images have no labels");
-  }
-  fail("load_splits", "no folder ", folder, "/test, val or dev (or valid, validation) with a folder per class");
-}
-
-/// Paths of `<folder>/<prefix>*.tar` and `<folder>/…-<prefix>*.tar`, sorted. A compressed one is not read in place:
-/// Error unless it lies there unpacked, too.
-std::vector<std::string> shards_in(const std::string& folder, const std::string& prefix) {
-  std::error_code error;
-  std::vector<std::string> names, paths;
-  for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
-    const std::string name = at->path().filename().string();
-    if (name.starts_with(prefix) || name.find("-" + prefix) != std::string::npos) names.push_back(name);
-  }
-  std::ranges::sort(names);
-  for (const std::string& name : names) {
-    if (name.ends_with(".tar")) paths.push_back(folder + "/" + name);
-    for (const std::string ending : {".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2"}) {
-      if (!name.ends_with(ending)) continue;
-      const std::string plain = name.substr(0, name.size() - ending.size()) + ".tar";
-      require(std::ranges::binary_search(names, plain), "load_splits", folder, "/", name,
-              ": a compressed shard, expected it unpacked as ", plain);
+  const std::optional<std::string> train = training_folder(folder);
+  require(train.has_value(), "load_splits", "no folder ", folder, "/train with a folder per class");
+  Collections files{load_image_folder(spec.name, *train), nullptr};
+  std::string other;  // a test set of other classes
+  for (const char* name : kTestNames) {
+    for (const std::string& test : folders_called(folder, name)) {
+      if (has_class(test, files.train->class_names())) {
+        files.test = load_image_folder(spec.name, test, files.train->class_names());
+        return files;
+      }
+      const auto inside = names_in(test);
+      if (other.empty() && std::ranges::any_of(inside, [&](const auto& n) { return is_folder(test + "/" + n); }))
+        other = test;
+      files.notes.push_back(test + " has no folder of a class: not used, since its images have no labels");
     }
   }
-  return paths;
+  if (!other.empty()) load_image_folder(spec.name, other, files.train->class_names());  // says what is missing
+  fail("load_splits", "no folder ", folder,
+       "/test, val or dev (or valid, validation) with a folder per class: move some images of each class there from ",
+       *train, " (those that data.validation holds out are training's own)");
 }
 
 struct ShardPaths {
@@ -159,13 +146,13 @@ struct ShardPaths {
 };
 
 ShardPaths find_shards(const DataSpec& spec, const std::string& folder) {
-  ShardPaths shards{shards_in(folder, "train"), {}};
+  ShardPaths shards{shards_of(folder, "train"), {}};
   const std::string hint = spec.path.empty() ? ": `make data DATASETS=\"" + spec.name + "\"` prepares them" : "";
   require(!shards.train.empty(), "load_splits", "no shards ", folder, "/train*.tar", hint);
   for (const char* name : kTestNames) {
     if (!shards.test.empty()) break;
     // A name that says both, train-val-0.tar, is training's alone.
-    std::ranges::set_difference(shards_in(folder, name), shards.train, std::back_inserter(shards.test));
+    std::ranges::set_difference(shards_of(folder, name), shards.train, std::back_inserter(shards.test));
   }
   require(!shards.test.empty(), "load_splits", "no shards ", folder, "/test*.tar, val*.tar or dev*.tar", hint);
   return shards;
@@ -191,6 +178,26 @@ Collections open_caption_tables(const DataSpec& spec, const std::string& folder)
     if (exists(test)) return {load_caption_table(spec.name, train), load_caption_table(spec.name, test)};
   }
   fail("load_splits", "no table ", folder, "/test.tsv, val.tsv or dev.tsv");
+}
+
+/// Halves of pairs are left out: as many as data.skip_limit says, where it says anything, else fewer than there are
+/// pairs; more of them are no accident.
+void check_left_out(const ImageCollection& pairs, const DataSpec& spec, const char* which) {
+  const PassedOver& left = pairs.left_out();
+  if (spec.skip_limit >= 0)
+    require(left.count <= spec.skip_limit, "load_splits", which, " pairs: ", left.text("left out"),
+            "; data.skip_limit is ", spec.skip_limit);
+  else
+    require(left.count < pairs.size() || left.count == 0, "load_splits", which, " pairs: ", left.text("left out"),
+            "; only ", pairs.size(), " stay, expected more than are left out");
+}
+
+/// Says of a collection what a user should hear of; returns how many halves of pairs it leaves out.
+int64_t describe(const ImageCollection& files, const std::string& which, std::vector<std::string>& notes) {
+  notes.insert(notes.end(), files.notes().begin(), files.notes().end());
+  if (files.passed_over().count > 0) notes.push_back(which + " files: " + files.passed_over().text());
+  if (files.left_out().count > 0) notes.push_back(which + " pairs: " + files.left_out().text("left out"));
+  return files.left_out().count;
 }
 
 const std::vector<Entry>& entries() {
@@ -304,14 +311,15 @@ Splits load_splits(const DataSpec& spec, int64_t validation_size, int64_t train_
   Splits splits;
   if (entry.open != nullptr) {
     Collections files = entry.open(spec, folder);
-    const PassedOver &train = files.train->passed_over(), &test = files.test->passed_over();
     require_some(files.train->size(), "training", folder);
     require_some(files.test->size(), "test", folder);
+    check_left_out(*files.train, spec, "training");
+    check_left_out(*files.test, spec, "test");
     cut(splits, files.train, validation_size, train_size);
     splits.test = files.test;
     splits.notes = std::move(files.notes);
-    if (train.count > 0) splits.notes.push_back("training files: " + train.text());
-    if (test.count > 0) splits.notes.push_back("test files: " + test.text());
+    splits.left_out.train = describe(*files.train, "training", splits.notes);
+    splits.left_out.test = describe(*files.test, "test", splits.notes);
     return splits;
   }
   Raw raw = entry.load(spec, folder);
@@ -340,8 +348,8 @@ std::vector<std::string> class_names_of(const DataSpec& spec) {
   if (spec.name == "fashion-mnist") return kFashionClasses;
   if (spec.name == "cifar-10") return kCifarClasses;
   const std::string folder = folder_of(spec), list = folder + "/classes.tsv";
-  if (spec.name == "image-folder" && exists(folder + "/train"))
-    return load_image_folder(spec.name, folder + "/train")->class_names();
+  const std::optional<std::string> train = training_folder(folder);
+  if (spec.name == "image-folder" && train) return load_image_folder(spec.name, *train)->class_names();
   return exists(list) ? distinct_names(load_class_list(list)) : std::vector<std::string>{};
 }
 

@@ -14,8 +14,9 @@ struct DataSpec {
   /// One of known_datasets(): fashion-mnist (28×28×1), cifar-10 (32×32×3), and collections of image files:
   /// tiny-imagenet-200 (shards, 64×64), image-folder, shards, caption-tsv and caption-shards (any, in `path`).
   std::string name = "fashion-mnist";
-  /// image-folder: a folder with train/<class>/… and one of test, val, dev, valid, validation. shards: one with
-  /// train*.tar and one of test*.tar, val*.tar, dev*.tar (or …-train*.tar …), and perhaps classes.tsv
+  /// image-folder: a folder with train/<class>/… and one of test, val, dev, valid, validation (Train, training and
+  /// testing as well) that has a folder of one of these classes. shards: one with train*.tar and one of test*.tar,
+  /// val*.tar, dev*.tar (or …-train*.tar …, or train/*.tar …; .tar.gz and .tgz for .tar), and perhaps classes.tsv
   /// (image_collection.h). caption-tsv, image-text pairs without classes: one with train.tsv and one of test.tsv,
   /// val.tsv, dev.tsv; caption-shards: as shards, with captions. Empty for the others.
   std::string path = "";
@@ -25,6 +26,11 @@ struct DataSpec {
   std::string noise = "none";
   double noise_rate = 0.4;
   uint64_t noise_seed = 0;
+  /// At most how many examples of each of training, validation and test may be lost: corrupt images, and halves of
+  /// image-text pairs, each kind by itself. -1, not set: no corrupt image, and any number of halves as long as more
+  /// pairs stay.
+  int64_t skip_limit = -1;
+  int64_t corrupt_limit() const { return skip_limit < 0 ? 0 : skip_limit; }
   /// Folder that holds a folder per dataset; empty means default_data_root().
   std::string root = "";
 };
@@ -40,6 +46,10 @@ struct Splits {
   double noisy_share = 0.0;
   /// What a user should hear of: files passed over, folders not used. One line each.
   std::vector<std::string> notes = {};
+  /// Halves of image-text pairs left out (image_collection.h); train: of training and validation.
+  struct LeftOut {
+    int64_t train = 0, test = 0;
+  } left_out = {};
 };
 
 /// Loads a dataset. Held out are `validation_size` training images, parted from the others by a permutation that
@@ -48,8 +58,8 @@ struct Splits {
 /// nothing held out and no subset training is exactly that. The captions of one image (examples of one source) are
 /// never on both sides: validation is then as many whole images as fit its size. Throws UsageError for an unknown name,
 /// label set or noise (listing the known ones), noise on top of human labels or of a collection, or sizes that do not
-/// fit; Error for a missing file (naming the command that prepares it), a damaged one, or a training or test set of no
-/// image.
+/// fit; Error for a missing file (naming the command that prepares it), a damaged one, a training or test set of no
+/// image, or more halves of pairs than DataSpec::skip_limit allows.
 Splits load_splits(const DataSpec& spec, int64_t validation_size, int64_t train_size = 0);
 
 /// What is known of a dataset without its images; UsageError for an unknown name.

@@ -40,6 +40,8 @@ class Dataset {
   virtual int64_t label(int64_t i) const = 0;
   /// Names image i for people: its file, or the dataset and i. Examples of one source share their image.
   virtual std::string source(int64_t i) const;
+  /// Names where the caption of example i stands; its image where that is not known.
+  virtual std::string caption_source(int64_t i) const { return source(i); }
   /// Adds what tells example i from another without opening a file: its name in the dataset, or its pixels where they
   /// are in memory, its label or targets, and a caption of its own.
   virtual void add_identity(int64_t i, Fingerprint& f) const;
@@ -115,6 +117,7 @@ class DatasetView : public Dataset {
   Tensor image(int64_t i) const override { return base_->image(base_index(i)); }
   int64_t label(int64_t i) const override { return base_->label(base_index(i)); }
   std::string source(int64_t i) const override { return base_->source(base_index(i)); }
+  std::string caption_source(int64_t i) const override { return base_->caption_source(base_index(i)); }
   void add_identity(int64_t i, Fingerprint& f) const override { base_->add_identity(base_index(i), f); }
   void add_image(int64_t i, Fingerprint& f) const override { base_->add_image(base_index(i), f); }
   bool encoded() const override { return base_->encoded(); }

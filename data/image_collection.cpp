@@ -6,30 +6,39 @@
 #include "core/file.h"
 #include "core/text.h"
 #include "data/image_file.h"
-#include "data/tar.h"
 
 namespace sked {
 
 void PassedOver::add(const std::string& name, const std::string& reason) {
   if (count++ > 0) return;
-  first = name;
-  why = reason;
+  first = valid_utf8(name);
+  why = valid_utf8(reason);
 }
 
-std::string PassedOver::text() const { return std::to_string(count) + " passed over, the first " + first + ": " + why; }
+std::string PassedOver::text(const char* what) const {
+  return std::to_string(count) + " " + what + ", the first " + first + ": " + why;
+}
 
-ImageCollection::ImageCollection(std::string name, std::vector<std::string> class_names, std::string root,
-                                 std::vector<std::string> archives, std::vector<ImageEntry> entries,
-                                 PassedOver passed_over)
-    : Dataset(std::move(name), std::move(class_names)),
-      root_(std::move(root)),
-      archives_(std::move(archives)),
-      passed_over_(std::move(passed_over)),
-      entries_(std::move(entries)) {
-  for (const std::string& archive : archives_) stamps_.push_back(stamp_of(archive));
+bool is_litter(std::string_view name) {
+  while (!name.empty()) {
+    const size_t slash = name.find('/');
+    const std::string_view part = name.substr(0, slash);
+    const bool is_folder = slash != std::string_view::npos;
+    if (part.starts_with("._") || part == ".DS_Store" || part == "Thumbs.db" || part == "desktop.ini" ||
+        (is_folder &&
+         (part == "__MACOSX" || part == "PaxHeader" || part == "PaxHeaders" || part.starts_with("PaxHeaders."))))
+      return true;
+    name.remove_prefix(is_folder ? slash + 1 : name.size());
+  }
+  return false;
+}
+
+ImageCollection::ImageCollection(std::string name, std::vector<std::string> class_names, Collected files)
+    : Dataset(std::move(name), std::move(class_names)), files_(std::move(files)) {
+  for (const Archive& a : files_.archives) stamps_.push_back(stamp_of(a.path));
   const int64_t most = std::max(classes() - 1, int64_t{0});
   for (int64_t i = 0; i < size(); ++i) {
-    const ImageEntry& e = entries_[static_cast<size_t>(i)];
+    const ImageEntry& e = files_.entries[static_cast<size_t>(i)];
     require(e.label >= 0 && e.label <= most, "labels", source(i), ": label ", e.label, ", expected 0 … ", most);
     for (const auto& [k, share] : e.targets) {
       require(k >= 0 && k <= most, "labels", source(i), ": label ", k, ", expected 0 … ", most);
@@ -43,12 +52,19 @@ ImageCollection::ImageCollection(std::string name, std::vector<std::string> clas
 
 const ImageEntry& ImageCollection::entry(int64_t i) const {
   check_index(i);
-  return entries_[static_cast<size_t>(i)];
+  return files_.entries[static_cast<size_t>(i)];
 }
 
 std::string ImageCollection::source(int64_t i) const {
   const ImageEntry& e = entry(i);
-  return e.archive < 0 ? root_ + "/" + e.name : archives_[static_cast<size_t>(e.archive)] + ":" + e.name;
+  return valid_utf8(e.archive < 0 ? path_of(e) : archive(e).path + ":" + e.name);
+}
+
+std::string ImageCollection::caption_source(int64_t i) const {
+  const ImageEntry& e = entry(i);
+  if (e.archive < 0) return valid_utf8(files_.table) + ":" + std::to_string(e.line);
+  const size_t slash = e.name.rfind('/'), key = e.name.find('.', slash == std::string::npos ? 0 : slash);
+  return valid_utf8(archive(e).path + ":" + e.name.substr(0, key) + ".txt");
 }
 
 void ImageCollection::add_identity(int64_t i, Fingerprint& f) const {
@@ -68,7 +84,7 @@ void ImageCollection::add_image(int64_t i, Fingerprint& f) const {
   f.add(e.name);
   f.add(&e.offset, sizeof e.offset);
   f.add(&e.size, sizeof e.size);
-  const FileStamp stamp = e.archive < 0 ? stamp_of(source(i)) : stamps_[static_cast<size_t>(e.archive)];
+  const FileStamp stamp = e.archive < 0 ? stamp_of(path_of(e)) : stamps_[static_cast<size_t>(e.archive)];
   f.add(&stamp.bytes, sizeof stamp.bytes);
   f.add(&stamp.modified, sizeof stamp.modified);
   f.add(&stamp.changed, sizeof stamp.changed);
@@ -76,10 +92,9 @@ void ImageCollection::add_image(int64_t i, Fingerprint& f) const {
 
 EncodedImage ImageCollection::file(int64_t i) const {
   const ImageEntry& e = entry(i);
-  if (e.archive >= 0)
-    return {read_member(archives_[static_cast<size_t>(e.archive)], {e.name, e.offset, e.size}), source(i)};
+  if (e.archive >= 0) return {read_member(archive(e), {e.name, e.offset, e.size}), source(i)};
   constexpr uint64_t kLargest = uint64_t{1} << 30;
-  const std::string bytes = read_file(source(i), kLargest);
+  const std::string bytes = read_file(path_of(e), kLargest);
   return {{bytes.begin(), bytes.end()}, source(i)};
 }
 

@@ -2,15 +2,27 @@
 // Collections of image files: a folder per class (torchvision's ImageFolder), tar shards (WebDataset), and image-text
 // pairs in shards or in a table.
 
+#include <array>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "core/file.h"
 #include "data/dataset.h"
+#include "data/tar.h"
 
 namespace sked {
+
+/// The endings of image files, without their dot and in small letters: those that torchvision's ImageFolder takes, and
+/// others of formats that decode_image() reads.
+constexpr std::array<std::string_view, 14> kImageEndings{"jpg",  "jpeg", "png", "ppm",  "bmp", "pgm", "tif",
+                                                         "tiff", "webp", "gif", "jfif", "jpe", "pbm", "pnm"};
+
+/// Is `name` a file that systems and archivers leave behind, and that nobody takes for a sample? `._a.jpg` and the
+/// folder `__MACOSX` (macOS), `.DS_Store`, Thumbs.db, desktop.ini, and pax headers that were unpacked as files.
+bool is_litter(std::string_view name);
 
 /// One image of a collection: a file below its root, or a member of one of its archives.
 struct ImageEntry {
@@ -20,6 +32,7 @@ struct ImageEntry {
   int64_t label = 0;
   std::vector<std::pair<int64_t, float>> targets = {};  // class and its target; empty: the label alone
   std::string caption = {};                             // one that check_caption() took; empty: none
+  int64_t line = 0;                                     // of a table: where its caption stands
 };
 
 /// What a reader left aside: how many files or members, the first of them, and why that one.
@@ -29,7 +42,18 @@ struct PassedOver {
 
   void add(const std::string& name, const std::string& reason);
   /// `3 passed over, the first <name>: <why>`.
-  std::string text() const;
+  std::string text(const char* what = "passed over") const;
+};
+
+/// What a reader makes of a collection.
+struct Collected {
+  std::string root = {};               // of files; entries' names are below it
+  std::vector<Archive> archives = {};  // of members
+  std::string table = {};              // of captions
+  std::vector<ImageEntry> entries = {};
+  PassedOver passed_over = {};
+  PassedOver left_out = {};             // halves of pairs: an image without a caption, or a caption without an image
+  std::vector<std::string> notes = {};  // what else a user should hear of
 };
 
 /// Images of any size, read and decoded when they are asked for: only names, places and labels are in memory. A read
@@ -38,10 +62,9 @@ class ImageCollection final : public Dataset {
  public:
   /// Labels and targets name classes in 0 … K-1 (K = 0: every label is 0), targets lie in [0, 1]. Throws Error naming
   /// the entry otherwise, or an archive that is not there.
-  ImageCollection(std::string name, std::vector<std::string> class_names, std::string root,
-                  std::vector<std::string> archives, std::vector<ImageEntry> entries, PassedOver passed_over = {});
+  ImageCollection(std::string name, std::vector<std::string> class_names, Collected files);
 
-  int64_t size() const override { return static_cast<int64_t>(entries_.size()); }
+  int64_t size() const override { return static_cast<int64_t>(files_.entries.size()); }
   Shape image_shape() const override { return {0, 0, 3}; }
   Tensor image(int64_t i) const override;
   int64_t label(int64_t i) const override;
@@ -52,30 +75,34 @@ class ImageCollection final : public Dataset {
   bool has_captions() const override { return has_captions_; }
   std::string caption(int64_t i, Rng& rng) const override;
 
-  /// `<root>/<name>` of a file, `<archive>:<name>` of a member.
+  /// `<root>/<name>` of a file, `<archive>:<name>` of a member; both as valid_utf8().
   std::string source(int64_t i) const override;
+  /// `<table>:<line>`, or `<archive>:<key>.txt`.
+  std::string caption_source(int64_t i) const override;
   void add_identity(int64_t i, Fingerprint& f) const override;
   void add_image(int64_t i, Fingerprint& f) const override;
 
   /// What might have been an image, but was not taken for one by the reader's rules.
-  const PassedOver& passed_over() const { return passed_over_; }
+  const PassedOver& passed_over() const { return files_.passed_over; }
+  const PassedOver& left_out() const { return files_.left_out; }
+  const std::vector<std::string>& notes() const { return files_.notes; }
 
  private:
   const ImageEntry& entry(int64_t i) const;
+  std::string path_of(const ImageEntry& e) const { return files_.root + "/" + e.name; }
+  const Archive& archive(const ImageEntry& e) const { return files_.archives[static_cast<size_t>(e.archive)]; }
 
-  std::string root_;
-  std::vector<std::string> archives_;
+  Collected files_;
   std::vector<FileStamp> stamps_;  // of the archives, when they were opened
-  PassedOver passed_over_;
-  std::vector<ImageEntry> entries_;
   bool has_targets_ = false, has_captions_ = false;
 };
 
 /// `<root>/<class>/…/<image>`, by torchvision's rules: the classes are the folders in `root`, sorted; the images are
-/// all files below with an image's ending (.jpg .jpeg .png .ppm .bmp .pgm .tif .tiff .webp, in any case), sorted by
-/// folder and name. Passed over: files of other endings, images in no class's folder; not worth counting are names with
-/// a dot in front, Thumbs.db and desktop.ini. Throws Error for no class, a class without images, an image that is a
-/// link to nothing, or, where `classes` is not empty, for class folders that are not exactly those.
+/// all files below with an image's ending (kImageEndings, in any case), sorted by folder and name. Passed over: files
+/// of other endings, images in no class's folder, hidden folders beside the classes' (`.ipynb_checkpoints`,
+/// `__MACOSX`); not worth counting are names with a dot in front and litter. Throws Error for no class, a class without
+/// images, an image that is a link to nothing, or, where `classes` is not empty, for class folders that are not exactly
+/// those.
 std::shared_ptr<ImageCollection> load_image_folder(const std::string& name, const std::string& root,
                                                    const std::vector<std::string>& classes = {});
 
@@ -93,32 +120,38 @@ std::vector<std::string> distinct_names(const ClassList& classes);
 ClassList load_class_list(const std::string& path);
 
 /// WebDataset shards: members that share a key (the name up to the first dot behind its last slash) and follow each
-/// other are one example. Its image is `.jpg .jpeg .png .webp .bmp .ppm .pgm .pbm` or `.pnm`; its label the first of
+/// other are one example; a key that comes again later is another one. Its image has one of kImageEndings, in any case;
+/// its label is the first of
 ///   .cls   a class index as text
-///   .json  an index; a list of indices or class ids (several labels); an object {class id or index: share}: soft
-///   labels
-///          where the shares sum to 1, within the rounding of each (0.001, all together at most 0.05), and are then
-///          made to sum to 1; several labels where every share is 0 or 1
+///   .json  an index; a class id or name; a list of those (several labels); an object with one of them under `label`,
+///          `labels`, `label_id`, `cls`, `class`, `class_id`, `class_index`, `class_idx`, `target`, `category` or
+///          `category_id` (unless the list has a class of that name), other keys ignored as long as none is a class;
+///          any other object as {class id, name or index: share}: soft labels where the shares sum to 1, within the
+///          rounding of each (0.001, all together at most 0.05), and are then made to sum to 1; several labels where
+///          every share is 0 or 1
 ///   .txt   a class id or name
 /// A word that means two classes, by their names or as an id here and a name there, is an error where it is used. Other
 /// members beside an image are ignored. Passed over: members without a key or an ending, WebDataset's metadata
-/// (`__…__`), keys with nothing but .json, .txt or unknown endings. With an empty class list there are as many classes
-/// as the greatest label asks for. Throws Error naming shard and member for a key whose image has an ending that is not
-/// read (.gif, or .v2.jpg for `7.v2.jpg`, whose key is 7), a key without image or label, a key that comes back later in
-/// its shard, a member twice, a label that cannot be read or is out of range, no example at all, and for a damaged
-/// archive (list_tar).
+/// (`__…__`), keys with nothing but .json, .txt or unknown endings; not worth counting is litter. With an empty class
+/// list there are as many classes as the greatest label asks for. Throws Error naming shard and member for a key whose
+/// image has an ending that is not read (.heic, or .v2.jpg for `7.v2.jpg`, whose key is 7: with the number of these), a
+/// key without image or label, one whose image or label is a link or a sparse file, a member twice, a label that cannot
+/// be read, is nested too deep or out of range, no example at all, and for a damaged archive (list_tar).
 std::shared_ptr<ImageCollection> load_shards(const std::string& name, const std::vector<std::string>& shards,
                                              const ClassList& classes);
 
 /// WebDataset shards of image-text pairs: as load_shards(), but instead of a label an example has a caption, the member
-/// `.txt` without blanks at its ends. No classes. Throws Error naming shard and member for a key with a text and no
-/// image or the other way round, and for a caption that check_caption() refuses, or where there is no pair at all.
+/// `.txt` without blanks at its ends. No classes. Left out: an image without a text or with an empty one, a text
+/// without an image. Throws Error naming shard and member for a caption that check_caption() refuses, or where there is
+/// no pair at all.
 std::shared_ptr<ImageCollection> load_caption_shards(const std::string& name, const std::vector<std::string>& shards);
 
 /// A table of image-text pairs: lines `path<TAB>caption`, paths relative to the table's folder. An image may stand on
-/// several lines, each is a pair; `./a.jpg` is a.jpg. No classes. Throws Error naming file and line for a line of
-/// another form, a path that is absolute or has `..`, an image file that is not there, a caption that check_caption()
-/// refuses, or no line at all.
+/// several lines, each is a pair; `./a.jpg` is a.jpg. Blank lines are none, and a first line `filepath<TAB>title` (or
+/// other names of such columns) is noted as the head of the table. Quotes are part of the text. No classes. Left out: a
+/// line whose image file is not there or whose caption is empty. Throws Error naming file and line for a line of
+/// another form, a path that is absolute or has `..`, a caption that check_caption() refuses, no pair at all, and as
+/// file_lines() does.
 std::shared_ptr<ImageCollection> load_caption_table(const std::string& name, const std::string& path);
 
 }  // namespace sked

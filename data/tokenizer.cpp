@@ -19,18 +19,26 @@ bool is_white_space(char32_t c) {
 
 }  // namespace
 
+bool is_blank(std::string_view text) {
+  for (size_t at = 0; at < text.size();) {
+    const std::optional<CodePoint> point = code_point(text, at);
+    if (!point || !is_white_space(point->value)) return false;
+    at += point->bytes;
+  }
+  return true;
+}
+
 void check_caption(std::string_view caption, const std::string& source) {
   constexpr size_t kLongest = size_t{1} << 16;
   require(caption.size() <= kLongest, "caption", source, ": ", caption.size(), " bytes, expected at most ", kLongest);
-  bool blank = true;
   for (size_t at = 0; at < caption.size();) {
     const std::optional<CodePoint> point = code_point(caption, at);
     require(point.has_value(), "caption", source, ": not UTF-8 at byte ", at);
     require(point->value != 0, "caption", source, ": expected text, got a NUL at byte ", at);
-    blank = blank && is_white_space(point->value);
     at += point->bytes;
   }
-  require(!blank, "caption", source, ": expected text, got ", caption.empty() ? "none" : "only white space");
+  require(!is_blank(caption), "caption", source, ": expected text, got ",
+          caption.empty() ? "none" : "only white space");
 }
 
 }  // namespace sked

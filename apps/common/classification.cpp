@@ -42,7 +42,7 @@ Evaluation ClassificationTask::judge(Judging judging) {
                    .batch_size = config_.train.batch_size,
                    .seed = config_.seed,
                    .device = device_,
-                   .skip_limit = config_.data.skip_limit});
+                   .skip_limit = config_.data.corrupt_limit()});
 }
 
 void ClassificationTask::describe(Summary& summary) const {

@@ -219,7 +219,7 @@ void validate(const RunConfig& config) {
   check(!contrast.lock_image || !contrast.features.empty(), "contrast.features", "a folder", contrast.features);
   check(config.text.pieces >= 8 && config.text.pieces <= 1 << 20, "text.pieces", "8 … 1048576", config.text.pieces);
   check(config.data.validation >= 0, "data.validation", "at least 0", config.data.validation);
-  check(config.data.skip_limit >= 0, "data.skip_limit", "at least 0", config.data.skip_limit);
+  check(config.data.skip_limit >= -1, "data.skip_limit", "at least 0 (or -1: not set)", config.data.skip_limit);
   check(config.data.train_subset >= 0, "data.train_subset", "at least 0", config.data.train_subset);
 }
 
@@ -254,8 +254,8 @@ std::vector<std::string> differing_network(const RunConfig& a, const RunConfig& 
 }
 
 std::vector<std::string> differing_keys(const RunConfig& a, const RunConfig& b) {
-  constexpr std::array<std::string_view, 5> kWithoutEffect{"about", "data.root", "train.loader_threads",
-                                                           "train.time_limit", "contrast.features"};
+  constexpr std::array<std::string_view, 6> kWithoutEffect{
+      "about", "data.root", "data.skip_limit", "train.loader_threads", "train.time_limit", "contrast.features"};
   if (a.task != b.task) return {"task"};
   RunConfig left = a, right = b;
   std::vector<std::string> keys = differing_fields(fields_of(left), fields_of(right));

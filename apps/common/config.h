@@ -19,7 +19,6 @@ namespace sked {
 struct DataConfig : DataSpec {
   int64_t validation = 0;    // images held out from the training set
   int64_t train_subset = 0;  // training images used; 0: all that are not held out
-  int64_t skip_limit = 0;    // corrupt images left out of training, and of each evaluation; one more is an error
   std::string train_pipeline = "value_range(-1,1)";
   std::string eval_pipeline = "value_range(-1,1)";
 };
@@ -114,8 +113,9 @@ HeadConfig filled_in(const HeadConfig& given, const HeadConfig& chosen);
 /// and memory, of `head` all but samples and how the likelihood is computed. Temperature is one.
 std::vector<std::string> differing_network(const RunConfig& a, const RunConfig& b);
 
-/// Keys whose values differ and that may change a number of the run: all but `about`, `data.root`,
-/// `train.loader_threads`, `train.time_limit` and `contrast.features`.
+/// Keys whose values differ and that may change a number of the run: all but `about`, `data.root`, `data.skip_limit`
+/// (it says what a run may lose, not what it loses), `train.loader_threads`, `train.time_limit` and
+/// `contrast.features`.
 std::vector<std::string> differing_keys(const RunConfig& a, const RunConfig& b);
 
 }  // namespace sked

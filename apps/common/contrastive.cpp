@@ -55,7 +55,7 @@ EmbeddedImages embed_images(Towers& towers, const std::shared_ptr<const Dataset>
   std::shared_ptr<const Dataset> chosen = std::make_shared<Subset>(dataset, examples);
   if (features.defined()) chosen = std::make_shared<CaptionsOnly>(chosen);
   const std::string pipeline = features.defined() ? kPixel : config.data.eval_pipeline;
-  for_each_batch(chosen, pipeline, config.train.batch_size, config.data.skip_limit, [&](const Batch& of_chosen) {
+  for_each_batch(chosen, pipeline, config.train.batch_size, config.data.corrupt_limit(), [&](const Batch& of_chosen) {
     const auto done = static_cast<int64_t>(all.examples.size());
     std::vector<int64_t> indices = of_chosen.indices.to_vector<int64_t>();
     for (int64_t& i : indices) i = examples[static_cast<size_t>(i)];

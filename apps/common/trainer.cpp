@@ -61,7 +61,7 @@ LoaderOptions loader_options(const RunConfig& config, int64_t images, std::funct
           .shuffle = true,
           .drop_last = true,
           .threads = static_cast<int>(config.train.loader_threads),
-          .skip_limit = config.data.skip_limit,
+          .skip_limit = config.data.corrupt_limit(),
           .on_skip = std::move(on_skip)};
 }
 

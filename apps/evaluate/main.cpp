@@ -52,7 +52,7 @@ Asked load_asked(const EvaluateOptions& wanted, const CommonOptions& common) {
                .batch_size = a.config.train.batch_size,
                .seed = a.config.seed,
                .device = common.device,
-               .skip_limit = a.config.data.skip_limit};
+               .skip_limit = a.config.data.corrupt_limit()};
   return a;
 }
 

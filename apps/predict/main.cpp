@@ -66,11 +66,11 @@ std::vector<ImageFile> readable(const std::vector<std::string>& paths) {
 
 /// The files as a dataset; labels are all 0 and mean nothing.
 std::shared_ptr<const Dataset> files_of(const std::vector<ImageFile>& files, const std::vector<std::string>& classes) {
-  std::vector<ImageEntry> entries;
+  Collected collected;
   // Absolute, but otherwise as given: `link/..` is where the system finds it.
   for (const ImageFile& file : files)
-    entries.push_back({.name = std::filesystem::absolute(file.path).string().substr(1)});
-  return std::make_shared<ImageCollection>("predict", classes, "", std::vector<std::string>{}, std::move(entries));
+    collected.entries.push_back({.name = std::filesystem::absolute(file.path).string().substr(1)});
+  return std::make_shared<ImageCollection>("predict", classes, std::move(collected));
 }
 
 /// A checkpoint, and what its images must look like.

@@ -122,6 +122,8 @@ TEST_CASE("collections: what is wrong with them is one line of the program") {
   config.data.noise = "pair";
   CHECK(fails_with(running(config), 2, "noise"));
   const std::string whole = slurp(shard);
-  shards.folder.write("data/train-0.tar", whole.substr(0, 5000));
+  shards.folder.write("data/train-0.tar", whole.substr(0, 700));
   CHECK(fails_with(running(shards.config()), 1, shard, "at offset", "cut off"));
+  shards.folder.write("data/train-0.tar", whole.substr(0, whole.find("k1.cls") + 100));
+  CHECK(fails_with(running(shards.config()), 1, shard, "k1: no label", "at offset", "is it whole"));
 }

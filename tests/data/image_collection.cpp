@@ -66,20 +66,44 @@ TEST_CASE("image folder: what is passed over is counted, what is surely lost is 
     folder.write(file, "x");
   CHECK(load_image_folder("mine", folder.path())->passed_over().count == 0);
   CHECK(load_image_folder("mine", folder.path())->size() == 2);
-  for (const char* file : {"b/3.heic", "b/2.gif", "a/4.JPG_", "a/c/5.jfif", "6.jpg"}) folder.write(file, "x");
+  for (const char* file : {"b/3.heic", "b/2.svg", "a/4.JPG_", "a/c/5.jpg_large", "6.jpg"}) folder.write(file, "x");
   const PassedOver passed = load_image_folder("mine", folder.path())->passed_over();
   CHECK(passed.count == 5);
   CHECK(passed.text() == "5 passed over, the first " + folder.path("6.jpg") + ": an image in no class's folder");
   std::filesystem::remove(folder.path("6.jpg"));
   CHECK(load_image_folder("mine", folder.path())->passed_over().first == folder.path("a/4.JPG_"));
-  folder.write("gifs/1.gif", "x");
-  CHECK(one_line_with(error_of([&] { load_image_folder("mine", folder.path()); }), "/gifs", "no image", "gifs/1.gif"));
-  std::filesystem::remove_all(folder.path("gifs"));
+  folder.write("heics/1.heic", "x");
+  CHECK(one_line_with(error_of([&] { load_image_folder("mine", folder.path()); }), "/heics", "no image", "/1.heic"));
+  std::filesystem::remove_all(folder.path("heics"));
   std::filesystem::create_symlink("nowhere", folder.path("a/7.jpg"));
   CHECK(one_line_with(error_of([&] { load_image_folder("mine", folder.path()); }), "a/7.jpg", "a link to nothing"));
   std::filesystem::remove(folder.path("a/7.jpg"));
   std::filesystem::create_symlink("nowhere", folder.path("c"));
   CHECK(one_line_with(error_of([&] { load_image_folder("mine", folder.path()); }), "/c: a link to nothing"));
+}
+
+TEST_CASE("image folder: folders that no user made are no classes") {
+  const TemporaryFolder folder;
+  for (const char* file : {"a/1.GIF", "a/2.tif", "a/3.jfif", "a/4.jpe", "b/1.pnm", "b/2.pbm",
+                           ".ipynb_checkpoints/1.jpg", "__MACOSX/._1.jpg", "PaxHeaders.123/1.jpg"})
+    folder.write(file, "x");
+  const auto data = load_image_folder("mine", folder.path(), {"a", "b"});
+  CHECK(data->class_names() == std::vector<std::string>{"a", "b"});
+  CHECK(data->size() == 6);
+  CHECK(data->passed_over().text() ==
+        "3 passed over, the first " + folder.path(".ipynb_checkpoints") + ": a hidden folder, no class");
+}
+
+TEST_CASE("image folder: names of any bytes, read as they are and shown as UTF-8") {
+  const TemporaryFolder folder;
+  folder.write(
+      "caf\xE9/\xFC"
+      "ber.jpg",
+      "right");
+  const auto data = load_image_folder("mine", folder.path(), {"caf\\xE9"});
+  CHECK(data->source(0) == folder.path("caf\\xE9/\\xFCber.jpg"));
+  CHECK(data->file(0).bytes == std::vector<uint8_t>{'r', 'i', 'g', 'h', 't'});
+  CHECK(image_fingerprint(*data).size() == 16);
 }
 
 TEST_CASE("image folder: paths are the system's, through links and ..") {
@@ -137,17 +161,26 @@ TEST_CASE("shards: what breaks the rules is named with its shard") {
   CHECK(one_line_with(loading(sample("a", "[]", "json")), "at least one class"));
   CHECK(one_line_with(loading(sample("a", "[1, 7]", "json")), "label 7"));
   CHECK(one_line_with(loading(sample("a", "[1.5]", "json")), "index or id, got 1.5"));
-  CHECK(one_line_with(loading(sample("a", "\"n1\"", "json")), "an index, a list or an object"));
+  CHECK(one_line_with(loading(sample("a", "true", "json")), "an index, a class, a list or an object, got true"));
+  CHECK(one_line_with(loading(sample("a", std::string(500'000, '[') + "1" + std::string(500'000, ']'), "json")),
+                      "x.tar:a.json", "levels of nesting"));
+  CHECK(one_line_with(loading(sample("a", "{\"n1\": 0, \"n1\": 1}", "json")), "x.tar:a.json", "twice"));
   CHECK(one_line_with(loading(sample("a", "{\"n1\": 1.5}", "json")), "share of 1.5"));
   CHECK(one_line_with(loading(sample("a", "{\"n1\": \"x\"}", "json")), "share of class n1"));
   CHECK(one_line_with(loading(tar_member("a.jpg", image)), "x.tar:a", "no label"));
   CHECK(one_line_with(loading(tar_member("a.cls", "1")), "x.tar:a", "no image"));
   CHECK(one_line_with(loading(tar_member("a.jpg", image) + sample("b", "1") + tar_member("a.cls", "1")), "x.tar:a",
                       "no label"));
-  CHECK(one_line_with(loading(sample("a", "1") + sample("b", "1") + sample("a", "1")), "x.tar:a.jpg", "there before"));
-  CHECK(one_line_with(loading(tar_member("a.jpg", image) + sample("a", "1")), "x.tar:a.jpg", "a second one at offset"));
-  CHECK(one_line_with(loading(sample("../a", "1")), "x.tar at offset 0", "relative name"));
-  CHECK(one_line_with(error_of([&] { load_shards("m", {folder.write("cut.tar", sample("a", "1"))}, classes); }),
+  CHECK(one_line_with(loading(tar_member("a.jpg", image) + sample("a", "1")), "x.tar:a.jpg",
+                      "a second image of its key"));
+  CHECK(one_line_with(loading(sample("a", "1") + tar_member("a.CLS", "1")), "x.tar:a.CLS", "the first is a.cls"));
+  CHECK(one_line_with(loading(tar_member("a.jpg", image) + test::tar_header("a.cls", 0, '1')), "x.tar:a.cls",
+                      "a hard link, expected a file", "--hard-dereference"));
+  const std::string whole = sample("a", "1") + sample("b", "2");
+  CHECK(one_line_with(error_of([&] {
+                        load_shards("m", {folder.write("cut.tar", whole.substr(0, sample("a", "1").size() + 600))},
+                                    classes);
+                      }),
                       "cut.tar", "at offset", "cut off"));
   CHECK(one_line_with(loading(sample("a", std::string(5 << 20, ' '))), "x.tar:a.cls", "bytes of text"));
 }
@@ -159,24 +192,35 @@ TEST_CASE("shards: what is passed over is counted, what is surely lost is an err
     return load_shards("mine", {folder.write("x.tar", bytes + tar_end())}, {});
   };
   CHECK(loaded(sample("a", "0") + tar_member("a.seg.png", "x") + tar_member("a.yaml", "x"))->passed_over().count == 0);
-  const auto data = loaded(tar_member("README", "x") + tar_member("__info__", "x") + tar_member("._0.jpg", "x") +
-                           tar_member("meta.json", "{}") + sample("d/0", "0") + tar_member("d/._1.cls", "x") +
+  const auto data = loaded(tar_member("README", "x") + tar_member("__info__", "x") + tar_member("__m__/0.jpg", "x") +
+                           tar_member("meta.json", "{}") + sample("d/0", "0") + test::tar_header("link", 0, '2') +
                            tar_member("z.npy", "x") + tar_member("z.txt", "x"));
   CHECK(data->size() == 1);
   CHECK(data->passed_over().count == 6);
+  // What archivers leave behind is not worth counting, and parts no sample in two.
+  const auto mac = loaded(tar_member("._0.jpg", "x") + tar_member("d/0.jpg", image) + tar_member("d/._0.cls", "x") +
+                          tar_member("d/0.cls", "0") + tar_member("__MACOSX/d/._0.jpg", "x") +
+                          tar_member("PaxHeader/0.jpg", "x") + tar_member("d/.DS_Store", "x"));
+  CHECK(mac->size() == 1);
+  CHECK(mac->passed_over().count == 0);
   CHECK(data->passed_over().first == folder.path("x.tar") + ":README");
   CHECK(data->passed_over().why.find("no ending") != std::string::npos);
   CHECK(loaded(tar_member("m.json", "{}") + sample("0", "0"))->passed_over().why == "its key has no image");
 
   const auto loading = [&](const std::string& bytes) { return error_of([&] { loaded(sample("0", "0") + bytes); }); };
   CHECK(one_line_with(loading(tar_member("3.v2.cls", "0") + tar_member("3.v2.jpg", image)), "x.tar:3.v2.jpg",
-                      "its key is 3, its ending v2.jpg", "expected an image with the ending jpg"));
-  for (const std::string ending : {"gif", "TIF", "avif", "v2.GIF"})
+                      "its key is 3, its ending v2.jpg", "with 1 image of this shard", "as in 3_v2.jpg"));
+  CHECK(one_line_with(loading(tar_member("i.1.jpg", image) + tar_member("i.1.cls", "0") + tar_member("i.2.GIF", image) +
+                              tar_member("j.1.jpg", image)),
+                      "x.tar:i.1.jpg", "its key is i", "with 3 images of this shard"));
+  CHECK(loading(tar_member("3.seg.png", "x") + sample("3", "0")).empty());
+  for (const std::string ending : {"heic", "AVIF", "v2.jxl"})
     CHECK(one_line_with(loading(tar_member("3." + ending, image) + tar_member("3.cls", "0")), "x.tar:3." + ending,
-                        "its key is 3"));
+                        "an ending that is not read"));
   CHECK(one_line_with(loading(tar_member("3.jpg", image) + tar_member("3.v2.cls", "0")), "x.tar:3", "no label"));
   CHECK(one_line_with(error_of([&] { loaded(tar_member("README", "x")); }), "no image; 1 passed over", "README"));
-  // A key is one of its shard: WebDataset compares neighbours alone.
+  // WebDataset compares neighbours alone: a key that comes again is a sample of its own.
+  CHECK(loaded(sample("0", "0") + sample("1", "1") + sample("0", "2"))->size() == 3);
   const std::string shard = folder.path("x.tar"), other = folder.write("y.tar", sample("0", "0") + tar_end());
   CHECK(loading("").empty());
   CHECK(load_shards("mine", {shard, other}, {})->size() == 2);
@@ -221,7 +265,43 @@ TEST_CASE("shards: an object's shares are soft labels that sum to 1, or several 
   CHECK(one_line_with(loading(R"({"n0": 0, "n1": 0})"), "a share above 0"));
   CHECK(one_line_with(loading(R"({"n0": 1.2, "n1": -0.2})"), "share of 1.2 for class 0"));
   CHECK(one_line_with(loading(R"({"n0": 0.5, "0": 0.5})"), "there twice"));
-  CHECK(one_line_with(loading(R"({"label": 2})"), "unknown class \"label\"", "expected an id or a name"));
+  CHECK(one_line_with(loading(R"({"grade": 2})"), "unknown class \"grade\"", "expected an id or a name"));
+}
+
+TEST_CASE("shards: an object may say its label under a name of its own") {
+  const TemporaryFolder folder;
+  const ClassList classes{{"cat", "dog", "crane"}, {"n0", "n1", "n2"}};
+  const auto loaded = [&](const std::string& label, const ClassList& list) {
+    return load_shards("m", {folder.write("x.tar", sample("k", label, "json") + tar_end())}, list);
+  };
+  const auto loading = [&](const std::string& label) { return error_of([&] { loaded(label, classes); }); };
+  for (const char* label :
+       {R"({"label": 1})", R"({"cls": 1})", R"({"class": "dog"})", R"({"label": "n1"})", R"({"label": "1"})",
+        R"({"class_id": 1, "width": 0.5, "file": "x", "box": [[1]]})", R"("dog")", "1",
+        "\xEF\xBB\xBF"
+        "1"}) {
+    CAPTURE(label);
+    const auto data = loaded(label, classes);
+    CHECK(data->label(0) == 1);
+    CHECK_FALSE(data->has_targets());
+  }
+  CHECK(loaded(R"({"labels": [2, "cat"]})", classes)->target(0).to_vector<float>() == std::vector<float>{1, 0, 1});
+  CHECK(loaded(R"({"label": 4})", {})->classes() == 5);
+  // Beside .cls nothing else is read.
+  const std::string both = tar_member("k.jpg", image_text("444")) + tar_member("k.json", "{\"caption\": [") +
+                           tar_member("k.cls", "2") + tar_end();
+  CHECK(load_shards("m", {folder.write("y.tar", both)}, classes)->label(0) == 2);
+  // A class of that name is meant where there is one.
+  const ClassList named{{"label", "dog"}, {"n0", "n1"}};
+  CHECK(loaded(R"({"label": 0.25, "dog": 0.75})", named)->target(0).to_vector<float>() ==
+        std::vector<float>{0.25f, 0.75f});
+  CHECK(one_line_with(loading(R"({"label": 1, "class": 1})"), "x.tar:k.json", "two labels", "\"label\""));
+  CHECK(one_line_with(loading(R"({"label": 1, "dog": 0.5})"), "\"label\" is no class", "\"dog\" is one"));
+  CHECK(one_line_with(loading(R"({"label": 1.5})"), "a class index or id, got 1.5"));
+  CHECK(one_line_with(loading(R"({"label": {"dog": 1}})"), "a class index or id, got {"));
+  CHECK(one_line_with(loading(R"({"label": "cow"})"), "unknown class \"cow\""));
+  CHECK(one_line_with(error_of([&] { loaded(R"({"label": "cow"})", {}); }), "unknown class \"cow\"", "classes.tsv"));
+  CHECK(one_line_with(loading("{}"), "a share above 0"));
 }
 
 TEST_CASE("class lists: index, id, name") {
@@ -423,13 +503,13 @@ TEST_CASE("catalog: folders and shards by path") {
   // A test set without labels is not one; another name of it is.
   folder.write("f/test/1.png", image_text("png"));
   CHECK(one_line_with(loading({.name = "image-folder", .path = folder.path("f")}), "a folder per class"));
-  for (const char* name : {"f/validation/a/1.png", "f/validation/b/1.png", "f/train/a/x.gif"})
+  for (const char* name : {"f/validation/a/1.png", "f/validation/b/1.png", "f/train/a/x.svg"})
     folder.write(name, image_text("png"));
   const Splits flat = load_splits({.name = "image-folder", .path = folder.path("f")}, 0);
   CHECK(flat.test->size() == 2);
   REQUIRE(flat.notes.size() == 2);
-  CHECK(one_line_with(flat.notes[0], "f/test has no folder per class"));
-  CHECK(one_line_with(flat.notes[1], "training files: 1 passed over", "f/train/a/x.gif"));
+  CHECK(one_line_with(flat.notes[0], "f/test has no folder of a class"));
+  CHECK(one_line_with(flat.notes[1], "training files: 1 passed over", "f/train/a/x.svg"));
 }
 
 TEST_CASE("catalog: shards by the names the field gives them") {
@@ -448,10 +528,56 @@ TEST_CASE("catalog: shards by the names the field gives them") {
   folder.write("timm/x-train-val-1.tar", sample("b", "0") + tar_end());
   CHECK(load_splits(named, 0).train->size() == 2);
   CHECK(load_splits(named, 0).test->size() == 1);
-  for (const char* name : {"timm/x-train-val-1.tar.gz", "timm/x-train-val-1.tgz"}) folder.write(name, "x");
-  CHECK(loading(named).empty());
+  for (const char* name : {"timm/x-train-val-1.tar.gz", "timm/x-train-val-1.tgz", "timm/x-train-val-1.tar.xz",
+                           "timm/._x-train-2.tar", "timm/train.zip"})
+    folder.write(name, "x");
+  CHECK(load_splits(named, 0).train->size() == 2);
   folder.write("timm/x-train-2.tar.zst", "x");
-  CHECK(one_line_with(loading(named), "x-train-2.tar.zst: a compressed shard", "x-train-2.tar"));
+  CHECK(one_line_with(loading(named), "x-train-2.tar.zst: a shard in .tar.zst", "expected one in .tar", "unzstd"));
+  const DataSpec zipped{.name = "shards", .path = folder.path("z")};
+  folder.write("z/train-0.ZIP", "x");
+  CHECK(one_line_with(loading(zipped), "z/train-0.ZIP: a shard in .zip", "unzip it, then tar -cf"));
+  folder.write("z/Train_0.TAR", sample("b", "0") + tar_end());
+  folder.write("z/coco.val.tar", sample("b", "0") + tar_end());
+  CHECK(load_splits(zipped, 0).train->size() == 1);
+  // or in folders of their own, by any name
+  for (const char* name : {"g/train/00000.tar", "g/train/00001.tar", "g/val/00000.tar"})
+    folder.write(name, sample("b", "0") + tar_end());
+  const Splits inside = load_splits({.name = "shards", .path = folder.path("g")}, 0);
+  CHECK(inside.train->size() == 2);
+  CHECK(inside.test->size() == 1);
+}
+
+TEST_CASE("catalog: a folder's parts by the names people give them") {
+  const TemporaryFolder folder;
+  const auto loading = [&](const std::string& name) {
+    return error_of([&] { load_splits({.name = "image-folder", .path = folder.path(name)}, 0); });
+  };
+  const auto loaded = [&](const std::string& name) {
+    return load_splits({.name = "image-folder", .path = folder.path(name)}, 0);
+  };
+  const auto write = [&](const std::string& part) {
+    for (const char* c : {"/a/1.png", "/b/1.png"}) folder.write(part + c, "x");
+  };
+  for (const auto& [train, test] : std::initializer_list<std::pair<std::string, std::string>>{
+           {"1/train", "1/val"}, {"2/Train", "2/Val"}, {"3/training", "3/testing"}, {"4/TRAIN", "4/valid"}}) {
+    write(train);
+    write(test);
+    CHECK(loaded(train.substr(0, 1)).test->size() == 2);
+    CHECK(class_names_of({.name = "image-folder", .path = folder.path(train.substr(0, 1))}).size() == 2);
+  }
+  write("5/train");
+  CHECK(one_line_with(loading("5"), "no folder", "5/test, val or dev", "move some images", "data.validation"));
+  // A test set without labels, in a folder of one name or flat, is not used where there is another.
+  folder.write("5/test/unlabelled/1.png", "x");
+  CHECK(one_line_with(loading("5"), "5/test: the class folder a is missing"));
+  write("5/val");
+  const Splits nested = loaded("5");
+  CHECK(nested.test->size() == 2);
+  REQUIRE(nested.notes.size() == 1);
+  CHECK(one_line_with(nested.notes[0], "5/test has no folder of a class: not used"));
+  write("6/somewhere");
+  CHECK(one_line_with(loading("6"), "no folder", "6/train with a folder per class"));
 }
 
 TEST_CASE("catalog: the real Tiny ImageNet") {

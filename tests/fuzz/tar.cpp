@@ -28,8 +28,11 @@ int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t count) {
   if (count % 512 == 0) archive.resize(count + 1024, 0);
   const ClassList classes{{"cat", "dog"}, {"n1", "n2"}};
   fuzz::with_file(archive.data(), archive.size(), [](const std::string& path) {
-    for (const TarMember& member : list_tar(path)) read_member(path, member);
+    std::shared_ptr<ScratchFile> scratch;
+    const TarList list = list_tar(path, scratch);
+    for (const TarMember& member : list.members) read_member(list.archive, member);
   });
+  fuzz::with_file(archive.data(), archive.size(), [](const std::string& path) { load_caption_shards("fuzz", {path}); });
   return fuzz::with_file(archive.data(), archive.size(),
                          [&](const std::string& path) { load_shards("fuzz", {path}, classes); });
 }

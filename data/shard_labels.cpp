@@ -1,0 +1,161 @@
+#include "data/shard_labels.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/json.h"
+#include "core/text.h"
+
+namespace sked {
+namespace {
+
+using nlohmann::json;
+
+/// Keys of an object whose value is a label.
+constexpr std::array<std::string_view, 11> kLabelKeys{"label",    "labels",      "cls",       "class",
+                                                      "class_id", "class_index", "class_idx", "target",
+                                                      "category", "category_id", "label_id"};
+
+std::string shown(const json& value) { return excerpt(value.dump(-1, ' ', false, json::error_handler_t::replace)); }
+
+}  // namespace
+
+std::optional<int64_t> whole_number(std::string_view text) {
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (text.empty() || error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+ShardLabels::ShardLabels(const ClassList& classes) : classes_(classes) {
+  for (size_t k = 0; k < classes.names.size(); ++k) {
+    for (const std::string& word : {classes.names[k], classes.ids[k]})
+      index_.try_emplace(word, Meaning{k, k}).first->second.last = k;
+  }
+}
+
+void ShardLabels::read(std::string_view ending, const std::string& text, const std::string& source,
+                       ImageEntry& entry) const {
+  if (ending == "cls") {
+    const std::optional<int64_t> label = whole_number(trimmed(text));
+    require(label.has_value(), "shards", source, ": expected a class index, got \"", excerpt(text), "\"");
+    entry.label = *label;
+  } else if (ending == "json") {
+    read_json(text, source, entry);
+  } else {
+    entry.label = class_of(trimmed(text), source);
+  }
+}
+
+bool ShardLabels::is_class(const std::string& word) const {
+  return whole_number(word).has_value() || index_.contains(word);
+}
+
+int64_t ShardLabels::class_of(std::string_view word, const std::string& source) const {
+  const auto found = index_.find(std::string(word));
+  require(
+      found != index_.end(), "shards", source, ": unknown class \"", excerpt(word), "\", expected ",
+      index_.empty() ? "an index, or a file classes.tsv that lists the classes" : "an id or a name of the class list");
+  const auto [first, last] = found->second;
+  require(first == last, "shards", source, ": \"", excerpt(word), "\" may be class ", first, " (",
+          excerpt(classes_.ids[first]), ") or ", last, " (", excerpt(classes_.ids[last]),
+          "): expected an id or an index that says which");
+  return static_cast<int64_t>(first);
+}
+
+/// A word of JSON: digits may be an index or an id.
+int64_t ShardLabels::index_or_class(const std::string& word, const std::string& source) const {
+  const std::optional<int64_t> number = whole_number(word);
+  if (!number) return class_of(word, source);
+  if (index_.contains(word))
+    require(class_of(word, source) == *number, "shards", source, ": \"", excerpt(word), "\" may be class ", *number,
+            " or ", class_of(word, source), ", which is called so");
+  return *number;
+}
+
+int64_t ShardLabels::index_of(const json& value, const std::string& source) const {
+  if (value.is_number_integer()) return value.get<int64_t>();
+  require(value.is_string(), "shards", source, ": expected a class index or id, got ", shown(value));
+  return index_or_class(value.get_ref<const std::string&>(), source);
+}
+
+void ShardLabels::read_json(const std::string& text, const std::string& source, ImageEntry& entry) const {
+  constexpr size_t kLevels = 32;
+  const std::optional<JsonProblem> problem = json_problem(text, kLevels);
+  require(!problem, "shards", source, ": ", problem && problem->byte > 0 ? "not JSON: " : "",
+          problem ? excerpt(problem->what) : "");
+  const json value = json::parse(text);
+  if (value.is_object()) return read_object(value, source, entry);
+  require(value.is_number_integer() || value.is_string() || value.is_array(), "shards", source,
+          ": expected an index, a class, a list or an object, got ", shown(value));
+  read_value(value, source, entry);
+}
+
+void ShardLabels::read_value(const json& value, const std::string& source, ImageEntry& entry) const {
+  if (!value.is_array()) {
+    entry.label = index_of(value, source);
+    return;
+  }
+  require(!value.empty(), "shards", source, ": expected at least one class, got []");
+  std::map<int64_t, float> targets;
+  for (const auto& one : value) targets[index_of(one, source)] = 1;
+  entry.targets.assign(targets.begin(), targets.end());
+  entry.label = index_of(value.front(), source);
+}
+
+/// `{"label": 3, …}`, where none of its keys is a class; else shares.
+void ShardLabels::read_object(const json& object, const std::string& source, ImageEntry& entry) const {
+  std::string key, share_of;
+  for (const auto& [word, value] : object.items()) {
+    if (is_class(word)) {
+      share_of = word;
+    } else if (std::ranges::find(kLabelKeys, word) != kLabelKeys.end()) {
+      require(key.empty(), "shards", source, ": two labels, \"", excerpt(key), "\" and \"", excerpt(word),
+              "\", expected one of them");
+      key = word;
+    }
+  }
+  if (!key.empty()) {
+    require(share_of.empty(), "shards", source, ": \"", key, "\" is no class, and \"", excerpt(share_of),
+            "\" is one: expected a label or shares of classes");
+    return read_value(object.at(key), source, entry);
+  }
+  std::map<int64_t, double> shares;
+  for (const auto& [word, share] : object.items()) {
+    const int64_t k = index_or_class(word, source);
+    require(share.is_number(), "shards", source, ": expected a share of class ", excerpt(word), ", got ", shown(share));
+    const bool is_new = shares.emplace(k, share.get<double>()).second;
+    require(is_new, "shards", source, ": the class ", excerpt(word), " is there twice");
+  }
+  read_shares(shares, source, entry);
+}
+
+/// Soft labels, or several: the shares of an object.
+void ShardLabels::read_shares(const std::map<int64_t, double>& shares, const std::string& source,
+                              ImageEntry& entry) const {
+  constexpr double kRounding = 1e-3, kMostRounding = 0.05;
+  double sum = 0;
+  bool whole = true;
+  for (const auto& [k, share] : shares) {
+    require(share >= 0 && share <= 1 + kRounding, "shards", source, ": a share of ", share, " for class ", k,
+            ", expected 0 … 1");
+    whole = whole && (share == 0 || share == 1);
+    sum += share;
+  }
+  require(sum > 0, "shards", source, ": expected at least one class with a share above 0");
+  const double off = std::min(kMostRounding, kRounding * static_cast<double>(shares.size()));
+  require(whole || std::abs(sum - 1) <= off, "shards", source, ": shares that sum to ", sum,
+          ", expected 1 (soft labels) or shares of 0 and 1 alone (several labels)");
+  double most = 0;
+  for (const auto& [k, share] : shares) {
+    entry.targets.emplace_back(k, static_cast<float>(whole ? share : share / sum));
+    if (share > most) entry.label = k;
+    most = std::max(most, share);
+  }
+}
+
+}  // namespace sked
