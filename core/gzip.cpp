@@ -30,6 +30,7 @@ class Inflater {
   size_t read(void* bytes, size_t count);
   /// Behind a member: does something else than another one follow?
   bool followed() { return !inside_ && fed(); }
+  uint64_t taken() const { return taken_; }
 
  private:
   /// Is there input at hand? Asks for more where there is none.
@@ -98,6 +99,8 @@ struct GzipReader::State {
 GzipReader::GzipReader(const std::string& path) : state_(std::make_unique<State>(path)) {}
 GzipReader::~GzipReader() = default;
 size_t GzipReader::read(void* bytes, size_t count) { return state_->inflater.read(bytes, count); }
+
+uint64_t GzipReader::taken() const { return state_->inflater.taken(); }
 
 std::string gunzip(std::string_view bytes, const std::string& path, uint64_t max_bytes) {
   require(!bytes.empty(), "gunzip", path, " is empty");

@@ -27,6 +27,8 @@ class GzipReader {
   /// member; what follows it is ignored, as gzip does. Throws Error naming the file where its data is cut short or
   /// damaged (checksum, length).
   size_t read(void* bytes, size_t count);
+  /// Bytes of the file that were read so far.
+  uint64_t taken() const;
 
  private:
   struct State;

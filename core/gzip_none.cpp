@@ -15,6 +15,7 @@ struct GzipReader::State {};
 GzipReader::GzipReader(const std::string& path) { refuse(path); }
 GzipReader::~GzipReader() = default;
 size_t GzipReader::read(void*, size_t) { return 0; }
+uint64_t GzipReader::taken() const { return 0; }
 
 std::string gunzip(std::string_view, const std::string& path, uint64_t) { refuse(path); }
 

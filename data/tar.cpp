@@ -118,13 +118,8 @@ class PlainBytes final : public Bytes {
 /// Unpacked as far as they are asked for.
 class UnpackedBytes final : public Bytes {
  public:
-  UnpackedBytes(const InputFile& file, ScratchFile& scratch)
-      : reader_(file.path()), path_(file.path()), scratch_(scratch), begin_(scratch.size()) {
-    // Images hardly compress, labels and padding do. Beyond this it is a bomb.
-    constexpr int64_t kAlways = int64_t{1} << 24, kTimes = 100;
-    const auto bytes = static_cast<int64_t>(*file.size());
-    most_ = kAlways + (bytes > (INT64_MAX - kAlways) / kTimes ? INT64_MAX - kAlways : bytes * kTimes);
-  }
+  UnpackedBytes(const std::string& path, ScratchFile& scratch)
+      : reader_(path), path_(path), scratch_(scratch), begin_(scratch.size()) {}
   bool reach(int64_t end) override {
     while (size() < end && more()) {
     }
@@ -143,9 +138,12 @@ class UnpackedBytes final : public Bytes {
 
  private:
   bool more() {
+    // Images hardly compress, labels and padding do. Beyond this it is a bomb.
+    constexpr int64_t kAlways = int64_t{1} << 24, kTimes = 100;
     const size_t got = reader_.read(buffer_.data(), buffer_.size());
-    require(size() + static_cast<int64_t>(got) <= most_, "tar", path_, ": unpacks to more than ", most_,
-            " bytes, 100 times its size and more: expected a shard of images");
+    const auto taken = static_cast<int64_t>(reader_.taken());
+    require((size() + static_cast<int64_t>(got) - kAlways) / kTimes <= taken, "tar", path_, ": its first ", taken,
+            " bytes unpack to more than ", kTimes, " times as many: expected a shard of images");
     scratch_.append(buffer_.data(), got, path_);
     return got > 0;
   }
@@ -154,7 +152,6 @@ class UnpackedBytes final : public Bytes {
   std::string path_;
   ScratchFile& scratch_;
   uint64_t begin_;
-  int64_t most_ = 0;
   std::vector<char> buffer_ = std::vector<char>(size_t{1} << 20);
 };
 
@@ -363,7 +360,7 @@ TarList list_tar(const std::string& path, std::shared_ptr<ScratchFile>& scratch,
     if (scratch == nullptr) scratch = std::make_shared<ScratchFile>();
     list.archive.begin = scratch->size();
     list.archive.unpacked = scratch;
-    UnpackedBytes bytes(file, *scratch);
+    UnpackedBytes bytes(path, *scratch);
     std::tie(list.members, list.note) = TarReader(path, bytes, largest).list();
   } else {
     PlainBytes bytes(file);

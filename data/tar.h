@@ -43,7 +43,7 @@ struct TarList {
 /// behind it, which is not read. Throws Error naming the file and the offset for what is no archive (saying what it is,
 /// and how to unpack it), a header in the midst whose checksum or size is wrong, a member larger than `largest` or cut
 /// off by the end of the file, an empty file; naming the file for a damaged gzip file, for one that unpacks to more
-/// than 64 MiB and 200 times its size, and as ScratchFile does.
+/// than 100 times what was read of it (and 16 MiB), and as ScratchFile does.
 TarList list_tar(const std::string& path, std::shared_ptr<ScratchFile>& scratch, int64_t largest = int64_t{1} << 30);
 
 /// The bytes of a member, read at its offset. Throws Error naming the file and the member. Safe from several threads.

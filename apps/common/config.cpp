@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/text.h"
 
 namespace sked {
 
@@ -192,7 +193,21 @@ std::string config_text(const RunConfig& config) {
   return json_text(write_fields(fields_of(copy)));
 }
 
+namespace {
+
+/// Paths may be of any bytes, but a configuration is JSON.
+void check_utf8(RunConfig config) {
+  for (const Field& field : fields_of(config)) {
+    const auto* text = std::get_if<std::string*>(&field.value);
+    require_usage(text == nullptr || !invalid_utf8(**text), "config", field.path, ": expected UTF-8, got \"",
+                  text == nullptr ? "" : excerpt(**text), "\" (a link of another name leads to the same place)");
+  }
+}
+
+}  // namespace
+
 void validate(const RunConfig& config) {
+  check_utf8(config);
   const auto check = [](bool ok, const char* key, const char* expected, auto value) {
     require_usage(ok, "config", key, ": expected ", expected, ", got ", value);
   };

@@ -10,6 +10,7 @@
 #include "core/file.h"
 #include "core/safetensors.h"
 #include "data/image_file.h"
+#include "data/tokenizer.h"
 #include "tests/apps/support.h"
 #include "tests/data/archives.h"
 
@@ -126,4 +127,99 @@ TEST_CASE("collections: what is wrong with them is one line of the program") {
   CHECK(fails_with(running(shards.config()), 1, shard, "at offset", "cut off"));
   shards.folder.write("data/train-0.tar", whole.substr(0, whole.find("k1.cls") + 100));
   CHECK(fails_with(running(shards.config()), 1, shard, "k1: no label", "at offset", "is it whole"));
+}
+
+TEST_CASE("collections: gzipped shards train to the same numbers, and say what they need") {
+  if (!can_decode_images()) return skip("built without OpenCV");
+  const Shards shards = hard();
+  const std::string file = shards.folder.path("config.json");
+  write_file(file, config_text(shards.config()));
+  const auto running = [&](const std::string& out, const RunLimits& limits = {}) {
+    return run_program({"train", "--config", file, "--out", shards.folder.path(out)}, limits);
+  };
+  REQUIRE(running("plain").code == 0);
+  const std::string shard = shards.folder.path("data/train-0.tar");
+  write_file(shard, gzipped(slurp(shard)));  // by content, not by name
+  const Outcome unpacked = running("unpacked");
+  if (unpacked.err.find("built without zlib") != std::string::npos) return skip("built without zlib");
+  CHECK(unpacked.code == 0);
+  CHECK(one_line_with(unpacked.err.substr(0, unpacked.err.find('\n')), "note: 1 gzipped", shard, "TMPDIR"));
+  CHECK(metrics_without_timings(shards.folder.path("plain/metrics.jsonl")) ==
+        metrics_without_timings(shards.folder.path("unpacked/metrics.jsonl")));
+  CHECK(fails_with(running("full", {.file_bytes = 4096}), 1, "cannot unpack " + shard, "File too large", "TMPDIR"));
+}
+
+TEST_CASE("collections: halves of pairs are left out of contrastive training, up to a limit that makes no other run") {
+  if (!can_decode_images()) return skip("built without OpenCV");
+  if (!can_tokenize()) return skip("built without SentencePiece");
+  const TemporaryFolder folder;
+  std::string bytes;
+  for (int i = 0; i < 12; ++i) {
+    const std::string key = "k" + std::to_string(i);
+    bytes +=
+        tar_member(key + ".jpg", image_bytes("444")) + (i == 5 ? "" : tar_member(key + ".txt", "a photo of " + key));
+  }
+  for (const char* name : {"data/train-0.tar", "data/val-0.tar"}) folder.write(name, bytes + tar_end());
+  RunConfig config = tiny_config("");
+  config.task = "contrastive";
+  config.data = {};
+  config.data.name = "caption-shards";
+  config.data.path = folder.path("data");
+  config.data.train_pipeline = config.data.eval_pipeline = "decode|resize_small(8)|central_crop(8)|value_range(-1,1)";
+  config.text.pieces = 60;
+  config.text.context = 24;
+  config.text.width = 8;
+  config.text.heads = 1;
+  config.text.depth = 1;
+  config.text.mlp = 16;
+  config.contrast.width = 8;
+  config.train.batch_size = 4;
+  config.train.epochs = 1;
+  const std::string file = folder.path("config.json");
+  const auto running = [&](int64_t limit, const char* out) {
+    config.data.skip_limit = limit;
+    write_file(file, config_text(config));
+    return run_program({"contrast", "--config", file, "--out", folder.path(out)});
+  };
+  const Outcome first = running(-1, "run");
+  CHECK(first.code == 0);
+  CHECK(first.err.find("note: training pairs: 1 left out, the first " + folder.path("data/train-0.tar") +
+                       ":k5.jpg: no caption (.txt)") != std::string::npos);
+  CHECK(fails_with(running(0, "strict"), 1, "training pairs: 1 left out", "k5.jpg", "data.skip_limit is 0"));
+  CHECK(running(3, "run").code == 0);
+}
+
+TEST_CASE("collections: names of any bytes are read, a configuration is UTF-8") {
+  if (!can_decode_images()) return skip("built without OpenCV");
+  const TemporaryFolder folder;
+  const std::string latin = "caf\xE9";
+  for (int i = 0; i < 8; ++i) {
+    for (const char* part : {"data/train/", "data/val/"}) {
+      folder.write(part + latin + "/" + latin + std::to_string(i) + ".jpg", image_bytes("444"));
+      folder.write(part + std::string("dog/") + std::to_string(i) + ".png", image_bytes("png"));
+    }
+  }
+  RunConfig config = tiny_config("");
+  config.data = {};
+  config.data.name = "image-folder";
+  config.data.path = folder.path("data");
+  config.data.train_pipeline = config.data.eval_pipeline = "decode|resize_small(8)|central_crop(8)|value_range(-1,1)";
+  config.train.batch_size = 8;
+  config.train.epochs = 1;
+  const std::string file = folder.path("config.json"), run = folder.path("run" + latin);
+  write_file(file, config_text(config));
+  CHECK(run_program({"train", "--config", file, "--out", run}).code == 0);
+  CHECK(run_program({"train", "--config", file, "--out", run}).code == 0);
+  CHECK(run_program({"evaluate", run, "--out", folder.path("e" + latin)}).code == 0);
+  const std::string image = folder.path("data/val/" + latin + "/" + latin + "0.jpg"), json = folder.path("a.json");
+  CHECK(run_program({"predict", run, image, "--json", json}).code == 0);
+  CHECK(slurp(json).find("caf\\\\xE9") != std::string::npos);
+  for (const char* key : {"data.path", "data.root", "train.init", "captions.classes"}) {
+    config.task = std::string(key).starts_with("captions") ? "contrastive" : "classification";
+    write_file(file, config_text(config));
+    CHECK(fails_with(run_program({config.task == "contrastive" ? "contrast" : "train", "--config", file, "--set",
+                                  key + ("=" + latin), "--out", run}),
+                     2, key, "expected UTF-8, got \"caf\\xE9\""));
+  }
+  CHECK(fails_with(run_program({"train", "--config", file, "--data-root", latin, "--out", run}), 2, "data.root"));
 }

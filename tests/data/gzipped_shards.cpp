@@ -143,8 +143,8 @@ TEST_CASE("gzipped shards: what is made to burst ends in bounded time and memory
   const auto start = std::chrono::steady_clock::now();
   // the header of a large member, and zeros without end
   const std::string header = gzipped(test::tar_header("a.jpg", 1 << 29));
-  CHECK(one_line_with(loading(header + zeros_in_gzip(int64_t{1} << 27)), "x.tar.gz: unpacks to more than",
-                      "100 times its size"));
+  CHECK(one_line_with(loading(header + zeros_in_gzip(int64_t{1} << 27)), "x.tar.gz: its first ",
+                      "unpack to more than 100 times as many"));
   std::string empty;
   for (int i = 0; i < 500'000; ++i) empty += std::string("\x1f\x8b\x08\0\0\0\0\0\0\x03\x03\0\0\0\0\0\0\0\0\0", 20);
   CHECK(one_line_with(loading(empty), "x.tar.gz at offset 0", "an empty file"));
