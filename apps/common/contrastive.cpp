@@ -154,7 +154,7 @@ void check_captions(const Splits& splits, const ZeroShotClasses& classes, const 
   if (config.truncate || !classes.prompts.empty()) return;
   for (const auto& images : {splits.train, splits.validation, splits.test}) {
     for (int64_t i = 0; images != nullptr && i < images->size(); ++i)
-      check(epoch_caption(*images, 0, 0, i), images->source(i));
+      check(epoch_caption(*images, 0, 0, i), images->caption_source(i));
   }
 }
 

@@ -39,7 +39,7 @@ static void check_first_images(const Splits& splits, const RunConfig& config) {
     Loader loader(
         std::make_shared<Subset>(images, std::move(first)),
         trained ? Pipeline::parse(config.data.train_pipeline) : evaluation_pipeline(config.data.eval_pipeline),
-        {.batch_size = kFirst, .threads = 0, .skip_limit = config.data.skip_limit});
+        {.batch_size = kFirst, .threads = 0, .skip_limit = config.data.corrupt_limit()});
     loader.start(0);
     loader.next();
   }

@@ -93,7 +93,7 @@ std::vector<NoisyImage> noisiest_images(const FinishedRun& run, const std::strin
                       {.samples = config.train.eval_samples,
                        .batch_size = config.train.batch_size,
                        .seed = config.seed,
-                       .skip_limit = config.data.skip_limit},
+                       .skip_limit = config.data.corrupt_limit()},
                       [&](const Prediction& p) {
                         const Tensor noise = classifier->head().noise_scale(p.phi);
                         require_finite(noise, p.batch, *splits.test, "its predicted noise");
