@@ -24,7 +24,7 @@ DATASETS ?= fashion-mnist
 Q := $(if $(V),,@)
 
 # ---- goals that need no compiler: they come first on a bare machine, and start a second make once the packages are there -----------------
-PLAIN_GOALS := deps demo contrast-demo test asan ubsan sanitize fuzz bench gpu-check data lint format vendor vendor-cudnn clean help
+PLAIN_GOALS := deps demo contrast-demo test asan ubsan sanitize storm fuzz bench gpu-check data lint format vendor vendor-cudnn clean help
 BUILDING := $(filter-out $(PLAIN_GOALS) info,$(or $(MAKECMDGOALS),all))
 PROBING := $(filter-out $(PLAIN_GOALS),$(or $(MAKECMDGOALS),all))
 # `make -j4 demo` hands its job slots down; a plain `make demo` uses every core.
@@ -95,8 +95,9 @@ TEST_LIB_data := $(CORE) $(DATA)
 TEST_LIB_layers := $(CORE) $(AUTOGRAD) $(LAYERS)
 TEST_LIB_cuda := $(CORE) $(GPU)
 TEST_LIB_apps := $(LIBRARY) $(APP_PARTS)
+TEST_LIB_storm := $(call objects,tests/apps/support.cpp) $(LIBRARY) $(APP_PARTS)
 TEST_MAIN := $(call objects,$(wildcard tests/main.cpp) $(sort $(wildcard tests/common/*.cpp)))
-ALL_SUITES := core autograd data layers $(if $(GPU),cuda) apps deliberate
+ALL_SUITES := core autograd data layers $(if $(GPU),cuda) apps storm deliberate
 SUITES ?= $(ALL_SUITES)
 PRESENT := $(strip $(foreach s,$(filter $(ALL_SUITES),$(SUITES)),$(if $(wildcard tests/$(s)/*.cpp),$(s))))
 TESTS := $(addprefix $(BUILD)/tests/,$(PRESENT))
@@ -196,9 +197,16 @@ APP_LIBS = $(LIBS) $(OPENCV_LIBS) $(SENTENCEPIECE_LIBS) $(MPI_LIBS) $(if $(GPU),
 TEST_LIBS_data = $(OPENCV_LIBS) $(SENTENCEPIECE_LIBS)
 TEST_LIBS_cuda = $(CUDA_LIBS)
 TEST_LIBS_apps = $(APP_LIBS)
+TEST_LIBS_storm = $(APP_LIBS)
 test_objects = $(call objects,$(sort $(wildcard tests/$(1)/*.cpp))) $(TEST_MAIN) $(TEST_LIB_$(1))
 $(foreach a,$(APPS),$(eval $(call program,$(BUILD)/$(a),$(call app_objects,$(a)) $(LIBRARY),$(APP_LIBS))))
 $(foreach s,$(PRESENT),$(eval $(call program,$(BUILD)/tests/$(s),$(call test_objects,$(s)),$(LIBS) $(TEST_LIBS_$(s)))))
+# Preloaded into programs by tests/storm, and never instrumented.
+FAIL_CALLS := $(BUILD)/obj/tests/storm/fail_calls.so
+$(BUILD)/tests/storm: | $(FAIL_CALLS)
+$(FAIL_CALLS): tests/storm/preload/fail_calls.cpp
+	@mkdir -p $(@D); echo "  link    $@"
+	$(Q)$(CXX) -std=c++20 -O1 -Wall -Wextra -shared -fPIC $< -o $@ -ldl
 ifneq ($(filter fuzzers,$(MAKECMDGOALS)),)
   PARSERS := $(CORE) $(DATA) $(call objects,apps/common/config.cpp apps/common/fields.cpp)
   $(foreach f,$(FUZZ),$(eval $(call program,$(BUILD)/fuzz/$(f),$(call objects,tests/fuzz/$(f).cpp) $(PARSERS),-fsanitize=fuzzer $(LIBS) $(OPENCV_LIBS) $(SENTENCEPIECE_LIBS))))
@@ -212,7 +220,7 @@ endif
 endif
 
 # Builds the test binaries (and the programs that tests/apps runs), then runs them.
-check: $(if $(filter apps,$(PRESENT)),$(PROGRAMS)) $(TESTS)
+check: $(if $(filter apps storm,$(PRESENT)),$(PROGRAMS)) $(TESTS)
 	@$(PREPARE) fashion-mnist || echo "tests go on without Fashion-MNIST"
 	@SKEDASTIC_DATA="$(DATA_ROOT)" BUILD="$(BUILD)" tests/run.sh $(if $(filter file,$(origin SUITES)),$(PRESENT),$(SUITES))
 
@@ -241,6 +249,13 @@ ubsan: deps
 # Both at once: one build and one run instead of two.
 sanitize: deps
 	$(SUBMAKE) check BUILD="$(BUILD)/sanitize" OPT="$(SANITIZE) -fsanitize=address,undefined -fno-sanitize-recover=all"
+
+# The short storms of the suite, long: kills over all programs, and failing calls of each program and each way to fail.
+STORM_KILLS ?= 1000
+STORM_CALLS ?= 1000
+storm: deps
+	$(SUBMAKE) programs $(BUILD)/tests/storm
+	@STORM_KILLS=$(STORM_KILLS) STORM_CALLS=$(STORM_CALLS) BUILD="$(BUILD)" TEST_TIMEOUT=7200 tests/run.sh storm
 
 # libFuzzer comes with clang; its warnings are not ours, the code is held to GCC's.
 CLANGXX ?= clang++
@@ -369,6 +384,7 @@ help:
 	@echo "make data       data sets under $(DATA_ROOT): DATASETS=\"fashion-mnist cifar-10 tiny-imagenet-200\" MIRROR=folder DATA_ROOT=folder"
 	@echo "make deps       missing packages by apt-get; make vendor: header-only libraries into .deps/include (vendor-cudnn: cudnn-frontend alone)"
 	@echo "make sanitize   the tests under AddressSanitizer and UndefinedBehaviorSanitizer; make asan, make ubsan: one of them (SUITES=...)"
+	@echo "make storm      kills and failing calls by the thousand: nothing a program trained may be lost (STORM_KILLS STORM_CALLS STORM_SEED)"
 	@echo "make fuzz       every parser fed by libFuzzer for FUZZ_SECONDS (60) each: FUZZ=\"tar npy\"; needs clang"
 	@echo "make bench      kernels and training steps, checked and timed"
 	@echo "make gpu-check  on a machine with a GPU: builds for it, runs every device test, times, writes gpu-check.json"

@@ -1,12 +1,14 @@
 #include "tests/apps/support.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <thread>
@@ -57,18 +59,36 @@ std::string read_and_close(FILE* file) {
   return text;
 }
 
+/// This process's environment with other values of some variables.
+std::vector<std::string> environment_with(const std::vector<std::pair<std::string, std::string>>& changed) {
+  std::vector<std::string> variables;
+  for (char** at = environ; *at != nullptr; ++at) {
+    const std::string variable = *at;
+    const bool other =
+        std::ranges::none_of(changed, [&](const auto& c) { return variable.starts_with(c.first + "="); });
+    if (other) variables.push_back(variable);
+  }
+  for (const auto& [name, value] : changed) variables.push_back(name + "=" + value);
+  return variables;
+}
+
 /// Waits for `child`, and sends it the signal of `limits` once.
-int wait_for(pid_t child, const RunLimits& limits) {
+Outcome wait_for(pid_t child, const RunLimits& limits) {
   int status = 0;
+  rusage used{};
   bool sent = limits.signal == 0;
-  while (waitpid(child, &status, sent ? 0 : WNOHANG) == 0) {
+  while (wait4(child, &status, sent ? 0 : WNOHANG, &used) == 0) {
     if (!sent && limits.when()) {
       kill(child, limits.signal);
       sent = true;
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  Outcome outcome;
+  outcome.killed = WIFSIGNALED(status);
+  outcome.code = outcome.killed ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+  outcome.peak_bytes = 1024 * used.ru_maxrss;
+  return outcome;
 }
 
 }  // namespace
@@ -152,11 +172,20 @@ Outcome run_program(const std::vector<std::string>& arguments, const RunLimits& 
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
+  std::vector<std::string> variables = environment_with(limits.environment);
+  std::vector<char*> envp;
+  for (std::string& variable : variables) envp.push_back(variable.data());
+  envp.push_back(nullptr);
   FILE *out = std::tmpfile(), *err = std::tmpfile();
   require(out != nullptr && err != nullptr, "test", "cannot make a temporary file");
+  // A signal that comes before the program is there must not meet doctest's handlers.
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
   const pid_t child = fork();
-  require(child >= 0, "test", "cannot fork");
   if (child == 0) {
+    for (const int s : {SIGINT, SIGTERM, SIGHUP}) std::signal(s, SIG_DFL);
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
     dup2(fileno(out), STDOUT_FILENO);
     dup2(fileno(err), STDERR_FILENO);
     if (limits.file_bytes > 0) {
@@ -164,11 +193,12 @@ Outcome run_program(const std::vector<std::string>& arguments, const RunLimits& 
       setrlimit(RLIMIT_FSIZE, &limit);
     }
     for (const int descriptor : limits.closed) close(descriptor);
-    execv(argv[0], argv.data());
+    execve(argv[0], argv.data(), envp.data());
     _exit(127);
   }
-  Outcome outcome;
-  outcome.code = wait_for(child, limits);
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  require(child >= 0, "test", "cannot fork");
+  Outcome outcome = wait_for(child, limits);
   outcome.out = read_and_close(out);
   outcome.err = read_and_close(err);
   return outcome;

@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "apps/common/config.h"
@@ -29,9 +30,11 @@ RunConfig tiny_config(const std::string& root);
 
 /// What a program did.
 struct Outcome {
-  int code = -1;    // exit code, or 128 + the signal that ended it
-  std::string out;  // stdout
-  std::string err;  // stderr
+  int code = -1;           // exit code, or 128 + the signal that ended it
+  bool killed = false;     // by that signal: it did not exit by itself
+  int64_t peak_bytes = 0;  // the most that was resident
+  std::string out;         // stdout
+  std::string err;         // stderr
 };
 
 struct RunLimits {
@@ -40,6 +43,7 @@ struct RunLimits {
   std::function<bool()> when = {};  // asked every millisecond
   std::vector<int> closed = {};     // of its standard streams
   uint64_t address_bytes = 0;       // > 0: no more than this of memory
+  std::vector<std::pair<std::string, std::string>> environment = {};  // variables set for it
 };
 
 /// The build folder this test binary lies in.
