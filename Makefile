@@ -95,7 +95,9 @@ TEST_LIB_data := $(CORE) $(DATA)
 TEST_LIB_layers := $(CORE) $(AUTOGRAD) $(LAYERS)
 TEST_LIB_cuda := $(CORE) $(GPU)
 TEST_LIB_apps := $(LIBRARY) $(APP_PARTS)
-TEST_LIB_storm := $(call objects,tests/apps/support.cpp) $(LIBRARY) $(APP_PARTS)
+# The storms also call the mains of the programs that read files.
+MAINS := $(patsubst %,$(BUILD)/obj/tests/storm/main_%.o,train evaluate predict contrast replicate)
+TEST_LIB_storm := $(call objects,tests/apps/support.cpp) $(MAINS) $(LIBRARY) $(APP_PARTS)
 TEST_MAIN := $(call objects,$(wildcard tests/main.cpp) $(sort $(wildcard tests/common/*.cpp)))
 ALL_SUITES := core autograd data layers $(if $(GPU),cuda) apps storm deliberate
 SUITES ?= $(ALL_SUITES)
@@ -201,6 +203,8 @@ TEST_LIBS_storm = $(APP_LIBS)
 test_objects = $(call objects,$(sort $(wildcard tests/$(1)/*.cpp))) $(TEST_MAIN) $(TEST_LIB_$(1))
 $(foreach a,$(APPS),$(eval $(call program,$(BUILD)/$(a),$(call app_objects,$(a)) $(LIBRARY),$(APP_LIBS))))
 $(foreach s,$(PRESENT),$(eval $(call program,$(BUILD)/tests/$(s),$(call test_objects,$(s)),$(LIBS) $(TEST_LIBS_$(s)))))
+$(MAINS): $(BUILD)/obj/tests/storm/main_%.o: $(BUILD)/obj/apps/%/main.o
+	@mkdir -p $(@D); objcopy --redefine-sym main=main_$* $< $@
 # Preloaded into programs by tests/storm, and never instrumented.
 FAIL_CALLS := $(BUILD)/obj/tests/storm/fail_calls.so
 $(BUILD)/tests/storm: | $(FAIL_CALLS)

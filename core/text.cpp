@@ -25,7 +25,9 @@ size_t edit_distance(std::string_view a, std::string_view b) {
 }
 
 std::string nearest(std::string_view word, const std::vector<std::string>& candidates) {
-  const auto distance = [&](const std::string& candidate) { return edit_distance(word, candidate); };
+  constexpr size_t kMost = 256;  // a name of megabytes, out of a file, is near to nothing
+  const auto shortened = [](std::string_view text) { return text.substr(0, kMost); };
+  const auto distance = [&](const std::string& c) { return edit_distance(shortened(word), shortened(c)); };
   const auto best = std::ranges::min_element(candidates, {}, distance);
   return best == candidates.end() ? std::string() : *best;
 }

@@ -89,7 +89,7 @@ Json value_of(const Field& field) {
   return std::visit(
       [](const auto* value) -> Json {
         if constexpr (std::is_same_v<decltype(value), const JsonText*>) {
-          return Json::parse(value->text);
+          return parse_json(value->text, "about");
         } else {
           return *value;
         }
@@ -144,13 +144,66 @@ std::string place(const std::string& text, size_t byte, const std::string& sourc
   return source + ":" + std::to_string(line) + ":" + std::to_string(column);
 }
 
+/// Builds the value of a text that json_problem() has passed, in time proportional to it: the library's own builder
+/// looks at all keys of an object for each of them.
+class JsonBuilder final : public nlohmann::json_sax<Json> {
+ public:
+  Json take() { return std::move(root_); }
+
+  bool null() override { return add(nullptr); }
+  bool boolean(bool value) override { return add(value); }
+  bool number_integer(number_integer_t value) override { return add(value); }
+  bool number_unsigned(number_unsigned_t value) override { return add(value); }
+  bool number_float(number_float_t value, const string_t&) override { return add(value); }
+  bool string(string_t& value) override { return add(std::move(value)); }
+  bool binary(binary_t&) override { return true; }  // there is none in a text
+  bool start_object(size_t) override { return open(Json::object()); }
+  bool start_array(size_t) override { return open(Json::array()); }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+  bool key(string_t& name) override {
+    open_.back()->get_ref<Json::object_t&>().push_back({name, Json()});
+    return true;
+  }
+  bool parse_error(size_t, const std::string&, const Json::exception&) override { return false; }
+
+ private:
+  /// Where the next value goes: behind the key just read, to the end of the array, or it is the whole.
+  Json* put(Json&& value) {
+    Json* place = &root_;
+    if (!open_.empty() && open_.back()->is_object())
+      place = &open_.back()->get_ref<Json::object_t&>().back().second;
+    else if (!open_.empty())
+      place = &open_.back()->get_ref<Json::array_t&>().emplace_back();
+    *place = std::move(value);
+    return place;
+  }
+  bool add(Json&& value) {
+    put(std::move(value));
+    return true;
+  }
+  bool open(Json&& value) {
+    open_.push_back(put(std::move(value)));
+    return true;
+  }
+  bool close() {
+    open_.pop_back();
+    return true;
+  }
+
+  Json root_;
+  std::vector<Json*> open_;  // objects and arrays around this point: none of them moves while it is open
+};
+
 }  // namespace
 
 Json parse_json(const std::string& text, const std::string& source) {
   const std::optional<JsonProblem> problem = json_problem(text, kDeepest);
   if (problem && problem->byte == 0) refuse(source, ": ", problem->what);
   if (problem) refuse(place(text, problem->byte, source), ": malformed JSON: ", problem->what);
-  return Json::parse(text);
+  JsonBuilder builder;
+  Json::sax_parse(text, &builder);
+  return builder.take();
 }
 
 std::string json_text(const Json& json) { return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"; }

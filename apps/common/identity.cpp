@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "apps/common/fields.h"
 #include "core/error.h"
 #include "core/text.h"
 #include "data/relabelled.h"
@@ -42,9 +43,11 @@ std::optional<DataIdentity> identity_of(const TensorFile& file, const std::strin
   const auto found = file.metadata.find(kKey);
   if (found == file.metadata.end()) return std::nullopt;
   try {
-    const Json json = Json::parse(found->second);
+    const Json json = parse_json(found->second, kKey);
     return DataIdentity{json.at("classes").get<std::vector<std::string>>(), read_set(json.at("train")),
                         read_set(json.at("validation")), read_set(json.at("test"))};
+  } catch (const UsageError& error) {
+    fail("checkpoint", path, ": ", error.what());
   } catch (const Json::exception& error) {
     fail("checkpoint", path, ": its entry ", kKey, " does not describe data: ", excerpt(error.what()));
   }

@@ -71,8 +71,8 @@ RunConfig varied(const Plan& plan, const Variation& setting, const Variation& he
   RunConfig config = plan.base;
   const std::string in_setting = plan.path + ": settings." + excerpt(setting.name);
   const std::string in_head = plan.path + ": heads." + excerpt(head.name);
-  read_config_fields(Json::parse(setting.changes), config, in_setting);
-  read_config_fields(Json::parse(head.changes), config, in_head);
+  read_config_fields(parse_json(setting.changes, in_setting), config, in_setting);
+  read_config_fields(parse_json(head.changes, in_head), config, in_head);
   if (config.seed != RunConfig{}.seed)
     fail_usage(plan.path, ": seed: expected none beside the plan's `seeds`, got ", config.seed);
   try {

@@ -113,8 +113,9 @@ Series curve(const Cell& cell, const std::string& name, const std::filesystem::p
       if (json_problem(line, kLevels)) continue;
       const Json record = Json::parse(line);
       if (!record.is_object() || record.contains("final")) continue;
-      const Json epoch = record.value("epoch", Json()), value = record.value(key, Json());
-      if (epoch.is_number() && value.is_number()) points[epoch.get<double>()].push_back(value.get<double>());
+      const auto epoch = record.find("epoch"), value = record.find(key);
+      if (epoch != record.end() && epoch->is_number() && value != record.end() && value->is_number())
+        points[epoch->get<double>()].push_back(value->get<double>());
     }
   }
   Series series{.name = name};

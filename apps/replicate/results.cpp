@@ -22,12 +22,13 @@ std::string number(double value, int digits) {
 /// Values of `metric` for the seeds both cells have, in the same order.
 std::pair<std::vector<double>, std::vector<double>> paired(const Cell& a, const Cell& b, const Metric& metric) {
   std::pair<std::vector<double>, std::vector<double>> values;
-  for (const FinishedRun& run : a.runs)
-    for (const FinishedRun& other : b.runs)
-      if (run.plan.seed == other.plan.seed) {
-        values.first.push_back(metric.get(run.summary));
-        values.second.push_back(metric.get(other.summary));
-      }
+  auto other = b.runs.begin();
+  for (const FinishedRun& run : a.runs) {
+    while (other != b.runs.end() && other->plan.seed < run.plan.seed) ++other;
+    if (other == b.runs.end() || other->plan.seed != run.plan.seed) continue;
+    values.first.push_back(metric.get(run.summary));
+    values.second.push_back(metric.get(other->summary));
+  }
   return values;
 }
 
@@ -220,7 +221,7 @@ std::string table_markdown(const Plan& plan, const std::vector<Cell>& cells) {
 
 std::string results_json(const Plan& plan, const std::vector<Cell>& cells) {
   Json result = {{"title", valid_utf8(plan.title)},
-                 {"about", Json::parse(plan.about)},
+                 {"about", parse_json(plan.about, plan.path)},
                  {"cells", Json::array()},
                  {"comparisons", Json::array()}};
   for (const Cell& cell : cells) {
