@@ -24,7 +24,7 @@ DATASETS ?= fashion-mnist
 Q := $(if $(V),,@)
 
 # ---- goals that need no compiler: they come first on a bare machine, and start a second make once the packages are there -----------------
-PLAIN_GOALS := deps demo contrast-demo test asan ubsan sanitize storm fuzz bench gpu-check data lint format vendor vendor-cudnn clean help
+PLAIN_GOALS := deps demo contrast-demo test asan ubsan sanitize tsan storm mutations fuzz bench gpu-check data lint format vendor vendor-cudnn clean help
 BUILDING := $(filter-out $(PLAIN_GOALS) info,$(or $(MAKECMDGOALS),all))
 PROBING := $(filter-out $(PLAIN_GOALS),$(or $(MAKECMDGOALS),all))
 # `make -j4 demo` hands its job slots down; a plain `make demo` uses every core.
@@ -212,10 +212,11 @@ $(FAIL_CALLS): tests/storm/preload/fail_calls.cpp
 	@mkdir -p $(@D); echo "  link    $@"
 	$(Q)$(CXX) -std=c++20 -O1 -Wall -Wextra -shared -fPIC $< -o $@ -ldl
 ifneq ($(filter fuzzers,$(MAKECMDGOALS)),)
-  PARSERS := $(CORE) $(DATA) $(call objects,apps/common/config.cpp apps/common/fields.cpp)
-  $(foreach f,$(FUZZ),$(eval $(call program,$(BUILD)/fuzz/$(f),$(call objects,tests/fuzz/$(f).cpp) $(PARSERS),-fsanitize=fuzzer $(LIBS) $(OPENCV_LIBS) $(SENTENCEPIECE_LIBS))))
-  # No parsers (JSON is read in fields.cpp), and C++20 that clang does not take before its version 16: by GCC, without instruments.
-  BY_GCC := $(BUILD)/obj/core/cpu/%.o $(BUILD)/obj/apps/common/config.o $(BUILD)/obj/tests/fuzz/config.o
+  # By clang, with its instruments: what reads. By GCC and without them: what only has to be there, and the C++20 that clang does not take
+  # before its version 16 (JSON is read in fields.cpp).
+  READERS := $(CORE) $(DATA) $(call objects,$(foreach f,fields checkpoint identity summary,apps/common/$(f).cpp) apps/replicate/plan.cpp apps/replicate/report.cpp)
+  BY_GCC := $(filter $(BUILD)/obj/core/cpu/%,$(CORE)) $(filter-out $(READERS),$(LIBRARY) $(APP_PARTS)) $(call objects,tests/fuzz/config.cpp)
+  $(foreach f,$(FUZZ),$(eval $(call program,$(BUILD)/fuzz/$(f),$(call objects,tests/fuzz/$(f).cpp) $(sort $(READERS) $(LIBRARY) $(APP_PARTS)),-fsanitize=fuzzer $(APP_LIBS))))
   $(BY_GCC): override CXX = g++
   $(BY_GCC): override OPT = -O1
   $(BY_GCC): override COLD_OPT = -O1
@@ -254,12 +255,23 @@ ubsan: deps
 sanitize: deps
 	$(SUBMAKE) check BUILD="$(BUILD)/sanitize" OPT="$(SANITIZE) -fsanitize=address,undefined -fno-sanitize-recover=all"
 
-# The short storms of the suite, long: kills over all programs, and failing calls of each program and each way to fail.
+# Our own threads, the loader's and what meets them in training, under ThreadSanitizer. OpenMP is off: its library is not instrumented.
+tsan: deps
+	$(SUBMAKE) $(BUILD)/tsan/tests/data $(BUILD)/tsan/tests/apps BUILD="$(BUILD)/tsan" OPT="-O1 -g1 -fsanitize=thread" \
+	  CXXFLAGS="-fno-openmp -Wno-unknown-pragmas" LDFLAGS=-lgomp ONEDNN=0 CUDA=0
+	@BUILD="$(BUILD)/tsan" TEST_CASES="loader*,trainer*,collections: training*,collections: corrupt*" tests/run.sh data apps
+
+# The suite's short storms, long: kills over all programs; failing calls of each program and each way to fail.
 STORM_KILLS ?= 1000
 STORM_CALLS ?= 1000
 storm: deps
 	$(SUBMAKE) programs $(BUILD)/tests/storm
-	@STORM_KILLS=$(STORM_KILLS) STORM_CALLS=$(STORM_CALLS) BUILD="$(BUILD)" TEST_TIMEOUT=7200 tests/run.sh storm
+	@STORM_KILLS=$(STORM_KILLS) STORM_CALLS=$(STORM_CALLS) BUILD="$(BUILD)" TEST_CASES="kills*,failing calls*" TEST_TIMEOUT=7200 tests/run.sh storm
+# Damaged files of each kind, under AddressSanitizer.
+STORM_MUTATIONS ?= 2000
+mutations: deps
+	$(SUBMAKE) programs $(BUILD)/asan/tests/storm BUILD="$(BUILD)/asan" OPT="$(SANITIZE) -fsanitize=address"
+	@STORM_MUTATIONS=$(STORM_MUTATIONS) BUILD="$(BUILD)/asan" TEST_CASES="mutations*" TEST_TIMEOUT=36000 tests/run.sh storm
 
 # libFuzzer comes with clang; its warnings are not ours, the code is held to GCC's.
 CLANGXX ?= clang++
@@ -274,7 +286,11 @@ fuzz: deps
 	@failed=0; for target in $(FUZZ); do \
 	  corpus=$(BUILD)/fuzz/corpus/$$target; mkdir -p $$corpus; \
 	  case $$target in config) seeds=$$(ls apps/configs/*det.json) ;; safetensors) seeds=tests/fixtures/formats.safetensors ;; \
-	    tokenizer) seeds=tests/fixtures/tokenizer.model ;; *) seeds= ;; esac; \
+	    tokenizer) seeds=tests/fixtures/tokenizer.model ;; plan) seeds=$$(ls apps/configs/demo.json apps/configs/plan-*.json) ;; *) seeds= ;; esac; \
+	  if [ $$target = gzip ]; then gzip -c apps/configs/demo.json >$$corpus/demo; fi; \
+	  if [ $$target = metrics ]; then printf '{"step":6,"epoch":0.5,"split":"validation","nll":2.3,"accuracy":0.1}\n' >$$corpus/line; fi; \
+	  if [ $$target = summary ]; then printf '{"head":"het-xl","seed":0,"temperature":1.1,"steps":6,"test":{"nll":2.3,"accuracy":0.1,"count":10,"noisy":{"cross_entropy":1.2}}}' >$$corpus/run; fi; \
+	  if [ $$target = checkpoint ]; then printf '{"model":{"name":"resnet20"}}\0{"step":6,"metrics_bytes":12,"best_nll":2.3}\0{"classes":["cat"],"train":{"count":1,"fingerprint":"0a"},"validation":{"count":0,"fingerprint":""},"test":{"count":1,"fingerprint":""}}' >$$corpus/entries; fi; \
 	  if [ $$target = tar ]; then for form in ustar pax gnu; do tar -b 2 --format=$$form -C $(BUILD)/fuzz/seed -cf $$corpus/$$form a.jpg a.cls; done; fi; \
 	  if [ $$target = caption_table ]; then printf '1\ta cat\n' >$$corpus/pair; fi; \
 	  if [ -n "$$seeds" ]; then cp $$seeds $$corpus/; fi; \
@@ -388,7 +404,9 @@ help:
 	@echo "make data       data sets under $(DATA_ROOT): DATASETS=\"fashion-mnist cifar-10 tiny-imagenet-200\" MIRROR=folder DATA_ROOT=folder"
 	@echo "make deps       missing packages by apt-get; make vendor: header-only libraries into .deps/include (vendor-cudnn: cudnn-frontend alone)"
 	@echo "make sanitize   the tests under AddressSanitizer and UndefinedBehaviorSanitizer; make asan, make ubsan: one of them (SUITES=...)"
-	@echo "make storm      kills and failing calls by the thousand: nothing a program trained may be lost (STORM_KILLS STORM_CALLS STORM_SEED)"
+	@echo "make tsan       the loader and the trainer under ThreadSanitizer"
+	@echo "make storm      programs that train, stopped by the thousand (STORM_KILLS STORM_CALLS STORM_SEED): nothing may be lost"
+	@echo "make mutations  damaged files of every kind (STORM_MUTATIONS each), given to the programs under AddressSanitizer"
 	@echo "make fuzz       every parser fed by libFuzzer for FUZZ_SECONDS (60) each: FUZZ=\"tar npy\"; needs clang"
 	@echo "make bench      kernels and training steps, checked and timed"
 	@echo "make gpu-check  on a machine with a GPU: builds for it, runs every device test, times, writes gpu-check.json"

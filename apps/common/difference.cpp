@@ -160,7 +160,7 @@ const Words& words_for(std::string_view name) {
 
 /// `the file's network has layer scale (blocks.0.ls1.gamma and 3 more), the model has not (model.layer_scale)`, for the
 /// first of the names in the order of the words.
-std::string in_words(const Comparison& c) {
+std::string in_words(const Mismatch& c) {
   const bool theirs = !c.unused.empty();
   const std::vector<std::string>& names = theirs ? c.unused : c.missing;
   const std::string& first = *std::ranges::min_element(names, {}, [](const auto& name) { return &words_for(name); });
@@ -177,7 +177,7 @@ std::string in_words(const Comparison& c) {
 
 }  // namespace
 
-std::string difference(const Comparison& c) {
+std::string difference(const Mismatch& c) {
   Shapes file;
   for (const auto& [name, tensor] : c.file.tensors) file.emplace(name, tensor.shape);
   const std::string_view theirs = kind(file), ours = kind(c.model);

@@ -168,7 +168,7 @@ bool Loading::may_be_unused(const std::string& name, const ForeignTensor& tensor
 
 void Loading::check() const {
   require(!whole_ || !head_.replaced(), "init", path_, ": expected the model's classifier: ", head_.why_new());
-  Comparison apart{given_, shapes_, {}, {}, {unlike_.begin(), unlike_.end()}};
+  Mismatch apart{given_, shapes_, {}, {}, {unlike_.begin(), unlike_.end()}};
   for (const auto& [name, tensor] : given_.tensors) {
     if (!used_.contains(name) && !unlike_.contains(name) && !may_be_unused(name, tensor)) apart.unused.push_back(name);
   }

@@ -3,7 +3,6 @@
 #include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "apps/common/plots.h"
 #include "apps/common/progress.h"
@@ -107,16 +106,8 @@ std::string metrics_of(const RunFolder& folder) {
 Series curve(const Cell& cell, const std::string& name, const std::filesystem::path& out, const std::string& key) {
   std::map<double, std::vector<double>> points;
   for (const FinishedRun& run : cell.runs) {
-    std::istringstream lines(metrics_of(RunFolder{out / run.plan.folder}));
-    for (std::string line; std::getline(lines, line);) {
-      constexpr size_t kLevels = 8;
-      if (json_problem(line, kLevels)) continue;
-      const Json record = Json::parse(line);
-      if (!record.is_object() || record.contains("final")) continue;
-      const auto epoch = record.find("epoch"), value = record.find(key);
-      if (epoch != record.end() && epoch->is_number() && value != record.end() && value->is_number())
-        points[epoch->get<double>()].push_back(value->get<double>());
-    }
+    for (const auto& [epoch, value] : periodic_values(metrics_of(RunFolder{out / run.plan.folder}), key))
+      points[epoch].push_back(value);
   }
   Series series{.name = name};
   for (const auto& [epoch, values] : points) {
@@ -210,6 +201,21 @@ bool predicts_noise(const FinishedRun& run) {
 }
 
 }  // namespace
+
+std::vector<std::pair<double, double>> periodic_values(std::string_view log, const std::string& key) {
+  constexpr size_t kLevels = 8;
+  std::vector<std::pair<double, double>> values;
+  for (const std::string_view view : lines_of(log)) {
+    const std::string line(view);
+    if (json_problem(line, kLevels)) continue;
+    const Json record = Json::parse(line);
+    if (!record.is_object() || record.contains("final")) continue;
+    const auto epoch = record.find("epoch"), value = record.find(key);
+    if (epoch != record.end() && epoch->is_number() && value != record.end() && value->is_number())
+      values.emplace_back(epoch->get<double>(), value->get<double>());
+  }
+  return values;
+}
 
 std::string report_html(const Plan& plan, const std::vector<Cell>& cells, const std::filesystem::path& out,
                         std::string no_plots) {

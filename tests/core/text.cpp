@@ -21,6 +21,7 @@ TEST_CASE("text: the nearest candidate, the first of several") {
   CHECK(nearest("b", {"a", "c"}) == "a");
   CHECK(nearest("anything", {"one"}) == "one");
   CHECK(nearest("x", {}).empty());
+  CHECK(nearest(std::string(50'000'000, 'x'), std::vector<std::string>(1000, std::string(1000, 'y'))).size() == 1000);
 }
 
 TEST_CASE("text: join") {
