@@ -38,11 +38,11 @@ struct Outcome {
 };
 
 struct RunLimits {
-  uint64_t file_bytes = 0;          // > 0: no file may grow beyond
-  int signal = 0;                   // sent once `when` is true
-  std::function<bool()> when = {};  // asked every millisecond
-  std::vector<int> closed = {};     // of its standard streams
-  uint64_t address_bytes = 0;       // > 0: no more than this of memory
+  uint64_t file_bytes = 0;                                            // > 0: no file may grow beyond
+  int signal = 0;                                                     // sent once `when` is true
+  std::function<bool()> when = {};                                    // asked every millisecond
+  std::vector<int> closed = {};                                       // of its standard streams
+  uint64_t address_bytes = 0;                                         // > 0: no more than this of memory
   std::vector<std::pair<std::string, std::string>> environment = {};  // variables set for it
 };
 
