@@ -6,7 +6,7 @@
 #
 # Sources are discovered. An optional library is a set of files, not an #ifdef: <stem>*.cpp is compiled with it, <stem>_none.cpp
 # (where there is one) without it. Variables: BUILD CXX CXXFLAGS CPPFLAGS LDFLAGS OPT ARCH V=1 JOBS SUITES DATA_ROOT MIRROR DATASETS WERROR and
-# the switches ONEDNN ZLIB CUDA CUDNN OPENCV SENTENCEPIECE MPI (0 or 1, found by themselves when not given; CUDA=host: GPU
+# the switches ONEDNN ZLIB CUDA CUDNN IMAGES SENTENCEPIECE MPI (0 or 1, found by themselves when not given; CUDA=host: GPU
 # kernels as C++ on the CPU, for tests).
 
 SHELL := bash
@@ -33,7 +33,7 @@ SUBMAKE = +@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JO
 # ---- switches ---------------------------------------------------------------------------------------------------------------------------
 # A misspelt value must not quietly build something else.
 comma := ,
-SWITCHES := ONEDNN ZLIB CUDA CUDNN OPENCV SENTENCEPIECE MPI WERROR
+SWITCHES := ONEDNN ZLIB CUDA CUDNN IMAGES SENTENCEPIECE MPI WERROR
 $(foreach s,$(SWITCHES),$(if $(filter-out 0 1 $(if $(filter CUDA,$(s)),host),$($(s))),$(error $(s)=$($(s)): expected $(if $(filter CUDA,$(s)),0$(comma) 1 or host,0 or 1))))
 
 # ---- what is on this machine ----------------------------------------------------------------------------------------------------------
@@ -42,7 +42,7 @@ INCLUDES := -I. $(if $(wildcard .deps/include),-isystem .deps/include)
 has = \#if __has_include(<$(2)>)\n$(1)\n\#endif\n
 PROBE_TEXT := COMPILER\n$(call has,JSON,nlohmann/json.hpp)$(call has,CLI,CLI/CLI.hpp)$(call has,DOCTEST,doctest/doctest.h)
 PROBE_TEXT := $(PROBE_TEXT)$(call has,ONEDNN,oneapi/dnnl/dnnl.h)$(call has,ONEDNN,dnnl.h)$(call has,ZLIB,zlib.h)
-PROBE_TEXT := $(PROBE_TEXT)$(call has,OPENCV,opencv4/opencv2/imgcodecs.hpp)$(call has,SENTENCEPIECE,sentencepiece_trainer.h)$(call has,CUDNN_FRONTEND,cudnn_frontend.h)$(call has,CUDNN,cudnn_version.h)
+PROBE_TEXT := $(PROBE_TEXT)$(call has,JPEG,jpeglib.h)$(call has,PNG,png.h)$(call has,WEBP,webp/demux.h)$(call has,TIFF,tiffio.h)$(call has,SENTENCEPIECE,sentencepiece_trainer.h)$(call has,CUDNN_FRONTEND,cudnn_frontend.h)$(call has,CUDNN,cudnn_version.h)
 PROBE = printf '$(PROBE_TEXT)' | $(CXX) $(CPPFLAGS) $(INCLUDES) -std=c++20 -E -P -x c++ - 2>/dev/null
 CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc)))
 ifneq ($(PROBING),)
@@ -55,7 +55,7 @@ ifneq ($(PROBING),)
   # cuDNN's headers lie under CUDNN_HOME, with the toolkit or the system; NVIDIA's header-only cudnn-frontend with the system or in .deps/include.
   CUDNN_HEADER := $(firstword $(wildcard $(addsuffix /include/cudnn.h,$(CUDNN_HOME) $(CUDA_HOME))) $(if $(filter CUDNN,$(FOUND)),cudnn.h))
   CUDNN ?= $(if $(and $(filter 1,$(CUDA)),$(CUDNN_HEADER),$(filter CUDNN_FRONTEND,$(FOUND))),1,0)
-  OPENCV ?= $(if $(filter OPENCV,$(FOUND)),1,$(if $(shell pkg-config --exists opencv4 2>/dev/null && echo 1),1,0))
+  IMAGES ?= $(if $(filter-out $(FOUND),JPEG PNG WEBP TIFF),0,1)
   SENTENCEPIECE ?= $(if $(filter SENTENCEPIECE,$(FOUND)),1,0)
   MPICXX ?= $(shell command -v mpicxx)
   MPI ?= $(if $(MPICXX),1,0)
@@ -64,8 +64,8 @@ endif
 # ---- sources ----------------------------------------------------------------------------------------------------------------------------
 # $(call unused,SWITCH,STEM): the files of an optional library that this build leaves out
 unused = $(if $(filter 1,$(1)),$(2)_none.cpp,$(filter-out $(2)_none.cpp,$(wildcard $(2)*.cpp)))
-UNUSED := $(call unused,$(ONEDNN),core/cpu/onednn) $(call unused,$(ZLIB),core/gzip) $(call unused,$(OPENCV),data/opencv) \
-          $(call unused,$(CUDNN),cuda/cudnn) $(call unused,$(SENTENCEPIECE),data/sentencepiece) $(call unused,$(MPI),apps/common/mpi) $(call unused,$(OPENCV),apps/bench/opencv)
+UNUSED := $(call unused,$(ONEDNN),core/cpu/onednn) $(call unused,$(ZLIB),core/gzip) $(call unused,$(IMAGES),data/codec) \
+          $(call unused,$(CUDNN),cuda/cudnn) $(call unused,$(SENTENCEPIECE),data/sentencepiece) $(call unused,$(MPI),apps/common/mpi) $(call unused,$(IMAGES),apps/bench/bare)
 # $(call sources,FOLDER): .cpp files of a floor and of its folders, in a fixed order
 sources = $(filter-out $(UNUSED),$(sort $(wildcard $(1)/*.cpp $(1)/*/*.cpp)))
 objects = $(patsubst %,$(BUILD)/obj/%.o,$(basename $(filter %.cpp,$(1)))) $(patsubst %,$(BUILD)/obj/%.o,$(filter %.cu,$(1)))
@@ -129,11 +129,7 @@ CUDA_LIBS ?= $(if $(CUDNN_HOME),-Wl$(comma)-rpath$(comma)$(CUDNN_HOME)/lib) -L$(
 ifeq ($(CUDA),1)
   CUDA_INCLUDES := $(if $(CUDNN_HOME),-isystem $(CUDNN_HOME)/include) -isystem $(CUDA_HOME)/include
 endif
-ifneq ($(and $(filter 1,$(OPENCV)),$(wildcard data/opencv*.cpp)),)
-  # Debian's libopencv-imgcodecs-dev has no .pc file.
-  OPENCV_CFLAGS := $(patsubst -I%,-isystem %,$(or $(shell pkg-config --cflags opencv4 2>/dev/null),-I/usr/include/opencv4))
-  OPENCV_LIBS ?= -lopencv_imgcodecs -lopencv_imgproc -lopencv_core
-endif
+IMAGES_LIBS ?= $(if $(filter 1,$(IMAGES)),-ljpeg -lpng -lwebpdemux -lwebp -ltiff)
 SENTENCEPIECE_LIBS ?= $(if $(filter 1,$(SENTENCEPIECE)),-lsentencepiece -lsentencepiece_train)
 ifneq ($(and $(filter 1,$(MPI)),$(wildcard apps/common/mpi*.cpp)),)
   MPI_CFLAGS := $(patsubst -I%,-isystem %,$(filter -I% -D%,$(shell $(MPICXX) -show)))
@@ -175,7 +171,6 @@ ifeq ($(CUDA),host)
 endif
 $(if $(GPU),$(call remember,$(STAMPS)/nvcc,$(NVCC_COMPILE)))
 
-$(BUILD)/obj/data/opencv%.o $(BUILD)/obj/apps/bench/opencv%.o: EXTRA = $(OPENCV_CFLAGS)
 # The same bytes on every machine: no fused multiply-adds in the arithmetic of pixels.
 $(BUILD)/obj/data/image_%.o: EXTRA = -ffp-contract=off
 $(BUILD)/obj/apps/common/mpi%.o: EXTRA = $(MPI_CFLAGS)
@@ -195,8 +190,8 @@ $(1): $(2) $(STAMPS)/link$(subst /,-,$(1:$(BUILD)%=%))
 	$(Q)$(LINK) $(2) -o $$@ $(3)
 OBJECTS += $(2)
 endef
-APP_LIBS = $(LIBS) $(OPENCV_LIBS) $(SENTENCEPIECE_LIBS) $(MPI_LIBS) $(if $(GPU),$(CUDA_LIBS))
-TEST_LIBS_data = $(OPENCV_LIBS) $(SENTENCEPIECE_LIBS)
+APP_LIBS = $(LIBS) $(IMAGES_LIBS) $(SENTENCEPIECE_LIBS) $(MPI_LIBS) $(if $(GPU),$(CUDA_LIBS))
+TEST_LIBS_data = $(IMAGES_LIBS) $(SENTENCEPIECE_LIBS)
 TEST_LIBS_cuda = $(CUDA_LIBS)
 TEST_LIBS_apps = $(APP_LIBS)
 TEST_LIBS_storm = $(APP_LIBS)
@@ -313,7 +308,7 @@ data:
 # NEEDED ones nothing can be built; each of the WANTED ones costs a feature only (`make info` says which).
 NEEDED := g++=COMPILER nlohmann-json3-dev=JSON libcli11-dev=CLI doctest-dev=DOCTEST
 WANTED := $(if $(filter 0,$(ONEDNN)),,libdnnl-dev=ONEDNN) $(if $(filter 0,$(ZLIB)),,zlib1g-dev=ZLIB) \
-          $(if $(filter 0,$(OPENCV)),,libopencv-core-dev=OPENCV libopencv-imgproc-dev=OPENCV libopencv-imgcodecs-dev=OPENCV) \
+          $(if $(filter 0,$(IMAGES)),,libjpeg-dev=JPEG libpng-dev=PNG libwebp-dev=WEBP libtiff-dev=TIFF) \
           $(if $(filter 0,$(SENTENCEPIECE)),,libsentencepiece-dev=SENTENCEPIECE) gnuplot-nox=gnuplot xz-utils=xz \
           curl=curl ca-certificates=/etc/ssl/certs/ca-certificates.crt \
           dataset-fashion-mnist=$(DATA_ROOT)/fashion-mnist/train-images-idx3-ubyte.gz
@@ -391,7 +386,7 @@ info:
 	@$(call feature,ZLIB,zlib $(call version,zlib.h,ZLIB_VERSION),gzipped data sets (Fashion-MNIST) cannot be read)
 	@$(call feature,CUDA,$(NVCC) $$($(NVCC) --version 2>/dev/null | sed -n 's/.*release //p'),everything runs on the CPU (nvcc: $(or $(NVCC),none); driver: $(or $(DRIVER),none); cuda/*.cu: $(words $(wildcard cuda/*.cu))))
 	@$(call feature,CUDNN,$(CUDNN_HEADER) with cudnn-frontend $(call version,cudnn_frontend_version.h,CUDNN_FRONTEND_MAJOR_VERSION.CUDNN_FRONTEND_MINOR_VERSION.CUDNN_FRONTEND_PATCH_VERSION),on GPUs convolutions and attention run by slower kernels (cudnn.h: $(or $(CUDNN_HEADER),none); cudnn_frontend.h: $(if $(filter CUDNN_FRONTEND,$(FOUND)),found,none: make vendor-cudnn)))
-	@$(call feature,OPENCV,OpenCV $(call version,opencv4/opencv2/core/version.hpp,CV_VERSION_MAJOR.CV_VERSION_MINOR.CV_VERSION_REVISION),JPEG and PNG files cannot be decoded)
+	@$(call feature,IMAGES,libjpeg $(call version,jconfig.h,LIBJPEG_TURBO_VERSION) libpng $(call version,png.h,PNG_LIBPNG_VER_STRING) libwebp libtiff $(call version,tiffvers.h,TIFFLIB_VERSION),JPEG$(comma) PNG$(comma) WebP and TIFF files cannot be decoded (lacking: $(filter-out $(FOUND),JPEG PNG WEBP TIFF)))
 	@$(call feature,SENTENCEPIECE,SentencePiece $(shell pkg-config --modversion sentencepiece 2>/dev/null),captions cannot be tokenised: no image-text training)
 	@$(call feature,MPI,$(MPICXX),one machine only)
 	@command -v gnuplot >/dev/null && gnuplot --version | sed 's/^/  gnuplot       on   /' || echo "  gnuplot       off  without it: reports have no plots"
@@ -411,4 +406,4 @@ help:
 	@echo "make bench      kernels and training steps, checked and timed"
 	@echo "make gpu-check  on a machine with a GPU: builds for it, runs every device test, times, writes gpu-check.json"
 	@echo "make lint       floors, sizes, formatting; make format: clang-format in place; make clean"
-	@echo "switches: ONEDNN ZLIB CUDA CUDNN OPENCV SENTENCEPIECE MPI WERROR = 0 or 1; CXX OPT ARCH CXXFLAGS CPPFLAGS LDFLAGS BUILD JOBS; V=1 prints commands"
+	@echo "switches: ONEDNN ZLIB CUDA CUDNN IMAGES SENTENCEPIECE MPI WERROR = 0 or 1; CXX OPT ARCH CXXFLAGS CPPFLAGS LDFLAGS BUILD JOBS; V=1 prints commands"

@@ -1,36 +1,84 @@
-// EXIF's orientation, read without trust (CIPA DC-008; the TIFF 6.0 structure it stands in).
-#include <cstring>
-#include <string_view>
-
-#include "data/image_file.h"
+// TIFF directories, read without trust (TIFF 6.0, BigTIFF): the header of TIFF files, and the orientation in EXIF (CIPA
+// DC-008), which is such a directory. And the orientation in XMP, which is text.
+#include "data/codecs.h"
 
 namespace sked {
+namespace {
 
-int exif_orientation(std::span<const uint8_t> exif) {
-  using namespace std::string_view_literals;
-  const auto begins_with = [&](std::string_view magic) {
-    return exif.size() >= magic.size() && std::memcmp(exif.data(), magic.data(), magic.size()) == 0;
-  };
-  if (begins_with("Exif\0\0"sv)) exif = exif.subspan(6);
-  const bool little = begins_with("II*\0"sv);
-  if (!little && !begins_with("MM\0*"sv)) return 1;
-  // `count` bytes at `at` in the order of the file; 0 where they are not there.
-  const auto number = [&](size_t at, size_t count) {
-    uint64_t value = 0;
-    if (at > exif.size() || count > exif.size() - at) return value;
-    for (size_t i = 0; i < count; ++i) value = value << 8 | exif[at + (little ? count - 1 - i : i)];
-    return value;
-  };
-  constexpr size_t kEntry = 12;
-  constexpr uint64_t kOrientation = 0x0112, kShort = 3, kLong = 4;
-  const size_t directory = number(4, 4);
-  uint64_t orientation = 1;
-  for (size_t i = 0, at = directory + 2; i < number(directory, 2) && at + kEntry <= exif.size(); ++i, at += kEntry) {
-    const uint64_t type = number(at + 2, 2);
-    if (number(at, 2) != kOrientation || number(at + 4, 4) != 1) continue;
-    if (type == kShort || type == kLong) orientation = number(at + 8, type == kShort ? 2 : 4);
+using namespace std::string_view_literals;
+
+/// The first directory of a TIFF structure; believes no offset and no count.
+class TiffDirectory {
+ public:
+  explicit TiffDirectory(Bytes bytes) : bytes_(bytes) {
+    little_ = begins_with(bytes, "II*\0"sv) || begins_with(bytes, "II+\0"sv);
+    big_ = begins_with(bytes, "II+\0"sv) || begins_with(bytes, "MM\0+"sv);
+    if (!little_ && !big_ && !begins_with(bytes, "MM\0*"sv)) return;
+    const uint64_t at = big_ ? number(8, 8) : number(4, 4);
+    entries_ = at + (big_ ? 8 : 2);
+    count_ = number(at, big_ ? 8 : 2);
   }
-  return orientation >= 1 && orientation <= 8 ? static_cast<int>(orientation) : 1;
+
+  /// The whole number that entry `tag` holds, the last of several entries; nothing where there is none.
+  std::optional<int64_t> operator[](uint64_t tag) const {
+    const uint64_t size = big_ ? 20 : 12, value = big_ ? 12 : 8;
+    std::optional<int64_t> found;
+    for (uint64_t i = 0, at = entries_; i < count_ && at < bytes_.size() && bytes_.size() - at >= size;
+         ++i, at += size) {
+      constexpr uint64_t kShort = 3, kLong = 4;
+      const uint64_t type = number(at + 2, 2);
+      if (number(at, 2) != tag || number(at + 4, big_ ? 8 : 4) != 1) continue;
+      if (type == kShort || type == kLong) found = static_cast<int64_t>(number(at + value, type == kShort ? 2 : 4));
+    }
+    return found;
+  }
+
+ private:
+  /// `count` bytes at `at` in the order of the file; 0 where they are not there.
+  uint64_t number(uint64_t at, uint64_t count) const {
+    uint64_t value = 0;
+    if (at > bytes_.size() || count > bytes_.size() - at) return value;
+    for (uint64_t i = 0; i < count; ++i) value = value << 8 | bytes_[at + (little_ ? count - 1 - i : i)];
+    return value;
+  }
+
+  Bytes bytes_;
+  bool little_ = false, big_ = false;
+  uint64_t entries_ = 0, count_ = 0;
+};
+
+constexpr uint64_t kWidth = 256, kHeight = 257, kOrientation = 274, kSamples = 277;
+
+}  // namespace
+
+std::optional<int64_t> orientation_tag(Bytes exif) {
+  if (begins_with(exif, "Exif\0\0"sv)) exif = exif.subspan(6);
+  return TiffDirectory(exif)[kOrientation];
+}
+
+int valid_orientation(std::optional<int64_t> orientation) {
+  return orientation && *orientation >= 1 && *orientation <= 8 ? static_cast<int>(*orientation) : 1;
+}
+
+int exif_orientation(std::span<const uint8_t> exif) { return valid_orientation(orientation_tag(exif)); }
+
+std::optional<int64_t> xmp_orientation(Bytes xmp) {
+  constexpr auto kName = "tiff:Orientation"sv;
+  const std::string_view text(reinterpret_cast<const char*>(xmp.data()), xmp.size());
+  for (size_t at = text.find(kName); at != std::string_view::npos; at = text.find(kName, at + 1)) {
+    std::string_view rest = text.substr(at + kName.size());
+    const size_t quote = rest.starts_with("=\"") ? 2 : rest.starts_with(">") ? 1 : 0;
+    rest.remove_prefix(quote);
+    if (quote > 0 && !rest.empty() && rest[0] >= '0' && rest[0] <= '9') return rest[0] - '0';
+  }
+  return std::nullopt;
+}
+
+std::optional<ImageHeader> tiff_header(Bytes bytes) {
+  const TiffDirectory directory(bytes);
+  const auto width = directory[kWidth], height = directory[kHeight];
+  if (!width || !height) return std::nullopt;
+  return ImageHeader{*height, *width, directory[kSamples].value_or(1), valid_orientation(directory[kOrientation])};
 }
 
 }  // namespace sked

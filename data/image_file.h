@@ -1,8 +1,7 @@
 #pragma once
-// Image files: what their headers say (image_header.cpp, image_exif.cpp), and their pixels, decoded and encoded by
-// OpenCV (opencv_image.cpp; without it, opencv_none.cpp says what is missing), but for PNM (image_pnm.cpp).
+// Image files: what their headers say (image_header.cpp), and their pixels (image_decode.cpp), by the one decoder that
+// their first bytes name (codecs.h).
 
-#include <array>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -20,7 +19,7 @@ class ImageError : public Error {
   using Error::Error;
 };
 
-/// Was this program built with OpenCV?
+/// Was this program built with the libraries of JPEG, PNG, WebP and TIFF? BMP, GIF and PNM are decoded without any.
 bool can_decode_images();
 
 /// The largest image that is decoded, in pixels: more is refused before anything is allocated for it.
@@ -31,13 +30,12 @@ struct ImageHeader {
   int64_t height = 0, width = 0, channels = 0;  // as stored, before EXIF orientation
   /// 1 … 8, EXIF's tag 0x0112; 1, as it lies, where there is none that makes sense.
   int orientation = 1;
-  /// The greatest R, G and B of a decoded pixel: less than 255 for BMP files of 16 bits a pixel.
-  std::array<uint8_t, 3> white{255, 255, 255};
 };
 
-/// Reads the header of a JPEG, PNG, BMP, WebP or PNM file, without decoding it. JPEG and PNG files are walked to their
-/// end. Throws ImageError naming `source` for anything else, a file that is cut off, a PNG header that fails its
-/// checksum, BMP colour masks no decoder here knows, an animated WebP file, or more than kLargestImage pixels.
+/// Reads the header of a JPEG, PNG, WebP, GIF, TIFF, BMP or PNM file, without decoding it: of several images or frames
+/// the first. Throws ImageError naming `source` for anything else (and what it is), a file that ends within its header,
+/// a PNG header that fails its checksum, a layout that is not read (JPEG of 12 bits, unusual BMP masks …), or more than
+/// kLargestImage pixels.
 ImageHeader image_header(std::span<const uint8_t> bytes, const std::string& source);
 
 /// (H, W, channels in the file) of image_header(): as stored.
@@ -50,33 +48,31 @@ int exif_orientation(std::span<const uint8_t> exif);
 /// Is this a JPEG file, the one format that is cheaper to decode at a fraction of its size?
 bool is_jpeg(std::span<const uint8_t> bytes);
 
-/// Is this a PNM file (`P1` … `P6`)?
-bool is_pnm(std::span<const uint8_t> bytes);
-
-/// A PNM file (netpbm.sourceforge.net/doc/pnm.html; the first image of several) as u8 (H, W, 1 or 3): a sample v of at
-/// most m becomes v·255/m, rounded to even, as Pillow has it. Throws ImageError naming `source` for a file that is cut
-/// off, a greatest sample value outside 1 … 65535, a sample above it, or what is no number.
-Tensor pnm_pixels(std::span<const uint8_t> bytes, const std::string& source);
-
 /// Are pixels turned as the file's EXIF orientation says, or left as they are stored?
 enum class Turning { upright, as_stored };
 
-/// The image as u8 (H, W, channels), RGB (3) or grey (1). Upright, JPEG, PNG and WebP are turned by the EXIF
-/// orientation they carry, as Pillow's ImageOps.exif_transpose does. Samples of 16 bits in a PNG keep their high byte:
-/// that is what Pillow makes of 16-bit colour and torchvision of any, and off by at most 1 from v·255/65535; PNM
-/// samples are scaled (pnm_pixels), BMP's of 5 and 6 bits as well. CMYK is converted, alpha is dropped. `shrink` 1, 2,
-/// 4 or 8: a JPEG file is decoded at that fraction of its size (rounded up) by a smaller inverse DCT, which is what
-/// makes large ones cheap; other formats ignore it. Throws ImageError naming `source` for bytes that are no image, cut
-/// off, of another size than their header says or larger than kLargestImage, Error without OpenCV. Runs on the calling
-/// thread alone; safe from several.
+/// The image as u8 (H, W, channels), RGB (3) or grey (1, ITU-R BT.601 luma), as Pillow makes it with convert("RGB"),
+/// of the files that Pillow takes. Upright, JPEG, PNG and WebP are turned by the EXIF orientation they carry, or else
+/// by that of their XMP, as Pillow's ImageOps.exif_transpose does; TIFF files always are, as Pillow itself does.
+///   animations      the first frame; what it does not cover is black (WebP) or of the first or transparent index (GIF)
+///   16-bit samples  keep their high byte: that is what Pillow makes of 16-bit colour and torchvision of any (where
+///                   Pillow clips grey), and off by at most 1 from v·255/65535; PNM samples are scaled, BMP's of 5 and
+///                   6 bits as well
+///   CMYK            converted; alpha is dropped, without a background
+/// `shrink` 1, 2, 4 or 8: a JPEG file is decoded at that fraction of its size (rounded up) by a smaller inverse DCT,
+/// which is what makes large ones cheap; other formats ignore it.
+/// Which decoder sees the bytes depends on the first of them alone, and none opens a file. Throws ImageError naming
+/// `source` for bytes that are no image, end before their last pixel, are of another size than their header says or
+/// larger than kLargestImage, or have more scans than make sense; Error for a format whose library is not built in.
+/// Runs on the calling thread alone; safe from several.
 Tensor decode_image(std::span<const uint8_t> bytes, const std::string& source, int channels = 3, int shrink = 1,
                     Turning turning = Turning::upright);
 
 /// A PNG file of u8 (H, W, 1 or 3), written atomically. Throws Error naming the file.
 void write_png(const std::string& path, const Tensor& image);
 
-/// The image u8 (H, W, 3) with lines of text below, enlarged by whole factors until it is wide enough to read: u8 (H',
-/// W', 3). Bytes beyond ASCII are drawn as `?`.
+/// The image u8 (H, W, 3) with lines of text below, enlarged by whole factors until it is wide enough to read, and
+/// with white to its right where a line is longer: u8 (H', W', 3). Bytes beyond ASCII are drawn as `?`.
 Tensor captioned(const Tensor& image, const std::vector<std::string>& lines);
 
 }  // namespace sked

@@ -2,77 +2,48 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <cstring>
 #include <optional>
 #include <string_view>
 
-#include "data/image_file.h"
+#include "data/codecs.h"
 
 namespace sked {
 namespace {
 
-using Bytes = std::span<const uint8_t>;
+using namespace std::string_view_literals;
 
-/// A reason to refuse a file that is neither cut off nor unknown.
-[[noreturn]] void refuse(const std::string& source, std::string_view reason) {
-  detail::throw_error<ImageError>("image", source, ": ", reason);
-}
-
-bool begins_with(Bytes bytes, std::string_view magic, size_t at = 0) {
-  return bytes.size() >= at + magic.size() && std::memcmp(bytes.data() + at, magic.data(), magic.size()) == 0;
-}
-
-/// `count` bytes from `at` on as a number; the caller has checked that they are there.
-int64_t big_endian(Bytes bytes, size_t at, size_t count) {
-  int64_t value = 0;
-  for (size_t i = 0; i < count; ++i) value = value << 8 | bytes[at + i];
-  return value;
-}
-int64_t little_endian(Bytes bytes, size_t at, size_t count) {
-  int64_t value = 0;
-  for (size_t i = count; i > 0; --i) value = value << 8 | bytes[at + i - 1];
-  return value;
-}
-
-/// A walk over the segments of a JPEG file (ITU-T T.81, annex B) from SOI to EOI: the size from the first frame header,
-/// the orientation from the first EXIF.
-/// Nothing where the file ends or a segment begins wrongly before both are found: decoders make up what is missing.
-std::optional<ImageHeader> jpeg_header(Bytes bytes) {
-  constexpr uint8_t kEnd = 0xD9, kScan = 0xDA, kApp1 = 0xE1;
-  constexpr std::string_view kExif("Exif\0\0", 6);
+/// A JPEG file (ITU-T T.81, annex B) up to its first scan: size, and orientation from the first EXIF or else from XMP.
+/// Bytes between segments are skipped, as decoders do.
+std::optional<ImageHeader> jpeg_header(Bytes bytes, const std::string& source) {
+  constexpr uint8_t kScan = 0xDA, kApp1 = 0xE1;
+  constexpr auto kExif = "Exif\0\0"sv, kXmp = "http://ns.adobe.com/xap/1.0/\0"sv;
   const auto is_frame = [](uint8_t m) { return m >= 0xC0 && m <= 0xCF && m != 0xC4 && m != 0xC8 && m != 0xCC; };
-  ImageHeader header;
-  bool framed = false, oriented = false;
+  std::optional<ImageHeader> header;
+  std::optional<int64_t> in_exif, in_xmp;
   for (size_t at = 2; at < bytes.size();) {
-    if (bytes[at] != 0xFF) return std::nullopt;
+    if (bytes[at++] != 0xFF) continue;
     while (at < bytes.size() && bytes[at] == 0xFF) ++at;  // fill bytes
     if (at == bytes.size()) return std::nullopt;
     const uint8_t marker = bytes[at++];
-    if (marker == kEnd) return framed ? std::optional(header) : std::nullopt;
+    if (marker < 0xC0 || (marker >= 0xD0 && marker <= 0xD9)) continue;  // no segment follows
     if (at + 2 > bytes.size()) return std::nullopt;
     const auto length = static_cast<size_t>(big_endian(bytes, at, 2));
-    if (length < 2 || at + length > bytes.size()) return std::nullopt;
-    if (is_frame(marker) && !framed) {
-      if (length < 8) return std::nullopt;
-      header.height = big_endian(bytes, at + 3, 2);
-      header.width = big_endian(bytes, at + 5, 2);
-      header.channels = bytes[at + 7];
-      framed = true;
-    }
-    if (marker == kApp1 && !oriented && begins_with(bytes, kExif, at + 2)) {
-      header.orientation = exif_orientation(bytes.subspan(at + 2, length - 2));
-      oriented = true;
-    }
+    if (length < 2 || length > bytes.size() - at) return std::nullopt;
+    const Bytes body = bytes.subspan(at + 2, length - 2);
     at += length;
-    if (marker != kScan) continue;
-    // Entropy-coded data: to the next marker that is neither a stuffed zero nor a restart.
-    for (;; ++at) {
-      const void* found = at < bytes.size() ? std::memchr(bytes.data() + at, 0xFF, bytes.size() - at) : nullptr;
-      if (found == nullptr) return std::nullopt;
-      at = static_cast<size_t>(static_cast<const uint8_t*>(found) - bytes.data());
-      if (at + 1 == bytes.size()) return std::nullopt;
-      const uint8_t next = bytes[at + 1];
-      if (next != 0 && next != 0xFF && (next < 0xD0 || next > 0xD7)) break;
+    if (is_frame(marker)) {
+      if (body.size() < 6) return std::nullopt;
+      header = {big_endian(body, 1, 2), big_endian(body, 3, 2), body[5]};
+      if (marker % 4 == 3) refuse_image(source, "a lossless JPEG file, expected lossy ones: baseline or progressive");
+      if (body[0] != 8) refuse_image(source, "a JPEG file of ", int{body[0]}, " bits a sample, expected 8");
+      if (header->channels != 1 && header->channels != 3 && header->channels != 4)
+        refuse_image(source, "a JPEG file of ", header->channels, " components, expected 1, 3 or 4");
+    }
+    if (marker == kApp1 && begins_with(body, kExif) && !in_exif) in_exif = orientation_tag(body);
+    if (marker == kApp1 && begins_with(body, kXmp)) in_xmp = xmp_orientation(body);
+    if (marker == kScan) {
+      if (header) header->orientation = valid_orientation(in_exif ? in_exif : in_xmp);
+      return header;
     }
   }
   return std::nullopt;
@@ -80,92 +51,78 @@ std::optional<ImageHeader> jpeg_header(Bytes bytes) {
 
 /// The checksum of a PNG chunk (PNG specification, annex D): CRC-32, reflected.
 uint32_t crc32(Bytes bytes) {
+  static constexpr auto kTable = [] {
+    std::array<uint32_t, 256> table{};
+    for (uint32_t byte = 0; byte < 256; ++byte) {
+      uint32_t crc = byte;
+      for (int bit = 0; bit < 8; ++bit) crc = (crc & 1) != 0 ? crc >> 1 ^ 0xEDB88320 : crc >> 1;
+      table[byte] = crc;
+    }
+    return table;
+  }();
   uint32_t crc = ~uint32_t{0};
-  for (const uint8_t byte : bytes) {
-    crc ^= byte;
-    for (int bit = 0; bit < 8; ++bit) crc = (crc & 1) != 0 ? crc >> 1 ^ 0xEDB88320 : crc >> 1;
-  }
+  for (const uint8_t byte : bytes) crc = crc >> 8 ^ kTable[(crc ^ byte) & 0xFF];
   return ~crc;
 }
 
-/// A walk over the chunks of a PNG file up to IEND, with image data among them: some decoders return uninitialised
-/// pixels where there is none. EXIF may stand behind the data. Checksums of the data are the decoder's business.
+/// A PNG file, chunk by chunk. Up to the image data every chunk must be whole and match its checksum, as Pillow
+/// demands; EXIF and XMP may stand behind the data, where anything else is forgiven: the decoder says whether the data
+/// is whole.
 std::optional<ImageHeader> png_header(Bytes bytes, const std::string& source) {
-  if (bytes.size() < 33 || !begins_with(bytes, "IHDR", 12)) return std::nullopt;
-  if (crc32(bytes.subspan(12, 17)) != big_endian(bytes, 29, 4)) refuse(source, "the checksum of its header is wrong");
+  if (bytes.size() < 33 || !begins_with(bytes, "\0\0\0\15IHDR"sv, 8)) return std::nullopt;
   constexpr std::array<int64_t, 7> kChannels{1, 0, 3, 3, 2, 0, 4};  // by colour type
   const uint8_t type = bytes[25];
-  if (type >= kChannels.size() || kChannels[type] == 0) return std::nullopt;
-  ImageHeader header{
-      .height = big_endian(bytes, 20, 4), .width = big_endian(bytes, 16, 4), .channels = kChannels[type]};
+  ImageHeader header{.height = big_endian(bytes, 20, 4),
+                     .width = big_endian(bytes, 16, 4),
+                     .channels = type < kChannels.size() ? kChannels[type] : 0};
   bool data = false;
-  for (size_t at = 8; at + 12 <= bytes.size();) {
+  std::optional<int64_t> in_exif, in_xmp;
+  for (size_t at = 8; bytes.size() - at >= 12 || (!data && bytes.size() - at >= 8);) {
     const auto length = static_cast<size_t>(big_endian(bytes, at, 4));
-    if (length > bytes.size() - at - 12) return std::nullopt;
-    data = data || begins_with(bytes, "IDAT", at + 4);
-    if (begins_with(bytes, "eXIf", at + 4)) header.orientation = exif_orientation(bytes.subspan(at + 8, length));
-    if (begins_with(bytes, "IEND", at + 4)) return data ? std::optional(header) : std::nullopt;
+    if (begins_with(bytes, "IDAT", at + 4)) data = true;
+    if (begins_with(bytes, "IEND", at + 4) || length > bytes.size() - at - 8 || length + 12 > bytes.size() - at) break;
+    const Bytes body = bytes.subspan(at + 8, length);
+    if (!data && crc32(bytes.subspan(at + 4, 4 + length)) != big_endian(bytes, at + 8 + length, 4))
+      refuse_image(source, "the checksum of its header is wrong");
+    if (begins_with(bytes, "eXIf", at + 4)) in_exif = orientation_tag(body);
+    if (begins_with(bytes, "iTXt", at + 4) && begins_with(body, "XML:com.adobe.xmp\0\0"sv))
+      in_xmp = xmp_orientation(body);
     at += 12 + length;
   }
-  return std::nullopt;
-}
-
-/// Which bits of a pixel are red, green and blue. Decoders go by the usual order, whatever these say.
-void check_bmp_masks(Bytes bytes, int64_t bits, ImageHeader& header, const std::string& source) {
-  constexpr int64_t kMasked = 3;
-  const bool masked = little_endian(bytes, 30, 4) == kMasked;
-  using Masks = std::array<int64_t, 3>;
-  constexpr Masks k555{0x7C00, 0x3E0, 0x1F}, k565{0xF800, 0x7E0, 0x1F}, k888{0xFF0000, 0xFF00, 0xFF};
-  Masks masks = bits == 16 ? k555 : k888;
-  if (masked && bytes.size() < 66) refuse(source, "cut off: expected colour masks");
-  for (size_t c = 0; masked && c < 3; ++c) masks[c] = little_endian(bytes, 54 + 4 * c, 4);
-  if (bits == 16 ? masks != k555 && masks != k565 : masks != k888)
-    refuse(source, "a BMP file with unusual colour masks, expected 5-5-5, 5-6-5 or 8-8-8 bits of red, green, blue");
-  if (masks == k555) header.white = {248, 248, 248};
-  if (masks == k565) header.white = {248, 252, 248};
-}
-
-std::optional<ImageHeader> bmp_header(Bytes bytes, const std::string& source) {
-  if (bytes.size() < 54 || little_endian(bytes, 14, 4) < 40)
-    return std::nullopt;  // BITMAPINFOHEADER and its successors
-  const auto width = static_cast<int32_t>(little_endian(bytes, 18, 4));
-  const int64_t height = static_cast<int32_t>(little_endian(bytes, 22, 4));
-  const int64_t bits = little_endian(bytes, 28, 2);
-  ImageHeader header{.height = height < 0 ? -height : height, .width = width, .channels = bits == 32 ? 4 : 3};
-  if (bits == 16 || bits == 32) check_bmp_masks(bytes, bits, header, source);
+  if (!data || header.channels == 0) return std::nullopt;
+  header.orientation = valid_orientation(in_exif ? in_exif : in_xmp);
   return header;
 }
 
-/// The orientation in an extended WebP file: its EXIF chunk, where its flags announce one.
+/// The orientation in an extended WebP file: its EXIF chunk, or else its XMP, where its flags announce them.
 int webp_orientation(Bytes bytes) {
-  constexpr uint8_t kHasExif = 0x08;
+  constexpr uint8_t kHasExif = 0x08, kHasXmp = 0x04;
   const auto end = static_cast<size_t>(little_endian(bytes, 4, 4)) + 8;  // within the file, as webp_header() knows
-  for (size_t at = 12; (bytes[20] & kHasExif) != 0 && at + 8 <= end;) {
+  std::optional<int64_t> in_exif, in_xmp;
+  for (size_t at = 12; at + 8 <= end;) {
     const auto length = static_cast<size_t>(little_endian(bytes, at + 4, 4));
     if (length > end - at - 8) break;
-    if (begins_with(bytes, "EXIF", at)) return exif_orientation(bytes.subspan(at + 8, length));
+    const Bytes body = bytes.subspan(at + 8, length);
+    if ((bytes[20] & kHasExif) != 0 && !in_exif && begins_with(bytes, "EXIF", at)) in_exif = orientation_tag(body);
+    if ((bytes[20] & kHasXmp) != 0 && !in_xmp && begins_with(bytes, "XMP ", at)) in_xmp = xmp_orientation(body);
     at += 8 + length + length % 2;
   }
-  return 1;
+  return valid_orientation(in_exif ? in_exif : in_xmp);
 }
 
-std::optional<ImageHeader> webp_header(Bytes bytes, const std::string& source) {
+/// The canvas: of an animated file, its first frame's.
+std::optional<ImageHeader> webp_header(Bytes bytes) {
   if (bytes.size() < 30 || little_endian(bytes, 4, 4) > static_cast<int64_t>(bytes.size()) - 8) return std::nullopt;
-  ImageHeader header;
-  if (begins_with(bytes, "VP8 ", 12) && begins_with(bytes, "\x9d\x01\x2a", 23)) {
-    header = {little_endian(bytes, 28, 2) & 0x3FFF, little_endian(bytes, 26, 2) & 0x3FFF, 3};
-  } else if (begins_with(bytes, "VP8L", 12) && bytes[20] == 0x2f) {
+  if (begins_with(bytes, "VP8 ", 12) && begins_with(bytes, "\x9d\x01\x2a", 23))
+    return ImageHeader{little_endian(bytes, 28, 2) & 0x3FFF, little_endian(bytes, 26, 2) & 0x3FFF, 3};
+  if (begins_with(bytes, "VP8L", 12) && bytes[20] == 0x2f) {
     const int64_t bits = little_endian(bytes, 21, 4);
-    header = {(bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1, (bits >> 28 & 1) != 0 ? 4 : 3};
-  } else if (begins_with(bytes, "VP8X", 12)) {
-    constexpr uint8_t kHasAlpha = 0x10, kIsAnimated = 0x02;
-    if ((bytes[20] & kIsAnimated) != 0) refuse(source, "an animated WebP file, expected a still image");
-    header = {little_endian(bytes, 27, 3) + 1, little_endian(bytes, 24, 3) + 1, (bytes[20] & kHasAlpha) != 0 ? 4 : 3,
-              webp_orientation(bytes)};
-  } else {
-    return std::nullopt;
+    return ImageHeader{(bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1, (bits >> 28 & 1) != 0 ? 4 : 3};
   }
-  return header;
+  constexpr uint8_t kHasAlpha = 0x10;
+  if (!begins_with(bytes, "VP8X", 12)) return std::nullopt;
+  return ImageHeader{little_endian(bytes, 27, 3) + 1, little_endian(bytes, 24, 3) + 1,
+                     (bytes[20] & kHasAlpha) != 0 ? 4 : 3, webp_orientation(bytes)};
 }
 
 /// P1 … P6: width and height as text behind the magic, with comments.
@@ -175,7 +132,7 @@ std::optional<ImageHeader> pnm_header(Bytes bytes) {
   for (int64_t& number : numbers) {
     while (at < bytes.size() && (std::isspace(bytes[at]) != 0 || bytes[at] == '#')) {
       if (bytes[at] == '#') {
-        while (at < bytes.size() && bytes[at] != '\n') ++at;
+        while (at < bytes.size() && bytes[at] != '\n' && bytes[at] != '\r') ++at;
       } else {
         ++at;
       }
@@ -191,37 +148,34 @@ std::optional<ImageHeader> pnm_header(Bytes bytes) {
 }
 
 std::optional<ImageHeader> header_of(Bytes bytes, const std::string& source) {
-  if (is_jpeg(bytes)) return jpeg_header(bytes);
-  if (begins_with(bytes, "\x89PNG\r\n\x1a\n")) return png_header(bytes, source);
-  if (begins_with(bytes, "BM")) return bmp_header(bytes, source);
-  if (begins_with(bytes, "RIFF") && begins_with(bytes, "WEBP", 8)) return webp_header(bytes, source);
-  if (is_pnm(bytes)) return pnm_header(bytes);
-  const bool tiff = begins_with(bytes, "II*") || begins_with(bytes, "MM");
-  const std::string_view got = bytes.empty()                                                   ? "an empty one"
-                               : begins_with(bytes, "GIF8")                                    ? "a GIF file"
-                               : tiff                                                          ? "a TIFF file"
-                               : begins_with(bytes, "ftyp", 4) && begins_with(bytes, "avi", 8) ? "an AVIF file"
-                               : begins_with(bytes, "ftyp", 4)                                 ? "a HEIF file"
-                                                                                               : "another one";
-  detail::throw_error<ImageError>("image", source, ": expected a JPEG, PNG, BMP, WebP or PNM file, got ", got, " of ",
-                                  bytes.size(), " bytes");
+  switch (image_format(bytes, source)) {
+    case ImageFormat::jpeg:
+      return jpeg_header(bytes, source);
+    case ImageFormat::png:
+      return png_header(bytes, source);
+    case ImageFormat::webp:
+      return webp_header(bytes);
+    case ImageFormat::tiff:
+      return tiff_header(bytes);
+    case ImageFormat::gif:
+      return gif_header(bytes, source);
+    case ImageFormat::bmp:
+      return bmp_header(bytes, source);
+    case ImageFormat::pnm:
+      return pnm_header(bytes);
+  }
+  return std::nullopt;
 }
 
 }  // namespace
 
-bool is_jpeg(std::span<const uint8_t> bytes) { return begins_with(bytes, "\xff\xd8\xff"); }
-
 ImageHeader image_header(std::span<const uint8_t> bytes, const std::string& source) {
   const std::optional<ImageHeader> header = header_of(bytes, source);
-  if (!header) {
-    detail::throw_error<ImageError>("image", source, ": cut off or damaged: its ", bytes.size(),
-                                    " bytes do not hold a whole image");
-  }
+  if (!header)
+    refuse_image(source, "cut off or damaged: its ", bytes.size(), " bytes do not hold the header of an image");
   const int64_t height = header->height, width = header->width;
-  if (height < 1 || width < 1 || header->channels < 1 || height > kLargestImage / width) {
-    detail::throw_error<ImageError>("image", source, ": expected 1 … ", kLargestImage, " pixels, got ", height, " x ",
-                                    width);
-  }
+  if (height < 1 || width < 1 || header->channels < 1 || height > kLargestImage / width)
+    refuse_image(source, "expected 1 … ", kLargestImage, " pixels, got ", height, " x ", width);
   return *header;
 }
 

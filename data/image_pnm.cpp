@@ -5,7 +5,7 @@
 #include <optional>
 #include <vector>
 
-#include "data/image_file.h"
+#include "data/codecs.h"
 
 namespace sked {
 namespace {
@@ -37,7 +37,8 @@ class PnmReader {
 /// White space, and comments from `#` to the end of their line.
 void PnmReader::skip_blanks() {
   for (; !at_end() && (std::isspace(bytes_[at_]) != 0 || bytes_[at_] == '#'); ++at_) {
-    if (bytes_[at_] == '#') at_ = static_cast<size_t>(std::ranges::find(bytes_.subspan(at_), '\n') - bytes_.begin());
+    if (bytes_[at_] == '#')
+      while (!at_end() && bytes_[at_] != '\n' && bytes_[at_] != '\r') ++at_;
   }
 }
 
@@ -123,14 +124,13 @@ Tensor PnmReader::read() {
 
 }  // namespace
 
-bool is_pnm(std::span<const uint8_t> bytes) {
-  return bytes.size() > 2 && bytes[0] == 'P' && bytes[1] >= '1' && bytes[1] <= '6';
-}
-
-Tensor pnm_pixels(std::span<const uint8_t> bytes, const std::string& source) {
-  image_header(bytes, source);  // refuses what is none, or too large
-  require(is_pnm(bytes), "image", source, ": expected a PNM file");
-  return PnmReader(bytes, source).read();
+Tensor pnm_pixels(Bytes bytes, const std::string& source, const ImageHeader&) {
+  const Tensor pixels = PnmReader(bytes, source).read();
+  if (pixels.dim(2) == 3) return pixels;
+  Tensor colours = Tensor::empty({pixels.dim(0), pixels.dim(1), 3}, DType::u8);
+  for (int64_t i = 0; i < pixels.numel(); ++i)
+    std::fill_n(colours.data<uint8_t>() + 3 * i, 3, pixels.data<uint8_t>()[i]);
+  return colours;
 }
 
 }  // namespace sked

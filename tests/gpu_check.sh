@@ -3,7 +3,7 @@
 #
 #   tests/gpu_check.sh          writes $OUT/gpu-check.json and $OUT/gpu-check.txt (OUT: build/gpu-check)
 #
-# Needs nothing else: oneDNN, zlib, OpenCV and SentencePiece stay out, header-only libraries may lie under .deps/include (`make vendor` puts them
+# Needs nothing else: oneDNN, zlib, the image libraries and SentencePiece stay out, header-only libraries may lie under .deps/include (`make vendor` puts them
 # there), data are made up. cuDNN is taken from beside the toolkit or from Python's package nvidia-cudnn-cu13, with cudnn-frontend's headers under
 # .deps/include (`make vendor-cudnn`); without either the slower kernels run. Stages: build · device tests · training on CPU and GPU, stopped and
 # resumed · speed of kernels · ViT-S/16's training step, beside PyTorch where python3 has it · compute-sanitizer where there is one. A stage that does not fit the time left (LIMIT seconds, 540 by default) is skipped and says so. Its last line is
@@ -79,7 +79,7 @@ if [ -f "$cudnn/include/cudnn.h" ]; then export LD_LIBRARY_PATH="$cudnn/lib:$hom
 note "cudnn: ${cudnn:-none}   cudnn-frontend: $(ls .deps/include/cudnn_frontend.h 2>/dev/null || echo "none under .deps")"
 # This card's machine code alone: a quarter of the time that every card's takes.
 capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d '. ')
-flags=(BUILD=$build CUDA=1 ONEDNN=0 ZLIB=0 OPENCV=0 SENTENCEPIECE=0 MPI=0 WERROR=0 CUDA_HOME="$home" CUDNN_HOME="$cudnn"
+flags=(BUILD=$build CUDA=1 ONEDNN=0 ZLIB=0 IMAGES=0 SENTENCEPIECE=0 MPI=0 WERROR=0 CUDA_HOME="$home" CUDNN_HOME="$cudnn"
   GENCODE="-gencode arch=compute_$capability,code=sm_$capability")
 run build 60 make -j"$(nproc)" "${flags[@]}" $build/train $build/bench $build/tests/cuda $build/tests/apps || finish
 

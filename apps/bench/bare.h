@@ -1,5 +1,5 @@
 #pragma once
-// One image as a loop without a loader would prepare it (opencv_bare.cpp).
+// One image as a loop without a loader would prepare it (bare_jpeg.cpp).
 
 #include <cstdint>
 
@@ -7,7 +7,7 @@
 
 namespace sked::bench {
 
-/// cv::imdecode, then resample() to size×size: `out` has size·size·3 bytes, B G R. Throws Error without OpenCV.
+/// A JPEG file by libjpeg, then resample() to size×size: `out` has size·size·3 bytes. Throws Error without libjpeg.
 void bare_decode(const EncodedImage& file, int64_t size, uint8_t* out);
 
 }  // namespace sked::bench

@@ -62,7 +62,7 @@ const TrainOptions kQuiet{.quiet = true};
 }  // namespace
 
 TEST_CASE("collections: training on mixed batches of shards repeats itself for any number of loader threads") {
-  if (!can_decode_images()) return skip("built without OpenCV");
+  if (!can_decode_images()) return skip("built without image libraries");
   const Shards shards = hard();
   RunConfig config = shards.config();
   const RunFolder one{shards.folder.path("one")}, four{shards.folder.path("four")};
@@ -78,7 +78,7 @@ TEST_CASE("collections: training on mixed batches of shards repeats itself for a
 }
 
 TEST_CASE("collections: several labels train the sigmoid link, and any of them is right") {
-  if (!can_decode_images()) return skip("built without OpenCV");
+  if (!can_decode_images()) return skip("built without image libraries");
   const Shards shards([](int i) { return std::pair(std::string(".json"), i % 2 ? "[0, 1]" : "[2]"); });
   RunConfig config = shards.config();
   config.head.link = "sigmoid";
@@ -91,7 +91,7 @@ TEST_CASE("collections: several labels train the sigmoid link, and any of them i
 }
 
 TEST_CASE("collections: corrupt images end a run unless it may leave them out") {
-  if (!can_decode_images()) return skip("built without OpenCV");
+  if (!can_decode_images()) return skip("built without image libraries");
   const Shards shards = hard(5);
   RunConfig config = shards.config();
   const auto running = [&](const char* out) {
@@ -104,7 +104,7 @@ TEST_CASE("collections: corrupt images end a run unless it may leave them out") 
 }
 
 TEST_CASE("collections: what is wrong with them is one line of the program") {
-  if (!can_decode_images()) return skip("built without OpenCV");
+  if (!can_decode_images()) return skip("built without image libraries");
   const Shards shards = hard();
   const std::string file = shards.folder.path("config.json"), shard = shards.folder.path("data/train-0.tar");
   const auto running = [&](const RunConfig& config) {

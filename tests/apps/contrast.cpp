@@ -289,7 +289,7 @@ TEST_CASE("contrast: a locked image tower is computed once and stays as it was")
 
 TEST_CASE("predict: image files against phrases") {
   if (without_sentencepiece()) return;
-  if (!can_decode_images()) return skip("built without OpenCV");
+  if (!can_decode_images()) return skip("built without image libraries");
   const Workplace place;
   REQUIRE(place.contrast(place.config(), "run").code == 0);
   Tensor image = Tensor::zeros({8, 8, 3}, DType::u8);

@@ -188,7 +188,7 @@ TEST_CASE("evaluate: a prediction that is not finite is refused, naming the imag
 }
 
 TEST_CASE("evaluate: few-shot says of which class there are not enough images") {
-  if (!can_decode_images()) return skip("built without OpenCV");
+  if (!can_decode_images()) return skip("built without image libraries");
   const TemporaryFolder folder;
   write_tiny_data(folder.path("data"));
   folder.write("run.json", config_text(tiny_config(folder.path("data"))));

@@ -68,15 +68,15 @@ double accuracy_of(const Outcome& outcome) {
   return std::stod(outcome.out.substr(at + 8));
 }
 
-bool without_opencv() {
-  if (!can_decode_images()) skip("built without OpenCV");
+bool without_image_libraries() {
+  if (!can_decode_images()) skip("built without image libraries");
   return !can_decode_images();
 }
 
 }  // namespace
 
 TEST_CASE("identity: evaluate and predict go by the classes' names, or refuse") {
-  if (without_opencv()) return;
+  if (without_image_libraries()) return;
   Folders data({"ant", "bee", "cat"});
   const RunFolder run = data.run("run");
   REQUIRE(train(data.config(), run.path, kQuiet).test.measures.accuracy == 1);
@@ -112,7 +112,7 @@ TEST_CASE("identity: evaluate and predict go by the classes' names, or refuse") 
 }
 
 TEST_CASE("identity: training goes on with its own images only") {
-  if (without_opencv()) return;
+  if (without_image_libraries()) return;
   Folders data({"ant", "bee"});
   RunConfig config = data.config();
   config.train.epochs = 2;
@@ -208,7 +208,7 @@ TEST_CASE("identity: an older checkpoint with held-out images does not go on, an
 }
 
 TEST_CASE("identity: the same image gets the same answer wherever it stands") {
-  if (without_opencv()) return;
+  if (without_image_libraries()) return;
   Folders data({"ant", "bee"});
   RunConfig config = data.config();
   config.train.epochs = 2;

@@ -106,7 +106,7 @@ TEST_CASE("predict: a deterministic head's logits do not move") {
 }
 
 TEST_CASE("predict: the program on image files") {
-  if (!can_decode_images()) return skip("built without OpenCV");
+  if (!can_decode_images()) return skip("built without image libraries");
   const TemporaryFolder folder;
   write_tiny_data(folder.path("data"));
   write_file(folder.path("config.json"), config_text(tiny_config(folder.path("data"))));

@@ -325,7 +325,7 @@ TEST_CASE("loader: captions do not disturb the images, and mixing is refused") {
 }
 
 TEST_CASE("loader: an image left out takes its caption with it") {
-  if (!can_decode_images()) return test::skip("built without OpenCV");
+  if (!can_decode_images()) return test::skip("built without image libraries");
   const TemporaryFolder folder;
   std::string shard;
   for (int i = 0; i < 8; ++i) {

@@ -346,7 +346,7 @@ std::vector<Batch> rest_of(Loader& loader) {
 }
 
 TEST_CASE("loader: shards give the same bytes for 1, 2 and 8 workers, and from the middle of an epoch") {
-  if (!can_decode_images()) return test::skip("built without OpenCV");
+  if (!can_decode_images()) return test::skip("built without image libraries");
   const TemporaryFolder folder;
   const auto data = load_shards("mine", write_shards(folder, 42), {});
   const Pipeline pipeline = Pipeline::parse(kEverything);
@@ -375,7 +375,7 @@ TEST_CASE("loader: shards give the same bytes for 1, 2 and 8 workers, and from t
 }
 
 TEST_CASE("loader: a collection needs decode, and its cost is counted") {
-  if (!can_decode_images()) return test::skip("built without OpenCV");
+  if (!can_decode_images()) return test::skip("built without image libraries");
   const TemporaryFolder folder;
   const auto data = load_shards("mine", write_shards(folder, 12), {});
   CHECK(one_line_with(error_of([&] { Loader(data, Pipeline::parse("resize(8)|value_range(0,1)"), {}); }), "decode",
@@ -403,7 +403,7 @@ static std::string shard_with_two_corrupt() {
 }
 
 TEST_CASE("loader: corrupt images are counted, named and left out, up to the limit") {
-  if (!can_decode_images()) return test::skip("built without OpenCV");
+  if (!can_decode_images()) return test::skip("built without image libraries");
   const TemporaryFolder folder;
   const auto data = load_shards("mine", {folder.write("x.tar", shard_with_two_corrupt())}, {});
   const Pipeline pipeline = Pipeline::parse("decode|resize(8)|value_range(0,1)|mixup(1)");
@@ -450,7 +450,7 @@ TEST_CASE("loader: corrupt images are counted, named and left out, up to the lim
 
 TEST_CASE(
     "loader: a batch of which every image is corrupt has none, wherever it stands; an epoch without one is an error") {
-  if (!can_decode_images()) return test::skip("built without OpenCV");
+  if (!can_decode_images()) return test::skip("built without image libraries");
   const TemporaryFolder folder;
   const auto data = load_shards("mine", {folder.write("x.tar", shard_with_two_corrupt())}, {});
   const Pipeline pipeline = Pipeline::parse("decode|resize(8)|value_range(0,1)|mixup(1)");

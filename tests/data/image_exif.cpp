@@ -56,7 +56,7 @@ TEST_CASE("exif: orientation in both byte orders, and what lies about itself is 
 }
 
 TEST_CASE("image file: upright as Pillow turns it, JPEG, PNG and WebP alike; as stored on request") {
-  if (!can_decode_images()) return test::skip("built without OpenCV");
+  if (!can_decode_images()) return test::skip("built without image libraries");
   std::vector<std::string> names{"late/png", "prefixed/webp"};
   for (int orientation = 1; orientation <= 8; ++orientation) {
     for (const char* form : {"/jpeg", "/png", "/webp"}) names.push_back(std::to_string(orientation) + form);
@@ -84,7 +84,7 @@ std::vector<uint8_t> large_turned(char orientation) {
 }
 
 TEST_CASE("pipeline: a JPEG that is turned is shrunk for the window of its upright shape") {
-  if (!can_decode_images()) return test::skip("built without OpenCV");
+  if (!can_decode_images()) return test::skip("built without image libraries");
   const std::vector<uint8_t> file = large_turned(6);  // stored (200, 260), upright (260, 200)
   for (const int shrink : {2, 4, 8}) {
     const Tensor stored = decode_image(file, "x", 3, shrink, Turning::as_stored),

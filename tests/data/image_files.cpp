@@ -15,8 +15,8 @@ using test::image_file;
 using test::image_fixtures;
 using test::one_line_with;
 
-bool without_opencv() {
-  if (!can_decode_images()) test::skip("built without OpenCV");
+bool without_libraries() {
+  if (!can_decode_images()) test::skip("built without image libraries");
   return !can_decode_images();
 }
 
@@ -37,18 +37,16 @@ TEST_CASE("image file: sizes from headers alone") {
 }
 
 TEST_CASE("image file: the pixels Pillow sees") {
-  if (without_opencv()) return;
+  if (without_libraries()) return;
   for (const std::string name : {"png", "grey-png", "alpha-png", "palette-png", "deep-png", "bmp", "webp", "ppm"}) {
     CAPTURE(name);
     CHECK(difference(decode_image(image_file(name), name), decoded(name)).largest == 0);
   }
   // libjpeg of another version: an inverse DCT may round a sample the other way, colour conversion spreads that to 2.
-  for (const std::string name : {"jpeg", "progressive", "444", "grey-jpeg", "turned"}) {
+  for (const std::string name : {"jpeg", "progressive", "444", "grey-jpeg", "turned", "cmyk"}) {
     CAPTURE(name);
     CHECK(difference(decode_image(image_file(name), name), decoded(name)).largest <= 2);
   }
-  // CMYK has no one true conversion: Pillow and OpenCV multiply by the black with different rounding.
-  CHECK(difference(decode_image(image_file("cmyk"), "cmyk"), decoded("cmyk")).largest <= 2);
 }
 
 TEST_CASE("image file: samples that do not end at 255 are scaled as Pillow does it") {
@@ -56,25 +54,21 @@ TEST_CASE("image file: samples that do not end at 255 are scaled as Pillow does 
     for (const std::string kind : {"p2-", "p3-", "p5-", "p6-"}) {
       const std::string name = kind + greatest;
       CAPTURE(name);
-      const Tensor pixels = pnm_pixels(image_file(name), name), expected = decoded(name);
-      REQUIRE(pixels.shape() == Shape{4, 11, kind == "p3-" || kind == "p6-" ? 3 : 1});
-      const int64_t step = 3 / pixels.dim(2);
-      for (int64_t i = 0; i < pixels.numel(); ++i)
-        CHECK(pixels.data<uint8_t>()[i] == expected.data<uint8_t>()[step * i]);
-      if (can_decode_images()) CHECK(difference(decode_image(image_file(name), name), expected).largest == 0);
+      CHECK(difference(decode_image(image_file(name), name), decoded(name)).largest == 0);
     }
   }
-  if (without_opencv()) return;
-  for (const std::string name : {"p1", "p4", "deep-colour-png", "bmp-555", "bmp-565"}) {
+  for (const std::string name : {"p1", "p4", "bmp-555", "bmp-565"}) {
     CAPTURE(name);
     CHECK(difference(decode_image(image_file(name), name), decoded(name)).largest == 0);
   }
+  if (without_libraries()) return;
+  CHECK(difference(decode_image(image_file("deep-colour-png"), "x"), decoded("deep-colour-png")).largest == 0);
 }
 
 TEST_CASE("image file: a PNM file that is not what it says") {
   const auto reading = [](const std::string& text) {
     const std::vector<uint8_t> bytes(text.begin(), text.end());
-    return error_of([&] { pnm_pixels(bytes, "x.pnm"); });
+    return error_of([&] { decode_image(bytes, "x.pnm"); });
   };
   CHECK(reading("P2 2 1 7 0 7").empty());
   CHECK(reading("P1 2 2 01\n10").empty());
@@ -95,7 +89,7 @@ TEST_CASE("image file: a PNM file that is not what it says") {
 }
 
 TEST_CASE("image file: grey on request") {
-  if (without_opencv()) return;
+  if (without_libraries()) return;
   const Tensor grey = decode_image(image_file("grey-png"), "x", 1),
                colour = decode_image(image_file("grey-png"), "x", 3);
   CHECK(grey.shape() == Shape{18, 22, 1});
@@ -105,7 +99,7 @@ TEST_CASE("image file: grey on request") {
 }
 
 TEST_CASE("image file: a JPEG at a fraction of its size") {
-  if (without_opencv()) return;
+  if (without_libraries()) return;
   for (const int shrink : {4, 8}) {
     CAPTURE(shrink);
     const Tensor small = decode_image(image_file("large"), "large", 3, shrink);
@@ -120,7 +114,9 @@ TEST_CASE("image file: a JPEG at a fraction of its size") {
 TEST_CASE("image file: cut anywhere, a file is an error that names it") {
   for (const std::string name : {"jpeg", "progressive", "png", "bmp", "webp"}) {
     CAPTURE(name);
-    const auto whole = image_file(name);
+    auto whole = image_file(name);
+    // What need not be there: PNG's last chunk and checksums, the padding of the last row.
+    whole.erase(whole.end() - (name == "png" ? 20 : name == "bmp" ? 2 : 0), whole.end());
     for (size_t length = 0; length < whole.size(); length += 1 + length / 16) {
       CAPTURE(length);
       const std::vector<uint8_t> part(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(length));
@@ -173,7 +169,7 @@ TEST_CASE("image file: a decompression bomb is refused by its header") {
 }
 
 TEST_CASE("image file: damaged bytes give an error or an image, nothing else") {
-  if (without_opencv()) return;
+  if (without_libraries()) return;
   for (const std::string name : {"jpeg", "png", "webp", "bmp"}) {
     CAPTURE(name);
     int images = 0;
@@ -189,7 +185,7 @@ TEST_CASE("image file: damaged bytes give an error or an image, nothing else") {
 }
 
 TEST_CASE("image file: what comes of damaged bytes does not depend on the image before") {
-  if (without_opencv()) return;
+  if (without_libraries()) return;
   const std::vector<uint8_t> before[2]{image_file("webp"), image_file("grey-png")};  // of the same size
   for (const std::string name : {"png", "webp", "bmp", "ppm", "jpeg"}) {
     CAPTURE(name);
@@ -211,7 +207,7 @@ TEST_CASE("image file: what comes of damaged bytes does not depend on the image 
   }
 }
 
-TEST_CASE("image file: a PNG whose header fails its checksum, and other files no decoder here takes") {
+TEST_CASE("image file: a PNG whose header fails its checksum, a BMP file of other masks") {
   std::vector<uint8_t> png = image_file("png");
   for (const size_t at : {size_t{16}, size_t{23}, size_t{24}, size_t{28}, size_t{29}, size_t{32}}) {
     std::vector<uint8_t> damaged = png;
@@ -219,18 +215,9 @@ TEST_CASE("image file: a PNG whose header fails its checksum, and other files no
     CHECK(one_line_with(error_of([&] { image_size(damaged, "x.png"); }), "x.png", "checksum of its header"));
     CHECK_THROWS_AS(image_header(damaged, "x.png"), ImageError);
   }
-  std::vector<uint8_t> bmp = image_file("bmp-565"), animated = image_file("6/webp");
+  std::vector<uint8_t> bmp = image_file("bmp-565");
   bmp[55] ^= 1;
   CHECK(one_line_with(error_of([&] { image_size(bmp, "x.bmp"); }), "x.bmp", "colour masks"));
-  animated[20] |= 2;
-  CHECK(one_line_with(error_of([&] { image_size(animated, "x.webp"); }), "x.webp", "animated"));
-  const auto naming = [](const std::string& text) {
-    return error_of([&] { image_size(std::vector<uint8_t>(text.begin(), text.end()), "x"); });
-  };
-  CHECK(one_line_with(naming("GIF89a"), "got a GIF file"));
-  CHECK(one_line_with(naming("II*\b"), "got a TIFF file"));
-  CHECK(one_line_with(naming("abcdftypavif"), "got an AVIF file"));
-  CHECK(one_line_with(naming("abcdftypheic"), "got a HEIF file"));
 }
 
 TEST_CASE("image file: a PNG written is read back as it was") {
@@ -239,9 +226,9 @@ TEST_CASE("image file: a PNG written is read back as it was") {
     CHECK(one_line_with(error_of([&] {
                           write_png(folder.path("x.png"), Tensor::zeros({2, 2, 3}, DType::u8));
                         }),
-                        "x.png", "without OpenCV"));
-    CHECK(one_line_with(error_of([] { decode_image(image_file("png"), "y.png"); }), "y.png", "without OpenCV"));
-    return test::skip("built without OpenCV");
+                        "x.png", "without the libraries"));
+    CHECK(one_line_with(error_of([] { decode_image(image_file("png"), "y.png"); }), "y.png", "without the libraries"));
+    return test::skip("built without image libraries");
   }
   const auto again = [&](const Tensor& image, int channels) {
     write_png(folder.path("x.png"), image);

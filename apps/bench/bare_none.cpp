@@ -4,7 +4,7 @@
 namespace sked::bench {
 
 void bare_decode(const EncodedImage& file, int64_t, uint8_t*) {
-  fail("bench", file.source, ": this program was built without OpenCV, which decodes images (make deps, then make)");
+  fail("bench", file.source, ": this program was built without libjpeg (make deps, then make)");
 }
 
 }  // namespace sked::bench

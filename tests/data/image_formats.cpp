@@ -1,0 +1,194 @@
+// Files of every format, whole, odd and damaged, against Pillow (tests/fixtures/image_files.py): the same pixels of
+// those it takes, a refusal of those it refuses. And files that would cost more than they are worth.
+#include <doctest/doctest.h>
+#include <sys/resource.h>
+
+#include <chrono>
+#include <thread>
+
+#include "data/image_file.h"
+#include "tests/common/files.h"
+#include "tests/data/images.h"
+
+namespace sked {
+namespace {
+
+using test::difference;
+using test::error_of;
+using test::one_line_with;
+
+const TensorFile& fixtures() {
+  static const TensorFile file = load_safetensors("tests/fixtures/image_files.safetensors");
+  return file;
+}
+
+std::vector<uint8_t> bytes_of(const std::string& name) { return fixtures().at("file/" + name).to_vector<uint8_t>(); }
+
+std::vector<std::string> all_names() {
+  std::vector<std::string> names;
+  for (const NamedTensor& tensor : fixtures().tensors)
+    if (tensor.name.starts_with("file/")) names.push_back(tensor.name.substr(5));
+  return names;
+}
+
+bool needs_a_library(const std::string& name) {
+  for (const char* ending : {".gif", ".bmp", ".ppm", ".pgm", ".pbm", "-gif.jpg"})
+    if (name.ends_with(ending)) return false;
+  return true;
+}
+
+TEST_CASE("image formats: Pillow's pixels of every file it takes, and no others") {
+  if (!can_decode_images()) test::skip("built without image libraries: JPEG, PNG, WebP and TIFF");
+  int taken = 0, refused = 0;
+  for (const std::string& name : all_names()) {
+    if (needs_a_library(name) && !can_decode_images()) continue;
+    CAPTURE(name);
+    const std::vector<uint8_t> bytes = bytes_of(name);
+    const Tensor expected = fixtures().at("rgb/" + name);
+    if (expected.numel() == 0) {
+      CHECK_THROWS_AS(decode_image(bytes, name), ImageError);
+      CHECK(one_line_with(error_of([&] { decode_image(bytes, name); }), name));
+      ++refused;
+      continue;
+    }
+    // libjpeg of another version: an inverse DCT may round a sample the other way, colour conversion spreads that to 2.
+    const int off = name.ends_with(".jpg") || name == "jpeg.tif" ? 2 : 0;
+    CHECK(difference(decode_image(bytes, name), expected).largest <= off);
+    ++taken;
+  }
+  CHECK(taken >= (can_decode_images() ? 125 : 40));
+  CHECK(refused >= (can_decode_images() ? 35 : 10));
+}
+
+TEST_CASE("image formats: a refusal says what the file is") {
+  const auto reason = [](const std::string& name) { return error_of([&] { decode_image(bytes_of(name), name); }); };
+  CHECK(one_line_with(reason("12-bit.jpg"), "12 bits a sample, expected 8"));
+  CHECK(one_line_with(reason("lossless.jpg"), "lossless JPEG"));
+  CHECK(one_line_with(reason("no-height.jpg"), "got 0 x 13"));
+  CHECK(one_line_with(reason("header-checksum.png"), "checksum"));
+  CHECK(one_line_with(reason("text-checksum.png"), "checksum"));
+  CHECK(one_line_with(reason("jpeg-inside.bmp"), "compressed by method 4"));
+  CHECK(one_line_with(reason("2-bit.bmp"), "2 bits a pixel"));
+  CHECK(one_line_with(reason("masks-444.bmp"), "unusual colour masks"));
+  CHECK(one_line_with(reason("too-few.gif"), "cut off"));
+  CHECK(
+      one_line_with(reason("no-blank.pgm"), "expected a JPEG, PNG, WebP, GIF, TIFF, BMP or PNM file, got another one"));
+  if (can_decode_images()) {
+    CHECK(one_line_with(reason("cut-2.jpg"), "cut off"));
+    CHECK(one_line_with(reason("two-soi.jpg"), "damaged", "SOI"));
+    CHECK(one_line_with(reason("cut-in-data.png"), "cut off"));
+    CHECK(one_line_with(reason("cut.webp"), "cut off"));
+    CHECK(one_line_with(reason("unknown-method.tif"), "compressed by method 999"));
+  }
+  using namespace std::string_literals;
+  const std::pair<std::string, const char*> others[]{{"", "an empty one"},
+                                                     {"\0\0\0\x20"
+                                                      "ftypavif"s,
+                                                      "an AVIF file"},
+                                                     {"\0\0\0\x18"
+                                                      "ftypheic"s,
+                                                      "a HEIF file"},
+                                                     {"\0\0\0\x0cjP  \r\n"s, "a JPEG 2000 file"},
+                                                     {"\xff\x0a", "a JPEG XL file"},
+                                                     {"8BPS", "a Photoshop file"},
+                                                     {"\0\0\1\0\1"s, "a Windows icon"},
+                                                     {"%PDF-1.4", "a PDF file"},
+                                                     {"\x89HDF\r\n\x1a\n", "an HDF5 file"},
+                                                     {"CDF\1", "a netCDF file"},
+                                                     {"\n <svg xmlns=", "an SVG drawing"},
+                                                     {"<!DOCTYPE html>", "an HTML page"},
+                                                     {"<VRTDataset/>", "an XML text"},
+                                                     {"hello", "another one"}};
+  for (const auto& [text, name] : others) {
+    const std::vector<uint8_t> bytes(text.begin(), text.end());
+    CHECK(one_line_with(error_of([&] { image_size(bytes, "x.jpg"); }), "x.jpg", name));
+  }
+}
+
+TEST_CASE("image formats: no more is decoded after the first bytes have spoken for one format") {
+  // Each begins as a format does, and goes on as no decoder of that format can take it.
+  const std::string text = "<VRTDataset rasterXSize=\"5\" rasterYSize=\"5\"/>" + std::string(200, ' ');
+  using namespace std::string_literals;
+  for (const std::string& magic : {"P55 5 "s, "P6\n"s, "BM"s, "GIF87a"s, "GIF89a"s, "II*\0"s, "MM\0*"s, "II+\0"s,
+                                   "RIFF\xf0\0\0\0WEBPVP8 "s, "\x89PNG\r\n\x1a\n"s, "\xff\xd8\xff"s}) {
+    CAPTURE(magic);
+    const std::string file = magic + text;
+    const std::vector<uint8_t> bytes(file.begin(), file.end());
+    CHECK_THROWS_AS(decode_image(bytes, "x.jpg"), ImageError);
+  }
+}
+
+void append(std::vector<uint8_t>& bytes, std::initializer_list<int> more) {
+  for (const int byte : more) bytes.push_back(static_cast<uint8_t>(byte));
+}
+
+/// A grey progressive JPEG file of side×side pixels and `scans` scans of its DC coefficients: the first and a
+/// refinement that one bit a block makes, and those all say 0.
+std::vector<uint8_t> many_scans(int side, int scans) {
+  std::vector<uint8_t> jpeg{0xFF, 0xD8, 0xFF, 0xDB, 0, 67, 0};
+  jpeg.resize(jpeg.size() + 64, 1);
+  append(jpeg, {0xFF, 0xC2, 0, 11, 8, side >> 8, side & 255, side >> 8, side & 255, 1, 1, 0x11, 0});
+  append(jpeg, {0xFF, 0xC4, 0, 20, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0});  // one code: `0` for 0
+  const int blocks = (side + 7) / 8 * ((side + 7) / 8);
+  for (int scan = 0; scan < scans; ++scan) {
+    append(jpeg, {0xFF, 0xDA, 0, 8, 1, 1, 0, 0, 0, scan == 0 ? 0x01 : 0x10});
+    jpeg.resize(jpeg.size() + static_cast<size_t>((blocks + 7) / 8), 0);
+  }
+  append(jpeg, {0xFF, 0xD9});
+  return jpeg;
+}
+
+TEST_CASE("image formats: a JPEG of thousands of scans is refused in time") {
+  if (!can_decode_images()) return test::skip("built without image libraries");
+  CHECK(decode_image(many_scans(64, 100), "few.jpg").shape() == Shape{64, 64, 3});
+  const auto begin = std::chrono::steady_clock::now();
+  const std::vector<uint8_t> small = many_scans(256, 5000), large = many_scans(8000, 200);
+  CHECK(one_line_with(error_of([&] { decode_image(small, "small.jpg"); }), "small.jpg", "too many scans"));
+  CHECK(one_line_with(error_of([&] { decode_image(large, "large.jpg"); }), "large.jpg", "too many scans"));
+  // far from the limit on an idle machine, under a sanitizer or beside others
+  CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(60));
+}
+
+/// Kilobytes of memory this program has had at once.
+int64_t peak_memory() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_maxrss;
+}
+
+TEST_CASE("image formats: what a small file announces costs nothing before it is checked") {
+  const std::vector<uint8_t> tiff = bytes_of("grey-8.tif"), bmp = bytes_of("plain-24.bmp"), gif = bytes_of("plain.gif");
+  const auto with = [](std::vector<uint8_t> bytes, size_t at, std::initializer_list<int> values) {
+    for (const int value : values) bytes[at++] = static_cast<uint8_t>(value);
+    return bytes;
+  };
+  const int64_t before = peak_memory();
+  CHECK_THROWS_AS(decode_image(with(gif, 6, {255, 255, 255, 255}), "65535.gif"), ImageError);
+  CHECK_THROWS_AS(decode_image(with(bmp, 18, {0, 32, 0, 0, 0, 32, 0, 0}), "8192.bmp"), ImageError);
+  if (can_decode_images()) {
+    CHECK_THROWS_AS(decode_image(with(tiff, 18, {0, 32, 0, 0}), "8192-wide.tif"), ImageError);
+    CHECK_THROWS_AS(decode_image(with(tiff, 18, {0, 0, 1, 0}), "65536-wide.tif"), ImageError);
+  }
+  CHECK(peak_memory() - before < 16 << 10);
+}
+
+TEST_CASE("image formats: decoders run side by side") {
+  const std::vector<std::string> names = all_names();
+  using Results = std::vector<std::vector<uint8_t>>;
+  const auto decode_all = [&](Results& results) {
+    for (const std::string& name : names) {
+      results.emplace_back();
+      const std::string why =
+          error_of([&] { results.back() = decode_image(bytes_of(name), name).to_vector<uint8_t>(); });
+      results.back().insert(results.back().end(), why.begin(), why.end());
+    }
+  };
+  Results first, second;
+  std::thread other([&] { decode_all(second); });
+  decode_all(first);
+  other.join();
+  CHECK(first == second);
+}
+
+}  // namespace
+}  // namespace sked
