@@ -62,7 +62,7 @@ inline void cmyk_to_rgb(const uint8_t* cmyk, uint8_t* rgb) {
 // size is known; sizes are checked by image_header().
 std::optional<ImageHeader> bmp_header(Bytes bytes, const std::string& source);
 std::optional<ImageHeader> gif_header(Bytes bytes, const std::string& source);
-std::optional<ImageHeader> tiff_header(Bytes bytes);
+std::optional<ImageHeader> tiff_header(Bytes bytes, const std::string& source);
 
 /// The orientation that EXIF or TIFF bytes name, whatever it is; nothing where they name none.
 std::optional<int64_t> orientation_tag(Bytes exif);

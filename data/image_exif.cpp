@@ -19,21 +19,45 @@ class TiffDirectory {
     count_ = number(at, big_ ? 8 : 2);
   }
 
+  uint64_t entries() const { return count_; }
+
+  /// The bytes that the values of all entries take together; all there can be where one entry alone has more than the
+  /// file.
+  uint64_t bytes_named() const {
+    constexpr std::array<uint64_t, 19> kSizes{0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8};  // by type
+    uint64_t sum = 0;
+    for_each_entry([&](uint64_t, uint64_t type, uint64_t values, uint64_t) {
+      const uint64_t each = type < kSizes.size() ? kSizes[type] : 0;
+      const bool fits = each == 0 || values <= bytes_.size() / each;
+      sum = fits && sum != kEndless ? sum + values * each : kEndless;
+    });
+    return sum;
+  }
+
   /// The whole number that entry `tag` holds, the last of several entries; nothing where there is none.
   std::optional<int64_t> operator[](uint64_t tag) const {
-    const uint64_t size = big_ ? 20 : 12, value = big_ ? 12 : 8;
+    constexpr uint64_t kShort = 3, kLong = 4;
     std::optional<int64_t> found;
-    for (uint64_t i = 0, at = entries_; i < count_ && at < bytes_.size() && bytes_.size() - at >= size;
-         ++i, at += size) {
-      constexpr uint64_t kShort = 3, kLong = 4;
-      const uint64_t type = number(at + 2, 2);
-      if (number(at, 2) != tag || number(at + 4, big_ ? 8 : 4) != 1) continue;
-      if (type == kShort || type == kLong) found = static_cast<int64_t>(number(at + value, type == kShort ? 2 : 4));
-    }
+    for_each_entry([&](uint64_t name, uint64_t type, uint64_t values, uint64_t value_at) {
+      if (name == tag && values == 1 && (type == kShort || type == kLong))
+        found = static_cast<int64_t>(number(value_at, type == kShort ? 2 : 4));
+    });
     return found;
   }
 
  private:
+  static constexpr uint64_t kEndless = ~uint64_t{0};
+
+  /// f(tag, type, number of values, place of the values or of their offset) of each entry that is there.
+  template <class F>
+  void for_each_entry(F f) const {
+    const uint64_t size = big_ ? 20 : 12;
+    for (uint64_t i = 0, at = entries_; i < count_ && at < bytes_.size() && bytes_.size() - at >= size;
+         ++i, at += size) {
+      f(number(at, 2), number(at + 2, 2), number(at + 4, big_ ? 8 : 4), at + (big_ ? 12 : 8));
+    }
+  }
+
   /// `count` bytes at `at` in the order of the file; 0 where they are not there.
   uint64_t number(uint64_t at, uint64_t count) const {
     uint64_t value = 0;
@@ -74,8 +98,14 @@ std::optional<int64_t> xmp_orientation(Bytes xmp) {
   return std::nullopt;
 }
 
-std::optional<ImageHeader> tiff_header(Bytes bytes) {
+std::optional<ImageHeader> tiff_header(Bytes bytes, const std::string& source) {
   const TiffDirectory directory(bytes);
+  // libtiff reads the values of every entry, known or not: many that name the same bytes cost memory without bounds.
+  constexpr uint64_t kMostEntries = 1000;
+  if (directory.entries() > kMostEntries)
+    refuse_image(source, "a TIFF directory of ", directory.entries(), " entries, expected at most ", kMostEntries);
+  if (directory.bytes_named() > 2 * bytes.size())
+    refuse_image(source, "damaged: a TIFF directory whose values take more bytes than the file has");
   const auto width = directory[kWidth], height = directory[kHeight];
   if (!width || !height) return std::nullopt;
   return ImageHeader{*height, *width, directory[kSamples].value_or(1), valid_orientation(directory[kOrientation])};

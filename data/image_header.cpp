@@ -156,7 +156,7 @@ std::optional<ImageHeader> header_of(Bytes bytes, const std::string& source) {
     case ImageFormat::webp:
       return webp_header(bytes);
     case ImageFormat::tiff:
-      return tiff_header(bytes);
+      return tiff_header(bytes, source);
     case ImageFormat::gif:
       return gif_header(bytes, source);
     case ImageFormat::bmp:

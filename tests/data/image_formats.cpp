@@ -149,6 +149,18 @@ TEST_CASE("image formats: a JPEG of thousands of scans is refused in time") {
   CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(60));
 }
 
+/// A TIFF file whose directory has `entries` entries of unknown tags, each of them with the whole file for its value.
+std::vector<uint8_t> greedy_tiff(int entries) {
+  std::vector<uint8_t> tiff{'I', 'I', '*', 0, 8, 0, 0, 0};
+  append(tiff, {entries & 255, entries >> 8});
+  const int size = 14 + 12 * entries;
+  append(tiff, {0, 1, 4, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 1, 4, 0, 1, 0, 0, 0, 1, 0, 0, 0});  // 1 x 1
+  for (int i = 2; i < entries; ++i)
+    append(tiff, {i & 255, 4 + (i >> 8), 1, 0, size & 255, size >> 8 & 255, size >> 16, 0, 0, 0, 0, 0});
+  append(tiff, {0, 0, 0, 0});
+  return tiff;
+}
+
 /// Kilobytes of memory this program has had at once.
 int64_t peak_memory() {
   rusage usage{};
@@ -168,6 +180,9 @@ TEST_CASE("image formats: what a small file announces costs nothing before it is
   if (can_decode_images()) {
     CHECK_THROWS_AS(decode_image(with(tiff, 18, {0, 32, 0, 0}), "8192-wide.tif"), ImageError);
     CHECK_THROWS_AS(decode_image(with(tiff, 18, {0, 0, 1, 0}), "65536-wide.tif"), ImageError);
+    const std::vector<uint8_t> many = greedy_tiff(60000), few = greedy_tiff(900);
+    CHECK(one_line_with(error_of([&] { decode_image(many, "many.tif"); }), "many.tif", "60000 entries"));
+    CHECK(one_line_with(error_of([&] { decode_image(few, "few.tif"); }), "few.tif", "more bytes than the file has"));
   }
   CHECK(peak_memory() - before < 16 << 10);
 }
