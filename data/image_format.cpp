@@ -1,4 +1,5 @@
 // Which format a file has, by its first bytes alone: what decides on the decoder that sees it.
+#include <algorithm>
 #include <array>
 #include <cctype>
 #include <string_view>
@@ -59,14 +60,18 @@ std::string_view kind_of_text(Bytes bytes) {
   if (word.starts_with("<!doctype html") || word.starts_with("<html") || word.starts_with("<head"))
     return "an HTML page";
   if (word.starts_with("<")) return "an XML text";
-  return "another one";
+  return {};
 }
 
-std::string_view kind_of(Bytes bytes) {
+std::string kind_of(Bytes bytes) {
   if (bytes.empty()) return "an empty one";
   for (const Signature& other : kOthers)
-    if (begins_with(bytes, other.bytes, other.at)) return other.name;
-  return kind_of_text(bytes);
+    if (begins_with(bytes, other.bytes, other.at)) return std::string(other.name);
+  if (const std::string_view text = kind_of_text(bytes); !text.empty()) return std::string(text);
+  std::string start;
+  for (const uint8_t byte : bytes.first(std::min<size_t>(bytes.size(), 12)))
+    start += byte >= ' ' && byte <= '~' ? static_cast<char>(byte) : '.';
+  return "another one that begins `" + start + "`,";
 }
 
 bool is_pnm(Bytes bytes) {
