@@ -83,6 +83,9 @@ class Decompressor {
     do read = jpeg_read_header(&jpeg_, FALSE);
     while (read == JPEG_HEADER_TABLES_ONLY);
     if (read == JPEG_SUSPENDED) return false;
+    // Each block of 8 x 8 takes a bit or more (but in arithmetic coding): memory for them is not asked for without.
+    const size_t blocks = ((size_t{jpeg_.image_height} + 7) / 8) * ((size_t{jpeg_.image_width} + 7) / 8);
+    if (!jpeg_.arith_code && bytes_.size() < blocks / 8) return false;
     jpeg_.out_color_space = jpeg_.num_components == 4 ? JCS_CMYK : JCS_RGB;
     jpeg_.scale_num = 1;
     jpeg_.scale_denom = static_cast<unsigned>(shrink);

@@ -82,7 +82,7 @@ class TiffReader {
   Shape area() const;
   void read_areas(Tensor& pixels);
   void read_area(int64_t top, int64_t left, int64_t rows, int64_t columns, uint8_t* out, int64_t out_stride);
-  void read_segment(uint32_t segment, std::vector<uint8_t>& buffer, int64_t least);
+  void read_segment(uint32_t segment, uint8_t* buffer, int64_t least);
   void samples_of_row(const uint8_t* row, int64_t columns, int64_t interleaved, int64_t first, uint8_t* samples) const;
   void convert_row(const uint8_t* samples, int64_t columns, uint8_t* rgb) const;
   void read_by_library(Tensor& pixels);
@@ -98,8 +98,10 @@ class TiffReader {
   uint16_t planar_ = PLANARCONFIG_CONTIG, format_ = SAMPLEFORMAT_UINT;
   int64_t used_ = 1;            // samples that make the colour
   bool premultiplied_ = false;  // the next one is an alpha that they are multiplied by
+  bool by_library_ = false;     // colours that libtiff converts
   Palette palette_{};
-  std::vector<std::vector<uint8_t>> segments_;  // of one area: one, or one for each sample
+  size_t segment_bytes_ = 0;
+  std::vector<std::unique_ptr<uint8_t[]>> segments_;  // of one area: one, or one for each sample
 };
 
 void TiffReader::read_layout(const ImageHeader& header) {
@@ -155,13 +157,13 @@ void TiffReader::check_layout() const {
 }
 
 /// One strip or tile, of at least `least` bytes where it is needed.
-void TiffReader::read_segment(uint32_t segment, std::vector<uint8_t>& buffer, int64_t least) {
+void TiffReader::read_segment(uint32_t segment, uint8_t* buffer, int64_t least) {
   TIFF* tiff = tiff_.get();
   // Where the directory names too few of them, libtiff would read the rest from the file's first bytes.
   if (TIFFGetStrileOffset(tiff, segment) == 0) refuse_image(source_, "cut off: it lacks strip or tile ", segment);
-  const auto size = static_cast<tmsize_t>(buffer.size());
-  const tmsize_t got = TIFFIsTiled(tiff) ? TIFFReadEncodedTile(tiff, segment, buffer.data(), size)
-                                         : TIFFReadEncodedStrip(tiff, segment, buffer.data(), size);
+  const auto size = static_cast<tmsize_t>(segment_bytes_);
+  const tmsize_t got = TIFFIsTiled(tiff) ? TIFFReadEncodedTile(tiff, segment, buffer, size)
+                                         : TIFFReadEncodedStrip(tiff, segment, buffer, size);
   if (got < least) refuse_file();
 }
 
@@ -215,12 +217,12 @@ void TiffReader::read_area(int64_t top, int64_t left, int64_t rows, int64_t colu
   for (size_t s = 0; s < segments_.size(); ++s) {
     const auto plane = static_cast<uint16_t>(s);
     const uint32_t segment = tiled ? TIFFComputeTile(tiff, x, y, 0, plane) : TIFFComputeStrip(tiff, y, plane);
-    read_segment(segment, segments_[s], rows * stride);
+    read_segment(segment, segments_[s].get(), rows * stride);
   }
   std::vector<uint8_t> samples(static_cast<size_t>(columns * (used_ + premultiplied_)));
   for (int64_t r = 0; r < rows; ++r) {
     for (size_t s = 0; s < segments_.size(); ++s) {
-      samples_of_row(segments_[s].data() + r * stride, columns, separate ? 1 : samples_, static_cast<int64_t>(s),
+      samples_of_row(segments_[s].get() + r * stride, columns, separate ? 1 : samples_, static_cast<int64_t>(s),
                      samples.data());
     }
     convert_row(samples.data(), columns, out + r * out_stride);
@@ -238,11 +240,12 @@ Shape TiffReader::area() const {
   constexpr int64_t kSmall = 1 << 24;
   if (rows < 1 || columns < 1 || rows > std::max(kSmall, height_ * width_) / columns)
     refuse_image(source_, "damaged: strips or tiles of ", rows, " x ", columns, " pixels");
-  const int64_t interleaved = planar_ == PLANARCONFIG_SEPARATE ? 1 : samples_, row = columns * interleaved * bits_ / 8;
+  const int64_t interleaved = planar_ == PLANARCONFIG_SEPARATE ? 1 : samples_,
+                row = (columns * interleaved * bits_ + 7) / 8;
   const auto size = static_cast<int64_t>(tiled ? TIFFTileSize64(tiff) : TIFFStripSize64(tiff));
   const auto stride = static_cast<int64_t>(tiled ? TIFFTileRowSize64(tiff) : TIFFScanlineSize64(tiff));
-  const bool subsampled = photometric_ == PHOTOMETRIC_YCBCR;
-  if (size < 1 || size > 2 * (row + 16) * (rows + 4) || (!subsampled && (stride < row || size / rows < stride)))
+  const bool short_rows = !by_library_ && (stride < row || size / rows < stride);
+  if (size < 1 || size > 2 * (row + 16) * (rows + 4) || short_rows)
     refuse_image(source_, "damaged: strips or tiles of ", size, " bytes for ", rows, " x ", columns, " pixels");
   return {rows, columns};
 }
@@ -251,9 +254,10 @@ void TiffReader::read_areas(Tensor& pixels) {
   TIFF* tiff = tiff_.get();
   const Shape shape = area();
   const int64_t rows = shape[0], columns = shape[1];
-  const auto size = static_cast<size_t>(TIFFIsTiled(tiff) ? TIFFTileSize64(tiff) : TIFFStripSize64(tiff));
+  segment_bytes_ = static_cast<size_t>(TIFFIsTiled(tiff) ? TIFFTileSize64(tiff) : TIFFStripSize64(tiff));
   segments_.resize(planar_ == PLANARCONFIG_SEPARATE ? static_cast<size_t>(used_ + premultiplied_) : 1);
-  for (auto& segment : segments_) segment.resize(size);
+  // Not filled: a file that announces large ones and has little in them does not get the memory.
+  for (auto& segment : segments_) segment = std::make_unique_for_overwrite<uint8_t[]>(segment_bytes_);
   for (int64_t top = 0; top < height_; top += rows) {
     for (int64_t left = 0; left < width_; left += columns) {
       read_area(top, left, std::min(rows, height_ - top), std::min(columns, width_ - left),
@@ -265,13 +269,13 @@ void TiffReader::read_areas(Tensor& pixels) {
 Tensor TiffReader::read(const ImageHeader& header) {
   read_layout(header);
   check_layout();
-  const bool by_jpeg = compression_ == COMPRESSION_JPEG && planar_ == PLANARCONFIG_CONTIG;
-  if (photometric_ == PHOTOMETRIC_YCBCR && by_jpeg) {
-    TIFFSetField(tiff_.get(), TIFFTAG_JPEGCOLORMODE, JPEGCOLORMODE_RGB);
+  if (photometric_ == PHOTOMETRIC_YCBCR) {  // subsampled, perhaps: the JPEG codec converts it, or else libtiff does
+    by_library_ = compression_ != COMPRESSION_JPEG || planar_ != PLANARCONFIG_CONTIG;
+    if (!by_library_) TIFFSetField(tiff_.get(), TIFFTAG_JPEGCOLORMODE, JPEGCOLORMODE_RGB);
   }
   area();
   Tensor pixels = Tensor::empty({height_, width_, 3}, DType::u8);
-  if (photometric_ == PHOTOMETRIC_YCBCR && !by_jpeg) {
+  if (by_library_) {
     read_by_library(pixels);
   } else {
     read_areas(pixels);
@@ -279,7 +283,6 @@ Tensor TiffReader::read(const ImageHeader& header) {
   return pixels;
 }
 
-/// Colours that libtiff converts itself: YCbCr that no JPEG library has converted.
 void TiffReader::read_by_library(Tensor& pixels) {
   std::vector<uint32_t> raster(static_cast<size_t>(height_ * width_));
   const auto height = static_cast<uint32_t>(height_), width = static_cast<uint32_t>(width_);

@@ -3,6 +3,8 @@
 #include <doctest/doctest.h>
 #include <sys/resource.h>
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <thread>
 
@@ -180,6 +182,16 @@ TEST_CASE("image formats: what a small file announces costs nothing before it is
   if (can_decode_images()) {
     CHECK_THROWS_AS(decode_image(with(tiff, 18, {0, 32, 0, 0}), "8192-wide.tif"), ImageError);
     CHECK_THROWS_AS(decode_image(with(tiff, 18, {0, 0, 1, 0}), "65536-wide.tif"), ImageError);
+    // 9 x 8,388,609 pixels in one strip, 11585 x 11585 in a progressive JPEG of a few hundred bytes
+    std::vector<uint8_t> lzw = bytes_of("lzw.tif");
+    const auto width = std::ranges::search(lzw, std::array<uint8_t, 8>{1, 0, 0, 0, 13, 0, 0, 0}).begin() - lzw.begin();
+    lzw = with(lzw, static_cast<size_t>(width) - 2, {4, 0, 1, 0, 0, 0, 1, 0, 128, 0});
+    CHECK(image_size(lzw, "wide.tif") == Shape{9, 8388609, 3});
+    CHECK_THROWS_AS(decode_image(lzw, "wide.tif"), ImageError);
+    std::vector<uint8_t> jpeg = bytes_of("cut-progressive.jpg");
+    const auto frame = std::ranges::search(jpeg, std::array<uint8_t, 2>{0xFF, 0xC2}).begin() - jpeg.begin();
+    jpeg = with(jpeg, static_cast<size_t>(frame) + 5, {0x2D, 0x41, 0x2D, 0x41});
+    CHECK(one_line_with(error_of([&] { decode_image(jpeg, "large.jpg"); }), "large.jpg", "cut off"));
     const std::vector<uint8_t> many = greedy_tiff(60000), few = greedy_tiff(900);
     CHECK(one_line_with(error_of([&] { decode_image(many, "many.tif"); }), "many.tif", "60000 entries"));
     CHECK(one_line_with(error_of([&] { decode_image(few, "few.tif"); }), "few.tif", "more bytes than the file has"));
