@@ -29,6 +29,7 @@ class Decompressor {
     };
     errors_.output_message = [](j_common_ptr) {};
     jpeg_.client_data = this;
+    std::snprintf(message_, sizeof message_, "cut off: its %zu bytes end before its last pixel", bytes.size());
   }
   ~Decompressor() { jpeg_destroy_decompress(&jpeg_); }
   Decompressor(const Decompressor&) = delete;
@@ -113,7 +114,7 @@ class Decompressor {
   jpeg_source_mgr source_manager_{};
   jpeg_progress_mgr progress_{};
   std::jmp_buf failed_;
-  char message_[JMSG_LENGTH_MAX + 16] = "cut off: the file ends before its image data";
+  char message_[JMSG_LENGTH_MAX + 16];
 };
 
 }  // namespace
