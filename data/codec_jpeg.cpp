@@ -13,8 +13,8 @@ namespace {
 
 /// A scan of a progressive file may cost a few bytes and touch every pixel: real files have about ten.
 constexpr int kMostScans = 500;
-/// … and in all no more than this many pixels are touched, so that the largest images may have 64 scans.
-constexpr int64_t kMostScannedPixels = 64 * kLargestImage;
+/// … and in all no more than this many pixels are touched, so that the largest images may have 32 scans.
+constexpr int64_t kMostScannedPixels = 32 * kLargestImage;
 
 /// A decompressor over bytes in memory. libjpeg leaves a failing call by longjmp: each member that calls it sets the
 /// place to come back to, and has no objects that would have to be destroyed.
