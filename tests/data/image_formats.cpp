@@ -58,6 +58,10 @@ TEST_CASE("image formats: Pillow's pixels of every file it takes, and no others"
     CHECK(difference(decode_image(bytes, name), expected).largest <= off);
     ++taken;
   }
+  if (can_decode_images()) {  // Pillow itself turns TIFF files, and so does whoever reads them as they are stored
+    const Tensor stored = decode_image(bytes_of("turned-6.tif"), "x", 3, 1, Turning::as_stored);
+    CHECK(difference(stored, fixtures().at("rgb/turned-6.tif")).largest == 0);
+  }
   CHECK(taken >= (can_decode_images() ? 125 : 40));
   CHECK(refused >= (can_decode_images() ? 35 : 10));
 }
@@ -196,7 +200,8 @@ TEST_CASE("image formats: what a small file announces costs nothing before it is
     CHECK(one_line_with(error_of([&] { decode_image(many, "many.tif"); }), "many.tif", "60000 entries"));
     CHECK(one_line_with(error_of([&] { decode_image(few, "few.tif"); }), "few.tif", "more bytes than the file has"));
   }
-  CHECK(peak_memory() - before < 16 << 10);
+  // each of them would take 200 MB or more; AddressSanitizer marks an eighth of what is only asked for
+  CHECK(peak_memory() - before < 128 << 10);
 }
 
 TEST_CASE("image formats: decoders run side by side") {
