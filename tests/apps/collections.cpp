@@ -130,7 +130,7 @@ TEST_CASE("collections: what is wrong with them is one line of the program") {
 }
 
 TEST_CASE("collections: gzipped shards train to the same numbers, and say what they need") {
-  if (!can_decode_images()) return skip("built without OpenCV");
+  if (!can_decode_images()) return skip("built without image libraries");
   const Shards shards = hard();
   const std::string file = shards.folder.path("config.json");
   write_file(file, config_text(shards.config()));
@@ -150,7 +150,7 @@ TEST_CASE("collections: gzipped shards train to the same numbers, and say what t
 }
 
 TEST_CASE("collections: halves of pairs are left out of contrastive training, up to a limit that makes no other run") {
-  if (!can_decode_images()) return skip("built without OpenCV");
+  if (!can_decode_images()) return skip("built without image libraries");
   if (!can_tokenize()) return skip("built without SentencePiece");
   const TemporaryFolder folder;
   std::string bytes;
@@ -190,7 +190,7 @@ TEST_CASE("collections: halves of pairs are left out of contrastive training, up
 }
 
 TEST_CASE("collections: names of any bytes are read, a configuration is UTF-8") {
-  if (!can_decode_images()) return skip("built without OpenCV");
+  if (!can_decode_images()) return skip("built without image libraries");
   const TemporaryFolder folder;
   const std::string latin = "caf\xE9";
   for (int i = 0; i < 8; ++i) {

@@ -244,7 +244,7 @@ std::string train_run(const TemporaryFolder& folder, RunConfig config, const std
 }  // namespace
 
 TEST_CASE("evaluate: what else it is asked about is looked at before anything is measured") {
-  if (!can_decode_images()) return skip("built without OpenCV");
+  if (!can_decode_images()) return skip("built without image libraries");
   const TemporaryFolder folder;
   write_tiny_data(folder.path("data"));
   const std::string images = write_images(folder, "images", {"cat", "dog"}, 3);

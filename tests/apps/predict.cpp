@@ -185,7 +185,7 @@ struct Asking {
 }  // namespace
 
 TEST_CASE("predict: images that cannot be read take nothing from the others") {
-  if (!can_decode_images()) return skip("built without OpenCV");
+  if (!can_decode_images()) return skip("built without image libraries");
   const Asking place;
   REQUIRE(place.trained);
   const std::string a = place.image("a.png", 10), b = place.image("b.png", 200);
@@ -216,7 +216,7 @@ TEST_CASE("predict: images that cannot be read take nothing from the others") {
 }
 
 TEST_CASE("predict: names of images may be any bytes, and any length") {
-  if (!can_decode_images()) return skip("built without OpenCV");
+  if (!can_decode_images()) return skip("built without image libraries");
   const Asking place;
   REQUIRE(place.trained);
   const std::string latin = place.image("caf\xE9.png", 10), escape = place.image("\x1b[31m\n.png", 60),
@@ -242,7 +242,7 @@ TEST_CASE("predict: names of images may be any bytes, and any length") {
 }
 
 TEST_CASE("predict: classes of any name") {
-  if (!can_decode_images()) return skip("built without OpenCV");
+  if (!can_decode_images()) return skip("built without image libraries");
   const TemporaryFolder folder;
   const std::string hostile = "\x1b]0;owned\a\n\u202egnp %s", long_name = std::string(200, 'w') + "\u00e9";
   for (const std::string split : {"train", "test"}) {
@@ -281,7 +281,7 @@ TEST_CASE("predict: classes of any name") {
 }
 
 TEST_CASE("predict: what cannot be written is found out before images are looked at") {
-  if (!can_decode_images()) return skip("built without OpenCV");
+  if (!can_decode_images()) return skip("built without image libraries");
   const Asking place;
   REQUIRE(place.trained);
   const std::string image = place.image("a.png", 10), file = place.folder.write("file", "mine");

@@ -266,7 +266,7 @@ TEST_CASE("report: what cannot be written is found out before training") {
 }
 
 TEST_CASE("report: photographs, one of them damaged") {
-  if (!can_decode_images()) return skip("built without OpenCV");
+  if (!can_decode_images()) return skip("built without image libraries");
   Reporting place;
   for (const std::string split : {"train", "test"})
     for (const std::string name : {"cat", "\x1b[31m<dog>"})
