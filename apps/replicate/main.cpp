@@ -11,6 +11,7 @@
 #include "apps/common/outputs.h"
 #include "apps/common/plots.h"
 #include "apps/common/progress.h"
+#include "apps/common/resume.h"
 #include "apps/common/run_folder.h"
 #include "apps/common/task.h"
 #include "apps/common/trainer.h"
@@ -60,11 +61,16 @@ void check_models(const std::vector<PlannedRun>& runs) {
   }
 }
 
-/// Makes the folder, and finds out whether everything can be written that these runs will write.
-void check_outputs(const std::vector<PlannedRun>& runs, const std::filesystem::path& out) {
+/// Makes the folder, and finds out whether everything can be written that these runs will write, and nothing of
+/// somebody else is in the way.
+void check_outputs(const std::vector<PlannedRun>& runs, const std::filesystem::path& out, bool fresh) {
   RunFolder{out}.create();
   for (const char* file : {kResults, kTable, kReport}) check_writable((out / file).string());
-  for (const PlannedRun& run : runs) check_writable_below(RunFolder{out / run.folder}.config());
+  for (const PlannedRun& run : runs) {
+    const RunFolder folder{out / run.folder};
+    check_writable_below(folder.config());
+    find_run(folder, run.config, fresh);
+  }
 }
 
 /// The runs, trained where they are not yet, and results.json and table.md as they come. Those that are there go first:
@@ -102,7 +108,7 @@ void replicate(const CommonOptions& options, bool fresh) {
   const std::vector<PlannedRun> runs = runs_of(plan);
   const std::vector<PlannedRun> to_train = fresh ? runs : unfinished(runs, out);
   check_models(to_train);
-  check_outputs(to_train, out);
+  check_outputs(to_train, out, fresh);
   const std::string no_plots = why_no_plots();
   if (!no_plots.empty()) note(no_plots + ": " + kReport + " has no plots");
   std::printf("%s: %zu runs (%zu settings x %zu heads x %zu seeds) into %s\n", printable(plan.title).c_str(),

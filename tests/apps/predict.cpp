@@ -207,6 +207,14 @@ TEST_CASE("predict: images that cannot be read take nothing from the others") {
   CHECK(std::filesystem::exists(place.folder.path("png/2-a.png")));  // the number of the image as it was given
   CHECK(std::filesystem::exists(place.folder.path("png/7-b.png")));
 
+  std::vector<std::string> many(20, a);  // more than a batch of them, and then none that can be read
+  many.insert(many.end(), 20, page);
+  many.push_back(b);
+  const Outcome batches = place.ask(many);
+  CHECK(batches.code == 1);
+  CHECK(std::count(batches.err.begin(), batches.err.end(), '\n') == 20);
+  CHECK(std::count(batches.out.begin(), batches.out.end(), '\n') == 2 * 21);
+
   const Outcome nothing = place.ask({page, cut, "--json", place.folder.path("a.json")});
   CHECK(nothing.code == 1);
   CHECK(std::count(nothing.err.begin(), nothing.err.end(), '\n') == 2);
@@ -298,4 +306,26 @@ TEST_CASE("predict: what cannot be written is found out before images are looked
   CHECK(refused("--png", file, "Not a directory"));
   CHECK(refused("--png", "/proc/nothing", "/proc/nothing"));
   CHECK(slurp(file) == "mine");
+}
+
+TEST_CASE("predict, evaluate, scale: what is printed goes into no file where the standard streams are closed") {
+  if (!can_decode_images()) return skip("built without OpenCV");
+  const Asking place;
+  REQUIRE(place.trained);
+  const std::string image = place.image("a.png", 10), run = place.folder.path("run");
+  REQUIRE(place.ask({image, "--json", place.folder.path("whole.json")}).code == 0);
+  for (const auto& closed : std::vector<std::vector<int>>{{1}, {2}, {0, 1, 2}}) {
+    const std::string out = place.folder.path("out-" + std::to_string(closed.size()) + std::to_string(closed.back()));
+    CHECK(run_program({"predict", run, image, place.folder.path("none.png"), "--top", "1", "--threads", "1", "--json",
+                       out + ".json"},
+                      {.closed = closed})
+              .code == 1);
+    CHECK(nlohmann::json::parse(slurp(out + ".json")) == place.answers("whole.json"));
+    CHECK(run_program({"evaluate", run, "--samples", "0", "--out", out}, {.closed = closed}).code == 0);
+    CHECK(nlohmann::json::parse(slurp(out + "/evaluation.json"))["test"]["count"] == 60);
+    CHECK(run_program({"scale", "--width", "8", "--classes", "9", "--rank", "2", "--out", out}, {.closed = closed})
+              .code == 0);
+    CHECK(nlohmann::json::parse(slurp(out + "/scale.json"))["heads"].size() == 4);
+    CHECK(slurp(out + "/table.md").ends_with(" |\n"));
+  }
 }

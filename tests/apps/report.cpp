@@ -263,6 +263,10 @@ TEST_CASE("report: what cannot be written is found out before training") {
   place.folder.write("later/fashion-mnist/XL", "a file where a run's folder should be");
   CHECK(fails_with(place.run("later"), 1, "later/fashion-mnist/XL", "Not a directory"));
   CHECK_FALSE(place.exists("later/fashion-mnist/DET"));
+  const std::string own = place.folder.write("own/fashion-mnist/XL/seed-1/metrics.jsonl", "mine");
+  CHECK(fails_with(place.run("own"), 1, own));
+  CHECK_FALSE(place.exists("own/fashion-mnist/DET"));
+  CHECK(slurp(own) == "mine");
 }
 
 TEST_CASE("report: photographs, one of them damaged") {
@@ -292,4 +296,16 @@ TEST_CASE("report: photographs, one of them damaged") {
   CHECK_FALSE(has_controls(report));
   const size_t largest = size_t{224} * 373 * 3 * 4 / 3;  // base64 of a bitmap whose shorter side is 224
   CHECK(report.size() < 5 * (largest + 1000) + 500000);
+}
+
+TEST_CASE("report: what is printed goes into no file where the standard streams are closed") {
+  Reporting place;
+  REQUIRE(place.run().code == 0);
+  const std::string table = place.file("table.md"), report = place.file("report.html");
+  for (const auto& closed : std::vector<std::vector<int>>{{1}, {2}, {0, 1, 2}}) {
+    for (const char* file : {"table.md", "report.html"}) fs::remove(place.folder.path("out/" + std::string(file)));
+    CHECK(run_program(place.command("out"), {.closed = closed}).code == 0);
+    CHECK(place.file("table.md") == table);
+    CHECK(place.file("report.html") == report);
+  }
 }
