@@ -34,7 +34,7 @@ int close_descriptor(int& descriptor) { return ::close(std::exchange(descriptor,
 
 InputFile::InputFile(const std::string& path) : path_(path) {
   descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  require(descriptor_ >= 0, "read_file", "cannot read ", path, ": ", reason(errno));
+  if (descriptor_ < 0) fail("read_file", "cannot read ", path, ": ", reason(errno));
   struct stat status {};
   int error = ::fstat(descriptor_, &status) == 0 ? 0 : errno;
   if (error == 0 && S_ISDIR(status.st_mode)) error = EISDIR;
@@ -81,7 +81,7 @@ size_t InputFile::read_at(uint64_t offset, void* bytes, size_t count) const {
 
 FileStamp stamp_of(const std::string& path) {
   struct stat status {};
-  require(::stat(path.c_str(), &status) == 0, "read_file", "cannot read ", path, ": ", reason(errno));
+  if (::stat(path.c_str(), &status) != 0) fail("read_file", "cannot read ", path, ": ", reason(errno));
   const auto nanoseconds = [](const timespec& t) { return int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec; };
   return {static_cast<uint64_t>(status.st_size), nanoseconds(status.st_mtim), nanoseconds(status.st_ctim)};
 }
@@ -110,6 +110,8 @@ AtomicFile::AtomicFile(const std::string& path) : path_(path) {
     if (S_ISDIR(status.st_mode)) fail_write(EISDIR);
     fail("write_file", "cannot write ", path, ": not a regular file");
   }
+  if (path.starts_with("/dev/") || path.starts_with("/proc/"))  // /dev/stdout may lead to one, and would be replaced
+    fail("write_file", "cannot write ", path, ": not a file of its own");
   if (take_over(path + std::string(kTemporary))) return;
   // Unique among processes and threads, so that two writers of one path cannot mix their bytes.
   static std::atomic<unsigned> counter{0};

@@ -7,9 +7,11 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <iostream>
 #include <new>
@@ -30,7 +32,7 @@ constexpr const char* kNoMemory =
 int say_error(const std::string& what, int code) {
   std::string line = what;
   std::replace(line.begin(), line.end(), '\n', ' ');
-  std::cerr << "error: " << line << std::endl;
+  std::cerr << "error: " << printable(line) << std::endl;
   return code;
 }
 
@@ -186,6 +188,7 @@ int run_app(int argc, const char* const* argv, const AppText& text, const std::f
     if (options.threads > 0) omp_set_num_threads(options.threads);
     std::signal(SIGXFSZ, SIG_IGN);  // a file at its size limit is an error of write(), with a message
     body(options);
+    if (std::fflush(stdout) != 0 && errno != EPIPE) fail("output", "cannot be written: ", std::strerror(errno));
     return 0;
   } catch (const Interrupted&) {
     return interrupt_status();

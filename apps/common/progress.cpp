@@ -9,6 +9,8 @@
 #include <cstdlib>
 #include <set>
 
+#include "core/text.h"
+
 namespace sked {
 namespace {
 
@@ -62,11 +64,11 @@ std::string duration(double seconds) {
 
 void note(const std::string& line) {
   static std::set<std::string> said;
-  if (!line.empty() && said.insert(line).second) std::fprintf(stderr, "note: %s\n", line.c_str());
+  if (!line.empty() && said.insert(line).second) std::fprintf(stderr, "note: %s\n", printable(line).c_str());
 }
 
 Progress::Progress(std::string label, int64_t begin, int64_t total, double images_per_step, bool quiet)
-    : label_(std::move(label)),
+    : label_(printable(label)),
       total_(total),
       last_done_(begin),
       images_per_step_(images_per_step),
@@ -113,7 +115,7 @@ void Progress::draw(int64_t done, double loss) {
 void Progress::note(const std::string& line) {
   if (quiet_) return;
   clear();
-  std::printf("%s %s\n", label_.c_str(), line.c_str());
+  std::printf("%s %s\n", label_.c_str(), printable(line).c_str());
   std::fflush(stdout);
 }
 

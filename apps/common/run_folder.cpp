@@ -137,7 +137,7 @@ void MetricsLog::cut(int64_t bytes) {
 }
 
 void MetricsLog::write(const nlohmann::ordered_json& record) {
-  const std::string line = record.dump() + "\n";
+  const std::string line = record.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
   size_t done = 0;
   while (done < line.size()) {
     const ssize_t count = ::write(descriptor_, line.data() + done, line.size() - done);

@@ -201,16 +201,14 @@ void Trainer::begin(const std::optional<Checkpoint>& checkpoint) {
 
 void Trainer::report_initial() {
   const InitialReport& r = *initial_;
-  write_file(folder_.init(), Json{{"file", config_.train.init},
-                                  {"loaded", r.loaded},
-                                  {"head_replaced", r.head_replaced},
-                                  {"head_mapped", r.head_mapped},
-                                  {"classifier", r.classifier},
-                                  {"interpolated", r.interpolated},
-                                  {"unused", r.unused},
-                                  {"not_found", r.not_found}}
-                                     .dump(2) +
-                                 "\n");
+  write_file(folder_.init(), json_text({{"file", config_.train.init},
+                                        {"loaded", r.loaded},
+                                        {"head_replaced", r.head_replaced},
+                                        {"head_mapped", r.head_mapped},
+                                        {"classifier", r.classifier},
+                                        {"interpolated", r.interpolated},
+                                        {"unused", r.unused},
+                                        {"not_found", r.not_found}}));
   progress_->note("begins with " + std::to_string(r.loaded) + " tensors of " + config_.train.init +
                   (r.classifier.empty() ? "" : "; " + r.classifier));
   const auto list = [&](const char* what, const std::vector<std::string>& names) {
