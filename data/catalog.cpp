@@ -136,9 +136,9 @@ Collections open_folders(const DataSpec& spec, const std::string& folder) {
     }
   }
   if (!other.empty()) load_image_folder(spec.name, other, files.train->class_names());  // says what is missing
-  fail("load_splits", "no folder ", folder,
-       "/test, val or dev (or valid, validation) with a folder per class: move some images of each class there from ",
-       *train, " (those that data.validation holds out are training's own)");
+  fail("load_splits", "no folder ", folder, "/test, val or dev (or valid, validation) with a folder per class",
+       files.notes.empty() ? "" : "; " + files.notes.front(), ": move some images of each class there from ", *train,
+       " (those that data.validation holds out are training's own)");
 }
 
 struct ShardPaths {
@@ -310,6 +310,9 @@ Splits load_splits(const DataSpec& spec, int64_t validation_size, int64_t train_
   const std::string folder = folder_of(spec);
   Splits splits;
   if (entry.open != nullptr) {
+    std::error_code error;
+    const std::filesystem::directory_iterator readable(folder, error);
+    require(!entry.anywhere || !error, "load_splits", "data.path: cannot read ", folder, ": ", error.message());
     Collections files = entry.open(spec, folder);
     require_some(files.train->size(), "training", folder);
     require_some(files.test->size(), "test", folder);

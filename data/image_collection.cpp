@@ -62,6 +62,7 @@ std::string ImageCollection::source(int64_t i) const {
 
 std::string ImageCollection::caption_source(int64_t i) const {
   const ImageEntry& e = entry(i);
+  if (!has_captions_) return source(i);
   if (e.archive < 0) return valid_utf8(files_.table) + ":" + std::to_string(e.line);
   const size_t slash = e.name.rfind('/'), key = e.name.find('.', slash == std::string::npos ? 0 : slash);
   return valid_utf8(archive(e).path + ":" + e.name.substr(0, key) + ".txt");

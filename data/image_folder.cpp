@@ -55,7 +55,8 @@ Names files_below(const std::string& root, const std::string& folder) {
   fs::recursive_directory_iterator at(root + "/" + folder, fs::directory_options::follow_directory_symlink, error);
   constexpr int kDeepest = 64;  // a link to a folder above would never end
   for (; !error && at != fs::recursive_directory_iterator(); at.increment(error)) {
-    require(at.depth() <= kDeepest, "image_folder", at->path().string(), ": more than ", kDeepest, " folders deep");
+    require(at.depth() <= kDeepest, "image_folder", root, "/", folder, ": more than ", kDeepest,
+            " folders deep: is there a link to a folder above?");
     const std::string name = at->path().filename().string();
     const fs::file_type type = at->status(error).type();
     if (type == fs::file_type::directory || name.starts_with("._")) continue;  // ._: what macOS knows of another file

@@ -37,6 +37,7 @@ TEST_CASE("json: problems with the byte of what is malformed") {
   CHECK(json_problem("1 2", 3)->byte == 3);
   CHECK(json_problem("\"\xFF\"", 3)->what.find("\\xFF") != std::string::npos);
   CHECK(json_problem("1e999", 3)->what.find("number overflow") == 0);
+  CHECK(json_problem("\xFF\xFE{", 3)->what == "text in UTF-16, expected UTF-8");
   const auto twice = json_problem(R"({"a": {"b": 1, "b": 2}})", 3);
   REQUIRE(twice.has_value());
   CHECK(twice->byte == 0);

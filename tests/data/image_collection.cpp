@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include <chrono>
+
 #include "data/catalog.h"
 #include "data/image_file.h"
 #include "data/loader.h"
@@ -94,6 +96,41 @@ TEST_CASE("image folder: folders that no user made are no classes") {
         "3 passed over, the first " + folder.path(".ipynb_checkpoints") + ": a hidden folder, no class");
 }
 
+TEST_CASE("image folder: a link to a folder above ends") {
+  const TemporaryFolder folder;
+  folder.write("a/1.jpg", "x");
+  std::filesystem::create_directory_symlink("..", folder.path("a/up"));
+  CHECK(one_line_with(error_of([&] { load_image_folder("mine", folder.path()); }), folder.path("a"),
+                      "more than 64 folders deep", "a link to a folder above"));
+}
+
+TEST_CASE("class lists: time is linear in the number of classes, in lists and in folders") {
+  const TemporaryFolder folder;
+  const auto seconds = [](const auto& work) {
+    const auto start = std::chrono::steady_clock::now();
+    work();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  const auto of_list = [&](int count) {
+    std::string text;
+    for (int k = 0; k < count; ++k) text += std::to_string(k) + "\tn" + std::to_string(k) + "\tname\n";
+    const std::string path = folder.write("classes.tsv", text);
+    return seconds([&] { CHECK(distinct_names(load_class_list(path)).size() == static_cast<size_t>(count)); });
+  };
+  const auto of_folders = [&](int count) {
+    const std::string root = "f" + std::to_string(count);
+    std::vector<std::string> names;
+    for (int k = 0; k < count; ++k) {
+      names.push_back(std::to_string(k));
+      folder.write(root + "/" + names.back() + "/1.jpg", "x");
+    }
+    return seconds([&] { CHECK(load_image_folder("mine", folder.path(root), names)->size() == count); });
+  };
+  const double list = of_list(5'000), folders = of_folders(200);
+  CHECK(of_list(100'000) < 20 * 10 * list + 0.2);
+  CHECK(of_folders(4'000) < 20 * 10 * folders + 0.2);
+}
+
 TEST_CASE("image folder: names of any bytes, read as they are and shown as UTF-8") {
   const TemporaryFolder folder;
   folder.write(
@@ -130,6 +167,7 @@ TEST_CASE("shards: keys, labels of every kind, archives in order") {
   const auto data = load_shards("mine", {first, second}, classes);
   CHECK(names_of(*data) == "d.1/a.jpg=2 d.1/b.jpg=1 c.jpg=0 a.jpg=2 b.jpg=1 s.jpg=2 ");
   CHECK(data->source(3) == second + ":a.jpg");
+  CHECK(data->caption_source(3) == data->source(3));  // it has no captions of its own
   CHECK(data->file(4).bytes == test::image_file("444"));
   REQUIRE(data->has_targets());
   CHECK(data->target(3).to_vector<float>() == std::vector<float>{1, 0, 1});
@@ -489,6 +527,8 @@ TEST_CASE("catalog: folders and shards by path") {
   CHECK(one_line_with(loading({.name = "shards", .path = folder.path("s")}), "dev-0.tar:a.jpg",
                       "label 2, expected 0 … 1"));
   CHECK(one_line_with(loading({.name = "shards", .path = folder.path("f")}), "no shards", "train*.tar"));
+  CHECK(one_line_with(loading({.name = "shards", .path = folder.path("none")}), "data.path: cannot read ",
+                      "/none: No such"));
   CHECK(one_line_with(loading({.name = "shards"}), "data.path: expected the folder of shards"));
   CHECK(one_line_with(loading({.name = "cifar-10", .path = "x"}), "data.path: expected none"));
   CHECK(one_line_with(loading({.name = "tiny-imagenet-200", .root = folder.path()}), "no shards",
