@@ -95,13 +95,18 @@ class ShardReader {
   std::shared_ptr<ScratchFile> scratch_;  // where gzipped shards are unpacked
   Collected all_;
   size_t shard_ = 0;  // at hand
-  std::string note_;  // how it ends
+  std::string note_;  // how it ends, where that is worth a note
   int64_t dots_ = 0;  // samples lost to a dot too many there
   std::string first_dotted_;
+  int64_t odd_ends_ = 0;  // shards with such a note
+  std::string first_odd_end_;
 };
 
 Collected ShardReader::read() {
   for (shard_ = 0; shard_ < shards_.size(); ++shard_) read_shard();
+  if (odd_ends_ > 0)
+    all_.notes.push_back(first_odd_end_ +
+                         (odd_ends_ > 1 ? " (and " + std::to_string(odd_ends_ - 1) + " more of such shards)" : ""));
   note_unpacked();
   require(!all_.entries.empty(), "shards", shards_.empty() ? "none" : shards_.front(),
           shards_.size() > 1 ? " and others" : "", ": no ", beside_ == Beside::caption ? "pair" : "image",
@@ -125,7 +130,7 @@ void ShardReader::read_shard() {
   TarList list = list_tar(path(), scratch_);
   all_.archives.push_back(list.archive);
   note_ = list.note;
-  if (!note_.empty()) all_.notes.push_back(note_);
+  if (!note_.empty() && odd_ends_++ == 0) first_odd_end_ = note_;
   const auto pass_over = [&](const TarMember& member, const std::string& why) {
     all_.passed_over.add(named(member), why);
   };

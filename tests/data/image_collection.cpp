@@ -264,6 +264,19 @@ TEST_CASE("shards: what is passed over is counted, what is surely lost is an err
   CHECK(load_shards("mine", {shard, other}, {})->size() == 2);
 }
 
+TEST_CASE("shards: how archives end is noted once, and explains what is missing") {
+  const TemporaryFolder folder;
+  const std::string a = folder.write("a.tar", sample("0", "0")), b = folder.write("b.tar", sample("0", "0"));
+  CHECK(load_shards("mine", {folder.write("c.tar", sample("0", "0") + tar_end())}, {})->notes().empty());
+  const auto one = load_shards("mine", {a}, {}), two = load_shards("mine", {a, b}, {});
+  REQUIRE(one->notes().size() == 1);
+  REQUIRE(two->notes().size() == 1);
+  CHECK(one_line_with(one->notes()[0], a + " at offset", "without the end marker of an archive"));
+  CHECK(two->notes()[0] == one->notes()[0] + " (and 1 more of such shards)");
+  const std::string cut = folder.write("d.tar", sample("0", "0") + tar_member("1.jpg", image_text("444")));
+  CHECK(one_line_with(error_of([&] { load_shards("mine", {cut}, {}); }), "d.tar:1: no label", "is it whole"));
+}
+
 TEST_CASE("shards: a word that means two classes is refused where it is used") {
   const TemporaryFolder folder;
   const ClassList classes{{"crane", "dog", "crane", "n1"}, {"n1", "7", "n3", "2"}};
