@@ -207,10 +207,11 @@ $(FAIL_CALLS): tests/storm/preload/fail_calls.cpp
 	@mkdir -p $(@D); echo "  link    $@"
 	$(Q)$(CXX) -std=c++20 -O1 -Wall -Wextra -shared -fPIC $< -o $@ -ldl
 ifneq ($(filter fuzzers,$(MAKECMDGOALS)),)
-  # By clang, with its instruments: what reads. By GCC and without them: what only has to be there, and the C++20 that clang does not take
-  # before its version 16 (JSON is read in fields.cpp).
-  READERS := $(CORE) $(DATA) $(call objects,$(foreach f,fields checkpoint identity summary,apps/common/$(f).cpp) apps/replicate/plan.cpp apps/replicate/report.cpp)
-  BY_GCC := $(filter $(BUILD)/obj/core/cpu/%,$(CORE)) $(filter-out $(READERS),$(LIBRARY) $(APP_PARTS)) $(call objects,tests/fuzz/config.cpp)
+  # By clang, with its instruments: what reads (JSON in fields.cpp). By GCC and without them: what only has to be there, with C++20 that clang
+  # does not take before its version 16.
+  READERS := $(CORE) $(DATA) $(call objects,apps/common/fields.cpp apps/common/identity.cpp apps/replicate/curve.cpp)
+  BY_GCC := $(filter $(BUILD)/obj/core/cpu/%,$(CORE)) $(filter-out $(READERS),$(LIBRARY) $(APP_PARTS)) \
+            $(call objects,$(foreach f,config checkpoint plan summary,tests/fuzz/$(f).cpp))
   $(foreach f,$(FUZZ),$(eval $(call program,$(BUILD)/fuzz/$(f),$(call objects,tests/fuzz/$(f).cpp) $(sort $(READERS) $(LIBRARY) $(APP_PARTS)),-fsanitize=fuzzer $(APP_LIBS))))
   $(BY_GCC): override CXX = g++
   $(BY_GCC): override OPT = -O1
@@ -254,7 +255,8 @@ sanitize: deps
 tsan: deps
 	$(SUBMAKE) $(BUILD)/tsan/tests/data $(BUILD)/tsan/tests/apps BUILD="$(BUILD)/tsan" OPT="-O1 -g1 -fsanitize=thread" \
 	  CXXFLAGS="-fno-openmp -Wno-unknown-pragmas" LDFLAGS=-lgomp ONEDNN=0 CUDA=0
-	@BUILD="$(BUILD)/tsan" TEST_CASES="loader*,trainer*,collections: training*,collections: corrupt*" tests/run.sh data apps
+	@BUILD="$(BUILD)/tsan" TSAN_OPTIONS="suppressions=tests/tsan.txt" \
+	  TEST_CASES="loader*,trainer: runs*,trainer: the loss*,trainer: label*,trainer: a loss*,collections: training*,collections: corrupt*" tests/run.sh data apps
 
 # The suite's short storms, long: kills over all programs; failing calls of each program and each way to fail.
 STORM_KILLS ?= 1000

@@ -42,12 +42,11 @@ Memory* open_cpu() {
 struct Entry {
   Memory* (*open)() = nullptr;
   Memory* memory = nullptr;
-  std::once_flag once;
+  std::once_flag once = {};
 };
 
 Entry& entry(Device device) {
-  static std::array<Entry, kDevices> list;
-  list[0].open = open_cpu;
+  static std::array<Entry, kDevices> list{{{.open = open_cpu}}};
   return list[static_cast<size_t>(device)];
 }
 

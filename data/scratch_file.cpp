@@ -25,7 +25,7 @@ std::string temporary_folder() {
 ScratchFile::ScratchFile() : folder_(temporary_folder()) {
   std::string name = folder_ + "/skedastic-XXXXXX";
   descriptor_ = ::mkostemp(name.data(), O_CLOEXEC);
-  require(descriptor_ >= 0, "unpack", "cannot make a file in ", folder_, ": ", std::strerror(errno), kWayOut);
+  if (descriptor_ < 0) fail("unpack", "cannot make a file in ", folder_, ": ", std::strerror(errno), kWayOut);
   ::unlink(name.c_str());
 }
 

@@ -21,7 +21,7 @@ Peer::Peer(const std::vector<std::string>& command) {
   argv.push_back(nullptr);
   std::signal(SIGPIPE, SIG_IGN);
   child_ = fork();
-  require(child_ >= 0, "bench", "cannot start ", command[0], ": ", std::strerror(errno));
+  if (child_ < 0) fail("bench", "cannot start ", command[0], ": ", std::strerror(errno));
   if (child_ == 0) {
     dup2(in[0], STDIN_FILENO);
     dup2(out[1], STDOUT_FILENO);

@@ -265,6 +265,8 @@ Evaluation ContrastiveTask::judge(Judging judging) {
 void ContrastiveTask::describe(Summary& summary) const {
   summary.head = config_.contrast.kind;
   summary.link = "softmax";
+  summary.pairs_left_out = splits_.left_out.train;
+  summary.test_pairs_left_out = splits_.left_out.test;
   summary.params_head_extra = towers_.model->head().extra_parameters();
 }
 

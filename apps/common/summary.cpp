@@ -26,6 +26,8 @@ std::vector<Field> list_of(Summary& s) {
   fields("training_images", s.training_images);
   fields("training_data", s.training_data);
   fields("noisy_share", s.noisy_share);
+  fields("pairs_left_out", s.pairs_left_out);
+  fields("test_pairs_left_out", s.test_pairs_left_out);
   fields("images_per_second", s.images_per_second);
   fields("train_seconds", s.train_seconds);
   fields("wait_seconds", s.wait_seconds);

@@ -19,10 +19,11 @@ struct Summary {
   int64_t steps = 0, best_step = 0;
   double epochs = 0, best_nll = 0;  // best_nll: of the periodic evaluations
   int64_t training_images = 0;
-  std::string training_data;                   // their fingerprint (identity.h)
-  double noisy_share = 0;                      // share of the training labels that are not the clean ones
-  double images_per_second = 0;                // of the training steps
-  double train_seconds = 0, wait_seconds = 0;  // in training steps; of those, waiting for data
+  std::string training_data;                            // their fingerprint (identity.h)
+  double noisy_share = 0;                               // share of the training labels that are not the clean ones
+  int64_t pairs_left_out = 0, test_pairs_left_out = 0;  // image-text pairs that lack a half
+  double images_per_second = 0;                         // of the training steps
+  double train_seconds = 0, wait_seconds = 0;           // in training steps; of those, waiting for data
   double test_seconds = 0;
   uint64_t peak_memory_bytes = 0;  // of tensors on the device
   std::string device, precision;   // what trained it, and what its products were computed in

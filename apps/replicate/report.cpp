@@ -2,21 +2,19 @@
 
 #include <cstdio>
 #include <map>
-#include <nlohmann/json.hpp>
 
 #include "apps/common/plots.h"
 #include "apps/common/progress.h"
 #include "apps/common/run_folder.h"
+#include "apps/replicate/curve.h"
 #include "apps/replicate/noisy_images.h"
 #include "core/error.h"
 #include "core/file.h"
-#include "core/json.h"
 #include "core/text.h"
 
 namespace sked {
 namespace {
 
-using Json = nlohmann::json;
 constexpr uint64_t kMaxMetricsBytes = uint64_t{1} << 30;
 constexpr int kNoisyImages = 24;
 
@@ -201,21 +199,6 @@ bool predicts_noise(const FinishedRun& run) {
 }
 
 }  // namespace
-
-std::vector<std::pair<double, double>> periodic_values(std::string_view log, const std::string& key) {
-  constexpr size_t kLevels = 8;
-  std::vector<std::pair<double, double>> values;
-  for (const std::string_view view : lines_of(log)) {
-    const std::string line(view);
-    if (json_problem(line, kLevels)) continue;
-    const Json record = Json::parse(line);
-    if (!record.is_object() || record.contains("final")) continue;
-    const auto epoch = record.find("epoch"), value = record.find(key);
-    if (epoch != record.end() && epoch->is_number() && value != record.end() && value->is_number())
-      values.emplace_back(epoch->get<double>(), value->get<double>());
-  }
-  return values;
-}
 
 std::string report_html(const Plan& plan, const std::vector<Cell>& cells, const std::filesystem::path& out,
                         std::string no_plots) {

@@ -1,4 +1,4 @@
-#include "apps/replicate/report.h"
+#include "apps/replicate/curve.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t count) {
