@@ -283,8 +283,8 @@ void Maker::add_collections() {
   add({.name = "init",
        .original = slurp("tests/fixtures/init-resnet.safetensors"),
        .file = "file.safetensors",
-       .words =
-           train + Words{"--init", "@/file.safetensors", "--set", "model.base_width=8", "--set", "model.stem=imagenet"},
+       .words = train + Words{"--init", "@/file.safetensors", "--set", "model.base_width=8", "--set",
+                              "model.stem=imagenet", "--set", "model.blocks=[1,1]"},
        .beside = beside});
   add({.name = "class-list",
        .text = true,
