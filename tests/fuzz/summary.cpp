@@ -10,7 +10,10 @@ int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t count) {
     Plan plan;
     plan.settings = {{"s"}};
     plan.heads = {{"h"}};
-    const std::vector<Cell> cells = cells_of(plan, {{{0, 0, 0, {}, "f"}, read_summary(path)}});
+    FinishedRun run;
+    run.summary = read_summary(path);
+    run.plan.folder = "f";
+    const std::vector<Cell> cells = cells_of(plan, {run});
     results_json(plan, cells);
     table_markdown(plan, cells);
   });

@@ -201,7 +201,7 @@ std::string attempts(const Kind& kind, int64_t first, int64_t count, const Tempo
 }  // namespace
 
 TEST_CASE("mutations: damaged files of every kind, given to the programs that read them") {
-  const int64_t count = knob("STORM_MUTATIONS", 3), first = knob("STORM_FIRST", 0);
+  const int64_t count = knob("STORM_MUTATIONS", 2), first = knob("STORM_FIRST", 0);
   const auto seed = static_cast<uint64_t>(knob("STORM_SEED", 1));
   const char* only = std::getenv("STORM_KINDS");  // words that names begin with
   const TemporaryFolder folder;
