@@ -255,7 +255,7 @@ sanitize: deps
 tsan: deps
 	$(SUBMAKE) $(BUILD)/tsan/tests/data $(BUILD)/tsan/tests/apps BUILD="$(BUILD)/tsan" OPT="-O1 -g1 -fsanitize=thread" \
 	  CXXFLAGS="-fno-openmp -Wno-unknown-pragmas" LDFLAGS=-lgomp ONEDNN=0 CUDA=0
-	@BUILD="$(BUILD)/tsan" TSAN_OPTIONS="suppressions=tests/tsan.txt" \
+	@BUILD="$(BUILD)/tsan" \
 	  TEST_CASES="loader*,trainer: runs*,trainer: the loss*,trainer: label*,trainer: a loss*,collections: training*,collections: corrupt*" tests/run.sh data apps
 
 # The suite's short storms, long: kills over all programs; failing calls of each program and each way to fail.

@@ -111,7 +111,8 @@ void visit_fields(FieldList& fields, TrainerState& s) {
   fields("precision", s.precision);
 }
 
-void save_weights(const std::string& path, const Module& model, const RunIdentity& run, const TrainerState& state) {
+void save_weights(const std::string& path, const Module& model, const RunIdentity& run, TrainerState state) {
+  state.optimizer_steps = 0;  // its state is not here
   save_finite(path, weights_of(model), metadata(run, state));
 }
 

@@ -59,7 +59,7 @@ struct RunIdentity {
 
 /// Writes weights and buffers only. Throws Error naming the file when it cannot be written, DivergedError where a value
 /// is not finite; the old file is then untouched.
-void save_weights(const std::string& path, const Module& model, const RunIdentity& run, const TrainerState& state);
+void save_weights(const std::string& path, const Module& model, const RunIdentity& run, TrainerState state);
 /// Writes all of it. `state.optimizer_steps` is filled in. `before` is called when all of it is known to be good,
 /// before the file is written.
 void save_checkpoint(const std::string& path, const Trained& trained, const RunIdentity& run, TrainerState state,

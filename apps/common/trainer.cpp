@@ -134,7 +134,7 @@ class Trainer {
   Schedule schedule_;
   int64_t epoch_steps_, total_, evaluation_steps_, checkpoint_steps_;
   TrainerState state_;
-  int64_t saved_step_ = -1;  // of last.safetensors
+  int64_t saved_step_ = -1, saved_evaluation_ = -1;  // of last.safetensors
   std::optional<Progress> progress_;
   std::vector<std::pair<int64_t, Tensor>> losses_;  // of the last steps, not looked at yet
   double last_loss_ = 0;
@@ -182,6 +182,7 @@ void Trainer::begin(const std::optional<Checkpoint>& checkpoint) {
     require(state_.step <= total_, "checkpoint", checkpoint->path, ": expected at most step ", total_, ", got ",
             state_.step);
     saved_step_ = state_.step;
+    saved_evaluation_ = state_.evaluated_step;
     if (state_.best_step >= 0 && task_->holds_out() && !std::filesystem::exists(folder_.best())) {
       note(folder_.best() + " is not there any more: the best weights are chosen among later evaluations");
       state_.best_step = -1;
@@ -189,6 +190,8 @@ void Trainer::begin(const std::optional<Checkpoint>& checkpoint) {
   } else {
     folder_.clear_results();
   }
+  state_.threads = omp_get_max_threads();
+  state_.precision = name(product_precision());
   log_.cut(state_.metrics_bytes);
   write_file(folder_.config(), config_text(config_));
   logged_seconds_ = state_.train_seconds;
@@ -224,6 +227,7 @@ Summary Trainer::run() {
   allocator(options_.device).reset_peak();
   loader_.start(state_.step / epoch_steps_, state_.step % epoch_steps_);
   saved_step_ = std::max(saved_step_, int64_t{0});  // of step 0 there is nothing to save
+  saved_evaluation_ = std::max(saved_evaluation_, int64_t{0});
   for (;;) {
     try {
       if (state_.step > state_.evaluated_step && at_multiple_of(evaluation_steps_)) evaluate_now();
@@ -233,7 +237,8 @@ Summary Trainer::run() {
       progress_->note("stopped at step " + std::to_string(state_.step) + "; the same command goes on from there");
       throw;
     }
-    if ((state_.step > saved_step_ || total_ == 0) && at_multiple_of(checkpoint_steps_)) save_last();
+    const bool changed = state_.step > saved_step_ || state_.evaluated_step > saved_evaluation_ || total_ == 0;
+    if (changed && at_multiple_of(checkpoint_steps_)) save_last();
     if (state_.step == total_) return finish();
     train_step();
   }
@@ -384,8 +389,6 @@ void Trainer::save_last() {
   check_losses();
   state_.peak_memory_bytes = std::max<uint64_t>(state_.peak_memory_bytes, allocator(options_.device).stats().peak);
   state_.metrics_bytes = log_.sync();  // before the checkpoint that counts on these lines
-  state_.threads = omp_get_max_threads();
-  state_.precision = name(product_precision());
   {
     const Averaged averaged(average_);
     estimate_statistics();
@@ -395,6 +398,7 @@ void Trainer::save_last() {
   };
   save([&] { save_checkpoint(folder_.last(), trained(), run_, state_, keep_previous); });
   saved_step_ = state_.step;
+  saved_evaluation_ = state_.evaluated_step;
   progress_->skip_time();
 }
 

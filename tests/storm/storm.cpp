@@ -42,23 +42,13 @@ std::string from_difference(const std::string& a, const std::string& b) {
   return "\"" + excerpt({at, a.end() - at < 60 ? a.end() : at + 60}) + "\"";
 }
 
-/// Removes what depends on where a run was stopped, and which nothing reads: the optimizer's steps beside weights
-/// alone; after an evaluation that was stopped and made again behind the last step, what the last checkpoint knows of
-/// it (summary.json has that).
-void forget(Json& state, const std::string& file) {
-  if (file == "best.safetensors") state.erase("optimizer_steps");
-  if (file == "last.safetensors")
-    for (const char* key : {"evaluated_step", "best_step", "best_nll"}) state.erase(key);
-}
-
 std::string content_of(const std::filesystem::path& path) {
   const std::string name = path.filename().string();
   if (name.ends_with(".safetensors")) {
     const TensorFile file = load_safetensors(path.string());
     std::string all;
     for (const auto& [key, text] : file.metadata) {
-      Json state = key == "state" ? stripped(text) : Json();
-      if (state.is_object()) forget(state, name);
+      const Json state = key == "state" ? stripped(text) : Json();
       all += key + "=" + (state.is_object() ? state.dump() : text) + "\n";
     }
     for (const NamedTensor& t : file.tensors)
