@@ -48,7 +48,8 @@ bool is_run_checkpoint(const std::string& path) {
   }
 }
 
-/// Files of a run's names are a run's where its configuration or its checkpoint is among them.
+}  // namespace
+
 void check_own(const RunFolder& folder) {
   namespace fs = std::filesystem;
   std::error_code error;
@@ -61,8 +62,6 @@ void check_own(const RunFolder& folder) {
            "or choose another --out)");
   }
 }
-
-}  // namespace
 
 Found find_run(const RunFolder& folder, const RunConfig& given, bool fresh) {
   namespace fs = std::filesystem;

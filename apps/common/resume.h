@@ -16,9 +16,12 @@ struct Found {
   bool done = false;                     // there is a summary
 };
 
+/// Files of a run's names are a run's where its configuration or its checkpoint is among them. Throws Error naming the
+/// first of a folder that holds some and is no run's: they are somebody's own.
+void check_own(const RunFolder& folder);
+
 /// Looks into a folder that may not be there; with `fresh` only whether it may be used. Throws UsageError for a run of
-/// another configuration, naming the file and the keys; Error for a folder with files of a run's names but no run: they
-/// are somebody's own. Nothing is changed.
+/// another configuration, naming the file and the keys; Error as check_own(). Nothing is changed.
 Found find_run(const RunFolder& folder, const RunConfig& given, bool fresh);
 
 /// May the training of a checkpoint go on with these images? Error naming what differs where it may not. What may

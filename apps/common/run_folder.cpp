@@ -68,8 +68,7 @@ void RunFolder::keep_previous() const {
   fs::remove(temporary, error);  // renaming one name of a file over another does nothing
 }
 
-MetricsLog::MetricsLog(const RunFolder& folder)
-    : folder_(folder.path.string()), config_(folder.config()), path_(folder.metrics()) {
+MetricsLog::MetricsLog(const RunFolder& folder) : folder_(folder.path.string()), path_(folder.metrics()) {
   created_folder_ = !std::filesystem::exists(folder.path);
   folder.create();
   hold();
@@ -106,7 +105,7 @@ void MetricsLog::hold() {
 }
 
 MetricsLog::~MetricsLog() {
-  if (created_ && bytes_ == 0 && !std::filesystem::exists(config_)) {
+  if (created_ && !begun_) {
     ::unlink(path_.c_str());  // while it is locked
     if (created_folder_) ::rmdir(folder_.c_str());
   }
@@ -128,6 +127,7 @@ int64_t MetricsLog::whole_lines(int64_t bytes) const {
 }
 
 void MetricsLog::cut(int64_t bytes) {
+  begun_ = true;
   const int64_t kept = whole_lines(std::min(bytes, bytes_));
   if (kept < bytes)
     note(path_ + " has " + std::to_string(kept) + " bytes of whole lines where its checkpoint knows of " +

@@ -42,7 +42,7 @@ class MetricsLog {
   /// without locks is said. Throws Error when another process has them, when they cannot be written, or where the file
   /// is a symbolic link.
   explicit MetricsLog(const RunFolder& folder);
-  /// Removes a file and a folder that it created and no run began in.
+  /// Removes a file and a folder that it created, where cut() was not called: no run began.
   ~MetricsLog();
   MetricsLog(const MetricsLog&) = delete;
   MetricsLog& operator=(const MetricsLog&) = delete;
@@ -61,8 +61,8 @@ class MetricsLog {
   int64_t whole_lines(int64_t bytes) const;
   [[noreturn]] void fail_with(const char* what) const;
 
-  std::string folder_, config_, path_;
-  bool created_ = false, created_folder_ = false;
+  std::string folder_, path_;
+  bool created_ = false, created_folder_ = false, begun_ = false;
   int descriptor_ = -1;
   int64_t bytes_ = 0;
 };

@@ -466,12 +466,13 @@ Summary train(const RunConfig& given, const std::filesystem::path& out, const Tr
   validate(given);
   limit_time(given.train.time_limit);
   const RunFolder folder{out};
+  check_own(folder);
+  // What is finished needs no lock: its folder may be read-only. All else is read when no other process writes to it.
+  std::optional<MetricsLog> held;
+  if (options.fresh || !std::filesystem::exists(folder.summary())) held.emplace(folder);
   Found found = find_run(folder, given, options.fresh);
   if (found.done) return finished(folder, found.config, found.checkpoint ? &*found.checkpoint : nullptr);
-  // From here on no other process writes to this folder; what one may have written meanwhile is looked at again.
-  MetricsLog log(folder);
-  found = find_run(folder, given, options.fresh);
-  if (found.done) return finished(folder, found.config, found.checkpoint ? &*found.checkpoint : nullptr);
+  require(held.has_value(), "train", folder.path.string(), ": another process is starting this run over");
   const RunConfig& config = found.config;
   std::optional<Checkpoint>& checkpoint = found.checkpoint;
   Splits splits = load_data(config);
@@ -485,7 +486,7 @@ Summary train(const RunConfig& given, const std::filesystem::path& out, const Tr
   }
   RunIdentity run{config, identify(splits)};
   if (checkpoint) check_same_training(*checkpoint, run);
-  Trainer trainer(std::move(run), std::move(splits), folder, log, options,
+  Trainer trainer(std::move(run), std::move(splits), folder, *held, options,
                   {checkpoint ? &*checkpoint : nullptr, initial ? &*initial : nullptr});
   initial.reset();
   trainer.begin(checkpoint);

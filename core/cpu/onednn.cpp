@@ -1,7 +1,10 @@
 #include "core/cpu/onednn.h"
 
 #include <omp.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 
+#include <new>
 #include <unordered_map>
 
 namespace sked::cpu::onednn {
@@ -78,8 +81,22 @@ bool processor_has(dnnl::cpu_isa isa) {
   return (all & wanted) == wanted;
 }
 
-Operation::Operation(const dnnl::primitive_desc_base& description)
-    : description_(description), primitive_(description.get()) {}
+void require_room_for_code() {
+  static const bool limited = [] {
+    rlimit limit{};
+    return getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+  }();
+  if (!limited) return;
+  constexpr size_t kCode = size_t{128} << 20;  // more than what another thread may take at once, 64 MiB for its heap
+  void* room = mmap(nullptr, kCode, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (room == MAP_FAILED) throw std::bad_alloc();
+  munmap(room, kCode);
+}
+
+Operation::Operation(const dnnl::primitive_desc_base& description) : description_(description) {
+  require_room_for_code();
+  primitive_ = dnnl::primitive(description.get());
+}
 
 Layout Operation::layout(int which) const { return description_.query_md(dnnl::query::exec_arg_md, which); }
 

@@ -28,6 +28,11 @@ struct Argument {
   const void* data;
 };
 
+/// The library writes the code of an operation when the first of its kind is asked for, and ends the process by a null
+/// pointer where there is no memory for it. Where memory is limited (ulimit -v) that shows beforehand: throws
+/// std::bad_alloc.
+void require_room_for_code();
+
 /// A compiled operation: thread-safe, and costly to make.
 class Operation {
  public:

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <new>
 
 #include "core/cpu/epilogue.h"
 #include "core/cpu/onednn.h"
@@ -25,10 +26,11 @@ struct BlasOperand {
 
 void sgemm(int64_t M, int64_t N, int64_t Q, float alpha, MatrixView<float> a, MatrixView<float> b, float* c,
            int64_t ldc, bool accumulate) {
+  require_room_for_code();
   const BlasOperand left(a, M, Q), right(b, Q, N);
-  [[maybe_unused]] const dnnl::status status =
-      dnnl::sgemm(left.order, right.order, M, N, Q, alpha, a.data, left.leading, b.data, right.leading,
-                  accumulate ? 1.0f : 0.0f, c, std::max(ldc, N));
+  const dnnl::status status = dnnl::sgemm(left.order, right.order, M, N, Q, alpha, a.data, left.leading, b.data,
+                                          right.leading, accumulate ? 1.0f : 0.0f, c, std::max(ldc, N));
+  if (status == dnnl::status::out_of_memory) throw std::bad_alloc();
   assert(status == dnnl::status::success);
 }
 

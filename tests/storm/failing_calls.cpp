@@ -105,6 +105,18 @@ std::vector<int64_t> calls_of(const Jobs& jobs, const Job& job, int64_t most, ui
 
 }  // namespace
 
+TEST_CASE("failing calls: a file system without locks is said, and trained on") {
+  if (!kPreloads) return skip("AddressSanitizer takes no preloaded library");
+  const Jobs jobs(1);
+  const Job& job = jobs.all().front();
+  const std::string out = jobs.folder("no-locks");
+  const Outcome outcome = run_failing({job, "no-locks", 1}, out, out + ".log");
+  CHECK(outcome.code == 0);
+  CHECK(outcome.err.find("metrics.jsonl: this file system has no locks (No locks available)") != std::string::npos);
+  CHECK(difference_of(job.whole, results_of(out)).empty());
+  for (const auto& file : std::filesystem::directory_iterator(out)) CHECK(file.path().extension() != ".tmp");
+}
+
 TEST_CASE(
     "failing calls: a full disk, a broken one, a kill in any write: the checkpoint is whole and training goes on") {
   if (!kPreloads) return skip("AddressSanitizer takes no preloaded library");
