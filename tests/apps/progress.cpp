@@ -39,10 +39,10 @@ std::vector<std::string> drawn(const std::string& label, unsigned short columns)
   }
   waitpid(child, nullptr, 0);
   close(program);
-  std::string text(1 << 16, '\0');
-  const ssize_t count = read(terminal, text.data(), text.size());  // it fits the terminal's buffer
+  std::string text, part(1 << 12, '\0');  // it fits the terminal's buffer, but may come in parts
+  for (ssize_t count = 0; (count = read(terminal, part.data(), part.size())) > 0;)
+    text.append(part, 0, static_cast<size_t>(count));
   close(terminal);
-  text.resize(static_cast<size_t>(std::max<ssize_t>(count, 0)));
   std::vector<std::string> lines;
   const std::string begin = "\r\033[K";
   for (size_t at = text.find(begin); at != std::string::npos;) {
