@@ -138,6 +138,7 @@ bool AtomicFile::take_over(const std::string& temporary) {
       temporary_ = temporary;
       return true;
     }
+    if (same) ::unlink(temporary.c_str());  // it cannot be emptied
     close_descriptor(file);
     if (!usable || same) return false;
     // Locked, but under another name by now: its writer was done between our two calls.

@@ -455,8 +455,8 @@ Summary Trainer::finish() {
   record["seconds"] = summary.test_seconds;
   log_.write(record);
   log_.sync();
+  std::filesystem::remove(folder_.previous());  // before the run counts as finished, and nothing is done any more
   write_file(folder_.summary(), summary_text(summary));
-  std::filesystem::remove(folder_.previous());
   return summary;
 }
 

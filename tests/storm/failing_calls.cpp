@@ -85,6 +85,8 @@ std::string fail_and_finish(const Failure& f, const std::string& out) {
 /// The numbers of a job's calls: all, or `most` of them drawn.
 std::vector<int64_t> calls_of(const Jobs& jobs, const Job& job, int64_t most, uint64_t seed) {
   const std::string out = jobs.folder("counted-" + job.program), log = out + ".log";
+  std::filesystem::remove_all(out);
+  std::filesystem::remove(log);
   const Outcome outcome = run_failing({job, "none", 1 << 30}, out, log);
   CHECK(outcome.code == 0);
   std::istringstream lines(slurp(log));
