@@ -1,8 +1,5 @@
 #include "apps/common/task.h"
 
-#include <algorithm>
-#include <numeric>
-
 #include "apps/common/classification.h"
 #include "apps/common/contrastive.h"
 #include "apps/common/progress.h"
@@ -28,20 +25,19 @@ void say_notes(const Splits& splits) {
   for (const std::string& line : splits.notes) note(line);
 }
 
-/// The first images of every split are read once: what is wrong with all of them is known before training, not after.
+/// The first images of every split are read once, up to one that can be used: what is wrong with all of them is known
+/// before training, not after.
 static void check_first_images(const Splits& splits, const RunConfig& config) {
   constexpr int64_t kFirst = 8;
   for (const auto& images : {splits.train, splits.validation, splits.test}) {
     if (images == nullptr || !images->encoded() || images->size() == 0) continue;
-    std::vector<int64_t> first(static_cast<size_t>(std::min(kFirst, images->size())));
-    std::iota(first.begin(), first.end(), int64_t{0});
     const bool trained = images == splits.train;
     Loader loader(
-        std::make_shared<Subset>(images, std::move(first)),
-        trained ? Pipeline::parse(config.data.train_pipeline) : evaluation_pipeline(config.data.eval_pipeline),
-        {.batch_size = kFirst, .threads = 0, .skip_limit = config.data.corrupt_limit()});
+        images, trained ? Pipeline::parse(config.data.train_pipeline) : evaluation_pipeline(config.data.eval_pipeline),
+        {.batch_size = kFirst, .shuffle = false, .threads = 0, .skip_limit = config.data.corrupt_limit()});
     loader.start(0);
-    loader.next();
+    while (loader.next().value().images.dim(0) == 0) {  // the last batch of an epoch without an image is refused
+    }
   }
 }
 

@@ -103,6 +103,34 @@ TEST_CASE("collections: corrupt images end a run unless it may leave them out") 
   CHECK(slurp(shards.folder.path("tolerant/metrics.jsonl")).find("\"skipped\":1") != std::string::npos);
 }
 
+TEST_CASE("collections: the corrupt images that may be left out may be the first ones") {
+  if (!can_decode_images()) return skip("built without image libraries");
+  constexpr int kEach = 10;
+  const TemporaryFolder folder;
+  for (int i = 0; i < kEach; ++i) {
+    const std::string name = "/" + std::to_string(i) + ".jpg";
+    folder.write("data/train/a" + name, "broken");
+    folder.write("data/train/b" + name, image_bytes("444"));
+    folder.write("data/test/a" + name, "broken");
+  }
+  folder.write("data/test/b/0.jpg", image_bytes("444"));
+  RunConfig config = tiny_config("");
+  config.data = {};
+  config.data.name = "image-folder";
+  config.data.path = folder.path("data");
+  config.data.train_pipeline = config.data.eval_pipeline = "decode|resize_small(8)|central_crop(8)|value_range(-1,1)";
+  config.train.batch_size = 4;
+  config.train.epochs = 1;
+  config.data.skip_limit = kEach;
+  CHECK(train(config, folder.path("run"), kQuiet).test.measures.count == 1);
+  config.data.skip_limit = kEach - 1;
+  CHECK(one_line_with(error_of([&] { train(config, folder.path("strict"), kQuiet); }), "data/train/a/9.jpg",
+                      "data.skip_limit is 9"));
+  for (int i = 0; i < kEach; ++i) folder.write("data/train/b/" + std::to_string(i) + ".jpg", "broken");
+  config.data.skip_limit = 2 * kEach;
+  CHECK(one_line_with(error_of([&] { train(config, folder.path("none"), kQuiet); }), "no image", "data/train/b/9.jpg"));
+}
+
 TEST_CASE("collections: what is wrong with them is one line of the program") {
   if (!can_decode_images()) return skip("built without image libraries");
   const Shards shards = hard();
