@@ -84,6 +84,8 @@ std::vector<std::string> names_in(const std::string& folder) {
     const std::string name = at->path().filename().string();
     if (!name.starts_with('.')) names.push_back(name);
   }
+  require(!error || error == std::errc::no_such_file_or_directory || error == std::errc::not_a_directory, "load_splits",
+          "cannot read ", folder, ": ", error.message());
   std::ranges::sort(names);
   return names;
 }

@@ -53,6 +53,8 @@ bool is_run_checkpoint(const std::string& path) {
 void check_own(const RunFolder& folder) {
   namespace fs = std::filesystem;
   std::error_code error;
+  for (const std::string& file : folder.files())  // reading from a pipe would wait for ever
+    require(!fs::exists(file, error) || fs::is_regular_file(file, error), "run", file, ": expected a regular file");
   if (!fs::is_directory(folder.path, error) || is_run_config(folder.config()) || is_run_checkpoint(folder.last()))
     return;
   for (const std::string& file : folder.files()) {
@@ -95,9 +97,10 @@ void check_same_training(const Checkpoint& checkpoint, const RunIdentity& run) {
   }
   const TrainerState& then = checkpoint.state;
   const int threads = omp_get_max_threads();
+  const auto count = [](int64_t n) { return std::to_string(n) + (n == 1 ? " thread" : " threads"); };
   if (then.threads > 0 && then.threads != threads)
-    note(checkpoint.path + " was trained with " + std::to_string(then.threads) + " threads and goes on with " +
-         std::to_string(threads) + ": its last bits may differ from those of a run that never stopped");
+    note(checkpoint.path + " was trained with " + count(then.threads) + " and goes on with " + count(threads) +
+         ": its last bits may differ from those of a run that never stopped");
   const std::string precision = name(product_precision());
   if (!then.precision.empty() && then.precision != precision)
     note(checkpoint.path + " was trained in " + then.precision + " and goes on in " + precision);
@@ -122,19 +125,6 @@ Summary finished(const RunFolder& folder, const RunConfig& config, const Checkpo
   const std::string changed = training_difference(then, now);
   if (!changed.empty()) note(run + ", and its data has changed since: " + changed + " (--fresh trains on it)");
   return summary;
-}
-
-void check_same_data(const Checkpoint& checkpoint, const RunIdentity& run) {
-  constexpr const char* kWayOut = " (--fresh starts over, another --out keeps both)";
-  if (checkpoint.data) {
-    const std::string changed = training_difference(*checkpoint.data, run.data);
-    require(changed.empty(), "train", checkpoint.path, " was trained on other data: ", changed, kWayOut);
-  } else {
-    require(run.config.data.validation == 0 && run.config.data.train_subset == 0, "train", checkpoint.path,
-            " was written by an earlier version, which chose held-out images and subsets in another way: this training "
-            "cannot go on without seeing images it is judged on",
-            kWayOut);
-  }
 }
 
 }  // namespace sked

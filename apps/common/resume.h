@@ -17,7 +17,7 @@ struct Found {
 };
 
 /// Files of a run's names are a run's where its configuration or its checkpoint is among them. Throws Error naming the
-/// first of a folder that holds some and is no run's: they are somebody's own.
+/// first of a folder that holds some and is no run's: they are somebody's own; also for one that is no regular file.
 void check_own(const RunFolder& folder);
 
 /// Looks into a folder that may not be there; with `fresh` only whether it may be used. Throws UsageError for a run of

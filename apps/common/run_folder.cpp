@@ -39,7 +39,7 @@ std::vector<std::string> RunFolder::files() const {
 
 void RunFolder::clear_results() const {
   // last.safetensors goes first: without it nothing of the rest is ever resumed from.
-  for (const std::string& file : {last(), previous(), best(), summary()}) remove_file(file);
+  for (const std::string& file : {last(), previous(), best(), summary(), init()}) remove_file(file);
 }
 
 void RunFolder::clear_temporaries() const {

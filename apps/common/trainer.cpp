@@ -226,12 +226,14 @@ Summary Trainer::run() {
   task_->prepare();
   allocator(options_.device).reset_peak();
   loader_.start(state_.step / epoch_steps_, state_.step % epoch_steps_);
+  const int64_t first_step = state_.step;
   saved_step_ = std::max(saved_step_, int64_t{0});  // of step 0 there is nothing to save
   saved_evaluation_ = std::max(saved_evaluation_, int64_t{0});
   for (;;) {
     try {
       if (state_.step > state_.evaluated_step && at_multiple_of(evaluation_steps_)) evaluate_now();
-      if (interrupted()) throw Interrupted();
+      const bool idle = state_.step == first_step;  // however little time there is, every start gets further
+      if (interrupted() && !(idle && interrupt_status() == kTimeUp)) throw Interrupted();
     } catch (const Interrupted&) {
       save_last();
       progress_->note("stopped at step " + std::to_string(state_.step) + "; the same command goes on from there");

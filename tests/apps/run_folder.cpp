@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 #include <signal.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <limits>
@@ -122,6 +123,19 @@ TEST_CASE("run folder: files of somebody's own are not touched") {
     CHECK(slurp(place.folder.path(file)) == "mine");
 }
 
+TEST_CASE("run folder: what is no regular file is not waited for, and left as it is") {
+  const Workplace place;
+  for (const std::string mine : {"metrics.jsonl", "config.json", "last.safetensors", "summary.json"}) {
+    CAPTURE(mine);
+    fs::create_directories(place.run("pipe-" + mine).path);
+    fs::create_directories(place.folder.path("folder-" + mine + "/" + mine));
+    REQUIRE(mkfifo(place.folder.path("pipe-" + mine + "/" + mine).c_str(), 0600) == 0);
+    for (const std::string kind : {"pipe-", "folder-"})
+      CHECK(fails_with(run_program(place.command(kind + mine)), 1, mine, "expected a regular file"));
+    CHECK(fs::is_fifo(place.folder.path("pipe-" + mine + "/" + mine)));
+  }
+}
+
 TEST_CASE("run folder: metrics.jsonl is not reached through a symbolic link") {
   const Workplace place;
   const std::string precious = place.folder.write("precious.txt", "mine");
@@ -194,7 +208,7 @@ TEST_CASE("run folder: the number of threads is part of what a resumed run is to
                             "train.eval_every=0", "--set", "train.time_limit=0.5"});
   other[6] = "3";
   const Outcome outcome = run_program(other);
-  CHECK(outcome.err.find("was trained with 1 threads and goes on with 3") != std::string::npos);
+  CHECK(outcome.err.find("was trained with 1 thread and goes on with 3 threads") != std::string::npos);
 }
 
 TEST_CASE("run folder: two processes do not share one") {
