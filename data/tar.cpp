@@ -97,8 +97,6 @@ class Bytes {
   virtual size_t read_at(int64_t offset, void* bytes, size_t count) = 0;
   /// All there are, or have been seen so far.
   virtual int64_t size() const = 0;
-  /// The end marker was met. May what follows it be read?
-  virtual bool goes_on() = 0;
 };
 
 class PlainBytes final : public Bytes {
@@ -109,7 +107,6 @@ class PlainBytes final : public Bytes {
     return file_.read_at(static_cast<uint64_t>(offset), bytes, count);
   }
   int64_t size() const override { return static_cast<int64_t>(*file_.size()); }
-  bool goes_on() override { return true; }
 
  private:
   const InputFile& file_;
@@ -130,11 +127,6 @@ class UnpackedBytes final : public Bytes {
     return scratch_.read_at(begin_ + static_cast<uint64_t>(offset), bytes, count);
   }
   int64_t size() const override { return static_cast<int64_t>(scratch_.size() - begin_); }
-  /// Not kept: read are as many bytes as padding may have, for the sake of the checksum behind it.
-  bool goes_on() override {
-    reader_.read(buffer_.data(), buffer_.size());
-    return false;
-  }
 
  private:
   bool more() {
@@ -326,9 +318,8 @@ void TarReader::read_member(const Block& block) {
 std::pair<std::vector<TarMember>, std::string> TarReader::list() {
   check(bytes_.reach(1), "an empty file, expected a tar archive");
   while (const std::optional<Block> block = header()) read_member(*block);
-  const std::optional<int64_t> next =
-      note_.empty() && bytes_.goes_on() ? header_from(at_ + kBlock) : std::optional<int64_t>();
-  if (next)
+  // Of a gzipped archive that unpacks the padding, too, with the checksum behind it.
+  if (const std::optional<int64_t> next = note_.empty() ? header_from(at_ + kBlock) : std::nullopt)
     note_ = path_ + " at offset " + std::to_string(*next) +
             ": another archive behind the end marker of the first is not read";
   return {std::move(members_), std::move(note_)};

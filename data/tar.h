@@ -37,13 +37,13 @@ struct TarList {
 };
 
 /// Walks the headers of a POSIX (ustar, pax or GNU) archive. Contents are not read. A gzipped one, whatever its name,
-/// is unpacked to the end of `scratch`, which is made when it is first needed, as far as its end marker. Where the
-/// archive ends is decided as Python's tarfile does: at a block of zeros, at the end of the file, or at what is no
-/// header, as long as no header follows it there. Anything but the end marker is noted, and so is a further archive
-/// behind it, which is not read. Throws Error naming the file and the offset for what is no archive (saying what it is,
-/// and how to unpack it), a header in the midst whose checksum or size is wrong, a member larger than `largest` or cut
-/// off by the end of the file, an empty file; naming the file for a damaged gzip file, for one that unpacks to more
-/// than 100 times what was read of it (and 16 MiB), and as ScratchFile does.
+/// is unpacked to the end of `scratch`, which is made when it is first needed, with the padding behind its end marker.
+/// Where the archive ends is decided as Python's tarfile does: at a block of zeros, at the end of the file, or at what
+/// is no header, as long as no header follows it there. Anything but the end marker is noted, and so is a further
+/// archive behind it, which is not read. Throws Error naming the file and the offset for what is no archive (saying
+/// what it is, and how to unpack it), a header in the midst whose checksum or size is wrong, a member larger than
+/// `largest` or cut off by the end of the file, an empty file; naming the file for a damaged gzip file, for one that
+/// unpacks to more than 100 times what was read of it (and 16 MiB), and as ScratchFile does.
 TarList list_tar(const std::string& path, std::shared_ptr<ScratchFile>& scratch, int64_t largest = int64_t{1} << 30);
 
 /// The bytes of a member, read at its offset. Throws Error naming the file and the member. Safe from several threads.

@@ -98,6 +98,19 @@ TEST_CASE("gzipped shards: read like plain ones, whatever their names, and noted
   CHECK(text_of(data->file(1)) == "image b");
 }
 
+TEST_CASE("gzipped shards: a further archive behind the first is noted as in plain ones") {
+  if (built_without_zlib()) return;
+  const TemporaryFolder folder;
+  const std::string one = sample("a", "0") + tar_end() + std::string(8192, '\0'), two = sample("b", "0") + tar_end();
+  const std::string behind = folder.path("x.tar.gz") + " at offset " + std::to_string(one.size());
+  for (const std::string& bytes : {gzipped(one) + gzipped(two), gzipped(one + two)}) {
+    const auto data = load_shards("mine", {folder.write("x.tar.gz", bytes)}, {});
+    CHECK(data->size() == 1);
+    REQUIRE(data->notes().size() == 2);
+    CHECK(one_line_with(data->notes()[0], behind + ": another archive behind the end marker"));
+  }
+}
+
 TEST_CASE("gzipped shards: in a catalog beside plain ones, each shard once") {
   if (built_without_zlib()) return;
   const TemporaryFolder folder;
