@@ -1,7 +1,10 @@
 // TIFF by libtiff: the first page, in strips or tiles.
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
+#include <new>
+#include <span>
 #include <vector>
 
 #include <tiffio.h>
@@ -76,7 +79,10 @@ class TiffReader {
   Tensor read(const ImageHeader& header);
 
  private:
-  [[noreturn]] void refuse_file() const { refuse_image(source_, "damaged or cut off: ", file_.complaint); }
+  [[noreturn]] void refuse_file() const {
+    refuse_image(source_, "damaged or cut off: ",
+                 file_.complaint[0] != '\0' ? file_.complaint : "its data end before its last pixel");
+  }
   void read_layout(const ImageHeader& header);
   void check_layout() const;
   Shape area() const;
@@ -284,12 +290,16 @@ Tensor TiffReader::read(const ImageHeader& header) {
 }
 
 void TiffReader::read_by_library(Tensor& pixels) {
-  std::vector<uint32_t> raster(static_cast<size_t>(height_ * width_));
+  // Of zeros, whose memory is only taken where something is decoded to.
+  const size_t count = static_cast<size_t>(height_ * width_);
+  const std::unique_ptr<uint32_t[], void (*)(void*)> raster(
+      static_cast<uint32_t*>(std::calloc(count, sizeof(uint32_t))), std::free);
+  if (raster == nullptr) throw std::bad_alloc();
   const auto height = static_cast<uint32_t>(height_), width = static_cast<uint32_t>(width_);
   const uint16_t stored = field<uint16_t>(tiff_.get(), TIFFTAG_ORIENTATION, ORIENTATION_TOPLEFT);
-  if (TIFFReadRGBAImageOriented(tiff_.get(), width, height, raster.data(), stored, 1) != 1) refuse_file();
+  if (TIFFReadRGBAImageOriented(tiff_.get(), width, height, raster.get(), stored, 1) != 1) refuse_file();
   auto* out = pixels.data<uint8_t>();
-  for (const uint32_t pixel : raster) {
+  for (const uint32_t pixel : std::span(raster.get(), count)) {
     *out++ = static_cast<uint8_t>(TIFFGetR(pixel));
     *out++ = static_cast<uint8_t>(TIFFGetG(pixel));
     *out++ = static_cast<uint8_t>(TIFFGetB(pixel));

@@ -167,6 +167,24 @@ std::vector<uint8_t> greedy_tiff(int entries) {
   return tiff;
 }
 
+/// A TIFF file of side x side pixels in one strip, which is its first 100 bytes.
+std::vector<uint8_t> hollow_tiff(int side, int compression, int photometric, int samples, int bits) {
+  const std::array<std::array<int, 2>, 9> entries{{{256, side},
+                                                   {257, side},
+                                                   {258, bits},
+                                                   {259, compression},
+                                                   {262, photometric},
+                                                   {273, 8},
+                                                   {277, samples},
+                                                   {278, side},
+                                                   {279, 100}}};
+  std::vector<uint8_t> tiff{'I', 'I', '*', 0, 8, 0, 0, 0, entries.size(), 0};
+  for (const auto& [tag, value] : entries)
+    append(tiff, {tag & 255, tag >> 8, 4, 0, 1, 0, 0, 0, value & 255, value >> 8, 0, 0});
+  append(tiff, {0, 0, 0, 0});
+  return tiff;
+}
+
 /// Kilobytes of memory this program has had at once.
 int64_t peak_memory() {
   rusage usage{};
@@ -196,6 +214,12 @@ TEST_CASE("image formats: what a small file announces costs nothing before it is
     const auto frame = std::ranges::search(jpeg, std::array<uint8_t, 2>{0xFF, 0xC2}).begin() - jpeg.begin();
     jpeg = with(jpeg, static_cast<size_t>(frame) + 5, {0x2D, 0x41, 0x2D, 0x41});
     CHECK(one_line_with(error_of([&] { decode_image(jpeg, "large.jpg"); }), "large.jpg", "cut off"));
+    constexpr int kPlain = 1, kFax4 = 4, kWhiteIsZero = 0, kYCbCr = 6;
+    for (const auto& hollow : {hollow_tiff(8000, kPlain, kYCbCr, 3, 8), hollow_tiff(8000, kFax4, kWhiteIsZero, 1, 1)}) {
+      const std::string why = error_of([&] { decode_image(hollow, "hollow.tif"); });
+      CHECK(one_line_with(why, "hollow.tif", "damaged or cut off: "));
+      CHECK_FALSE(why.ends_with(": "));
+    }
     const std::vector<uint8_t> many = greedy_tiff(60000), few = greedy_tiff(900);
     CHECK(one_line_with(error_of([&] { decode_image(many, "many.tif"); }), "many.tif", "60000 entries"));
     CHECK(one_line_with(error_of([&] { decode_image(few, "few.tif"); }), "few.tif", "more bytes than the file has"));
