@@ -35,10 +35,11 @@ std::string lower_case(std::string_view text) {
 
 /// Does the first line name its columns, as tables for open_clip (`filepath`, `title`) and others do?
 bool is_header(const Pair& first, const fs::path& folder) {
-  constexpr std::array<std::string_view, 8> kPaths{"filepath",  "file_path", "path",  "filename",
-                                                   "file_name", "file",      "image", "image_path"};
-  constexpr std::array<std::string_view, 6> kCaptions{"title", "caption",     "captions",
-                                                      "text",  "description", "sentence"};
+  constexpr std::array<std::string_view, 14> kPaths{
+      "filepath", "file_path",  "path",       "filename",       "file_name", "file",     "image",
+      "images",   "image_path", "image_name", "image_filename", "img",       "img_path", "image_file"};
+  constexpr std::array<std::string_view, 9> kCaptions{"title",    "caption", "captions", "text",    "description",
+                                                      "sentence", "comment", "prompt",   "alt_text"};
   const auto among = [](const auto& words, std::string_view word) {
     return std::ranges::find(words, lower_case(word)) != words.end();
   };

@@ -94,7 +94,7 @@ TEST_CASE("caption table: as editors and other programs write it") {
   CHECK(marked->caption_source(1) == folder.path("t.tsv") + ":3");
   CHECK(Subset(marked, {1}).caption_source(0) == folder.path("t.tsv") + ":3");
   CHECK(marked->notes().empty());
-  for (const char* header : {"filepath\ttitle\n", "image\tcaption\r\n", "Path\tText\n",
+  for (const char* header : {"filepath\ttitle\n", "image\tcaption\r\n", "Path\tText\n", "image_name\tcomment\n",
                              "\xEF\xBB\xBF"
                              "file_name\ttext\n"}) {
     const auto data = reading(std::string(header) + "1.jpg\tone\n");
