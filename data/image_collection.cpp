@@ -25,8 +25,8 @@ bool is_litter(std::string_view name) {
     const std::string_view part = name.substr(0, slash);
     const bool is_folder = slash != std::string_view::npos;
     if (part.starts_with("._") || part == ".DS_Store" || part == "Thumbs.db" || part == "desktop.ini" ||
-        (is_folder &&
-         (part == "__MACOSX" || part == "PaxHeader" || part == "PaxHeaders" || part.starts_with("PaxHeaders."))))
+        (is_folder && (part == "__MACOSX" || part == "@eaDir" || part == "PaxHeader" || part == "PaxHeaders" ||
+                       part.starts_with("PaxHeaders."))))
       return true;
     name.remove_prefix(is_folder ? slash + 1 : name.size());
   }

@@ -21,7 +21,8 @@ constexpr std::array<std::string_view, 14> kImageEndings{"jpg",  "jpeg", "png", 
                                                          "tiff", "webp", "gif", "jfif", "jpe", "pbm", "pnm"};
 
 /// Is `name` a file that systems and archivers leave behind, and that nobody takes for a sample? `._a.jpg` and the
-/// folder `__MACOSX` (macOS), `.DS_Store`, Thumbs.db, desktop.ini, and pax headers that were unpacked as files.
+/// folder `__MACOSX` (macOS), `.DS_Store`, Thumbs.db, desktop.ini, the thumbnails in `@eaDir` (Synology), and pax
+/// headers that were unpacked as files.
 bool is_litter(std::string_view name);
 
 /// One image of a collection: a file below its root, or a member of one of its archives.

@@ -59,6 +59,7 @@ Names files_below(const std::string& root, const std::string& folder) {
             " folders deep: is there a link to a folder above?");
     const std::string name = at->path().filename().string();
     const fs::file_type type = at->status(error).type();
+    if (type == fs::file_type::directory && is_litter(name + "/")) at.disable_recursion_pending();
     if (type == fs::file_type::directory || name.starts_with("._")) continue;  // ._: what macOS knows of another file
     if (is_image(name)) {
       require(type == fs::file_type::regular, "image_folder", at->path().string(),

@@ -87,13 +87,14 @@ TEST_CASE("image folder: what is passed over is counted, what is surely lost is 
 TEST_CASE("image folder: folders that no user made are no classes") {
   const TemporaryFolder folder;
   for (const char* file : {"a/1.GIF", "a/2.tif", "a/3.jfif", "a/4.jpe", "b/1.pnm", "b/2.pbm",
-                           ".ipynb_checkpoints/1.jpg", "__MACOSX/._1.jpg", "PaxHeaders.123/1.jpg"})
+                           ".ipynb_checkpoints/1.jpg", "__MACOSX/._1.jpg", "PaxHeaders.123/1.jpg",
+                           "a/@eaDir/1.GIF/SYNOPHOTO_THUMB_M.jpg", "@eaDir/a/SYNOPHOTO_THUMB_M.jpg"})
     folder.write(file, "x");
   const auto data = load_image_folder("mine", folder.path(), {"a", "b"});
   CHECK(data->class_names() == std::vector<std::string>{"a", "b"});
   CHECK(data->size() == 6);
   CHECK(data->passed_over().text() ==
-        "3 passed over, the first " + folder.path(".ipynb_checkpoints") + ": a hidden folder, no class");
+        "4 passed over, the first " + folder.path(".ipynb_checkpoints") + ": a hidden folder, no class");
 }
 
 TEST_CASE("image folder: a link to a folder above ends") {
