@@ -124,9 +124,10 @@ ClassList load_class_list(const std::string& path);
 /// other are one example; a key that comes again later is another one. Its image has one of kImageEndings, in any case;
 /// its label is the first of
 ///   .cls   a class index as text
-///   .json  an index; a class id or name; a list of those (several labels); an object with one of them under `label`,
-///          `labels`, `label_id`, `cls`, `class`, `class_id`, `class_index`, `class_idx`, `target`, `category` or
-///          `category_id` (unless the list has a class of that name), other keys ignored as long as none is a class;
+///   .json  an index; a class id or name; a list of those (several labels; an error where it may be a share for each
+///          class, as [0, 0, 1]); an object with one of them under `label`, `labels`, `label_id`, `cls`, `class`,
+///          `class_id`, `class_index`, `class_idx`, `target`, `category` or `category_id` (unless the list has a class
+///          of that name), other keys ignored as long as none is a class;
 ///          any other object as {class id, name or index: share}: soft labels where the shares sum to 1, within the
 ///          rounding of each (0.001, all together at most 0.05), and are then made to sum to 1; several labels where
 ///          every share is 0 or 1

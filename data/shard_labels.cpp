@@ -49,6 +49,14 @@ void ShardLabels::read(std::string_view ending, const std::string& text, const s
   } else {
     entry.label = class_of(trimmed(text), source);
   }
+  check_range(entry.label, source);
+  for (const auto& [k, share] : entry.targets) check_range(k, source);
+}
+
+void ShardLabels::check_range(int64_t label, const std::string& source) const {
+  constexpr int64_t kMostClasses = 1 << 20;  // without a list there are as many as the greatest label asks for
+  const int64_t classes = classes_.names.empty() ? kMostClasses : static_cast<int64_t>(classes_.names.size());
+  require(label >= 0 && label < classes, "shards", source, ": label ", label, ", expected 0 … ", classes - 1);
 }
 
 bool ShardLabels::is_class(const std::string& word) const {
@@ -78,7 +86,8 @@ int64_t ShardLabels::index_or_class(const std::string& word, const std::string& 
 }
 
 int64_t ShardLabels::index_of(const json& value, const std::string& source) const {
-  if (value.is_number_integer()) return value.get<int64_t>();
+  const bool too_large = value.is_number_unsigned() && value.get<uint64_t>() > uint64_t{INT64_MAX};
+  if (value.is_number_integer() && !too_large) return value.get<int64_t>();
   require(value.is_string(), "shards", source, ": expected a class index or id, got ", shown(value));
   return index_or_class(value.get_ref<const std::string&>(), source);
 }
@@ -103,6 +112,10 @@ void ShardLabels::read_value(const json& value, const std::string& source, Image
   require(!value.empty(), "shards", source, ": expected at least one class, got []");
   std::map<int64_t, float> targets;
   for (const auto& one : value) targets[index_of(one, source)] = 1;
+  // A class may come again, as those of the boxes in an image do; in [0, 0, 1] these are no classes.
+  const bool shares = value.front().is_number() && targets.size() < value.size() && targets.rbegin()->first <= 1;
+  require(!shares, "shards", source, ": ", shown(value),
+          " may be a share for each class: expected a list of classes, each once");
   entry.targets.assign(targets.begin(), targets.end());
   entry.label = index_of(value.front(), source);
 }

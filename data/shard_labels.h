@@ -31,6 +31,7 @@ class ShardLabels {
   void read_object(const nlohmann::json& object, const std::string& source, ImageEntry& entry) const;
   void read_value(const nlohmann::json& value, const std::string& source, ImageEntry& entry) const;
   void read_shares(const std::map<int64_t, double>& shares, const std::string& source, ImageEntry& entry) const;
+  void check_range(int64_t label, const std::string& source) const;
   bool is_class(const std::string& word) const;
   int64_t class_of(std::string_view word, const std::string& source) const;
   int64_t index_or_class(const std::string& word, const std::string& source) const;

@@ -267,12 +267,14 @@ ClassList load_class_list(const std::string& path) {
                 whole_number(line.substr(0, tab)) == static_cast<int64_t>(classes.names.size()),
             "class_list", path, ":", classes.names.size() + 1, ": expected ", classes.names.size(),
             "<TAB>id<TAB>name, got \"", excerpt(line), "\"");
-    const std::string_view id = line.substr(tab + 1, second - tab - 1);
+    const std::string_view id = line.substr(tab + 1, second - tab - 1), name = trimmed(line.substr(second + 1));
+    require(!trimmed(id).empty() && !name.empty(), "class_list", path, ":", classes.names.size() + 1,
+            ": expected an id and a name, got \"", excerpt(line), "\"");
     const auto [before, is_new] = seen.emplace(id, classes.names.size());
     require(is_new, "class_list", path, ":", classes.names.size() + 1, ": the id \"", excerpt(id),
             "\" is that of line ", before->second + 1, ", expected another");
     classes.ids.emplace_back(id);
-    classes.names.emplace_back(trimmed(line.substr(second + 1)));
+    classes.names.emplace_back(name);
   }
   require(!classes.names.empty(), "class_list", path, ": no class");
   return classes;
@@ -288,9 +290,6 @@ std::shared_ptr<ImageCollection> load_shards(const std::string& name, const std:
       most = std::max(most, e.label);
       for (const auto& [k, share] : e.targets) most = std::max(most, k);
     }
-    constexpr int64_t kMostClasses = 1 << 20;
-    require(most < kMostClasses, "shards", excerpt(join(shards)), ": label ", most, ", expected less than ",
-            kMostClasses);
     names = numbered_classes(most + 1);
   }
   return std::make_shared<ImageCollection>(name, names, std::move(files));

@@ -191,14 +191,18 @@ TEST_CASE("shards: what breaks the rules is named with its shard") {
     return error_of([&] { load_shards("mine", {folder.write("x.tar", bytes + tar_end())}, classes); });
   };
   const std::string image = image_text("444");
-  CHECK(one_line_with(loading(sample("a", "3")), "x.tar:a.jpg", "label 3, expected 0 … 2"));
-  CHECK(one_line_with(loading(sample("a", "-1")), "label -1"));
+  CHECK(one_line_with(loading(sample("a", "3")), "x.tar:a.cls", "label 3, expected 0 … 2"));
+  CHECK(one_line_with(loading(sample("a", "-1")), "x.tar:a.cls", "label -1"));
   CHECK(one_line_with(loading(sample("a", "two")), "x.tar:a.cls", "class index, got \"two\""));
   CHECK(one_line_with(loading(sample("a", "")), "x.tar:a.cls", "got \"\""));
   CHECK(one_line_with(loading(sample("a", "n9", "txt")), "x.tar:a.txt", "unknown class \"n9\""));
   CHECK(one_line_with(loading(sample("a", "[1", "json")), "x.tar:a.json", "not JSON"));
   CHECK(one_line_with(loading(sample("a", "[]", "json")), "at least one class"));
-  CHECK(one_line_with(loading(sample("a", "[1, 7]", "json")), "label 7"));
+  CHECK(one_line_with(loading(sample("a", "[1, 7]", "json")), "x.tar:a.json", "label 7"));
+  for (const char* large : {"9223372036854775808", "18446744073709551615"})
+    CHECK(one_line_with(loading(sample("a", large, "json")), "x.tar:a.json", std::string("got ") + large));
+  CHECK(one_line_with(loading(sample("a", "[0, 1, 0]", "json")), "x.tar:a.json", "[0,1,0] may be a share"));
+  CHECK(loading(sample("a", "[2, 0, 0]", "json") + sample("b", R"(["cat", "cat"])", "json")).empty());
   CHECK(one_line_with(loading(sample("a", "[1.5]", "json")), "index or id, got 1.5"));
   CHECK(one_line_with(loading(sample("a", "true", "json")), "an index, a class, a list or an object, got true"));
   CHECK(one_line_with(loading(sample("a", std::string(500'000, '[') + "1" + std::string(500'000, ']'), "json")),
@@ -368,6 +372,8 @@ TEST_CASE("class lists: index, id, name") {
   CHECK(one_line_with(loading("0 n1 cat\n"), "classes.tsv:1"));
   CHECK(one_line_with(loading(""), "no class"));
   CHECK(one_line_with(loading("0\tn1\tcat\n1\tn2\tdog\n2\tn1\tcow\n"), "classes.tsv:3", "the id \"n1\"", "line 1"));
+  for (const char* lacking : {"0\tn1\tcat\n1\tn2\t\n", "0\tn1\tcat\n1\t\tdog\n", "0\tn1\tcat\n1\tn2\t \r\n"})
+    CHECK(one_line_with(loading(lacking), "classes.tsv:2", "expected an id and a name"));
   CHECK(loading("0\tn1\tcrane\n1\tn2\tcrane\n").empty());
   CHECK(load_class_list(folder.write("bom.tsv",
                                      "\xEF\xBB\xBF"
@@ -538,7 +544,7 @@ TEST_CASE("catalog: folders and shards by path") {
   CHECK(load_splits({.name = "shards", .path = folder.path("s")}, 0).test->size() == 1);
   folder.write("s/dev-0.tar", sample("a", "2") + tar_end());
   const auto loading = [&](DataSpec spec) { return error_of([&] { load_splits(spec, 0); }); };
-  CHECK(one_line_with(loading({.name = "shards", .path = folder.path("s")}), "dev-0.tar:a.jpg",
+  CHECK(one_line_with(loading({.name = "shards", .path = folder.path("s")}), "dev-0.tar:a.cls",
                       "label 2, expected 0 … 1"));
   CHECK(one_line_with(loading({.name = "shards", .path = folder.path("f")}), "no shards", "train*.tar"));
   CHECK(one_line_with(loading({.name = "shards", .path = folder.path("none")}), "data.path: cannot read ",
