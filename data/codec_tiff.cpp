@@ -56,6 +56,20 @@ void set_handlers() {
   static_cast<void>(once);
 }
 
+/// Zeros, since libtiff may leave the end of a strip unwritten and say nothing (deflate data for more rows than there
+/// are); by calloc, so that a file that announces much and has little does not get the memory.
+struct Free {
+  void operator()(void* memory) const { std::free(memory); }
+};
+template <class T>
+using Zeros = std::unique_ptr<T[], Free>;
+template <class T>
+Zeros<T> zeros(size_t count) {
+  Zeros<T> memory(static_cast<T*>(std::calloc(count, sizeof(T))));
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+
 template <class T>
 T field(TIFF* tiff, uint32_t tag, T otherwise) {
   T value = otherwise;
@@ -107,7 +121,7 @@ class TiffReader {
   bool by_library_ = false;     // colours that libtiff converts
   Palette palette_{};
   size_t segment_bytes_ = 0;
-  std::vector<std::unique_ptr<uint8_t[]>> segments_;  // of one area: one, or one for each sample
+  std::vector<Zeros<uint8_t>> segments_;  // of one area: one, or one for each sample
 };
 
 void TiffReader::read_layout(const ImageHeader& header) {
@@ -262,8 +276,7 @@ void TiffReader::read_areas(Tensor& pixels) {
   const int64_t rows = shape[0], columns = shape[1];
   segment_bytes_ = static_cast<size_t>(TIFFIsTiled(tiff) ? TIFFTileSize64(tiff) : TIFFStripSize64(tiff));
   segments_.resize(planar_ == PLANARCONFIG_SEPARATE ? static_cast<size_t>(used_ + premultiplied_) : 1);
-  // Not filled: a file that announces large ones and has little in them does not get the memory.
-  for (auto& segment : segments_) segment = std::make_unique_for_overwrite<uint8_t[]>(segment_bytes_);
+  for (auto& segment : segments_) segment = zeros<uint8_t>(segment_bytes_);
   for (int64_t top = 0; top < height_; top += rows) {
     for (int64_t left = 0; left < width_; left += columns) {
       read_area(top, left, std::min(rows, height_ - top), std::min(columns, width_ - left),
@@ -290,11 +303,8 @@ Tensor TiffReader::read(const ImageHeader& header) {
 }
 
 void TiffReader::read_by_library(Tensor& pixels) {
-  // Of zeros, whose memory is only taken where something is decoded to.
   const size_t count = static_cast<size_t>(height_ * width_);
-  const std::unique_ptr<uint32_t[], void (*)(void*)> raster(
-      static_cast<uint32_t*>(std::calloc(count, sizeof(uint32_t))), std::free);
-  if (raster == nullptr) throw std::bad_alloc();
+  const Zeros<uint32_t> raster = zeros<uint32_t>(count);
   const auto height = static_cast<uint32_t>(height_), width = static_cast<uint32_t>(width_);
   const uint16_t stored = field<uint16_t>(tiff_.get(), TIFFTAG_ORIENTATION, ORIENTATION_TOPLEFT);
   if (TIFFReadRGBAImageOriented(tiff_.get(), width, height, raster.get(), stored, 1) != 1) refuse_file();
