@@ -56,8 +56,8 @@ void set_handlers() {
   static_cast<void>(once);
 }
 
-/// Zeros, since libtiff may leave the end of a strip unwritten and say nothing (deflate data for more rows than there
-/// are); by calloc, so that a file that announces much and has little does not get the memory.
+/// Zeros, since libtiff may leave the end of a damaged strip unwritten and say nothing; by calloc, so that a file that
+/// announces much and has little does not get the memory.
 struct Free {
   void operator()(void* memory) const { std::free(memory); }
 };
@@ -182,9 +182,19 @@ void TiffReader::read_segment(uint32_t segment, uint8_t* buffer, int64_t least) 
   // Where the directory names too few of them, libtiff would read the rest from the file's first bytes.
   if (TIFFGetStrileOffset(tiff, segment) == 0) refuse_image(source_, "cut off: it lacks strip or tile ", segment);
   const auto size = static_cast<tmsize_t>(segment_bytes_);
-  const tmsize_t got = TIFFIsTiled(tiff) ? TIFFReadEncodedTile(tiff, segment, buffer, size)
-                                         : TIFFReadEncodedStrip(tiff, segment, buffer, size);
-  if (got < least) refuse_file();
+  const bool tiled = TIFFIsTiled(tiff) != 0;
+  uint8_t& last = buffer[(tiled ? size : least) - 1];
+  const auto read = [&](uint8_t before) {
+    last = before;
+    const tmsize_t got =
+        tiled ? TIFFReadEncodedTile(tiff, segment, buffer, size) : TIFFReadEncodedStrip(tiff, segment, buffer, size);
+    if (got < least) refuse_file();
+    return last != before;
+  };
+  // Of deflate data for more rows than there are libtiff may leave out the last run, and say nothing.
+  const bool deflate = compression_ == COMPRESSION_ADOBE_DEFLATE || compression_ == COMPRESSION_DEFLATE;
+  if (!read(0) && deflate && !read(255))
+    refuse_image(source_, "damaged: strip or tile ", segment, " holds more than its rows");
 }
 
 /// The samples first, first + 1 … of each pixel, 8 bits each: of 16 bits the high byte, fewer bits as they are.
