@@ -33,10 +33,8 @@ int close_descriptor(int& descriptor) { return ::close(std::exchange(descriptor,
 }  // namespace
 
 InputFile::InputFile(const std::string& path) : path_(path) {
-  // Without waiting for somebody to write to a pipe that nobody has open: it reads as empty. Else reading waits as ever.
-  descriptor_ = ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (descriptor_ < 0) fail("read_file", "cannot read ", path, ": ", reason(errno));
-  ::fcntl(descriptor_, F_SETFL, 0);
   struct stat status {};
   int error = ::fstat(descriptor_, &status) == 0 ? 0 : errno;
   if (error == 0 && S_ISDIR(status.st_mode)) error = EISDIR;

@@ -14,8 +14,8 @@ constexpr std::array<const char*, 2> kTrainNames{"train", "training"};
 constexpr std::array<const char*, 6> kTestNames{"test", "testing", "val", "dev", "valid", "validation"};
 
 bool is_folder(const std::string& path);
-/// What lies in a folder, sorted; nothing where there is none. Without names that begin with a dot. Throws Error where it
-/// cannot be read.
+/// What lies in a folder, sorted; nothing where there is none. Without names that begin with a dot. Throws Error where
+/// it cannot be read.
 std::vector<std::string> names_in(const std::string& folder);
 /// Paths of the folders in `folder` that are called `name`, in whatever case: `Train` for train; the one that is
 /// written so first.

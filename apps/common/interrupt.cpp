@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <csignal>
 #include <system_error>
 #include <thread>
@@ -16,7 +17,8 @@ namespace {
 
 constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP};
 
-std::atomic<int> asked = 0;  // the signal that did
+std::atomic<int> asked = 0;        // the signal that did
+std::atomic<bool> looked = false;  // has the program come to where it can stop?
 double started = 0, limit = 0;
 
 double now() {
@@ -39,8 +41,13 @@ sigset_t asking_signals() {
 
 void wait_for_signals(const sigset_t& set) {
   constexpr double kSameRequest = 1;  // seconds
+  constexpr timespec kPatience{5, 0};
   double asked_at = 0;
-  for (int signal = 0; sigwait(&set, &signal) == 0;) {
+  for (;;) {
+    const bool impatient = asked != 0 && !looked;
+    const int signal = impatient ? sigtimedwait(&set, nullptr, &kPatience) : sigwaitinfo(&set, nullptr);
+    if (signal < 0 && errno == EAGAIN && !looked) _exit(interrupt_status());
+    if (signal < 0) continue;
     if (asked == 0) {
       asked = signal;
       asked_at = now();
@@ -73,7 +80,10 @@ void catch_interrupts() {
 
 void limit_time(double seconds) { limit = seconds; }
 
-bool interrupted() { return asked != 0 || (limit > 0 && now() - started >= limit); }
+bool interrupted() {
+  looked = true;
+  return asked != 0 || (limit > 0 && now() - started >= limit);
+}
 
 int interrupt_status() { return asked != 0 ? 128 + asked : kTimeUp; }
 
