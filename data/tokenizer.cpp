@@ -30,8 +30,14 @@ bool is_blank(std::string_view text) {
 
 void check_caption(std::string_view caption, const std::string& source) {
   constexpr size_t kLongest = size_t{1} << 16;
+  // SentencePiece counts the characters of a word in 16 bits, after a normalisation that makes up to 6 of a byte.
+  constexpr size_t kLongestWord = 8192;
   require(caption.size() <= kLongest, "caption", source, ": ", caption.size(), " bytes, expected at most ", kLongest);
+  size_t word = 0;  // where it begins
   for (size_t at = 0; at < caption.size();) {
+    if (is_blank(caption.substr(at, 1))) word = at + 1;
+    require(at - word < kLongestWord || word > at, "caption", source, ": a word of more than ", kLongestWord,
+            " bytes from byte ", word, " on");
     const std::optional<CodePoint> point = code_point(caption, at);
     require(point.has_value(), "caption", source, ": not UTF-8 at byte ", at);
     require(point->value != 0, "caption", source, ": expected text, got a NUL at byte ", at);

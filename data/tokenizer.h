@@ -62,8 +62,8 @@ class Tokenizer {
 /// Is a text empty, or only white space (Unicode's)?
 bool is_blank(std::string_view text);
 
-/// Throws Error naming `source` for a caption that is empty or only white space, longer than 64 KiB, not UTF-8, or has
-/// a NUL; with the offset of the byte at fault.
+/// Throws Error naming `source` for a caption that is empty or only white space, longer than 64 KiB, with a word
+/// (between blanks) of more than 8 KiB, not UTF-8, or has a NUL; with the offset of the byte at fault.
 void check_caption(std::string_view caption, const std::string& source);
 
 }  // namespace sked

@@ -64,8 +64,13 @@ TEST_CASE("captions: what is no text is refused, with the byte") {
   CHECK(one_line_with(refused("caf\xE9"), "not UTF-8 at byte 3"));
   CHECK(one_line_with(refused("ab\xED\xA0\x80"), "not UTF-8 at byte 2"));
   CHECK(one_line_with(refused(std::string_view("a\0b", 3)), "NUL at byte 1"));
-  CHECK(refused(std::string(65536, 'a')).empty());
-  CHECK(one_line_with(refused(std::string(65537, 'a')), "65537 bytes, expected at most 65536"));
+  std::string words;
+  while (words.size() < 65536) words += std::string(8191, 'a') + " ";
+  CHECK(words.size() == 65536);
+  CHECK(refused(words).empty());
+  CHECK(one_line_with(refused(words + "a"), "65537 bytes, expected at most 65536"));
+  CHECK(refused("a " + std::string(8192, 'b')).empty());
+  CHECK(one_line_with(refused("a " + std::string(8193, 'b')), "a word of more than 8192 bytes from byte 2"));
 }
 
 TEST_CASE("tokenizer: the ids of an independent segmentation") {
