@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <utility>
 
 #include "core/error.h"
@@ -31,6 +32,29 @@ std::string folder_of(const std::string& path) {
 int close_descriptor(int& descriptor) { return ::close(std::exchange(descriptor, -1)); }
 
 }  // namespace
+
+int write_all(int descriptor, const void* bytes, size_t count) {
+  for (size_t done = 0; done < count;) {
+    const ssize_t n = ::write(descriptor, static_cast<const char*>(bytes) + done, count - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return n < 0 ? errno : ENOSPC;
+    done += static_cast<size_t>(n);
+  }
+  return 0;
+}
+
+ssize_t read_all_at(int descriptor, uint64_t offset, void* bytes, size_t count) {
+  size_t done = 0;
+  while (done < count) {
+    const ssize_t n =
+        ::pread(descriptor, static_cast<char*>(bytes) + done, count - done, static_cast<off_t>(offset + done));
+    if (n == 0) break;
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return -1;
+    done += static_cast<size_t>(n);
+  }
+  return static_cast<ssize_t>(done);
+}
 
 InputFile::InputFile(const std::string& path) : path_(path) {
   descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
@@ -67,16 +91,9 @@ void InputFile::read(void* bytes, size_t count) {
 }
 
 size_t InputFile::read_at(uint64_t offset, void* bytes, size_t count) const {
-  size_t done = 0;
-  while (done < count) {
-    const ssize_t n =
-        ::pread(descriptor_, static_cast<char*>(bytes) + done, count - done, static_cast<off_t>(offset + done));
-    if (n == 0) break;
-    if (n < 0 && errno == EINTR) continue;
-    require(n > 0, "read_file", "cannot read ", path_, ": ", reason(errno));
-    done += static_cast<size_t>(n);
-  }
-  return done;
+  const ssize_t got = read_all_at(descriptor_, offset, bytes, count);
+  if (got < 0) fail("read_file", "cannot read ", path_, ": ", reason(errno));
+  return static_cast<size_t>(got);
 }
 
 FileStamp stamp_of(const std::string& path) {
@@ -110,8 +127,10 @@ AtomicFile::AtomicFile(const std::string& path) : path_(path) {
     if (S_ISDIR(status.st_mode)) fail_write(EISDIR);
     fail("write_file", "cannot write ", path, ": not a regular file");
   }
-  if (path.starts_with("/dev/") || path.starts_with("/proc/"))  // /dev/stdout may lead to one, and would be replaced
-    fail("write_file", "cannot write ", path, ": not a file of its own");
+  std::error_code missing;
+  const std::string folder = std::filesystem::canonical(folder_of(path), missing).string();
+  if (folder == "/dev" || folder.starts_with("/proc/"))  // /dev/stdout may lead to a file: its link would be replaced
+    fail("write_file", "cannot write ", path, ": expected a file, got a device");
   if (take_over(path + std::string(kTemporary))) return;
   // Unique among processes and threads, so that two writers of one path cannot mix their bytes.
   static std::atomic<unsigned> counter{0};
@@ -155,13 +174,8 @@ void AtomicFile::fail_write(int error) const { fail("write_file", "cannot write 
 
 void AtomicFile::write(const void* bytes, size_t count) {
   require(descriptor_ >= 0, "write_file", path_, " was committed already");
-  size_t done = 0;
-  while (done < count) {
-    const ssize_t n = ::write(descriptor_, static_cast<const char*>(bytes) + done, count - done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) fail_write(n < 0 ? errno : ENOSPC);
-    done += static_cast<size_t>(n);
-  }
+  const int error = write_all(descriptor_, bytes, count);
+  if (error != 0) fail_write(error);
 }
 
 void AtomicFile::commit() {

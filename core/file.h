@@ -2,6 +2,8 @@
 // Reading and writing files so that every failure is one line with the file's name and the system's reason, and so that
 // a file written is either the old one or the whole new one.
 
+#include <sys/types.h>
+
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -14,6 +16,12 @@ namespace sked {
 
 // Every file format of the project is little-endian and is copied to memory as it is.
 static_assert(std::endian::native == std::endian::little, "the file formats are written for little-endian machines");
+
+/// Writes `count` bytes, however few the system takes at once. Returns 0, or the errno of what failed.
+int write_all(int descriptor, const void* bytes, size_t count);
+
+/// Up to `count` bytes from `offset` on. Returns how many there were, fewer only at the end; -1 with errno set.
+ssize_t read_all_at(int descriptor, uint64_t offset, void* bytes, size_t count);
 
 /// A file open for reading from its beginning. Throws Error when it cannot be opened or is a directory.
 class InputFile {

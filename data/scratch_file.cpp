@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "core/file.h"
 
 namespace sked {
 namespace {
@@ -32,27 +33,15 @@ ScratchFile::ScratchFile() : folder_(temporary_folder()) {
 ScratchFile::~ScratchFile() { ::close(descriptor_); }
 
 void ScratchFile::append(const void* bytes, size_t count, const std::string& source) {
-  for (size_t done = 0; done < count;) {
-    const ssize_t n = ::write(descriptor_, static_cast<const char*>(bytes) + done, count - done);
-    if (n < 0 && errno == EINTR) continue;
-    require(n > 0, "unpack", "cannot unpack ", source, " in ", folder_, ": ", std::strerror(n < 0 ? errno : ENOSPC),
-            kWayOut);
-    done += static_cast<size_t>(n);
-  }
+  const int error = write_all(descriptor_, bytes, count);
+  require(error == 0, "unpack", "cannot unpack ", source, " in ", folder_, ": ", std::strerror(error), kWayOut);
   size_ += count;
 }
 
 size_t ScratchFile::read_at(uint64_t offset, void* bytes, size_t count) const {
-  size_t done = 0;
-  while (done < count) {
-    const ssize_t n =
-        ::pread(descriptor_, static_cast<char*>(bytes) + done, count - done, static_cast<off_t>(offset + done));
-    if (n == 0) break;
-    if (n < 0 && errno == EINTR) continue;
-    require(n > 0, "unpack", "cannot read what was unpacked in ", folder_, ": ", std::strerror(errno));
-    done += static_cast<size_t>(n);
-  }
-  return done;
+  const ssize_t got = read_all_at(descriptor_, offset, bytes, count);
+  if (got < 0) fail("unpack", "cannot read what was unpacked in ", folder_, ": ", std::strerror(errno));
+  return static_cast<size_t>(got);
 }
 
 }  // namespace sked

@@ -117,7 +117,8 @@ int64_t MetricsLog::whole_lines(int64_t bytes) const {
   std::string chunk(1 << 16, '\0');
   while (bytes > 0) {
     const int64_t first = std::max<int64_t>(0, bytes - static_cast<int64_t>(chunk.size()));
-    const ssize_t got = ::pread(descriptor_, chunk.data(), static_cast<size_t>(bytes - first), first);
+    const ssize_t got =
+        read_all_at(descriptor_, static_cast<uint64_t>(first), chunk.data(), static_cast<size_t>(bytes - first));
     if (got != bytes - first) fail_with("cannot be read");
     const size_t end = std::string_view(chunk).substr(0, static_cast<size_t>(got)).rfind('\n');
     if (end != std::string_view::npos) return first + static_cast<int64_t>(end) + 1;
@@ -138,18 +139,12 @@ void MetricsLog::cut(int64_t bytes) {
 
 void MetricsLog::write(const nlohmann::ordered_json& record) {
   const std::string line = record.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
-  size_t done = 0;
-  while (done < line.size()) {
-    const ssize_t count = ::write(descriptor_, line.data() + done, line.size() - done);
-    if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) {
-      const int error = count < 0 ? errno : ENOSPC;
-      // The failure to report is the write's; without this cut a resumed run cuts the half line itself.
-      if (::ftruncate(descriptor_, bytes_) != 0) errno = error;
-      errno = error;
-      fail_with("cannot be written");
-    }
-    done += static_cast<size_t>(count);
+  const int error = write_all(descriptor_, line.data(), line.size());
+  if (error != 0) {
+    // The failure to report is the write's; without this cut a resumed run cuts the half line itself.
+    static_cast<void>(::ftruncate(descriptor_, bytes_) == 0);
+    errno = error;
+    fail_with("cannot be written");
   }
   bytes_ += static_cast<int64_t>(line.size());
 }

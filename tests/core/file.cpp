@@ -199,5 +199,18 @@ TEST_CASE("checked_product notices what does not fit") {
   CHECK_FALSE(product({0, uint64_t{1} << 32, uint64_t{1} << 32}).has_value());
 }
 
+TEST_CASE("write_file: a device's folder is no place for files, but a file system below it is") {
+  const TemporaryFolder folder;
+  CHECK(one_line_with(error_of([] { write_file("/dev/skedastic-test", "x"); }), "/dev/skedastic-test", "got a device"));
+  std::filesystem::create_symlink("/dev", folder.path("link"));
+  CHECK(one_line_with(error_of([&] { write_file(folder.path("link/skedastic-test"), "x"); }), "got a device"));
+  CHECK_FALSE(std::filesystem::exists("/dev/skedastic-test"));
+  if (!std::filesystem::is_directory("/dev/shm")) return test::skip("no /dev/shm");
+  const std::string path = "/dev/shm/skedastic-test-" + std::to_string(::getpid());
+  write_file(path, "x");
+  CHECK(slurp(path) == "x");
+  std::filesystem::remove(path);
+}
+
 }  // namespace
 }  // namespace sked
