@@ -1,6 +1,5 @@
 #include "apps/bench/peer.h"
 
-#include <csignal>
 #include <cstring>
 #include <sstream>
 #include <utility>
@@ -19,7 +18,6 @@ Peer::Peer(const std::vector<std::string>& command) {
   std::vector<char*> argv;
   for (const std::string& word : command) argv.push_back(const_cast<char*>(word.c_str()));
   argv.push_back(nullptr);
-  std::signal(SIGPIPE, SIG_IGN);
   child_ = fork();
   if (child_ < 0) fail("bench", "cannot start ", command[0], ": ", std::strerror(errno));
   if (child_ == 0) {

@@ -134,7 +134,7 @@ class Trainer {
   Schedule schedule_;
   int64_t epoch_steps_, total_, evaluation_steps_, checkpoint_steps_;
   TrainerState state_;
-  int64_t saved_step_ = -1, saved_evaluation_ = -1;  // of last.safetensors
+  int64_t saved_step_ = 0, saved_evaluation_ = 0;  // of last.safetensors; of step 0 there is nothing to save
   std::optional<Progress> progress_;
   std::vector<std::pair<int64_t, Tensor>> losses_;  // of the last steps, not looked at yet
   double last_loss_ = 0;
@@ -227,8 +227,6 @@ Summary Trainer::run() {
   allocator(options_.device).reset_peak();
   loader_.start(state_.step / epoch_steps_, state_.step % epoch_steps_);
   const int64_t first_step = state_.step;
-  saved_step_ = std::max(saved_step_, int64_t{0});  // of step 0 there is nothing to save
-  saved_evaluation_ = std::max(saved_evaluation_, int64_t{0});
   for (;;) {
     try {
       if (state_.step > state_.evaluated_step && at_multiple_of(evaluation_steps_)) evaluate_now();

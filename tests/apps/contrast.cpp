@@ -23,22 +23,8 @@ using namespace sked::test;
 namespace {
 
 RunConfig captioned_config(const std::string& root) {
-  RunConfig config = tiny_config(root);
-  config.task = "contrastive";
-  config.captions.templates = "photo";
-  config.text.context = 24;
-  config.text.width = 16;
-  config.text.depth = 1;
-  config.text.heads = 2;
-  config.text.pieces = 120;
-  config.contrast.kind = "het-xl";
-  config.contrast.width = 16;
-  config.contrast.rank = 2;
-  config.contrast.train_samples = 4;
+  RunConfig config = tiny_captioned(tiny_config(root));
   config.contrast.features = root + "/features";
-  config.contrast.retrieval = 40;
-  config.optimizer.kind = "adamw";
-  config.schedule.peak = 0.003;
   config.train.eval_every = 1;
   return config;
 }

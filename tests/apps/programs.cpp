@@ -16,23 +16,6 @@ using namespace sked::test;
 
 namespace {
 
-/// A tiny data set, a configuration file for it, and runs of build/train.
-struct Workplace {
-  Workplace() {
-    write_tiny_data(folder.path("data"));
-    write_config(tiny_config(folder.path("data")));
-  }
-  void write_config(const RunConfig& config) { folder.write("run.json", config_text(config)); }
-  std::vector<std::string> command(const std::string& run, const std::vector<std::string>& more = {}) const {
-    std::vector<std::string> words{"train",     "--config", folder.path("run.json"), "--out", folder.path(run),
-                                   "--threads", "1"};
-    words.insert(words.end(), more.begin(), more.end());
-    return words;
-  }
-  RunFolder run(const std::string& name) const { return {folder.path(name)}; }
-  TemporaryFolder folder;
-};
-
 /// A configuration that takes long enough to be stopped in the middle of its second epoch.
 RunConfig long_config(const std::string& root) {
   RunConfig config = tiny_config(root);
@@ -63,7 +46,7 @@ void check_same_run(const RunFolder& a, const RunFolder& b) {
 }
 
 /// Stops a run by `signal` once it has logged `lines` lines, for as often as it takes to hit it before its end.
-Outcome stop(const Workplace& place, const std::string& run, int signal, size_t lines) {
+Outcome stop(const TrainPlace& place, const std::string& run, int signal, size_t lines) {
   Outcome outcome;
   for (int attempt = 0; attempt < 5; ++attempt) {
     std::filesystem::remove_all(place.run(run).path);
@@ -77,7 +60,7 @@ Outcome stop(const Workplace& place, const std::string& run, int signal, size_t 
 }  // namespace
 
 TEST_CASE("train: killed in the middle of an epoch and resumed, it ends as if never stopped") {
-  Workplace place;
+  TrainPlace place;
   place.write_config(long_config(place.folder.path("data")));
   REQUIRE(run_program(place.command("whole")).code == 0);
   const RunFolder run = place.run("killed");
@@ -95,7 +78,7 @@ TEST_CASE("train: killed in the middle of an epoch and resumed, it ends as if ne
 }
 
 TEST_CASE("train: Ctrl-C writes a checkpoint, exits 130, and the run goes on from there") {
-  Workplace place;
+  TrainPlace place;
   RunConfig config = long_config(place.folder.path("data"));
   config.train.checkpoint_every = 1000;
   place.write_config(config);
@@ -118,7 +101,7 @@ TEST_CASE("programs: --help explains and exits 0; wrong usage exits 2 with one l
                              "--data-root", "Example:"})
       CHECK_MESSAGE(help.out.find(word) != std::string::npos, word);
   }
-  const Workplace place;
+  const TrainPlace place;
   CHECK(fails_with(run_program({"train"}), 2, "--config"));
   CHECK(fails_with(run_program({"train", "--confg", "x"}), 2, "--confg"));
   CHECK(fails_with(run_program({"evaluate"}), 2, "checkpoint"));
@@ -136,14 +119,14 @@ TEST_CASE("programs: --help explains and exits 0; wrong usage exits 2 with one l
 }
 
 TEST_CASE("programs: --device cuda where there is none says so and exits 1") {
-  const Workplace place;
+  const TrainPlace place;
   const Outcome outcome = run_program(place.command("run", {"--device", "cuda"}));
   if (outcome.code == 0) return skip("a GPU is usable here");
   CHECK(fails_with(outcome, 1, "--device cuda"));
 }
 
 TEST_CASE("programs: damaged data is refused with one line") {
-  const Workplace place;
+  const TrainPlace place;
   const std::string folder = place.folder.path("data/fashion-mnist/");
   const std::string labels = slurp(folder + "train-labels-idx1-ubyte");
   place.folder.write("data/fashion-mnist/train-labels-idx1-ubyte", labels.substr(0, labels.size() - 1));
@@ -158,7 +141,7 @@ TEST_CASE("programs: damaged data is refused with one line") {
 }
 
 TEST_CASE("programs: folders that cannot be written") {
-  const Workplace place;
+  const TrainPlace place;
   std::vector<std::string> command = place.command("run");
   command[4] = "/proc/skedastic/run";
   CHECK(fails_with(run_program(command), 1, "/proc/skedastic", "cannot create"));
@@ -167,7 +150,7 @@ TEST_CASE("programs: folders that cannot be written") {
 }
 
 TEST_CASE("programs: a disk that fills up loses nothing that was there") {
-  Workplace place;
+  TrainPlace place;
   place.write_config(long_config(place.folder.path("data")));
   // The checkpoint (about 80 kB) does not fit, the metrics do.
   const Outcome first = run_program(place.command("run"), {.file_bytes = 20000});
@@ -193,7 +176,7 @@ TEST_CASE("programs: a disk that fills up loses nothing that was there") {
 }
 
 TEST_CASE("programs: a damaged checkpoint is refused and left as it is") {
-  const Workplace place;
+  const TrainPlace place;
   REQUIRE(run_program(place.command("run")).code == 0);
   const RunFolder run = place.run("run");
   const std::string whole = slurp(run.last());
@@ -213,7 +196,7 @@ TEST_CASE("programs: a damaged checkpoint is refused and left as it is") {
 }
 
 TEST_CASE("evaluate: repeats the summary's numbers, and measures the rest") {
-  const Workplace place;
+  const TrainPlace place;
   REQUIRE(run_program(place.command("run")).code == 0);
   const RunFolder run = place.run("run");
   const auto evaluate = [&](const std::vector<std::string>& more) {

@@ -27,24 +27,6 @@ namespace fs = std::filesystem;
 
 const TrainOptions kQuiet{.quiet = true};
 
-/// A tiny data set, a configuration file for it, and runs of build/train.
-struct Workplace {
-  Workplace() {
-    write_tiny_data(folder.path("data"));
-    write_config(config());
-  }
-  RunConfig config() const { return tiny_config(folder.path("data")); }
-  void write_config(const RunConfig& config) { folder.write("run.json", config_text(config)); }
-  std::vector<std::string> command(const std::string& run, const std::vector<std::string>& more = {}) const {
-    std::vector<std::string> words{"train",     "--config", folder.path("run.json"), "--out", folder.path(run),
-                                   "--threads", "1"};
-    words.insert(words.end(), more.begin(), more.end());
-    return words;
-  }
-  RunFolder run(const std::string& name) const { return {folder.path(name)}; }
-  TemporaryFolder folder;
-};
-
 /// Bytes of all tensors, by name.
 std::map<std::string, std::vector<float>> tensors(const std::string& path) {
   std::map<std::string, std::vector<float>> all;
@@ -53,7 +35,7 @@ std::map<std::string, std::vector<float>> tensors(const std::string& path) {
 }
 
 /// Stops a training of many short steps by `signal`, after 20 of them.
-Outcome stopped_by(const Workplace& place, const std::string& run, int signal) {
+Outcome stopped_by(const TrainPlace& place, const std::string& run, int signal) {
   const size_t before = count_lines(place.run(run).metrics());
   return run_program(place.command(run, {"--set", "train.epochs=400", "--set", "train.checkpoint_every=100000", "--set",
                                          "train.eval_every=0"}),
@@ -61,7 +43,7 @@ Outcome stopped_by(const Workplace& place, const std::string& run, int signal) {
 }
 
 /// A run stopped by a signal in the middle: a checkpoint at its last step, no result.
-RunFolder unfinished(const Workplace& place, const std::string& name) {
+RunFolder unfinished(const TrainPlace& place, const std::string& name) {
   REQUIRE(stopped_by(place, name, SIGTERM).code == 143);
   return place.run(name);
 }
@@ -69,7 +51,7 @@ RunFolder unfinished(const Workplace& place, const std::string& name) {
 }  // namespace
 
 TEST_CASE("run folder: SIGTERM and SIGHUP are Ctrl-C: a checkpoint of the last step, and an exit status of their own") {
-  const Workplace place;
+  const TrainPlace place;
   for (const auto& [signal, code] : {std::pair{SIGINT, 130}, std::pair{SIGTERM, 143}, std::pair{SIGHUP, 129}}) {
     const std::string name = std::to_string(signal);
     const Outcome outcome = stopped_by(place, name, signal);
@@ -84,11 +66,11 @@ TEST_CASE("run folder: SIGTERM and SIGHUP are Ctrl-C: a checkpoint of the last s
 }
 
 TEST_CASE("run folder: train.time_limit stops a run as Ctrl-C does, and it goes on with another limit") {
-  const Workplace place;
+  const TrainPlace place;
   RunConfig config = place.config();
   config.train.epochs = 2000;
   config.train.eval_every = 0;
-  place.folder.write("run.json", config_text(config));
+  place.write_config(config);
   const Outcome outcome = run_program(place.command("run", {"--set", "train.time_limit=0.5"}));
   CHECK(outcome.code == 124);
   CHECK(outcome.err.empty());
@@ -101,7 +83,7 @@ TEST_CASE("run folder: train.time_limit stops a run as Ctrl-C does, and it goes 
 }
 
 TEST_CASE("run folder: files of somebody's own are not touched") {
-  const Workplace place;
+  const TrainPlace place;
   for (const std::string mine : {"metrics.jsonl", "best.safetensors", "summary.json", "config.json", "init.json",
                                  "last.safetensors", "previous.safetensors"}) {
     CAPTURE(mine);
@@ -124,7 +106,7 @@ TEST_CASE("run folder: files of somebody's own are not touched") {
 }
 
 TEST_CASE("run folder: what is no regular file is not waited for, and left as it is") {
-  const Workplace place;
+  const TrainPlace place;
   for (const std::string mine : {"metrics.jsonl", "config.json", "last.safetensors", "summary.json"}) {
     CAPTURE(mine);
     fs::create_directories(place.run("pipe-" + mine).path);
@@ -137,7 +119,7 @@ TEST_CASE("run folder: what is no regular file is not waited for, and left as it
 }
 
 TEST_CASE("run folder: metrics.jsonl is not reached through a symbolic link") {
-  const Workplace place;
+  const TrainPlace place;
   const std::string precious = place.folder.write("precious.txt", "mine");
   fs::create_directories(place.run("run").path);
   fs::create_symlink(precious, place.run("run").metrics());
@@ -152,7 +134,7 @@ TEST_CASE("run folder: metrics.jsonl is not reached through a symbolic link") {
 }
 
 TEST_CASE("run folder: a metrics.jsonl that is lost or shortened does not cost the run") {
-  const Workplace place;
+  const TrainPlace place;
   const RunConfig config = place.config();
   train(config, place.run("whole").path, kQuiet);
   for (const bool gone : {true, false}) {
@@ -177,10 +159,10 @@ TEST_CASE("run folder: a metrics.jsonl that is lost or shortened does not cost t
 }
 
 TEST_CASE("run folder: a lost best.safetensors or config.json does not cost the run either") {
-  const Workplace place;
+  const TrainPlace place;
   RunConfig config = place.config();
   config.train.epochs = 100;
-  place.folder.write("run.json", config_text(config));
+  place.write_config(config);
   const auto stop = [&] {
     return run_program(place.command("run"),
                        {.signal = SIGTERM, .when = [&] { return count_lines(place.run("run").metrics()) >= 25; }});
@@ -198,7 +180,7 @@ TEST_CASE("run folder: a lost best.safetensors or config.json does not cost the 
 }
 
 TEST_CASE("run folder: the number of threads is part of what a resumed run is told") {
-  const Workplace place;
+  const TrainPlace place;
   const RunFolder run = unfinished(place, "run");
   CHECK(read_checkpoint(run.last()).state.threads == 1);
   CHECK(read_checkpoint(run.last()).state.precision == "f32");
@@ -212,7 +194,7 @@ TEST_CASE("run folder: the number of threads is part of what a resumed run is to
 }
 
 TEST_CASE("run folder: two processes do not share one") {
-  const Workplace place;
+  const TrainPlace place;
   const RunFolder run = unfinished(place, "run");
   const std::string metrics = slurp(run.metrics()), last = slurp(run.last());
   {
@@ -228,11 +210,11 @@ TEST_CASE("run folder: two processes do not share one") {
 }
 
 TEST_CASE("run folder: the checkpoint before the last is there until the run is finished") {
-  const Workplace place;
+  const TrainPlace place;
   RunConfig config = place.config();
   config.train.checkpoint_every = 4;
   config.train.epochs = 2000;
-  place.folder.write("run.json", config_text(config));
+  place.write_config(config);
   const RunFolder run = place.run("run");
   run_program(place.command("run"), {.signal = SIGKILL, .when = [&] { return count_lines(run.metrics()) >= 23; }});
   REQUIRE(fs::exists(run.previous()));
@@ -244,7 +226,7 @@ TEST_CASE("run folder: the checkpoint before the last is there until the run is 
 }
 
 TEST_CASE("run folder: a run that diverges keeps the last good checkpoint and the one before it") {
-  const Workplace place;
+  const TrainPlace place;
   RunConfig config = place.config();
   config.train.checkpoint_every = 1;
   config.train.eval_every = 0;
@@ -263,7 +245,7 @@ TEST_CASE("run folder: a run that diverges keeps the last good checkpoint and th
 }
 
 TEST_CASE("run folder: weights that are not finite are not written over good ones") {
-  const Workplace place;
+  const TrainPlace place;
   train(place.config(), place.run("run").path, kQuiet);
   const std::string path = place.run("run").last(), before = slurp(path);
   const Checkpoint c = read_checkpoint(path);
@@ -280,7 +262,7 @@ TEST_CASE("run folder: weights that are not finite are not written over good one
 }
 
 TEST_CASE("run folder: closed standard streams lead nowhere") {
-  const Workplace place;
+  const TrainPlace place;
   REQUIRE(run_program(place.command("whole")).code == 0);
   const std::string whole = metrics_without_timings(place.run("whole").metrics());
   for (const auto& closed : std::vector<std::vector<int>>{{1}, {2}, {0, 1, 2}}) {
@@ -294,7 +276,7 @@ TEST_CASE("run folder: closed standard streams lead nowhere") {
 }
 
 TEST_CASE("run folder: too little memory is one line") {
-  const Workplace place;
+  const TrainPlace place;
   for (const uint64_t megabytes : {300, 330, 360, 400, 440, 500}) {
     const Outcome outcome = run_program(place.command("run"), {.address_bytes = megabytes << 20});
     CAPTURE(megabytes);

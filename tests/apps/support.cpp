@@ -155,6 +155,38 @@ StandInRecorder::~StandInRecorder() { register_recorder(Device::cpu, nullptr); }
 int StandInRecorder::recordings() const { return stand_in_recordings; }
 int StandInRecorder::replays() const { return stand_in_replays; }
 
+RunConfig tiny_captioned(RunConfig config) {
+  config.task = "contrastive";
+  config.captions.templates = "photo";
+  config.text.context = 24;
+  config.text.width = 16;
+  config.text.depth = 1;
+  config.text.heads = 2;
+  config.text.pieces = 120;
+  config.contrast.kind = "het-xl";
+  config.contrast.width = 16;
+  config.contrast.rank = 2;
+  config.contrast.train_samples = 4;
+  config.contrast.retrieval = 40;
+  config.optimizer.kind = "adamw";
+  config.schedule.peak = 0.003;
+  return config;
+}
+
+TrainPlace::TrainPlace() {
+  write_tiny_data(folder.path("data"));
+  write_config(config());
+}
+
+void TrainPlace::write_config(const RunConfig& config) const { folder.write("run.json", config_text(config)); }
+
+std::vector<std::string> TrainPlace::command(const std::string& run, const std::vector<std::string>& more) const {
+  std::vector<std::string> words{"train",     "--config", folder.path("run.json"), "--out", folder.path(run),
+                                 "--threads", "1"};
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
 std::string build_folder() {
   return std::filesystem::read_symlink("/proc/self/exe").parent_path().parent_path().string();
 }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "apps/common/config.h"
+#include "apps/common/run_folder.h"
 #include "core/recording.h"
 #include "tests/common/files.h"
 
@@ -27,6 +28,20 @@ void write_tiny_data(const std::string& root, const TinyData& data = {});
 
 /// A residual network of one narrow stage on it: 10 steps an epoch, 3 epochs.
 RunConfig tiny_config(const std::string& root);
+
+/// The same for two towers, on captions from templates and HET-XL: some of its numbers may be made smaller still.
+RunConfig tiny_captioned(RunConfig config);
+
+/// A tiny data set, a configuration file for it, and runs of build/train.
+struct TrainPlace {
+  TrainPlace();
+  RunConfig config() const { return tiny_config(folder.path("data")); }
+  void write_config(const RunConfig& config) const;
+  /// `more` is behind what every run is given.
+  std::vector<std::string> command(const std::string& run, const std::vector<std::string>& more = {}) const;
+  RunFolder run(const std::string& name) const { return {folder.path(name)}; }
+  TemporaryFolder folder;
+};
 
 /// What a program did.
 struct Outcome {

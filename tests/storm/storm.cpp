@@ -67,21 +67,11 @@ std::string content_of(const std::filesystem::path& path) {
   return slurp(path.string());
 }
 
-RunConfig captioned(RunConfig config) {
-  config.task = "contrastive";
-  config.captions.templates = "photo";
-  config.text.context = 24;
-  config.text.width = 16;
-  config.text.depth = 1;
-  config.text.heads = 2;
+RunConfig captioned(const RunConfig& plain) {
+  RunConfig config = tiny_captioned(plain);
   config.text.pieces = 80;
-  config.contrast.kind = "het-xl";
-  config.contrast.width = 16;
-  config.contrast.rank = 2;
   config.contrast.train_samples = 2;
   config.contrast.retrieval = 20;
-  config.optimizer.kind = "adamw";
-  config.schedule.peak = 0.003;
   return config;
 }
 
