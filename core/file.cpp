@@ -122,15 +122,15 @@ std::string read_file(const std::string& path, uint64_t max_bytes) {
 }
 
 AtomicFile::AtomicFile(const std::string& path) : path_(path) {
+  std::error_code missing;
+  const std::string folder = std::filesystem::canonical(folder_of(path), missing).string();
+  if (folder == "/dev" || folder.starts_with("/proc/"))  // /dev/stdout may lead to a file: its link would be replaced
+    fail("write_file", "cannot write ", path, ": not a regular file: got a device");
   struct stat status {};
   if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
     if (S_ISDIR(status.st_mode)) fail_write(EISDIR);
     fail("write_file", "cannot write ", path, ": not a regular file");
   }
-  std::error_code missing;
-  const std::string folder = std::filesystem::canonical(folder_of(path), missing).string();
-  if (folder == "/dev" || folder.starts_with("/proc/"))  // /dev/stdout may lead to a file: its link would be replaced
-    fail("write_file", "cannot write ", path, ": expected a file, got a device");
   if (take_over(path + std::string(kTemporary))) return;
   // Unique among processes and threads, so that two writers of one path cannot mix their bytes.
   static std::atomic<unsigned> counter{0};
