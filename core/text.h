@@ -24,6 +24,9 @@ std::string excerpt(std::string_view text);
 /// `a, b, c`.
 std::string join(const std::vector<std::string>& words, std::string_view separator = ", ");
 
+/// ASCII letters in lower case, every other byte as it is.
+std::string lower_case(std::string_view text);
+
 /// Without blanks (space, tab, \r, \n) at both ends.
 std::string_view trimmed(std::string_view text);
 

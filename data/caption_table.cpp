@@ -26,13 +26,6 @@ Pair split_line(std::string_view line, const std::string& source) {
   return {std::string(line.substr(0, tab)), trimmed(line.substr(tab + 1))};
 }
 
-std::string lower_case(std::string_view text) {
-  std::string lower(text);
-  std::ranges::transform(lower, lower.begin(),
-                         [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
-  return lower;
-}
-
 /// Does the first line name its columns, as tables for open_clip (`filepath`, `title`) and others do?
 bool is_header(const Pair& first, const fs::path& folder) {
   constexpr std::array<std::string_view, 14> kPaths{

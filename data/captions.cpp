@@ -39,12 +39,6 @@ std::string filled(const std::string& prompt, const std::string& name) {
   return text.replace(text.find(kSlot), kSlot.size(), name);
 }
 
-std::string lower_case(std::string text) {
-  std::ranges::transform(text, text.begin(),
-                         [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
-  return text;
-}
-
 std::vector<std::string> split_names(std::string_view names) {
   std::vector<std::string> parts;
   for (size_t begin = 0; begin <= names.size();) {

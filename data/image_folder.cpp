@@ -1,6 +1,5 @@
 // ImageFolder, by torchvision's rules (torchvision/datasets/folder.py).
 #include <algorithm>
-#include <cctype>
 #include <filesystem>
 #include <set>
 #include <string_view>
@@ -15,8 +14,7 @@ namespace {
 namespace fs = std::filesystem;
 
 bool is_image(const fs::path& path) {
-  std::string ending = path.extension().string();
-  std::ranges::transform(ending, ending.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  const std::string ending = lower_case(path.extension().string());
   return !ending.empty() && std::ranges::find(kImageEndings, ending.substr(1)) != kImageEndings.end();
 }
 

@@ -7,15 +7,10 @@
 #include <string_view>
 
 #include "core/error.h"
+#include "core/text.h"
 
 namespace sked {
 namespace {
-
-std::string lower_case(std::string text) {
-  std::ranges::transform(text, text.begin(),
-                         [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
-  return text;
-}
 
 /// How shards end, the best of several of one name first.
 constexpr std::array<std::string_view, 3> kShardEndings{".tar", ".tar.gz", ".tgz"};

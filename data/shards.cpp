@@ -1,6 +1,5 @@
 // WebDataset shards: https://github.com/webdataset/webdataset
 #include <algorithm>
-#include <cctype>
 #include <map>
 #include <string_view>
 #include <unordered_map>
@@ -36,10 +35,7 @@ struct KeyEnding {
 KeyEnding split_name(const std::string& name) {
   const size_t slash = name.rfind('/'), begin = slash == std::string::npos ? 0 : slash + 1, dot = name.find('.', begin);
   if (dot == std::string::npos || dot == begin) return {};
-  KeyEnding result{name.substr(0, dot), name.substr(dot + 1)};
-  std::ranges::transform(result.ending, result.ending.begin(),
-                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return result;
+  return {name.substr(0, dot), lower_case(std::string_view(name).substr(dot + 1))};
 }
 
 /// `__info__`, or a member below a folder that is called so.

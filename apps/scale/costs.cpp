@@ -19,14 +19,9 @@ const std::vector<Named> kWidths = {{"ViT-Ti", 192}, {"ViT-S", 384},    {"ViT-B"
 const std::vector<Named> kClasses = {
     {"ImageNet", 1000}, {"JFT-300M", 18291}, {"ImageNet-21k", 21843}, {"JFT-4B", 29593}};
 
-std::string lower(std::string text) {
-  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return text;
-}
-
 Named look_up(const std::string& text, const std::vector<Named>& known, const char* option, int64_t least) {
   for (const Named& n : known)
-    if (lower(n.name) == lower(text)) return n;
+    if (lower_case(n.name) == lower_case(text)) return n;
   const bool digits = !text.empty() && text.size() <= 9 &&
                       std::all_of(text.begin(), text.end(), [](unsigned char c) { return std::isdigit(c) != 0; });
   if (digits && std::stoll(text) >= least) return {text, std::stoll(text)};

@@ -6,6 +6,12 @@
 
 using namespace sked;
 
+TEST_CASE("lower_case changes ASCII letters and no other byte") {
+  CHECK(lower_case("IMG_01.JPG [Z]{a}@`") == "img_01.jpg [z]{a}@`");
+  CHECK(lower_case("ÄÖ\xC9") == "ÄÖ\xC9");
+  CHECK(lower_case("").empty());
+}
+
 TEST_CASE("text: edit distance") {
   CHECK(edit_distance("", "") == 0);
   CHECK(edit_distance("", "abc") == 3);
