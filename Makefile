@@ -254,7 +254,7 @@ sanitize: deps
 # Our own threads, the loader's and what meets them in training, under ThreadSanitizer. OpenMP is off: its library is not instrumented.
 tsan: deps
 	$(SUBMAKE) $(BUILD)/tsan/tests/data $(BUILD)/tsan/tests/apps BUILD="$(BUILD)/tsan" OPT="-O1 -g1 -fsanitize=thread" \
-	  CXXFLAGS="-fno-openmp -Wno-unknown-pragmas" LDFLAGS=-lgomp ONEDNN=0 CUDA=0
+	  CXXFLAGS="-fno-openmp -Wno-unknown-pragmas -Wno-unused-function" LDFLAGS=-lgomp ONEDNN=0 CUDA=0
 	@BUILD="$(BUILD)/tsan" \
 	  TEST_CASES="loader*,trainer: runs*,trainer: the loss*,trainer: label*,trainer: a loss*,collections: training*,collections: corrupt*" tests/run.sh data apps
 
