@@ -3,6 +3,7 @@
 #include <execinfo.h>
 #include <fcntl.h>
 #include <omp.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -105,6 +106,16 @@ void keep_streams_apart() {
   std::signal(SIGPIPE, SIG_IGN);
 }
 
+/// Was all that was printed taken? Throws Error where it was not, but for a reader that is gone.
+void check_output() {
+  const int error = std::fflush(stdout) == 0 ? 0 : errno;
+  if (std::ferror(stdout) == 0) return;  // also what failed long ago
+  pollfd out{.fd = STDOUT_FILENO, .events = POLLOUT, .revents = 0};
+  if (poll(&out, 1, 0) == 1 && (out.revents & (POLLERR | POLLHUP)) != 0) return;
+  fail("output", "not all of it could be written to stdout", error == 0 ? "" : ": ",
+       error == 0 ? "" : std::strerror(error));
+}
+
 /// What concerns the whole process, and not a program's options.
 struct ProcessOptions {
   std::string device = "auto", precision = "f32", graph = "auto";
@@ -170,7 +181,9 @@ int run_app(int argc, const char* const* argv, const AppText& text, const std::f
     try {
       app.parse(argc, argv);
     } catch (const CLI::Success& help) {
-      return app.exit(help);
+      const int code = app.exit(help);
+      check_output();
+      return code;
     } catch (const CLI::ParseError& error) {
       return say_error(std::string(error.what()) + " (see --help)", kWrongUsage);
     }
@@ -188,7 +201,7 @@ int run_app(int argc, const char* const* argv, const AppText& text, const std::f
     if (options.threads > 0) omp_set_num_threads(options.threads);
     std::signal(SIGXFSZ, SIG_IGN);  // a file at its size limit is an error of write(), with a message
     body(options);
-    if (std::fflush(stdout) != 0 && errno != EPIPE) fail("output", "cannot be written: ", std::strerror(errno));
+    check_output();
     return 0;
   } catch (const Interrupted&) {
     return interrupt_status();

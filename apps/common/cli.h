@@ -40,7 +40,7 @@ struct CommonOptions {
 /// Runs a program: parses the command line, takes Ctrl-C and --threads in hand, calls `body`. `declare` adds the
 /// program's own options (it may be empty). Returns the exit code: 0; 1 after one line `error: …` on stderr for a
 /// failure; 2 likewise for wrong usage (UsageError, or a command line that does not parse); interrupt_status() when
-/// `body` threw Interrupted. Standard streams that are closed lead nowhere.
+/// `body` threw Interrupted. Standard streams that are closed lead nowhere; a full stdout is a failure.
 int run_app(int argc, const char* const* argv, const AppText& text, const std::function<void(CLI::App&)>& declare,
             const std::function<void(const CommonOptions&)>& body);
 

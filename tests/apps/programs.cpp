@@ -118,6 +118,21 @@ TEST_CASE("programs: --help explains and exits 0; wrong usage exits 2 with one l
   CHECK_FALSE(std::filesystem::exists(place.run("run").path));
 }
 
+TEST_CASE("programs: a full stdout is an error, after the work is done") {
+  const RunLimits full{.stdout_file = "/dev/full"};
+  for (const std::string program : {"train", "evaluate", "predict", "contrast", "replicate", "scale", "bench"})
+    CHECK_MESSAGE(fails_with(run_program({program, "--help"}, full), 1, "stdout", "No space left"), program);
+  CHECK(run_program({"train", "--help"}, {.closed = {1}}).code == 0);
+  const TrainPlace place;
+  CHECK(fails_with(run_program(place.command("run"), full), 1, "stdout"));
+  CHECK(std::filesystem::exists(place.run("run").summary()));
+  CHECK(fails_with(run_program({"evaluate", place.run("run").path}, full), 1, "stdout"));
+  place.folder.write("image.pgm", "P5 8 8 255 " + std::string(64, 'x'));
+  const std::vector<std::string> predict{"predict", place.run("run").path, place.folder.path("image.pgm")};
+  CHECK(run_program(predict).code == 0);
+  CHECK(fails_with(run_program(predict, full), 1, "stdout"));
+}
+
 TEST_CASE("programs: --device cuda where there is none says so and exits 1") {
   const TrainPlace place;
   const Outcome outcome = run_program(place.command("run", {"--device", "cuda"}));

@@ -208,7 +208,8 @@ Outcome run_program(const std::vector<std::string>& arguments, const RunLimits& 
   std::vector<char*> envp;
   for (std::string& variable : variables) envp.push_back(variable.data());
   envp.push_back(nullptr);
-  FILE *out = std::tmpfile(), *err = std::tmpfile();
+  FILE* out = limits.stdout_file.empty() ? std::tmpfile() : std::fopen(limits.stdout_file.c_str(), "r+");
+  FILE* err = std::tmpfile();
   require(out != nullptr && err != nullptr, "test", "cannot make a temporary file");
   // A signal that comes before the program is there must not meet doctest's handlers.
   sigset_t all, before;
@@ -231,7 +232,10 @@ Outcome run_program(const std::vector<std::string>& arguments, const RunLimits& 
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   require(child >= 0, "test", "cannot fork");
   Outcome outcome = wait_for(child, limits);
-  outcome.out = read_and_close(out);
+  if (limits.stdout_file.empty())
+    outcome.out = read_and_close(out);
+  else
+    std::fclose(out);
   outcome.err = read_and_close(err);
   return outcome;
 }

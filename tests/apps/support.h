@@ -57,6 +57,7 @@ struct RunLimits {
   int signal = 0;                                                     // sent once `when` is true
   std::function<bool()> when = {};                                    // asked every millisecond
   std::vector<int> closed = {};                                       // of its standard streams
+  std::string stdout_file = {};                                       // not empty: where stdout goes
   uint64_t address_bytes = 0;                                         // > 0: no more than this of memory
   std::vector<std::pair<std::string, std::string>> environment = {};  // variables set for it
 };
