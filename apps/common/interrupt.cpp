@@ -20,6 +20,7 @@ constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP};
 std::atomic<int> asked = 0;        // the signal that did
 std::atomic<bool> looked = false;  // has the program come to where it can stop?
 double started = 0, limit = 0;
+bool further = false;
 
 double now() {
   timespec t{};
@@ -79,10 +80,11 @@ void catch_interrupts() {
 }
 
 void limit_time(double seconds) { limit = seconds; }
+void got_further() { further = true; }
 
 bool interrupted() {
   looked = true;
-  return asked != 0 || (limit > 0 && now() - started >= limit);
+  return asked != 0 || (further && limit > 0 && now() - started >= limit);
 }
 
 int interrupt_status() { return asked != 0 ? 128 + asked : kTimeUp; }

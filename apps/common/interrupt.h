@@ -21,8 +21,11 @@ class Interrupted : public std::exception {
 /// The time of limit_time() counts from here. To be called before any thread is started.
 void catch_interrupts();
 
-/// From `seconds` after catch_interrupts() on interrupted() is true; 0: no limit.
+/// From `seconds` after catch_interrupts() on interrupted() is true, but not before got_further(): however little time
+/// there is, no start is for nothing. 0: no limit.
 void limit_time(double seconds);
+/// Something is done that the next start need not do again.
+void got_further();
 
 bool interrupted();
 

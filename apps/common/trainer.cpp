@@ -226,12 +226,13 @@ Summary Trainer::run() {
   task_->prepare();
   allocator(options_.device).reset_peak();
   loader_.start(state_.step / epoch_steps_, state_.step % epoch_steps_);
-  const int64_t first_step = state_.step;
   for (;;) {
     try {
-      if (state_.step > state_.evaluated_step && at_multiple_of(evaluation_steps_)) evaluate_now();
-      const bool idle = state_.step == first_step;  // however little time there is, every start gets further
-      if (interrupted() && !(idle && interrupt_status() == kTimeUp)) throw Interrupted();
+      if (state_.step > state_.evaluated_step && at_multiple_of(evaluation_steps_)) {
+        evaluate_now();
+        got_further();
+      }
+      if (interrupted()) throw Interrupted();
     } catch (const Interrupted&) {
       save_last();
       progress_->note("stopped at step " + std::to_string(state_.step) + "; the same command goes on from there");
@@ -241,6 +242,7 @@ Summary Trainer::run() {
     if (changed && at_multiple_of(checkpoint_steps_)) save_last();
     if (state_.step == total_) return finish();
     train_step();
+    got_further();
   }
 }
 
@@ -448,7 +450,12 @@ Summary Trainer::finish() {
   Summary summary = describe();
   summary.weights = use_best ? "best" : "last";
   summary.temperature = task_->temperature();
-  summary.test = task_->judge(Judging::final);
+  try {
+    summary.test = task_->judge(Judging::final);
+  } catch (const Interrupted&) {
+    progress_->note("stopped in the final test; the same command goes on with it");
+    throw;
+  }
   summary.test_seconds = watch.seconds();
   Json record{{"step", state_.step}, {"epoch", epoch()}, {"split", "test"}, {"final", true}};
   record.update(evaluation_json(summary.test, false));

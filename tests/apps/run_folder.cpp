@@ -82,6 +82,26 @@ TEST_CASE("run folder: train.time_limit stops a run as Ctrl-C does, and it goes 
   CHECK(fails_with(run_program(place.command("run", {"--set", "train.time_limit=-1"})), 2, "train.time_limit"));
 }
 
+TEST_CASE("run folder: however short train.time_limit is, every start gets further, to the end of the final test") {
+  const TrainPlace place;
+  RunConfig config = place.config();
+  config.train.steps = 2;
+  config.train.eval_every = 0;  // one evaluation, at the end
+  place.write_config(config);
+  const std::vector<std::string> limited{"--set", "train.time_limit=0.000001"};
+  CHECK(run_program(place.command("run", limited)).code == 124);  // a step
+  CHECK(read_checkpoint(place.run("run").last()).state.step == 1);
+  CHECK(run_program(place.command("run", limited)).code == 124);  // another, and its evaluation was stopped
+  CHECK(read_checkpoint(place.run("run").last()).state.step == 2);
+  CHECK(read_checkpoint(place.run("run").last()).state.evaluated_step == 0);
+  CHECK(run_program(place.command("run", limited)).code == 124);  // the evaluation
+  CHECK(read_checkpoint(place.run("run").last()).state.evaluated_step == 2);
+  CHECK(run_program(place.command("run", limited)).code == 0);  // the test
+  CHECK(run_program(place.command("whole")).code == 0);
+  CHECK(metrics_without_timings(place.run("run").metrics()) == metrics_without_timings(place.run("whole").metrics()));
+  CHECK(tensors(place.run("run").best()) == tensors(place.run("whole").best()));
+}
+
 TEST_CASE("run folder: files of somebody's own are not touched") {
   const TrainPlace place;
   for (const std::string mine : {"metrics.jsonl", "best.safetensors", "summary.json", "config.json", "init.json",
