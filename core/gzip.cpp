@@ -117,4 +117,14 @@ std::string gunzip(std::string_view bytes, const std::string& path, uint64_t max
   return out;
 }
 
+std::optional<std::string> inflated(std::string_view bytes, size_t max_bytes) {
+  std::string out(max_bytes, '\0');
+  uLongf count = max_bytes;
+  if (uncompress(reinterpret_cast<Bytef*>(out.data()), &count, reinterpret_cast<const Bytef*>(bytes.data()),
+                 bytes.size()) != Z_OK)
+    return std::nullopt;
+  out.resize(count);
+  return out;
+}
+
 }  // namespace sked

@@ -1,8 +1,10 @@
 #pragma once
-// Gzip files (RFC 1952) through zlib, where the build has it: core/gzip.cpp with zlib, core/gzip_none.cpp without.
+// Gzip files (RFC 1952) and zlib streams through zlib, where the build has it: core/gzip.cpp with zlib,
+// core/gzip_none.cpp without.
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -39,6 +41,10 @@ class GzipReader {
 /// as GzipReader does, for bytes behind the last member, for no bytes at all, and for contents longer than `max_bytes`
 /// (memory grows with the output, whatever the file claims).
 std::string gunzip(std::string_view bytes, const std::string& path, uint64_t max_bytes);
+
+/// The decompressed contents of a zlib stream (RFC 1950); nothing where it is damaged, holds more than `max_bytes`,
+/// which are allocated, or where the program was built without zlib.
+std::optional<std::string> inflated(std::string_view bytes, size_t max_bytes);
 
 /// The contents of a plain or a gzip file, told apart by their first two bytes.
 inline std::string read_maybe_gzip(const std::string& path, uint64_t max_bytes) {

@@ -17,6 +17,8 @@ GzipReader::~GzipReader() = default;
 size_t GzipReader::read(void*, size_t) { return 0; }
 uint64_t GzipReader::taken() const { return 0; }
 
+std::optional<std::string> inflated(std::string_view, size_t) { return std::nullopt; }
+
 std::string gunzip(std::string_view, const std::string& path, uint64_t) { refuse(path); }
 
 }  // namespace sked

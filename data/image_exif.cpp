@@ -34,13 +34,16 @@ class TiffDirectory {
     return sum;
   }
 
-  /// The whole number that entry `tag` holds, the last of several entries; nothing where there is none.
+  /// The whole number that entry `tag` holds, in the entry itself: as Pillow and libtiff have it, of several entries
+  /// the first, of several numbers the first. Nothing where there is none.
   std::optional<int64_t> operator[](uint64_t tag) const {
-    constexpr uint64_t kShort = 3, kLong = 4;
     std::optional<int64_t> found;
     for_each_entry([&](uint64_t name, uint64_t type, uint64_t values, uint64_t value_at) {
-      if (name == tag && values == 1 && (type == kShort || type == kLong))
-        found = static_cast<int64_t>(number(value_at, type == kShort ? 2 : 4));
+      constexpr uint64_t kShort = 3, kLong = 4, kSigned = 5;  // SSHORT is 8, SLONG 9
+      const uint64_t unsigned_type = type > kSigned ? type - kSigned : type;
+      const uint64_t size = unsigned_type == kShort ? 2 : unsigned_type == kLong ? 4 : 0;
+      if (found || name != tag || size == 0 || values == 0 || values > (big_ ? 8 : 4) / size) return;
+      found = static_cast<int64_t>(number(value_at, size));
     });
     return found;
   }

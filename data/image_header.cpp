@@ -4,7 +4,9 @@
 #include <cctype>
 #include <optional>
 #include <string_view>
+#include <vector>
 
+#include "core/gzip.h"
 #include "data/codecs.h"
 
 namespace sked {
@@ -65,10 +67,75 @@ uint32_t crc32(Bytes bytes) {
   return ~crc;
 }
 
+/// What the chunks of a PNG file say of its orientation: the last eXIf, or else the last EXIF as ImageMagick wrote it
+/// before there was such a chunk, in a text; where they name none, the last XMP.
+class PngOrientation {
+ public:
+  /// `chunk` is its type and what it holds.
+  void look_at(Bytes chunk) {
+    if (begins_with(chunk, "eXIf")) exif_ = chunk.subspan(4);
+    if (!begins_with(chunk, "tEXt") && !begins_with(chunk, "zTXt") && !begins_with(chunk, "iTXt")) return;
+    if (begins_with(chunk, kProfile, 4)) profile_ = chunk;
+    if (begins_with(chunk, kXmp, 4)) xmp_ = chunk;
+  }
+
+  std::optional<int64_t> found() const {
+    const auto in_exif = exif_ ? orientation_tag(*exif_) : in_profile(text_of(profile_, kProfile.size()));
+    if (in_exif) return in_exif;
+    const std::string xmp = text_of(xmp_, kXmp.size());
+    return xmp_orientation({reinterpret_cast<const uint8_t*>(xmp.data()), xmp.size()});
+  }
+
+ private:
+  static constexpr auto kProfile = "Raw profile type exif\0"sv, kXmp = "XML:com.adobe.xmp\0"sv;
+
+  /// The text behind a keyword of `keyword` bytes, unpacked where it is packed; none where it is damaged.
+  static std::string text_of(Bytes chunk, size_t keyword) {
+    if (chunk.empty()) return {};
+    std::string_view text(reinterpret_cast<const char*>(chunk.data()) + 4 + keyword, chunk.size() - 4 - keyword);
+    bool packed = chunk[0] == 'z';
+    size_t begin = packed ? 1 : 0;  // behind the method
+    if (chunk[0] == 'i') {          // … and whether it is packed, the language, and the keyword in it
+      packed = !text.empty() && text[0] != '\0';
+      begin = text.find('\0', 2) + 1;
+      if (begin > 0) begin = text.find('\0', begin) + 1;
+      if (begin == 0) return {};
+    }
+    if (begin > text.size()) return {};
+    constexpr size_t kMostText = 1 << 20;  // as in Pillow
+    text.remove_prefix(begin);
+    return packed ? inflated(text, kMostText).value_or("") : std::string(text);
+  }
+
+  /// An empty line, a name, a length, then bytes as lines of hexadecimal digits.
+  static std::optional<int64_t> in_profile(std::string_view text) {
+    for (int line = 0; line < 3; ++line) {
+      const size_t end = text.find('\n');
+      if (end == std::string_view::npos) return std::nullopt;
+      text.remove_prefix(end + 1);
+    }
+    std::vector<uint8_t> exif;
+    size_t digits = 0;
+    for (const char c : text) {
+      if (std::isspace(static_cast<unsigned char>(c)) != 0) continue;
+      const size_t digit = "0123456789abcdef"sv.find(static_cast<char>(std::tolower(static_cast<unsigned char>(c))));
+      if (digit == std::string_view::npos) return std::nullopt;
+      if (digits++ % 2 == 0) exif.push_back(0);
+      exif.back() = static_cast<uint8_t>(exif.back() << 4 | digit);
+    }
+    return orientation_tag(exif);
+  }
+
+  std::optional<Bytes> exif_;
+  Bytes profile_, xmp_;
+};
+
 /// A PNG file, chunk by chunk. Up to the image data every chunk must be whole and match its checksum, as Pillow
 /// demands; EXIF and XMP may stand behind the data, where anything else is forgiven: the decoder says whether the data
 /// is whole.
 std::optional<ImageHeader> png_header(Bytes bytes, const std::string& source) {
+  if (begins_with(bytes, "CgBI", 12))
+    refuse_image(source, "a PNG file in Apple's own form (CgBI), expected one as the standard has it");
   if (bytes.size() < 33 || !begins_with(bytes, "\0\0\0\15IHDR"sv, 8)) return std::nullopt;
   constexpr std::array<int64_t, 7> kChannels{1, 0, 3, 3, 2, 0, 4};  // by colour type
   const uint8_t type = bytes[25];
@@ -76,21 +143,18 @@ std::optional<ImageHeader> png_header(Bytes bytes, const std::string& source) {
                      .width = big_endian(bytes, 16, 4),
                      .channels = type < kChannels.size() ? kChannels[type] : 0};
   bool data = false;
-  std::optional<int64_t> in_exif, in_xmp;
+  PngOrientation orientation;
   for (size_t at = 8; bytes.size() - at >= 12 || (!data && bytes.size() - at >= 8);) {
     const auto length = static_cast<size_t>(big_endian(bytes, at, 4));
     if (begins_with(bytes, "IDAT", at + 4)) data = true;
     if (begins_with(bytes, "IEND", at + 4) || length > bytes.size() - at - 8 || length + 12 > bytes.size() - at) break;
-    const Bytes body = bytes.subspan(at + 8, length);
     if (!data && crc32(bytes.subspan(at + 4, 4 + length)) != big_endian(bytes, at + 8 + length, 4))
-      refuse_image(source, "the checksum of its header is wrong");
-    if (begins_with(bytes, "eXIf", at + 4)) in_exif = orientation_tag(body);
-    if (begins_with(bytes, "iTXt", at + 4) && begins_with(body, "XML:com.adobe.xmp\0\0"sv))
-      in_xmp = xmp_orientation(body);
+      refuse_image(source, "the checksum of ", at == 8 ? "its header" : "a chunk before its image data", " is wrong");
+    orientation.look_at(bytes.subspan(at + 4, 4 + length));
     at += 12 + length;
   }
   if (!data || header.channels == 0) return std::nullopt;
-  header.orientation = valid_orientation(in_exif ? in_exif : in_xmp);
+  header.orientation = valid_orientation(orientation.found());
   return header;
 }
 

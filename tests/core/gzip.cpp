@@ -65,6 +65,18 @@ TEST_CASE("damaged gzip files are errors, wherever they are cut or changed") {
   CHECK(one_line_with(error_of([&] { gunzip("\x1f\x8b rubbish", "f.gz", 1000); }), "f.gz is damaged"));
 }
 
+TEST_CASE("a zlib stream is decompressed whole or not at all") {
+  const std::string stream = "\x78\x9c\xcb\x48\xcd\xc9\xc9\xd7\x51\xc8\x40\xa2\xb8\x00\x4b\x07\x06\xdf"s;
+  if (built_without_zlib()) {
+    CHECK_FALSE(inflated(stream, 1000));
+    return;
+  }
+  CHECK(inflated(stream, kText.size()) == kText);
+  CHECK_FALSE(inflated(stream, kText.size() - 1));
+  for (size_t length = 0; length < stream.size(); ++length) CHECK_FALSE(inflated(stream.substr(0, length), 1000));
+  CHECK_FALSE(inflated(kZipped, 1000));
+}
+
 TEST_CASE("decompression stops at the limit") {
   if (built_without_zlib()) return;
   const std::string message = error_of([] { gunzip(kZipped, "f.gz", kText.size() - 1); });

@@ -1,10 +1,15 @@
 // EXIF orientation: Pillow's exif_transpose, bytes that lie, and the pipeline that turns or does not.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <cctype>
+
+#include "core/gzip.h"
 #include "data/image_file.h"
 #include "data/image_resample.h"
 #include "data/transforms.h"
 #include "tests/common/files.h"
+#include "tests/data/archives.h"
 #include "tests/data/images.h"
 
 namespace sked {
@@ -41,7 +46,12 @@ TEST_CASE("exif: orientation in both byte orders, and what lies about itself is 
   CHECK(orientation(tiff(true, {little_entry(8, 4)})) == 8);
   for (const char none : {'\0', '\x09', '\x7f'}) CHECK(orientation(tiff(true, {little_entry(none)})) == 1);
   CHECK(orientation(tiff(true, {little_entry(6, 2)})) == 1);     // text
-  CHECK(orientation(tiff(true, {little_entry(6, 3, 2)})) == 1);  // two of them
+  CHECK(orientation(tiff(true, {little_entry(6, 1)})) == 1);     // a byte
+  CHECK(orientation(tiff(true, {little_entry(6, 8)})) == 6);     // with a sign
+  CHECK(orientation(tiff(true, {little_entry(6, 3, 2)})) == 6);  // the first of two
+  CHECK(orientation(tiff(true, {little_entry(6, 3, 3)})) == 1);  // not in the entry
+  CHECK(orientation(tiff(true, {little_entry(6, 3, 0)})) == 1);
+  CHECK(orientation(tiff(true, {little_entry(3), little_entry(6)})) == 3);
   CHECK(orientation(tiff(true, {})) == 1);
   CHECK(orientation("") == 1);
   CHECK(orientation("Exif") == 1);
@@ -53,6 +63,86 @@ TEST_CASE("exif: orientation in both byte orders, and what lies about itself is 
   for (const std::string far : {"\xff\xff\xff\xff", "\xf8\xff\xff\xff", "\xff\xff\xff\x7f"}) {
     CHECK(orientation(whole.replace(4, 4, far)) == 1);
   }
+}
+
+/// A PNG chunk.
+std::string chunk(const std::string& type, const std::string& body) {
+  const auto big_endian = [](uint32_t value) {
+    std::string text = test::little_endian(value, 4);
+    std::reverse(text.begin(), text.end());
+    return text;
+  };
+  return big_endian(static_cast<uint32_t>(body.size())) + type + body + big_endian(test::crc32(type + body));
+}
+
+/// A zlib stream (RFC 1950) that holds `data` as it is.
+std::string packed(const std::string& data) {
+  uint32_t a = 1, b = 0;
+  for (const char c : data) {
+    a = (a + static_cast<unsigned char>(c)) % 65521;
+    b = (b + a) % 65521;
+  }
+  const auto size = static_cast<uint32_t>(data.size());
+  const std::string sum{static_cast<char>(b >> 8), static_cast<char>(b), static_cast<char>(a >> 8),
+                        static_cast<char>(a)};
+  return "\x78\x01\x01" + test::little_endian(size, 2) + test::little_endian(~size, 2) + data + sum;
+}
+
+/// EXIF as ImageMagick writes it to a text: lines of hexadecimal digits.
+std::string profile(char orientation) {
+  std::string text = "\nexif\n      32\n";
+  size_t digits = 0;
+  for (const char c : std::string("Exif\0\0", 6) + tiff(true, {little_entry(orientation)})) {
+    for (const int digit : {c >> 4 & 15, c & 15}) text += "0123456789abcdef"[digit];
+    if (++digits % 9 == 0) text += '\n';
+  }
+  return text + '\n';
+}
+
+TEST_CASE(
+    "image file: a PNG file is turned by EXIF in its own chunk, in ImageMagick's text, or by XMP, in that order") {
+  const std::string raw("Raw profile type exif\0", 22), xmp("XML:com.adobe.xmp\0", 18);
+  const std::string six = profile(6), three = "<x tiff:Orientation=\"3\"/>";
+  const std::string none(1, '\0'), plain(4, '\0'), own_8 = chunk("eXIf", tiff(true, {little_entry(8)}));
+  std::string upper = six;
+  for (char& c : upper) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  const auto of = [](const std::string& before, const std::string& behind = "") {
+    std::string png = test::image_text("png");
+    png.insert(png.size() - 12, behind);
+    return image_header(bytes_of(png.insert(33, before)), "x.png").orientation;
+  };
+  CHECK(of("") == 1);
+  CHECK(of(chunk("tEXt", raw + six)) == 6);
+  CHECK(of("", chunk("tEXt", raw + six)) == 6);
+  CHECK(of(chunk("tEXt", raw + upper)) == 6);
+  CHECK(of(chunk("iTXt", raw + plain + six)) == 6);
+  CHECK(of(chunk("tEXt", raw + six) + chunk("tEXt", raw + profile(8))) == 8);
+  CHECK(of(chunk("tEXt", raw + six) + own_8) == 8);
+  CHECK(of(own_8 + chunk("tEXt", raw + six)) == 8);
+  CHECK(of(chunk("tEXt", raw + six) + chunk("iTXt", xmp + plain + three)) == 6);
+  CHECK(of(chunk("iTXt", xmp + plain + three)) == 3);
+  CHECK(of(chunk("tEXt", xmp + three)) == 3);
+  CHECK(of(chunk("iTXt", xmp + std::string("\0\0en\0key\0", 9) + three)) == 3);
+  // EXIF without an orientation leaves it to XMP, and its own chunk silences the text.
+  CHECK(of(chunk("tEXt", raw + "\nexif\n 0\n") + chunk("tEXt", xmp + three)) == 3);
+  CHECK(of(chunk("eXIf", tiff(true, {})) + chunk("tEXt", raw + six)) == 1);
+  // Nothing in texts that are damaged, or others.
+  for (const std::string& text : {std::string(), std::string("\n"), std::string("\nexif\n 32"),
+                                  "\nexif\n 32\nxy" + six.substr(16), six.substr(0, 30), six.substr(16)})
+    CHECK(of(chunk("tEXt", raw + text)) == 1);
+  CHECK(of(chunk("tEXt", std::string("Raw profile type iptc\0", 22) + six)) == 1);
+  for (const std::string& text : {std::string(), none, none + none, none + none + "en", plain + "x"}) {
+    CHECK(of(chunk("iTXt", raw + text)) == 1);
+    CHECK(of(chunk("zTXt", raw + text)) == 1);
+  }
+  if (!inflated(packed("x"), 1)) return test::skip("built without zlib: packed texts");
+  CHECK(of(chunk("zTXt", raw + none + packed(six))) == 6);
+  CHECK(of("", chunk("zTXt", raw + none + packed(six))) == 6);
+  CHECK(of(chunk("iTXt", raw + "\1" + std::string(3, '\0') + packed(six))) == 6);
+  CHECK(of(chunk("zTXt", xmp + none + packed(three))) == 3);
+  CHECK(of(chunk("iTXt", xmp + "\1" + std::string(3, '\0') + packed(three))) == 3);
+  CHECK(of(chunk("zTXt", raw + none + packed(six).replace(9, 1, "\1"))) == 1);  // its checksum fails
+  CHECK(of(chunk("zTXt", raw + none + packed(six).substr(0, 60))) == 1);
 }
 
 TEST_CASE("image file: upright as Pillow turns it, JPEG, PNG and WebP alike; as stored on request") {
