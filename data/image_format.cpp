@@ -50,17 +50,17 @@ constexpr std::array<Signature, 28> kOthers{{
     {0, "version https://git-lfs", "a pointer of Git LFS"},
 }};
 
-/// What a file of text is: the first word behind a byte-order mark and white space.
+/// What a file of text is, as far as its beginning tells.
 std::string_view kind_of_text(Bytes bytes) {
-  size_t at = begins_with(bytes, "\xef\xbb\xbf") ? 3 : 0;
+  constexpr size_t kBeginning = 1024;
+  size_t at = begins_with(bytes, "\xef\xbb\xbf") ? 3 : 0;  // a byte-order mark
   while (at < bytes.size() && std::isspace(bytes[at]) != 0) ++at;
-  std::string word;
-  for (; at < bytes.size() && word.size() < 14; ++at) word += static_cast<char>(std::tolower(bytes[at]));
-  if (word.starts_with("<svg")) return "an SVG drawing";
-  if (word.starts_with("<!doctype html") || word.starts_with("<html") || word.starts_with("<head"))
-    return "an HTML page";
-  if (word.starts_with("<")) return "an XML text";
-  return {};
+  std::string text;
+  for (; at < bytes.size() && text.size() < kBeginning; ++at) text += static_cast<char>(std::tolower(bytes[at]));
+  if (!text.starts_with("<")) return {};
+  for (const char* word : {"<!doctype html", "<html", "<head"})
+    if (text.find(word) != std::string::npos) return "an HTML page";
+  return text.find("<svg") != std::string::npos ? "an SVG drawing" : "an XML text";
 }
 
 std::string kind_of(Bytes bytes) {

@@ -129,7 +129,8 @@ class LzwReader {
   int read_code() {
     for (; held_ < bits_; held_ += 8) {
       if (block_ == 0) {
-        if (at_ >= bytes_.size() || bytes_.size() - at_ - 1 < bytes_[at_]) refuse_image(source_, "cut off");
+        if (at_ >= bytes_.size() || bytes_.size() - at_ - 1 < bytes_[at_])
+          refuse_image(source_, "cut off: its data end before its last pixel");
         block_ = bytes_[at_++];
         held_ -= 8;
         continue;
@@ -199,8 +200,8 @@ std::optional<ImageHeader> gif_header(Bytes bytes, const std::string& source) {
   if (!frame) return std::nullopt;
   if (frame->columns == 0 || frame->rows == 0)
     refuse_image(source, "a GIF file whose first image has ", frame->rows, " x ", frame->columns, " pixels");
-  if (frame->code_bits > 8)
-    refuse_image(source, "a GIF file with codes of ", frame->code_bits, " bits, expected at most 8");
+  if (frame->code_bits > 12)
+    refuse_image(source, "a GIF file with codes of ", frame->code_bits, " bits, expected at most 12");
   return ImageHeader{.height = frame->height, .width = frame->width, .channels = 3};
 }
 

@@ -29,8 +29,8 @@ std::optional<ImageHeader> jpeg_header(Bytes bytes, const std::string& source) {
     const uint8_t marker = bytes[at++];
     if (marker < 0xC0 || (marker >= 0xD0 && marker <= 0xD9)) continue;  // no segment follows
     if (at + 2 > bytes.size()) return std::nullopt;
-    const auto length = static_cast<size_t>(big_endian(bytes, at, 2));
-    if (length < 2 || length > bytes.size() - at) return std::nullopt;
+    const auto length = static_cast<size_t>(std::max<int64_t>(2, big_endian(bytes, at, 2)));  // less holds nothing, too
+    if (length > bytes.size() - at) return std::nullopt;
     const Bytes body = bytes.subspan(at + 2, length - 2);
     at += length;
     if (is_frame(marker)) {
@@ -175,8 +175,11 @@ int webp_orientation(Bytes bytes) {
 }
 
 /// The canvas: of an animated file, its first frame's.
-std::optional<ImageHeader> webp_header(Bytes bytes) {
-  if (bytes.size() < 30 || little_endian(bytes, 4, 4) > static_cast<int64_t>(bytes.size()) - 8) return std::nullopt;
+std::optional<ImageHeader> webp_header(Bytes bytes, const std::string& source) {
+  if (bytes.size() < 30) return std::nullopt;
+  const int64_t announced = little_endian(bytes, 4, 4) + 8;
+  if (announced > static_cast<int64_t>(bytes.size()))
+    refuse_image(source, "cut off: it says that it has ", announced, " bytes, and has ", bytes.size());
   if (begins_with(bytes, "VP8 ", 12) && begins_with(bytes, "\x9d\x01\x2a", 23))
     return ImageHeader{little_endian(bytes, 28, 2) & 0x3FFF, little_endian(bytes, 26, 2) & 0x3FFF, 3};
   if (begins_with(bytes, "VP8L", 12) && bytes[20] == 0x2f) {
@@ -218,7 +221,7 @@ std::optional<ImageHeader> header_of(Bytes bytes, const std::string& source) {
     case ImageFormat::png:
       return png_header(bytes, source);
     case ImageFormat::webp:
-      return webp_header(bytes);
+      return webp_header(bytes, source);
     case ImageFormat::tiff:
       return tiff_header(bytes, source);
     case ImageFormat::gif:
