@@ -13,8 +13,10 @@ namespace {
 
 /// A scan of a progressive file may cost a few bytes and touch every pixel: real files have about ten.
 constexpr int kMostScans = 500;
-/// … and in all no more than this many pixels are touched, so that the largest images may have 32 scans.
-constexpr int64_t kMostScannedPixels = 32 * kLargestImage;
+/// … and in all no more than this many pixels are touched, so that the largest images may have 12 scans.
+constexpr int64_t kMostScannedPixels = 12 * kLargestImage;
+/// Before the last scan of several nothing of the image is known: all of its coefficients are kept, two bytes each.
+constexpr size_t kMostCoefficientBytes = size_t{1} << 29;
 
 /// A decompressor over bytes in memory. libjpeg leaves a failing call by longjmp: each member that calls it sets the
 /// place to come back to, and has no objects that would have to be destroyed.
@@ -87,10 +89,26 @@ class Decompressor {
     // Each block of 8 x 8 takes a bit or more (but in arithmetic coding): memory for them is not asked for without.
     const size_t blocks = ((size_t{jpeg_.image_height} + 7) / 8) * ((size_t{jpeg_.image_width} + 7) / 8);
     if (!jpeg_.arith_code && bytes_.size() < blocks / 8) return false;
+    if (const size_t bytes = coefficient_bytes(); bytes > kMostCoefficientBytes) {
+      std::snprintf(message_, sizeof message_,
+                    "a JPEG file of several scans that takes %zu MiB to decode, expected at most %zu",
+                    (bytes + (1 << 20) - 1) >> 20, kMostCoefficientBytes >> 20);
+      return false;
+    }
     jpeg_.out_color_space = jpeg_.num_components == 4 ? JCS_CMYK : JCS_RGB;
     jpeg_.scale_num = 1;
     jpeg_.scale_denom = static_cast<unsigned>(shrink);
     return jpeg_start_decompress(&jpeg_) != FALSE;
+  }
+
+  size_t coefficient_bytes() {
+    if (jpeg_has_multiple_scans(&jpeg_) == FALSE) return 0;
+    size_t bytes = 0;
+    for (int c = 0; c < jpeg_.num_components; ++c) {
+      const jpeg_component_info& component = jpeg_.comp_info[c];
+      bytes += size_t{component.width_in_blocks} * component.height_in_blocks * sizeof(JBLOCK);
+    }
+    return bytes;
   }
 
   bool read_rows(uint8_t* out) {

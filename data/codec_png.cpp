@@ -145,6 +145,9 @@ class PngWriter {
 }  // namespace
 
 Tensor png_pixels(Bytes bytes, const std::string& source, const ImageHeader& header) {
+  constexpr int64_t kMostColumns = 1 << 24;  // libpng keeps two rows as they are and one as it becomes
+  if (header.width > kMostColumns)
+    refuse_image(source, "a PNG file with rows of ", header.width, " pixels, expected at most ", kMostColumns);
   PngReader reader(bytes, source);
   const Shape size = reader.begin(), expected{header.height, header.width};
   if (size != expected) refuse_image(source, "damaged: expected a size of ", expected, ", got ", size);

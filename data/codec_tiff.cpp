@@ -286,6 +286,10 @@ void TiffReader::read_areas(Tensor& pixels) {
   const int64_t rows = shape[0], columns = shape[1];
   segment_bytes_ = static_cast<size_t>(TIFFIsTiled(tiff) ? TIFFTileSize64(tiff) : TIFFStripSize64(tiff));
   segments_.resize(planar_ == PLANARCONFIG_SEPARATE ? static_cast<size_t>(used_ + premultiplied_) : 1);
+  constexpr size_t kMostBytes = size_t{1} << 29;  // beside the pixels: a small file may fill all of them
+  if (segment_bytes_ > kMostBytes / segments_.size())
+    refuse_image(source_, "a TIFF file in strips or tiles of ", segments_.size() * segment_bytes_,
+                 " bytes, expected at most ", kMostBytes);
   for (auto& segment : segments_) segment = zeros<uint8_t>(segment_bytes_);
   for (int64_t top = 0; top < height_; top += rows) {
     for (int64_t left = 0; left < width_; left += columns) {

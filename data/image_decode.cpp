@@ -38,12 +38,18 @@ Tensor turned(const Tensor& image, int orientation) {
   Tensor upright = Tensor::empty({swaps ? width : height, swaps ? height : width, 3}, DType::u8);
   const auto* in = image.data<uint8_t>();
   auto* out = upright.data<uint8_t>();
-  for (int64_t r = 0; r < upright.dim(0); ++r) {
-    for (int64_t c = 0; c < upright.dim(1); ++c, out += 3) {
-      int64_t y = swaps ? c : r, x = swaps ? r : c;
+  const int64_t right = from_right ? -3 : 3, down = from_below ? -width * 3 : width * 3, step = swaps ? down : right;
+  // In strips of few columns: the rows that they are read from stay in the cache from one row to the next.
+  constexpr int64_t kColumns = 64;
+  for (int64_t left = 0; left < upright.dim(1); left += kColumns) {
+    const int64_t columns = std::min(kColumns, upright.dim(1) - left);
+    for (int64_t r = 0; r < upright.dim(0); ++r) {
+      int64_t y = swaps ? left : r, x = swaps ? r : left;
       if (from_below) y = height - 1 - y;
       if (from_right) x = width - 1 - x;
-      std::copy_n(in + (y * width + x) * 3, 3, out);
+      const uint8_t* from = in + (y * width + x) * 3;
+      uint8_t* to = out + (r * upright.dim(1) + left) * 3;
+      for (int64_t c = 0; c < columns; ++c) std::copy_n(from + c * step, 3, to + c * 3);
     }
   }
   return upright;

@@ -63,7 +63,8 @@ enum class Turning { upright, as_stored };
 /// which is what makes large ones cheap; other formats ignore it.
 /// Which decoder sees the bytes depends on the first of them alone, and none opens a file. Throws ImageError naming
 /// `source` for bytes that are no image, end before their last pixel, are of another size than their header says or
-/// larger than kLargestImage, or have more scans than make sense; Error for a format whose library is not built in.
+/// larger than kLargestImage, have more scans than make sense, or whose decoder would need more than 512 MiB beside the
+/// pixels; Error for a format whose library is not built in.
 /// Runs on the calling thread alone; safe from several.
 Tensor decode_image(std::span<const uint8_t> bytes, const std::string& source, int channels = 3, int shrink = 1,
                     Turning turning = Turning::upright);

@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 
 #include "core/gzip.h"
@@ -171,6 +172,35 @@ std::vector<uint8_t> large_turned(char orientation) {
   std::string bytes = test::image_text("large");
   bytes.insert(2, std::string{'\xff', '\xe1', '\0', static_cast<char>(exif.size() + 2)} + exif);
   return bytes_of(bytes);
+}
+
+TEST_CASE("image file: large images are turned like small ones") {
+  if (!can_decode_images()) return test::skip("built without image libraries");
+  for (int orientation = 1; orientation <= 8; ++orientation) {
+    CAPTURE(orientation);
+    const std::vector<uint8_t> file = large_turned(static_cast<char>(orientation));
+    const Tensor stored = decode_image(file, "x", 3, 1, Turning::as_stored), upright = decode_image(file, "x");
+    const int64_t height = stored.dim(0), width = stored.dim(1);
+    REQUIRE(upright.shape() == (orientation < 5 ? Shape{height, width, 3} : Shape{width, height, 3}));
+    int wrong = 0;
+    for (int64_t r = 0; r < upright.dim(0); ++r) {
+      for (int64_t c = 0; c < upright.dim(1); ++c) {
+        const std::array<std::array<int64_t, 2>, 8> places{{{r, c},
+                                                            {r, width - 1 - c},
+                                                            {height - 1 - r, width - 1 - c},
+                                                            {height - 1 - r, c},
+                                                            {c, r},
+                                                            {height - 1 - c, r},
+                                                            {height - 1 - c, width - 1 - r},
+                                                            {c, width - 1 - r}}};
+        const auto [y, x] = places[static_cast<size_t>(orientation) - 1];
+        wrong +=
+            !std::equal(stored.data<uint8_t>() + (y * width + x) * 3, stored.data<uint8_t>() + (y * width + x) * 3 + 3,
+                        upright.data<uint8_t>() + (r * upright.dim(1) + c) * 3);
+      }
+    }
+    CHECK(wrong == 0);
+  }
 }
 
 TEST_CASE("pipeline: a JPEG that is turned is shrunk for the window of its upright shape") {

@@ -163,6 +163,12 @@ TEST_CASE("image file: a decompression bomb is refused by its header") {
   for (size_t b = 16; b < 24; ++b) png[b] = 0;
   set_header_checksum(png);
   CHECK(one_line_with(error_of([&] { image_size(png, "none.png"); }), "none.png", "0 x 0"));
+  png = image_file("png");
+  png[16] = png[19] = 1, png[18] = png[22] = 0, png[23] = 1;
+  set_header_checksum(png);
+  CHECK(image_size(png, "wide.png") == Shape{1, 16777217, 3});
+  if (can_decode_images())
+    CHECK(one_line_with(error_of([&] { decode_image(png, "wide.png"); }), "wide.png", "rows of 16777217 pixels"));
   const std::string text = "P6 999999999 999999999 255\n";
   const std::vector<uint8_t> ppm(text.begin(), text.end());
   CHECK(one_line_with(error_of([&] { image_size(ppm, "bomb.ppm"); }), "999999999 x 999999999"));

@@ -281,6 +281,13 @@ TEST_CASE("image formats: what a small file announces costs nothing before it is
     const auto frame = std::ranges::search(jpeg, std::array<uint8_t, 2>{0xFF, 0xC2}).begin() - jpeg.begin();
     jpeg = with(jpeg, static_cast<size_t>(frame) + 5, {0x2D, 0x41, 0x2D, 0x41});
     CHECK(one_line_with(error_of([&] { decode_image(jpeg, "large.jpg"); }), "large.jpg", "cut off"));
+    // the same with colours as fine as the brightness, and bytes enough: its coefficients would take 769 MiB
+    jpeg[static_cast<size_t>(frame) + 11] = 0x11;
+    jpeg.resize(300000);
+    CHECK(one_line_with(error_of([&] { decode_image(jpeg, "fine.jpg"); }), "fine.jpg", "takes 769 MiB"));
+    constexpr int kDeflate = 8, kRgb = 2;
+    const std::vector<uint8_t> deep = hollow_tiff(11585, kDeflate, kRgb, 3, 16);
+    CHECK(one_line_with(error_of([&] { decode_image(deep, "deep.tif"); }), "deep.tif", "of 805273350 bytes"));
     constexpr int kPlain = 1, kFax4 = 4, kWhiteIsZero = 0, kYCbCr = 6;
     for (const auto& hollow : {hollow_tiff(8000, kPlain, kYCbCr, 3, 8), hollow_tiff(8000, kFax4, kWhiteIsZero, 1, 1)}) {
       const std::string why = error_of([&] { decode_image(hollow, "hollow.tif"); });
