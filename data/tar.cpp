@@ -243,8 +243,10 @@ std::string TarReader::extension(int64_t size) const {
   return bytes;
 }
 
-/// Records `<length> <key>=<value>\n`, of which `path` and `size` matter here.
+/// Records `<length> <key>=<value>\n`, of which `path` and `size` matter here, and the name of a sparse file, whose
+/// `path` is made up.
 void TarReader::read_pax(std::string_view records) {
+  std::optional<std::string> sparse_name;
   while (!records.empty() && records.front() != '\0') {
     size_t length = 0;
     const auto [end, error] = std::from_chars(records.data(), records.data() + records.size(), length);
@@ -257,6 +259,7 @@ void TarReader::read_pax(std::string_view records) {
     check(equals != std::string_view::npos, "a pax header with the record ", excerpt(record));
     const std::string_view key = record.substr(0, equals), value = record.substr(equals + 1);
     if (key == "path") next_name_ = std::string(value.substr(0, value.find('\0')));
+    if (key == "GNU.sparse.name") sparse_name = std::string(value.substr(0, value.find('\0')));
     if (key == "size") {
       int64_t size = -1;
       const auto [stop, wrong] = std::from_chars(value.data(), value.data() + value.size(), size);
@@ -266,6 +269,7 @@ void TarReader::read_pax(std::string_view records) {
     next_sparse_ = next_sparse_ || key.starts_with("GNU.sparse");
     records.remove_prefix(length);
   }
+  if (sparse_name) next_name_ = sparse_name;
 }
 
 void TarReader::add_member(const Block& block, char type, int64_t size) {
@@ -276,7 +280,9 @@ void TarReader::add_member(const Block& block, char type, int64_t size) {
     name = std::string(prefix) + "/" + name;
   }
   if (next_name_) name = *next_name_;
-  while (name.starts_with("./")) name.erase(0, 2);
+  size_t begin = 0;
+  while (name.compare(begin, 2, "./") == 0) begin += 2;
+  name.erase(0, begin);
   // Before POSIX a folder was a file with a slash at its end.
   const bool is_folder = type == '5' || (block[156] == '\0' && name.ends_with('/'));
   if (!is_folder) members_.push_back({std::move(name), at_ + kBlock, size, next_sparse_ ? 'S' : type});
