@@ -67,8 +67,7 @@ class Watch : public nlohmann::json_sax<json> {
 }  // namespace
 
 std::optional<JsonProblem> json_problem(const std::string& text, size_t levels) {
-  if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF"))
-    return JsonProblem{"text in UTF-16, expected UTF-8", 1};
+  if (is_utf16(text)) return JsonProblem{"text in UTF-16, expected UTF-8", 1};
   Watch watch(levels);
   json::sax_parse(text, &watch);
   return watch.problem;

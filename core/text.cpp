@@ -77,10 +77,16 @@ std::vector<std::string_view> lines_of(std::string_view text) {
   return lines;
 }
 
+bool is_utf16(std::string_view text) {
+  const auto is_nul = [&](size_t i) { return text[i] == '\0'; };
+  const bool ascii = text.size() >= 4 && is_nul(0) == is_nul(2) && is_nul(1) == is_nul(3) && is_nul(0) != is_nul(1);
+  return ascii || text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF");
+}
+
 std::vector<std::string_view> file_lines(std::string_view text, const std::string& source) {
-  constexpr std::string_view kMark = "\xEF\xBB\xBF", kUtf16[] = {"\xFF\xFE", "\xFE\xFF"};
-  for (const std::string_view mark : kUtf16)
-    require(!text.starts_with(mark), "text", source, ": text in UTF-16, expected UTF-8");
+  constexpr std::string_view kMark = "\xEF\xBB\xBF", kGzip = "\x1F\x8B";
+  require(!is_utf16(text), "text", source, ": text in UTF-16, expected UTF-8");
+  require(!text.starts_with(kGzip), "text", source, ": a gzipped file, expected text (gunzip unpacks it)");
   if (text.starts_with(kMark)) text.remove_prefix(kMark.size());
   require(text.find('\n') != text.npos || trimmed(text).find('\r') == text.npos, "text", source,
           ": lines that end in \\r alone, as on old Macs: expected \\n or \\r\\n");

@@ -33,8 +33,11 @@ std::string_view trimmed(std::string_view text);
 /// The lines of a text without their ends (\n or \r\n), sharing its storage; behind a last line end there is none.
 std::vector<std::string_view> lines_of(std::string_view text);
 
+/// Does it begin as text in UTF-16 does: with its byte-order mark, or with two characters of ASCII?
+bool is_utf16(std::string_view text);
+
 /// The lines of a text file as editors and spreadsheets write it: without a byte-order mark and blank lines at the end.
-/// Throws Error naming `source` for text in UTF-16 and for lines that end in \r alone.
+/// Throws Error naming `source` for text in UTF-16, a gzipped file, and for lines that end in \r alone.
 std::vector<std::string_view> file_lines(std::string_view text, const std::string& source);
 
 struct CodePoint {

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -16,14 +17,38 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// A line in two: the image's path, and its caption without blanks at its ends.
-using Pair = std::pair<std::string, std::string_view>;
+/// A line in two: the image's path, and its caption without blanks at its ends. Both as they stand there.
+using Pair = std::pair<std::string_view, std::string_view>;
+
+/// What a field in quotes says, as CSV writes one: `"a ""small"" cat"` is `a "small" cat`. Nothing where the field is
+/// not in quotes as a whole: `"Hello" and "bye"`.
+std::optional<std::string> unquoted(std::string_view field) {
+  if (field.size() < 2 || field.front() != '"' || field.back() != '"') return std::nullopt;
+  const std::string_view inside = field.substr(1, field.size() - 2);
+  std::string text;
+  for (size_t i = 0; i < inside.size(); ++i) {
+    if (inside[i] == '"' && (++i == inside.size() || inside[i] != '"')) return std::nullopt;
+    text += inside[i];
+  }
+  return text;
+}
 
 Pair split_line(std::string_view line, const std::string& source) {
   const size_t tab = line.find('\t');
-  require(tab != std::string_view::npos && line.find('\t', tab + 1) == std::string_view::npos, "captions", source,
-          ": expected path<TAB>caption, got \"", excerpt(line), "\"");
-  return {std::string(line.substr(0, tab)), trimmed(line.substr(tab + 1))};
+  require(tab != std::string_view::npos, "captions", source, ": expected path<TAB>caption, got \"", excerpt(line),
+          "\"");
+  const std::string_view caption = trimmed(line.substr(tab + 1));
+  const auto tabs = std::ranges::count(line, '\t');
+  require(tabs == 1 || unquoted(caption), "captions", source, ": expected path<TAB>caption, got ", tabs, " tabs in \"",
+          excerpt(line), "\"");
+  return {line.substr(0, tab), caption};
+}
+
+/// Why a file that a user sees may not be found.
+std::string hint(std::string_view path) {
+  if (path.starts_with('"')) return " (quotes are read where they enclose the path)";
+  if (path.find('\\') != std::string_view::npos) return " (expected / between folders)";
+  return "";
 }
 
 /// Does the first line name its columns, as tables for open_clip (`filepath`, `title`) and others do?
@@ -37,7 +62,9 @@ bool is_header(const Pair& first, const fs::path& folder) {
     return std::ranges::find(words, lower_case(word)) != words.end();
   };
   std::error_code error;
-  return among(kPaths, first.first) && among(kCaptions, first.second) && !fs::exists(folder / first.first, error);
+  const std::string path = unquoted(first.first).value_or(std::string(first.first)),
+                    caption = unquoted(first.second).value_or(std::string(first.second));
+  return among(kPaths, path) && among(kCaptions, caption) && !fs::exists(folder / path, error);
 }
 
 class TableReader {
@@ -47,11 +74,13 @@ class TableReader {
 
  private:
   void add(const Pair& pair, int64_t line);
+  bool is_file(const std::string& image) const;
   std::string source(int64_t line) const { return path_ + ":" + std::to_string(line); }
 
   const std::string& path_;
   fs::path folder_;
   Collected all_;
+  PassedOver quoted_;  // lines with a field in quotes
 };
 
 Collected TableReader::read() {
@@ -69,20 +98,26 @@ Collected TableReader::read() {
   }
   require(!all_.entries.empty(), "captions", path_, ": no pair",
           all_.left_out.count > 0 ? "; " + all_.left_out.text("left out") : "");
+  if (quoted_.count > 0) all_.notes.push_back(quoted_.text("in quotes, read without them"));
   all_.root = folder_.empty() ? "." : folder_.string();
   all_.table = path_;
   return std::move(all_);
 }
 
-void TableReader::add(const Pair& pair, int64_t line) {
-  const auto& [image, caption] = pair;
-  require(stays_below(image), "captions", source(line), ": expected a path below the table's folder, got \"",
-          excerpt(image), "\"");
+bool TableReader::is_file(const std::string& image) const {
   std::error_code error;
-  if (!fs::is_regular_file(folder_ / image, error)) {
-    all_.left_out.add(source(line),
-                      "no file " + excerpt(image) +
-                          (image.starts_with('"') ? " (quotes are part of a path, they are not read)" : ""));
+  return fs::is_regular_file(folder_ / image, error);
+}
+
+void TableReader::add(const Pair& pair, int64_t line) {
+  std::string image(pair.first), caption(pair.second);
+  const std::optional<std::string> path = unquoted(image), text = unquoted(caption);
+  require(stays_below(image) && stays_below(path.value_or(image)), "captions", source(line),
+          ": expected a path below the table's folder, got \"", excerpt(image), "\"");
+  if (path && !is_file(image)) image = *path;  // quotes may be part of a file's name
+  if (text) caption = trimmed(*text);
+  if (!is_file(image)) {
+    all_.left_out.add(source(line), "no file \"" + excerpt(image) + "\"" + hint(image));
     return;
   }
   if (is_blank(caption)) {
@@ -90,9 +125,10 @@ void TableReader::add(const Pair& pair, int64_t line) {
     return;
   }
   check_caption(caption, source(line));
+  if (path || text) quoted_.add(source(line), excerpt(path ? pair.first : pair.second));
   // Without `..` in it a path may lose its `.` and `//`: an image written in two ways is one image.
   all_.entries.push_back(
-      {.name = fs::path(image).lexically_normal().string(), .caption = std::string(caption), .line = line});
+      {.name = fs::path(image).lexically_normal().string(), .caption = std::move(caption), .line = line});
 }
 
 }  // namespace

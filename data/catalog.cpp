@@ -142,8 +142,20 @@ Collections open_folders(const DataSpec& spec, const std::string& folder) {
 }
 
 struct ShardPaths {
-  std::vector<std::string> train, test;
+  std::vector<std::string> train, test, notes = {};
 };
+
+/// Says of downloads beside the shards that they have not ended.
+void note_unfinished(ShardPaths& shards) {
+  std::set<std::string> folders;
+  for (const auto* part : {&shards.train, &shards.test})
+    for (const std::string& path : *part) folders.insert(path.substr(0, path.rfind('/')));
+  std::vector<std::string> found;
+  for (const std::string& folder : folders) std::ranges::copy(unfinished_shards(folder), std::back_inserter(found));
+  if (!found.empty())
+    shards.notes.push_back(std::to_string(found.size()) + " unfinished downloads, not read, the first " +
+                           found.front());
+}
 
 ShardPaths find_shards(const DataSpec& spec, const std::string& folder) {
   ShardPaths shards{shards_of(folder, "train"), {}};
@@ -155,6 +167,7 @@ ShardPaths find_shards(const DataSpec& spec, const std::string& folder) {
     std::ranges::set_difference(shards_of(folder, name), shards.train, std::back_inserter(shards.test));
   }
   require(!shards.test.empty(), "load_splits", "no shards ", folder, "/test*.tar, val*.tar or dev*.tar", hint);
+  note_unfinished(shards);
   return shards;
 }
 
@@ -163,13 +176,16 @@ Collections open_shards(const DataSpec& spec, const std::string& folder) {
   ClassList classes;
   if (exists(folder + "/classes.tsv")) classes = load_class_list(folder + "/classes.tsv");
   const auto train = load_shards(spec.name, shards.train, classes);
-  if (classes.names.empty()) classes = {train->class_names(), train->class_names()};
-  return {train, load_shards(spec.name, shards.test, classes)};
+  if (classes.names.empty()) {
+    classes.names = train->class_names();
+    for (size_t k = 0; k < classes.names.size(); ++k) classes.ids.push_back(std::to_string(k));
+  }
+  return {train, load_shards(spec.name, shards.test, classes), shards.notes};
 }
 
 Collections open_caption_shards(const DataSpec& spec, const std::string& folder) {
   const ShardPaths shards = find_shards(spec, folder);
-  return {load_caption_shards(spec.name, shards.train), load_caption_shards(spec.name, shards.test)};
+  return {load_caption_shards(spec.name, shards.train), load_caption_shards(spec.name, shards.test), shards.notes};
 }
 
 Collections open_caption_tables(const DataSpec& spec, const std::string& folder) {
@@ -192,10 +208,25 @@ void check_left_out(const ImageCollection& pairs, const DataSpec& spec, const ch
             "; only ", pairs.size(), " stay, expected more than are left out");
 }
 
+/// Says of labelled images which classes none of them has.
+void note_missing_classes(const ImageCollection& files, const std::string& which, std::vector<std::string>& notes) {
+  if (files.classes() == 0) return;
+  std::vector<bool> seen(static_cast<size_t>(files.classes()), false);
+  for (int64_t i = 0; i < files.size(); ++i) {
+    for (const int64_t k : files.classes_of(i)) seen[static_cast<size_t>(k)] = true;
+  }
+  const auto first = std::ranges::find(seen, false);
+  if (first == seen.end()) return;
+  notes.push_back(which + " images: none of " + std::to_string(std::ranges::count(seen, false)) + " of " +
+                  std::to_string(seen.size()) + " classes, the first " + std::to_string(first - seen.begin()) + ", " +
+                  excerpt(printable(files.class_names()[static_cast<size_t>(first - seen.begin())])));
+}
+
 /// Says of a collection what a user should hear of; returns how many halves of pairs it leaves out.
 int64_t describe(const ImageCollection& files, const std::string& which, std::vector<std::string>& notes) {
   notes.insert(notes.end(), files.notes().begin(), files.notes().end());
   if (files.passed_over().count > 0) notes.push_back(which + " files: " + files.passed_over().text());
+  note_missing_classes(files, which, notes);
   if (files.left_out().count > 0) notes.push_back(which + " pairs: " + files.left_out().text("left out"));
   return files.left_out().count;
 }

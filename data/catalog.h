@@ -44,7 +44,7 @@ struct Splits {
   std::shared_ptr<const Dataset> test;
   /// Share of the training and validation labels that differ from the clean ones.
   double noisy_share = 0.0;
-  /// What a user should hear of: files passed over, folders not used. One line each.
+  /// What a user should hear of: files passed over, folders not used, classes without an image. One line each.
   std::vector<std::string> notes = {};
   /// Halves of image-text pairs left out (image_collection.h); train: of training and validation.
   struct LeftOut {

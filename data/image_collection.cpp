@@ -115,6 +115,15 @@ Tensor ImageCollection::target(int64_t i) const {
   return target;
 }
 
+std::vector<int64_t> ImageCollection::classes_of(int64_t i) const {
+  const ImageEntry& e = entry(i);
+  if (e.targets.empty()) return {e.label};
+  std::vector<int64_t> classes;
+  for (const auto& [k, share] : e.targets)
+    if (share > 0) classes.push_back(k);
+  return classes;
+}
+
 std::string ImageCollection::caption(int64_t i, Rng& rng) const {
   return has_captions() ? entry(i).caption : Dataset::caption(i, rng);
 }

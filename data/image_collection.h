@@ -73,6 +73,8 @@ class ImageCollection final : public Dataset {
   EncodedImage file(int64_t i) const override;
   bool has_targets() const override { return has_targets_; }
   Tensor target(int64_t i) const override;
+  /// Those of example i: that of its label, or of its targets above 0.
+  std::vector<int64_t> classes_of(int64_t i) const;
   bool has_captions() const override { return has_captions_; }
   std::string caption(int64_t i, Rng& rng) const override;
 
@@ -125,13 +127,13 @@ ClassList load_class_list(const std::string& path);
 /// its label is the first of
 ///   .cls   a class index as text
 ///   .json  an index; a class id or name; a list of those (several labels; an error where it may be a share for each
-///          class, as [0, 0, 1]); an object with one of them under `label`, `labels`, `label_id`, `cls`, `class`,
-///          `class_id`, `class_index`, `class_idx`, `target`, `category` or `category_id` (unless the list has a class
-///          of that name), other keys ignored as long as none is a class;
-///          any other object as {class id, name or index: share}: soft labels where the shares sum to 1, within the
-///          rounding of each (0.001, all together at most 0.05), and are then made to sum to 1; several labels where
-///          every share is 0 or 1
-///   .txt   a class id or name
+///          class, as [0, 0, 1], or [0, 1] of two classes); an object with one of them under `label`, `labels`,
+///          `label_id`, `cls`, `class`, `class_id`, `class_index`, `class_idx`, `target`, `category` or `category_id`
+///          (unless the list has a class of that name), other keys ignored as long as none is a class; any other object
+///          as {class id, name or index: share}: soft labels where the shares sum to 1, within the rounding of each
+///          (0.001, all together at most 0.05), and are then made to sum to 1; several labels where every share is 0 or
+///          1
+///   .txt   a class id or name; with an empty class list an index
 /// A word that means two classes, by their names or as an id here and a name there, is an error where it is used. Other
 /// members beside an image are ignored. Passed over: members without a key or an ending, WebDataset's metadata
 /// (`__…__`), keys with nothing but .json, .txt or unknown endings; not worth counting is litter. With an empty class
@@ -143,14 +145,15 @@ std::shared_ptr<ImageCollection> load_shards(const std::string& name, const std:
                                              const ClassList& classes);
 
 /// WebDataset shards of image-text pairs: as load_shards(), but instead of a label an example has a caption, the member
-/// `.txt` without blanks at its ends. No classes. Left out: an image without a text or with an empty one, a text
-/// without an image. Throws Error naming shard and member for a caption that check_caption() refuses, or where there is
-/// no pair at all.
+/// `.txt` without blanks at its ends. No classes. Left out: an image without a text or with one that is empty or not
+/// UTF-8, a text without an image. Throws Error naming shard and member for a caption that check_caption() refuses, or
+/// where there is no pair at all.
 std::shared_ptr<ImageCollection> load_caption_shards(const std::string& name, const std::vector<std::string>& shards);
 
 /// A table of image-text pairs: lines `path<TAB>caption`, paths relative to the table's folder. An image may stand on
 /// several lines, each is a pair; `./a.jpg` is a.jpg. Blank lines are none, and a first line `filepath<TAB>title` (or
-/// other names of such columns) is noted as the head of the table. Quotes are part of the text. No classes. Left out: a
+/// other names of such columns) is noted as the head of the table. Quotes around a whole field are read as CSV has them
+/// (`"a ""small"" cat"`) and noted, unless a file's name has them; others are part of the text. No classes. Left out: a
 /// line whose image file is not there or whose caption is empty. Throws Error naming file and line for a line of
 /// another form, a path that is absolute or has `..`, a caption that check_caption() refuses, no pair at all, and as
 /// file_lines() does.

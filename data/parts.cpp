@@ -29,6 +29,10 @@ constexpr std::array<Refused, 7> kCompressed{{{".tar.zst", "unzstd unpacks it"},
 constexpr std::array<Refused, 3> kOtherArchives{
     {{".zip", "unzip it, then tar -cf"}, {".rar", "unrar it, then tar -cf"}, {".7z", "7z x, then tar -cf"}}};
 
+/// What browsers, curl, wget, rclone, aria2 and the like write behind the name of what is not whole yet.
+constexpr std::array<std::string_view, 9> kUnfinished{
+    ".part", ".partial", ".crdownload", ".download", ".opdownload", ".filepart", ".aria2", ".incomplete", ".tmp"};
+
 /// Is the word there at the beginning, or behind what is no letter or digit? `imagenet1k-train-00.tar`.
 bool speaks_of(const std::string& name, const std::string& word) {
   for (size_t at = name.find(word); at != std::string::npos; at = name.find(word, at + 1))
@@ -108,6 +112,19 @@ std::vector<std::string> shards_of(const std::string& folder, const std::string&
   for (const std::string& inside : folders_called(folder, part)) {
     paths = shards_in(inside, "");
     if (!paths.empty()) return paths;
+  }
+  return paths;
+}
+
+std::vector<std::string> unfinished_shards(const std::string& folder) {
+  std::vector<std::string> paths;
+  for (const std::string& name : names_in(folder)) {
+    const std::string lower = lower_case(name);
+    const auto has = [&](std::string_view unfinished) {
+      return std::ranges::any_of(
+          kShardEndings, [&](std::string_view e) { return lower.ends_with(std::string(e).append(unfinished)); });
+    };
+    if (std::ranges::any_of(kUnfinished, has)) paths.push_back(folder + "/" + name);
   }
   return paths;
 }

@@ -28,4 +28,7 @@ std::optional<std::string> training_folder(const std::string& folder);
 /// one that is compressed in another way (saying how to unpack it) unless it lies there in one of these, too.
 std::vector<std::string> shards_of(const std::string& folder, const std::string& part);
 
+/// Paths of shards in `folder` that a download has not finished, by the names that downloaders give them: `x.tar.part`.
+std::vector<std::string> unfinished_shards(const std::string& folder);
+
 }  // namespace sked

@@ -38,8 +38,7 @@ ShardLabels::ShardLabels(const ClassList& classes) : classes_(classes) {
   }
 }
 
-void ShardLabels::read(std::string_view ending, const std::string& text, const std::string& source,
-                       ImageEntry& entry) const {
+void ShardLabels::read(std::string_view ending, const std::string& text, const std::string& source, ImageEntry& entry) {
   if (ending == "cls") {
     const std::optional<int64_t> label = whole_number(trimmed(text));
     require(label.has_value(), "shards", source, ": expected a class index, got \"", excerpt(text), "\"");
@@ -47,7 +46,8 @@ void ShardLabels::read(std::string_view ending, const std::string& text, const s
   } else if (ending == "json") {
     read_json(text, source, entry);
   } else {
-    entry.label = class_of(trimmed(text), source);
+    const std::optional<int64_t> index = index_.empty() ? whole_number(trimmed(text)) : std::nullopt;
+    entry.label = index ? *index : class_of(trimmed(text), source);
   }
   check_range(entry.label, source);
   for (const auto& [k, share] : entry.targets) check_range(k, source);
@@ -92,7 +92,7 @@ int64_t ShardLabels::index_of(const json& value, const std::string& source) cons
   return index_or_class(value.get_ref<const std::string&>(), source);
 }
 
-void ShardLabels::read_json(const std::string& text, const std::string& source, ImageEntry& entry) const {
+void ShardLabels::read_json(const std::string& text, const std::string& source, ImageEntry& entry) {
   constexpr size_t kLevels = 32;
   const std::optional<JsonProblem> problem = json_problem(text, kLevels);
   require(!problem, "shards", source, ": ", problem && problem->byte > 0 ? "not JSON: " : "",
@@ -104,7 +104,7 @@ void ShardLabels::read_json(const std::string& text, const std::string& source, 
   read_value(value, source, entry);
 }
 
-void ShardLabels::read_value(const json& value, const std::string& source, ImageEntry& entry) const {
+void ShardLabels::read_value(const json& value, const std::string& source, ImageEntry& entry) {
   if (!value.is_array()) {
     entry.label = index_of(value, source);
     return;
@@ -116,12 +116,20 @@ void ShardLabels::read_value(const json& value, const std::string& source, Image
   const bool shares = value.front().is_number() && targets.size() < value.size() && targets.rbegin()->first <= 1;
   require(!shares, "shards", source, ": ", shown(value),
           " may be a share for each class: expected a list of classes, each once");
+  if (both_.empty() && value.front().is_number() && value.size() == 2 && targets.size() == 2 &&
+      targets.begin()->first == 0 && targets.rbegin()->first == 1)
+    both_ = source + ": " + shown(value);
   entry.targets.assign(targets.begin(), targets.end());
   entry.label = index_of(value.front(), source);
 }
 
+void ShardLabels::check_lists(int64_t classes) const {
+  require(classes != 2 || both_.empty(), "shards", both_,
+          " may be a share for each of two classes: expected an index, or {\"0\": 1, \"1\": 1} for both");
+}
+
 /// `{"label": 3, …}`, where none of its keys is a class; else shares.
-void ShardLabels::read_object(const json& object, const std::string& source, ImageEntry& entry) const {
+void ShardLabels::read_object(const json& object, const std::string& source, ImageEntry& entry) {
   std::string key, share_of;
   for (const auto& [word, value] : object.items()) {
     if (is_class(word)) {
@@ -138,6 +146,9 @@ void ShardLabels::read_object(const json& object, const std::string& source, Ima
     return read_value(object.at(key), source, entry);
   }
   std::map<int64_t, double> shares;
+  require(!share_of.empty() || object.empty(), "shards", source,
+          ": neither a label nor shares of classes: expected one of the keys ",
+          join({kLabelKeys.begin(), kLabelKeys.end()}), ", or classes alone, got ", shown(object));
   for (const auto& [word, share] : object.items()) {
     const int64_t k = index_or_class(word, source);
     require(share.is_number(), "shards", source, ": expected a share of class ", excerpt(word), ", got ", shown(share));

@@ -13,13 +13,16 @@
 
 namespace sked {
 
-/// Labels in the words of a class list; load_shards() has the rules. Every function throws Error naming `source`.
+/// Labels in the words of a class list, or, where that is empty, indices; load_shards() has the rules. Every function
+/// throws Error naming `source`.
 class ShardLabels {
  public:
   explicit ShardLabels(const ClassList& classes);
 
   /// A member's text by its ending, `cls`, `json` or `txt`: sets the entry's label, and targets where it has several.
-  void read(std::string_view ending, const std::string& text, const std::string& source, ImageEntry& entry) const;
+  void read(std::string_view ending, const std::string& text, const std::string& source, ImageEntry& entry);
+  /// When all is read and the number of classes known: throws Error naming a list that may be a share for each of them.
+  void check_lists(int64_t classes) const;
 
  private:
   /// The first and the last class that a word is a name or an id of.
@@ -27,9 +30,9 @@ class ShardLabels {
     size_t first = 0, last = 0;
   };
 
-  void read_json(const std::string& text, const std::string& source, ImageEntry& entry) const;
-  void read_object(const nlohmann::json& object, const std::string& source, ImageEntry& entry) const;
-  void read_value(const nlohmann::json& value, const std::string& source, ImageEntry& entry) const;
+  void read_json(const std::string& text, const std::string& source, ImageEntry& entry);
+  void read_object(const nlohmann::json& object, const std::string& source, ImageEntry& entry);
+  void read_value(const nlohmann::json& value, const std::string& source, ImageEntry& entry);
   void read_shares(const std::map<int64_t, double>& shares, const std::string& source, ImageEntry& entry) const;
   void check_range(int64_t label, const std::string& source) const;
   bool is_class(const std::string& word) const;
@@ -39,6 +42,7 @@ class ShardLabels {
 
   ClassList classes_;
   std::unordered_map<std::string, Meaning> index_;
+  std::string both_;  // the first list [0, 1] or [1, 0], behind its source
 };
 
 /// All digits, perhaps a sign in front; nothing where it is anything else or does not fit.

@@ -53,7 +53,18 @@ struct Sample {
   const TarMember *first = nullptr, *other = nullptr;  // of any ending; an image of an ending that is not read
   const TarMember* dotted = nullptr;                   // the first with another dot in front of an image's ending
   int64_t dots = 0;                                    // how many are
+  std::string unknown = {};                            // some of its other endings
 };
+
+/// Why a text is no caption; empty where it is one. Each is a file of its own, so another encoding is this one's alone.
+std::string problem_of(std::string_view text) {
+  if (is_blank(text)) return "an empty caption";
+  if (is_utf16(text)) return "a caption in UTF-16, expected UTF-8";
+  if (const std::optional<size_t> at = invalid_utf8(text))
+    return "a caption that is not UTF-8 at byte " + std::to_string(*at);
+  const size_t nul = text.find('\0');
+  return nul == text.npos ? "" : "a caption with a NUL at byte " + std::to_string(nul);
+}
 
 /// What an example has beside its image.
 enum class Beside { label, caption };
@@ -64,6 +75,7 @@ class ShardReader {
       : shards_(shards), beside_(beside), labels_(classes) {}
   /// Throws Error where there is no example at all.
   Collected read();
+  const ShardLabels& labels() const { return labels_; }
 
  private:
   void read_shard();
@@ -72,7 +84,7 @@ class ShardReader {
   void finish_without_image(const Sample& sample);
   /// Is there one? A half pair is left out.
   bool read_caption(const Sample& sample, ImageEntry& entry);
-  void read_label(const Sample& sample, ImageEntry& entry) const;
+  void read_label(const Sample& sample, ImageEntry& entry);
   std::string text_of(const TarMember& member) const;
   void need_file(const TarMember& member) const;
   void note_unpacked();
@@ -82,7 +94,10 @@ class ShardReader {
   }
   const std::string& path() const { return shards_[shard_]; }
   /// Why half of a sample may be missing.
-  std::string hint() const { return note_.empty() ? kFollow : " (" + note_ + ")"; }
+  std::string hint(const Sample& sample) const {
+    return (sample.unknown.empty() ? "" : ", got " + excerpt(sample.unknown)) +
+           (note_.empty() ? kFollow : " (" + note_ + ")");
+  }
   std::string named(const TarMember& member) const { return path() + ":" + excerpt(member.name); }
 
   const std::vector<std::string>& shards_;
@@ -162,6 +177,7 @@ void ShardReader::place(Sample& sample, const TarMember& member, std::string_vie
                            : among(kImageEndings, ending) ? &sample.image
                                                           : nullptr;
   if (slot == nullptr) {
+    if (sample.unknown.size() < 80) sample.unknown.append(sample.unknown.empty() ? "." : ", .").append(ending);
     const size_t dot = ending.rfind('.');
     const std::string_view last = ending.substr(dot == std::string_view::npos ? 0 : dot + 1);
     if (among(kOtherImages, last) && sample.other == nullptr) sample.other = &member;
@@ -207,7 +223,7 @@ void ShardReader::finish_without_image(const Sample& sample) {
     return;
   }
   check(beside_ == Beside::caption || sample.cls == nullptr, sample.key, "no image, expected one of ", image_endings(),
-        hint());
+        hint(sample));
   all_.passed_over.add(named(*sample.first), "its key has no image");
 }
 
@@ -216,9 +232,9 @@ bool ShardReader::read_caption(const Sample& sample, ImageEntry& entry) {
     all_.left_out.add(named(*sample.image), "no caption (.txt)");
     return false;
   }
-  const std::string text = text_of(*sample.txt);
-  if (is_blank(text)) {
-    all_.left_out.add(named(*sample.txt), "an empty caption");
+  const std::string text = text_of(*sample.txt), problem = problem_of(text);
+  if (!problem.empty()) {
+    all_.left_out.add(named(*sample.txt), problem);
     return false;
   }
   entry.caption = trimmed(text);
@@ -234,9 +250,9 @@ std::string ShardReader::text_of(const TarMember& member) const {
   return std::string(text.substr(text.starts_with("\xEF\xBB\xBF") ? 3 : 0));
 }
 
-void ShardReader::read_label(const Sample& sample, ImageEntry& entry) const {
+void ShardReader::read_label(const Sample& sample, ImageEntry& entry) {
   const TarMember* member = sample.cls != nullptr ? sample.cls : sample.json != nullptr ? sample.json : sample.txt;
-  check(member != nullptr, sample.key, "no label, expected .cls, .json or .txt", hint());
+  check(member != nullptr, sample.key, "no label, expected .cls, .json or .txt", hint(sample));
   const char* ending = member == sample.cls ? "cls" : member == sample.json ? "json" : "txt";
   labels_.read(ending, text_of(*member), named(*member), entry);
 }
@@ -278,7 +294,8 @@ ClassList load_class_list(const std::string& path) {
 
 std::shared_ptr<ImageCollection> load_shards(const std::string& name, const std::vector<std::string>& shards,
                                              const ClassList& classes) {
-  Collected files = ShardReader(shards, Beside::label, classes).read();
+  ShardReader reader(shards, Beside::label, classes);
+  Collected files = reader.read();
   std::vector<std::string> names = distinct_names(classes);
   if (names.empty()) {
     int64_t most = 0;
@@ -288,6 +305,7 @@ std::shared_ptr<ImageCollection> load_shards(const std::string& name, const std:
     }
     names = numbered_classes(most + 1);
   }
+  reader.labels().check_lists(static_cast<int64_t>(names.size()));
   return std::make_shared<ImageCollection>(name, names, std::move(files));
 }
 

@@ -64,19 +64,30 @@ TEST_CASE("caption table: what breaks the rules is named with its line") {
   REQUIRE(reading("1.jpg\ta cat\n").empty());
   CHECK(one_line_with(reading(""), "t.tsv: no pair"));
   CHECK(one_line_with(reading("1.jpg\ta cat\n1.jpg a dog\n"), "t.tsv:2", "path<TAB>caption, got \"1.jpg a dog\""));
-  CHECK(one_line_with(reading("1.jpg\ta\tcat\n"), "t.tsv:1", "path<TAB>caption"));
+  CHECK(one_line_with(reading("1.jpg\ta\tcat\n"), "t.tsv:1", "path<TAB>caption, got 2 tabs"));
   CHECK(one_line_with(reading("1.jpg\t\n"), "t.tsv: no pair; 1 left out", "t.tsv:1: an empty caption"));
   CHECK(one_line_with(reading("1.jpg\tcaf\xE9\n"), "t.tsv:1", "not UTF-8 at byte 3"));
   CHECK(one_line_with(reading(std::string("1.jpg\ta\0b\n", 10)), "t.tsv:1", "NUL at byte 1"));
   CHECK(one_line_with(reading("1.jpg\t" + std::string(70000, 'a')), "t.tsv:1", "70000 bytes"));
-  CHECK(one_line_with(reading("2.jpg\ta\n"), "t.tsv: no pair; 1 left out", "t.tsv:1: no file 2.jpg"));
-  CHECK(one_line_with(reading("\"1.jpg\"\ta\n"), "no file \"1.jpg\"", "quotes are part of a path"));
+  CHECK(one_line_with(reading("2.jpg\ta\n"), "t.tsv: no pair; 1 left out", "t.tsv:1: no file \"2.jpg\""));
+  CHECK(one_line_with(reading("1.jpg \ta\n"), "no file \"1.jpg \""));
+  CHECK(one_line_with(reading("\"1.jpg\ta\n"), "no file \"\"1.jpg\"", "where they enclose the path"));
+  CHECK(one_line_with(reading("img\\1.jpg\ta\n"), "no file \"img\\1.jpg\"", "expected / between folders"));
+  CHECK(one_line_with(reading("\"../1.jpg\"\ta\n"), "t.tsv:1", "below the table's folder"));
   CHECK(one_line_with(reading("1.jpg\ta\r1.jpg\tb\r"), "t.tsv: lines that end in \\r alone"));
-  CHECK(one_line_with(reading("\xFF\xFE" + std::string("1\0", 2)), "t.tsv: text in UTF-16"));
+  for (const auto& wide : {std::string("\xFF\xFE"
+                                       "1\0",
+                                       4),
+                           std::string("1\0.\0", 4),
+                           std::string("\0"
+                                       "1\0.",
+                                       4)})
+    CHECK(one_line_with(reading(wide), "t.tsv: text in UTF-16"));
+  CHECK(one_line_with(reading("\x1F\x8B\x08\r"), "t.tsv: a gzipped file, expected text"));
   CHECK(one_line_with(reading(folder.path("1.jpg") + "\ta\n"), "t.tsv:1", "below the table's folder"));
   CHECK(one_line_with(reading("../1.jpg\ta\n"), "t.tsv:1", "below the table's folder", "../1.jpg"));
   CHECK(one_line_with(reading("\ta\n"), "t.tsv:1", "got \"\""));
-  CHECK(one_line_with(reading(".\ta\n"), "t.tsv:1: no file ."));
+  CHECK(one_line_with(reading(".\ta\n"), "t.tsv:1: no file \".\""));
   CHECK(one_line_with(reading("1.jpg\tx\n\n1.jpg\n"), "t.tsv:3: expected path<TAB>caption"));
   CHECK(one_line_with(error_of([&] { load_caption_table("mine", folder.path("none.tsv")); }), "none.tsv",
                       "No such file"));
@@ -111,6 +122,25 @@ TEST_CASE("caption table: as editors and other programs write it") {
   CHECK(latin->source(0) == folder.path("caf\\xE9.jpg"));
 }
 
+TEST_CASE("caption table: fields in quotes are read as CSV has them, other quotes are text") {
+  const TemporaryFolder folder;
+  folder.write("1.jpg", "x");
+  folder.write("\"2.jpg\"", "y");
+  const auto data = load_caption_table(
+      "mine",
+      folder.write("t.tsv",
+                   "\"filepath\"\t\"title\"\r\n1.jpg\t\"a \"\"small\"\" cat\"\r\n\"1.jpg\"\tb\n1.jpg\t\"c\td\" \n"
+                   "1.jpg\t\"Hello\" and \"bye\"\n1.jpg\t\"open\n1.jpg\t2\"\n1.jpg\t\"\n1.jpg\t\"\"\"\"\n1.jpg\t\" \"\n"
+                   "\"2.jpg\"\tz\n"));
+  CHECK(captions_of(*data, 0) == std::vector<std::string>{"a \"small\" cat", "b", "c\td", "\"Hello\" and \"bye\"",
+                                                          "\"open", "2\"", "\"", "\"", "z"});
+  CHECK(data->file(8).bytes == std::vector<uint8_t>{'y'});
+  CHECK(data->left_out().text("left out") == "1 left out, the first " + folder.path("t.tsv") + ":10: an empty caption");
+  REQUIRE(data->notes().size() == 2);
+  CHECK(one_line_with(data->notes()[0], "t.tsv:1: the names of columns"));
+  CHECK(one_line_with(data->notes()[1], "5 in quotes, read without them, the first", "t.tsv:2"));
+}
+
 TEST_CASE("pairs: halves are left out, counted, and the first is named") {
   const TemporaryFolder folder;
   folder.write("1.jpg", "x");
@@ -128,7 +158,13 @@ TEST_CASE("pairs: halves are left out, counted, and the first is named") {
       {tar_member("4.txt", "x") + tar_member("4.json", "{}"), "x.tar:4.txt: no image"},
       {pair("4", ""), "x.tar:4.txt: an empty caption"},
       {pair("4", " \n\u3000"), "x.tar:4.txt: an empty caption"},
-      {pair("4", "\xEF\xBB\xBF"), "x.tar:4.txt: an empty caption"}};
+      {pair("4", "\xEF\xBB\xBF"), "x.tar:4.txt: an empty caption"},
+      {pair("4", "caf\xE9"), "x.tar:4.txt: a caption that is not UTF-8 at byte 3"},
+      {pair("4", std::string("a\0b", 3)), "x.tar:4.txt: a caption with a NUL at byte 1"},
+      {pair("4", std::string("\xFF\xFE"
+                             "a\0",
+                             4)),
+       "x.tar:4.txt: a caption in UTF-16"}};
   for (const auto& [bytes, why] : halves) {
     const auto data = loaded(bytes);
     CHECK(captions_of(*data, 0) == std::vector<std::string>{"zero", "nine"});
@@ -171,7 +207,7 @@ TEST_CASE("catalog: how many halves of pairs may be left out") {
   CHECK(one_line_with(loading(0), "training pairs: 1 left out", "train.tsv:3", "data.skip_limit is 0"));
   CHECK(loading(1).empty());
   halves(0, 2);
-  CHECK(one_line_with(loading(-1), "test pairs: 2 left out", "test.tsv:3: no file 3.jpg", "only 2 stay"));
+  CHECK(one_line_with(loading(-1), "test pairs: 2 left out", "test.tsv:3: no file \"3.jpg\"", "only 2 stay"));
   CHECK(one_line_with(loading(1), "test pairs: 2 left out", "data.skip_limit is 1"));
   CHECK(loaded(2).left_out.test == 2);
   CHECK(DataSpec{.skip_limit = -1}.corrupt_limit() == 0);

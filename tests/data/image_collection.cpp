@@ -321,7 +321,7 @@ TEST_CASE("shards: an object's shares are soft labels that sum to 1, or several 
   CHECK(one_line_with(loading(R"({"n0": 0, "n1": 0})"), "a share above 0"));
   CHECK(one_line_with(loading(R"({"n0": 1.2, "n1": -0.2})"), "share of 1.2 for class 0"));
   CHECK(one_line_with(loading(R"({"n0": 0.5, "0": 0.5})"), "there twice"));
-  CHECK(one_line_with(loading(R"({"grade": 2})"), "unknown class \"grade\"", "expected an id or a name"));
+  CHECK(one_line_with(loading(R"({"n0": 0.5, "n7": 0.5})"), "unknown class \"n7\"", "expected an id or a name"));
 }
 
 TEST_CASE("shards: an object may say its label under a name of its own") {
