@@ -185,7 +185,8 @@ double choose_lambda(const Tensor& phi, const Tensor& labels, int64_t classes, i
 std::vector<int64_t> draw_of_each_class(const std::vector<int64_t>& labels, int64_t classes, int64_t shots) {
   std::vector<int64_t> found(static_cast<size_t>(classes), 0), positions;
   for (const int64_t i : shuffled_order(static_cast<int64_t>(labels.size()), 0, 0)) {
-    if (found[static_cast<size_t>(labels[static_cast<size_t>(i)])]++ < shots) positions.push_back(i);
+    const int64_t k = labels[static_cast<size_t>(i)];
+    if (k >= 0 && found[static_cast<size_t>(k)]++ < shots) positions.push_back(i);
   }
   for (int64_t k = 0; k < classes; ++k) {
     require(found[static_cast<size_t>(k)] >= shots, "few_shot", "expected ", shots, " images of class ", k, ", got ",

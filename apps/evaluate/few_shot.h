@@ -25,8 +25,8 @@ double choose_lambda(const Tensor& phi, const Tensor& labels, int64_t classes, i
                      const std::vector<double>& candidates);
 
 /// Positions of `shots` examples of every class, drawn at random but the same for every model (a data set's first may
-/// be of one day or camera), in the order drawn: those of fewer shots are among those of more. Throws Error naming a
-/// class with fewer.
+/// be of one day or camera), in the order drawn: those of fewer shots are among those of more. A label of -1 leaves an
+/// example aside and moves no other. Throws Error naming a class with fewer.
 std::vector<int64_t> draw_of_each_class(const std::vector<int64_t>& labels, int64_t classes, int64_t shots);
 
 }  // namespace sked

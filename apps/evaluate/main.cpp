@@ -18,6 +18,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/text.h"
+#include "data/image_file.h"
 
 namespace sked {
 namespace {
@@ -136,24 +137,43 @@ struct Rarest {
 
   Rarest(const std::vector<int64_t>& labels, int64_t classes) {
     std::vector<int64_t> counts(static_cast<size_t>(classes), 0);
-    for (const int64_t label : labels) ++counts[static_cast<size_t>(label)];
+    for (const int64_t label : labels)
+      if (label >= 0) ++counts[static_cast<size_t>(label)];
     k = std::min_element(counts.begin(), counts.end()) - counts.begin();
     images = counts[static_cast<size_t>(k)];
   }
 };
 
-/// `shots` training images of every class drawn, and what the model makes of them. Throws Error naming a class of which
-/// images could not be read.
-Features few_features(Asked& s, const Splits& data, const std::vector<int64_t>& labels, int64_t shots,
-                      const std::string& name) {
+/// Takes the labels of those of `drawn` that are corrupt, each named on stderr. Is any?
+bool lose_corrupt(const Dataset& data, const std::vector<int64_t>& drawn, std::vector<int64_t>& labels) {
+  bool any = false;
+  for (const int64_t i : drawn) {
+    try {
+      data.image(i);
+    } catch (const ImageError& error) {
+      std::fprintf(stderr, "left out: %s\n", printable(error.what()).c_str());
+      labels[static_cast<size_t>(i)] = -1;
+      any = true;
+    }
+  }
+  return any;
+}
+
+/// `shots` training images of every class drawn, and what the model makes of them. One that is corrupt loses its label,
+/// and the next of its class takes its place; nothing where a class has not enough of them. Throws Error where more are
+/// lost than data.skip_limit allows.
+std::optional<Features> few_features(Asked& s, const Splits& data, std::vector<int64_t>& labels, int64_t shots,
+                                     const std::string& name) {
   const int64_t classes = data.train->classes();
-  const Features train =
-      features_of(s, std::make_shared<Subset>(data.train, draw_of_each_class(labels, classes, shots)));
-  const Rarest rarest(train.labels.to_vector<int64_t>(), classes);
-  require(rarest.images == shots, "few_shot", name, ": ", shots - rarest.images, " of ", shots,
-          " images drawn of class ", rarest.k, ", ",
-          printable(data.train->class_names()[static_cast<size_t>(rarest.k)]), ", could not be read");
-  return train;
+  while (Rarest(labels, classes).images >= shots) {
+    const std::vector<int64_t> drawn = draw_of_each_class(labels, classes, shots);
+    if (s.predict.skip_limit == 0 || !lose_corrupt(*data.train, drawn, labels))
+      return features_of(s, std::make_shared<Subset>(data.train, drawn));
+    const auto lost = std::ranges::count(labels, -1);
+    require(lost <= s.predict.skip_limit, "few_shot", name, ": ", lost,
+            " of the training images drawn are corrupt; data.skip_limit is ", s.predict.skip_limit);
+  }
+  return std::nullopt;
 }
 
 std::vector<int64_t> labels_of(const Dataset& data) {
@@ -177,22 +197,23 @@ Json report_few_shot(Asked& s, const std::string& name, const Splits& data) {
   constexpr int64_t kShots[] = {1, 5, 10, 25};
   const std::vector<double> candidates{0x1p-10, 0x1p-5, 1, 0x1p5, 0x1p10};
   const int64_t classes = data.train->classes();
-  const std::vector<int64_t> labels = labels_of(*data.train);
-  const Rarest rarest(labels, classes);
-  const std::string rarest_name = printable(data.train->class_names()[static_cast<size_t>(rarest.k)]);
+  std::vector<int64_t> labels = labels_of(*data.train);
   const Features test = features_of(s, data.test);
   std::printf("few-shot on %s, %lld test images: ridge regression on the representation, λ chosen on held-out folds\n",
               printable(name).c_str(), static_cast<long long>(test.labels.dim(0)));
   Json results = Json::array();
   for (int64_t shots : kShots) {
-    if (shots > rarest.images) {
+    const std::optional<Features> train = few_features(s, data, labels, shots, name);
+    if (!train) {
+      const Rarest rarest(labels, classes);
       std::printf("  %2lld shots: none, class %lld, %s, has %lld training images\n", static_cast<long long>(shots),
-                  static_cast<long long>(rarest.k), rarest_name.c_str(), static_cast<long long>(rarest.images));
+                  static_cast<long long>(rarest.k),
+                  printable(data.train->class_names()[static_cast<size_t>(rarest.k)]).c_str(),
+                  static_cast<long long>(rarest.images));
       continue;
     }
-    const Features train = few_features(s, data, labels, shots, name);
-    const double lambda = choose_lambda(train.phi, train.labels, classes, shots, candidates);
-    const double accuracy = few_shot_accuracy(train.phi, train.labels, test.phi, test.labels, classes, lambda);
+    const double lambda = choose_lambda(train->phi, train->labels, classes, shots, candidates);
+    const double accuracy = few_shot_accuracy(train->phi, train->labels, test.phi, test.labels, classes, lambda);
     std::printf("  %2lld shots: %.2f %%  (λ = %g)\n", static_cast<long long>(shots), 100 * accuracy, lambda);
     results.push_back({{"shots", shots}, {"lambda", lambda}, {"accuracy", accuracy}});
   }

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "apps/common/evaluation.h"
 #include "apps/common/fitted.h"
@@ -106,6 +107,15 @@ TEST_CASE("few-shot: images are drawn, not the first, and those of fewer shots a
       CHECK(mean < 70);
     }
     CHECK(draw_of_each_class(labels, 3, shots) == drawn);
+    std::vector<int64_t> fewer = labels;
+    fewer[static_cast<size_t>(drawn[0])] = -1;
+    if (shots < 100) {  // the others stay, one more of the class comes
+      std::vector<int64_t> kept = draw_of_each_class(fewer, 3, shots), rest(drawn.begin() + 1, drawn.end());
+      CHECK(kept.size() == drawn.size());
+      std::ranges::sort(kept);
+      std::ranges::sort(rest);
+      CHECK(std::ranges::includes(kept, rest));
+    }
     before = drawn;
   }
   CHECK(one_line_with(error_of([] { draw_of_each_class({1, 1, 0}, 2, 2); }), "2 images of class 0, got 1"));
@@ -215,6 +225,41 @@ TEST_CASE("evaluate: few-shot says of which class there are not enough images") 
   CHECK(nlohmann::json::parse(slurp(run + "/e/evaluation.json"))["few_shot"]["results"].size() == 2);
 }
 
+TEST_CASE("evaluate: few-shot takes another image for a corrupt one, within the limit") {
+  if (!can_decode_images()) return skip("built without image libraries");
+  const TemporaryFolder folder;
+  write_tiny_data(folder.path("data"));
+  folder.write("run.json", config_text(tiny_config(folder.path("data"))));
+  const std::string run = folder.path("run");
+  REQUIRE(run_program({"train", "--config", folder.path("run.json"), "--out", run, "--threads", "1"}).code == 0);
+  std::vector<int64_t> labels(24, 0);
+  std::fill(labels.begin() + 12, labels.end(), 1);
+  std::set<int64_t> broken;  // whatever is drawn first, and more cats
+  for (const int64_t i : draw_of_each_class(labels, 2, 1)) broken.insert(i);
+  for (const int64_t i : draw_of_each_class(labels, 2, 5))
+    if (i < 12) broken.insert(i);
+  for (int64_t i = 0; i < 24; ++i) {
+    for (const std::string split : {"train", "test"}) {
+      const std::string file = "images/" + split + (i < 12 ? "/cat/" : "/dog/") + std::to_string(10 + i) + ".png";
+      folder.write(file, "");
+      if (split == "test" || !broken.contains(i))
+        write_png(folder.path(file), Tensor::full({8, 8, 3}, i < 12 ? 200 : 4 * i, DType::u8));
+    }
+  }
+  const auto few_shot = [&](const std::string& limit) {
+    return run_program({"evaluate", run, "--few-shot", "image-folder:" + folder.path("images"), "--samples", "0",
+                        "--set", "data.skip_limit=" + limit});
+  };
+  const Outcome outcome = few_shot("6");
+  CHECK(outcome.code == 0);
+  CHECK(outcome.out.find(" 1 shots: 1") != std::string::npos);
+  CHECK(outcome.out.find(" 5 shots: 1") != std::string::npos);  // 100 %
+  CHECK(outcome.out.find("10 shots: none, class 0, cat, has 7 training images") != std::string::npos);
+  const Outcome refused = few_shot("5");
+  CHECK(refused.code == 1);
+  CHECK(refused.err.find("6 of the training images drawn are corrupt; data.skip_limit is 5") != std::string::npos);
+}
+
 namespace {
 
 /// A folder of images of classes that one colour tells: `count` of each in train and test.
@@ -279,12 +324,7 @@ TEST_CASE("evaluate: what else it is asked about is looked at before anything is
         std::string header(512, '\0'), size(12, '\0');
         std::snprintf(size.data(), size.size(), "%011o", static_cast<unsigned>(bytes.size()));
         header.replace(0, 5, std::to_string(i) + "." + ending).replace(124, 11, size.substr(0, 11));
-        header.replace(100, 7, "0000644")
-            .replace(257, 8,
-                     std::string("ustar\0"
-                                 "00",
-                                 8))
-            .replace(148, 8, 8, ' ');
+        header.replace(100, 7, "0000644").replace(257, 8, std::string("ustar\00000", 8)).replace(148, 8, 8, ' ');
         header[156] = '0';
         unsigned sum = 0;
         for (const char c : header) sum += static_cast<unsigned char>(c);
@@ -293,8 +333,10 @@ TEST_CASE("evaluate: what else it is asked about is looked at before anything is
       }
     folder.write("shards/" + split + "-0.tar", tar + std::string(1024, '\0'));
   }
-  CHECK(fails_with(run_program({"evaluate", animals, "--few-shot", "shards:" + folder.path("shards")}), 1,
-                   "class 2, owl \\x1B[31m, has no training image"));
+  const Outcome missing = run_program({"evaluate", animals, "--few-shot", "shards:" + folder.path("shards")});
+  CHECK(missing.code == 1);
+  CHECK(missing.err.starts_with("note: training images: none of 1 of 3 classes, the first 2, owl \\x1B[31m\n"));
+  CHECK(missing.err.ends_with("class 2, owl \\x1B[31m, has no training image\n"));
   // Nor does the folder of the results wait.
   folder.write("file", "mine");
   CHECK(refused({digits, "--out", folder.path("file")}, 1, "Not a directory"));
