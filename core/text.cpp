@@ -95,6 +95,17 @@ std::vector<std::string_view> file_lines(std::string_view text, const std::strin
   return lines;
 }
 
+std::optional<std::string> unquoted(std::string_view field) {
+  if (field.size() < 2 || field.front() != '"' || field.back() != '"') return std::nullopt;
+  const std::string_view inside = field.substr(1, field.size() - 2);
+  std::string text;
+  for (size_t i = 0; i < inside.size(); ++i) {
+    if (inside[i] == '"' && (++i == inside.size() || inside[i] != '"')) return std::nullopt;
+    text += inside[i];
+  }
+  return text;
+}
+
 std::optional<CodePoint> code_point(std::string_view text, size_t at) {
   if (at >= text.size()) return std::nullopt;
   const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[at + i]); };

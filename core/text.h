@@ -40,6 +40,10 @@ bool is_utf16(std::string_view text);
 /// Throws Error naming `source` for text in UTF-16, a gzipped file, and for lines that end in \r alone.
 std::vector<std::string_view> file_lines(std::string_view text, const std::string& source);
 
+/// What a field of a table says that is in quotes, as CSV writes one: `"a ""small"" cat"` is `a "small" cat`. Nothing
+/// where the field is not in quotes as a whole: `"Hello" and "bye"`.
+std::optional<std::string> unquoted(std::string_view field);
+
 struct CodePoint {
   char32_t value = 0;
   size_t bytes = 0;  // 1 … 4, of its UTF-8

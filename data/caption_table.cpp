@@ -20,19 +20,6 @@ namespace fs = std::filesystem;
 /// A line in two: the image's path, and its caption without blanks at its ends. Both as they stand there.
 using Pair = std::pair<std::string_view, std::string_view>;
 
-/// What a field in quotes says, as CSV writes one: `"a ""small"" cat"` is `a "small" cat`. Nothing where the field is
-/// not in quotes as a whole: `"Hello" and "bye"`.
-std::optional<std::string> unquoted(std::string_view field) {
-  if (field.size() < 2 || field.front() != '"' || field.back() != '"') return std::nullopt;
-  const std::string_view inside = field.substr(1, field.size() - 2);
-  std::string text;
-  for (size_t i = 0; i < inside.size(); ++i) {
-    if (inside[i] == '"' && (++i == inside.size() || inside[i] != '"')) return std::nullopt;
-    text += inside[i];
-  }
-  return text;
-}
-
 Pair split_line(std::string_view line, const std::string& source) {
   const size_t tab = line.find('\t');
   require(tab != std::string_view::npos, "captions", source, ": expected path<TAB>caption, got \"", excerpt(line),

@@ -118,8 +118,8 @@ struct ClassList {
 /// The names; those that several classes share with the id behind, `crane (n02012849)`: classes are told apart by name.
 std::vector<std::string> distinct_names(const ClassList& classes);
 
-/// Lines `index<TAB>id<TAB>names` in order from index 0, behind a byte-order mark or not. Throws Error naming file and
-/// line, also for an id that was there before.
+/// Lines `index<TAB>id<TAB>names` in order from index 0, behind a byte-order mark or not, fields in quotes as CSV has
+/// them. Throws Error naming file and line, also for an id that was there before.
 ClassList load_class_list(const std::string& path);
 
 /// WebDataset shards: members that share a key (the name up to the first dot behind its last slash) and follow each

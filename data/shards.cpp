@@ -272,21 +272,23 @@ ClassList load_class_list(const std::string& path) {
   constexpr uint64_t kMostBytes = uint64_t{1} << 26;
   const std::string text = read_file(path, kMostBytes);
   ClassList classes;
-  std::unordered_map<std::string_view, size_t> seen;  // id -> index
+  std::unordered_map<std::string, size_t> seen;  // id -> index
   for (const std::string_view line : file_lines(text, path)) {
     const size_t tab = line.find('\t'), second = tab == std::string_view::npos ? tab : line.find('\t', tab + 1);
     require(second != std::string_view::npos &&
                 whole_number(line.substr(0, tab)) == static_cast<int64_t>(classes.names.size()),
             "class_list", path, ":", classes.names.size() + 1, ": expected ", classes.names.size(),
             "<TAB>id<TAB>name, got \"", excerpt(line), "\"");
-    const std::string_view id = line.substr(tab + 1, second - tab - 1), name = trimmed(line.substr(second + 1));
-    require(!trimmed(id).empty() && !name.empty(), "class_list", path, ":", classes.names.size() + 1,
+    const auto field = [](std::string_view text) { return unquoted(text).value_or(std::string(text)); };
+    const std::string id = field(line.substr(tab + 1, second - tab - 1)),
+                      name = field(trimmed(line.substr(second + 1)));
+    require(!trimmed(id).empty() && !trimmed(name).empty(), "class_list", path, ":", classes.names.size() + 1,
             ": expected an id and a name, got \"", excerpt(line), "\"");
     const auto [before, is_new] = seen.emplace(id, classes.names.size());
     require(is_new, "class_list", path, ":", classes.names.size() + 1, ": the id \"", excerpt(id),
             "\" is that of line ", before->second + 1, ", expected another");
-    classes.ids.emplace_back(id);
-    classes.names.emplace_back(name);
+    classes.ids.push_back(id);
+    classes.names.push_back(name);
   }
   require(!classes.names.empty(), "class_list", path, ": no class");
   return classes;

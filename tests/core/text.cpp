@@ -49,6 +49,17 @@ TEST_CASE("text: blanks at both ends, lines with any end") {
   CHECK(lines_of("a\rb\n\r") == Lines{"a\rb", ""});
 }
 
+TEST_CASE("text: UTF-16 with its mark, or of ASCII without one") {
+  for (const auto& wide : {std::string("\xFF\xFE\x1A\x04", 4), std::string("\xFE\xFF", 2), std::string("a\0b\0", 4),
+                           std::string("\0a\0b", 4)})
+    CHECK(is_utf16(wide));
+  for (const auto& bytes :
+       {std::string(), std::string("abcd"), std::string("a\0bc", 4), std::string(4, '\0'), std::string("a\0", 2),
+        std::string("\xEF\xBB\xBF"
+                    "a")})
+    CHECK_FALSE(is_utf16(bytes));
+}
+
 TEST_CASE("text: lines of a file without a mark, blank lines at its end, or line ends of another kind") {
   using Lines = std::vector<std::string_view>;
   CHECK(file_lines("\xEF\xBB\xBF"
@@ -61,6 +72,15 @@ TEST_CASE("text: lines of a file without a mark, blank lines at its end, or line
       test::one_line_with(test::error_of([] { file_lines("a\rb\r", "t.txt"); }), "t.txt: lines that end in \\r alone"));
   for (const std::string mark : {"\xFF\xFE", "\xFE\xFF"})
     CHECK(test::one_line_with(test::error_of([&] { file_lines(mark + "a", "t.txt"); }), "t.txt: text in UTF-16"));
+}
+
+TEST_CASE("text: fields in quotes as Python's csv reads them, and those that are none") {
+  CHECK(unquoted("\"a cat\"") == "a cat");
+  CHECK(unquoted("\"a \"\"small\"\" cat\"") == "a \"small\" cat");
+  CHECK(unquoted("\"\"") == "");
+  CHECK(unquoted("\"\"\"\"") == "\"");
+  for (const char* text : {"", "a", "\"", "\"a", "a\"", "\"\"\"", "\"a\" b \"c\"", " \"a\"", "\"a\"\"", "\"\"a\""})
+    CHECK(unquoted(text) == std::nullopt);
 }
 
 TEST_CASE("text: an excerpt is one line of valid UTF-8, cut between characters") {

@@ -379,6 +379,8 @@ TEST_CASE("class lists: index, id, name") {
                                      "\xEF\xBB\xBF"
                                      "0\tn1\tcat\n"))
             .ids[0] == "n1");
+  const ClassList quoted = load_class_list(folder.write("quoted.tsv", "0\t\"n1\"\t\"cat, \"\"kitty\"\"\"\r\n"));
+  CHECK(quoted.ids[0] + quoted.names[0] == "n1cat, \"kitty\"");
 }
 
 constexpr const char* kEverything =
