@@ -85,7 +85,10 @@ double load_average() {
 }
 
 void bench(const CommonOptions& options, const std::vector<std::string>& topics, Settings settings) {
-  if (!options.out.empty()) check_writable(options.out);
+  if (!options.out.empty()) {
+    check_writable(options.out);
+    check_own_results({options.out}, "threads");
+  }
   settings.threads = omp_get_max_threads();
   settings.device = options.device;
   settings.record = options.graph;

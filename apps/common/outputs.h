@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 namespace sked {
 
@@ -11,5 +12,9 @@ void check_writable(const std::string& file);
 
 /// The same for a file whose folder is made first: of its folders the last that is there has to be one, and writable.
 void check_writable_below(const std::filesystem::path& file);
+
+/// Throws Error naming the first of `files` that is there, unless they are results of before: then the first of all is
+/// JSON, an object with `key` or a list of such. Empty files may be replaced.
+void check_own_results(const std::vector<std::string>& files, const std::string& key);
 
 }  // namespace sked

@@ -70,7 +70,10 @@ Splits splits_for(const std::string& wanted, Subject& subject, const Shape& shap
 
 void evaluate_run(const ContrastOptions& wanted, const CommonOptions& common) {
   const std::filesystem::path out = std::filesystem::path(common.out) / "evaluation.json";
-  if (!common.out.empty()) check_writable_below(out);
+  if (!common.out.empty()) {
+    check_writable_below(out);
+    check_own_results({out.string()}, "checkpoint");
+  }
   Subject subject = load_subject(wanted.evaluate, common);
   const RunConfig& config = subject.config;
   require_usage(config.task == "contrastive", "contrast", subject.path, ": task: ", config.task,

@@ -237,7 +237,10 @@ Json report_split(Asked& s, const EvaluateOptions& wanted) {
 
 void evaluate_app(const EvaluateOptions& wanted, const CommonOptions& common) {
   const std::filesystem::path out = std::filesystem::path(common.out) / "evaluation.json";
-  if (!common.out.empty()) check_writable_below(out);
+  if (!common.out.empty()) {
+    check_writable_below(out);
+    check_own_results({out.string()}, "checkpoint");
+  }
   Asked s = load_asked(wanted, common);
   std::optional<Splits> ood, few_shot;  // all that may not be there before anything is measured
   if (!wanted.ood.empty()) ood = ood_data(s, wanted.ood);

@@ -220,7 +220,10 @@ void print(const std::vector<Answer>& all, const std::vector<std::string>& names
 }
 
 void check_outputs(const PredictArguments& wanted) {
-  if (!wanted.json.empty()) check_writable(wanted.json);
+  if (!wanted.json.empty()) {
+    check_writable(wanted.json);
+    check_own_results({wanted.json}, "image");
+  }
   if (wanted.png.empty()) return;
   RunFolder{wanted.png}.create();
   check_writable(wanted.png + "/1.png");

@@ -130,7 +130,11 @@ void write_plots(const std::vector<Costs>& all, const Settings& settings, const 
 /// The folder and what can be found out before the work: whether it can be written, and why there will be no plots.
 std::string prepare(const std::filesystem::path& out) {
   RunFolder{out}.create();
-  for (const char* file : {kTable, kJson}) check_writable((out / file).string());
+  std::vector<std::string> results;
+  for (const char* file : {kJson, kTable, "parameters.svg", "step.svg", "memory.svg"})
+    results.push_back((out / file).string());
+  for (const std::string& file : results) check_writable(file);
+  check_own_results(results, "heads");
   std::string no_plots = why_no_plots();
   if (!no_plots.empty()) note(no_plots + ": no plots");
   return no_plots;
