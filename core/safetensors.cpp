@@ -180,8 +180,8 @@ std::string checksum_of(const Metadata& metadata) {
 std::string checksum_of(const Tensor& tensor) { return xxh64(tensor.raw(), tensor.bytes()); }
 std::string checksum_key(const std::string& tensor) { return std::string(kChecksum) + "." + tensor; }
 
-/// Takes the checksums out of the metadata, once everything has been held against them.
-void check_sums(TensorFile& file, const std::string& path) {
+/// Takes the checksums out of the metadata, once everything that was read has been held against them.
+void check_sums(TensorFile& file, const std::string& path, bool with_tensors) {
   Metadata sums;
   for (auto at = file.metadata.begin(); at != file.metadata.end();) {
     const auto entry = at++;
@@ -198,6 +198,7 @@ void check_sums(TensorFile& file, const std::string& path) {
             "): the file is damaged, or was changed without its checksums");
   };
   check(kChecksum, "the metadata", checksum_of(file.metadata));
+  if (!with_tensors) return;
   for (const NamedTensor& t : file.tensors)
     check(checksum_key(t.name), "\"" + excerpt(t.name) + "\"", checksum_of(t.tensor));
   require(sums.empty(), "load_safetensors", path, ": a checksum of \"",
@@ -297,7 +298,9 @@ bool TensorFile::contains(const std::string& name) const {
   return std::ranges::find(tensors, name, &NamedTensor::name) != tensors.end();
 }
 
-TensorFile load_safetensors(const std::string& path) {
+namespace {
+
+TensorFile load(const std::string& path, bool with_tensors) {
   InputFile file(path);
   require(file.size().has_value(), "load_safetensors", path, ": expected a regular file");
   require(*file.size() >= kLengthBytes, "load_safetensors", path, ": expected at least ", kLengthBytes, " bytes, got ",
@@ -321,10 +324,16 @@ TensorFile load_safetensors(const std::string& path) {
   const uint64_t expected = entries.empty() ? 0 : entries.back().end;
   const uint64_t got = *file.size() - kLengthBytes - length;
   require(got == expected, "load_safetensors", path, ": expected ", expected, " bytes of data, got ", got);
-  for (const Entry& entry : entries) read_tensor(file, entry, result);
-  check_sums(result, path);
+  if (with_tensors)
+    for (const Entry& entry : entries) read_tensor(file, entry, result);
+  check_sums(result, path, with_tensors);
   return result;
 }
+
+}  // namespace
+
+TensorFile load_safetensors(const std::string& path) { return load(path, true); }
+TensorFile load_safetensors_header(const std::string& path) { return load(path, false); }
 
 void save_safetensors(const std::string& path, const std::vector<NamedTensor>& given, const Metadata& metadata) {
   std::vector<NamedTensor> tensors;

@@ -41,6 +41,8 @@ struct TensorFile {
 /// gap or overlap, the file ends where the last one does, and what it has is what its checksums say. Nothing is
 /// allocated for a tensor before its length has been checked against the file.
 TensorFile load_safetensors(const std::string& path);
+/// The same without the tensors, whose bytes are not looked at.
+TensorFile load_safetensors_header(const std::string& path);
 
 /// Writes through an AtomicFile, with a checksum of every tensor and one of the metadata, which other readers of the
 /// format take for metadata: `xxh64.<tensor>` (of its bytes) and `xxh64` (of all other entries, each as key, \n, value,

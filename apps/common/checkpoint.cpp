@@ -44,6 +44,7 @@ std::map<std::string, std::string> metadata(const RunIdentity& run, TrainerState
   return {{"format", "pt"},
           {"config", config_text(run.config)},
           {"data", identity_text(run.data)},
+          {"files", identity_text(run.files)},
           {"state", write_fields(fields_of(state)).dump()}};
 }
 
@@ -146,10 +147,13 @@ RunConfig config_of(const TensorFile& file, const std::string& path) {
   });
 }
 
-Checkpoint read_checkpoint(const std::string& path) {
-  Checkpoint c{.path = path, .file = load_safetensors(path), .config = {}, .data = {}, .state = {}};
+namespace {
+
+Checkpoint checkpoint_of(TensorFile file, const std::string& path) {
+  Checkpoint c{.path = path, .file = std::move(file), .config = {}, .data = {}, .files = {}, .state = {}};
   c.config = config_of(c.file, path);
   c.data = identity_of(c.file, path);
+  c.files = files_of(c.file, path);
   c.state = read_entry(c.file, path, "state", [](const std::string& text, const std::string& source) {
     TrainerState state;
     read_fields(parse_json(text, source), fields_of(state), source);
@@ -161,6 +165,13 @@ Checkpoint read_checkpoint(const std::string& path) {
       "checkpoint", path, ": the state is not one a run can be in: step ", s.step, ", evaluated ", s.evaluated_step,
       ", best ", s.best_step, ", metrics ", s.metrics_bytes, " bytes");
   return c;
+}
+
+}  // namespace
+
+Checkpoint read_checkpoint(const std::string& path) { return checkpoint_of(load_safetensors(path), path); }
+Checkpoint read_checkpoint_header(const std::string& path) {
+  return checkpoint_of(load_safetensors_header(path), path);
 }
 
 std::string what_is_unknown(const TensorFile& file, const std::string& path, const RunConfig& config) {
@@ -178,11 +189,19 @@ std::string what_is_unknown(const TensorFile& file, const std::string& path, con
 }
 
 std::string checkpoint_path(const std::string& given) {
-  if (!std::filesystem::is_directory(given)) return given;
+  namespace fs = std::filesystem;
+  if (!fs::is_directory(given)) return given;
   const RunFolder folder{given};
-  require(std::filesystem::exists(folder.last()), "checkpoint", given, ": no last.safetensors there: not a run folder");
-  const bool holds_out = read_checkpoint(folder.last()).config.data.validation > 0;
-  return holds_out && std::filesystem::exists(folder.best()) ? folder.best() : folder.last();
+  const bool last = fs::exists(folder.last()), best = fs::exists(folder.best());
+  require(last || best || fs::exists(folder.metrics()), "checkpoint", given,
+          ": no last.safetensors there: not a run folder");
+  require(last || best, "checkpoint", given,
+          ": a run without weights: it was stopped before its first checkpoint, or they were removed");
+  const std::string one = last ? folder.last() : folder.best();
+  const bool holds_out = config_of(load_safetensors_header(one), one).data.validation > 0;
+  require(last || holds_out, "checkpoint", given,
+          ": no last.safetensors there, and the best weights were chosen by the test images");
+  return holds_out && best ? folder.best() : folder.last();
 }
 
 void restore_weights(const TensorFile& file, const std::string& path, const Module& model) {

@@ -5,7 +5,7 @@
 //   plain names   weights and buffers as evaluations use them (the average's where there is one), as timm / torchvision
 //   optimizer.*   momenta                                       } in last.safetensors only
 //   raw.*         as trained, where an average is kept          }
-//   metadata      format = "pt"; config, state and data (identity.h) as JSON; checksums (core/safetensors.h)
+//   metadata      format = "pt"; config, state, data and files (identity.h) as JSON; checksums (core/safetensors.h)
 
 #include <functional>
 #include <optional>
@@ -55,6 +55,7 @@ struct Trained {
 struct RunIdentity {
   RunConfig config;
   DataIdentity data;
+  FileIdentity files = {};
 };
 
 /// Writes weights and buffers only. Throws Error naming the file when it cannot be written, DivergedError where a value
@@ -77,15 +78,18 @@ struct Checkpoint {
   TensorFile file;
   RunConfig config;
   std::optional<DataIdentity> data;  // none in one written before checkpoints carried it
+  FileIdentity files = {};           // likewise
   TrainerState state;
 };
 
 /// Throws Error naming the file where it is not a whole safetensors file or carries no (valid) configuration or state.
 Checkpoint read_checkpoint(const std::string& path);
+/// The same without the tensors, whose bytes are not looked at.
+Checkpoint read_checkpoint_header(const std::string& path);
 
 /// A run folder stands for the weights its own summary tests: the best on the validation images, the last where there
-/// are none, or where it was stopped before the first evaluation; a file for itself. Throws Error for a folder that is
-/// not a run's.
+/// are none, or where it was stopped before the first evaluation; where the last were removed to save space, the best
+/// unless the test images chose them. A file stands for itself. Throws Error for a folder that is not a run's.
 std::string checkpoint_path(const std::string& given);
 
 /// What cannot be known of a checkpoint that is older than what it should carry, as one line for people; empty where it

@@ -1,9 +1,12 @@
 #include "apps/common/identity.h"
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "apps/common/fields.h"
 #include "core/error.h"
+#include "core/file.h"
+#include "core/fingerprint.h"
 #include "core/text.h"
 #include "data/relabelled.h"
 
@@ -11,7 +14,7 @@ namespace sked {
 namespace {
 
 using Json = nlohmann::ordered_json;
-constexpr const char* kKey = "data";
+constexpr const char *kData = "data", *kFiles = "files";
 
 ImageSet set_of(const std::shared_ptr<const Dataset>& images) {
   return images == nullptr ? ImageSet{} : image_set(*images);
@@ -21,6 +24,20 @@ Json json_of(const ImageSet& set) { return {{"count", set.count}, {"fingerprint"
 
 ImageSet read_set(const Json& json) {
   return {json.at("count").get<int64_t>(), json.at("fingerprint").get<std::string>()};
+}
+
+/// Of the metadata; nothing where there is no such entry.
+template <class T, class Read>
+std::optional<T> read_entry(const TensorFile& file, const std::string& path, const char* key, Read read) {
+  const auto found = file.metadata.find(key);
+  if (found == file.metadata.end()) return std::nullopt;
+  try {
+    return read(parse_json(found->second, key));
+  } catch (const UsageError& error) {
+    fail("checkpoint", path, ": ", error.what());
+  } catch (const Json::exception& error) {
+    fail("checkpoint", path, ": its entry ", key, " is not what one of this program says: ", excerpt(error.what()));
+  }
 }
 
 }  // namespace
@@ -40,17 +57,31 @@ std::string identity_text(const DataIdentity& identity) {
 }
 
 std::optional<DataIdentity> identity_of(const TensorFile& file, const std::string& path) {
-  const auto found = file.metadata.find(kKey);
-  if (found == file.metadata.end()) return std::nullopt;
-  try {
-    const Json json = parse_json(found->second, kKey);
+  return read_entry<DataIdentity>(file, path, kData, [](const Json& json) {
     return DataIdentity{json.at("classes").get<std::vector<std::string>>(), read_set(json.at("train")),
                         read_set(json.at("validation")), read_set(json.at("test"))};
-  } catch (const UsageError& error) {
-    fail("checkpoint", path, ": ", error.what());
-  } catch (const Json::exception& error) {
-    fail("checkpoint", path, ": its entry ", kKey, " does not describe data: ", excerpt(error.what()));
+  });
+}
+
+FileIdentity identify_files(const std::map<std::string, std::string>& paths) {
+  FileIdentity files;
+  for (const auto& [key, path] : paths) {
+    std::error_code unreadable;
+    if (!std::filesystem::is_regular_file(path, unreadable)) continue;
+    InputFile file(path);
+    std::vector<char> piece(size_t{1} << 20);
+    Fingerprint f;
+    while (const size_t count = file.read_some(piece.data(), piece.size())) f.add(piece.data(), count);
+    files[key] = f.hex();
   }
+  return files;
+}
+
+std::string identity_text(const FileIdentity& files) { return Json(files).dump(); }
+
+FileIdentity files_of(const TensorFile& file, const std::string& path) {
+  return read_entry<FileIdentity>(file, path, kFiles, [](const Json& json) { return json.get<FileIdentity>(); })
+      .value_or(FileIdentity{});
 }
 
 std::string image_difference(const std::string& what, const ImageSet& then, const ImageSet& now) {

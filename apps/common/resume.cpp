@@ -40,9 +40,19 @@ bool is_run_config(const std::string& path) {
   }
 }
 
+/// Is it as a run writes it, with every key? Alone in a folder it may be what somebody wrote for --config.
+bool is_as_written(const std::string& path) {
+  try {
+    const RunConfig config = read_config(path);
+    return read_file(path, config_text(config).size()) == config_text(config);
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 bool is_run_checkpoint(const std::string& path) {
   try {
-    return is_checkpoint(load_safetensors(path));
+    return is_checkpoint(load_safetensors_header(path));
   } catch (const Error&) {
     return false;
   }
@@ -53,29 +63,41 @@ bool is_run_checkpoint(const std::string& path) {
 void check_own(const RunFolder& folder) {
   namespace fs = std::filesystem;
   std::error_code error;
-  for (const std::string& file : folder.files())  // reading from a pipe would wait for ever
+  std::vector<std::string> there;
+  for (const std::string& file : folder.files()) {  // reading from a pipe would wait for ever
     require(!fs::exists(file, error) || fs::is_regular_file(file, error), "run", file, ": expected a regular file");
-  if (!fs::is_directory(folder.path, error) || is_run_config(folder.config()) || is_run_checkpoint(folder.last()))
-    return;
-  for (const std::string& file : folder.files()) {
     if (fs::exists(fs::symlink_status(file, error)) && !(file == folder.metrics() && fs::file_size(file, error) == 0))
-      fail("run", file, " is there, but ", folder.path.string(),
-           " holds neither the configuration nor a checkpoint of a run: nothing in it is touched (move the file away, "
-           "or choose another --out)");
+      there.push_back(file);
   }
+  if (there.empty() || is_run_checkpoint(folder.last())) return;
+  if (is_run_config(folder.config()) && (there.size() > 1 || is_as_written(folder.config()))) return;
+  fail(
+      "run", there.front(), " is there, but ", folder.path.string(),
+      " holds neither the configuration nor a checkpoint of a run that began there: nothing in it is touched (move the "
+      "file away, or choose another --out)");
 }
 
-Found find_run(const RunFolder& folder, const RunConfig& given, bool fresh) {
+namespace {
+
+Found find(const RunFolder& folder, const RunConfig& given, bool fresh, Checkpoint (*read)(const std::string&)) {
   namespace fs = std::filesystem;
   check_own(folder);
   Found found{.config = given, .checkpoint = {}, .done = !fresh && fs::exists(folder.summary())};
   if (fresh) return found;
   if (fs::exists(folder.last())) {
-    found.checkpoint = read_checkpoint(folder.last());
+    try {
+      found.checkpoint = read(folder.last());
+    } catch (const Error& error) {
+      require(!fs::exists(folder.previous()), "run", error.what(), "; ", folder.previous(),
+              " is the checkpoint before it: under the name of the last one the run goes on from it");
+      throw;
+    }
     const Checkpoint& c = *found.checkpoint;
     found.config = resumed(given, c.config);
     check_same_run(found.config, c.config, c.path);
-    note(what_is_unknown(c.file, c.path, c.config));
+  } else if (fs::exists(folder.previous()) && !found.done) {
+    fail("run", folder.previous(), " is there and last.safetensors is not: under that name the run goes on from it",
+         kWayOut);
   } else if (fs::exists(folder.config()) && (found.done || fs::exists(folder.best()))) {
     // Somebody kept the results and not the weights, or it was killed before its first checkpoint and begins again; in
     // both cases only a run of this configuration.
@@ -85,7 +107,34 @@ Found find_run(const RunFolder& folder, const RunConfig& given, bool fresh) {
   return found;
 }
 
-void check_same_training(const Checkpoint& checkpoint, const RunIdentity& run) {
+}  // namespace
+
+Found find_run(const RunFolder& folder, const RunConfig& given, bool fresh) {
+  Found found = find(folder, given, fresh, read_checkpoint);
+  if (found.checkpoint) note(what_is_unknown(found.checkpoint->file, found.checkpoint->path, found.checkpoint->config));
+  return found;
+}
+
+void check_run(const RunFolder& folder, const RunConfig& given, bool fresh) {
+  find(folder, given, fresh, read_checkpoint_header);
+}
+
+RunIdentity identify(const RunConfig& config, const Splits& splits) {
+  std::map<std::string, std::string> files;
+  try {
+    files["train.init"] = checkpoint_path(config.train.init);
+  } catch (const Error&) {  // a run without weights by now
+  }
+  if (config.task == "contrastive") {
+    const std::string& templates = config.captions.templates;
+    if (templates != "plain" && templates != "photo") files["captions.templates"] = templates;
+    files["captions.classes"] = config.captions.classes;
+    files["text.vocabulary"] = config.text.vocabulary;
+  }
+  return {config, identify(splits), identify_files(files)};
+}
+
+void check_same_training(const Checkpoint& checkpoint, RunIdentity& run) {
   if (checkpoint.data) {
     const std::string changed = training_difference(*checkpoint.data, run.data);
     require(changed.empty(), "train", checkpoint.path, " was trained on other data: ", changed, kWayOut);
@@ -95,6 +144,12 @@ void check_same_training(const Checkpoint& checkpoint, const RunIdentity& run) {
             "cannot go on without seeing images it is judged on",
             kWayOut);
   }
+  for (const auto& [key, fingerprint] : run.files) {
+    const auto known = checkpoint.files.find(key);
+    require(known == checkpoint.files.end() || known->second == fingerprint, "train", checkpoint.path, ": ", key,
+            " is another file than the one it was trained with", kWayOut);
+  }
+  run.files.insert(checkpoint.files.begin(), checkpoint.files.end());
   const TrainerState& then = checkpoint.state;
   const int threads = omp_get_max_threads();
   const auto count = [](int64_t n) { return std::to_string(n) + (n == 1 ? " thread" : " threads"); };

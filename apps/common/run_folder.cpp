@@ -38,8 +38,8 @@ std::vector<std::string> RunFolder::files() const {
 }
 
 void RunFolder::clear_results() const {
-  // last.safetensors goes first: without it nothing of the rest is ever resumed from.
-  for (const std::string& file : {last(), previous(), best(), summary(), init()}) remove_file(file);
+  // Checkpoints go first, the last behind the one before it: what is left of them is never resumed from halfway.
+  for (const std::string& file : {previous(), last(), best(), summary(), init()}) remove_file(file);
 }
 
 void RunFolder::clear_temporaries() const {

@@ -45,19 +45,6 @@ bool same_source(const DataConfig& a, const DataConfig& b) {
          (a.noise == "none" || (a.noise_rate == b.noise_rate && a.noise_seed == b.noise_seed));
 }
 
-/// checkpoint_path(); of a run whose last weights were removed to save space the best, unless the test images chose
-/// them.
-std::string weights_path(const std::string& given) {
-  namespace fs = std::filesystem;
-  const RunFolder folder{given};
-  if (!fs::exists(folder.metrics()) || fs::exists(folder.last())) return checkpoint_path(given);
-  require(fs::exists(folder.best()), "checkpoint", given,
-          ": a run without weights: it was stopped before its first checkpoint, or they were removed");
-  require(config_of(load_safetensors(folder.best()), folder.best()).data.validation > 0, "checkpoint", given,
-          ": no last.safetensors there, and the best weights were chosen by the test images");
-  return folder.best();
-}
-
 /// Which weights of a run folder are looked at, where they are not those of its summary; else empty.
 std::string which_weights(const std::string& given, const std::string& path, const RunConfig& own) {
   if (!std::filesystem::is_directory(given)) return "";
@@ -76,7 +63,7 @@ std::string which_weights(const std::string& given, const std::string& path, con
 }  // namespace
 
 Subject load_subject(const std::string& given, const CommonOptions& common) {
-  Subject s{.path = weights_path(given), .file = {}, .config = {}, .data = {}, .foreign = false};
+  Subject s{.path = checkpoint_path(given), .file = {}, .config = {}, .data = {}, .foreign = false};
   s.file = load_safetensors(s.path);
   s.foreign = !is_checkpoint(s.file);
   require_usage(

@@ -55,6 +55,7 @@ Summary read_summary(const std::string& path) {
     nlohmann::ordered_json json = parse_json(read_file(path, kMostBytes), path);
     require(json.is_object() && json.contains("test"), "summary", path, ": expected an object with a key test");
     summary.test = read_evaluation(json["test"], path);
+    require(summary.test.measures.count > 0, "summary", path, ": test: expected what was measured, got no image");
     json.erase("test");
     read_fields(json, list_of(summary), path);
   } catch (const UsageError& error) {  // nobody's usage is wrong: the file is

@@ -228,10 +228,7 @@ Summary Trainer::run() {
   loader_.start(state_.step / epoch_steps_, state_.step % epoch_steps_);
   for (;;) {
     try {
-      if (state_.step > state_.evaluated_step && at_multiple_of(evaluation_steps_)) {
-        evaluate_now();
-        got_further();
-      }
+      if (state_.step > state_.evaluated_step && at_multiple_of(evaluation_steps_)) evaluate_now(), got_further();
       if (interrupted()) throw Interrupted();
     } catch (const Interrupted&) {
       save_last();
@@ -443,10 +440,7 @@ Summary Trainer::finish() {
   const bool use_best = task_->holds_out();
   if (use_best && state_.best_step < 0) evaluate_now();  // without a step there was no reason to
   const Averaged averaged(average_);
-  if (use_best)
-    restore_best();
-  else
-    estimate_statistics();
+  use_best ? restore_best() : estimate_statistics();
   Summary summary = describe();
   summary.weights = use_best ? "best" : "last";
   summary.temperature = task_->temperature();
@@ -491,7 +485,7 @@ Summary train(const RunConfig& given, const std::filesystem::path& out, const Tr
          follow_file(found.config.model, *initial, config.train.init, shape, config.train.init_partial))
       note("as " + config.train.init + " has it: " + line);
   }
-  RunIdentity run{config, identify(splits)};
+  RunIdentity run = identify(config, splits);
   if (checkpoint) check_same_training(*checkpoint, run);
   Trainer trainer(std::move(run), std::move(splits), folder, *held, options,
                   {checkpoint ? &*checkpoint : nullptr, initial ? &*initial : nullptr});

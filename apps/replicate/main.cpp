@@ -65,11 +65,13 @@ void check_models(const std::vector<PlannedRun>& runs) {
 /// somebody else is in the way.
 void check_outputs(const std::vector<PlannedRun>& runs, const std::filesystem::path& out, bool fresh) {
   RunFolder{out}.create();
-  for (const char* file : {kResults, kTable, kReport}) check_writable((out / file).string());
+  const std::vector<std::string> results{(out / kResults).string(), (out / kTable).string(), (out / kReport).string()};
+  for (const std::string& file : results) check_writable(file);
+  check_own_results(results, "cells");
   for (const PlannedRun& run : runs) {
     const RunFolder folder{out / run.folder};
     check_writable_below(folder.config());
-    find_run(folder, run.config, fresh);
+    check_run(folder, run.config, fresh);
   }
 }
 

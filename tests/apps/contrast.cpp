@@ -126,6 +126,25 @@ TEST_CASE("contrast: killed and resumed, it ends as if never stopped") {
   CHECK(metrics_without_timings(place.run("whole").metrics()) == metrics_without_timings(part.metrics()));
 }
 
+TEST_CASE("contrast: it goes on with the very files of templates and class names it began with") {
+  if (without_sentencepiece()) return;
+  const Workplace place;
+  RunConfig config = place.config();
+  config.captions.templates = place.folder.write("templates.txt", "a photo of {}\n");
+  config.captions.classes = place.folder.write("classes.txt", "a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n");
+  config.train.epochs = 1;
+  CHECK(place.contrast(config, "run", {"--set", "train.time_limit=0.000001"}).code == 124);
+  const auto refused_with = [&](const std::string& name, const std::string& text, const char* key) {
+    const std::string before = slurp(place.folder.path(name));
+    place.folder.write(name, text);
+    CHECK(fails_with(place.contrast(config, "run"), 1, key, "another file", "--fresh"));
+    place.folder.write(name, before);
+  };
+  refused_with("templates.txt", "a picture of {}\n", "captions.templates");
+  refused_with("classes.txt", "a\nb\nc\nd\ne\nf\ng\nh\ni\nk\n", "captions.classes");
+  CHECK(place.contrast(config, "run").code == 0);
+}
+
 TEST_CASE("contrast: a run of recorded steps is the run without, bit for bit") {
   if (without_sentencepiece()) return;
   const Workplace place;

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "apps/common/checkpoint.h"
 #include "apps/common/evaluation.h"
 #include "apps/common/grid.h"
 #include "apps/common/run_folder.h"
@@ -269,6 +270,26 @@ TEST_CASE("initial: a checkpoint that does not fit is refused, and nothing has c
   CHECK(one_line_with(error_of([&] { load_initial(none, "x", *model); }), "no tensor of the model", "encoder.weight"));
 }
 
+TEST_CASE("initial: a run is as good without its last weights, where the best are what its summary tests") {
+  const TemporaryFolder folder;
+  write_tiny_data(folder.path("data"));
+  RunConfig config = tiny_config(folder.path("data"));
+  config.train.epochs = 1;
+  const RunFolder first{folder.path("first")}, second{folder.path("second")}, third{folder.path("third")};
+  train(config, first.path, {.quiet = true});
+  const Tensor best = load_safetensors(first.best()).at("conv1.weight");
+  config.train.init = first.path;
+  config.train.epochs = 0;
+  train(config, second.path, {.quiet = true});
+  std::filesystem::remove(first.last());
+  train(config, third.path, {.quiet = true});
+  for (const RunFolder& run : {second, third})
+    check_close("conv1.weight", load_safetensors(run.last()).at("conv1.weight"), best.to(DType::f64), 0);
+  std::filesystem::remove(first.best());
+  CHECK(one_line_with(error_of([&] { train(config, folder.path("fourth"), {.quiet = true}); }), first.path.string(),
+                      "a run without weights"));
+}
+
 TEST_CASE("initial: train begins with a checkpoint, says what it took, and resumes without it") {
   const TemporaryFolder folder;
   write_tiny_data(folder.path("data"));
@@ -289,7 +310,11 @@ TEST_CASE("initial: train begins with a checkpoint, says what it took, and resum
   CHECK(report.at("not_found").empty());
   CHECK(report.at("unused").size() > 3);
   std::filesystem::remove(second.summary());
+  // Another file of that name is no beginning of this run; none is needed any more.
+  std::filesystem::copy_file(first.best(), first.last(), std::filesystem::copy_options::overwrite_existing);
+  CHECK(one_line_with(error_of([&] { train(config, second.path, {.quiet = true}); }), second.last(), "train.init"));
   std::filesystem::remove(first.last());
   CHECK(train(config, second.path, {.quiet = true}).steps == 1);
+  CHECK(read_checkpoint(second.last()).files.contains("train.init"));
   CHECK(one_line_with(error_of([&] { train(config, third.path, {.quiet = true}); }), first.last(), "No such file"));
 }

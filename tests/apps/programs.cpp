@@ -118,6 +118,37 @@ TEST_CASE("programs: --help explains and exits 0; wrong usage exits 2 with one l
   CHECK_FALSE(std::filesystem::exists(place.run("run").path));
 }
 
+TEST_CASE("programs: results replace results of before, and nobody else's files") {
+  const TrainPlace place;
+  const std::string run = place.run("run").path;
+  REQUIRE(run_program(place.command("run")).code == 0);
+  const std::string image = place.folder.write("image.pgm", "P5 8 8 255 " + std::string(64, 'x'));
+  place.folder.write("plan.json", R"({"base": )" + config_text(place.config()) +
+                                      R"(, "heads": {"A": {"head.kind": "det"}}, "seeds": [0]})");
+  const std::vector<std::string> evaluate{"evaluate", run, "--out", place.folder.path("e")},
+      predict{"predict", run, image, "--json", place.folder.path("p/answers.json")},
+      scale{"scale", "--width", "8", "--classes", "10", "--rank", "2", "--out", place.folder.path("s")},
+      bench{"bench", "kernels", "--only", "nothing", "--out", place.folder.path("b/bench.json")},
+      replicate{"replicate", "--config",     place.folder.path("plan.json"), "--out", place.folder.path("r"),
+                "--set",     "train.steps=1"};
+  const std::vector<std::pair<std::string, std::vector<std::string>>> stories{
+      {"e/evaluation.json", evaluate}, {"p/answers.json", predict}, {"s/scale.json", scale},
+      {"s/table.md", scale},           {"s/parameters.svg", scale}, {"b/bench.json", bench},
+      {"r/results.json", replicate},   {"r/table.md", replicate},   {"r/report.html", replicate}};
+  for (const auto& [file, command] : stories) {
+    CAPTURE(file);
+    for (const std::string mine : {"mine", "{\"mine\": 1}", "[1]"}) {
+      place.folder.write(file, mine);
+      CHECK(fails_with(run_program(command), 1, file, "not touched"));
+      CHECK(slurp(place.folder.path(file)) == mine);
+      CHECK(std::distance(std::filesystem::directory_iterator(place.folder.path(file.substr(0, 1))), {}) == 1);
+    }
+    place.folder.write(file, "");  // nothing is lost
+    for (int i = 0; i < 2; ++i) CHECK(run_program(command).code == 0);
+    std::filesystem::remove_all(place.folder.path(file.substr(0, 1)));
+  }
+}
+
 TEST_CASE("programs: a full stdout is an error, after the work is done") {
   const RunLimits full{.stdout_file = "/dev/full"};
   for (const std::string program : {"train", "evaluate", "predict", "contrast", "replicate", "scale", "bench"})

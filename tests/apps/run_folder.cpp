@@ -13,6 +13,7 @@
 #include <sstream>
 
 #include "apps/common/checkpoint.h"
+#include "apps/common/resume.h"
 #include "apps/common/trainer.h"
 #include "core/error.h"
 #include "tests/apps/support.h"
@@ -125,6 +126,42 @@ TEST_CASE("run folder: files of somebody's own are not touched") {
     CHECK(slurp(place.folder.path(file)) == "mine");
 }
 
+TEST_CASE("run folder: a configuration of somebody's own is not replaced by the resolved one") {
+  const TrainPlace place;
+  const std::string mine = R"({"train": {"steps": 1}, "optimizer": {}, "data": {"root": ")" +
+                           place.folder.path("data") + R"(", "validation": 40}})";
+  const std::string file = place.folder.write("run/config.json", mine);
+  const std::vector<std::string> command{"train", "--config", file, "--out", place.folder.path("run")};
+  CHECK(fails_with(run_program(command), 1, file, "nothing in it is touched"));
+  CHECK(slurp(file) == mine);
+  place.folder.write("run/config.json", config_text(parse_config(mine, "mine")));  // as a run writes it
+  for (int i = 0; i < 2; ++i) CHECK(run_program(command).code == 0);
+}
+
+TEST_CASE("run folder: the checkpoint before the last is not lost with the last") {
+  const TrainPlace place;
+  RunFolder run = place.run("run");
+  const std::vector<std::string> limited{"--set", "train.time_limit=0.000001"};
+  for (int step = 1; step <= 2; ++step) CHECK(run_program(place.command("run", limited)).code == 124);
+  const std::string last = slurp(run.last()), previous = slurp(run.previous());
+  place.folder.write("run/last.safetensors", last.substr(0, last.size() - 1));
+  CHECK(fails_with(run_program(place.command("run")), 1, run.last(), run.previous()));
+  fs::remove(run.last());
+  CHECK(fails_with(run_program(place.command("run")), 1, run.previous(), "--fresh"));
+  CHECK(slurp(run.previous()) == previous);
+  fs::rename(run.previous(), run.last());
+  CHECK(run_program(place.command("run")).code == 0);
+}
+
+TEST_CASE("run folder: a summary without results is none") {
+  const TrainPlace place;
+  REQUIRE(run_program(place.command("run", {"--set", "train.steps=1"})).code == 0);
+  for (const std::string text : {R"({"test": {}})", R"({"test": {"nll": 0.1, "count": 0}})"}) {
+    place.folder.write("run/summary.json", text);
+    CHECK(fails_with(run_program(place.command("run", {"--set", "train.steps=1"})), 1, "summary.json", "no image"));
+  }
+}
+
 TEST_CASE("run folder: what is no regular file is not waited for, and left as it is") {
   const TrainPlace place;
   for (const std::string mine : {"metrics.jsonl", "config.json", "last.safetensors", "summary.json"}) {
@@ -211,6 +248,27 @@ TEST_CASE("run folder: the number of threads is part of what a resumed run is to
   other[6] = "3";
   const Outcome outcome = run_program(other);
   CHECK(outcome.err.find("was trained with 1 thread and goes on with 3 threads") != std::string::npos);
+}
+
+TEST_CASE("run folder: what is asked of a run before its turn is answered by its header") {
+  const TrainPlace place;
+  RunConfig config = place.config();
+  config.train.epochs = 1;
+  train(config, place.run("run").path, kQuiet);
+  const RunFolder run = place.run("run");
+  fs::remove(run.summary());
+  const std::string whole = slurp(run.last());
+  check_run(run, config, false);
+  RunConfig other = config;
+  other.schedule.peak = 0.01;
+  CHECK(one_line_with(error_of([&] { check_run(run, other, false); }), run.last(), "schedule.peak differs"));
+  place.folder.write("run/last.safetensors", whole.substr(0, whole.size() - 1));
+  CHECK(one_line_with(error_of([&] { check_run(run, config, false); }), run.last()));
+  std::string damaged = whole;
+  damaged[damaged.size() - 2] ^= 1;
+  place.folder.write("run/last.safetensors", damaged);
+  check_run(run, config, false);
+  CHECK(one_line_with(error_of([&] { find_run(run, config, false); }), run.last(), "damaged"));
 }
 
 TEST_CASE("run folder: two processes do not share one") {
