@@ -175,8 +175,8 @@ void run(const CommonOptions& options, const Settings& settings) {
       }
   const std::string table = table_of(all, settings);
   if (!out.empty()) {
+    write_file((out / kJson).string(), json_text(json_of(all, settings)));  // first: by it the rest is known as ours
     write_file((out / kTable).string(), table);
-    write_file((out / kJson).string(), json_text(json_of(all, settings)));
     if (no_plots.empty()) write_plots(all, settings, out);
   }
   std::fputs(table.c_str(), stdout);
