@@ -21,6 +21,7 @@
 #include "core/error.h"
 #include "core/tensor.h"
 #include "core/widened.h"
+#include "core/work_count.h"
 
 namespace sked {
 
@@ -102,6 +103,7 @@ class Kernel<void(Args...)> final : public KernelBase {
     const bool tuned = tuned_[index(device)] && t.dtype() != DType::f64 && !ReferenceOnly::active();
     const Function f = tuned ? tuned_[index(device)] : definition_[index(device)];
     if (!f) fail(name(), "no ", device, " implementation", t.dtype() == DType::f64 ? " for f64" : "");
+    if (WorkCount::active()) WorkCount::call(name(), (detail::operand_bytes(args) + ... + 0));
     if (device == Device::cpu && !stores_ && (detail::holds_bf16(args) || ...)) return call_widened(f, args...);
     f(std::forward<Args>(args)...);
   }

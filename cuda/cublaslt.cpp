@@ -15,6 +15,7 @@
 #include "core/error.h"
 #include "core/precision.h"
 #include "core/tensor.h"
+#include "core/work_count.h"
 #include "cuda/gemm.h"
 #include "cuda/runtime.h"
 
@@ -194,6 +195,7 @@ bool gemm_tuned(const Gemm& g, const char* where) {
   const Plan& p = *found->second;
   set_pointers(p.description, g);
   const float alpha = 1, beta = g.accumulate ? 1 : 0;
+  WorkCount::launch(where);
   const cublasStatus_t status =
       cublasLtMatmul(library.handle, p.description.get(), &alpha, g.b, p.b.get(), g.a, p.a.get(), &beta, g.c, p.c.get(),
                      g.c, p.c.get(), &p.algorithm, library.workspace.raw(), kWorkspace, compute_stream().get());

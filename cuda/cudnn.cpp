@@ -24,6 +24,7 @@
 #include "core/error.h"
 #include "core/precision.h"
 #include "core/tensor.h"
+#include "core/work_count.h"
 #include "cuda/runtime.h"
 
 /// Where the frontend looks up the functions of libcudnn.
@@ -267,6 +268,7 @@ bool run(const Problem& problem, std::initializer_list<const void*> operands) {
   std::unordered_map<int64_t, void*> addresses;
   for (const void* p : operands) addresses.emplace(addresses.size() + 1, const_cast<void*>(p));
   const Tensor workspace = Tensor::empty({std::max<int64_t>(plan.workspace, 1)}, DType::u8, Device::cuda);
+  WorkCount::launch(problem.name());
   const fe::error_t status = plan.graph->execute(library.handle, addresses, const_cast<void*>(workspace.raw()));
   require(status.is_good(), problem.name(), "cuDNN: ", reason(status));
   return true;

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <mutex>
 
+#include "core/work_count.h"
 #include "cuda/recording.h"
 #include "cuda/runtime.h"
 
@@ -88,6 +89,7 @@ void copy_to_host(void* host, const void* device, size_t bytes) {
 
 void copy(void* to, const void* from, size_t bytes) {
   if (bytes == 0) return;
+  WorkCount::launch("copy");
   SKED_CUDA(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, compute_stream().get()));
 }
 
