@@ -92,7 +92,7 @@ TEST_LIB_core := $(CORE)
 TEST_LIB_deliberate := $(CORE)
 TEST_LIB_autograd := $(CORE) $(AUTOGRAD)
 TEST_LIB_data := $(CORE) $(DATA)
-TEST_LIB_layers := $(CORE) $(AUTOGRAD) $(LAYERS)
+TEST_LIB_layers := $(CORE) $(AUTOGRAD) $(LAYERS) $(GPU)
 TEST_LIB_cuda := $(CORE) $(GPU)
 TEST_LIB_apps := $(LIBRARY) $(APP_PARTS)
 # The storms also call the mains of the programs that read files.

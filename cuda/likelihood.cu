@@ -1,53 +1,16 @@
-// The tiles of the streaming likelihood. A tile is a product's result, read and overwritten once: bound by memory, with
-// one to four exponentials an element. Sums over classes go to teams of threads, sums over samples to one thread a
-// column; their order does not depend on the run.
+// The tiles of the streaming likelihood. A tile is a product's result in f32 or bf16, read and overwritten once: bound
+// by memory, with one to four exponentials an element. Sums over classes go to teams of threads, sums over samples to
+// one thread a column; their order does not depend on the run.
 
 #include "core/kernels/likelihood.h"
 
 #include <cmath>
 
 #include "cuda/softmax_rows.cuh"
+#include "cuda/tiles.cuh"
 
 namespace sked::cuda {
 namespace {
-
-/// A tile (B,C,K), and where it lies: (b,s) in rows of S samples, (b,k) in rows of `classes` or coordinates.
-struct Extents {
-  int64_t B, C, K;
-  int64_t S = 0, classes = 0;
-  TileOrigin at;
-
-  Extents(const Tensor& a, const char* where, TileOrigin at = {}) : at(at) {
-    require(a.defined() && a.ndim() == 3 && a.dtype() == DType::f32, where, "expected a tile (B, C, K) f32, got ", a);
-    B = a.dim(0), C = a.dim(1), K = a.dim(2);
-  }
-  constexpr int64_t rows() const { return B * C; }
-  constexpr int64_t columns() const { return B * K; }
-
-  /// Row r of the tile is (b,s); its place among all samples.
-  __device__ int64_t by_sample(int64_t row) const { return row / C * S + at.sample + row % C; }
-  /// Where the classes of row r start among all classes.
-  __device__ int64_t by_class(int64_t row) const { return row / C * classes + at.klass; }
-};
-
-/// Throws unless t is (B, at least `least`) like `a`, and of the width of those before it; returns that width.
-int64_t check_width(const Tensor& t, const Tensor& a, int64_t least, const char* what, const char* where) {
-  require(t.defined() && t.ndim() == 2 && t.dim(0) == a.dim(0) && t.dim(1) >= least, where, "expected ", what, " (",
-          a.dim(0), ", ", least, " or more), got ", t);
-  require_alike(t, a, where);
-  return t.dim(1);
-}
-
-void check_alike(const Tensor& t, const Tensor& like, const char* what, const char* where) {
-  require_shape(t, like.shape(), where, what);
-  require_alike(t, like, where);
-}
-
-const int64_t* labels_of(const Tensor& labels, const Tensor& a, const char* where) {
-  require_shape(labels, {a.dim(0)}, where, "labels");
-  require(labels.device() == a.device(), where, "expected labels on ", a.device(), ", got ", labels);
-  return labels.data<int64_t>();
-}
 
 const float* floats(const Tensor& t) { return t.defined() ? t.data<float>() : nullptr; }
 
@@ -123,22 +86,22 @@ void noise_backward(const Tensor& dz, const Tensor& eps, const Tensor& v, Tensor
          v.defined() ? dv.data<float>() : nullptr);
 }
 
-// ---- one label an example
-// ---------------------------------------------------------------------------------------------
+// ---- one label an example -------------------------------------------------------------------------------------------
 
-/// One tile read.
-template <int kLanes>
-__global__ void label_tile_forward_kernel(Extents e, const float* a, const int64_t* labels, float* lse, float* picked) {
+/// One tile read, the second time from cache: 13 instructions and a quarter of a load an element in bf16, 26 and a half
+/// in f32 (28 and 2 element by element).
+template <int kLanes, int kN, class T>
+__global__ void label_tile_forward_kernel(Extents e, const T* a, const int64_t* labels, float* lse, float* picked) {
   const Team<kLanes> team;
   if (team.row >= e.rows()) return;
-  const float* row = a + team.row * e.K;
-  const RowSum<kLanes, float> s(team, row, e.K);
+  const T* row = a + team.row * e.K;
+  const RowSum<kLanes, T, kN> s(team, row, e.K);
   if (team.lane != 0) return;
   const int64_t i = e.by_sample(team.row);
   lse[i] = log_add_exp(lse[i], s.shift + math::log(s.sum));
   if (!labels) return;
-  const int64_t k = labels[team.row / e.C] - e.at.klass;
-  if (k >= 0 && k < e.K) picked[i] = row[k];
+  const int64_t k = labels[e.example(team.row)] - e.at.klass;
+  if (k >= 0 && k < e.K) picked[i] = widen(row[k]);
 }
 
 void label_tile_forward(const Tensor& a, const Tensor& labels, Tensor& lse, Tensor& picked, TileOrigin at) {
@@ -147,41 +110,44 @@ void label_tile_forward(const Tensor& a, const Tensor& labels, Tensor& lse, Tens
   e.S = check_width(lse, a, at.sample + e.C, "lse", where);
   const int64_t* label = labels.defined() ? labels_of(labels, a, where) : nullptr;
   if (label) check_alike(picked, lse, "picked", where);
-  visit_team(e.K, [&]<int kLanes>(std::integral_constant<int, kLanes>) {
-    launch(where, label_tile_forward_kernel<kLanes>, team_blocks<kLanes>(e.rows()), kThreads, e, a.data<float>(), label,
-           lse.data<float>(), label ? picked.data<float>() : nullptr);
+  visit_tile(a, e, where, [&]<class T, int kN>(T, std::integral_constant<int, kN>) {
+    visit_team(e.K, [&]<int kLanes>(std::integral_constant<int, kLanes>) {
+      launch(where, label_tile_forward_kernel<kLanes, kN, T>, team_blocks<kLanes>(e.rows()), kThreads, e, a.data<T>(),
+             label, lse.data<float>(), label ? picked.data<float>() : nullptr);
+    });
   });
 }
 
-/// 2 tiles moved.
-template <int kLanes>
-__global__ void label_tile_backward_kernel(Extents e, float* a, const int64_t* labels, const float* lse,
-                                           const float* weight) {
-  const Team<kLanes> team;
-  if (team.row >= e.rows()) return;
-  float* row = a + team.row * e.K;
-  const int64_t i = e.by_sample(team.row), label = labels[team.row / e.C] - e.at.klass;
-  const float shift = lse[i], share = weight[i];
-  for (int64_t k = team.lane; k < e.K; k += kLanes) {
-    const float p = share * math::exp(row[k] - shift);
-    row[k] = k == label ? p - share : p;
-  }
-}
+struct LabelGradient {
+  const int64_t* labels;
+  const float *lse, *weight;
 
-void label_tile_backward(Tensor& a, const Tensor& labels, const Tensor& lse, const Tensor& weight, TileOrigin at) {
+  struct Row {
+    float shift, share;
+    int label;  // in the tile, or −1
+  };
+  __device__ Row row(const Extents& e, int64_t r) const {
+    const int64_t i = e.by_sample(r), label = labels[e.example(r)] - e.at.klass;
+    return {lse[i], weight[i], label >= 0 && label < e.K ? static_cast<int>(label) : -1};
+  }
+  template <class T>
+  __device__ float operator()(const Row& row, int k, float a) const {
+    const float p = row.share * exp_as<T>(a - row.shift);
+    return k == row.label ? p - row.share : p;
+  }
+};
+
+void label_tile_backward(Tensor& a, const Tensor& labels, const Tensor& lse, const Tensor& weight, Tensor& sums,
+                         TileOrigin at) {
   const char* where = "label_tile_backward";
   Extents e(a, where, at);
   const int64_t* label = labels_of(labels, a, where);
   e.S = check_width(lse, a, at.sample + e.C, "lse", where);
   check_alike(weight, lse, "weight", where);
-  visit_team(e.K, [&]<int kLanes>(std::integral_constant<int, kLanes>) {
-    launch(where, label_tile_backward_kernel<kLanes>, team_blocks<kLanes>(e.rows()), kThreads, e, a.data<float>(),
-           label, lse.data<float>(), weight.data<float>());
-  });
+  tile_backward(where, e, LabelGradient{label, lse.data<float>(), weight.data<float>()}, a, sums);
 }
 
-// ---- every class
-// ------------------------------------------------------------------------------------------------------
+// ---- every class ----------------------------------------------------------------------------------------------------
 
 template <ClassLog kLog>
 __device__ float log_of(float a, float lse) {
@@ -193,14 +159,14 @@ __device__ float log_of(float a, float lse) {
 }
 
 /// One thread a column; the tile is read twice, the second time from cache where it fits.
-template <ClassLog kLog>
-__global__ void class_tile_forward_kernel(Extents e, const float* a, const float* lse, float* log_p) {
+template <ClassLog kLog, class T>
+__global__ void class_tile_forward_kernel(Extents e, const T* a, const float* lse, float* log_p) {
   const int64_t column = global_thread();
   if (column >= e.columns()) return;
   const int64_t b = column / e.K, k = column - b * e.K;
   const auto x = [&](int64_t s) {
     const float shift = kLog == ClassLog::softmax ? lse[b * e.S + e.at.sample + s] : 0.0f;
-    return log_of<kLog>(a[(b * e.C + s) * e.K + k], shift);
+    return log_of<kLog>(widen(a[(b * e.C + s) * e.K + k]), shift);
   };
   float high = -INFINITY;
   double sum = 0;
@@ -216,18 +182,20 @@ void class_tile_forward(const Tensor& a, const Tensor& lse, Tensor& log_p, Class
   Extents e(a, where, at);
   e.classes = check_width(log_p, a, at.klass + e.K, "log_p", where);
   if (log == ClassLog::softmax) e.S = check_width(lse, a, at.sample + e.C, "lse", where);
-  const auto run = [&](auto kernel) {
-    launch(where, kernel, ceil_div(e.columns(), kThreads), kThreads, e, a.data<float>(), floats(lse),
-           log_p.data<float>());
-  };
-  if (log == ClassLog::softmax) return run(class_tile_forward_kernel<ClassLog::softmax>);
-  if (log == ClassLog::sigmoid) return run(class_tile_forward_kernel<ClassLog::sigmoid>);
-  run(class_tile_forward_kernel<ClassLog::sigmoid_complement>);
+  visit_device(a.dtype(), where, [&]<class T>(T) {
+    const auto run = [&](auto kernel) {
+      launch(where, kernel, ceil_div(e.columns(), kThreads), kThreads, e, a.data<T>(), floats(lse),
+             log_p.data<float>());
+    };
+    if (log == ClassLog::softmax) return run(class_tile_forward_kernel<ClassLog::softmax, T>);
+    if (log == ClassLog::sigmoid) return run(class_tile_forward_kernel<ClassLog::sigmoid, T>);
+    run(class_tile_forward_kernel<ClassLog::sigmoid_complement, T>);
+  });
 }
 
 /// One tile and, mostly from cache, a row of log_p and share for each of its rows.
-template <int kLanes>
-__global__ void soft_tile_weights_kernel(Extents e, const float* a, const float* lse, const float* log_p,
+template <int kLanes, class T>
+__global__ void soft_tile_weights_kernel(Extents e, const T* a, const float* lse, const float* log_p,
                                          const float* share, float* total) {
   const Team<kLanes> team;
   if (team.row >= e.rows()) return;
@@ -235,7 +203,7 @@ __global__ void soft_tile_weights_kernel(Extents e, const float* a, const float*
   const float shift = lse[i];
   float sum = 0;
   for (int64_t k = team.lane; k < e.K; k += kLanes)
-    sum += share[from + k] * math::exp(a[team.row * e.K + k] - shift - log_p[from + k]);
+    sum += share[from + k] * math::exp(widen(a[team.row * e.K + k]) - shift - log_p[from + k]);
   sum = team.sum(sum);
   if (team.lane == 0) total[i] += sum;
 }
@@ -255,95 +223,91 @@ void soft_tile_weights(const Tensor& a, const Tensor& lse, const Tensor& log_p, 
                        TileOrigin at) {
   const char* where = "soft_tile_weights";
   const Extents e = soft_extents(a, lse, log_p, share, total, at, where);
-  visit_team(e.K, [&]<int kLanes>(std::integral_constant<int, kLanes>) {
-    launch(where, soft_tile_weights_kernel<kLanes>, team_blocks<kLanes>(e.rows()), kThreads, e, a.data<float>(),
-           lse.data<float>(), log_p.data<float>(), share.data<float>(), total.data<float>());
+  visit_device(a.dtype(), where, [&]<class T>(T) {
+    visit_team(e.K, [&]<int kLanes>(std::integral_constant<int, kLanes>) {
+      launch(where, soft_tile_weights_kernel<kLanes, T>, team_blocks<kLanes>(e.rows()), kThreads, e, a.data<T>(),
+             lse.data<float>(), log_p.data<float>(), share.data<float>(), total.data<float>());
+    });
   });
 }
 
-/// 2 tiles moved.
-template <int kLanes>
-__global__ void soft_tile_backward_kernel(Extents e, float* a, const float* lse, const float* log_p, const float* share,
-                                          const float* total) {
-  const Team<kLanes> team;
-  if (team.row >= e.rows()) return;
-  const int64_t i = e.by_sample(team.row), from = e.by_class(team.row);
-  const float shift = lse[i], sum = total[i];
-  for (int64_t k = team.lane; k < e.K; k += kLanes) {
-    float& value = a[team.row * e.K + k];
-    const float log_softmax = value - shift;
-    value = sum * math::exp(log_softmax) - share[from + k] * math::exp(log_softmax - log_p[from + k]);
+struct SoftGradient {
+  const float *lse, *log_p, *share, *total;
+
+  struct Row {
+    float shift, sum;
+    const float *log_p, *share;
+  };
+  __device__ Row row(const Extents& e, int64_t r) const {
+    const int64_t i = e.by_sample(r), from = e.by_class(r);
+    return {lse[i], total[i], log_p + from, share + from};
   }
-}
+  template <class T>
+  __device__ float operator()(const Row& row, int k, float a) const {
+    const float log_softmax = a - row.shift;
+    return row.sum * exp_as<T>(log_softmax) - row.share[k] * exp_as<T>(log_softmax - row.log_p[k]);
+  }
+};
 
 void soft_tile_backward(Tensor& a, const Tensor& lse, const Tensor& log_p, const Tensor& share, const Tensor& total,
-                        TileOrigin at) {
+                        Tensor& sums, TileOrigin at) {
   const char* where = "soft_tile_backward";
   const Extents e = soft_extents(a, lse, log_p, share, total, at, where);
-  visit_team(e.K, [&]<int kLanes>(std::integral_constant<int, kLanes>) {
-    launch(where, soft_tile_backward_kernel<kLanes>, team_blocks<kLanes>(e.rows()), kThreads, e, a.data<float>(),
-           lse.data<float>(), log_p.data<float>(), share.data<float>(), total.data<float>());
-  });
+  const SoftGradient f{lse.data<float>(), log_p.data<float>(), share.data<float>(), total.data<float>()};
+  tile_backward(where, e, f, a, sums);
 }
 
-/// 2 tiles moved.
-template <int kLanes>
-__global__ void sigmoid_tile_backward_kernel(Extents e, float* a, const float* log_p, const float* log_not_p,
-                                             const float* share, const float* rest) {
-  const Team<kLanes> team;
-  if (team.row >= e.rows()) return;
-  const int64_t from = e.by_class(team.row);
-  for (int64_t k = team.lane; k < e.K; k += kLanes) {
-    float& value = a[team.row * e.K + k];
-    const float x = value, up = math::sigmoid(x), down = math::sigmoid(-x);
-    value = rest[from + k] * math::exp(log_sigmoid(-x) - log_not_p[from + k]) * up -
-            share[from + k] * math::exp(log_sigmoid(x) - log_p[from + k]) * down;
+struct SigmoidGradient {
+  const float *log_p, *log_not_p, *share, *rest;
+
+  __device__ int64_t row(const Extents& e, int64_t r) const { return e.by_class(r); }
+  template <class T>
+  __device__ float operator()(int64_t from, int k, float x) const {
+    const float up = math::sigmoid(x), down = math::sigmoid(-x);
+    return rest[from + k] * math::exp(log_sigmoid(-x) - log_not_p[from + k]) * up -
+           share[from + k] * math::exp(log_sigmoid(x) - log_p[from + k]) * down;
   }
-}
+};
 
 void sigmoid_tile_backward(Tensor& a, const Tensor& log_p, const Tensor& log_not_p, const Tensor& share,
-                           const Tensor& rest, TileOrigin at) {
+                           const Tensor& rest, Tensor& sums, TileOrigin at) {
   const char* where = "sigmoid_tile_backward";
   Extents e(a, where, at);
   e.classes = check_width(log_p, a, at.klass + e.K, "log_p", where);
   for (const Tensor* t : {&log_not_p, &share, &rest}) check_alike(*t, log_p, "log_not_p, share and rest", where);
-  visit_team(e.K, [&]<int kLanes>(std::integral_constant<int, kLanes>) {
-    launch(where, sigmoid_tile_backward_kernel<kLanes>, team_blocks<kLanes>(e.rows()), kThreads, e, a.data<float>(),
-           log_p.data<float>(), log_not_p.data<float>(), share.data<float>(), rest.data<float>());
-  });
+  const SigmoidGradient f{log_p.data<float>(), log_not_p.data<float>(), share.data<float>(), rest.data<float>()};
+  tile_backward(where, e, f, a, sums);
 }
 
-// ---- classes that choose among the examples too
-// -----------------------------------------------------------------------
+// ---- classes that choose among the examples too ---------------------------------------------------------------------
 
-/// Throws unless t is (at least `samples`, at least `classes`) like `a`; returns its width.
+/// Throws unless t is (at least `samples`, at least `classes`) beside `a`; returns its width.
 int64_t check_columns(const Tensor& t, const Tensor& a, int64_t samples, int64_t classes, const char* what,
                       const char* where) {
   require(t.defined() && t.ndim() == 2 && t.dim(0) >= samples && t.dim(1) >= classes, where, "expected ", what, " (",
           samples, " or more, ", classes, " or more), got ", t);
-  require_alike(t, a, where);
+  check_beside(t, a, where);
   return t.dim(1);
 }
 
-constexpr int kLines = kThreads / kWarp;  // of threads that share a column
-
 /// A block for 32 columns of a sample: a warp reads 32 neighbours of a row. The tile is read twice, the second time
 /// from cache where it fits.
-__global__ void column_tile_forward_kernel(Extents e, const float* a, float* lse) {
+template <class T>
+__global__ void column_tile_forward_kernel(Extents e, const T* a, float* lse) {
   __shared__ float highs[kLines][kWarp];
   __shared__ double sums[kLines][kWarp];
   const int64_t blocks = (e.K + kWarp - 1) / kWarp, s = blockIdx.x / blocks, step = e.C * e.K;
   const int lane = threadIdx.x % kWarp, line = threadIdx.x / kWarp;
   const int64_t k = blockIdx.x % blocks * kWarp + lane, rows = k < e.K ? e.B : 0;
-  const float* column = a + s * e.K + k;
+  const T* column = a + s * e.K + k;
   float high = -INFINITY;
-  for (int64_t b = line; b < rows; b += kLines) high = Greater{}(column[b * step], high);
+  for (int64_t b = line; b < rows; b += kLines) high = Greater{}(widen(column[b * step]), high);
   highs[line][lane] = high;
   __syncthreads();
   for (int l = 0; l < kLines; ++l) high = Greater{}(highs[l][lane], high);
   high = finite_shift(high);
   double sum = 0;
-  for (int64_t b = line; b < rows; b += kLines) sum += math::exp(column[b * step] - high);
+  for (int64_t b = line; b < rows; b += kLines) sum += math::exp(widen(column[b * step]) - high);
   sums[line][lane] = sum;
   __syncthreads();
   if (line > 0 || k >= e.K) return;
@@ -356,29 +320,33 @@ void column_tile_forward(const Tensor& a, Tensor& lse, TileOrigin at) {
   const char* where = "column_tile_forward";
   Extents e(a, where, at);
   e.classes = check_columns(lse, a, at.sample + e.C, at.klass + e.K, "lse", where);
-  launch(where, column_tile_forward_kernel, e.C * ceil_div(e.K, kWarp), kThreads, e, a.data<float>(),
-         lse.data<float>());
+  visit_device(a.dtype(), where, [&]<class T>(T) {
+    launch(where, column_tile_forward_kernel<T>, e.C * ceil_div(e.K, kWarp), kThreads, e, a.data<T>(),
+           lse.data<float>());
+  });
 }
 
-/// 2 tiles and, mostly from cache, a row of column_lse and column_weight for each of its rows.
-template <int kLanes>
-__global__ void pair_tile_backward_kernel(Extents e, float* a, const int64_t* labels, const float* lse,
-                                          const float* weight, const float* column_lse, const float* column_weight) {
-  const Team<kLanes> team;
-  if (team.row >= e.rows()) return;
-  float* row = a + team.row * e.K;
-  const int64_t i = e.by_sample(team.row), label = labels[team.row / e.C] - e.at.klass;
-  const int64_t column = (e.at.sample + team.row % e.C) * e.classes + e.at.klass;
-  const float shift = lse[i], share = weight[i];
-  for (int64_t k = team.lane; k < e.K; k += kLanes) {
-    const float column_share = column_weight[column + k];
-    const float p = share * math::exp(row[k] - shift) + column_share * math::exp(row[k] - column_lse[column + k]);
-    row[k] = k == label ? p - (share + column_share) : p;
+struct PairGradient {
+  LabelGradient examples;
+  const float *column_lse, *column_weight;
+
+  struct Row {
+    LabelGradient::Row own;
+    int64_t column;
+  };
+  __device__ Row row(const Extents& e, int64_t r) const {
+    return {examples.row(e, r), (e.at.sample + e.sample(r)) * e.classes + e.at.klass};
   }
-}
+  template <class T>
+  __device__ float operator()(const Row& row, int k, float a) const {
+    const float share = column_weight[row.column + k];
+    const float p = row.own.share * exp_as<T>(a - row.own.shift) + share * exp_as<T>(a - column_lse[row.column + k]);
+    return k == row.own.label ? p - (row.own.share + share) : p;
+  }
+};
 
 void pair_tile_backward(Tensor& a, const Tensor& labels, const Tensor& lse, const Tensor& weight,
-                        const Tensor& column_lse, const Tensor& column_weight, TileOrigin at) {
+                        const Tensor& column_lse, const Tensor& column_weight, Tensor& sums, TileOrigin at) {
   const char* where = "pair_tile_backward";
   Extents e(a, where, at);
   const int64_t* label = labels_of(labels, a, where);
@@ -386,10 +354,9 @@ void pair_tile_backward(Tensor& a, const Tensor& labels, const Tensor& lse, cons
   check_alike(weight, lse, "weight", where);
   e.classes = check_columns(column_lse, a, at.sample + e.C, at.klass + e.K, "column_lse", where);
   check_alike(column_weight, column_lse, "column_weight", where);
-  visit_team(e.K, [&]<int kLanes>(std::integral_constant<int, kLanes>) {
-    launch(where, pair_tile_backward_kernel<kLanes>, team_blocks<kLanes>(e.rows()), kThreads, e, a.data<float>(), label,
-           lse.data<float>(), weight.data<float>(), column_lse.data<float>(), column_weight.data<float>());
-  });
+  const LabelGradient own{label, lse.data<float>(), weight.data<float>()};
+  const PairGradient f{own, column_lse.data<float>(), column_weight.data<float>()};
+  tile_backward(where, e, f, a, sums);
 }
 
 [[maybe_unused]] const bool registered = kernel::noise_forward.define(Device::cuda, noise_forward) &&

@@ -14,16 +14,37 @@ struct Greater {
 /// What may be subtracted from a row with this maximum: 0 where it is not finite, so that no ∞ − ∞ arises.
 __device__ inline float finite_shift(float max) { return isfinite(max) ? max : 0.0f; }
 
-/// sum = Σ_k exp(x[k] − shift), shift the row's maximum; the same in every lane.
-template <int kLanes, class T>
+/// exp(x), of numbers that are T or become T: for bf16 by the card's own 2^x, whose relative error of 2^-22 no bf16
+/// shows, in 5 instructions instead of 20.
+template <class T>
+__device__ float exp_as(float x) {
+  if constexpr (std::is_same_v<T, bf16>) {
+    return exp2f(x * 1.4426950408889634f);
+  } else {
+    return math::exp(x);
+  }
+}
+
+/// sum = Σ_k exp(x[k] − shift), shift the row's maximum; the same in every lane. kN elements a load: the row is whole
+/// packs.
+template <int kLanes, class T, int kN = 1>
 struct RowSum {
   float shift, sum;
 
   __device__ RowSum(const Team<kLanes>& team, const T* x, int64_t K) {
+    const int64_t first = static_cast<int64_t>(team.lane) * kN, step = int64_t{kLanes} * kN;
     float max = -INFINITY, total = 0;
-    for (int64_t k = team.lane; k < K; k += kLanes) max = Greater{}(widen(x[k]), max);
+    for (int64_t k = first; k < K; k += step) {
+      const Pack<T, kN> in = load<kN>(x + k);
+#pragma unroll
+      for (int j = 0; j < kN; ++j) max = Greater{}(widen(in.v[j]), max);
+    }
     shift = finite_shift(team.reduce(max, Greater{}, -INFINITY));
-    for (int64_t k = team.lane; k < K; k += kLanes) total += math::exp(widen(x[k]) - shift);
+    for (int64_t k = first; k < K; k += step) {
+      const Pack<T, kN> in = load<kN>(x + k);
+#pragma unroll
+      for (int j = 0; j < kN; ++j) total += exp_as<T>(widen(in.v[j]) - shift);
+    }
     sum = team.sum(total);
   }
 };

@@ -6,6 +6,8 @@
 
 #include "core/cpu/parallel.h"
 #include "core/cpu/softmax_rows.h"
+#include "core/kernels/memory.h"
+#include "core/kernels/reduce.h"
 
 namespace sked::cpu {
 namespace {
@@ -60,6 +62,17 @@ void for_each_columns(const Extents& e, F&& f) {
 #pragma omp parallel for collapse(2) schedule(static) if (e.elements() > kHeavy)
   for (int64_t b = 0; b < e.B; ++b)
     for (int64_t block = 0; block < blocks; ++block) f(b, block * kColumns, std::min(e.K, (block + 1) * kColumns));
+}
+
+/// sums[k] += Σ over the rows of the tile, now a gradient.
+void add_column_sums(const Tensor& a, const Extents& e, Tensor& sums, TileOrigin at, const char* where) {
+  if (!sums.defined()) return;
+  require(sums.ndim() == 1 && sums.dim(0) >= at.klass + e.K, where, "expected sums of ", at.klass + e.K,
+          " or more classes, got ", sums);
+  require_alike(sums, a, where);
+  Tensor tile = Tensor::empty({e.K}, a.dtype()), place = sums.rows(at.klass, at.klass + e.K);
+  kernel::reduce_forward(a, tile, Reduce::sum, {1, e.B * e.C, e.K});
+  kernel::add_scaled(tile, place, 1);
 }
 
 // ---- noisy rows
@@ -171,7 +184,8 @@ void label_tile_forward(const Tensor& a, const Tensor& labels, Tensor& lse, Tens
   });
 }
 
-void label_tile_backward(Tensor& a, const Tensor& labels, const Tensor& lse, const Tensor& weight, TileOrigin at) {
+void label_tile_backward(Tensor& a, const Tensor& labels, const Tensor& lse, const Tensor& weight, Tensor& sums,
+                         TileOrigin at) {
   const Extents e(a, "label_tile_backward");
   require_shape(labels, {e.B}, "label_tile_backward", "labels");
   check_rows(lse, a, at.sample + e.C, "lse", "label_tile_backward");
@@ -188,6 +202,7 @@ void label_tile_backward(Tensor& a, const Tensor& labels, const Tensor& lse, con
       if (k >= 0 && k < e.K) row[k] -= share;
     });
   });
+  add_column_sums(a, e, sums, at, "label_tile_backward");
 }
 
 // ---- every class
@@ -265,7 +280,7 @@ void soft_tile_weights(const Tensor& a, const Tensor& lse, const Tensor& log_p, 
 }
 
 void soft_tile_backward(Tensor& a, const Tensor& lse, const Tensor& log_p, const Tensor& share, const Tensor& total,
-                        TileOrigin at) {
+                        Tensor& sums, TileOrigin at) {
   const Extents e(a, "soft_tile_backward");
   check_soft(e, a, lse, log_p, share, total, at, "soft_tile_backward");
   const int64_t S = lse.dim(1), classes = log_p.dim(1);
@@ -283,10 +298,11 @@ void soft_tile_backward(Tensor& a, const Tensor& lse, const Tensor& log_p, const
       }
     });
   });
+  add_column_sums(a, e, sums, at, "soft_tile_backward");
 }
 
 void sigmoid_tile_backward(Tensor& a, const Tensor& log_p, const Tensor& log_not_p, const Tensor& share,
-                           const Tensor& rest, TileOrigin at) {
+                           const Tensor& rest, Tensor& sums, TileOrigin at) {
   const Extents e(a, "sigmoid_tile_backward");
   check_rows(log_p, a, at.klass + e.K, "log_p", "sigmoid_tile_backward");
   for (const Tensor* t : {&log_not_p, &share, &rest})
@@ -306,6 +322,7 @@ void sigmoid_tile_backward(Tensor& a, const Tensor& log_p, const Tensor& log_not
       }
     });
   });
+  add_column_sums(a, e, sums, at, "sigmoid_tile_backward");
 }
 
 // ---- classes that choose among the examples too
@@ -336,7 +353,7 @@ void column_tile_forward(const Tensor& a, Tensor& lse, TileOrigin at) {
 }
 
 void pair_tile_backward(Tensor& a, const Tensor& labels, const Tensor& lse, const Tensor& weight,
-                        const Tensor& column_lse, const Tensor& column_weight, TileOrigin at) {
+                        const Tensor& column_lse, const Tensor& column_weight, Tensor& sums, TileOrigin at) {
   const char* where = "pair_tile_backward";
   const Extents e(a, where);
   require_shape(labels, {e.B}, where, "labels");
@@ -358,6 +375,7 @@ void pair_tile_backward(Tensor& a, const Tensor& labels, const Tensor& lse, cons
       if (k >= 0 && k < e.K) row[k] -= share + shares[k];
     });
   });
+  add_column_sums(a, e, sums, at, where);
 }
 
 const bool registered = kernel::noise_forward.define(Device::cpu, noise_forward) &&

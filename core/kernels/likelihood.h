@@ -3,7 +3,10 @@
 // layers/heads/README.md; layers/heads/tile_walk.cpp walks the tiles). A tile a (B,C,K) holds the logits over
 // temperature of C samples of each of B examples for K of the classes; it is overwritten by its gradient, and the B×S×K
 // tensor it is cut from never exists. What outlives a tile is indexed by (example, sample) or (example, class) and has
-// all samples or all classes: TileOrigin says where the tile lies in it. f32, f64.
+// all samples or all classes: TileOrigin says where the tile lies in it. f32, f64; a tile may be bf16 beside f32.
+//
+// What turns a tile into its gradient takes `sums` (K of all classes) too, unless it is undefined: sums[k] += Σ_b,s
+// ∂L/∂a[b,s,k], the gradient of a bias.
 
 #include "core/kernel.h"
 
@@ -44,7 +47,8 @@ inline Kernel<void(const Tensor& a, const Tensor& labels, Tensor& lse, Tensor& p
     label_tile_forward{"label_tile_forward"};
 
 /// a ← ∂L/∂a = weight[b,s] (exp(a − lse) − [k = label]). weight (B,S).
-inline Kernel<void(Tensor& a, const Tensor& labels, const Tensor& lse, const Tensor& weight, TileOrigin at)>
+inline Kernel<void(Tensor& a, const Tensor& labels, const Tensor& lse, const Tensor& weight, Tensor& sums,
+                   TileOrigin at)>
     label_tile_backward{"label_tile_backward"};
 
 /// The columns' side of a tile whose classes choose among the examples too (image–text training, where a text's classes
@@ -55,7 +59,7 @@ inline Kernel<void(const Tensor& a, Tensor& lse, TileOrigin at)> column_tile_for
 /// label]): label_tile_backward's, with that of the columns, whose label is the example labelled with them. lse, weight
 /// (B,S); column_lse, column_weight (S,K of all classes).
 inline Kernel<void(Tensor& a, const Tensor& labels, const Tensor& lse, const Tensor& weight, const Tensor& column_lse,
-                   const Tensor& column_weight, TileOrigin at)>
+                   const Tensor& column_weight, Tensor& sums, TileOrigin at)>
     pair_tile_backward{"pair_tile_backward"};
 
 /// Takes the tile into log_p[b,k] = log Σ_s exp x[b,s,k], which starts at −∞; x is what `log` says of a. lse (B,S) for
@@ -71,13 +75,13 @@ inline Kernel<void(const Tensor& a, const Tensor& lse, const Tensor& log_p, cons
 
 /// a ← ∂L/∂a = exp(a − lse) total[b,s] − share[b,k] w.
 inline Kernel<void(Tensor& a, const Tensor& lse, const Tensor& log_p, const Tensor& share, const Tensor& total,
-                   TileOrigin at)>
+                   Tensor& sums, TileOrigin at)>
     soft_tile_backward{"soft_tile_backward"};
 
 /// a ← ∂L/∂a = −share[b,k] exp(log σ(a) − log_p) σ(−a) + rest[b,k] exp(log σ(−a) − log_not_p) σ(a), where
 /// L = −Σ_k [t_k log p_k + (1 − t_k) log(1 − p_k)], share = dL t and rest = dL (1 − t). All (B,K of all classes).
 inline Kernel<void(Tensor& a, const Tensor& log_p, const Tensor& log_not_p, const Tensor& share, const Tensor& rest,
-                   TileOrigin at)>
+                   Tensor& sums, TileOrigin at)>
     sigmoid_tile_backward{"sigmoid_tile_backward"};
 
 }  // namespace sked::kernel

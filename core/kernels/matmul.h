@@ -8,7 +8,8 @@ namespace sked::kernel {
 
 /// c = op(a) op(b) [+ c when accumulate], op transposing the last two axes when asked.
 /// a (…, M, Q) or (…, Q, M) transposed, b (…, Q, N) or (…, N, Q) transposed, c (…, M, N). Leading axes: equal in all
-/// three, or absent in b, which is then shared by the batch. f32, f64. 2 M N Q operations a matrix.
+/// three, or absent in b, which is then shared by the batch. f32, f64; a and b in bf16 with c in bf16 or f32. 2 M N Q
+/// operations a matrix.
 inline Kernel<void(const Tensor& a, const Tensor& b, Tensor& c, bool transpose_a, bool transpose_b, bool accumulate)>
     matmul{"matmul"};
 

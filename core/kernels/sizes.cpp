@@ -34,7 +34,7 @@ void require_indices(const Tensor& indices, int64_t N, const Tensor& x, const ch
 
 MatmulSizes matmul_sizes(const Tensor& a, const Tensor& b, const Tensor& c, bool transpose_a, bool transpose_b) {
   require_alike(a, b, "matmul");
-  require_alike(a, c, "matmul");
+  require_master(a, c, "matmul");
   const Shape &sa = a.shape(), &sb = b.shape(), &sc = c.shape();
   const auto expect = [&](bool ok) {
     require(ok, "matmul", "expected a (…,M,Q), b (…,Q,N) or (Q,N), c (…,M,N), got a ", sa,

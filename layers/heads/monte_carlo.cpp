@@ -102,7 +102,9 @@ Var streaming_nll(const SampledLogits& a, const Tensor& labels, TileSize tile) {
     const Tensor weight = times_rows(w, dy);
     TileWalk back(a, tile);
     back.for_each_chunk([&] {
-      back.differentiate([&](Tensor& x, TileOrigin at) { kernel::label_tile_backward(x, labels, lse, weight, at); });
+      back.differentiate([&](Tensor& x, Tensor& dbias, TileOrigin at) {
+        kernel::label_tile_backward(x, labels, lse, weight, dbias, at);
+      });
     });
     return back.gradients();
   });
@@ -121,8 +123,9 @@ Var streaming_soft_nll(const SampledLogits& a, const Tensor& q, TileSize tile) {
     back.for_each_chunk([&, &lse = lse, &log_p = log_p] {
       back.for_each_tile(
           [&](const Tensor& x, TileOrigin at) { kernel::soft_tile_weights(x, lse, log_p, share, total, at); });
-      back.differentiate(
-          [&](Tensor& x, TileOrigin at) { kernel::soft_tile_backward(x, lse, log_p, share, total, at); });
+      back.differentiate([&](Tensor& x, Tensor& dbias, TileOrigin at) {
+        kernel::soft_tile_backward(x, lse, log_p, share, total, dbias, at);
+      });
     });
     return back.gradients();
   });
@@ -138,8 +141,9 @@ Var streaming_sigmoid_nll(const SampledLogits& a, const Tensor& t, TileSize tile
     const Tensor share = times_rows(t, dy), rest = times_rows((1 - Var(t)).value(), dy);
     TileWalk back(a, tile);
     back.for_each_chunk([&] {
-      back.differentiate(
-          [&](Tensor& x, TileOrigin at) { kernel::sigmoid_tile_backward(x, sums[0], sums[1], share, rest, at); });
+      back.differentiate([&](Tensor& x, Tensor& dbias, TileOrigin at) {
+        kernel::sigmoid_tile_backward(x, sums[0], sums[1], share, rest, dbias, at);
+      });
     });
     return back.gradients();
   });
@@ -185,8 +189,8 @@ Var streaming_contrastive(const SampledLogits& a, TileSize tile) {
     const Tensor column_weight = transpose(Var(times_rows(w_text, half))).value();
     TileWalk back(a, tile);
     back.for_each_chunk([&] {
-      back.differentiate([&](Tensor& x, TileOrigin at) {
-        kernel::pair_tile_backward(x, own, lse, weight, column_lse, column_weight, at);
+      back.differentiate([&](Tensor& x, Tensor& dbias, TileOrigin at) {
+        kernel::pair_tile_backward(x, own, lse, weight, column_lse, column_weight, dbias, at);
       });
     });
     return back.gradients();

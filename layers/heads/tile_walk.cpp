@@ -6,15 +6,32 @@
 #include "core/kernels/memory.h"
 #include "core/kernels/norm.h"
 #include "core/kernels/random.h"
-#include "core/kernels/reduce.h"
+#include "core/precision.h"
 
 namespace sked::detail {
 
 namespace {
 
-/// Rows (example and sample) of a tile, enough that a product with them is worth packing its operands for, and bytes of
-/// a tile, which several passes read while it is in the outer caches.
-constexpr int64_t kRows = 2048, kTileBytes = 8 << 20;
+/// How large a tile is made. On the CPU: rows (example and sample) enough that a product with them is worth packing its
+/// operands for, and bytes that stay in the outer caches from pass to pass. A GPU's caches hold no tile worth a launch
+/// on all its multiprocessors: rows and bytes so many that products run at its rate and launches do not count.
+struct Budget {
+  int64_t rows, bytes;
+};
+constexpr Budget budget_of(Device device) {
+  return device == Device::cpu ? Budget{2048, int64_t{8} << 20} : Budget{16384, int64_t{512} << 20};
+}
+
+/// What z, W and logits are kept in. Where the device stores bf16 and products round their factors to it, in bf16: the
+/// factors are then rounded once instead of once a tile, and logits move half the bytes. The CPU rounds within its
+/// products.
+DType factor_dtype(const Tensor& center) {
+  const bool rounds = center.device() != Device::cpu && center.dtype() == DType::f32;
+  return rounds && product_precision() == Precision::bf16 ? DType::bf16 : center.dtype();
+}
+
+/// Tensor cores want rows that start at whole 16 bytes.
+constexpr int64_t kPack = 8;
 
 int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
@@ -36,13 +53,17 @@ TileWalk::TileWalk(const SampledLogits& logits, TileSize size)
       B_(logits.center.dim(0)),
       J_(logits.center.dim(-1)),
       K_(classifier_ ? logits.weight.dim(0) : J_),
-      S_(logits.samples) {
+      S_(logits.samples),
+      factor_(classifier_ ? factor_dtype(logits.center.value()) : logits.center.dtype()) {
   check();
+  if (classifier_) weight_ = x_.weight.value().to(factor_);
+  if (classifier_ && x_.bias.defined()) bias_ = x_.bias.value().to(factor_);
+  const Budget budget = budget_of(x_.center.device());
   const int64_t per_sample = std::max<int64_t>(B_, 1);
-  const int64_t samples = size.samples > 0 ? size.samples : std::max<int64_t>(1, kRows / per_sample);
+  const int64_t samples = size.samples > 0 ? size.samples : std::max<int64_t>(1, budget.rows / per_sample);
   chunk_ = std::min(round_up(samples, x_.noise.antithetic ? 2 : 1), S_);
-  const int64_t row_bytes = per_sample * chunk_ * static_cast<int64_t>(sizeof(float));
-  const int64_t classes = size.classes > 0 ? size.classes : std::max<int64_t>(64, kTileBytes / row_bytes);
+  const int64_t row_bytes = per_sample * chunk_ * (factor_ == DType::bf16 ? 2 : 4);
+  const int64_t classes = size.classes > 0 ? size.classes : std::max<int64_t>(64, budget.bytes / row_bytes);
   tile_ = std::min(round_up(classes, 4), round_up(K_, 4));
 }
 
@@ -79,7 +100,7 @@ Tensor TileWalk::zeros(const Shape& shape) const { return Tensor::zeros(shape, x
 void TileWalk::draw() {
   count_ = std::min(chunk_, S_ - sample_);
   klass_ = -1;
-  z_ = r_ = eps_ = q_ = a_ = Tensor();  // their memory is what the next chunk takes
+  z_ = r_ = eps_ = q_ = a_ = z_factor_ = Tensor();  // their memory is what the next chunk takes
   const NoiseSource& noise = x_.noise;
   if (x_.factors.defined()) {
     eps_r_ = empty({B_, count_, x_.factors.dim(-1)});
@@ -87,10 +108,12 @@ void TileWalk::draw() {
   }
   if (!classifier_) return;
   z_ = x_.d.defined() ? noisy(0, J_) : x_.center.value().reshape({B_, 1, J_});
-  if (!x_.normalize) return;
-  Tensor z = flat(z_);
-  r_ = empty({rows()});
-  kernel::l2_normalize_forward(z, z, r_, kLengthEps);
+  if (x_.normalize) {
+    Tensor z = flat(z_);
+    r_ = empty({rows()});
+    kernel::l2_normalize_forward(z, z, r_, kLengthEps);
+  }
+  z_factor_ = z_.to(factor_);
 }
 
 Tensor TileWalk::noisy(int64_t first, int64_t n) {
@@ -117,20 +140,26 @@ void TileWalk::project(int64_t first, int64_t n) {
   }
 }
 
+// In bf16 the last classes make a tile of their own where they fill no pack: so do all other tiles' rows.
+int64_t TileWalk::width(int64_t klass) const {
+  const int64_t n = std::min(tile_, K_ - klass);
+  return factor_ == DType::bf16 && n > kPack ? n - n % kPack : n;
+}
+
 Tensor& TileWalk::logits(int64_t klass) {
   if (klass == klass_) return a_;
   klass_ = klass;
   a_ = Tensor();  // the next tile takes the memory of the last
-  const int64_t n = std::min(tile_, K_ - klass);
+  const int64_t n = width(klass);
   if (!classifier_) return a_ = noisy(klass, n);
-  a_ = empty({B_, count_, n});
+  a_ = Tensor::empty({B_, count_, n}, factor_, x_.center.device());
   Tensor a = flat(a_), none;
-  const Tensor bias = x_.bias.defined() ? x_.bias.value().rows(klass, klass + n) : none;
-  kernel::linear_forward(flat(z_), x_.weight.value().rows(klass, klass + n), bias, a, none, Activation::none);
+  const Tensor bias = bias_.defined() ? bias_.rows(klass, klass + n) : none;
+  kernel::linear_forward(flat(z_factor_), weight_.rows(klass, klass + n), bias, a, none, Activation::none);
   return a_;
 }
 
-// With g = ∂L/∂a of a tile, for HET-XL: ∂z += g W, ∂W += gᵀ z, ∂b += Σ g. For HET z is a.
+// With g = ∂L/∂a of a tile, for HET-XL: ∂z += g W, ∂W += gᵀ z. For HET z is a.
 void TileWalk::pass_on(int64_t klass) {
   klass_ = -1;
   if (!classifier_) return add_noise_gradients(a_, klass);
@@ -139,15 +168,10 @@ void TileWalk::pass_on(int64_t klass) {
   const int64_t n = g.dim(1);
   if (!more_classes) dz_ = empty(z_.shape());
   Tensor dz = flat(dz_);
-  kernel::matmul(g, x_.weight.value().rows(klass, klass + n), dz, false, false, more_classes);
+  kernel::matmul(g, weight_.rows(klass, klass + n), dz, false, false, more_classes);
   if (!dweight_.defined()) dweight_ = empty({K_, J_});
   Tensor dw = dweight_.rows(klass, klass + n);
-  kernel::matmul(g, flat(z_), dw, true, false, more_samples);
-  if (!x_.bias.defined()) return;
-  if (!dbias_.defined()) dbias_ = zeros({K_});
-  Tensor db = dbias_.rows(klass, klass + n), sums = empty({n});
-  kernel::reduce_forward(g, sums, Reduce::sum, {1, rows(), n});
-  kernel::add_scaled(sums, db, 1);
+  kernel::matmul(g, flat(z_factor_), dw, true, false, more_samples);
 }
 
 // Where z is of length 1, ∂z goes through what made it so, in place; without noise, ∂z is ∂center.

@@ -28,13 +28,15 @@ class TileWalk {
   /// f(a, at) for each tile of the chunk; a chunk of one tile computes it once however often it is asked.
   template <class F>
   void for_each_tile(F&& f) {
-    for (int64_t k = 0; k < K_; k += tile_) f(static_cast<const Tensor&>(logits(k)), TileOrigin{sample_, k});
+    for (int64_t k = 0; k < K_; k += width(k)) f(static_cast<const Tensor&>(logits(k)), TileOrigin{sample_, k});
   }
-  /// f(a, at) turns each tile of the chunk into ∂L/∂a, which goes on to the inputs' gradients.
+  /// f(a, dbias, at) turns each tile of the chunk into ∂L/∂a, which goes on to the inputs' gradients, and adds its sum
+  /// over rows to dbias (K), which is undefined where no bias is.
   template <class F>
   void differentiate(F&& f) {
-    for (int64_t k = 0; k < K_; k += tile_) {
-      f(logits(k), TileOrigin{sample_, k});
+    if (classifier_ && x_.bias.defined() && !dbias_.defined()) dbias_ = zeros({K_});
+    for (int64_t k = 0; k < K_; k += width(k)) {
+      f(logits(k), dbias_, TileOrigin{sample_, k});
       pass_on(k);
     }
     finish_chunk();
@@ -46,6 +48,8 @@ class TileWalk {
   void check() const;
   void check_noise() const;
   void draw();
+  /// Classes of the tile that starts at `klass`.
+  int64_t width(int64_t klass) const;
   Tensor& logits(int64_t klass);
   void pass_on(int64_t klass);
   void finish_chunk();
@@ -64,12 +68,15 @@ class TileWalk {
   const SampledLogits x_;
   const bool classifier_;  // HET-XL
   const int64_t B_, J_, K_, S_;
+  const DType factor_;    // of z, W and the tile beside the classifier's products
+  Tensor weight_, bias_;  // in factor_, rounded once
   int64_t chunk_, tile_;
 
   int64_t sample_ = 0, count_ = 0;  // the chunk: its first sample, its number of samples
   int64_t klass_ = -1;              // of the tile in a_; −1: none
   Tensor eps_r_, eps_, q_;          // ε^R (B,C,R); ε^J and V ε^R of the coordinates drawn last
   Tensor z_, r_, dz_, a_;           // r_ (B·C): what z_ was multiplied by to be of length 1
+  Tensor z_factor_;                 // z_ in factor_
   Tensor dcenter_, dd_, dv_, dfactors_, dweight_, dbias_;
 };
 

@@ -63,6 +63,26 @@ struct Problem {
     const int64_t sample = static_cast<int64_t>(i) / cut.K % cut.C;
     return static_cast<size_t>((cut.at.sample + sample) * cut.classes + k);
   }
+  /// What sums over rows start from (classes).
+  Tensor sums() const { return hash_tensor({cut.classes}, 11); }
+  /// That with the sums of gradients g (B,C,K) added.
+  Tensor sums_with(const std::vector<double>& g) const {
+    std::vector<double> total = sums().to_vector<double>();
+    for_each([&](size_t i, size_t, size_t, int64_t, int64_t k) { total[static_cast<size_t>(k)] += g[i]; });
+    return doubles(total, {cut.classes});
+  }
+  /// Holds a gradient kernel to g, with and without its sums; call(in, a, sums).
+  template <class F>
+  void check_gradient(const char* kernel, const TensorList& inputs, const std::vector<double>& g, F&& call) const {
+    for (const bool summed : {true, false}) {
+      check_kernel({.name = describe(kernel),
+                    .inputs = inputs,
+                    .expected = {doubles(g, a.shape()), summed ? sums_with(g) : Tensor()},
+                    .call = [&](const TensorList& in, TensorList& out) { call(in, out[0], out[1]); },
+                    .tolerance = kTolerance,
+                    .before = {a, summed ? sums() : Tensor()}});
+    }
+  }
   std::string describe(const char* kernel) const {
     return std::string(kernel) + " " + a.str() + " at " + std::to_string(cut.at.sample) + ", " +
            std::to_string(cut.at.klass);
@@ -122,13 +142,10 @@ TEST_CASE("label_tile_backward: weighted softmax minus the label") {
     p.for_each([&](size_t i, size_t s, size_t, int64_t b, int64_t k) {
       g[i] = w[s] * (std::exp(a[i] - lse[s]) - (labels[static_cast<size_t>(b)] == k));
     });
-    check_kernel({.name = p.describe("label_tile_backward"),
-                  .inputs = {p.labels, p.lse, p.weight},
-                  .expected = {doubles(g, p.a.shape())},
-                  .call = [&](const TensorList& in,
-                              TensorList& out) { kernel::label_tile_backward(out[0], in[0], in[1], in[2], cut.at); },
-                  .tolerance = kTolerance,
-                  .before = {p.a}});
+    p.check_gradient("label_tile_backward", {p.labels, p.lse, p.weight}, g,
+                     [&](const TensorList& in, Tensor& tile, Tensor& sums) {
+                       kernel::label_tile_backward(tile, in[0], in[1], in[2], sums, cut.at);
+                     });
   }
 }
 
@@ -173,14 +190,10 @@ TEST_CASE("soft_tile_weights, soft_tile_backward: label distributions") {
          .tolerance = kTolerance,
          .before = {p.weight},
          .scale = 10});
-    check_kernel(
-        {.name = p.describe("soft_tile_backward"),
-         .inputs = {p.lse, p.log_p, p.share, p.weight},
-         .expected = {doubles(g, p.a.shape())},
-         .call = [&](const TensorList& in,
-                     TensorList& out) { kernel::soft_tile_backward(out[0], in[0], in[1], in[2], in[3], cut.at); },
-         .tolerance = kTolerance,
-         .before = {p.a}});
+    p.check_gradient("soft_tile_backward", {p.lse, p.log_p, p.share, p.weight}, g,
+                     [&](const TensorList& in, Tensor& tile, Tensor& sums) {
+                       kernel::soft_tile_backward(tile, in[0], in[1], in[2], in[3], sums, cut.at);
+                     });
   }
 }
 
@@ -202,14 +215,10 @@ TEST_CASE("sigmoid_tile_backward: multi-label targets, logits far out too") {
         g[i] = r[c] * std::exp(log_sigmoid(-a[i]) - no[c]) * sigmoid(a[i]) -
                q[c] * std::exp(log_sigmoid(a[i]) - yes[c]) * sigmoid(-a[i]);
       });
-      check_kernel(
-          {.name = p.describe("sigmoid_tile_backward"),
-           .inputs = {p.log_p, p.log_not_p, p.share, p.rest},
-           .expected = {doubles(g, p.a.shape())},
-           .call = [&](const TensorList& in,
-                       TensorList& out) { kernel::sigmoid_tile_backward(out[0], in[0], in[1], in[2], in[3], cut.at); },
-           .tolerance = kTolerance,
-           .before = {p.a}});
+      p.check_gradient("sigmoid_tile_backward", {p.log_p, p.log_not_p, p.share, p.rest}, g,
+                       [&](const TensorList& in, Tensor& tile, Tensor& sums) {
+                         kernel::sigmoid_tile_backward(tile, in[0], in[1], in[2], in[3], sums, cut.at);
+                       });
     }
   }
 }
@@ -247,15 +256,10 @@ TEST_CASE("pair_tile_backward: softmax along rows and down columns, each minus t
       const double own = labels[static_cast<size_t>(b)] == k;
       g[i] = w[s] * (std::exp(a[i] - lse[s]) - own) + column_w[c] * (std::exp(a[i] - column_lse[c]) - own);
     });
-    check_kernel({.name = p.describe("pair_tile_backward"),
-                  .inputs = {p.labels, p.lse, p.weight, p.column_lse, p.column_weight},
-                  .expected = {doubles(g, p.a.shape())},
-                  .call =
-                      [&](const TensorList& in, TensorList& out) {
-                        kernel::pair_tile_backward(out[0], in[0], in[1], in[2], in[3], in[4], cut.at);
-                      },
-                  .tolerance = kTolerance,
-                  .before = {p.a}});
+    p.check_gradient("pair_tile_backward", {p.labels, p.lse, p.weight, p.column_lse, p.column_weight}, g,
+                     [&](const TensorList& in, Tensor& tile, Tensor& sums) {
+                       kernel::pair_tile_backward(tile, in[0], in[1], in[2], in[3], in[4], sums, cut.at);
+                     });
   }
 }
 
@@ -304,21 +308,21 @@ TEST_CASE("noise_forward, noise_backward: every form of the factors, any columns
 
 TEST_CASE("tile kernels: logits of ±1e4 and −∞ leave nothing undefined") {
   const Tensor a = Tensor::from<float>({1e4F, -1e4F, 0, -1e4F, -1e4F, -1e4F}, {1, 2, 3});
-  Tensor lse = Tensor::full({1, 2}, -kInfinity), picked = Tensor::zeros({1, 2});
+  Tensor lse = Tensor::full({1, 2}, -kInfinity), picked = Tensor::zeros({1, 2}), none;
   kernel::label_tile_forward(a, Tensor::from<int64_t>({1}, {1}), lse, picked, {});
   CHECK(lse.to_vector<double>() == std::vector<double>{1e4, static_cast<float>(-1e4 + std::log(3.0))});
   Tensor log_p = Tensor::full({1, 3}, -kInfinity);
   kernel::class_tile_forward(a, lse, log_p, ClassLog::softmax, {});
   for (const double v : log_p.to_vector<double>()) CHECK(std::isfinite(v));
   Tensor g = a.clone();
-  kernel::soft_tile_backward(g, lse, log_p, Tensor::full({1, 3}, 1.0 / 3), Tensor::full({1, 2}, 1), {});
+  kernel::soft_tile_backward(g, lse, log_p, Tensor::full({1, 3}, 1.0 / 3), Tensor::full({1, 2}, 1), none, {});
   for (const double v : g.to_vector<double>()) CHECK(std::isfinite(v));
   Tensor columns = Tensor::full({2, 3}, -kInfinity);
   kernel::column_tile_forward(a, columns, {});
   CHECK(columns.to_vector<double>() == a.to_vector<double>());  // one example: each column's sum is its element
   Tensor pairs = a.clone();
   const Tensor weights = Tensor::full({1, 2}, 1), column_weights = Tensor::full({2, 3}, 1);
-  kernel::pair_tile_backward(pairs, Tensor::from<int64_t>({0}, {1}), lse, weights, columns, column_weights, {});
+  kernel::pair_tile_backward(pairs, Tensor::from<int64_t>({0}, {1}), lse, weights, columns, column_weights, none, {});
   for (const double v : pairs.to_vector<double>()) CHECK(std::isfinite(v));
 }
 
@@ -329,7 +333,7 @@ TEST_CASE("tile kernels: shapes that do not fit are refused with their values") 
                         kernel::label_tile_forward(tile, labels, rows, rows, {1, 0});
                       }),
                       "[label_tile_forward]", "lse", "4 or more", "(2, 3)"));
-  CHECK(one_line_with(error_of([&] { kernel::label_tile_backward(tile, classes, rows, rows, {}); }),
+  CHECK(one_line_with(error_of([&] { kernel::label_tile_backward(tile, classes, rows, rows, none, {}); }),
                       "[label_tile_backward]", "labels", "(2, 4)"));
   CHECK(one_line_with(error_of([&] {
                         kernel::class_tile_forward(tile, rows, classes, ClassLog::softmax, {0, 1});
@@ -337,14 +341,17 @@ TEST_CASE("tile kernels: shapes that do not fit are refused with their values") 
                       "[class_tile_forward]", "log_p", "5 or more"));
   CHECK(one_line_with(error_of([&] { kernel::soft_tile_weights(tile, rows, classes, rows, rows, {}); }),
                       "[soft_tile_weights]", "share"));
-  CHECK(one_line_with(error_of([&] { kernel::sigmoid_tile_backward(tile, rows, rows, rows, rows, {}); }),
+  CHECK(one_line_with(error_of([&] { kernel::sigmoid_tile_backward(tile, rows, rows, rows, rows, none, {}); }),
                       "[sigmoid_tile_backward]", "log_p"));
   CHECK(one_line_with(error_of([&] {
                         kernel::column_tile_forward(tile, rows, {0, 1});
                       }),
                       "[column_tile_forward]", "lse", "5 or more", "(2, 3)"));
-  CHECK(one_line_with(error_of([&] { kernel::pair_tile_backward(tile, labels, rows, rows, classes, classes, {}); }),
-                      "[pair_tile_backward]", "column_lse", "3 or more", "(2, 4)"));
+  CHECK(
+      one_line_with(error_of([&] { kernel::pair_tile_backward(tile, labels, rows, rows, classes, classes, none, {}); }),
+                    "[pair_tile_backward]", "column_lse", "3 or more", "(2, 4)"));
+  CHECK(one_line_with(error_of([&] { kernel::label_tile_backward(tile, labels, rows, rows, rows, {}); }),
+                      "[label_tile_backward]", "sums", "4 or more", "(2, 3)"));
   CHECK(one_line_with(error_of([&] { kernel::noise_forward(classes, classes, tile, none, none, tile, 1); }),
                       "[noise_forward]", "center and d"));
   CHECK(one_line_with(error_of([&] { kernel::noise_backward(tile, rows, none, none, classes, classes, none, 0); }),

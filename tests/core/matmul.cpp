@@ -204,6 +204,15 @@ TEST_CASE("linear_forward, linear_backward_input, linear_backward_weight: wrong 
   }
 }
 
+TEST_CASE("matmul: of factors in bf16 into f32, not rounded again") {
+  const Tensor a = rounded(hash_tensor({5, 7}, 1)), b = rounded(hash_tensor({7, 3}, 2));
+  Tensor want = hash_tensor({5, 3}, 3), got = want.clone();
+  kernel::matmul(a, b, want, false, false, true);
+  kernel::matmul(a.to(DType::bf16), b.to(DType::bf16), got, false, false, true);
+  CHECK(got.to_vector<float>() == want.to_vector<float>());
+  CHECK(got.to_vector<float>() != rounded(want).to_vector<float>());
+}
+
 TEST_CASE("matmul, linear: in bf16 they are the products of rounded factors") {
   if (!offers(Device::cpu, Precision::bf16)) return skip("products in bf16: this processor has no instructions for it");
   // Products of two bf16 numbers are exact in f32; sums round as ever.

@@ -39,7 +39,7 @@ void add_matmul(ParityCases& cases) {
                kProducts,
                1,
                {0, 1},
-               {0}});
+               accumulate ? std::vector<size_t>{} : std::vector<size_t>{0}});  // sums in f32, or rounded
         }
 }
 

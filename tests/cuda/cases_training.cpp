@@ -122,7 +122,7 @@ void add_noise(ParityCases& cases, const Cut& c, bool has_q, bool has_v) {
 constexpr double kTiles = 8e-6;  // exponentials of up to 2 ulp of numbers up to e^8, sums of 2,000
 
 struct Tiles {
-  Tensor a, lse, labels, log_p, log_not_p, share, rest, weight;
+  Tensor a, lse, labels, log_p, log_not_p, share, rest, weight, sums;
 
   explicit Tiles(const Cut& c)
       : a(hash_tensor({c.B, c.C, c.K}, 1, 4)),
@@ -132,12 +132,13 @@ struct Tiles {
         log_not_p(hash_tensor({c.B, c.classes}, 4, 1, -1)),
         share(hash_tensor({c.B, c.classes}, 5)),
         rest(hash_tensor({c.B, c.classes}, 6)),
-        weight(hash_tensor({c.B, c.S}, 7)) {}
+        weight(hash_tensor({c.B, c.S}, 7)),
+        sums(hash_tensor({c.classes}, 11)) {}
 };
 
 void add_label_tiles(ParityCases& cases, const Cut& c) {
   const TileOrigin at = c.at;
-  const auto [a, lse, labels, log_p, log_not_p, share, rest, weight] = Tiles(c);
+  const auto [a, lse, labels, log_p, log_not_p, share, rest, weight, sums] = Tiles(c);
   const Tensor nothing = Tensor::full(lse.shape(), -std::numeric_limits<double>::infinity());
   for (const Tensor& start : {lse, nothing})
     cases.push_back(
@@ -147,15 +148,19 @@ void add_label_tiles(ParityCases& cases, const Cut& c) {
          {start, weight},
          [at](const TensorList& in, TensorList& out) { kernel::label_tile_forward(in[0], in[1], out[0], out[1], at); },
          kTiles,
-         1});
-  cases.push_back(
-      {"label_tile_backward",
-       a.str(),
-       {labels, lse, weight},
-       {a},
-       [at](const TensorList& in, TensorList& out) { kernel::label_tile_backward(out[0], in[0], in[1], in[2], at); },
-       kTiles,
-       1});
+         1,
+         {0}});
+  cases.push_back({"label_tile_backward",
+                   a.str(),
+                   {labels, lse, weight},
+                   {a, sums},
+                   [at](const TensorList& in, TensorList& out) {
+                     kernel::label_tile_backward(out[0], in[0], in[1], in[2], out[1], at);
+                   },
+                   kTiles,
+                   1,
+                   {},
+                   {0}});
   for (const ClassLog log : {ClassLog::softmax, ClassLog::sigmoid, ClassLog::sigmoid_complement})
     cases.push_back({"class_tile_forward",
                      a.str(),
@@ -165,13 +170,14 @@ void add_label_tiles(ParityCases& cases, const Cut& c) {
                        kernel::class_tile_forward(in[0], in[1], out[0], log, at);
                      },
                      kTiles,
-                     1});
+                     1,
+                     {0}});
 }
 
 /// Every class has its own label or target.
 void add_class_tiles(ParityCases& cases, const Cut& c) {
   const TileOrigin at = c.at;
-  const auto [a, lse, labels, log_p, log_not_p, share, rest, weight] = Tiles(c);
+  const auto [a, lse, labels, log_p, log_not_p, share, rest, weight, sums] = Tiles(c);
   cases.push_back({"soft_tile_weights",
                    a.str(),
                    {a, lse, log_p, share},
@@ -180,25 +186,30 @@ void add_class_tiles(ParityCases& cases, const Cut& c) {
                      kernel::soft_tile_weights(in[0], in[1], in[2], in[3], out[0], at);
                    },
                    kTiles,
-                   1});
+                   1,
+                   {0}});
   cases.push_back({"soft_tile_backward",
                    a.str(),
                    {lse, log_p, share, weight},
-                   {a},
+                   {a, sums},
                    [at](const TensorList& in, TensorList& out) {
-                     kernel::soft_tile_backward(out[0], in[0], in[1], in[2], in[3], at);
+                     kernel::soft_tile_backward(out[0], in[0], in[1], in[2], in[3], out[1], at);
                    },
                    kTiles,
-                   1});
+                   1,
+                   {},
+                   {0}});
   cases.push_back({"sigmoid_tile_backward",
                    a.str(),
                    {log_p, log_not_p, share, rest},
-                   {a},
+                   {a, sums},
                    [at](const TensorList& in, TensorList& out) {
-                     kernel::sigmoid_tile_backward(out[0], in[0], in[1], in[2], in[3], at);
+                     kernel::sigmoid_tile_backward(out[0], in[0], in[1], in[2], in[3], out[1], at);
                    },
                    kTiles,
-                   1});
+                   1,
+                   {},
+                   {0}});
 }
 
 /// The classes choose among the examples too.
@@ -214,16 +225,19 @@ void add_pair_tiles(ParityCases& cases, const Cut& c) {
                      {start},
                      [at](const TensorList& in, TensorList& out) { kernel::column_tile_forward(in[0], out[0], at); },
                      kTiles,
-                     1});
+                     1,
+                     {0}});
   cases.push_back({"pair_tile_backward",
                    a.str(),
                    {hash_labels(c.B, c.classes, 8), lse, weight, column_lse, column_weight},
-                   {a},
+                   {a, hash_tensor({c.classes}, 11)},
                    [at](const TensorList& in, TensorList& out) {
-                     kernel::pair_tile_backward(out[0], in[0], in[1], in[2], in[3], in[4], at);
+                     kernel::pair_tile_backward(out[0], in[0], in[1], in[2], in[3], in[4], out[1], at);
                    },
                    kTiles,
-                   1});
+                   1,
+                   {},
+                   {0}});
 }
 
 }  // namespace

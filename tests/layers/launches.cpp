@@ -1,0 +1,105 @@
+// What a training step asks of a GPU: launches, and the bytes of kernels' operands. Both are counted while the step is
+// recorded, so that nothing of it is carried out: the real sizes cost no time, and a GPU that is emulated
+// (CUDA=host) counts as one does.
+
+#include <doctest/doctest.h>
+
+#include <cstdio>
+#include <iostream>
+
+#include "autograd/optimizer.h"
+#include "autograd/reduce.h"
+#include "core/precision.h"
+#include "core/recording.h"
+#include "core/work_count.h"
+#include "layers/classifier.h"
+#include "layers/heads/monte_carlo.h"
+#include "layers/models/model.h"
+
+namespace sked::test {
+namespace {
+
+/// While one lives, products and activations are in bf16, as with --precision bf16.
+struct Bf16Training {
+  Bf16Training() { set(Precision::bf16, DType::bf16); }
+  ~Bf16Training() { set(Precision::f32, DType::f32); }
+  Bf16Training(const Bf16Training&) = delete;
+  Bf16Training& operator=(const Bf16Training&) = delete;
+  static void set(Precision products, DType activations) {
+    set_product_precision(products);
+    set_activation_dtype(activations);
+  }
+};
+
+bool no_gpu(const char* what) {
+  if (is_available(Device::cuda) && can_record(Device::cuda)) return false;
+  std::cout << "skipped: no usable GPU here: " << what << "\n";
+  return true;
+}
+
+Var leaf(const Shape& shape) { return Var(Tensor::empty(shape, DType::f32, Device::cuda), true); }
+
+void print(const char* what, const WorkCount& count) {
+  std::printf("%s\n", what);
+  for (const auto& [kernel, entry] : count.entries())
+    std::printf("  %-28s %6lld launches %12.3f GB\n", kernel.c_str(), static_cast<long long>(entry.launches),
+                1e-9 * static_cast<double>(entry.bytes));
+}
+
+/// The part of the time that the likelihood's products take on an H100, on paper: 790 TFLOP/s of products, 3 TB/s of
+/// operands, of which none is read or written beside a product, and a microsecond a launch.
+double share_of_products(const WorkCount& count, double operations) {
+  double bytes = static_cast<double>(count.total().bytes);
+  bytes += static_cast<double>(count.entries().at("label_tile_backward").bytes);  // reads a tile and writes it again
+  const double products = operations / 790e12;
+  return products / (products + bytes / 3e12 + 1e-6 * static_cast<double>(count.total().launches));
+}
+
+}  // namespace
+
+TEST_CASE("launches: the streaming likelihood of JFT-4B's classes, forward and backward") {
+  if (no_gpu("launches of the likelihood")) return;
+  const Bf16Training on;
+  const int64_t B = 64, S = 1000, K = 29593, D = 1024, R = 8;
+  SampledLogits a;
+  a.center = leaf({B, D}), a.d = leaf({B, D}), a.v = leaf({B, D}), a.factors = leaf({D, R});
+  a.weight = leaf({K, D}), a.bias = leaf({K});
+  a.samples = S;
+  a.noise.examples = Tensor::empty({B}, DType::i64, Device::cuda);
+  const Tensor labels = Tensor::empty({B}, DType::i64, Device::cuda);
+  const WorkCount count;
+  (void)record_work(Device::cuda, 0, [&] { mean(streaming_nll(a, labels)).backward(); });
+  const double share = share_of_products(count, 8.0 * static_cast<double>(B * S) * static_cast<double>(D * K));
+  print("likelihood", count);
+  CAPTURE(count.total().launches);
+  CAPTURE(count.total().bytes);
+  CAPTURE(share);
+  CHECK(count.total().launches <= 300);
+  CHECK(share >= 0.5);
+}
+
+TEST_CASE("launches: a training step of ViT-S/16 in bf16") {
+  if (no_gpu("launches of ViT-S/16")) return;
+  const Bf16Training on;
+  const int64_t N = 2, edge = 224, classes = 1000;  // as many launches as any other batch
+  Init init(7, Device::cuda);
+  ModelConfig config;
+  config.name = "vit-s";
+  auto backbone = make_backbone(config, {edge, edge, 3}, init);
+  const int64_t width = backbone->width();
+  Classifier model(std::move(backbone), make_head({}, width, classes, init));
+  Optimizer optimizer({}, model.parameters());
+  const Var images(Tensor::empty({N, edge, edge, 3}, DType::f32, Device::cuda));
+  const Tensor labels = Tensor::empty({N}, DType::i64, Device::cuda), examples = labels.clone();
+  const Context context{.training = true, .seed = 1, .step = 0, .examples = examples};
+  const WorkCount count;
+  (void)record_work(Device::cuda, 0, [&] {
+    model.head().loss(model.backbone().forward(images, context), {labels, {}}, context).backward();
+    optimizer.step(0.01);
+  });
+  print("ViT-S/16", count);
+  CAPTURE(count.total().launches);
+  CHECK(count.total().launches <= 480);
+}
+
+}  // namespace sked::test
