@@ -6,6 +6,8 @@
 
 #include <cstdio>
 #include <iostream>
+#include <string>
+#include <utility>
 
 #include "autograd/optimizer.h"
 #include "autograd/reduce.h"
@@ -60,22 +62,23 @@ double share_of_products(const WorkCount& count, double operations) {
 TEST_CASE("launches: the streaming likelihood of JFT-4B's classes, forward and backward") {
   if (no_gpu("launches of the likelihood")) return;
   const Bf16Training on;
-  const int64_t B = 64, S = 1000, K = 29593, D = 1024, R = 8;
-  SampledLogits a;
-  a.center = leaf({B, D}), a.d = leaf({B, D}), a.v = leaf({B, D}), a.factors = leaf({D, R});
-  a.weight = leaf({K, D}), a.bias = leaf({K});
-  a.samples = S;
-  a.noise.examples = Tensor::empty({B}, DType::i64, Device::cuda);
-  const Tensor labels = Tensor::empty({B}, DType::i64, Device::cuda);
-  const WorkCount count;
-  (void)record_work(Device::cuda, 0, [&] { mean(streaming_nll(a, labels)).backward(); });
-  const double share = share_of_products(count, 8.0 * static_cast<double>(B * S) * static_cast<double>(D * K));
-  print("likelihood", count);
-  CAPTURE(count.total().launches);
-  CAPTURE(count.total().bytes);
-  CAPTURE(share);
-  CHECK(count.total().launches <= 300);
-  CHECK(share >= 0.5);
+  const int64_t S = 1000, K = 29593, D = 1024, R = 8;
+  for (const auto& [B, most] : {std::pair{int64_t{64}, 300}, {int64_t{4096}, 12000}}) {
+    SampledLogits a;
+    a.center = leaf({B, D}), a.d = leaf({B, D}), a.v = leaf({B, D}), a.factors = leaf({D, R});
+    a.weight = leaf({K, D}), a.bias = leaf({K});
+    a.samples = S;
+    a.noise.examples = Tensor::empty({B}, DType::i64, Device::cuda);
+    const Tensor labels = Tensor::empty({B}, DType::i64, Device::cuda);
+    const WorkCount count;
+    (void)record_work(Device::cuda, 0, [&] { mean(streaming_nll(a, labels)).backward(); });
+    const double share = share_of_products(count, 8.0 * static_cast<double>(B * S) * static_cast<double>(D * K));
+    print(("likelihood, B = " + std::to_string(B)).c_str(), count);
+    std::printf("  %lld launches, %.0f %% of the rate of products on paper\n",
+                static_cast<long long>(count.total().launches), 100 * share);
+    CHECK(count.total().launches <= most);
+    CHECK(share >= 0.5);
+  }
 }
 
 TEST_CASE("launches: a training step of ViT-S/16 in bf16") {
@@ -98,7 +101,7 @@ TEST_CASE("launches: a training step of ViT-S/16 in bf16") {
     optimizer.step(0.01);
   });
   print("ViT-S/16", count);
-  CAPTURE(count.total().launches);
+  std::printf("  %lld launches\n", static_cast<long long>(count.total().launches));
   CHECK(count.total().launches <= 480);
 }
 
