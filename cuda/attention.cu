@@ -104,7 +104,7 @@ __device__ void write_row(const Problem& p, const float (&spread)[kE / kWarp], f
 #pragma unroll
   for (int part = 0; part < kE / kWarp; ++part) {
     const int e = part * kWarp + threadIdx.x % kWarp;
-    if (e < p.E) y[e] = static_cast<T>(spread[part] * factor);
+    if (e < p.E) y[e] = narrow<T>(spread[part] * factor);
   }
 }
 

@@ -51,7 +51,7 @@ __global__ void gemm_kernel(int64_t M, int64_t N, int64_t Q, View<In> a, View<In
       const int64_t m = m0 + ty + i * kSide, n = n0 + tx + j * kSide;
       if (m >= M || n >= N) continue;
       Out& result = to[m * ldc + n];
-      result = static_cast<Out>(accumulate ? widen(result) + sum[i][j] : sum[i][j]);
+      result = narrow<Out>(accumulate ? widen(result) + sum[i][j] : sum[i][j]);
     }
   }
 }

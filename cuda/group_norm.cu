@@ -60,7 +60,7 @@ __global__ void group_normalise_kernel(Extents s, const T* x, const float* gamma
   const int64_t i = global_thread();
   if (i >= s.N * s.P * s.C) return;
   const int64_t row = i / s.C, c = i - row * s.C, group = row / s.P * s.groups + c / s.width;
-  y[i] = static_cast<T>(gamma[c] * ((widen(x[i]) - mean[group]) * rstd[group]) + beta[c]);
+  y[i] = narrow<T>(gamma[c] * ((widen(x[i]) - mean[group]) * rstd[group]) + beta[c]);
 }
 
 /// x is read twice, y written: 3 · N·P·C elements moved.
@@ -127,7 +127,7 @@ __global__ void group_norm_backward_kernel(Extents s, const T* dy, const T* x, c
   if (i >= s.N * s.P * s.C) return;
   const int64_t row = i / s.C, c = i - row * s.C, group = row / s.P * s.groups + c / s.width;
   const float r = rstd[group], xhat = (widen(x[i]) - mean[group]) * r;
-  dx[i] = static_cast<T>(r * (widen(dy[i]) * gamma[c] - means[s.N * s.groups + group] - xhat * means[group]));
+  dx[i] = narrow<T>(r * (widen(dy[i]) * gamma[c] - means[s.N * s.groups + group] - xhat * means[group]));
 }
 
 /// dy and x are read twice, dx written: 5 · N·P·C elements moved.

@@ -58,7 +58,7 @@ __global__ void scatter_add_rows_kernel(int64_t N, int64_t V, int64_t D, const T
       for (unsigned mask = found[w]; mask != 0; mask &= mask - 1) {  // lowest n first
         const int64_t row = first + w * kWarp + (__ffs(static_cast<int>(mask)) - 1);
         for (int64_t d = threadIdx.x; d < D; d += kThreads)
-          dtable[v * D + d] = static_cast<T>(widen(dtable[v * D + d]) + widen(dy[row * D + d]));
+          dtable[v * D + d] = narrow<T>(widen(dtable[v * D + d]) + widen(dy[row * D + d]));
       }
     }
   }

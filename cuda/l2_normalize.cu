@@ -18,7 +18,7 @@ __global__ void l2_normalize_forward_kernel(int64_t N, int64_t D, float eps, con
   for (int64_t d = team.lane; d < D; d += kLanes) squares += widen(row[d]) * widen(row[d]);
   const float s = 1.0f / sqrtf(team.sum(squares) + eps);
   if (team.lane == 0) r[team.row] = s;
-  for (int64_t d = team.lane; d < D; d += kLanes) out[d] = static_cast<T>(widen(row[d]) * s);
+  for (int64_t d = team.lane; d < D; d += kLanes) out[d] = narrow<T>(widen(row[d]) * s);
 }
 
 void l2_normalize_forward(const Tensor& x, Tensor& y, Tensor& r, double eps) {
@@ -42,7 +42,7 @@ __global__ void l2_normalize_backward_kernel(int64_t N, int64_t D, const T* dy, 
   float product = 0;
   for (int64_t d = team.lane; d < D; d += kLanes) product += widen(up[d]) * widen(in[d]);
   const float along = team.sum(product), s = r[team.row];
-  for (int64_t d = team.lane; d < D; d += kLanes) out[d] = static_cast<T>(s * (widen(up[d]) - widen(in[d]) * along));
+  for (int64_t d = team.lane; d < D; d += kLanes) out[d] = narrow<T>(s * (widen(up[d]) - widen(in[d]) * along));
 }
 
 void l2_normalize_backward(const Tensor& dy, const Tensor& y, const Tensor& r, Tensor& dx) {

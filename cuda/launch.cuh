@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <limits>
+#include <type_traits>
 
 #include "core/dtype.h"
 #include "core/tensor.h"
@@ -48,6 +49,19 @@ void visit_device(DType dtype, const char* where, F&& f) {
 template <class T>
 __device__ float widen(T x) {
   return static_cast<float>(x);
+}
+
+/// x as T: what static_cast gives, NaN's bits aside, by the card's own rounding: 1 instruction instead of 8 for bf16.
+template <class T>
+__device__ T narrow(float x) {
+#ifdef __CUDA_ARCH__
+  if constexpr (std::is_same_v<T, bf16>) {
+    bf16 rounded;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(rounded.bits) : "f"(x));
+    return rounded;
+  }
+#endif
+  return static_cast<T>(x);
 }
 
 /// N elements that move as one load or store.

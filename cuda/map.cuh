@@ -11,7 +11,7 @@ template <class T, int N, class F, class... Packs>
 __device__ Pack<T, N> map_pack(F f, const Packs&... x) {
   Pack<T, N> y;
 #pragma unroll
-  for (int k = 0; k < N; ++k) y.v[k] = static_cast<T>(f(widen(x.v[k])...));
+  for (int k = 0; k < N; ++k) y.v[k] = narrow<T>(f(widen(x.v[k])...));
   return y;
 }
 
@@ -21,7 +21,7 @@ __global__ void map_kernel(int64_t n, F f, T* y, const In*... x) {
   if (i + N <= n) {
     store(y + i, map_pack<T, N>(f, load<N>(x + i)...));
   } else {
-    for (int64_t j = i; j < n; ++j) y[j] = static_cast<T>(f(widen(x[j])...));
+    for (int64_t j = i; j < n; ++j) y[j] = narrow<T>(f(widen(x[j])...));
   }
 }
 

@@ -42,6 +42,16 @@ void fill(Tensor& y, double value) {
   });
 }
 
+/// What the CPU gives, NaN's bits aside.
+template <class To, class From>
+__device__ To converted(From x) {
+  if constexpr (std::is_same_v<To, bf16> && std::is_same_v<From, float>) {
+    return narrow<bf16>(x);
+  } else {
+    return convert<To>(x);
+  }
+}
+
 /// n · (bytes of an element of x + of y).
 template <int N, class To, class From>
 __global__ void cast_kernel(int64_t n, const From* x, To* y) {
@@ -50,10 +60,10 @@ __global__ void cast_kernel(int64_t n, const From* x, To* y) {
     const Pack<From, N> in = load<N>(x + i);
     Pack<To, N> out;
 #pragma unroll
-    for (int k = 0; k < N; ++k) out.v[k] = convert<To>(in.v[k]);
+    for (int k = 0; k < N; ++k) out.v[k] = converted<To>(in.v[k]);
     store(y + i, out);
   } else {
-    for (int64_t j = i; j < n; ++j) y[j] = convert<To>(x[j]);
+    for (int64_t j = i; j < n; ++j) y[j] = converted<To>(x[j]);
   }
 }
 

@@ -39,7 +39,7 @@ struct Largest {
 template <class Out, class V>
 __device__ Out write(V value) {
   if constexpr (std::is_same_v<Out, bf16>) {
-    return bf16(static_cast<float>(value));
+    return narrow<bf16>(static_cast<float>(value));
   } else {
     return static_cast<Out>(value);
   }
@@ -158,7 +158,7 @@ __global__ void reduce_max_backward_kernel(ReduceView v, int lanes, const T* x, 
   float ties = 0;
   for (int64_t i = r.lane; i < v.n; i += lanes) ties += widen(x[r.first + i * r.step]) == largest ? 1.0f : 0.0f;
   if (lanes == kWarp) ties = warp_reduce(ties, Plus{});
-  const T share = static_cast<T>(widen(dy[r.index]) / ties);
+  const T share = narrow<T>(widen(dy[r.index]) / ties);
   for (int64_t i = r.lane; i < v.n; i += lanes) {
     const int64_t at = r.first + i * r.step;
     dx[at] = widen(x[at]) == largest ? share : static_cast<T>(0.0f);

@@ -23,7 +23,7 @@ __global__ void softmax_kernel(int64_t N, int64_t K, const T* x, T* y) {
   const float factor = kLog ? math::log(s.sum) : 1.0f / s.sum;
   for (int64_t k = team.lane; k < K; k += kLanes) {
     const float shifted = widen(in[k]) - s.shift;
-    out[k] = static_cast<T>(kLog ? shifted - factor : math::exp(shifted) * factor);
+    out[k] = narrow<T>(kLog ? shifted - factor : math::exp(shifted) * factor);
   }
 }
 
@@ -38,7 +38,7 @@ __global__ void softmax_backward_kernel(int64_t N, int64_t K, const T* dy, const
   for (int64_t k = team.lane; k < K; k += kLanes) sum += kLog ? widen(g[k]) : widen(g[k]) * widen(p[k]);
   sum = team.sum(sum);
   for (int64_t k = team.lane; k < K; k += kLanes) {
-    out[k] = static_cast<T>(kLog ? widen(g[k]) - math::exp(widen(p[k])) * sum : widen(p[k]) * (widen(g[k]) - sum));
+    out[k] = narrow<T>(kLog ? widen(g[k]) - math::exp(widen(p[k])) * sum : widen(p[k]) * (widen(g[k]) - sum));
   }
 }
 
@@ -79,7 +79,7 @@ __global__ void logsumexp_rows_kernel(int64_t N, int64_t K, const T* x, T* y) {
   const Team<kLanes> team;
   if (team.row >= N) return;
   const RowSum<kLanes, T> s(team, x + team.row * K, K);
-  if (team.lane == 0) y[team.row] = static_cast<T>(s.shift + math::log(s.sum));
+  if (team.lane == 0) y[team.row] = narrow<T>(s.shift + math::log(s.sum));
 }
 
 /// inner > 1: one thread a column; neighbours read neighbours.
@@ -93,7 +93,7 @@ __global__ void logsumexp_columns_kernel(ReduceView v, const T* x, T* y) {
   for (int64_t i = 0; i < v.n; ++i) max = Greater{}(widen(in[i * v.inner]), max);
   const float shift = finite_shift(max);
   for (int64_t i = 0; i < v.n; ++i) sum += math::exp(widen(in[i * v.inner]) - shift);
-  y[index] = static_cast<T>(shift + math::log(sum));
+  y[index] = narrow<T>(shift + math::log(sum));
 }
 
 void logsumexp_forward(const Tensor& x, Tensor& y, ReduceView view) {
@@ -119,7 +119,7 @@ __global__ void logsumexp_backward_kernel(ReduceView v, const T* x, const T* y, 
   if (i >= v.outer * v.n * v.inner) return;
   const int64_t row = i / v.inner, at = row / v.n * v.inner + (i - row * v.inner);
   const float lse = widen(y[at]);
-  dx[i] = static_cast<T>(lse == -INFINITY ? 0.0f : widen(dy[at]) * math::exp(widen(x[i]) - lse));
+  dx[i] = narrow<T>(lse == -INFINITY ? 0.0f : widen(dy[at]) * math::exp(widen(x[i]) - lse));
 }
 
 void logsumexp_backward(const Tensor& x, const Tensor& y, const Tensor& dy, Tensor& dx, ReduceView view) {
@@ -173,7 +173,7 @@ __global__ void cross_entropy_backward_kernel(int64_t N, int64_t K, const float*
   const float g = dloss[team.row], l = lse[team.row];
   for (int64_t k = team.lane; k < K; k += kLanes) {
     const float p = g * math::exp(widen(x[team.row * K + k]) - l);
-    dx[team.row * K + k] = static_cast<T>(k == label ? p - g : p);
+    dx[team.row * K + k] = narrow<T>(k == label ? p - g : p);
   }
 }
 

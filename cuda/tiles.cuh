@@ -82,7 +82,7 @@ __global__ void tile_backward_kernel(ColumnPlan plan, Extents e, F f, T* a, doub
     for (int j = 0; j < kN; ++j) {
       const float g = f.template operator()<T>(row, k + j, widen(pack.v[j]));
       sum[j] += g;
-      pack.v[j] = static_cast<T>(g);
+      pack.v[j] = narrow<T>(g);
     }
     store(at, pack);
   }
