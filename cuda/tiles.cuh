@@ -5,7 +5,7 @@
 #include <limits>
 
 #include "core/kernels/likelihood.h"
-#include "cuda/columns.cuh"
+#include "cuda/packed_columns.cuh"
 
 namespace sked::cuda {
 
@@ -60,52 +60,20 @@ inline const int64_t* labels_of(const Tensor& labels, const Tensor& a, const cha
 
 // ---- gradients of tiles ---------------------------------------------------------------------------------------------
 
-/// a[r,k] ← f(what f.row(e, r) says of row r, k, a[r,k]), and into partial (chunks, K), unless null, its sums over the
-/// rows of a chunk. A thread has kN neighbouring columns, rows being whole packs, and goes down the chunk: a warp reads
-/// 32 packs of a row, and the sum costs an addition an element. `plan` counts packs as columns. 2 tiles moved; for
-/// labels 25 instructions and half a load an element in bf16, 38 and 1 in f32 (32 and 1 before there were packs and
-/// sums).
-template <int kN, class T, class F>
-__global__ void tile_backward_kernel(ColumnPlan plan, Extents e, F f, T* a, double* partial) {
-  __shared__ float parts[kLines][kWarp * kN];
-  const int64_t column_blocks = (plan.C + kWarp - 1) / kWarp, block = blockIdx.x;
-  const int64_t chunk = block / column_blocks, first_column = block % column_blocks * kWarp * kN;
-  const int lane = threadIdx.x % kWarp, line = threadIdx.x / kWarp;
-  const int k = static_cast<int>(first_column) + lane * kN;
-  const int64_t first = chunk * plan.chunk, last = k < e.K ? min(plan.rows, first + plan.chunk) : 0;
-  float sum[kN] = {};
-  for (int64_t r = first + line; r < last; r += kLines) {
-    const auto row = f.row(e, r);
-    T* const at = a + r * e.K + k;
-    Pack<T, kN> pack = load<kN>(at);
-#pragma unroll
-    for (int j = 0; j < kN; ++j) {
-      const float g = f.template operator()<T>(row, k + j, widen(pack.v[j]));
-      sum[j] += g;
-      pack.v[j] = narrow<T>(g);
-    }
-    store(at, pack);
-  }
-  if (!partial) return;
-#pragma unroll
-  for (int j = 0; j < kN; ++j) parts[line][lane * kN + j] = sum[j];
-  __syncthreads();
-  for (int c = threadIdx.x; c < kWarp * kN && first_column + c < e.K; c += kThreads) {
-    double total = 0;
-    for (int l = 0; l < kLines; ++l) total += parts[l][c];
-    partial[chunk * e.K + first_column + c] = total;
-  }
-}
+/// F's gradients of a tile's elements, by f(f.row(extents, r), k, a[r,k]), pack by pack. 2 tiles moved; for labels 16
+/// instructions and half a load an element in bf16, 38 and 1 in f32 (32 and 1 before there were packs and sums).
+template <class F>
+struct TileGradient {
+  Extents e;
+  F f;
 
-/// sums[k] += the chunks' sums, a warp a column.
-static __global__ void add_sums_kernel(int64_t chunks, int64_t K, const double* partial, float* sums) {
-  const int64_t k = global_thread() / kWarp;
-  if (k >= K) return;
-  double total = 0;
-  for (int64_t chunk = threadIdx.x % kWarp; chunk < chunks; chunk += kWarp) total += partial[chunk * K + k];
-  total = warp_reduce(total, Plus{});
-  if (threadIdx.x % kWarp == 0) sums[k] += static_cast<float>(total);
-}
+  __device__ auto row(int64_t r) const { return f.row(e, r); }
+  template <class Row, class T, int kN>
+  __device__ void operator()(const Row& row, int64_t, int k, const Pack<T, kN>& a, float (&g)[kN]) const {
+#pragma unroll
+    for (int j = 0; j < kN; ++j) g[j] = f.template operator()<T>(row, k + j, widen(a.v[j]));
+  }
+};
 
 /// Calls g(T{}, kN constant) with the tile's type and the pack that its rows are made of.
 template <class G>
@@ -126,15 +94,8 @@ void tile_backward(const char* where, const Extents& e, F f, Tensor& a, Tensor& 
   }
   if (a.numel() == 0) return;
   visit_tile(a, e, where, [&]<class T, int kN>(T, std::integral_constant<int, kN>) {
-    const ColumnPlan plan(1, e.rows(), e.K / kN);
-    const auto differentiate = [&](double* partial) {
-      launch(where, tile_backward_kernel<kN, T, F>, plan.blocks(), kThreads, plan, e, f, a.data<T>(), partial);
-    };
-    if (!sums.defined()) return differentiate(nullptr);
-    Tensor partial = Tensor::empty({plan.chunks, e.K}, DType::f64, Device::cuda);
-    differentiate(partial.data<double>());
-    launch(where, add_sums_kernel, ceil_div(e.K, kLines), kThreads, plan.chunks, e.K, partial.data<double>(),
-           sums.data<float>() + e.at.klass);
+    float* const to = sums.defined() ? sums.data<float>() + e.at.klass : nullptr;
+    change_rows<kN>(where, e.rows(), e.K, TileGradient<F>{e, f}, a.data<T>(), true, to);
   });
 }
 
