@@ -38,7 +38,11 @@ Var recompute(const std::function<Var(const std::vector<Var>&)>& f, const std::v
   // Saves the inputs' values and f.
   std::vector<Var> leaves;
   for (const Var& input : inputs) leaves.push_back(input.defined() ? Var(input.value(), input.requires_grad()) : Var());
-  return record(y, anchored, [f, leaves](const Tensor& dy) {
+  return record(y, anchored, [f, leaves](const Tensor& dy, Gathered& gathered) {
+    // The leaves go on from what their inputs have: the same sums in the same order as without a recomputation.
+    for (size_t i = 0; i < leaves.size(); ++i) {
+      if (Var leaf = leaves[i]; leaf.requires_grad()) leaf.mutable_grad() = gathered.include(i);
+    }
     Var again;
     {
       const NoGrad on(false);

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <utility>
 
-#include "autograd/var.h"
 #include "core/kernels/elementwise.h"
 #include "core/kernels/memory.h"
 
@@ -16,7 +16,7 @@ std::atomic<uint64_t> steps_made{0};
 /// What a dying step held. Dropping it may end further steps, which queue here instead of nesting their destructors.
 struct Remains {
   std::vector<Edge> inputs;
-  std::function<TensorList(const Tensor&)> backward;
+  std::function<Grads(const Tensor&, Gathered&)> backward;
 };
 
 void bury(Remains remains) {
@@ -55,29 +55,35 @@ class Queue {
   std::vector<std::shared_ptr<Step>> heap_;
 };
 
-void check_gradient(const Tensor& dx, const Shape& shape, DType dtype, Device device, const Step& op, size_t input) {
-  const bool good = dx.shape() == shape && dx.dtype() == dtype && dx.device() == device;
+/// Where gradients gather that go along `edge`; null for one that leads nowhere.
+Tensor* total_of(const Edge& edge) { return edge.leaf ? &edge.leaf->grad : (edge.step ? &edge.step->dy : nullptr); }
+
+void check_gradient(const Tensor& dx, const Edge& edge, const Step& op, size_t input) {
+  const Shape& shape = edge.leaf ? edge.leaf->value.shape() : edge.step->shape;
+  const DType dtype = edge.leaf ? edge.leaf->value.dtype() : edge.step->dtype;
+  const Device device = edge.leaf ? edge.leaf->value.device() : edge.step->device;
+  const bool good = dx.defined() && dx.shape() == shape && dx.dtype() == dtype && dx.device() == device;
   require(good, "backward", "gradient of input ", input, " of the op at ", op.where.file_name(), ":", op.where.line(),
           " expected ", shape, " ", dtype, " on ", device, ", got ", dx);
 }
 
-/// Hands each gradient of `op` on to where its input came from.
-void deliver(Grads& grads, const std::vector<Edge>& inputs, const Step& op, Queue& queue) {
+/// Hands each gradient of `op` on to where its input came from. Those of `included` replace what they were added to.
+void deliver(Grads& grads, const std::vector<Edge>& inputs, const std::vector<size_t>& included, const Step& op,
+             Queue& queue) {
   require(grads.size() == inputs.size(), "backward", "the op at ", op.where.file_name(), ":", op.where.line(),
           " expected ", inputs.size(), " gradients, got ", grads.size());
+  for (const size_t i : included) {
+    check_gradient(grads[i], inputs[i], op, i);
+    *total_of(inputs[i]) = std::exchange(grads[i], {});
+  }
   for (size_t i = 0; i < inputs.size(); ++i) {
     Tensor dx = std::move(grads[i]);
-    if (!dx.defined()) continue;
-    const auto& [leaf, step] = inputs[i];
-    if (leaf) {
-      check_gradient(dx, leaf->value.shape(), leaf->value.dtype(), leaf->value.device(), op, i);
-      accumulate(leaf->grad, std::move(dx));
-    } else if (step) {
-      check_gradient(dx, step->shape, step->dtype, step->device, op, i);
-      const bool first = !step->dy.defined();
-      accumulate(step->dy, std::move(dx));
-      if (first) queue.push(step);
-    }
+    Tensor* const total = total_of(inputs[i]);
+    if (!dx.defined() || !total) continue;
+    check_gradient(dx, inputs[i], op, i);
+    const bool first = !total->defined();
+    accumulate(*total, std::move(dx));
+    if (first && inputs[i].step) queue.push(inputs[i].step);
   }
 }
 
@@ -117,16 +123,31 @@ void sweep(const std::shared_ptr<Step>& last, const Tensor& cotangent) {
     require(step->backward != nullptr, "backward", "the tape was freed by an earlier backward() (op at ",
             step->where.file_name(), ":", step->where.line(), "); compute the value again");
     const std::vector<Edge> inputs = std::move(step->inputs);
+    Gathered gathered(inputs);
     Grads grads;
     {
       const auto rule = std::move(step->backward);
       step->backward = nullptr;
-      grads = rule(dy);
+      grads = rule(dy, gathered);
     }
     // Nobody but the gradients just made may hold on to dy now: the next sum can then be taken in place.
     dy = {};
-    deliver(grads, inputs, *step, queue);
+    deliver(grads, inputs, gathered.included(), *step, queue);
   }
 }
 
 }  // namespace sked::detail
+
+namespace sked {
+
+Tensor Gathered::include(size_t i) {
+  const Tensor* const total = detail::total_of(inputs_.at(i));
+  if (!total || !total->defined()) return {};
+  for (const size_t before : included_) {
+    if (detail::total_of(inputs_[before]) == total) return {};
+  }
+  included_.push_back(i);
+  return *total;
+}
+
+}  // namespace sked

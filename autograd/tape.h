@@ -8,6 +8,7 @@
 #include <source_location>
 #include <vector>
 
+#include "autograd/var.h"
 #include "core/tensor.h"
 
 namespace sked::detail {
@@ -42,8 +43,8 @@ struct Step {
   const Device device;
   const std::source_location where;
   std::vector<Edge> inputs;
-  std::function<TensorList(const Tensor&)> backward;  // empty once it has run
-  Tensor dy;                                          // gathered so far by the sweep under way
+  std::function<Grads(const Tensor&, Gathered&)> backward;  // empty once it has run
+  Tensor dy;                                                // gathered so far by the sweep under way
 };
 
 /// total += g. `total` is overwritten in place only when nobody else sees its storage; g may be kept.

@@ -81,6 +81,13 @@ Var Var::detach() const { return Var(value()); }
 
 Var record(Tensor y, const std::vector<Var>& inputs, std::function<Grads(const Tensor& dy)> backward,
            std::source_location where) {
+  return record(
+      std::move(y), inputs, [backward = std::move(backward)](const Tensor& dy, Gathered&) { return backward(dy); },
+      where);
+}
+
+Var record(Tensor y, const std::vector<Var>& inputs,
+           std::function<Grads(const Tensor& dy, Gathered& gathered)> backward, std::source_location where) {
   Var result(std::move(y));
   if (!detail::on_tape(inputs)) return result;
   auto step = std::make_shared<Step>(result.value(), where);

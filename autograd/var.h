@@ -15,7 +15,26 @@ using Grads = TensorList;
 
 namespace detail {
 struct Node;
-}
+struct Edge;
+}  // namespace detail
+
+/// What the backward pass under way has gathered, when an op's rule runs, for the op's inputs: gradients by younger ops
+/// that used them too. A sum that a rule can take along in its own pass over memory costs no pass of its own then.
+class Gathered {
+ public:
+  explicit Gathered(const std::vector<detail::Edge>& inputs) : inputs_(inputs) {}
+
+  /// The gradient of input i so far, of its value's shape, dtype and device, to be read only. The rule must return its
+  /// own gradient of i plus this one, which the tape then puts in this one's place. Undefined where nothing has come
+  /// yet, where i needs no gradient, or where what i stands for was included before (an input passed twice).
+  Tensor include(size_t i);
+  /// The inputs for which include() gave something.
+  const std::vector<size_t>& included() const { return included_; }
+
+ private:
+  const std::vector<detail::Edge>& inputs_;
+  std::vector<size_t> included_;
+};
 
 /// A handle on a value and its place on the tape. Copies share value and gradient.
 class Var {
@@ -52,7 +71,8 @@ class Var {
   Var detach() const;
 
  private:
-  friend Var record(Tensor, const std::vector<Var>&, std::function<Grads(const Tensor&)>, std::source_location);
+  friend Var record(Tensor, const std::vector<Var>&, std::function<Grads(const Tensor&, Gathered&)>,
+                    std::source_location);
   std::shared_ptr<detail::Node> node_;
 };
 
@@ -62,6 +82,10 @@ class Var {
 /// gradient counts as zero; one of another shape, dtype or device than its input's value is an error that names
 /// `where`.
 Var record(Tensor y, const std::vector<Var>& inputs, std::function<Grads(const Tensor& dy)> backward,
+           std::source_location where = std::source_location::current());
+/// The same for a rule that takes gradients gathered so far along.
+Var record(Tensor y, const std::vector<Var>& inputs,
+           std::function<Grads(const Tensor& dy, Gathered& gathered)> backward,
            std::source_location where = std::source_location::current());
 
 /// While one lives on this thread, nothing is recorded.

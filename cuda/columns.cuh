@@ -73,6 +73,7 @@ void column_sums(const char* where, const ColumnPlan& plan, F f, Tensor& partial
 /// A warp's total over the chunks of sum k of column c of matrix o.
 __device__ inline double total_of(const ColumnPlan& plan, const double* partial, int K, int k, int64_t o, int64_t c) {
   double sum = 0;
+#pragma unroll 4
   for (int64_t chunk = threadIdx.x % kWarp; chunk < plan.chunks; chunk += kWarp)
     sum += partial[((o * plan.chunks + chunk) * K + k) * plan.C + c];
   return warp_reduce(sum, Plus{});
@@ -85,14 +86,17 @@ struct Outputs {
 };
 template <int K>
 __global__ void column_totals_kernel(ColumnPlan plan, const double* partial, Outputs<K> out) {
-  const int64_t c = global_thread() / kWarp;
-  if (c >= plan.C) return;
+  const int64_t task = global_thread() / kWarp, c = task % plan.C;
 #pragma unroll
   for (int k = 0; k < K; ++k) {
-    if (!out.v[k]) continue;
+    if (task / plan.C != k || !out.v[k]) continue;
     const double total = total_of(plan, partial, K, k, 0, c);
     if (threadIdx.x % kWarp == 0) out.v[k][c] = static_cast<float>(total);
   }
+}
+template <int K>
+void column_totals(const char* where, const ColumnPlan& plan, const Tensor& partial, Outputs<K> out) {
+  launch(where, column_totals_kernel<K>, ceil_div(K * plan.C, kLines), kThreads, plan, partial.data<double>(), out);
 }
 
 /// out.v[k] (C) = Σ_r f(0, r, c).v[k] over the rows of one matrix. Reads what f reads once.
@@ -101,7 +105,7 @@ void sum_columns(const char* where, int64_t rows, int64_t C, F f, Outputs<K> out
   const ColumnPlan plan(1, rows, C);
   Tensor partial = plan.partials(K);
   column_sums<K>(where, plan, f, partial);
-  launch(where, column_totals_kernel<K>, ceil_div(C, kLines), kThreads, plan, partial.data<double>(), out);
+  column_totals<K>(where, plan, partial, out);
 }
 
 /// The term of a plain sum.

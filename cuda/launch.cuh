@@ -4,6 +4,7 @@
 // Kernels compute in float and store T, which is float or bf16. Sizes are 64-bit on the host; a grid is cut so that it
 // fits CUDA's limits, and problems without elements launch nothing.
 
+#include <bit>
 #include <cstdint>
 #include <initializer_list>
 #include <limits>
@@ -78,9 +79,35 @@ template <int N, class T>
 __device__ Pack<T, N> load(const T* from) {
   return *reinterpret_cast<const Pack<T, N>*>(from);
 }
+/// from[at …], or zeros unless `wanted`. By words: those cost one register and instruction where two bf16 cost two.
+template <int N, class T>
+__device__ Pack<T, N> load_if(bool wanted, const T* from, int64_t at) {
+  using Word = std::conditional_t<sizeof(T) * N % 4 == 0, uint32_t, uint16_t>;
+  using Words = Pack<Word, static_cast<int>(sizeof(T)) * N / static_cast<int>(sizeof(Word))>;
+  return std::bit_cast<Pack<T, N>>(wanted ? *reinterpret_cast<const Words*>(from + at) : Words{});
+}
 template <int N, class T>
 __device__ void store(T* to, const Pack<T, N>& pack) {
   *reinterpret_cast<Pack<T, N>*>(to) = pack;
+}
+
+/// N parameters beside a pack of N elements.
+template <int N>
+struct Floats {
+  float v[N];
+};
+/// At most 16 bytes a load: `from` need not be aligned for more.
+template <int N>
+__device__ Floats<N> load_floats(const float* from) {
+  constexpr int kPart = N < 4 ? N : 4;
+  Floats<N> all;
+#pragma unroll
+  for (int i = 0; i < N; i += kPart) {
+    const Pack<float, kPart> part = load<kPart>(from + i);
+#pragma unroll
+    for (int k = 0; k < kPart; ++k) all.v[i + k] = part.v[k];
+  }
+  return all;
 }
 
 /// May all of these be read and written 16 bytes at a time from their first element on?

@@ -39,9 +39,10 @@ void layer_norm_forward(const Tensor& x, const Tensor& gamma, const Tensor& beta
   });
 }
 
-/// One row of the backward pass; `sums`, unless null, gathers dy x̂ (D) and dy (D).
+/// One row of the backward pass; `residual`, unless null, is added; `sums`, unless null, gathers dy x̂ (D) and dy (D).
 template <class T>
-void backward_row(const T* dy, const T* x, const T* gamma, T mean, T rstd, int64_t D, T* dx, T* sums) {
+void backward_row(const T* dy, const T* x, const T* gamma, T mean, T rstd, const T* residual, int64_t D, T* dx,
+                  T* sums) {
   T mean_g = 0, mean_gx = 0;
 #pragma omp simd reduction(+ : mean_g, mean_gx)
   for (int64_t d = 0; d < D; ++d) {
@@ -61,24 +62,25 @@ void backward_row(const T* dy, const T* x, const T* gamma, T mean, T rstd, int64
 #pragma omp simd
   for (int64_t d = 0; d < D; ++d) {
     const T g = gamma ? dy[d] * gamma[d] : dy[d];
-    dx[d] = rstd * (g - mean_g - (x[d] - mean) * rstd * mean_gx);
+    const T through = rstd * (g - mean_g - (x[d] - mean) * rstd * mean_gx);
+    dx[d] = residual ? through + residual[d] : through;
   }
 }
 
 void layer_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& gamma, const Tensor& mean, const Tensor& rstd,
-                         Tensor& dx, Tensor& dgamma, Tensor& dbeta) {
+                         const Tensor& residual, Tensor& dx, Tensor& dgamma, Tensor& dbeta) {
   const char* where = "layer_norm_backward";
-  const auto [N, D] = LayerNormSizes(x, dy, gamma, dgamma, mean, rstd, where);
-  LayerNormSizes(x, dx, gamma, dbeta, mean, rstd, where);
+  const auto [N, D] = layer_norm_backward_sizes(dy, x, gamma, mean, rstd, residual, dx, dgamma, dbeta, where);
   visit_float(x.dtype(), where, [&, N = N, D = D]<class T>(T) {
     const T *g = dy.data<T>(), *in = x.data<T>(), *scale = gamma.defined() ? gamma.data<T>() : nullptr;
-    const T *mu = mean.data<T>(), *r = rstd.data<T>();
+    const T *mu = mean.data<T>(), *r = rstd.data<T>(), *add = residual.defined() ? residual.data<T>() : nullptr;
     T* out = dx.data<T>();
     const int64_t width = dgamma.defined() || dbeta.defined() ? 2 * D : 0;
     Tensor sums = Tensor::empty({width}, x.dtype());
     sum_over_rows(N, width, sums.data<T>(), [=, D = D](int64_t begin, int64_t end, T* partial) {
       for (int64_t n = begin; n < end; ++n)
-        backward_row(g + n * D, in + n * D, scale, mu[n], r[n], D, out + n * D, width ? partial : nullptr);
+        backward_row(g + n * D, in + n * D, scale, mu[n], r[n], add ? add + n * D : nullptr, D, out + n * D,
+                     width ? partial : nullptr);
     });
     if (dgamma.defined()) std::copy_n(sums.data<T>(), D, dgamma.data<T>());
     if (dbeta.defined()) std::copy_n(sums.data<T>() + D, D, dbeta.data<T>());

@@ -36,9 +36,10 @@ inline Kernel<void(const Tensor& x, const Tensor& gamma, const Tensor& beta, Ten
                    double eps)>
     layer_norm_forward{"layer_norm_forward"};
 
-/// With g = dy γ: dx = rstd (g − mean_j g − x̂ mean_j (g x̂)), dγ = Σ_n dy x̂, dβ = Σ_n dy (both skipped where undefined).
+/// With g = dy γ: dx = rstd (g − mean_j g − x̂ mean_j (g x̂)) [+ residual], dγ = Σ_n dy x̂, dβ = Σ_n dy (both skipped
+/// where undefined). residual (N,D) or undefined: the gradient that reaches x past the norm; dx may be its storage.
 inline Kernel<void(const Tensor& dy, const Tensor& x, const Tensor& gamma, const Tensor& mean, const Tensor& rstd,
-                   Tensor& dx, Tensor& dgamma, Tensor& dbeta)>
+                   const Tensor& residual, Tensor& dx, Tensor& dgamma, Tensor& dbeta)>
     layer_norm_backward{"layer_norm_backward"};
 
 /// Group norm (Wu & He, arXiv 1803.08494): x (N,P,C) with P positions, statistics over P and the C/groups channels of a

@@ -146,6 +146,14 @@ LayerNormSizes::LayerNormSizes(const Tensor& x, const Tensor& like_x, const Tens
     if (t->defined()) require_master(x, *t, where);
 }
 
+LayerNormSizes layer_norm_backward_sizes(const Tensor& dy, const Tensor& x, const Tensor& gamma, const Tensor& mean,
+                                         const Tensor& rstd, const Tensor& residual, const Tensor& dx,
+                                         const Tensor& dgamma, const Tensor& dbeta, const char* where) {
+  LayerNormSizes(x, dy, gamma, dgamma, mean, rstd, where);
+  if (residual.defined()) LayerNormSizes(x, residual, gamma, dbeta, mean, rstd, where);
+  return {x, dx, gamma, dbeta, mean, rstd, where};
+}
+
 L2NormalizeSizes l2_normalize_sizes(const Tensor& x, const Tensor& y, const Tensor& r, const char* where) {
   require(x.ndim() == 2 && x.dim(1) >= 1, where, "expected rows (N,D) with D >= 1, got ", x);
   require_shape(y, x.shape(), where, "a tensor of the rows' shape");

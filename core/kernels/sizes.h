@@ -65,6 +65,10 @@ struct LayerNormSizes {
   LayerNormSizes(const Tensor& x, const Tensor& like_x, const Tensor& gamma, const Tensor& other, const Tensor& mean,
                  const Tensor& rstd, const char* where);
 };
+/// The same of all that layer norm's backward pass is given.
+LayerNormSizes layer_norm_backward_sizes(const Tensor& dy, const Tensor& x, const Tensor& gamma, const Tensor& mean,
+                                         const Tensor& rstd, const Tensor& residual, const Tensor& dx,
+                                         const Tensor& dgamma, const Tensor& dbeta, const char* where);
 
 /// x and y (N,D) with D ≥ 1, r (N).
 struct L2NormalizeSizes {

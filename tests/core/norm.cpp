@@ -201,24 +201,29 @@ TEST_CASE("layer_norm_forward: each row by itself, with and without γ and β") 
     }
 }
 
-TEST_CASE("layer_norm_backward: dx alone, and with dγ and dβ") {
+TEST_CASE("layer_norm_backward: dx alone, with dγ and dβ, with a residual's gradient") {
   for (const auto& [N, D] : kRowShapes)
-    for (const bool affine : {false, true}) {
+    for (const auto& [affine, added] : {std::pair{false, false}, {true, false}, {false, true}, {true, true}}) {
       const Tensor x = hash_tensor({N, D}, 1, 2, 3), dy = hash_tensor({N, D}, 4);
+      const Tensor residual = added ? hash_tensor({N, D}, 5, 3) : Tensor();
       const Tensor gamma = affine ? hash_tensor({D}, 2, 0.5, 1) : Tensor();
       const Partition p = partition(N, 1, D, 1, false);
       const Reference r(x.to_vector<double>(), p);
-      const Gradients d(dy.to_vector<double>(),
-                        affine ? gamma.to_vector<double>() : std::vector<double>(p.channels, 1.0), r, p);
-      check_kernel({.name = "layer_norm_backward " + x.str(),
-                    .inputs = {dy, x, gamma},
+      Gradients d(dy.to_vector<double>(), affine ? gamma.to_vector<double>() : std::vector<double>(p.channels, 1.0), r,
+                  p);
+      if (added) {
+        const auto terms = residual.to_vector<double>();
+        for (size_t i = 0; i < terms.size(); ++i) d.dx[i] += terms[i];
+      }
+      check_kernel({.name = "layer_norm_backward " + x.str() + (added ? " + residual" : ""),
+                    .inputs = {dy, x, gamma, residual},
                     .expected = {doubles(d.dx, {N, D}), affine ? doubles(d.dgamma, {D}) : Tensor(),
                                  affine ? doubles(d.dbeta, {D}) : Tensor()},
                     .call =
                         [&](const TensorList& in, TensorList& out) {
                           const DType dtype = in[0].dtype();
                           kernel::layer_norm_backward(in[0], in[1], in[2], doubles(r.mean, {N}).to(dtype),
-                                                      doubles(r.rstd, {N}).to(dtype), out[0], out[1], out[2]);
+                                                      doubles(r.rstd, {N}).to(dtype), in[3], out[0], out[1], out[2]);
                         },
                     .tolerance = kTolerance,
                     .scale = kTerms});
@@ -338,8 +343,10 @@ TEST_CASE("batch_norm_forward, layer_norm_forward, group_norm_forward: wrong sha
   CHECK(one_line_with(error_of([&] { kernel::layer_norm_forward(x, n, n, y, n, n, kEps); }), "[layer_norm_forward]",
                       "(4)"));
   CHECK(one_line_with(error_of([&] { kernel::layer_norm_forward(x, c, c, y, c, n, kEps); }), "[layer_norm_forward]"));
-  CHECK(
-      one_line_with(error_of([&] { kernel::layer_norm_backward(x, x, c, n, n, one, c, c); }), "[layer_norm_backward]"));
+  CHECK(one_line_with(error_of([&] { kernel::layer_norm_backward(x, x, c, n, n, {}, one, c, c); }),
+                      "[layer_norm_backward]"));
+  CHECK(one_line_with(error_of([&] { kernel::layer_norm_backward(x, x, c, n, n, one, y, c, c); }),
+                      "[layer_norm_backward]", "(1, 6)"));
   CHECK(one_line_with(error_of([&] { kernel::l2_normalize_forward(x, y, c, kEps); }), "[l2_normalize_forward]", "(4)",
                       "(6)"));
   CHECK(one_line_with(error_of([&] { kernel::l2_normalize_backward(one, y, n, y); }), "[l2_normalize_backward]",

@@ -64,7 +64,10 @@ void add_batch_norms(ParityCases& cases) {
 }
 
 void add_layer_norms(ParityCases& cases) {
-  const int64_t rows[][2] = {{1, 1}, {35, 17}, {4500, 3}, {70, 384}, {5, 2048}, {0, 4}};
+  // Every way the GPU cuts rows, with and without ends: packs of four up to 4096, single elements up to 1024, beyond.
+  const int64_t rows[][2] = {{1, 1},   {35, 17},  {4500, 3},  {12, 130},  {5, 1001}, {3, 2049}, {0, 4},
+                             {9, 128}, {700, 64}, {33, 200},  {70, 384},  {6, 512},  {90, 768}, {21, 640},
+                             {4, 776}, {3, 1024}, {40, 1280}, {25, 2048}, {2, 3072}, {3, 4096}, {37, 4100}};
   for (const auto& [N, D] : rows)
     for (const bool affine : {false, true}) {
       const Tensor x = hash_tensor({N, D}, 1, 2, 3), dy = hash_tensor({N, D}, 2), mean = hash_tensor({N}, 5, 0.1f, 3),
@@ -82,16 +85,18 @@ void add_layer_norms(ParityCases& cases) {
                        1,
                        {0},
                        {0}});
+      // The residual's gradient comes with γ in some rows and without in others.
+      const Tensor residual = affine == (D % 3 == 0) ? hash_tensor({N, D}, 7, 2) : Tensor();
       cases.push_back({"layer_norm_backward",
-                       x.str(),
-                       {dy, x, gamma, mean, rstd},
+                       x.str() + (affine ? ", affine" : "") + (residual.defined() ? ", residual" : ""),
+                       {dy, x, gamma, mean, rstd, residual},
                        {unset({N, D}), affine ? unset({D}) : Tensor(), affine ? unset({D}) : Tensor()},
                        [](const TensorList& in, TensorList& out) {
-                         kernel::layer_norm_backward(in[0], in[1], in[2], in[3], in[4], out[0], out[1], out[2]);
+                         kernel::layer_norm_backward(in[0], in[1], in[2], in[3], in[4], in[5], out[0], out[1], out[2]);
                        },
                        kNorms,
                        std::sqrt(static_cast<double>(N)),
-                       {0, 1},
+                       {0, 1, 5},
                        {0}});
     }
 }

@@ -9,9 +9,11 @@
 #include "core/kernels/index.h"
 #include "core/kernels/matmul.h"
 #include "core/kernels/memory.h"
+#include "core/kernels/norm.h"
 #include "core/kernels/random.h"
 #include "core/kernels/softmax.h"
 #include "core/recording.h"
+#include "core/work_count.h"
 #include "tests/common/files.h"
 #include "tests/common/hash_weights.h"
 
@@ -92,6 +94,21 @@ TEST_CASE("device: an index out of range is named with its row when the host nex
                       loss.to_vector<float>();
                     }),
                     "[cross_entropy_forward]", "got 7 in row 0"));
+}
+
+TEST_CASE("device: a layer norm's backward pass is one launch, two with its parameters' gradients") {
+  if (no_gpu("layer norm")) return;
+  for (const int64_t D : {3, 17, 384, 2048, 5000}) {
+    const Tensor dy = on_gpu({40, D}, 1), gamma = on_gpu({D}, 2), mean = on_gpu({40}, 3);
+    Tensor dx = Tensor::like(dy), dgamma = Tensor::like(gamma), dbeta = Tensor::like(gamma), none;
+    const auto launches = [&](Tensor& for_gamma, Tensor& for_beta) {
+      const WorkCount count;
+      kernel::layer_norm_backward(dy, dy, gamma, mean, mean, dy, dx, for_gamma, for_beta);
+      return count.total().launches;
+    };
+    CHECK(launches(none, none) == 1);
+    CHECK(launches(dgamma, dbeta) == 2);
+  }
 }
 
 TEST_CASE("device: what cannot be done there is refused before anything is launched") {

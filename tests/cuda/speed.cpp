@@ -74,7 +74,9 @@ void memory_bound() {
   print_bytes("layer_norm_forward", 2 * tensor, peak,
               [&] { kernel::layer_norm_forward(x, gamma, beta, y, mean, rstd, 1e-6); });
   print_bytes("layer_norm_backward", 3 * tensor, peak,
-              [&] { kernel::layer_norm_backward(dy, x, gamma, mean, rstd, y, dgamma, dbeta); });
+              [&] { kernel::layer_norm_backward(dy, x, gamma, mean, rstd, {}, y, dgamma, dbeta); });
+  print_bytes("layer_norm_backward + residual", 4 * tensor, peak,
+              [&] { kernel::layer_norm_backward(dy, x, gamma, mean, rstd, dy, y, dgamma, dbeta); });
   print_bytes("batch_norm_forward", 3 * tensor, peak,
               [&] { kernel::batch_norm_forward(x, {}, gamma, beta, y, m, r, rm, rv, 0.1, 1e-5, true); });
   print_bytes("softmax_forward", 2 * tensor, peak, [&] { kernel::softmax_forward(x, y); });

@@ -20,6 +20,7 @@
 #define __global__
 #define __device__
 #define __grid_constant__
+#define __launch_bounds__(...)
 /// One CPU thread runs one block at a time.
 #define __shared__ static thread_local
 
