@@ -57,7 +57,9 @@ void add_batch_norm(ParityCases& cases, int64_t M, int64_t C, bool residual, boo
 }
 
 void add_batch_norms(ParityCases& cases) {
-  const int64_t batch_shapes[][2] = {{2, 1}, {3, 5}, {130, 64}, {4500, 3}, {700, 40}};
+  // Threads that meet their channels again and again, also where blocks do not end with rows; packs that do not fit.
+  const int64_t batch_shapes[][2] = {{2, 1},     {3, 5},     {130, 64}, {4500, 3}, {700, 40},
+                                     {1100, 72}, {300, 264}, {9, 2056}, {900, 44}};
   for (const auto& [M, C] : batch_shapes)
     for (const bool residual : {false, true})
       for (const bool relu : {false, true}) add_batch_norm(cases, M, C, residual, relu);
