@@ -33,6 +33,33 @@ struct Walk {
   }
 };
 
+/// What is divided by again and again: three instructions where a 32-bit division costs some twenty (Granlund &
+/// Montgomery, PLDI 1994). Int is int32_t or int64_t; nothing negative is divided.
+template <class Int>
+class Divisor {
+ public:
+  explicit Divisor(int64_t by) : by_(static_cast<Int>(by)) {
+    if (!kNarrow || by == 0) return;  // 0: of an empty tensor, where nothing is divided
+    while (uint64_t{1} << shift_ < static_cast<uint64_t>(by)) ++shift_;
+    const uint64_t beyond = (uint64_t{1} << shift_) - static_cast<uint64_t>(by);
+    magic_ = static_cast<uint32_t>((beyond << 32) / static_cast<uint64_t>(by) + 1);
+  }
+  __device__ Int by() const { return by_; }
+  __device__ friend Int operator/(Int n, const Divisor& d) {
+    if constexpr (kNarrow) {
+      const auto all = static_cast<uint32_t>(n), high = static_cast<uint32_t>((uint64_t{all} * d.magic_) >> 32);
+      return static_cast<Int>((high + all) >> d.shift_);
+    } else {
+      return n / d.by_;
+    }
+  }
+
+ private:
+  static constexpr bool kNarrow = sizeof(Int) == sizeof(uint32_t);
+  Int by_;
+  uint32_t magic_ = 0, shift_ = 0;
+};
+
 /// Calls f(Index{}) with the narrowest index type for offsets below `elements`.
 template <class F>
 void visit_index(int64_t elements, F&& f) {

@@ -192,17 +192,31 @@ void add_convolutions(ParityCases& cases) {
 }
 
 void add_pools(ParityCases& cases) {
-  const std::pair<Shape, Window> pools[] = {{{2, 6, 8, 3}, {2, 2, 0}}, {{2, 7, 5, 17}, {3, 2, 1}},
-                                            {{1, 9, 9, 4}, {5, 3, 4}}, {{3, 8, 8, 64}, {8, 8, 0}},
-                                            {{2, 7, 8, 5}, {1, 2, 0}}, {{0, 4, 4, 3}, {2, 2, 0}}};
+  const std::pair<Shape, Window> pools[] = {{{2, 6, 8, 3}, {2, 2, 0}},
+                                            {{2, 7, 5, 17}, {3, 2, 1}},
+                                            {{1, 9, 9, 4}, {5, 3, 4}},
+                                            {{3, 8, 8, 64}, {8, 8, 0}},
+                                            {{2, 7, 8, 5}, {1, 2, 0}},
+                                            {{0, 4, 4, 3}, {2, 2, 0}},
+                                            // packs of channels, in f32 alone or in bf16 too
+                                            {{2, 11, 9, 64}, {3, 2, 1}},
+                                            {{3, 6, 7, 24}, {2, 1, 1}},
+                                            {{1, 9, 10, 12}, {3, 1, 2}},
+                                            {{2, 15, 5, 8}, {4, 5, 0}},
+                                            {{2, 3, 3, 16}, {3, 3, 0}},
+                                            {{2, 4, 4, 0}, {2, 2, 0}},
+                                            // 64-bit offsets
+                                            {{2, 5, 4, 8}, {3, int64_t{1} << 40, 1}},
+                                            {{2, 5, 4, 3}, {3, int64_t{1} << 40, 1}}};
   for (const auto& [shape, window] : pools) {
     const Tensor x = hash_tensor(shape, 1);
     const Shape out_shape{shape[0], window.output(shape[1]), window.output(shape[2]), shape[3]};
     Tensor y = Tensor::empty(out_shape), which = Tensor::empty(out_shape, DType::u8);
     kernel::max_pool2d_forward(x, y, which, window);
     const Tensor dy = hash_tensor(out_shape, 2);
+    const std::string what = x.str() + " by " + std::to_string(window.kernel) + "/" + std::to_string(window.stride);
     cases.push_back({"max_pool2d_forward",
-                     x.str(),
+                     what,
                      {x},
                      {unset(out_shape), Tensor::zeros(out_shape, DType::u8)},
                      [window = window](const TensorList& in, TensorList& out) {
@@ -213,7 +227,7 @@ void add_pools(ParityCases& cases) {
                      {0},
                      {0}});
     cases.push_back({"max_pool2d_backward",
-                     x.str(),
+                     what,
                      {dy, which},
                      {unset(shape)},
                      [window = window](const TensorList& in, TensorList& out) {
@@ -224,7 +238,7 @@ void add_pools(ParityCases& cases) {
                      {0},
                      {0}});
     cases.push_back({"avg_pool2d_forward",
-                     x.str(),
+                     what,
                      {x},
                      {unset(out_shape)},
                      [window = window](const TensorList& in, TensorList& out) {
@@ -235,7 +249,7 @@ void add_pools(ParityCases& cases) {
                      {0},
                      {0}});
     cases.push_back({"avg_pool2d_backward",
-                     x.str(),
+                     what,
                      {dy},
                      {unset(shape)},
                      [window = window](const TensorList& in, TensorList& out) {
