@@ -51,6 +51,7 @@ Optimizer::Optimizer(const OptimizerConfig& config, const std::vector<NamedVar>&
   for (const NamedVar& parameter : parameters) {
     if (!parameter.var.requires_grad()) continue;
     parameters_.push_back(parameter);
+    if (parameter.var.dtype() == DType::f32) parameters_.back().var.mutable_value().keep_rounded();
     decay_.push_back(decays(parameter) ? config.weight_decay : 0);
     if (count >= 1) first_.push_back(Tensor::zeros_like(parameter.var.value()));
     if (count >= 2) second_.push_back(Tensor::zeros_like(parameter.var.value()));
@@ -58,11 +59,12 @@ Optimizer::Optimizer(const OptimizerConfig& config, const std::vector<NamedVar>&
 }
 
 Tensor Optimizer::step(double lr) {
-  TensorList values, gradients;
+  TensorList values, gradients, rounded;
   for (NamedVar& parameter : parameters_) {
     values.push_back(parameter.var.mutable_value());
     const Tensor& grad = parameter.var.grad();
     gradients.push_back(grad.defined() ? grad : Tensor::zeros_like(values.back()));
+    rounded.push_back(values.back().rounded_copy());
   }
   if (values.empty()) return {};
 
@@ -76,7 +78,7 @@ Tensor Optimizer::step(double lr) {
   ++steps_;
   if (config_.kind == "sgd") {
     const SgdStep step{.lr = lr, .momentum = config_.momentum, .nesterov = config_.nesterov, .first = steps_ == 1};
-    kernel::sgd_step(values, gradients, first_, decay_, scale, step);
+    kernel::sgd_step(values, gradients, first_, rounded, decay_, scale, step);
   } else {
     const AdamStep step{.lr = lr,
                         .beta1 = config_.beta1,
@@ -84,8 +86,10 @@ Tensor Optimizer::step(double lr) {
                         .eps = config_.eps,
                         .decoupled = config_.kind == "adamw",
                         .step = steps_};
-    kernel::adam_step(values, gradients, first_, second_, decay_, scale, step);
+    kernel::adam_step(values, gradients, first_, second_, rounded, decay_, scale, step);
   }
+  for (size_t i = 0; i < values.size(); ++i)
+    if (rounded[i].defined()) values[i].set_rounded_current();
   return norm;
 }
 

@@ -35,7 +35,8 @@ struct OptimizerConfig {
 bool decays(const NamedVar& parameter);
 
 /// Steps all parameters at once: those that require a gradient when it is made. One without a gradient counts as
-/// gradient zero.
+/// gradient zero. Where products read a parameter rounded to bf16 (a GPU's, 2 bytes a parameter: Tensor::keep_rounded),
+/// a step writes that copy too.
 class Optimizer {
  public:
   /// Throws UsageError for an unknown kind or a value out of range.

@@ -6,12 +6,14 @@
 #include <memory>
 
 #include "core/device.h"
+#include "core/tensor.h"
 
 namespace sked {
 
 /// What record_work() made. It works in the places that the recorded calls worked in: tensors that they read or wrote
 /// and did not make themselves must outlive it; new input is copied into the same tensors, and results that shall last
-/// are copied out before the next replay.
+/// are copied out before the next replay. Weights whose rounded copies were read (Tensor::read_as) may change between
+/// replays: each brings the copies up to date first, and holds the weights.
 class Recording {
  public:
   virtual ~Recording() = default;
@@ -29,6 +31,11 @@ bool can_record(Device device);
 /// brings data from the host is refused with an Error, on which, as on any other exception, the device is as if f had
 /// not been called.
 std::unique_ptr<Recording> record_work(Device device, uint64_t step, const std::function<void()>& f);
+
+/// Is this thread within record_work()?
+bool recording_now();
+/// For Tensor::read_as: the work being recorded, if any, reads the rounded copy of w.
+void recording_reads(const Tensor& w);
 
 /// How a device records; nullptr: not at all.
 using Recorder = std::unique_ptr<Recording> (*)(uint64_t step, const std::function<void()>& f);

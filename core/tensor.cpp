@@ -7,6 +7,7 @@
 #include "core/allocator.h"
 #include "core/error.h"
 #include "core/kernels/memory.h"
+#include "core/recording.h"
 
 namespace sked {
 
@@ -87,6 +88,53 @@ Tensor Tensor::to(DType dtype) const {
   Tensor copy = empty(shape_, dtype, device_);
   copy.copy_from(*this);
   return copy;
+}
+
+void Storage::lose_rounded() {
+  // What a replay writes, the host does not see.
+  require(!recording_now(), "recording", "expected weights that stay as they are, got a write to ", bytes_,
+          " bytes of them");
+  rounded_->current = false;
+}
+
+void Tensor::keep_rounded() {
+  require(dtype_ == DType::f32 && defined(), "tensor", "expected f32 to keep rounded, got ", *this);
+  if (!storage_->rounded_) storage_->rounded_ = std::make_unique<Storage::Rounded>();
+}
+
+Tensor Tensor::in_copy(const std::shared_ptr<Storage>& copy) const {
+  Tensor there = *this;
+  there.storage_ = copy;
+  there.offset_ = offset_ / 2;
+  there.dtype_ = DType::bf16;
+  return there;
+}
+
+Tensor Tensor::read_as(DType dtype) const {
+  if (!defined() || dtype != DType::bf16 || dtype_ != DType::f32 || !storage_->rounded_) return to(dtype);
+  Storage::Rounded& kept = *storage_->rounded_;
+  if (!kept.current) {
+    if (recording_now()) return to(dtype);  // what is recorded has not happened yet
+    Tensor all = *this;
+    all.offset_ = 0;
+    all.shape_ = Shape{static_cast<int64_t>(storage_->bytes() / 4)};
+    if (!kept.copy) kept.copy = std::make_shared<Storage>(storage_->bytes() / 2, device_);
+    Tensor copy = all.in_copy(kept.copy);
+    copy.copy_from(all);
+    kept.current = true;
+  }
+  recording_reads(*this);
+  return in_copy(kept.copy);
+}
+
+Tensor Tensor::rounded_copy() const {
+  const bool there = defined() && storage_->rounded_ && storage_->rounded_->copy && bytes() == storage_->bytes();
+  return there ? in_copy(storage_->rounded_->copy) : Tensor();
+}
+
+void Tensor::set_rounded_current() {
+  require(rounded_copy().defined(), "tensor", "expected a rounded copy beside ", *this);
+  storage_->rounded_->current = true;
 }
 
 void Tensor::copy_from(const Tensor& source) {

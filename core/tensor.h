@@ -26,10 +26,24 @@ class Storage {
   size_t bytes() const { return bytes_; }
   Device device() const { return device_; }
 
+  /// To be called before elements are written: a rounded copy kept beside them is out of date from then on.
+  void about_to_change() {
+    if (rounded_) lose_rounded();
+  }
+
  private:
+  friend class Tensor;
+  /// The elements, all of them f32, as bf16: made when first read.
+  struct Rounded {
+    std::shared_ptr<Storage> copy;
+    bool current = false;
+  };
+  void lose_rounded();
+
   void* data_;
   size_t bytes_;
   Device device_;
+  std::unique_ptr<Rounded> rounded_;  // where one is kept
 };
 
 /// An n-dimensional array: always contiguous and row-major. Copying a Tensor copies the handle; `clone()` copies the
@@ -75,7 +89,10 @@ class Tensor {
     check_access(dtype_of<T>);
     return static_cast<const T*>(raw());
   }
-  void* raw() { return static_cast<std::byte*>(storage_->data()) + offset_; }
+  void* raw() {
+    storage_->about_to_change();
+    return static_cast<std::byte*>(storage_->data()) + offset_;
+  }
   const void* raw() const { return static_cast<const std::byte*>(storage_->data()) + offset_; }
 
   /// The same elements under another shape; one extent may be -1. Throws when the counts differ.
@@ -89,6 +106,21 @@ class Tensor {
   /// This tensor where it already is there / of that dtype, else a converted copy.
   Tensor to(Device device) const;
   Tensor to(DType dtype) const;
+
+  /// Has the storage of this f32 tensor keep its elements in bf16 beside them, for weights, which are read more often
+  /// than they change. Costs nothing before the first read_as(bf16). Whatever may write to the elements, through any
+  /// handle, puts the copy out of date; it is then made anew when it is read, always in the same place. (A pointer from
+  /// data() or raw() taken before a reading is not to be written through after it.)
+  void keep_rounded();
+  /// This tensor in that dtype, to be read only and before the elements change: itself, the copy its storage keeps, or
+  /// else a converted one.
+  Tensor read_as(DType dtype) const;
+  /// For kernels that write a tensor and its rounded copy alike: the copy, out of date or not, where there is one and
+  /// this tensor is the whole of its storage; else undefined. After such a kernel, and nothing else,
+  /// set_rounded_current() says that the copy is right.
+  Tensor rounded_copy() const;
+  void set_rounded_current();
+
   /// Overwrites the elements with those of `source` (same shape; any dtype, any device).
   void copy_from(const Tensor& source);
   void fill(double value);
@@ -109,6 +141,8 @@ class Tensor {
 
  private:
   void check_access(DType wanted) const;
+  /// The same places of the copy of the storage.
+  Tensor in_copy(const std::shared_ptr<Storage>& copy) const;
   void copy_in(const void* values, int64_t count, DType dtype);
 
   std::shared_ptr<Storage> storage_;

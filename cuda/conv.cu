@@ -3,8 +3,9 @@
 // cuDNN, and where that has nothing on offer make the products by cuBLASLt. Beside the product's operations the windows
 // cost 2 · kernel² times the bytes of x, which cuDNN's implicit products do not move.
 //
-// Products take both factors in one dtype: f32 filters beside bf16 images are rounded first. cuDNN sums bf16 gradients
-// of filters in f32 and rounds them to bf16 once; the products here keep them in f32.
+// Products take both factors in one dtype: f32 filters beside bf16 images are read rounded (Tensor::read_as) and, unless
+// they have one tap, laid out as the windows are. cuDNN sums bf16 gradients of filters in f32 and rounds them to bf16
+// once; the products here keep them in f32.
 
 #include "core/kernels/conv.h"
 
@@ -86,7 +87,7 @@ __global__ void add_bias_kernel(int64_t count, int64_t O, const float* b, T* y) 
 /// Filters (O,Ig,kernel,kernel) as (O,kernel,kernel,Ig), the order of a window, in `dtype`.
 Tensor window_order(const Tensor& w, DType dtype) {
   const int64_t O = w.dim(0), Ig = w.dim(1), k = w.dim(2);
-  const Tensor rounded = w.to(dtype);
+  const Tensor rounded = w.read_as(dtype);
   if (k == 1) return rounded.reshape({O, 1, 1, Ig});
   Tensor ordered = Tensor::empty({O, k, k, Ig}, dtype, Device::cuda);
   kernel::permute(rounded, ordered, {0, 2, 3, 1});

@@ -1,6 +1,6 @@
 // Matrix products and linear layers over gemm.h. The definitions use the readable kernel, the tuned versions cuBLASLt;
 // tensors in f32 are rounded to bf16 first where that is the precision of products (core/precision.h), and so are f32
-// weights beside bf16 activations: 6 bytes a weight, little beside the product's operands.
+// weights beside bf16 activations, but where their storage keeps the rounded copy (Tensor::read_as).
 
 #include "core/kernels/matmul.h"
 
@@ -51,7 +51,7 @@ void matmul(const Tensor& a, const Tensor& b, Tensor& c, bool transpose_a, bool 
   if (c.numel() == 0) return;
   if (s.Q == 0) return accumulate ? void() : c.fill(0.0);
   const DType in = factor_dtype(a, product);
-  const Tensor left = a.to(in), right = b.to(in);
+  const Tensor left = a.read_as(in), right = b.read_as(in);
   Gemm g = product_of(left, transpose_a, right, transpose_b, c, s.M, s.N, s.Q);
   g.accumulate = accumulate;
   g.batch = s.batch;
@@ -140,8 +140,8 @@ void linear_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y
   Tensor& z = place_of(y, pre, act);
   visit_device(x.dtype(), "linear_forward", [](auto) {});
   if (y.numel() == 0) return;
-  gemm_definition(product_of(x, false, w.to(x.dtype()), true, z, s.N, s.O, s.I), "linear_forward");
-  finish_linear(s, z, b.to(y.dtype()), pre, y, act);
+  gemm_definition(product_of(x, false, w.read_as(x.dtype()), true, z, s.N, s.O, s.I), "linear_forward");
+  finish_linear(s, z, b.read_as(y.dtype()), pre, y, act);
 }
 
 /// Bias, ReLU and tanh-GELU ride on the product; the exact GELU, and a ReLU whose input is wanted, follow it.
@@ -150,13 +150,13 @@ void linear_forward_tuned(const Tensor& x, const Tensor& w, const Tensor& b, Ten
   Tensor& z = place_of(y, pre, act);
   visit_device(x.dtype(), "linear_forward", [](auto) {});
   if (y.numel() == 0) return;
-  const Tensor bias = b.to(y.dtype());
+  const Tensor bias = b.read_as(y.dtype());
   if (s.I == 0) {
     z.fill(0.0);
     return finish_linear(s, z, bias, pre, y, act);
   }
   const DType in = factor_dtype(x, gemm);
-  const Tensor left = x.to(in), right = w.to(in);
+  const Tensor left = x.to(in), right = w.read_as(in);
   const bool rides = act != Activation::gelu && !(act == Activation::relu && pre.defined());
   Gemm fused = product_of(left, false, right, true, rides ? y : z, s.N, s.O, s.I);
   fused.bias = bias.defined() ? bias.raw() : nullptr;
@@ -177,7 +177,7 @@ void linear_backward_input(const Tensor& dy, const Tensor& w, Tensor& dx) {
   if (dx.numel() == 0) return;
   if (s.O == 0) return dx.fill(0.0);
   const DType in = factor_dtype(dy, product);
-  const Tensor left = dy.to(in), right = w.to(in);
+  const Tensor left = dy.to(in), right = w.read_as(in);
   product(product_of(left, false, right, false, dx, s.N, s.I, s.O), "linear_backward_input");
 }
 
@@ -256,7 +256,7 @@ void linear_backward_activation(const Tensor& dy, const Tensor& w, const Tensor&
   visit_device(dy.dtype(), where, [](auto) {});
   if (product == gemm && act == Activation::gelu_tanh && dx.numel() > 0 && s.O > 0) {
     const DType in = factor_dtype(dy, product);
-    const Tensor left = dy.to(in), right = w.to(in);
+    const Tensor left = dy.to(in), right = w.read_as(in);
     Gemm fused = product_of(left, false, right, false, dx, s.N, s.I, s.O);
     fused.through = pre.raw();
     Tensor sum = db.defined() ? Tensor::empty({s.I}, dx.dtype(), Device::cuda) : db;

@@ -15,10 +15,11 @@ namespace {
 
 constexpr int64_t kPiece = 4096;
 constexpr int kArrays = 4;     // parameter, gradient and two of state
-constexpr int kEntries = 480;  // 56 bytes each, in one launch
+constexpr int kEntries = 480;  // 64 bytes each, in one launch
 
 struct Entry {
   float* data[kArrays];
+  bf16* rounded;  // of data[0], or nullptr
   int64_t count;
   int64_t first_block;  // the blocks before this tensor's
   float decay;
@@ -55,9 +56,25 @@ __device__ void for_each_element(const Table& table, F f) {
   for (int64_t i = first + threadIdx.x; i < last; i += kThreads) f(e, i);
 }
 
-/// Calls run(table, blocks) for runs of at most kEntries tensors; lists[a][t] is array a of tensor t.
+/// Where the elements of each tensor are, to be written or read: one table serves both.
+using Places = std::vector<float*>;
+Places places(TensorList& list) {
+  Places all;
+  for (Tensor& t : list) all.push_back(t.data<float>());
+  return all;
+}
+/// The kernel's to leave as they are.
+Places places(const TensorList& list) {
+  Places all;
+  for (const Tensor& t : list) all.push_back(const_cast<float*>(t.data<float>()));
+  return all;
+}
+
+/// Calls run(table, blocks) for runs of at most kEntries tensors with the extents of `list`; arrays[a][t] is array a of
+/// tensor t.
 template <class F>
-void for_each_table(const std::vector<const TensorList*>& lists, const std::vector<double>& decay, F&& run) {
+void for_each_table(const TensorList& list, const std::vector<Places>& arrays, const std::vector<double>& decay,
+                    TensorList& rounded, F&& run) {
   Table table;
   int64_t blocks = 0;
   const auto flush = [&] {
@@ -65,13 +82,13 @@ void for_each_table(const std::vector<const TensorList*>& lists, const std::vect
     table.size = 0;
     blocks = 0;
   };
-  for (size_t t = 0; t < lists[0]->size(); ++t) {
-    const int64_t count = (*lists[0])[t].numel();
+  for (size_t t = 0; t < list.size(); ++t) {
+    const int64_t count = list[t].numel();
     if (count == 0) continue;
     Entry& e = table.entries[table.size++];
     e = Entry{};
-    // The lists' constness is the kernel's to keep: one table serves readers and writers.
-    for (size_t a = 0; a < lists.size(); ++a) e.data[a] = const_cast<float*>((*lists[a])[t].data<float>());
+    for (size_t a = 0; a < arrays.size(); ++a) e.data[a] = arrays[a][t];
+    e.rounded = rounded.empty() || !rounded[t].defined() ? nullptr : rounded[t].data<bf16>();
     e.count = count;
     e.first_block = blocks;
     e.decay = decay.empty() ? 0.0f : static_cast<float>(decay[t]);
@@ -97,34 +114,38 @@ struct Sgd {
   bool nesterov, first, keeps_momentum;
 };
 
-/// 5 numbers of 4 bytes moved for each parameter (3 without momentum), 8 operations.
+/// The new value of a parameter.
+__device__ void put(const Entry& e, int64_t i, float value) {
+  e.data[0][i] = value;
+  if (e.rounded) e.rounded[i] = static_cast<bf16>(value);
+}
+
+/// 5 numbers of 4 bytes moved for each parameter (3 without momentum), and one of 2 where it is rounded; 8 operations.
 __global__ void sgd_kernel(const __grid_constant__ Table table, Sgd s, const float* grad_scale) {
   const float scale = grad_scale ? *grad_scale : 1.0f;
   for_each_element(table, [&](const Entry& e, int64_t i) {
-    float *p = e.data[0], *m = e.data[2];
-    const float g = scale * e.data[1][i] + e.decay * p[i];
-    if (!s.keeps_momentum) {
-      p[i] -= s.lr * g;
-      return;
-    }
+    float* m = e.data[2];
+    const float p = e.data[0][i], g = scale * e.data[1][i] + e.decay * p;
+    if (!s.keeps_momentum) return put(e, i, p - s.lr * g);
     // On the first step the old momentum is not read: it may be uninitialised.
     const float v = s.first ? g : s.momentum * m[i] + g;
     m[i] = v;
-    p[i] -= s.lr * (s.nesterov ? g + s.momentum * v : v);
+    put(e, i, p - s.lr * (s.nesterov ? g + s.momentum * v : v));
   });
 }
 
-void sgd_step(TensorList& parameters, const TensorList& gradients, TensorList& momentum,
+void sgd_step(TensorList& parameters, const TensorList& gradients, TensorList& momentum, TensorList& rounded,
               const std::vector<double>& decay, const Tensor& grad_scale, SgdStep step) {
   const char* where = "sgd_step";
   check_parallel(parameters, gradients, where, "gradients");
   const bool keeps = step.momentum != 0.0;
   if (keeps) check_parallel(parameters, momentum, where, "momentum");
+  check_rounded(parameters, rounded, where);
   check_step(parameters, decay, grad_scale, where);
-  std::vector<const TensorList*> lists{&parameters, &gradients};
-  if (keeps) lists.push_back(&momentum);
+  std::vector<Places> arrays{places(parameters), places(gradients)};
+  if (keeps) arrays.push_back(places(momentum));
   const Sgd s{static_cast<float>(step.lr), static_cast<float>(step.momentum), step.nesterov, step.first, keeps};
-  for_each_table(lists, decay, [&](const Table& table, int64_t blocks) {
+  for_each_table(parameters, arrays, decay, rounded, [&](const Table& table, int64_t blocks) {
     launch(where, sgd_kernel, blocks, kThreads, table, s, scale_of(grad_scale));
   });
 }
@@ -134,26 +155,28 @@ struct Adam {
   bool decoupled;
 };
 
-/// 7 numbers of 4 bytes moved for each parameter, 16 operations: the floor is 28 bytes / memory bandwidth.
+/// 7 numbers of 4 bytes moved for each parameter, and one of 2 where it is rounded; 16 operations: the floor is 28 or
+/// 30 bytes / memory bandwidth.
 __global__ void adam_kernel(const __grid_constant__ Table table, Adam a, const float* grad_scale) {
   const float scale = grad_scale ? *grad_scale : 1.0f;
   for_each_element(table, [&](const Entry& e, int64_t i) {
-    float *p = e.data[0], *m = e.data[2], *v = e.data[3];
-    const float value = p[i], g = scale * e.data[1][i] + (a.decoupled ? 0.0f : e.decay * value);
+    float *m = e.data[2], *v = e.data[3];
+    const float value = e.data[0][i], g = scale * e.data[1][i] + (a.decoupled ? 0.0f : e.decay * value);
     const float first = a.b1 * m[i] + a.c1 * g, second = a.b2 * v[i] + a.c2 * g * g;
     m[i] = first;
     v[i] = second;
     const float shrink = a.decoupled ? 1.0f - a.lr * e.decay : 1.0f;
-    p[i] = shrink * value - a.rate * first / (a.root * sqrtf(second) + a.eps);
+    put(e, i, shrink * value - a.rate * first / (a.root * sqrtf(second) + a.eps));
   });
 }
 
-void adam_step(TensorList& parameters, const TensorList& gradients, TensorList& m, TensorList& v,
+void adam_step(TensorList& parameters, const TensorList& gradients, TensorList& m, TensorList& v, TensorList& rounded,
                const std::vector<double>& decay, const Tensor& grad_scale, AdamStep step) {
   const char* where = "adam_step";
   check_parallel(parameters, gradients, where, "gradients");
   check_parallel(parameters, m, where, "m");
   check_parallel(parameters, v, where, "v");
+  check_rounded(parameters, rounded, where);
   check_step(parameters, decay, grad_scale, where);
   require(step.step >= 1, where, "expected steps counted from 1, got ", step.step);
   const auto t = static_cast<double>(step.step);
@@ -166,7 +189,8 @@ void adam_step(TensorList& parameters, const TensorList& gradients, TensorList& 
                .c2 = static_cast<float>(1.0 - step.beta2),
                .eps = static_cast<float>(step.eps),
                .decoupled = step.decoupled};
-  for_each_table({&parameters, &gradients, &m, &v}, decay, [&](const Table& table, int64_t blocks) {
+  const std::vector<Places> arrays{places(parameters), places(gradients), places(m), places(v)};
+  for_each_table(parameters, arrays, decay, rounded, [&](const Table& table, int64_t blocks) {
     launch(where, adam_kernel, blocks, kThreads, table, a, scale_of(grad_scale));
   });
 }
@@ -178,7 +202,8 @@ __global__ void ema_kernel(const __grid_constant__ Table table, float take) {
 
 void ema_step(TensorList& averages, const TensorList& values, double decay) {
   check_parallel(averages, values, "ema_step", "values");
-  for_each_table({&averages, &values}, {}, [&](const Table& table, int64_t blocks) {
+  TensorList none;
+  for_each_table(averages, {places(averages), places(values)}, {}, none, [&](const Table& table, int64_t blocks) {
     launch("ema_step", ema_kernel, blocks, kThreads, table, static_cast<float>(1.0 - decay));
   });
 }
@@ -216,7 +241,8 @@ void global_norm(const TensorList& tensors, Tensor& norm) {
   require_alike(tensors[0], norm, where);
   Tensor parts = Tensor::empty({pieces}, DType::f64, Device::cuda);
   double* part = parts.data<double>();
-  for_each_table({&tensors}, {}, [&](const Table& table, int64_t blocks) {
+  TensorList none;
+  for_each_table(tensors, {places(tensors)}, {}, none, [&](const Table& table, int64_t blocks) {
     launch(where, squares_kernel, blocks, kThreads, table, part);
     part += blocks;
   });

@@ -5,6 +5,7 @@
 
 #include "core/cpu/parallel.h"
 #include "core/cpu/sums.h"
+#include "core/kernels/convert.h"
 #include "core/kernels/sizes.h"
 #include "core/math.h"
 
@@ -50,6 +51,14 @@ void check_decay(const TensorList& parameters, const std::vector<double>& decay,
 
 double scale_of(const Tensor& grad_scale) { return grad_scale.defined() ? grad_scale.item() : 1.0; }
 
+/// What a piece of a parameter has become, in bf16 where that is wanted.
+template <class T>
+void round_piece(const Piece& piece, const T* value, TensorList& rounded) {
+  if (rounded.empty() || !rounded[piece.tensor].defined()) return;
+  bf16* to = rounded[piece.tensor].data<bf16>();
+  for (int64_t i = piece.begin; i < piece.end; ++i) to[i] = convert<bf16>(value[i]);
+}
+
 /// Calls f(piece) for every piece, in parallel; f must not throw.
 template <class F>
 void for_each_piece(const TensorList& list, F f) {
@@ -59,8 +68,8 @@ void for_each_piece(const TensorList& list, F f) {
 }
 
 template <class T>
-void sgd(TensorList& parameters, const TensorList& gradients, TensorList& momentum, const std::vector<double>& decay,
-         T scale, SgdStep step) {
+void sgd(TensorList& parameters, const TensorList& gradients, TensorList& momentum, TensorList& rounded,
+         const std::vector<double>& decay, T scale, SgdStep step) {
   const auto p = pointers<T>(parameters);
   const auto grad = pointers<T>(gradients);
   const auto m = pointers<T>(momentum);
@@ -72,7 +81,7 @@ void sgd(TensorList& parameters, const TensorList& gradients, TensorList& moment
     if (mu == T{0}) {
 #pragma omp simd
       for (int64_t i = piece.begin; i < piece.end; ++i) value[i] -= lr * (scale * g_raw[i] + wd * value[i]);
-      return;
+      return round_piece(piece, value, rounded);
     }
     T* velocity = m[piece.tensor];
     const T keep = step.first ? T{0} : mu;
@@ -86,25 +95,27 @@ void sgd(TensorList& parameters, const TensorList& gradients, TensorList& moment
       velocity[i] = v;
       value[i] -= lr * (now * g + ahead * v);
     }
+    round_piece(piece, value, rounded);
   });
 }
 
-void sgd_step(TensorList& parameters, const TensorList& gradients, TensorList& momentum,
+void sgd_step(TensorList& parameters, const TensorList& gradients, TensorList& momentum, TensorList& rounded,
               const std::vector<double>& decay, const Tensor& grad_scale, SgdStep step) {
   check_parallel(parameters, gradients, "sgd_step", "gradients");
+  check_rounded(parameters, rounded, "sgd_step");
   if (step.momentum != 0.0) check_parallel(parameters, momentum, "sgd_step", "momentum");
   check_decay(parameters, decay, "sgd_step");
   if (parameters.empty()) return;
   const double scale = scale_of(grad_scale);
   visit_float(parameters[0].dtype(), "sgd_step", [&](auto type) {
     using T = decltype(type);
-    sgd<T>(parameters, gradients, momentum, decay, static_cast<T>(scale), step);
+    sgd<T>(parameters, gradients, momentum, rounded, decay, static_cast<T>(scale), step);
   });
 }
 
 template <class T>
 void adam(TensorList& parameters, const TensorList& gradients, TensorList& first, TensorList& second,
-          const std::vector<double>& decay, T scale, AdamStep step) {
+          TensorList& rounded, const std::vector<double>& decay, T scale, AdamStep step) {
   const auto p = pointers<T>(parameters);
   const auto grad = pointers<T>(gradients);
   const auto ms = pointers<T>(first);
@@ -130,21 +141,23 @@ void adam(TensorList& parameters, const TensorList& gradients, TensorList& first
       v[i] = b2 * v[i] + c2 * g * g;
       value[i] = shrink * value[i] - rate * m[i] / (root * math::sqrt(v[i]) + eps);
     }
+    round_piece(piece, value, rounded);
   });
 }
 
-void adam_step(TensorList& parameters, const TensorList& gradients, TensorList& m, TensorList& v,
+void adam_step(TensorList& parameters, const TensorList& gradients, TensorList& m, TensorList& v, TensorList& rounded,
                const std::vector<double>& decay, const Tensor& grad_scale, AdamStep step) {
   check_parallel(parameters, gradients, "adam_step", "gradients");
   check_parallel(parameters, m, "adam_step", "m");
   check_parallel(parameters, v, "adam_step", "v");
+  check_rounded(parameters, rounded, "adam_step");
   check_decay(parameters, decay, "adam_step");
   require(step.step >= 1, "adam_step", "expected steps counted from 1, got ", step.step);
   if (parameters.empty()) return;
   const double scale = scale_of(grad_scale);
   visit_float(parameters[0].dtype(), "adam_step", [&](auto type) {
     using T = decltype(type);
-    adam<T>(parameters, gradients, m, v, decay, static_cast<T>(scale), step);
+    adam<T>(parameters, gradients, m, v, rounded, decay, static_cast<T>(scale), step);
   });
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 // Optimizer steps over all parameters at once. Lists run in parallel: parameters[i], gradients[i], … have one shape.
-// grad_scale is a one-element tensor (a clip factor) or undefined for 1.
+// grad_scale is a one-element tensor (a clip factor) or undefined for 1. rounded[i], where the list is not empty and
+// the tensor defined, is what parameters[i], f32, becomes in bf16: written beside it, to the nearest with ties to even.
 
 #include <vector>
 
@@ -29,12 +30,12 @@ struct AdamStep {
 namespace sked::kernel {
 
 /// decay[i]: the weight decay of parameters[i]. momentum may be empty when step.momentum is 0.
-inline Kernel<void(TensorList& parameters, const TensorList& gradients, TensorList& momentum,
+inline Kernel<void(TensorList& parameters, const TensorList& gradients, TensorList& momentum, TensorList& rounded,
                    const std::vector<double>& decay, const Tensor& grad_scale, SgdStep step)>
     sgd_step{"sgd_step"};
 
 inline Kernel<void(TensorList& parameters, const TensorList& gradients, TensorList& m, TensorList& v,
-                   const std::vector<double>& decay, const Tensor& grad_scale, AdamStep step)>
+                   TensorList& rounded, const std::vector<double>& decay, const Tensor& grad_scale, AdamStep step)>
     adam_step{"adam_step"};
 
 /// norm (1) = sqrt(Σ over all tensors and elements of x²), accumulated in f64 in a fixed order.

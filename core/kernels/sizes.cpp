@@ -268,6 +268,19 @@ void check_parallel(const TensorList& parameters, const TensorList& other, const
   }
 }
 
+void check_rounded(const TensorList& parameters, const TensorList& rounded, const char* where) {
+  if (rounded.empty()) return;
+  require(rounded.size() == parameters.size(), where, "expected ", parameters.size(), " rounded tensors or none, got ",
+          rounded.size());
+  for (size_t i = 0; i < rounded.size(); ++i) {
+    if (!rounded[i].defined()) continue;
+    require_shape(rounded[i], parameters[i].shape(), where, "rounded");
+    require(rounded[i].dtype() == DType::bf16 && parameters[i].dtype() == DType::f32 &&
+                rounded[i].device() == parameters[i].device(),
+            where, "expected bf16 beside f32, got ", rounded[i], " beside ", parameters[i]);
+  }
+}
+
 void check_binary(const Tensor& a, const Tensor& b, const Tensor& y, const char* where) {
   require_alike(a, b, where);
   require_alike(a, y, where);

@@ -112,6 +112,9 @@ void check_pick(const Tensor& x, const Tensor& index, const Tensor& picked, cons
 /// One tensor of `other` for each parameter, alike and of its shape.
 void check_parallel(const TensorList& parameters, const TensorList& other, const char* where, const char* what);
 
+/// Nothing, or for each parameter a bf16 tensor of its shape beside its f32, or an undefined one.
+void check_rounded(const TensorList& parameters, const TensorList& rounded, const char* where);
+
 /// a and b broadcast to y.
 void check_binary(const Tensor& a, const Tensor& b, const Tensor& y, const char* where);
 

@@ -61,7 +61,7 @@ TEST_CASE("sgd_step: five steps against the textbook") {
           const TensorList g = random_list(dtype, 100 + static_cast<uint64_t>(step));
           const std::vector<double> gs = flat(g);
           TensorList none;
-          kernel::sgd_step(p, g, momentum == 0 ? none : m, kDecay, Tensor::full({1}, scale, dtype),
+          kernel::sgd_step(p, g, momentum == 0 ? none : m, none, kDecay, Tensor::full({1}, scale, dtype),
                            {lr, momentum, nesterov, step == 0});
           for (size_t i = 0; i < ps.size(); ++i) {
             const double grad = scale * gs[i] + decay[i] * ps[i];
@@ -80,14 +80,14 @@ TEST_CASE("adam_step: five steps against the textbook, coupled and decoupled") {
   for (DType dtype : {DType::f32, DType::f64}) {
     for (bool decoupled : {false, true}) {
       const double lr = 0.01, b1 = 0.9, b2 = 0.999, eps = 1e-8;
-      TensorList p = random_list(dtype, 1), m, v;
+      TensorList p = random_list(dtype, 1), m, v, none;
       for (const Tensor& t : p) m.push_back(Tensor::zeros_like(t)), v.push_back(Tensor::zeros_like(t));
       std::vector<double> ps = flat(p), ms(ps.size(), 0.0), vs = ms;
       const std::vector<double> decay = flat_decay();
       for (int t = 1; t <= 5; ++t) {
         const TensorList g = random_list(dtype, 200 + static_cast<uint64_t>(t));
         const std::vector<double> gs = flat(g);
-        kernel::adam_step(p, g, m, v, kDecay, Tensor(), {lr, b1, b2, eps, decoupled, t});
+        kernel::adam_step(p, g, m, v, none, kDecay, Tensor(), {lr, b1, b2, eps, decoupled, t});
         for (size_t i = 0; i < ps.size(); ++i) {
           if (decoupled) ps[i] -= lr * decay[i] * ps[i];
           const double grad = gs[i] + (decoupled ? 0.0 : decay[i] * ps[i]);
@@ -104,8 +104,8 @@ TEST_CASE("adam_step: five steps against the textbook, coupled and decoupled") {
 }
 
 TEST_CASE("adam_step: a zero gradient moves nothing but the decay") {
-  TensorList p{Tensor::full({2}, 1.0)}, m{Tensor::zeros({2})}, v{Tensor::zeros({2})};
-  kernel::adam_step(p, {Tensor::zeros({2})}, m, v, {0.5}, Tensor(), {0.1, 0.9, 0.999, 1e-8, true, 1});
+  TensorList p{Tensor::full({2}, 1.0)}, m{Tensor::zeros({2})}, v{Tensor::zeros({2})}, none;
+  kernel::adam_step(p, {Tensor::zeros({2})}, m, v, none, {0.5}, Tensor(), {0.1, 0.9, 0.999, 1e-8, true, 1});
   check_close(p[0], {0.95, 0.95}, 1e-7, "adamw");
 }
 
@@ -141,18 +141,18 @@ TEST_CASE("ema_step") {
 
 TEST_CASE("optimizer: errors, and empty lists") {
   TensorList p{Tensor::zeros({2})}, none;
-  kernel::sgd_step(none, {}, none, {}, Tensor(), {0.1, 0, false, true});
-  kernel::adam_step(none, {}, none, none, {}, Tensor(), {0.1, 0.9, 0.999, 1e-8, true, 1});
+  kernel::sgd_step(none, {}, none, none, {}, Tensor(), {0.1, 0, false, true});
+  kernel::adam_step(none, {}, none, none, none, {}, Tensor(), {0.1, 0.9, 0.999, 1e-8, true, 1});
   kernel::ema_step(none, {}, 0.9);
   const SgdStep step{0.1, 0.9, false, true};
-  CHECK(one_line_with(error_of([&] { kernel::sgd_step(p, {}, p, {0}, Tensor(), step); }), "[sgd_step]", "gradients",
-                      "got 0"));
-  CHECK(one_line_with(error_of([&] { kernel::sgd_step(p, p, none, {0}, Tensor(), step); }), "momentum"));
-  CHECK(one_line_with(error_of([&] { kernel::sgd_step(p, p, p, {}, Tensor(), step); }), "weight decays"));
-  CHECK(one_line_with(error_of([&] { kernel::sgd_step(p, {Tensor::zeros({3})}, p, {0}, Tensor(), step); }), "(2)",
+  CHECK(one_line_with(error_of([&] { kernel::sgd_step(p, {}, p, none, {0}, Tensor(), step); }), "[sgd_step]",
+                      "gradients", "got 0"));
+  CHECK(one_line_with(error_of([&] { kernel::sgd_step(p, p, none, none, {0}, Tensor(), step); }), "momentum"));
+  CHECK(one_line_with(error_of([&] { kernel::sgd_step(p, p, p, none, {}, Tensor(), step); }), "weight decays"));
+  CHECK(one_line_with(error_of([&] { kernel::sgd_step(p, {Tensor::zeros({3})}, p, none, {0}, Tensor(), step); }), "(2)",
                       "(3)"));
   CHECK(one_line_with(error_of([&] {
-                        kernel::adam_step(p, p, p, p, {0}, Tensor(), {0.1, 0.9, 0.999, 1e-8, true, 0});
+                        kernel::adam_step(p, p, p, p, none, {0}, Tensor(), {0.1, 0.9, 0.999, 1e-8, true, 0});
                       }),
                       "[adam_step]", "got 0"));
   Tensor two = Tensor::zeros({2});
@@ -172,9 +172,9 @@ TEST_CASE("optimizer: the same bits for any number of threads") {
       "global_norm");
   test::check_same_for_any_threads(
       [&] {
-        TensorList q = clones(big), m = clones(big), v{Tensor::full({90001}, 0.5)};
-        kernel::adam_step(q, big, m, v, {0.1}, Tensor(), {0.1, 0.9, 0.999, 1e-8, true, 3});
-        kernel::sgd_step(q, big, m, {0.1}, Tensor(), {0.1, 0.9, true, false});
+        TensorList q = clones(big), m = clones(big), v{Tensor::full({90001}, 0.5)}, none;
+        kernel::adam_step(q, big, m, v, none, {0.1}, Tensor(), {0.1, 0.9, 0.999, 1e-8, true, 3});
+        kernel::sgd_step(q, big, m, none, {0.1}, Tensor(), {0.1, 0.9, true, false});
         kernel::ema_step(q, big, 0.9);
         return q[0];
       },

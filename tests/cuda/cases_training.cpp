@@ -1,5 +1,7 @@
 // Optimizer steps and the likelihood's tiles.
 
+#include <doctest/doctest.h>
+
 #include <limits>
 
 #include "core/kernels/likelihood.h"
@@ -32,6 +34,20 @@ TensorList part(const TensorList& all, size_t which) {
   return {first, first + static_cast<std::ptrdiff_t>(std::size(kShapes))};
 }
 
+/// Where f32 parameters are to be rounded, all but the last.
+TensorList places_beside(const TensorList& p) {
+  TensorList rounded(p.size());
+  for (size_t i = 0; p[0].dtype() == DType::f32 && i + 1 < p.size(); ++i)
+    rounded[i] = Tensor::full(p[i].shape(), 7, DType::bf16, p[i].device());
+  return rounded;
+}
+
+/// Bit for bit what a cast makes of them.
+void check_rounded_beside(const TensorList& p, const TensorList& rounded) {
+  for (size_t i = 0; i < p.size(); ++i)
+    if (rounded[i].defined()) CHECK(rounded[i].to_vector<float>() == p[i].to(DType::bf16).to_vector<float>());
+}
+
 }  // namespace
 
 ParityCases optimizer_parity() {
@@ -43,14 +59,16 @@ ParityCases optimizer_parity() {
       cases.push_back({"sgd_step", nesterov ? "nesterov" : "momentum", joined(weights(10), {half}),
                        joined(weights(1), weights(20)),
                        [=](const TensorList& in, TensorList& out) {
-                         TensorList p = part(out, 0), m = part(out, 1);
-                         kernel::sgd_step(p, part(in, 0), m, kDecay, in.back(), {0.1, 0.9, nesterov, first});
+                         TensorList p = part(out, 0), m = part(out, 1), rounded = places_beside(p);
+                         kernel::sgd_step(p, part(in, 0), m, rounded, kDecay, in.back(), {0.1, 0.9, nesterov, first});
+                         check_rounded_beside(p, rounded);
                        },
                        kStep});
   cases.push_back({"sgd_step", "plain", weights(10), weights(1),
                    [](const TensorList& in, TensorList& out) {
-                     TensorList p = part(out, 0), none;
-                     kernel::sgd_step(p, in, none, kDecay, {}, {0.1, 0, false, true});
+                     TensorList p = part(out, 0), none, rounded = places_beside(p);
+                     kernel::sgd_step(p, in, none, rounded, kDecay, {}, {0.1, 0, false, true});
+                     check_rounded_beside(p, rounded);
                    },
                    kStep});
   for (const bool decoupled : {false, true})
@@ -58,8 +76,9 @@ ParityCases optimizer_parity() {
         {"adam_step", decoupled ? "decoupled" : "coupled", joined(weights(10), {half}),
          joined(joined(weights(1), weights(20)), weights(30, 0.25f, 0.5f)),
          [=](const TensorList& in, TensorList& out) {
-           TensorList p = part(out, 0), m = part(out, 1), v = part(out, 2);
-           kernel::adam_step(p, part(in, 0), m, v, kDecay, in.back(), {0.01, 0.9, 0.999, 1e-8, decoupled, 3});
+           TensorList p = part(out, 0), m = part(out, 1), v = part(out, 2), rounded = places_beside(p);
+           kernel::adam_step(p, part(in, 0), m, v, rounded, kDecay, in.back(), {0.01, 0.9, 0.999, 1e-8, decoupled, 3});
+           check_rounded_beside(p, rounded);
          },
          kStep});
   cases.push_back({"global_norm",

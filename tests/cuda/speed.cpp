@@ -84,9 +84,9 @@ void memory_bound() {
     Tensor flat = y.reshape(Shape{1, N, D});
     kernel::gaussian_noise(Tensor::zeros({1}, DType::i64, Device::cuda), flat, RngAddress{1, 2, 3}, 0);
   });
-  TensorList p{y}, g{dy}, first{Tensor::zeros_like(x)}, second{Tensor::full({N, D}, 1, DType::f32, Device::cuda)};
+  TensorList p{y}, g{dy}, first{Tensor::zeros_like(x)}, second{Tensor::full({N, D}, 1, DType::f32, Device::cuda)}, none;
   print_bytes("adam_step", 7 * tensor, peak, [&] {
-    kernel::adam_step(p, g, first, second, {0.1}, {}, {1e-3, 0.9, 0.999, 1e-8, true, 3});
+    kernel::adam_step(p, g, first, second, none, {0.1}, {}, {1e-3, 0.9, 0.999, 1e-8, true, 3});
   });
 }
 
