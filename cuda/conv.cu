@@ -203,7 +203,11 @@ void conv2d_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, Tenso
     Tensor dfilters = Tensor::empty({s.O, k, k, s.I / window.groups}, x.dtype(), Device::cuda);
     if (!by_cudnn<multiply>(cudnn::Pass::backward_weight, dy.dtype(), s, window, dy, x, dfilters))
       dfilters = filter_gradient_by_windows<multiply, T>(Group(s, window, sizeof(T)), dy, x, where);
-    kernel::permute(dfilters.to(dw.dtype()), dw, {0, 3, 1, 2});
+    if (k == 1) {
+      dw.copy_from(dfilters.reshape(dw.shape()));
+    } else {
+      kernel::permute(dfilters.to(dw.dtype()), dw, {0, 3, 1, 2});
+    }
     if (!db.defined()) return;
     Tensor sums = Tensor::empty({s.O}, DType::f32, Device::cuda);
     sum_columns<1>(where, s.N * s.P * s.Q, s.O, Element<T>{dy.data<T>(), s.O}, {{sums.data<float>()}});
