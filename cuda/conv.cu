@@ -3,9 +3,9 @@
 // cuDNN, and where that has nothing on offer make the products by cuBLASLt. Beside the product's operations the windows
 // cost 2 · kernel² times the bytes of x, which cuDNN's implicit products do not move.
 //
-// Products take both factors in one dtype: f32 filters beside bf16 images are read rounded (Tensor::read_as) and, unless
-// they have one tap, laid out as the windows are. cuDNN sums bf16 gradients of filters in f32 and rounds them to bf16
-// once; the products here keep them in f32.
+// Products take both factors in one dtype: f32 filters beside bf16 images are read rounded (Tensor::read_as) and,
+// unless they have one tap, laid out as the windows are. cuDNN sums bf16 gradients of filters in f32 and rounds them to
+// bf16 once; the products here keep them in f32.
 
 #include "core/kernels/conv.h"
 

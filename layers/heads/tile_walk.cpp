@@ -56,8 +56,8 @@ TileWalk::TileWalk(const SampledLogits& logits, TileSize size)
       S_(logits.samples),
       factor_(classifier_ ? factor_dtype(logits.center.value()) : logits.center.dtype()) {
   check();
-  if (classifier_) weight_ = x_.weight.value().to(factor_);
-  if (classifier_ && x_.bias.defined()) bias_ = x_.bias.value().to(factor_);
+  if (classifier_) weight_ = x_.weight.value().read_as(factor_);
+  if (classifier_ && x_.bias.defined()) bias_ = x_.bias.value().read_as(factor_);
   const Budget budget = budget_of(x_.center.device());
   const int64_t per_sample = std::max<int64_t>(B_, 1);
   const int64_t samples = size.samples > 0 ? size.samples : std::max<int64_t>(1, budget.rows / per_sample);
