@@ -110,10 +110,59 @@ void pick_backward(const Tensor& dy, const Tensor& index, Tensor& dx) {
   });
 }
 
-[[maybe_unused]] const bool registered = kernel::gather_rows.define(Device::cuda, gather_rows) &&
-                                         kernel::scatter_add_rows.define(Device::cuda, scatter_add_rows) &&
-                                         kernel::pick.define(Device::cuda, pick) &&
-                                         kernel::pick_backward.define(Device::cuda, pick_backward);
+constexpr int kBytes = 16;       // a thread at a time
+constexpr int64_t kRounds = 4;   // of them, so that filling the table weighs little
+constexpr int64_t kColumns = 4;  // of a table that fits
+
+/// One byte read and one element of y written an element. The table lies in shared memory where it fits, else in the
+/// first-level cache.
+template <bool kFits, class T>
+__global__ void look_up_kernel(int64_t n, int64_t C, const uint8_t* x, const float* table, T* y) {
+  __shared__ T shared[kFits ? 256 * kColumns : 1];
+  if constexpr (kFits) {
+    for (int i = static_cast<int>(threadIdx.x); i < 256 * C; i += kThreads) shared[i] = static_cast<T>(table[i]);
+    __syncthreads();
+  }
+  const int64_t begin = blockIdx.x * (kRounds * kThreads * kBytes);
+  const int first = static_cast<int>(begin % C), columns = static_cast<int>(C);
+  const bool whole = reinterpret_cast<uintptr_t>(x) % kBytes == 0 && reinterpret_cast<uintptr_t>(y) % 16 == 0;
+  for (int round = 0; round < kRounds; ++round) {
+    const int offset = (round * kThreads + static_cast<int>(threadIdx.x)) * kBytes;
+    const int64_t i = begin + offset;
+    int c = (first + offset) % columns;
+    const auto value = [&](uint8_t byte) {
+      const T v = kFits ? shared[byte * columns + c] : static_cast<T>(table[byte * columns + c]);
+      if (++c == columns) c = 0;
+      return v;
+    };
+    if (whole && i + kBytes <= n) {
+      const Pack<uint8_t, kBytes> in = load<kBytes>(x + i);
+#pragma unroll
+      for (int p = 0; p < kBytes; p += kWide<T>) {
+        Pack<T, kWide<T>> out;
+#pragma unroll
+        for (int k = 0; k < kWide<T>; ++k) out.v[k] = value(in.v[p + k]);
+        store(y + i + p, out);
+      }
+    } else {
+      for (int64_t j = i; j < n && j < i + kBytes; ++j) y[j] = value(x[j]);
+    }
+  }
+}
+
+void look_up(const Tensor& x, const Tensor& table, Tensor& y) {
+  const int64_t C = check_look_up(x, table, y);
+  visit_device(y.dtype(), "look_up", [&]<class T>(T) {
+    const auto kernel = C <= kColumns ? look_up_kernel<true, T> : look_up_kernel<false, T>;
+    launch("look_up", kernel, ceil_div(x.numel(), kRounds * kThreads * kBytes), kThreads, x.numel(), C,
+           x.data<uint8_t>(), table.data<float>(), y.data<T>());
+  });
+}
+
+[[maybe_unused]] const bool registered =
+    kernel::gather_rows.define(Device::cuda, gather_rows) &&
+    kernel::scatter_add_rows.define(Device::cuda, scatter_add_rows) && kernel::pick.define(Device::cuda, pick) &&
+    kernel::pick_backward.define(Device::cuda, pick_backward) && kernel::look_up.define(Device::cuda, look_up);
 
 }  // namespace
 }  // namespace sked::cuda

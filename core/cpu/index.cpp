@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/cpu/parallel.h"
+#include "core/kernels/convert.h"
 #include "core/kernels/sizes.h"
 
 namespace sked::cpu {
@@ -90,10 +91,25 @@ void pick_backward(const Tensor& dy, const Tensor& index, Tensor& dx) {
   });
 }
 
-const bool registered = kernel::gather_rows.define(Device::cpu, gather_rows) &&
-                        kernel::scatter_add_rows.define(Device::cpu, scatter_add_rows) &&
-                        kernel::pick.define(Device::cpu, pick) &&
-                        kernel::pick_backward.define(Device::cpu, pick_backward);
+void look_up(const Tensor& x, const Tensor& table, Tensor& y) {
+  const int64_t C = check_look_up(x, table, y), rows = x.numel() / std::max<int64_t>(1, C);
+  const uint8_t* byte = x.data<uint8_t>();
+  visit_float(table.dtype(), "look_up", [&](auto type) {
+    const auto* value = table.data<decltype(type)>();
+    visit_any(y.dtype(), [&]<class T>(T) {
+      T* to = y.data<T>();
+#pragma omp parallel for schedule(static) if (x.numel() > kLight)
+      for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t i = r * C; i < (r + 1) * C; ++i) to[i] = convert<T>(value[byte[i] * C + i - r * C]);
+      }
+    });
+  });
+}
+
+const bool registered =
+    kernel::gather_rows.define(Device::cpu, gather_rows) &&
+    kernel::scatter_add_rows.define(Device::cpu, scatter_add_rows) && kernel::pick.define(Device::cpu, pick) &&
+    kernel::pick_backward.define(Device::cpu, pick_backward) && kernel::look_up.define(Device::cpu, look_up, true);
 
 }  // namespace
 }  // namespace sked::cpu

@@ -15,4 +15,8 @@ inline Kernel<void(const Tensor& x, const Tensor& index, Tensor& y)> pick{"pick"
 /// dx = 0 but dx[n,s, index[n]] = dy[n,s].
 inline Kernel<void(const Tensor& dy, const Tensor& index, Tensor& dx)> pick_backward{"pick_backward"};
 
+/// y[…,c] = table[x[…,c], c]: bytes as the numbers they stand for. x u8 (…,C), table (256,C), or (256,1) for all
+/// channels, f32 or f64, y of x's shape in the table's dtype or, beside f32, in bf16.
+inline Kernel<void(const Tensor& x, const Tensor& table, Tensor& y)> look_up{"look_up"};
+
 }  // namespace sked::kernel

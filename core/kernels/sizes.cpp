@@ -259,6 +259,17 @@ void check_pick(const Tensor& x, const Tensor& index, const Tensor& picked, cons
 // ---- the rest
 // ---------------------------------------------------------------------------------------------------------
 
+int64_t check_look_up(const Tensor& x, const Tensor& table, const Tensor& y) {
+  const char* where = "look_up";
+  require(x.defined() && x.dtype() == DType::u8 && x.ndim() >= 1, where, "expected x (…,C) u8, got ", x);
+  const bool fits = table.defined() && table.ndim() == 2 && table.dim(0) == 256 &&
+                    (table.dim(1) == 1 || table.dim(1) == x.dim(-1)) && table.device() == x.device();
+  require(fits, where, "expected a table of 256 rows, of 1 or ", x.dim(-1), " numbers, beside ", x, ", got ", table);
+  require_shape(y, x.shape(), where, "y");
+  require_master(y, table, where);
+  return table.dim(1);
+}
+
 void check_parallel(const TensorList& parameters, const TensorList& other, const char* where, const char* what) {
   require(other.size() == parameters.size(), where, "expected ", parameters.size(), " tensors of ", what, ", got ",
           other.size());

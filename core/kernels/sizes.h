@@ -109,6 +109,9 @@ void check_rows(const Tensor& table, const Tensor& ids, const Tensor& rows, cons
 /// x (N,S,K), index (N) i64, picked (N,S).
 void check_pick(const Tensor& x, const Tensor& index, const Tensor& picked, const char* where);
 
+/// x u8 (…,C), table (256,C) or (256,1), y alike or, beside an f32 table, in bf16; returns the table's columns.
+int64_t check_look_up(const Tensor& x, const Tensor& table, const Tensor& y);
+
 /// One tensor of `other` for each parameter, alike and of its shape.
 void check_parallel(const TensorList& parameters, const TensorList& other, const char* where, const char* what);
 

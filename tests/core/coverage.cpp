@@ -30,7 +30,7 @@ const std::map<std::string_view, std::set<std::string_view>> kCovered = {
     {"memory", {"fill", "cast", "add_scaled", "permute", "slice", "slice_insert", "broadcast_to"}},
     {"elementwise", {"unary_forward", "unary_backward", "binary_forward", "binary_took_first", "affine"}},
     {"reduce", {"reduce_forward", "reduce_max_backward", "argmax"}},
-    {"index", {"gather_rows", "scatter_add_rows", "pick", "pick_backward"}},
+    {"index", {"gather_rows", "scatter_add_rows", "pick", "pick_backward", "look_up"}},
     {"random", {"gaussian_noise", "dropout", "drop_path"}},
     {"optimizer", {"sgd_step", "adam_step", "global_norm", "ema_step"}},
     {"matmul",

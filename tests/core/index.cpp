@@ -85,3 +85,36 @@ TEST_CASE("scatter_add_rows: the same bits for any number of threads") {
       },
       "scatter_add_rows");
 }
+
+TEST_CASE("look_up: every byte in every channel, and what does not fit") {
+  for (const DType dtype : {DType::f32, DType::f64, DType::bf16})
+    for (const auto& [channels, columns] : {std::array<int64_t, 2>{3, 3}, {3, 1}, {1, 1}, {5, 5}}) {
+      const DType wide = dtype == DType::f64 ? DType::f64 : DType::f32;
+      const Tensor table = random_tensor({256, columns}, wide, 1);
+      Tensor x = Tensor::empty({256, channels}, DType::u8), y = Tensor::empty({256, channels}, dtype);
+      for (int64_t i = 0; i < x.numel(); ++i)
+        x.data<uint8_t>()[i] = static_cast<uint8_t>((i / channels * 7 + i % channels * 31) % 256);
+      kernel::look_up(x, table, y);
+      const std::vector<double> values = table.to_vector<double>();
+      std::vector<double> expected;
+      for (int64_t i = 0; i < x.numel(); ++i) {
+        const double v =
+            values[static_cast<size_t>(x.data<uint8_t>()[i] * columns + (columns == 1 ? 0 : i % channels))];
+        expected.push_back(dtype == DType::bf16 ? static_cast<double>(static_cast<float>(bf16(static_cast<float>(v))))
+                                                : v);
+      }
+      CHECK(y.to_vector<double>() == expected);
+    }
+  Tensor none = Tensor::empty({0, 3});
+  kernel::look_up(Tensor::empty({0, 3}, DType::u8), Tensor::empty({256, 3}), none);
+  const Tensor x = Tensor::zeros({2, 3}, DType::u8);
+  Tensor y = Tensor::empty({2, 3});
+  const auto refusal = [&](const Tensor& bytes, const Tensor& table) {
+    return error_of([&] { kernel::look_up(bytes, table, y); });
+  };
+  CHECK(one_line_with(refusal(x, Tensor::zeros({255, 3})), "[look_up]", "256 rows", "(255, 3)"));
+  CHECK(one_line_with(refusal(x, Tensor::zeros({256, 2})), "1 or 3", "(256, 2)"));
+  CHECK(one_line_with(refusal(y, Tensor::zeros({256, 3})), "u8", "f32"));
+  CHECK(one_line_with(refusal(Tensor::zeros({3, 2}, DType::u8), Tensor::zeros({256, 1})), "(3, 2)", "(2, 3)"));
+  CHECK(one_line_with(refusal(x, Tensor::zeros({256, 3}, DType::f64)), "f32", "f64"));
+}

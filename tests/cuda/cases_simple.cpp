@@ -1,6 +1,8 @@
 // Element-wise, memory, reduction, index and random kernels.
 
 #include <limits>
+#include <set>
+#include <string>
 
 #include "core/kernels/elementwise.h"
 #include "core/kernels/index.h"
@@ -223,6 +225,30 @@ ParityCases reduce_parity() {
   return cases;
 }
 
+namespace {
+
+void add_look_up(ParityCases& cases) {
+  // On both sides of a thread's 16 bytes and a block's 16,384; a table that fits in shared memory, and one that does
+  // not.
+  const Shape images[] = {{1},      {0, 3},       {5, 3},    {2, 31, 33, 3}, {3, 64, 64, 3}, {7, 19, 19, 4},
+                          {300, 5}, {9, 1001, 2}, {16384, 1}};
+  for (const Shape& shape : images)
+    for (const int64_t columns : std::set<int64_t>{1, shape[-1]}) {
+      const Tensor bytes = hash_labels(shape.numel(), 256, 4).to(DType::u8).reshape(shape);
+      cases.push_back({"look_up",
+                       shape.str() + " by " + std::to_string(columns),
+                       {bytes, hash_tensor({256, columns}, 5)},
+                       {unset(shape)},
+                       [](const TensorList& in, TensorList& out) { kernel::look_up(in[0], in[1], out[0]); },
+                       0,
+                       0,
+                       {},
+                       {0}});
+    }
+}
+
+}  // namespace
+
 ParityCases index_parity() {
   ParityCases cases;
   const int64_t tables[][3] = {{1, 1, 1}, {5, 3, 20}, {7, 100, 0}, {50, 64, 900}, {300, 33, 257}};
@@ -245,6 +271,7 @@ ParityCases index_parity() {
                      [](const TensorList& in, TensorList& out) { kernel::scatter_add_rows(in[0], in[1], out[0]); },
                      kSums});
   }
+  add_look_up(cases);
   const int64_t picks[][3] = {{1, 1, 1}, {4, 3, 5}, {0, 3, 5}, {300, 20, 10}};
   for (const auto& [N, S, K] : picks) {
     const Tensor x = hash_tensor({N, S, K}, 1), index = hash_labels(N, K, 2), dy = hash_tensor({N, S}, 3);
