@@ -13,9 +13,9 @@ namespace sked {
 /// While one lives on this thread, it counts. The youngest counts alone.
 class WorkCount {
  public:
-  /// `bytes`: of every tensor of a call once, read or written; what a kernel reads again, or reads and overwrites in
-  /// place, is not counted twice. `launches`: kernels of ours, products, convolutions and copies within the device;
-  /// none on the CPU.
+  /// Copies from the host to a GPU count as calls of `copy_from_host`. `bytes`: of every tensor of a call once, read or
+  /// written; what a kernel reads again, or reads and overwrites in place, is not counted twice. `launches`: kernels of
+  /// ours, products, convolutions and copies within the device; none on the CPU.
   struct Entry {
     int64_t calls = 0, bytes = 0, launches = 0;
   };

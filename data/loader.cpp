@@ -188,7 +188,8 @@ Batch Loader::make_batch(int64_t number, LoaderStatistics& cost) const {
   const int64_t classes = dataset_->classes();
   const auto& [h, w, c] = std::array{image_shape_[0], image_shape_[1], image_shape_[2]};
   const bool mixes = pipeline_.mixing().kind != Mixing::Kind::none;
-  Batch batch{.images = Tensor::empty({count, h, w, c}),
+  const bool bytes = options_.bytes && pipeline_.mixing().kind != Mixing::Kind::mixup;
+  Batch batch{.images = Tensor::empty({count, h, w, c}, bytes ? DType::u8 : DType::f32),
               .labels = Tensor::empty({count}, DType::i64),
               .targets = {},
               .distributions = {},
@@ -221,7 +222,11 @@ Batch Loader::make_batch(int64_t number, LoaderStatistics& cost) const {
 void Loader::fill(Batch& batch, int64_t b, int64_t i, LoaderStatistics& cost) const {
   const int64_t classes = dataset_->classes();
   Rng rng({options_.seed, kAugmentation, static_cast<uint64_t>(epoch_)}, static_cast<uint64_t>(i));
-  float* out = batch.images.data<float>() + b * image_shape_.numel();
+  const auto prepare = [&](const Tensor& image) {
+    const int64_t at = b * image_shape_.numel();
+    if (batch.images.dtype() == DType::u8) return pipeline_.apply(image, rng, batch.images.data<uint8_t>() + at);
+    pipeline_.apply(image, rng, batch.images.data<float>() + at);
+  };
   if (dataset_->encoded()) {
     EncodedImage encoded;
     Tensor image;
@@ -231,14 +236,14 @@ void Loader::fill(Batch& batch, int64_t b, int64_t i, LoaderStatistics& cost) co
       image = pipeline_.decode(encoded, rng);
     }
     try {
-      pipeline_.apply(image, rng, out);
+      prepare(image);
     } catch (const Error& error) {  // too small for a crop, say
       throw ImageError(std::string(error.what()) + ": " + encoded.source);
     }
   } else {
     const Tensor image = dataset_->image(i);
     require_shape(image, dataset_->image_shape(), "loader", "image");
-    pipeline_.apply(image, rng, out);
+    prepare(image);
   }
   batch.labels.data<int64_t>()[b] = dataset_->label(i);
   batch.indices.data<int64_t>()[b] = i;

@@ -25,7 +25,7 @@ struct Skipped {
 };
 
 struct Batch {
-  Tensor images;         // f32 (B, H, W, C)
+  Tensor images;         // (B, H, W, C): f32, or u8 where LoaderOptions::bytes asks for it
   Tensor labels;         // i64 (B)
   Tensor targets;        // f32 (B, K): several labels, soft or mixed ones; undefined where labels say everything
   Tensor distributions;  // f32 (B, K); undefined when the dataset has none
@@ -42,6 +42,9 @@ struct LoaderOptions {
   bool drop_last = false;
   /// Worker threads; 0 prepares each batch inside next().
   int threads = 1;
+  /// Deliver images as the bytes that stand for the pipeline's values(), a quarter of the size: for a device that looks
+  /// the values up itself. Under mixup, whose images are no such values, they are f32 all the same.
+  bool bytes = false;
   /// Batches prepared ahead, at most.
   int prefetch = 4;
   /// Corrupt images (ImageError) left out of their batches; one more, counted since the Loader was made, is an error.

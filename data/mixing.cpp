@@ -23,10 +23,25 @@ double gamma(double alpha, Rng& rng) {
 }
 
 /// The last row of a batch, kept because the first takes from it after it has changed.
-std::vector<float> last_row(const Tensor& x) {
+template <class T>
+std::vector<T> last_row(const Tensor& x) {
   const int64_t row = x.numel() / x.dim(0);
-  const float* end = x.data<float>() + x.numel();
+  const T* end = x.data<T>() + x.numel();
   return {end - row, end};
+}
+
+template <class T>
+void paste(Tensor& images, const Window& w) {
+  const int64_t batch = images.dim(0), width = images.dim(2), channels = images.dim(3), row = images.numel() / batch;
+  const std::vector<T> last = last_row<T>(images);
+  for (int64_t b = batch - 1; b >= 0; --b) {
+    T* to = images.data<T>() + b * row;
+    const T* from = b > 0 ? to - row : last.data();
+    for (int64_t r = w.top; r < w.top + w.height; ++r) {
+      const int64_t at = (r * width + w.left) * channels;
+      std::copy_n(from + at, w.width * channels, to + at);
+    }
+  }
 }
 
 }  // namespace
@@ -34,7 +49,7 @@ std::vector<float> last_row(const Tensor& x) {
 void mixup(Tensor& x, double lambda) {
   if (x.numel() == 0) return;
   const int64_t batch = x.dim(0), row = x.numel() / batch;
-  const std::vector<float> last = last_row(x);
+  const std::vector<float> last = last_row<float>(x);
   const auto own = static_cast<float>(lambda), other = static_cast<float>(1 - lambda);
   for (int64_t b = batch - 1; b >= 0; --b) {
     float* to = x.data<float>() + b * row;
@@ -45,16 +60,7 @@ void mixup(Tensor& x, double lambda) {
 
 void cutmix(Tensor& images, const Window& w) {
   if (images.numel() == 0) return;
-  const int64_t batch = images.dim(0), width = images.dim(2), channels = images.dim(3), row = images.numel() / batch;
-  const std::vector<float> last = last_row(images);
-  for (int64_t b = batch - 1; b >= 0; --b) {
-    float* to = images.data<float>() + b * row;
-    const float* from = b > 0 ? to - row : last.data();
-    for (int64_t r = w.top; r < w.top + w.height; ++r) {
-      const int64_t at = (r * width + w.left) * channels;
-      std::copy_n(from + at, w.width * channels, to + at);
-    }
-  }
+  images.dtype() == DType::u8 ? paste<uint8_t>(images, w) : paste<float>(images, w);
 }
 
 Window cutmix_window(const Shape& image, double lambda, double y, double x) {

@@ -18,7 +18,7 @@ struct Mixing {
 /// x_b ← λ x_b + (1-λ) x_{b-1} along the first axis, in place. f32 (B, …).
 void mixup(Tensor& x, double lambda);
 
-/// Pastes the window of the neighbour's image into each image f32 (B, H, W, C), in place.
+/// Pastes the window of the neighbour's image into each image (B, H, W, C), f32 or u8, in place.
 void cutmix(Tensor& images, const Window& window);
 
 /// The window of a share 1-λ of the area, centred at (row, column) shares of the image and cut off at its edges:
@@ -28,7 +28,8 @@ Window cutmix_window(const Shape& image, double lambda, double y, double x);
 /// λ ~ Beta(α, α), α > 0.
 double beta(double alpha, Rng& rng);
 
-/// Mixes a batch: images (B, H, W, C) and targets (B, K), both f32, in place, with draws from `rng`.
+/// Mixes a batch: images (B, H, W, C), f32 or under cutmix u8, and f32 targets (B, K), in place, with draws from
+/// `rng`.
 void mix(const Mixing& mixing, Tensor& images, Tensor& targets, Rng& rng);
 
 }  // namespace sked

@@ -169,7 +169,7 @@ Pipeline Pipeline::parse(std::string_view text) {
     }
   }
   require_usage(reached >= Place::value_range, "pipeline", "`", text, "` has no value_range(lo, hi): expected it once");
-  pipeline.make_table(lo, hi, means, stds);
+  pipeline.make_values(lo, hi, means, stds);
   return pipeline;
 }
 

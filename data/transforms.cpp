@@ -40,7 +40,7 @@ Shape Pipeline::output_shape(const Shape& in) const {
   for (const auto& stage : stages_) shape = stage->output_shape(shape);
   require(shape[0] > 0, "pipeline", text_,
           ": images of several sizes: expected resize, central_crop, inception_crop or random_crop to give them one");
-  require(channels_ == 1 || channels_ == shape[2], "pipeline", text_, ": normalize has ", channels_,
+  require(values_.dim(1) == 1 || values_.dim(1) == shape[2], "pipeline", text_, ": normalize has ", values_.dim(1),
           " channels, the images have ", shape[2]);
   return shape;
 }
@@ -62,7 +62,8 @@ Tensor Pipeline::decode(const EncodedImage& encoded, const Rng& rng) const {
   return decode_image(encoded.bytes, encoded.source, 3, shrink, turning_);
 }
 
-void Pipeline::apply(const Tensor& image, Rng& rng, float* out) const {
+template <class Finish>
+void Pipeline::run_stages(const Tensor& image, Rng& rng, Finish finish) const {
   Shape shape = image.shape();
   const uint8_t* bytes = image.data<uint8_t>();
   std::vector<uint8_t> before, after;
@@ -74,15 +75,25 @@ void Pipeline::apply(const Tensor& image, Rng& rng, float* out) const {
     bytes = before.data();
     shape = next;
   }
-  const int64_t channels = channels_, pixels = shape.numel() / channels;
-  const float* table = table_.data();
-  if (channels == 1) {
-    for (int64_t p = 0; p < pixels; ++p) out[p] = table[bytes[p]];
-    return;
-  }
-  for (int64_t p = 0; p < pixels; ++p) {
-    for (int64_t c = 0; c < channels; ++c) out[p * channels + c] = table[bytes[p * channels + c] * channels + c];
-  }
+  finish(bytes, shape.numel());
+}
+
+void Pipeline::apply(const Tensor& image, Rng& rng, float* out) const {
+  run_stages(image, rng, [&](const uint8_t* bytes, int64_t count) {
+    const int64_t channels = values_.dim(1), pixels = count / channels;
+    const float* table = values_.data<float>();
+    if (channels == 1) {
+      for (int64_t p = 0; p < pixels; ++p) out[p] = table[bytes[p]];
+      return;
+    }
+    for (int64_t p = 0; p < pixels; ++p) {
+      for (int64_t c = 0; c < channels; ++c) out[p * channels + c] = table[bytes[p * channels + c] * channels + c];
+    }
+  });
+}
+
+void Pipeline::apply(const Tensor& image, Rng& rng, uint8_t* out) const {
+  run_stages(image, rng, [&](const uint8_t* bytes, int64_t count) { std::copy_n(bytes, count, out); });
 }
 
 Tensor Pipeline::apply(const Tensor& image, Rng& rng) const {
@@ -91,13 +102,13 @@ Tensor Pipeline::apply(const Tensor& image, Rng& rng) const {
   return out;
 }
 
-void Pipeline::make_table(double lo, double hi, const std::vector<double>& means, const std::vector<double>& stds) {
-  channels_ = static_cast<int64_t>(means.size());
-  table_.clear();
+void Pipeline::make_values(double lo, double hi, const std::vector<double>& means, const std::vector<double>& stds) {
+  std::vector<float> values;
   for (int v = 0; v < 256; ++v) {
     const double value = lo + (hi - lo) * v / 255.0;
-    for (size_t c = 0; c < means.size(); ++c) table_.push_back(static_cast<float>((value - means[c]) / stds[c]));
+    for (size_t c = 0; c < means.size(); ++c) values.push_back(static_cast<float>((value - means[c]) / stds[c]));
   }
+  values_ = Tensor::from(values, {256, static_cast<int64_t>(means.size())});
 }
 
 }  // namespace sked

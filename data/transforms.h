@@ -76,6 +76,10 @@ class Pipeline {
   void apply(const Tensor& image, Rng& rng, float* out) const;
   /// The same as a new f32 tensor.
   Tensor apply(const Tensor& image, Rng& rng) const;
+  /// The same up to value_range: H·W·C bytes, which stand for values().
+  void apply(const Tensor& image, Rng& rng, uint8_t* out) const;
+  /// What value_range and normalize make of a byte in a channel: f32 (256, C), or (256, 1) for any number of channels.
+  const Tensor& values() const { return values_; }
 
   const std::string& text() const { return text_; }
   /// What happens to a whole batch.
@@ -83,16 +87,18 @@ class Pipeline {
 
  private:
   Pipeline() = default;
-  /// Fills table_ from what value_range and normalize ask for.
-  void make_table(double lo, double hi, const std::vector<double>& means, const std::vector<double>& stds);
+  /// Runs the stages on bytes; finish(bytes, count) gets what comes out.
+  template <class Finish>
+  void run_stages(const Tensor& image, Rng& rng, Finish finish) const;
+  /// Fills values_ from what value_range and normalize ask for.
+  void make_values(double lo, double hi, const std::vector<double>& means, const std::vector<double>& stds);
 
   std::string text_;
   bool decodes_ = false;
   Turning turning_ = Turning::upright;
   Mixing mixing_;
   std::vector<std::shared_ptr<const ByteStage>> stages_;
-  int64_t channels_ = 1;      // channels of table_; 1 serves any number of channels
-  std::vector<float> table_;  // (256, channels_)
+  Tensor values_;
 };
 
 }  // namespace sked

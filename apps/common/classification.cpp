@@ -31,7 +31,7 @@ TensorList ClassificationTask::inputs(const Batch& batch) const {
 Var ClassificationTask::loss(const TensorList& inputs, const Context& context) {
   Targets targets;
   (inputs[1].dtype() == DType::i64 ? targets.labels : targets.distributions) = inputs[1];
-  const Var phi = model_->backbone().forward(Var(inputs[0]), context);
+  const Var phi = model_->backbone().forward(network_input(inputs[0]), context);
   return model_->head().loss(phi, targets, context);
 }
 

@@ -36,8 +36,8 @@ const Tensor& image_input(const Tensor& features, const Batch& batch) {
 }
 
 /// φ (B,W) of that input on the device: rows of `features` where they are defined, else by the tower.
-Var image_representation(TwoTowers& model, const Tensor& features, const Tensor& input, const Context& context) {
-  return features.defined() ? embedding(Var(features), input) : model.image().forward(Var(input), context);
+Var image_representation(TwoTowers& model, const Tensor& features, const Var& input, const Context& context) {
+  return features.defined() ? embedding(Var(features), input.value()) : model.image().forward(input, context);
 }
 
 /// The embeddings of some of a data set's images: f32 (N,D), and which examples they are.
@@ -62,7 +62,8 @@ EmbeddedImages embed_images(Towers& towers, const std::shared_ptr<const Dataset>
     all.examples.insert(all.examples.end(), indices.begin(), indices.end());
     Batch batch = of_chosen;
     batch.indices = Tensor::from(indices, of_chosen.indices.shape());  // in the data set
-    const Var phi = image_representation(*towers.model, features, image_input(features, batch).to(device), Context{});
+    const Var phi =
+        image_representation(*towers.model, features, Var(image_input(features, batch).to(device)), Context{});
     const Tensor embeddings = towers.model->head().embed_images(phi.value()).to(Device::cpu);
     require_finite(embeddings, batch, *dataset, "its embedding");
     all.embeddings.rows(done, done + embeddings.dim(0)).copy_from(embeddings);
@@ -252,7 +253,7 @@ TensorList ContrastiveTask::inputs(const Batch& batch) const {
 }
 
 Var ContrastiveTask::loss(const TensorList& inputs, const Context& context) {
-  const Var phi = image_representation(*towers_.model, trained_on_, inputs[0], context);
+  const Var phi = image_representation(*towers_.model, trained_on_, network_input(inputs[0]), context);
   const Var psi = towers_.model->text().forward(inputs[1], inputs[2], context);
   return towers_.model->head().loss(phi, psi, context);
 }

@@ -4,12 +4,24 @@
 #include "apps/common/contrastive.h"
 #include "apps/common/progress.h"
 #include "core/error.h"
+#include "core/kernels/index.h"
+#include "core/precision.h"
 #include "data/loader.h"
 
 namespace sked {
 
 Task::Task(const RunConfig& config, Splits splits, Device device)
-    : config_(config), device_(device), splits_(std::move(splits)) {}
+    : config_(config),
+      device_(device),
+      splits_(std::move(splits)),
+      values_(Pipeline::parse(config.data.train_pipeline).values().to(device)) {}
+
+Var Task::network_input(const Tensor& images) const {
+  if (images.dtype() != DType::u8) return Var(images);
+  Tensor pixels = Tensor::empty(images.shape(), activation_dtype(), images.device());
+  kernel::look_up(images, values_, pixels);
+  return Var(pixels);
+}
 
 Shape Task::prepared_shape() const {
   const Shape trained = Pipeline::parse(config_.data.train_pipeline).output_shape(splits_.train->image_shape());

@@ -41,7 +41,7 @@ class Task {
   /// Called once when the weights are those training begins with or goes on from.
   virtual void prepare() {}
 
-  /// What the loss reads of a batch, on the CPU: always as many tensors, in a fixed order.
+  /// What the loss reads of a batch, on the CPU: always as many tensors, in a fixed order. Images may be bytes.
   virtual TensorList inputs(const Batch& batch) const = 0;
   /// Mean loss of a batch, shape (), from its inputs() on the task's device. What changes from step to step comes by
   /// way of `inputs` and `context` alone, so that the step can be recorded (gradient_step.h).
@@ -56,6 +56,9 @@ class Task {
 
  protected:
   Task(const RunConfig& config, Splits splits, Device device);
+  /// Images of a batch on the device as networks take them: where they are bytes, what the training pipeline makes of
+  /// those, looked up there in the dtype of activations.
+  Var network_input(const Tensor& images) const;
   /// (H,W,C) of what the training pipeline makes. Throws UsageError where the evaluations' makes something else: they
   /// are used late, and what would fail then is refused now.
   Shape prepared_shape() const;
@@ -66,6 +69,9 @@ class Task {
   const RunConfig config_;
   const Device device_;
   Splits splits_;
+
+ private:
+  const Tensor values_;  // of the training pipeline's bytes, on the device
 };
 
 /// Says on stderr what there is to say about data that was loaded.

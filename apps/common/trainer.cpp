@@ -54,13 +54,15 @@ class Averaged {
   std::optional<WeightAverage>& average_;
 };
 
-/// The last batch of an epoch is left out when it is short: batch statistics of a few images are noise.
-LoaderOptions loader_options(const RunConfig& config, int64_t images, std::function<void(const Skipped&)> on_skip) {
+/// A short last batch of an epoch is left out: batch statistics of few images are noise. Bytes cross to other devices.
+LoaderOptions loader_options(const RunConfig& config, int64_t images, Device device,
+                             std::function<void(const Skipped&)> on_skip) {
   return {.batch_size = std::min(config.train.batch_size, images),
           .seed = config.seed,
           .shuffle = true,
           .drop_last = true,
           .threads = static_cast<int>(config.train.loader_threads),
+          .bytes = device != Device::cpu,
           .skip_limit = config.data.corrupt_limit(),
           .on_skip = std::move(on_skip)};
 }
@@ -152,7 +154,7 @@ Trainer::Trainer(RunIdentity run, Splits splits, const RunFolder& folder, Metric
       options_(options),
       task_(make_task(config_, std::move(splits), options.device, from.checkpoint)),
       loader_(task_->training_set(), Pipeline::parse(task_->training_pipeline()),
-              loader_options(config_, task_->training_set()->size(),
+              loader_options(config_, task_->training_set()->size(), options.device,
                              [this](const Skipped& s) { progress_->note("left out: " + s.message); })),
       gradients_([this](const TensorList& inputs, const Context& context) { return task_->loss(inputs, context); },
                  trained_parameters(task_->model()), options.device, options.graph,
@@ -332,7 +334,7 @@ void Trainer::estimate_statistics() {
   if (!average_ || !any || estimated_step_ == state_.step) return;
   estimated_step_ = state_.step;
   Loader loader(task_->training_set(), Pipeline::parse(task_->training_pipeline()),
-                loader_options(config_, task_->training_set()->size(), {}));
+                loader_options(config_, task_->training_set()->size(), options_.device, {}));
   loader.start(0);
   const NoGrad no_tape;
   for (int64_t b = 0; b < std::min(kBatches, epoch_steps_); ++b) {

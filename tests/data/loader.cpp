@@ -7,6 +7,7 @@
 #include <chrono>
 #include <thread>
 
+#include "core/kernels/index.h"
 #include "tests/common/files.h"
 #include "tests/data/samples.h"
 
@@ -236,6 +237,32 @@ TEST_CASE("loader: the time spent waiting is counted") {
   const double all = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   CHECK(loader.seconds_waited() > 0.0);
   CHECK(loader.seconds_waited() <= all);
+}
+
+TEST_CASE("loader: images as bytes stand for the values of f32 batches, but under mixup, whose are f32") {
+  const auto data = test::counted_dataset(7);
+  for (const std::string pipeline : {"random_crop(4,2)|flip|value_range(-1,1)", "value_range(0,1)",
+                                     "flip|value_range(0,1)|normalize(0.4 0.5 0.6, 0.2 0.3 1)",
+                                     "random_crop(4,1)|value_range(0,1)|cutmix(1)", "value_range(-1,1)|mixup(0.5)"}) {
+    CAPTURE(pipeline);
+    Loader wide = make(data, {.batch_size = 3, .threads = 0}, pipeline.c_str()),
+           narrow = make(data, {.batch_size = 3, .threads = 2, .bytes = true}, pipeline.c_str());
+    const std::vector<Batch> values = epoch(wide, 1), bytes = epoch(narrow, 1);
+    REQUIRE(bytes.size() == values.size());
+    const bool mixup = pipeline.find("mixup") != std::string::npos;
+    for (size_t i = 0; i < bytes.size(); ++i) {
+      Tensor images = bytes[i].images;
+      REQUIRE(images.dtype() == (mixup ? DType::f32 : DType::u8));
+      if (!mixup) {
+        images = Tensor::empty(images.shape());
+        kernel::look_up(bytes[i].images, Pipeline::parse(pipeline).values(), images);
+      }
+      CHECK(images.to_vector<float>() == values[i].images.to_vector<float>());
+      CHECK(bytes[i].labels.to_vector<int64_t>() == values[i].labels.to_vector<int64_t>());
+      if (values[i].targets.defined())
+        CHECK(bytes[i].targets.to_vector<float>() == values[i].targets.to_vector<float>());
+    }
+  }
 }
 
 }  // namespace
