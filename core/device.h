@@ -26,6 +26,9 @@ class Memory {
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
   /// Returns when everything asked of the device is done; throws what went wrong there meanwhile.
   virtual void synchronize() {}
+  /// A profiler that waits for it (`ncu --profile-from-start off`) looks at what is asked of the device from
+  /// profile(true) to profile(false).
+  virtual void profile(bool) {}
 };
 
 /// Makes `device` known. `open` is called once, at the first need (drivers must not be touched before main), and

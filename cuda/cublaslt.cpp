@@ -7,16 +7,20 @@
 
 #include <algorithm>
 #include <array>
+#include <iostream>
 #include <map>
+#include <memory>
 #include <mutex>
-#include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "core/error.h"
 #include "core/precision.h"
 #include "core/tensor.h"
-#include "core/work_count.h"
 #include "cuda/gemm.h"
+#include "cuda/offers.h"
+#include "cuda/recording.h"
 #include "cuda/runtime.h"
 
 namespace sked::cuda {
@@ -29,6 +33,7 @@ void check_lt(cublasStatus_t status, const char* call, const char* file, int lin
 #define SKED_LT(call) check_lt((call), #call, __FILE__, __LINE__)
 
 constexpr size_t kWorkspace = size_t{32} << 20;  // what NVIDIA advises for Hopper
+constexpr int kMostOffers = 8;                   // asked for: what is refused at the call has others behind it
 
 cudaDataType_t type_of(DType dtype) { return dtype == DType::bf16 ? CUDA_R_16BF : CUDA_R_32F; }
 
@@ -101,7 +106,7 @@ const void* bias_of(const Gemm& g) {
 const void* aux_of(const Gemm& g) { return g.through ? g.through : g.pre; }
 
 /// All that a product's algorithm depends on.
-using Key = std::array<int64_t, 18>;
+using Key = std::array<int64_t, 19>;
 Key key_of(const Gemm& g, bool tf32) {
   return {g.M,
           g.N,
@@ -120,13 +125,14 @@ Key key_of(const Gemm& g, bool tf32) {
           epilogue(g),
           tf32,
           alignment(g.a) | int64_t{alignment(g.b)} << 16 | int64_t{alignment(g.c)} << 32,
-          alignment(aux_of(g))};
+          alignment(aux_of(g)),
+          alignment(bias_of(g))};
 }
 
 struct Plan {
   Description description;
   Layout a, b, c;
-  cublasLtMatmulAlgo_t algorithm;
+  Offers<cublasLtMatmulAlgo_t> offers;
 };
 
 /// The library's handle and workspace: one of each, since products run one after the other on one stream. Never freed.
@@ -134,20 +140,27 @@ struct Library {
   std::mutex mutex;
   cublasLtHandle_t handle = nullptr;
   Tensor workspace = Tensor::empty({static_cast<int64_t>(kWorkspace)}, DType::u8, Device::cuda);
-  std::map<Key, std::optional<Plan>> plans;  // nullopt: nothing on offer
+  std::map<Key, Plan> plans;
 
   Library() { SKED_LT(cublasLtCreate(&handle)); }
+  static Library& own() {
+    static Library& library = *new Library;
+    return library;
+  }
 };
 
-/// Those of this call: the plan is for every product of its sizes.
+/// Those of this call: the plan is for every product of its sizes and alignments. The library looks at the vector's
+/// address already when it makes its offers.
 void set_pointers(const Description& d, const Gemm& g) {
   if (const void* vector = bias_of(g)) set(d, CUBLASLT_MATMUL_DESC_BIAS_POINTER, vector);
   if (const void* matrix = aux_of(g)) set(d, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, matrix);
 }
 
-std::optional<Plan> make_plan(const Library& library, const Gemm& g, bool tf32) {
+bool is_tf32(const Gemm& g) { return g.in == DType::f32 && product_precision() == Precision::tf32; }
+
+Plan make_plan(const Library& library, const Gemm& g, int most) {
   Plan p;
-  const cublasComputeType_t compute = tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+  const cublasComputeType_t compute = is_tf32(g) ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
   SKED_LT(cublasLtMatmulDescCreate(p.description.out(), compute, CUDA_R_32F));
   set(p.description, CUBLASLT_MATMUL_DESC_TRANSA, g.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
   set(p.description, CUBLASLT_MATMUL_DESC_TRANSB, g.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
@@ -166,14 +179,39 @@ std::optional<Plan> make_plan(const Library& library, const Gemm& g, bool tf32) 
   set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment(g.a));
   set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment(g.c));
   set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment(g.c));
-  cublasLtMatmulHeuristicResult_t result{};
+  std::vector<cublasLtMatmulHeuristicResult_t> results(static_cast<size_t>(most));
   int found = 0;
   const cublasStatus_t status =
       cublasLtMatmulAlgoGetHeuristic(library.handle, p.description.get(), p.b.get(), p.a.get(), p.c.get(), p.c.get(),
-                                     preference.get(), 1, &result, &found);
-  if (status != CUBLAS_STATUS_SUCCESS || found == 0 || result.state != CUBLAS_STATUS_SUCCESS) return std::nullopt;
-  p.algorithm = result.algo;
+                                     preference.get(), most, results.data(), &found);
+  if (status != CUBLAS_STATUS_SUCCESS) return p;
+  std::vector<cublasLtMatmulAlgo_t> algorithms;
+  for (int i = 0; i < found; ++i)
+    if (results[static_cast<size_t>(i)].state == CUBLAS_STATUS_SUCCESS)
+      algorithms.push_back(results[static_cast<size_t>(i)].algo);
+  p.offers = Offers(std::move(algorithms));
   return p;
+}
+
+cublasStatus_t queue(const Library& library, const Plan& p, const Gemm& g, const cublasLtMatmulAlgo_t& algorithm) {
+  const float alpha = 1, beta = g.accumulate ? 1 : 0;
+  return cublasLtMatmul(library.handle, p.description.get(), &alpha, g.b, p.b.get(), g.a, p.a.get(), &beta, g.c,
+                        p.c.get(), g.c, p.c.get(), &algorithm, const_cast<void*>(library.workspace.raw()), kWorkspace,
+                        compute_stream().get());
+}
+
+std::string described(const cublasLtMatmulAlgo_t& algorithm) {
+  std::string text;
+  for (const auto& [what, attribute] : {std::pair("id ", CUBLASLT_ALGO_CONFIG_ID),
+                                        {" tile ", CUBLASLT_ALGO_CONFIG_TILE_ID},
+                                        {" stages ", CUBLASLT_ALGO_CONFIG_STAGES_ID},
+                                        {" split ", CUBLASLT_ALGO_CONFIG_SPLITK_NUM}}) {
+    int32_t value = 0;
+    size_t written = 0;
+    SKED_LT(cublasLtMatmulAlgoConfigGetAttribute(&algorithm, attribute, &value, sizeof value, &written));
+    text += what + std::to_string(value);
+  }
+  return text;
 }
 
 [[maybe_unused]] const bool offered = offer(Device::cuda, Precision::tf32) && offer(Device::cuda, Precision::bf16);
@@ -181,27 +219,45 @@ std::optional<Plan> make_plan(const Library& library, const Gemm& g, bool tf32) 
 }  // namespace
 
 bool gemm_tuned(const Gemm& g, const char* where) {
-  static Library& library = *new Library;
+  Library& library = Library::own();
   const std::lock_guard lock(library.mutex);
-  const bool tf32 = g.in == DType::f32 && product_precision() == Precision::tf32;
-  const Key key = key_of(g, tf32);
+  const Key key = key_of(g, is_tf32(g));
   auto found = library.plans.find(key);
   if (found == library.plans.end()) {
     constexpr size_t kMost = 4096;  // shapes that change on every call must not fill the memory
     if (library.plans.size() >= kMost) library.plans.clear();
-    found = library.plans.emplace(key, make_plan(library, g, tf32)).first;
+    found = library.plans.emplace(key, make_plan(library, g, kMostOffers)).first;
   }
-  if (!found->second) return false;
-  const Plan& p = *found->second;
+  Plan& p = found->second;
+  if (!p.offers.any()) return false;
   set_pointers(p.description, g);
-  const float alpha = 1, beta = g.accumulate ? 1 : 0;
-  WorkCount::launch(where);
-  const cublasStatus_t status =
-      cublasLtMatmul(library.handle, p.description.get(), &alpha, g.b, p.b.get(), g.a, p.a.get(), &beta, g.c, p.c.get(),
-                     g.c, p.c.get(), &p.algorithm, library.workspace.raw(), kWorkspace, compute_stream().get());
-  require(status == CUBLAS_STATUS_SUCCESS, where, "cuBLASLt: ", cublasLtGetStatusString(status), " for a product of ",
-          g.batch, " × ", g.M, "×", g.N, "×", g.Q);
-  return true;
+  cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
+  const bool done = p.offers.take([&](const cublasLtMatmulAlgo_t& algorithm) {
+    status = queue(library, p, g, algorithm);
+    if (status != CUBLAS_STATUS_SUCCESS) (void)cudaGetLastError();  // what cannot be mended shows at the next launch
+    return status == CUBLAS_STATUS_SUCCESS;
+  });
+  if (done) {
+    count_launch(where);
+  } else {
+    std::cerr << "note: cuBLASLt refuses all it offered for a product of " << where << ", " << g.batch << " × " << g.M
+              << "×" << g.N << "×" << g.Q << " with epilogue " << epilogue(g) << " (" << cublasLtGetStatusString(status)
+              << "): other kernels do it" << std::endl;
+  }
+  return done;
+}
+
+std::vector<Candidate> gemm_candidates(const Gemm& g, int most) {
+  Library& library = Library::own();
+  const std::lock_guard lock(library.mutex);
+  const auto plan = std::make_shared<const Plan>(make_plan(library, g, most));
+  std::vector<Candidate> list;
+  for (const cublasLtMatmulAlgo_t& algorithm : plan->offers.list())
+    list.push_back({described(algorithm), [&library, plan, g, algorithm] {
+                      SKED_LT(queue(library, *plan, g, algorithm));
+                      count_launch("candidate");
+                    }});
+  return list;
 }
 
 }  // namespace sked::cuda

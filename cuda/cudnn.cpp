@@ -24,7 +24,7 @@
 #include "core/error.h"
 #include "core/precision.h"
 #include "core/tensor.h"
-#include "core/work_count.h"
+#include "cuda/recording.h"
 #include "cuda/runtime.h"
 
 /// Where the frontend looks up the functions of libcudnn.
@@ -193,6 +193,7 @@ std::string build(Described& d) { return reason(d.graph->build_plans()); }
 struct Plan {
   std::shared_ptr<Graph> graph;  // none: nothing on offer
   int64_t workspace = 0;         // bytes
+  int64_t index = -1;            // among the graph's; −1: the first that could be built
 };
 
 int capability_here() {
@@ -211,6 +212,10 @@ struct Library {
   std::map<Key, Plan> plans;
   std::set<std::string> said;
 
+  static Library& own() {
+    static Library& library = *new Library;
+    return library;
+  }
   Library() {
     const std::string why = start();
     if (!why.empty()) say("all", why + ": slower kernels do convolutions and attention");
@@ -245,11 +250,22 @@ Plan make_plan(const Library& library, const Problem& problem) try {
   return {};  // an old libcudnn that lacks a function
 }
 
+void execute(const Library& library, const Plan& plan, const char* name, std::initializer_list<const void*> operands) {
+  std::unordered_map<int64_t, void*> addresses;
+  for (const void* p : operands) addresses.emplace(addresses.size() + 1, const_cast<void*>(p));
+  Tensor workspace = Tensor::empty({std::max<int64_t>(plan.workspace, 1)}, DType::u8, Device::cuda);
+  count_launch(name);
+  const fe::error_t status =
+      plan.index < 0 ? plan.graph->execute(library.handle, addresses, workspace.raw())
+                     : plan.graph->execute_plan_at_index(library.handle, addresses, workspace.raw(), plan.index);
+  require(status.is_good(), name, "cuDNN: ", reason(status));
+}
+
 template <class Problem>
 bool run(const Problem& problem, std::initializer_list<const void*> operands) {
   for (const void* p : operands)
     if (reinterpret_cast<uintptr_t>(p) % kAlignment != 0) return false;
-  static Library& library = *new Library;
+  Library& library = Library::own();
   const std::lock_guard lock(library.mutex);
   if (!library.handle) return false;
   const Key key = key_of(problem);
@@ -266,12 +282,7 @@ bool run(const Problem& problem, std::initializer_list<const void*> operands) {
     library.say(problem.name(), std::string("cuDNN has no plan for a ") + problem.name() + ": a slower kernel does it");
     return false;
   }
-  std::unordered_map<int64_t, void*> addresses;
-  for (const void* p : operands) addresses.emplace(addresses.size() + 1, const_cast<void*>(p));
-  const Tensor workspace = Tensor::empty({std::max<int64_t>(plan.workspace, 1)}, DType::u8, Device::cuda);
-  WorkCount::launch(problem.name());
-  const fe::error_t status = plan.graph->execute(library.handle, addresses, const_cast<void*>(workspace.raw()));
-  require(status.is_good(), problem.name(), "cuDNN: ", reason(status));
+  execute(library, plan, problem.name(), operands);
   return true;
 }
 
@@ -298,6 +309,28 @@ bool run_forward(const Attention& p, const void* qkv, void* y, float* lse) {
 bool run_backward(const Attention& p, const void* dy, const void* qkv, const void* y, const float* lse, void* dqkv) {
   return run(p, {part(p, qkv, 0), part(p, qkv, 1), part(p, qkv, 2), y, dy, lse, part(p, dqkv, 0), part(p, dqkv, 1),
                  part(p, dqkv, 2)});
+}
+
+std::vector<Candidate> candidates(const Convolution& problem, const Tensor& a, const Tensor& b, const Tensor& c,
+                                  int most) try {
+  Library& library = Library::own();
+  const std::lock_guard lock(library.mutex);
+  if (!library.handle) return {};
+  Described d = describe(problem, library.capability);
+  if (!propose(d, library.handle).empty()) return {};
+  std::vector<Candidate> list;
+  for (int64_t i = 0; i < d.graph->get_execution_plan_count() && static_cast<int>(list.size()) < most; ++i) {
+    Plan plan{.graph = d.graph, .index = i};
+    std::string name;
+    if (d.graph->build_plan_at_index(i).is_bad() || d.graph->get_plan_name_at_index(i, name).is_bad()) continue;
+    if (d.graph->get_workspace_size_plan_at_index(i, plan.workspace).is_bad()) continue;
+    list.push_back({name, [&library, plan, a, b, c] {
+                      execute(library, plan, "candidate", {a.raw(), b.raw(), c.raw()});
+                    }});
+  }
+  return list;
+} catch (const std::runtime_error&) {
+  return {};  // an old libcudnn that lacks a function
 }
 
 bool found() { return opened(); }

@@ -4,7 +4,9 @@
 // whatever it does not take.
 
 #include <string>
+#include <vector>
 
+#include "core/candidates.h"
 #include "core/dtype.h"
 #include "core/kernels/sizes.h"
 
@@ -46,6 +48,11 @@ bool run_forward(const Attention& problem, const void* qkv, void* y, float* lse)
 /// The same: dqkv from the rest.
 bool run_backward(const Attention& problem, const void* dy, const void* qkv, const void* y, const float* lse,
                   void* dqkv);
+
+/// Each of cuDNN's first plans for it that can be built, at most `most` (core/candidates.h); none where cuDNN is
+/// missing.
+std::vector<Candidate> candidates(const Convolution& problem, const Tensor& a, const Tensor& b, const Tensor& c,
+                                  int most);
 
 // ---- what cuDNN would say of a card that is not here: for tests
 

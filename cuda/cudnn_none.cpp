@@ -8,6 +8,8 @@ bool run(const Convolution&, const void*, const void*, void*) { return false; }
 bool run_forward(const Attention&, const void*, void*, float*) { return false; }
 bool run_backward(const Attention&, const void*, const void*, const void*, const float*, void*) { return false; }
 
+std::vector<Candidate> candidates(const Convolution&, const Tensor&, const Tensor&, const Tensor&, int) { return {}; }
+
 bool found() { return false; }
 std::string why_not(const Convolution&, const Card&) { return "this program was built without cuDNN"; }
 std::string why_not(const Attention&, const Card&) { return "this program was built without cuDNN"; }

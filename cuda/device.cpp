@@ -2,6 +2,8 @@
 
 #include "core/device.h"
 
+#include <cuda_profiler_api.h>
+
 #include "core/error.h"
 #include "cuda/recording.h"
 #include "cuda/runtime.h"
@@ -22,7 +24,10 @@ class GpuMemory final : public Memory {
     check(status, "cudaMalloc", __FILE__, __LINE__);
     return pointer;
   }
-  void free(void* pointer, size_t) override { SKED_CUDA(cudaFree(pointer)); }  // waits for the device
+  void free(void* pointer, size_t) override {
+    refuse_in_recording("giving memory back because the device is full");  // it would wait for the device
+    SKED_CUDA(cudaFree(pointer));
+  }
   void copy_from_host(void* device, const void* host, size_t bytes) override {
     cuda::copy_from_host(device, host, bytes);
   }
@@ -33,6 +38,7 @@ class GpuMemory final : public Memory {
     compute_stream().synchronize();
     raise_faults();
   }
+  void profile(bool on) override { SKED_CUDA(on ? cudaProfilerStart() : cudaProfilerStop()); }
 };
 
 /// The device's compute capability as 10 · major + minor, or 0 where it cannot be asked.

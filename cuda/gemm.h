@@ -3,7 +3,9 @@
 // cuBLASLt, which does it at the card's rate (cublaslt.cpp).
 
 #include <cstdint>
+#include <vector>
 
+#include "core/candidates.h"
 #include "core/dtype.h"
 #include "core/kernels/elementwise.h"
 
@@ -36,8 +38,12 @@ struct Gemm {
 /// By the readable kernel: 2 M N Q operations in f32 at some 10 % of the card's rate.
 void gemm_definition(const Gemm& g, const char* where);
 
-/// By cuBLASLt; false where it offers nothing for this problem (nothing has happened then).
+/// By cuBLASLt; false where it offers nothing for this problem, or refuses all that it offered, which is said once a
+/// problem (nothing has happened then).
 bool gemm_tuned(const Gemm& g, const char* where);
+
+/// Each of cuBLASLt's first offers for it, at most `most` (core/candidates.h).
+std::vector<Candidate> gemm_candidates(const Gemm& g, int most);
 
 /// By cuBLASLt, or by the definition where it offers nothing for a product without extras, which is said once.
 void gemm(const Gemm& g, const char* where);

@@ -12,7 +12,7 @@
 
 #include "core/dtype.h"
 #include "core/tensor.h"
-#include "core/work_count.h"
+#include "cuda/recording.h"
 #include "cuda/runtime.h"
 
 namespace sked::cuda {
@@ -33,7 +33,7 @@ void launch(const char* where, void (*kernel)(Parameters...), int64_t blocks, in
   config.gridDim = dim3(static_cast<unsigned>(blocks));
   config.blockDim = dim3(static_cast<unsigned>(threads));
   config.stream = compute_stream().get();
-  WorkCount::launch(where);
+  count_launch(where);
   const cudaError_t status = cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(args)...);
   require(status == cudaSuccess, where, "cannot launch ", blocks, " blocks of ", threads,
           " threads: ", cudaGetErrorString(status));

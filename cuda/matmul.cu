@@ -144,7 +144,8 @@ void linear_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y
   finish_linear(s, z, b.read_as(y.dtype()), pre, y, act);
 }
 
-/// Bias, ReLU and tanh-GELU ride on the product; the exact GELU, and a ReLU whose input is wanted, follow it.
+/// Bias, ReLU and, in bf16, tanh-GELU ride on the product; the exact GELU, a ReLU whose input is wanted, and what the
+/// library's approximation of tanh would cost in f32 follow it.
 void linear_forward_tuned(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y, Tensor& pre, Activation act) {
   const LinearSizes s = linear_sizes(x, w, b, y, "linear_forward");
   Tensor& z = place_of(y, pre, act);
@@ -157,11 +158,12 @@ void linear_forward_tuned(const Tensor& x, const Tensor& w, const Tensor& b, Ten
   }
   const DType in = factor_dtype(x, gemm);
   const Tensor left = x.to(in), right = w.read_as(in);
-  const bool rides = act != Activation::gelu && !(act == Activation::relu && pre.defined());
+  const bool rides = act == Activation::none || (act == Activation::relu && !pre.defined()) ||
+                     (act == Activation::gelu_tanh && y.dtype() == DType::bf16);
   Gemm fused = product_of(left, false, right, true, rides ? y : z, s.N, s.O, s.I);
   fused.bias = bias.defined() ? bias.raw() : nullptr;
   if (rides) fused.act = act;
-  if (act == Activation::gelu_tanh && pre.defined()) fused.pre = pre.raw();
+  if (rides && act == Activation::gelu_tanh && pre.defined()) fused.pre = pre.raw();
   if (gemm_tuned(fused, "linear_forward")) {
     if (!rides) finish_linear(s, z, {}, pre, y, act);
     return;
@@ -246,15 +248,16 @@ void through_activation(const LinearSizes& s, const Tensor& pre, Tensor& dx, Ten
   if (!sums.shares_storage(db)) db.copy_from(sums);
 }
 
-/// tanh-GELU's derivative and the sum ride on the product, the sum rounded to dx's dtype; those of ReLU and the exact
-/// GELU are one pass behind it.
+/// In bf16 tanh-GELU's derivative and the sum ride on the product, the sum rounded to dx's dtype; those of ReLU and the
+/// exact GELU are one pass behind it.
 template <Product product>
 void linear_backward_activation(const Tensor& dy, const Tensor& w, const Tensor& pre, Tensor& dx, Tensor& db,
                                 Activation act) {
   const char* where = "linear_backward_activation";
   const LinearSizes s = activation_sizes(dy, w, pre, dx, db, where);
   visit_device(dy.dtype(), where, [](auto) {});
-  if (product == gemm && act == Activation::gelu_tanh && dx.numel() > 0 && s.O > 0) {
+  const bool rides = product == gemm && act == Activation::gelu_tanh && dx.dtype() == DType::bf16;
+  if (rides && dx.numel() > 0 && s.O > 0) {
     const DType in = factor_dtype(dy, product);
     const Tensor left = dy.to(in), right = w.read_as(in);
     Gemm fused = product_of(left, false, right, false, dx, s.N, s.I, s.O);

@@ -5,15 +5,22 @@
 
 #include "core/allocator.h"
 #include "core/recording.h"
+#include "core/work_count.h"
 #include "cuda/launch.cuh"
 
 namespace sked::cuda {
 namespace {
 
+/// Longer ones are refused: a launch becomes a node of the graph, and so many take seconds to capture and instantiate
+/// and memory of the order of 1 GB, while what a replay saves, some microseconds a launch, is little beside such a
+/// step.
+constexpr int64_t kMostLaunches = 20000;
+
 /// The recording under way; there is one stream, hence one of them.
 struct UnderWay {
   bool on = false;
   uint64_t step = 0;
+  int64_t launches = 0;
 };
 UnderWay under_way;
 
@@ -51,7 +58,7 @@ class Capture {
   explicit Capture(uint64_t step) {
     require(!under_way.on, "cuda", "a recording within a recording");
     SKED_CUDA(cudaStreamBeginCapture(compute_stream().get(), cudaStreamCaptureModeRelaxed));
-    under_way = {true, step};
+    under_way = {.on = true, .step = step};
   }
   void end(Graph& graph) {
     under_way.on = false;
@@ -105,6 +112,12 @@ std::unique_ptr<Recording> record_graph(uint64_t step, const std::function<void(
 }  // namespace
 
 void refuse_in_recording(const char* what) { require(!under_way.on, "cuda", what, " cannot be recorded"); }
+
+void count_launch(const char* where) {
+  WorkCount::launch(where);
+  require(!under_way.on || ++under_way.launches <= kMostLaunches, "cuda", "more than ", kMostLaunches,
+          " launches cannot be recorded (a graph of them takes seconds to make and about 1 GB)");
+}
 
 const uint64_t* replayed_step(uint64_t step) { return under_way.on && step == under_way.step ? step_word() : nullptr; }
 

@@ -6,7 +6,6 @@
 #include <cstring>
 #include <mutex>
 
-#include "core/work_count.h"
 #include "cuda/recording.h"
 #include "cuda/runtime.h"
 
@@ -90,7 +89,7 @@ void copy_to_host(void* host, const void* device, size_t bytes) {
 
 void copy(void* to, const void* from, size_t bytes) {
   if (bytes == 0) return;
-  WorkCount::launch("copy");
+  count_launch("copy");
   SKED_CUDA(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, compute_stream().get()));
 }
 

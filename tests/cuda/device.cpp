@@ -2,18 +2,22 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <iostream>
 
 #include "core/allocator.h"
+#include "core/candidates.h"
 #include "core/kernels/elementwise.h"
 #include "core/kernels/index.h"
 #include "core/kernels/matmul.h"
 #include "core/kernels/memory.h"
 #include "core/kernels/norm.h"
 #include "core/kernels/random.h"
+#include "core/kernels/reduce.h"
 #include "core/kernels/softmax.h"
 #include "core/recording.h"
 #include "core/work_count.h"
+#include "cuda/offers.h"
 #include "tests/common/files.h"
 #include "tests/common/hash_weights.h"
 
@@ -122,6 +126,60 @@ TEST_CASE("device: what cannot be done there is refused before anything is launc
   CHECK(y.to_vector<float>() == std::vector<float>(4));  // and the device is as it was
 }
 
+TEST_CASE("device: of a library's offers the first that it carries out is taken from then on") {
+  cuda::Offers<int> offers({3, 5, 4});
+  std::vector<int> tried;
+  const auto take = [&](int best) {
+    return offers.take([&](int offer) {
+      tried.push_back(offer);
+      return offer == best;
+    });
+  };
+  CHECK(take(5));
+  CHECK(take(5));
+  CHECK(tried == std::vector<int>{3, 5, 5});
+  CHECK_FALSE(take(3));  // refused before, so not tried again
+  CHECK_FALSE(offers.any());
+  CHECK_FALSE(take(4));
+  CHECK(tried == std::vector<int>{3, 5, 5, 5, 4});
+  CHECK_FALSE(cuda::Offers<int>().any());
+}
+
+TEST_CASE("device: a profiler may be told when to look") {
+  for (const Device device : {Device::cpu, Device::cuda}) {
+    if (!is_available(device)) continue;
+    memory(device).profile(true);
+    memory(device).profile(false);
+    memory(device).synchronize();
+  }
+}
+
+TEST_CASE("candidates: each computes the product, or the sum alone") {
+  if (no_gpu("candidates")) return;
+  const CandidateLists* lists = candidates_of(Device::cuda);
+  REQUIRE(lists != nullptr);
+  CHECK(candidates_of(Device::cpu) == nullptr);
+  const Tensor a = on_gpu({48, 64}, 1), b = on_gpu({48, 32}, 2);
+  Tensor expected = Tensor::empty({64, 32}, DType::f32, Device::cuda), c = Tensor::like(expected);
+  kernel::matmul(a, b, expected, true, false, false);
+  const std::vector<Candidate> products = lists->product({.a = a, .b = b, .c = c, .transpose_a = true}, 8);
+  CHECK(products.size() >= 1);
+  CHECK(products.size() <= 8);
+  for (const Candidate& candidate : products) {
+    CAPTURE(candidate.name);
+    c.fill(0.0);
+    candidate.run();
+    const std::vector<float> got = c.to_vector<float>(), want = expected.to_vector<float>();
+    for (size_t i = 0; i < want.size(); ++i) CHECK(std::abs(got[i] - want[i]) <= 1e-4);  // 48 terms in another order
+  }
+  Tensor sum = Tensor::empty({64}, DType::f32, Device::cuda), rows = Tensor::like(sum);
+  for (const Candidate& candidate : lists->product({.a = a, .b = {}, .c = {}, .transpose_a = true, .sum_of_a = sum}, 8))
+    candidate.run();
+  kernel::reduce_forward(a, rows, Reduce::sum, {1, 48, 64});
+  const std::vector<float> got = sum.to_vector<float>(), want = rows.to_vector<float>();
+  for (size_t i = 0; i < want.size(); ++i) CHECK(std::abs(got[i] - want[i]) <= 1e-5);
+}
+
 // ---- recordings -----------------------------------------------------------------------------------------------------
 
 TEST_CASE("recording: it works on what lies in its inputs, as often as it is replayed") {
@@ -228,6 +286,50 @@ TEST_CASE("recording: what waits or comes from the host is refused, and the devi
   CHECK(y.to_vector<float>() == std::vector<float>(100));
   y.copy_from(x);
   CHECK(y.to_vector<float>() == x.to_vector<float>());
+}
+
+TEST_CASE("recording: more than 20000 launches are refused, and the device goes on as if nothing had been") {
+  if (no_gpu("long recordings")) return;
+  Tensor x = Tensor::zeros({3}, DType::f32, Device::cuda);
+  const Tensor same = Tensor::like(x);
+  const auto add = [&](int times) {
+    return [&x, times] {
+      for (int i = 0; i < times; ++i) kernel::affine(x, x, 1, 1);
+    };
+  };
+  add(1)();
+  const std::string error = error_of([&] { record_work(Device::cuda, 0, add(20001)); });
+  CHECK(one_line_with(error, "[cuda]", "more than 20000 launches", "cannot be recorded"));
+  CHECK(one_line_with(error_of([&] {
+                        record_work(Device::cuda, 0, [&] {
+                          add(20000)();
+                          x.copy_from(same);  // a copy is one more
+                        });
+                      }),
+                      "more than 20000 launches"));
+  add(1)();
+  CHECK(x.to_vector<float>() == std::vector<float>(3, 2));
+  const auto recording = record_work(Device::cuda, 0, add(20000));  // counted anew
+  recording->replay(0);
+  CHECK(x.to_vector<float>() == std::vector<float>(3, 20002));
+}
+
+TEST_CASE("recording: where memory has to be given back for it, that is the reason it is refused for") {
+  if (no_gpu("recordings without memory")) return;
+  Tensor x = on_gpu({100}, 1);
+  { const Tensor cached = Tensor::like(x); }
+  const auto refused = [&] {
+    record_work(Device::cuda, 0, [&] {
+      kernel::affine(x, x, 1, 1);
+      Tensor::empty({int64_t{1} << 45}, DType::f32, Device::cuda);
+    });
+  };
+  CHECK(one_line_with(error_of(refused), "[cuda]", "the device is full", "cannot be recorded"));
+  const std::vector<float> before = x.to_vector<float>();
+  kernel::affine(x, x, 1, 1);
+  CHECK(x.to_vector<float>()[0] == before[0] + 1);
+  allocator(Device::cuda).release_cache();  // outside it may be
+  CHECK(allocator(Device::cuda).stats().cached == 0);
 }
 
 TEST_CASE("recording: an index out of range is reported from a replay too") {
