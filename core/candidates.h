@@ -32,7 +32,8 @@ struct ProductWork {
 };
 
 /// y from x and filters (forward), dx from dy and filters, or the filters' gradient from dy and x, all in one dtype: x
-/// (N,H,W,I), filters (O, I/groups, kernel, kernel) with their elements in the order that the library wants, y (N,P,Q,O).
+/// (N,H,W,I), filters (O, I/groups, kernel, kernel) with their elements in the order that the library wants, y
+/// (N,P,Q,O).
 struct ConvolutionWork {
   enum class Pass { forward, backward_input, backward_weight } pass;
   Tensor x, filters, y;

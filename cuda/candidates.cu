@@ -61,9 +61,7 @@ std::vector<Candidate> convolution_candidates(const ConvolutionWork& work, int m
   const cudnn::Convolution problem{pass, work.x.dtype(), s, work.window};
   const Tensor a = work.pass == Pass::forward ? work.x : work.y;
   const Tensor b = work.pass == Pass::backward_weight ? work.x : work.filters;
-  const Tensor c = work.pass == Pass::forward          ? work.y
-                   : work.pass == Pass::backward_input ? work.x
-                                                       : work.filters;
+  const Tensor c = work.pass == Pass::forward ? work.y : work.pass == Pass::backward_input ? work.x : work.filters;
   return cudnn::candidates(problem, a, b, c, most);
 }
 

@@ -6,8 +6,8 @@
 
 #include "core/kernels/functors.h"
 #include "core/precision.h"
-#include "core/work_count.h"
 #include "cuda/gemm.h"
+#include "cuda/recording.h"
 #include "cuda/runtime.h"
 
 namespace sked::cuda {
@@ -65,7 +65,7 @@ void multiply(const Gemm& g, int64_t batch) {
 }  // namespace
 
 bool gemm_tuned(const Gemm& g, const char* where) {
-  WorkCount::launch(where);
+  count_launch(where);
   const cudaError_t status = cuda_on_host::submit(compute_stream().get(), [g] {
 #pragma omp parallel for
     for (int64_t batch = 0; batch < g.batch; ++batch) multiply(g, batch);
