@@ -191,6 +191,55 @@ void add_convolutions(ParityCases& cases) {
     for (const bool masters : {false, true}) add_convolution(cases, p, masters);
 }
 
+void add_pool(ParityCases& cases, const Shape& shape, const Window& window) {
+  const Tensor x = hash_tensor(shape, 1);
+  const Shape out_shape{shape[0], window.output(shape[1]), window.output(shape[2]), shape[3]};
+  Tensor y = Tensor::empty(out_shape), which = Tensor::empty(out_shape, DType::u8);
+  kernel::max_pool2d_forward(x, y, which, window);
+  const Tensor dy = hash_tensor(out_shape, 2);
+  const std::string what = x.str() + " by " + std::to_string(window.kernel) + "/" + std::to_string(window.stride);
+  cases.push_back(
+      {"max_pool2d_forward",
+       what,
+       {x},
+       {unset(out_shape), Tensor::zeros(out_shape, DType::u8)},
+       [window](const TensorList& in, TensorList& out) { kernel::max_pool2d_forward(in[0], out[0], out[1], window); },
+       0,
+       0,
+       {0},
+       {0}});
+  cases.push_back(
+      {"max_pool2d_backward",
+       what,
+       {dy, which},
+       {unset(shape)},
+       [window](const TensorList& in, TensorList& out) { kernel::max_pool2d_backward(in[0], in[1], out[0], window); },
+       1e-6,
+       0,
+       {0},
+       {0}});
+  cases.push_back(
+      {"avg_pool2d_forward",
+       what,
+       {x},
+       {unset(out_shape)},
+       [window](const TensorList& in, TensorList& out) { kernel::avg_pool2d_forward(in[0], out[0], window); },
+       1e-6,
+       1,
+       {0},
+       {0}});
+  cases.push_back(
+      {"avg_pool2d_backward",
+       what,
+       {dy},
+       {unset(shape)},
+       [window](const TensorList& in, TensorList& out) { kernel::avg_pool2d_backward(in[0], out[0], window); },
+       1e-6,
+       1,
+       {0},
+       {0}});
+}
+
 void add_pools(ParityCases& cases) {
   const std::pair<Shape, Window> pools[] = {{{2, 6, 8, 3}, {2, 2, 0}},
                                             {{2, 7, 5, 17}, {3, 2, 1}},
@@ -208,58 +257,7 @@ void add_pools(ParityCases& cases) {
                                             // 64-bit offsets
                                             {{2, 5, 4, 8}, {3, int64_t{1} << 40, 1}},
                                             {{2, 5, 4, 3}, {3, int64_t{1} << 40, 1}}};
-  for (const auto& [shape, window] : pools) {
-    const Tensor x = hash_tensor(shape, 1);
-    const Shape out_shape{shape[0], window.output(shape[1]), window.output(shape[2]), shape[3]};
-    Tensor y = Tensor::empty(out_shape), which = Tensor::empty(out_shape, DType::u8);
-    kernel::max_pool2d_forward(x, y, which, window);
-    const Tensor dy = hash_tensor(out_shape, 2);
-    const std::string what = x.str() + " by " + std::to_string(window.kernel) + "/" + std::to_string(window.stride);
-    cases.push_back({"max_pool2d_forward",
-                     what,
-                     {x},
-                     {unset(out_shape), Tensor::zeros(out_shape, DType::u8)},
-                     [window = window](const TensorList& in, TensorList& out) {
-                       kernel::max_pool2d_forward(in[0], out[0], out[1], window);
-                     },
-                     0,
-                     0,
-                     {0},
-                     {0}});
-    cases.push_back({"max_pool2d_backward",
-                     what,
-                     {dy, which},
-                     {unset(shape)},
-                     [window = window](const TensorList& in, TensorList& out) {
-                       kernel::max_pool2d_backward(in[0], in[1], out[0], window);
-                     },
-                     1e-6,
-                     0,
-                     {0},
-                     {0}});
-    cases.push_back({"avg_pool2d_forward",
-                     what,
-                     {x},
-                     {unset(out_shape)},
-                     [window = window](const TensorList& in, TensorList& out) {
-                       kernel::avg_pool2d_forward(in[0], out[0], window);
-                     },
-                     1e-6,
-                     1,
-                     {0},
-                     {0}});
-    cases.push_back({"avg_pool2d_backward",
-                     what,
-                     {dy},
-                     {unset(shape)},
-                     [window = window](const TensorList& in, TensorList& out) {
-                       kernel::avg_pool2d_backward(in[0], out[0], window);
-                     },
-                     1e-6,
-                     1,
-                     {0},
-                     {0}});
-  }
+  for (const auto& [shape, window] : pools) add_pool(cases, shape, window);
 }
 
 }  // namespace
