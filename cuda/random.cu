@@ -6,8 +6,8 @@
 #include <cmath>
 
 #include "core/kernels/sizes.h"
-#include "cuda/launch.cuh"
 #include "cuda/recording.h"
+#include "cuda/teams.cuh"
 
 namespace sked::cuda {
 namespace {
@@ -74,17 +74,47 @@ __global__ void dropout_kernel(int64_t n, DeviceAddress address, uint32_t thresh
   }
 }
 
-/// One thread an element; its row's draw is made again by each.
-template <class T>
-__global__ void drop_path_kernel(int64_t n, int64_t width, DeviceAddress address, uint32_t threshold, float scale,
-                                 const T* x, T* y) {
-  const int64_t i = global_thread();
-  if (i >= n) return;
-  const int64_t row = i / width;
+constexpr int kBatch = 4;  // packs a thread
+
+/// In one piece: nvcc 13.0 takes the plain store of a pack into four here.
+template <int N, class T>
+__device__ void store_whole(T* to, const Pack<T, N>& pack) {
+  if constexpr (sizeof(pack) == sizeof(uint4)) {
+    __stcg(reinterpret_cast<uint4*>(to), std::bit_cast<uint4>(pack));
+  } else {
+    store(to, pack);
+  }
+}
+
+/// A team of threads, a warp or a block, takes a piece of a row, kBatch packs a thread; each thread makes the row's
+/// draw once for all its packs, and they are under way meanwhile. Floor: 2 · n elements moved. Machine code for sm_90,
+/// bf16, an element: 20 instructions and 0.125 loads (with a draw and a 64-bit division for each element: 213 and 1);
+/// an H100 issues 39 instructions while it moves 4 bytes.
+template <int kLanes, int kN, class T>
+__global__ void drop_path_kernel(int64_t rows, int64_t width, int64_t pieces, DeviceAddress address, uint32_t threshold,
+                                 float scale, const T* x, T* y) {
+  const Team<kLanes> team;
+  const int64_t row = team.row / pieces, first = ((team.row - row * pieces) * kBatch * kLanes + team.lane) * kN;
+  if (row >= rows) return;
+  Pack<T, kN> in[kBatch];
+#pragma unroll
+  for (int b = 0; b < kBatch; ++b) {
+    const int64_t d = first + int64_t{b} * kLanes * kN;
+    in[b] = load_if<kN>(d < width, x, row * width + d);
+  }
   const auto words = random_words(address.get(), 0, 0, static_cast<uint64_t>(row / 4));
   const int which = static_cast<int>(row % 4);
   const uint32_t word = which == 0 ? words[0] : (which == 1 ? words[1] : (which == 2 ? words[2] : words[3]));
-  y[i] = static_cast<T>(widen(x[i]) * (word >> 8 >= threshold ? scale : 0.0f));
+  const float keep = word >> 8 >= threshold ? scale : 0.0f;
+#pragma unroll
+  for (int b = 0; b < kBatch; ++b) {
+    const int64_t d = first + int64_t{b} * kLanes * kN;
+    if (d >= width) return;
+    Pack<T, kN> out;
+#pragma unroll
+    for (int k = 0; k < kN; ++k) out.v[k] = static_cast<T>(widen(in[b].v[k]) * keep);
+    store_whole(y + row * width + d, out);
+  }
 }
 
 /// Kept where word >> 8 ≥ threshold, that is uniform01(word) ≥ p.
@@ -113,10 +143,19 @@ void drop_path(const Tensor& x, Tensor& y, RngAddress address, double p) {
   require(x.defined() && x.ndim() >= 1, "drop_path", "expected a first axis, got ", x);
   check_drop(x, y, x.dim(0), "drop_path");
   const uint32_t threshold = threshold_of(p, "drop_path");
-  const int64_t n = x.numel(), width = x.shape().product(1, x.ndim());
+  const int64_t rows = x.dim(0), width = x.shape().product(1, x.ndim());
   visit_device(x.dtype(), "drop_path", [&]<class T>(T) {
-    launch("drop_path", drop_path_kernel<T>, ceil_div(n, kThreads), kThreads, n, width, address, threshold,
-           static_cast<float>(1.0 / (1.0 - p)), x.data<T>(), y.data<T>());
+    const T* in = x.data<T>();
+    T* out = y.data<T>();
+    const auto run = [&]<int kLanes, int kN>(std::integral_constant<int, kLanes>, std::integral_constant<int, kN>) {
+      const int64_t pieces = ceil_div(width, int64_t{kBatch} * kLanes * kN);
+      launch("drop_path", drop_path_kernel<kLanes, kN, T>, team_blocks<kLanes>(rows * pieces), kThreads, rows, width,
+             pieces, address, threshold, static_cast<float>(1.0 / (1.0 - p)), in, out);
+    };
+    visit_team(width, [&](auto lanes) {
+      if (width % kWide<T> == 0 && aligned16({in, out})) return run(lanes, std::integral_constant<int, kWide<T>>{});
+      run(lanes, std::integral_constant<int, 1>{});
+    });
   });
 }
 

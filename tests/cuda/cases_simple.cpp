@@ -325,10 +325,17 @@ ParityCases random_parity() {
                        0,
                        {0},
                        {0}});
+    }
+  // Rows of a warp and of a block, in packs and alone, in several pieces.
+  const int64_t paths[][2] = {{0, 3},   {1, 1},    {7, 3},    {5, 0},    {1000, 2},  {37, 8},
+                              {9, 100}, {6, 1024}, {3, 1025}, {5, 1032}, {2, 20000}, {3, 9001}};
+  for (const double p : {0.0, 0.3, 0.999})
+    for (const auto& [rows, width] : paths) {
+      const Tensor x = hash_tensor({rows, width}, 1);
       cases.push_back({"drop_path",
                        x.str(),
-                       {hash_tensor({n, 3}, 1)},
-                       {unset({n, 3})},
+                       {x},
+                       {unset(x.shape())},
                        [=](const TensorList& in, TensorList& out) { kernel::drop_path(in[0], out[0], address, p); },
                        3e-7,
                        0,

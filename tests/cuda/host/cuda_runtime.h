@@ -99,6 +99,7 @@ using std::isfinite;
 struct alignas(16) uint4 {
   unsigned x, y, z, w;
 };
+inline void __stcg(uint4* to, uint4 value) { *to = value; }
 
 template <class A, class B>
 constexpr std::common_type_t<A, B> min(A a, B b) {
