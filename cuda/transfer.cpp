@@ -6,6 +6,7 @@
 #include <cstring>
 #include <mutex>
 
+#include "core/work_count.h"
 #include "cuda/recording.h"
 #include "cuda/runtime.h"
 
