@@ -75,9 +75,9 @@ AUTOGRAD := $(call objects,$(call sources,autograd))
 DATA := $(call objects,$(call sources,data))
 LAYERS := $(call objects,$(call sources,layers))
 GPU := $(if $(filter 1 host,$(CUDA)),$(call objects,$(filter-out $(UNUSED),$(sort $(wildcard cuda/*.cpp cuda/*.cu)))))
-# CUDA=host, for tests: the same kernels as C++ on the CPU (tests/cuda/host/cuda_runtime.h), products by the readable one.
+# CUDA=host, for tests: the same kernels as C++ on the CPU (tests/cuda/host/cuda_runtime.h), cuBLASLt and some of cuDNN in plain loops.
 ifeq ($(CUDA),host)
-  GPU := $(filter-out %/cuda/cublaslt.o,$(GPU)) $(call objects,$(sort $(wildcard tests/cuda/host/*.cpp)))
+  GPU := $(filter-out %/cuda/cublaslt.o %/cuda/cudnn.o %/cuda/cudnn_none.o,$(GPU)) $(call objects,$(sort $(wildcard tests/cuda/host/*.cpp)))
 endif
 COMMON := $(call objects,$(filter-out $(UNUSED),$(sort $(wildcard apps/common/*.cpp))))
 LIBRARY := $(CORE) $(AUTOGRAD) $(DATA) $(LAYERS) $(GPU) $(COMMON)

@@ -1,9 +1,11 @@
-// Convolutions and attention as graphs of one operation each, described by NVIDIA's header-only cudnn-frontend to
-// cuDNN 9: it proposes engines (heuristics mode A, then the fallback list), the first that can be built is the plan,
-// kept for its shape. cuDNN sees channels first in every shape, and where numbers really lie in the strides.
+// Convolutions and attention as graphs of one operation each, linear layers with their GELU as graphs of several that
+// it compiles into one kernel, described by NVIDIA's header-only cudnn-frontend to cuDNN 9: it proposes engines
+// (heuristics mode A, then the fallback list), the first that can be built is the plan, kept for its shape. cuDNN sees
+// channels first in every shape, and where numbers really lie in the strides.
 //
 // Floors: a convolution's 2 N P Q O kernel² I/groups operations, attention's 4 N H T² E forward and 10 backward, at the
-// rate of the tensor cores (bf16, tf32) or of f32; for the thin ones, the bytes of the operands once.
+// rate of the tensor cores (bf16, tf32) or of f32; for the thin ones, the bytes of the operands once. Of a linear layer
+// both: 2 N I O operations, and its operands and results once.
 
 #define CUDNN_FRONTEND_SKIP_JSON_LIB
 #define NV_CUDNN_FRONTEND_USE_DYNAMIC_LOADING
@@ -73,6 +75,11 @@ Key key_of(const Convolution& c) {
 Key key_of(const Attention& a) {
   const auto& [N, T, H, E] = a.s;
   return {1, static_cast<int64_t>(a.pass), deterministic(), N, T, H, E, a.causal, std::bit_cast<int32_t>(a.scale)};
+}
+Key key_of(const LinearGelu& p) {
+  const auto& [N, I, O] = p.s;
+  const auto bias = p.bias ? 1 + static_cast<int64_t>(p.bias_dtype) : 0;
+  return {2, static_cast<int64_t>(p.pass), deterministic(), N, I, O, bias, p.pre};
 }
 
 // ---- graphs: operands are numbered from 1 in the order run() takes their addresses
@@ -174,6 +181,46 @@ Described describe(const Attention& p, int capability) {
   return d;
 }
 
+/// A row-major (rows, columns) matrix, or its transpose, as cuDNN's batch of one.
+struct Matrix {
+  Numbers dim, stride;
+  Matrix(int64_t rows, int64_t columns) : dim{1, rows, columns}, stride{rows * columns, columns, 1} {}
+  Matrix transposed() const {
+    Matrix t = *this;
+    std::swap(t.dim[1], t.dim[2]);
+    std::swap(t.stride[1], t.stride[2]);
+    return t;
+  }
+};
+
+/// Operands: x, w, b where there is one, pre where it is kept, y; dy, w, pre, dx, db where it is wanted.
+Described describe(const LinearGelu& p, int capability) {
+  const auto& [N, I, O] = p.s;
+  const Matrix x(N, I), y(N, O), w(O, I), row(1, p.pass == Pass::forward ? O : I);
+  Described d(DType::bf16, arithmetic(DType::bf16), capability);
+  Graph& g = *d.graph;
+  const auto pointwise = [](fe::PointwiseMode_t mode) { return fe::graph::Pointwise_attributes().set_mode(mode); };
+  if (p.pass == Pass::forward) {
+    const OperandPtr in = d.input(x.dim, x.stride), weight = d.input(w.transposed().dim, w.transposed().stride);
+    OperandPtr z = g.matmul(in, weight, fe::graph::Matmul_attributes());
+    if (p.bias) {
+      const OperandPtr b = d.input(row.dim, row.stride, p.bias_dtype == DType::f32);
+      z = g.pointwise(z, b, pointwise(fe::PointwiseMode_t::ADD));
+    }
+    if (p.pre) d.output(z, y.dim, y.stride);
+    d.output(g.pointwise(z, pointwise(fe::PointwiseMode_t::GELU_FWD)), y.dim, y.stride);
+    return d;
+  }
+  const OperandPtr dy = d.input(y.dim, y.stride), weight = d.input(w.dim, w.stride), pre = d.input(x.dim, x.stride);
+  const OperandPtr product = g.matmul(dy, weight, fe::graph::Matmul_attributes());
+  const OperandPtr dx = g.pointwise(product, pre, pointwise(fe::PointwiseMode_t::GELU_BWD));
+  d.output(dx, x.dim, x.stride);
+  if (!p.bias) return d;
+  const auto sum = fe::graph::Reduction_attributes().set_mode(fe::ReductionMode_t::ADD);
+  d.output(g.reduction(dx, sum), row.dim, row.stride, true);
+  return d;
+}
+
 /// Makes the graph's list of engines, for a handle's card or for one set in it. Empty, or why there are none.
 std::string propose(Described& d, cudnnHandle_t handle) {
   Graph& g = *d.graph;
@@ -218,7 +265,7 @@ struct Library {
   }
   Library() {
     const std::string why = start();
-    if (!why.empty()) say("all", why + ": slower kernels do convolutions and attention");
+    if (!why.empty()) say("all", why + ": slower kernels do convolutions, attention and GELU");
   }
   /// Empty, or why it cannot be used.
   std::string start() try {
@@ -250,7 +297,7 @@ Plan make_plan(const Library& library, const Problem& problem) try {
   return {};  // an old libcudnn that lacks a function
 }
 
-void execute(const Library& library, const Plan& plan, const char* name, std::initializer_list<const void*> operands) {
+void execute(const Library& library, const Plan& plan, const char* name, const std::vector<const void*>& operands) {
   std::unordered_map<int64_t, void*> addresses;
   for (const void* p : operands) addresses.emplace(addresses.size() + 1, const_cast<void*>(p));
   Tensor workspace = Tensor::empty({std::max<int64_t>(plan.workspace, 1)}, DType::u8, Device::cuda);
@@ -261,8 +308,9 @@ void execute(const Library& library, const Plan& plan, const char* name, std::in
   require(status.is_good(), name, "cuDNN: ", reason(status));
 }
 
+/// `sums`, if any, are the floats of an operand that the kernel adds to.
 template <class Problem>
-bool run(const Problem& problem, std::initializer_list<const void*> operands) {
+bool run(const Problem& problem, const std::vector<const void*>& operands, float* sums = nullptr, int64_t count = 0) {
   for (const void* p : operands)
     if (reinterpret_cast<uintptr_t>(p) % kAlignment != 0) return false;
   Library& library = Library::own();
@@ -281,6 +329,10 @@ bool run(const Problem& problem, std::initializer_list<const void*> operands) {
   if (!plan.graph) {
     library.say(problem.name(), std::string("cuDNN has no plan for a ") + problem.name() + ": a slower kernel does it");
     return false;
+  }
+  if (sums) {
+    count_launch(problem.name());
+    SKED_CUDA(cudaMemsetAsync(sums, 0, static_cast<size_t>(count) * sizeof(float), compute_stream().get()));
   }
   execute(library, plan, problem.name(), operands);
   return true;
@@ -333,6 +385,19 @@ std::vector<Candidate> candidates(const Convolution& problem, const Tensor& a, c
   return {};  // an old libcudnn that lacks a function
 }
 
+bool run_forward(const LinearGelu& p, const void* x, const void* w, const void* b, void* y, void* pre) {
+  std::vector<const void*> operands{x, w};
+  if (p.bias) operands.push_back(b);
+  if (p.pre) operands.push_back(pre);
+  operands.push_back(y);
+  return run(p, operands);
+}
+
+bool run_backward(const LinearGelu& p, const void* dy, const void* w, const void* pre, void* dx, float* db) {
+  if (!p.bias) return run(p, {dy, w, pre, dx});
+  return run(p, {dy, w, pre, dx, db}, db, p.s.I);
+}
+
 bool found() { return opened(); }
 
 std::string why_not(const Convolution& problem, const Card& card) {
@@ -346,6 +411,13 @@ std::string why_not(const Attention& problem, const Card& card) {
   Described d = describe(problem, card.capability);
   d.graph->set_device_properties(read(card));
   return propose(d, nullptr);
+}
+
+std::string why_not(const LinearGelu& problem, const Card& card) {
+  Described d = describe(problem, card.capability);
+  d.graph->set_device_properties(read(card));
+  const std::string why = propose(d, nullptr);
+  return why.empty() ? reason(d.graph->build_plan_at_index(0)) : why;
 }
 
 Card this_card() {

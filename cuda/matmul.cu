@@ -9,6 +9,7 @@
 #include "core/kernels/sizes.h"
 #include "core/precision.h"
 #include "cuda/approx.cuh"
+#include "cuda/cudnn.h"
 #include "cuda/gemm.h"
 #include "cuda/map.cuh"
 #include "cuda/packed_columns.cuh"
@@ -144,20 +145,32 @@ void linear_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y
   finish_linear(s, z, b.read_as(y.dtype()), pre, y, act);
 }
 
-/// Bias, ReLU and, in bf16, tanh-GELU ride on the product; the exact GELU, a ReLU whose input is wanted, and what the
-/// library's approximation of tanh would cost in f32 follow it.
+const void* raw(const Tensor& t) { return t.defined() ? t.raw() : nullptr; }
+
+/// y = GELU(x wᵀ + b) as one kernel of cuDNN's, where x and w are bf16 and it takes them.
+bool gelu_rides(const LinearSizes& s, const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y, Tensor& pre) {
+  if (x.dtype() != DType::bf16 || y.dtype() != DType::bf16) return false;
+  cudnn::LinearGelu layer{.pass = cudnn::Pass::forward, .s = s, .bias = b.defined(), .pre = pre.defined()};
+  if (b.defined()) layer.bias_dtype = b.dtype();
+  return layer.pays() &&
+         cudnn::run_forward(layer, x.raw(), w.raw(), raw(b), y.raw(), pre.defined() ? pre.raw() : nullptr);
+}
+
+/// Bias, ReLU and, in bf16, tanh-GELU ride on the product, and a large exact GELU on cuDNN's. Else it follows, as do a
+/// ReLU whose input is wanted, and in f32 tanh-GELU, which the library approximates.
 void linear_forward_tuned(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y, Tensor& pre, Activation act) {
   const LinearSizes s = linear_sizes(x, w, b, y, "linear_forward");
   Tensor& z = place_of(y, pre, act);
   visit_device(x.dtype(), "linear_forward", [](auto) {});
   if (y.numel() == 0) return;
-  const Tensor bias = b.read_as(y.dtype());
   if (s.I == 0) {
     z.fill(0.0);
-    return finish_linear(s, z, bias, pre, y, act);
+    return finish_linear(s, z, b.read_as(y.dtype()), pre, y, act);
   }
   const DType in = factor_dtype(x, gemm);
   const Tensor left = x.to(in), right = w.read_as(in);
+  if (act == Activation::gelu && gelu_rides(s, left, right, b, y, pre)) return;
+  const Tensor bias = b.read_as(y.dtype());
   const bool rides = act == Activation::none || (act == Activation::relu && !pre.defined()) ||
                      (act == Activation::gelu_tanh && y.dtype() == DType::bf16);
   Gemm fused = product_of(left, false, right, true, rides ? y : z, s.N, s.O, s.I);
@@ -248,8 +261,26 @@ void through_activation(const LinearSizes& s, const Tensor& pre, Tensor& dx, Ten
   if (!sums.shares_storage(db)) db.copy_from(sums);
 }
 
-/// In bf16 tanh-GELU's derivative and the sum ride on the product, the sum rounded to dx's dtype; those of ReLU and the
-/// exact GELU are one pass behind it.
+/// dx = (dy w) ⊙ GELU'(pre) and its sums as one kernel of cuDNN's, where all is bf16 and it takes that; but sums that
+/// must not vary are a pass of their own.
+bool gelu_rides_back(const LinearSizes& s, const Tensor& dy, const Tensor& w, const Tensor& pre, Tensor& dx,
+                     Tensor& db) {
+  const bool with_sums = db.defined() && !deterministic();
+  const cudnn::LinearGelu layer{.pass = cudnn::Pass::backward_input, .s = s, .bias = with_sums};
+  if (!layer.pays()) return false;
+  Tensor sums = with_sums && db.dtype() != DType::f32 ? Tensor::empty({s.I}, DType::f32, Device::cuda) : db;
+  float* const to = with_sums ? sums.data<float>() : nullptr;
+  if (!cudnn::run_backward(layer, dy.raw(), w.raw(), pre.raw(), dx.raw(), to)) return false;
+  if (!with_sums) {
+    sum_rows(dx, {.N = s.N, .I = s.O, .O = s.I}, db);
+  } else if (!sums.shares_storage(db)) {
+    db.copy_from(sums);
+  }
+  return true;
+}
+
+/// In bf16 tanh-GELU's derivative and the sum ride on the product, the sum rounded to dx's dtype; so do a large exact
+/// GELU's on cuDNN's; else, and for ReLU, they are one pass behind it.
 template <Product product>
 void linear_backward_activation(const Tensor& dy, const Tensor& w, const Tensor& pre, Tensor& dx, Tensor& db,
                                 Activation act) {
@@ -269,7 +300,12 @@ void linear_backward_activation(const Tensor& dy, const Tensor& w, const Tensor&
       return;
     }
   }
-  linear_backward_input<product>(dy, w, dx);
+  Tensor weight = w;
+  if (product == gemm && act == Activation::gelu && dy.dtype() == DType::bf16 && dx.dtype() == DType::bf16) {
+    weight = w.read_as(DType::bf16);
+    if (gelu_rides_back(s, dy, weight, pre, dx, db)) return;
+  }
+  linear_backward_input<product>(dy, weight, dx);
   if (!db.defined()) return kernel::unary_backward(pre, dx, dx, unary_of(act));
   if (act == Activation::relu) return through_activation<functor::Relu>(s, pre, dx, db);
   if (act == Activation::gelu) return through_activation<functor::Gelu>(s, pre, dx, db);

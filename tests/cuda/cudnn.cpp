@@ -20,6 +20,7 @@ namespace {
 using cuda::cudnn::Attention;
 using cuda::cudnn::Card;
 using cuda::cudnn::Convolution;
+using cuda::cudnn::LinearGelu;
 using cuda::cudnn::Pass;
 
 /// NVIDIA's H100 SXM5 80 GB by the figures of its data sheet and of the CUDA programming guide's table for 9.0.
@@ -104,6 +105,11 @@ void check_convolutions(DType dtype, Precision precision, bool fixed) {
     }
 }
 
+/// Where there is no GPU a kernel is compiled, and cuDNN stops where the driver would load it.
+bool compiled(const std::string& why) {
+  return why.empty() || (!is_available(Device::cuda) && why.find("EXECUTION_FAILED_CUDA_DRIVER") != std::string::npos);
+}
+
 }  // namespace
 
 TEST_CASE(
@@ -137,6 +143,39 @@ TEST_CASE("cudnn: it has a plan for attention in vision transformers and, causal
           what << (fixed ? ", deterministic: " : ": ") << why;
           CHECK_MESSAGE(why.empty(), what.str());
         }
+  }
+}
+
+TEST_CASE("cudnn: it compiles linear layers with their GELU, and the way back, into one kernel") {
+  if (no_cudnn("kernels for linear layers with their GELU")) return;
+  if (!driver_or_stub()) {
+    std::cout << "skipped: neither a driver nor the toolkit's stub of it here: linear layers with their GELU\n";
+    return;
+  }
+  // ViT-S and ViT-B at 256 images, what is left of an evaluation, an odd number of rows; then a test's.
+  const LinearSizes sizes[] = {
+      {50432, 384, 1536}, {50432, 768, 3072}, {15760, 384, 1536}, {50431, 384, 1536}, {1, 16, 8}};
+  for (const LinearSizes& s : sizes) {
+    const LinearSizes back{s.N, s.O, s.I};
+    std::vector<LinearGelu> problems = {{Pass::forward, s, true, DType::f32, true}, {Pass::backward_input, back, true}};
+    if (&s == sizes) {
+      problems.push_back({Pass::forward, s, true, DType::f32});
+      problems.push_back({Pass::forward, s, true, DType::bf16, true});
+      problems.push_back({Pass::forward, s});
+      problems.push_back({Pass::backward_input, back});
+    }
+    for (const LinearGelu& problem : problems)
+      for (const bool fixed : {false, true}) {
+        if (fixed && problem.bias && problem.pass == Pass::backward_input) continue;  // matmul.cu asks for no such sum
+        if (fixed && &s != sizes) continue;
+        const Settings settings(Precision::f32, fixed);
+        const std::string why = cuda::cudnn::why_not(problem, card());
+        std::ostringstream what;
+        what << problem.name() << " " << s.N << " × " << problem.s.I << " × " << problem.s.O;
+        what << (problem.bias ? ", bias in " : ", bias not in ") << problem.bias_dtype << (problem.pre ? ", kept" : "");
+        what << (fixed ? ", deterministic: " : ": ") << why;
+        CHECK_MESSAGE(compiled(why), what.str());
+      }
   }
 }
 

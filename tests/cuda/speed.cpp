@@ -117,6 +117,21 @@ void attention(DType dtype) {
                    [&] { kernel::attention_backward(dy, qkv, y, lse, dqkv, 0.125, false); });
 }
 
+/// Products of a ViT-S at 256 images without and with the GELU behind or before them: the difference is what it costs.
+void linear_gelu() {
+  const int64_t N = 50432, D = 384, H = 1536;
+  const Tensor x = on_gpu({N, D}, DType::bf16), w = on_gpu({H, D}, DType::bf16), b = on_gpu({H}),
+               v = on_gpu({D, H}, DType::bf16);
+  Tensor y = Tensor::empty({N, H}, DType::bf16, Device::cuda), pre = y.clone(), dx = y.clone(), db = b.clone(), none;
+  const double operations = 2.0 * static_cast<double>(N) * static_cast<double>(D * H);
+  for (const Activation act : {Activation::none, Activation::gelu})
+    print_operations((std::string("linear_forward ViT-S, ") + name(act)).c_str(), operations,
+                     [&] { kernel::linear_forward(x, w, b, y, act == Activation::none ? none : pre, act); });
+  print_operations("linear_backward_input ViT-S", operations, [&] { kernel::linear_backward_input(x, v, dx); });
+  print_operations("linear_backward_activation ViT-S, gelu", operations,
+                   [&] { kernel::linear_backward_activation(x, v, pre, dx, db, Activation::gelu); });
+}
+
 /// A ResNet-50's 3×3 convolution of 28×28 images of 128 channels.
 void convolutions(DType dtype, Precision precision) {
   set_product_precision(precision);
@@ -147,6 +162,7 @@ TEST_CASE("speed: kernels beside the copy bandwidth, products in TFLOP/s" * doct
   memory_bound();
   products();
   for (const DType dtype : {DType::f32, DType::bf16}) attention(dtype);
+  linear_gelu();
   convolutions(DType::f32, Precision::f32);
   convolutions(DType::f32, Precision::tf32);
   convolutions(DType::bf16, Precision::f32);
