@@ -77,7 +77,7 @@ __global__ void __launch_bounds__(kThreads, F<kN>::kResident)
         float values[K];
 #pragma unroll
         for (int s = 0; s < K; ++s) values[s] = widen(in[b][s].v[k]);
-        out.v[k] = static_cast<T>(f(k, values));
+        out.v[k] = narrow<T>(f(k, values));
       }
       store(y + i + b * step, out);
     }
@@ -186,7 +186,7 @@ struct GradientTerms {
   __device__ Sums<2> operator()(int64_t, int64_t m, int64_t c) const {
     const int64_t i = m * C + c;
     const float g = !y || widen(y[i]) > 0.0f ? widen(dy[i]) : 0.0f;
-    if (kept) kept[i] = static_cast<T>(g);
+    if (kept) kept[i] = narrow<T>(g);
     return {{g, g * (widen(x[i]) - mean[c])}};
   }
 };

@@ -74,14 +74,14 @@ __global__ void scatter_windows_kernel(ConvSizes s, Window w, int64_t Ig, int64_
       sum += widen(columns[((((n * s.P + p) * s.Q + q) * w.kernel + r) * w.kernel + c) * Ig + channel]);
     }
   }
-  dx[pixel * s.I + channel] = static_cast<T>(sum);
+  dx[pixel * s.I + channel] = narrow<T>(sum);
 }
 
 /// y[m,o] += b[o].
 template <class T>
 __global__ void add_bias_kernel(int64_t count, int64_t O, const float* b, T* y) {
   const int64_t i = global_thread();
-  if (i < count) y[i] = static_cast<T>(widen(y[i]) + b[i % O]);
+  if (i < count) y[i] = narrow<T>(widen(y[i]) + b[i % O]);
 }
 
 /// Filters (O,Ig,kernel,kernel) as (O,kernel,kernel,Ig), the order of a window, in `dtype`.

@@ -95,7 +95,7 @@ __global__ void layer_norm_forward_kernel(int64_t N, int D, float eps, const T* 
 #pragma unroll
     for (int k = 0; k < C::kN; ++k) {
       const float xhat = (widen(in.v[j].v[k]) - m) * r;
-      out.v[k] = static_cast<T>(gamma ? scale.v[k] * xhat + shift.v[k] : xhat);
+      out.v[k] = narrow<T>(gamma ? scale.v[k] * xhat + shift.v[k] : xhat);
     }
     store(y + n * D + d, out);
   }
@@ -115,7 +115,7 @@ __global__ void long_forward_kernel(int64_t, int64_t D, float eps, const T* x, c
   if (threadIdx.x == 0) mean[n] = m, rstd[n] = r;
   for (int64_t d = threadIdx.x; d < D; d += kThreads) {
     const float xhat = (widen(row[d]) - m) * r;
-    y[n * D + d] = static_cast<T>(gamma ? gamma[d] * xhat + beta[d] : xhat);
+    y[n * D + d] = narrow<T>(gamma ? gamma[d] * xhat + beta[d] : xhat);
   }
 }
 
@@ -223,7 +223,7 @@ __global__ void __launch_bounds__(C::kBlock, C::kResident) layer_norm_backward_k
 #pragma unroll
       for (int k = 0; k < C::kN; ++k) {
         const float g = widen(up.v[j].v[k]) * scale[j][k], c = widen(in.v[j].v[k]) - m;
-        out.v[k] = static_cast<T>(r * (g - mean_g - c * slope) + widen(add.v[j].v[k]));
+        out.v[k] = narrow<T>(r * (g - mean_g - c * slope) + widen(add.v[j].v[k]));
       }
       store(p.dx + n * D + d, out);
     }
@@ -256,7 +256,7 @@ __global__ void long_backward_kernel(Backward<T> p) {
     for (int64_t d = threadIdx.x; d < p.D; d += kThreads) {
       const float g = widen(up[d]) * (p.gamma ? p.gamma[d] : 1.0f);
       const float through = r * (g - mean_g - (widen(in[d]) - m) * r * mean_gx);
-      p.dx[n * p.D + d] = static_cast<T>(p.residual ? through + widen(p.residual[n * p.D + d]) : through);
+      p.dx[n * p.D + d] = narrow<T>(p.residual ? through + widen(p.residual[n * p.D + d]) : through);
     }
   }
 }

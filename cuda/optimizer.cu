@@ -117,7 +117,7 @@ struct Sgd {
 /// The new value of a parameter.
 __device__ void put(const Entry& e, int64_t i, float value) {
   e.data[0][i] = value;
-  if (e.rounded) e.rounded[i] = static_cast<bf16>(value);
+  if (e.rounded) e.rounded[i] = narrow<bf16>(value);
 }
 
 /// 5 numbers of 4 bytes moved for each parameter (3 without momentum), and one of 2 where it is rounded; 8 operations.

@@ -100,7 +100,7 @@ __global__ void pool_forward_kernel(int64_t count, Pool<Int> s, const T* x, T* y
   Pack<uint8_t, kN> taps;
 #pragma unroll
   for (int k = 0; k < kN; ++k) {
-    out.v[k] = static_cast<T>(kLargest ? value[k] : value[k] / static_cast<float>(s.kernel * s.kernel));
+    out.v[k] = narrow<T>(kLargest ? value[k] : value[k] / static_cast<float>(s.kernel * s.kernel));
     taps.v[k] = static_cast<uint8_t>(tap[k]);
   }
   store(y + i, out);
@@ -133,7 +133,7 @@ __global__ void pool_backward_kernel(int64_t count, Pool<Int> s, const T* dy, co
   Pack<T, kN> out;
 #pragma unroll
   for (int k = 0; k < kN; ++k)
-    out.v[k] = static_cast<T>(kLargest ? sum[k] : sum[k] / static_cast<float>(s.kernel * s.kernel));
+    out.v[k] = narrow<T>(kLargest ? sum[k] : sum[k] / static_cast<float>(s.kernel * s.kernel));
   store(dx + i, out);
 }
 

@@ -43,12 +43,12 @@ __global__ void gaussian_noise_kernel(int64_t blocks, int64_t S, int64_t J, Devi
   if (J % 4 == 0) {  // rows start at whole packs
     Pack<T, 4> pack;
 #pragma unroll
-    for (int k = 0; k < 4; ++k) pack.v[k] = static_cast<T>(z[k]);
+    for (int k = 0; k < 4; ++k) pack.v[k] = narrow<T>(z[k]);
     if (reinterpret_cast<uintptr_t>(to) % sizeof(pack) == 0) return store(to, pack);
   }
 #pragma unroll
   for (int k = 0; k < 4; ++k)
-    if (4 * block + k < J) to[k] = static_cast<T>(z[k]);
+    if (4 * block + k < J) to[k] = narrow<T>(z[k]);
 }
 
 void gaussian_noise(const Tensor& examples, Tensor& noise, RngAddress address, NoiseOrigin origin) {
@@ -70,7 +70,7 @@ __global__ void dropout_kernel(int64_t n, DeviceAddress address, uint32_t thresh
   const auto words = random_words(address.get(), 0, 0, static_cast<uint64_t>(block));
 #pragma unroll
   for (int k = 0; k < 4; ++k) {
-    if (first + k < n) y[first + k] = static_cast<T>(widen(x[first + k]) * (words[k] >> 8 >= threshold ? scale : 0.0f));
+    if (first + k < n) y[first + k] = narrow<T>(widen(x[first + k]) * (words[k] >> 8 >= threshold ? scale : 0.0f));
   }
 }
 
@@ -112,7 +112,7 @@ __global__ void drop_path_kernel(int64_t rows, int64_t width, int64_t pieces, De
     if (d >= width) return;
     Pack<T, kN> out;
 #pragma unroll
-    for (int k = 0; k < kN; ++k) out.v[k] = static_cast<T>(widen(in[b].v[k]) * keep);
+    for (int k = 0; k < kN; ++k) out.v[k] = narrow<T>(widen(in[b].v[k]) * keep);
     store_whole(y + row * width + d, out);
   }
 }

@@ -39,10 +39,12 @@ template <class Int>
 class Divisor {
  public:
   explicit Divisor(int64_t by) : by_(static_cast<Int>(by)) {
-    if (!kNarrow || by == 0) return;  // 0: of an empty tensor, where nothing is divided
-    while (uint64_t{1} << shift_ < static_cast<uint64_t>(by)) ++shift_;
-    const uint64_t beyond = (uint64_t{1} << shift_) - static_cast<uint64_t>(by);
-    magic_ = static_cast<uint32_t>((beyond << 32) / static_cast<uint64_t>(by) + 1);
+    if constexpr (kNarrow) {
+      if (by == 0) return;  // of an empty tensor, where nothing is divided
+      while (uint64_t{1} << shift_ < static_cast<uint64_t>(by)) ++shift_;
+      const uint64_t beyond = (uint64_t{1} << shift_) - static_cast<uint64_t>(by);
+      magic_ = static_cast<uint32_t>((beyond << 32) / static_cast<uint64_t>(by) + 1);
+    }
   }
   __device__ Int by() const { return by_; }
   __device__ friend Int operator/(Int n, const Divisor& d) {
