@@ -37,7 +37,7 @@ inline Kernel<void(const Tensor& x, const Tensor& gamma, const Tensor& beta, Ten
     layer_norm_forward{"layer_norm_forward"};
 
 /// With g = dy γ: dx = rstd (g − mean_j g − x̂ mean_j (g x̂)) [+ residual], dγ = Σ_n dy x̂, dβ = Σ_n dy (both skipped
-/// where undefined). residual (N,D) or undefined: the gradient that reaches x past the norm; dx may be its storage.
+/// where undefined). residual (N,D) or undefined: the gradient that reaches x past the norm.
 inline Kernel<void(const Tensor& dy, const Tensor& x, const Tensor& gamma, const Tensor& mean, const Tensor& rstd,
                    const Tensor& residual, Tensor& dx, Tensor& dgamma, Tensor& dbeta)>
     layer_norm_backward{"layer_norm_backward"};
