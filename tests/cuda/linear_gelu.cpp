@@ -162,7 +162,7 @@ const LinearSizes kLeast = {2048, 16, 2048};  // the smallest result that pays, 
 
 TEST_CASE("linear gelu: cuDNN's kernel computes the layer, its GELU and the way back") {
   if (no_kernel("linear layers with their GELU as one kernel")) return;
-  for (const LinearSizes& s : {LinearSizes{8, 8, 8}, {1, 16, 8}, {130, 64, 24}, {197, 96, 384}, {64, 384, 96}})
+  for (const LinearSizes& s : {LinearSizes{1, 16, 8}, {130, 64, 24}, {197, 96, 384}})
     for (const double spread : {1.0, 40.0}) {
       CAPTURE(s.N);
       CAPTURE(s.I);
