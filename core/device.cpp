@@ -33,15 +33,16 @@ class CpuMemory final : public Memory {
   }
 };
 
-Memory* open_cpu() {
+Memory* open_cpu(std::string&) {
   static CpuMemory cpu;
   return &cpu;
 }
 
 /// A device, opened when it is first asked for.
 struct Entry {
-  Memory* (*open)() = nullptr;
+  Memory* (*open)(std::string& reason) = nullptr;
   Memory* memory = nullptr;
+  std::string reason = {};
   std::once_flag once = {};
 };
 
@@ -50,22 +51,25 @@ Entry& entry(Device device) {
   return list[static_cast<size_t>(device)];
 }
 
-Memory* find(Device device) {
+const Entry& find(Device device) {
   Entry& e = entry(device);
-  std::call_once(e.once, [&] { e.memory = e.open ? e.open() : nullptr; });
-  return e.memory;
+  std::call_once(e.once, [&] { e.memory = e.open ? e.open(e.reason) : nullptr; });
+  return e;
 }
 
 }  // namespace
 
-void register_memory(Device device, Memory* (*open)()) { entry(device).open = open; }
+void register_memory(Device device, Memory* (*open)(std::string& reason)) { entry(device).open = open; }
 
-bool is_available(Device device) { return find(device) != nullptr; }
+bool is_available(Device device) { return find(device).memory != nullptr; }
+
+const std::string& reason_unavailable(Device device) { return find(device).reason; }
 
 Memory& memory(Device device) {
-  Memory* found = find(device);
-  require(found != nullptr, "device", "no ", device, " device is available to this program");
-  return *found;
+  const Entry& found = find(device);
+  require(found.memory != nullptr, "device", "no ", device, " device is available to this program",
+          found.reason.empty() ? "" : ": ", found.reason);
+  return *found.memory;
 }
 
 }  // namespace sked

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <ostream>
+#include <string>
 
 namespace sked {
 
@@ -31,14 +32,17 @@ class Memory {
   virtual void profile(bool) {}
 };
 
-/// Makes `device` known. `open` is called once, at the first need (drivers must not be touched before main), and
-/// returns nullptr where this machine has no such device; what it returns must outlive every tensor on it.
-void register_memory(Device device, Memory* (*open)());
+/// Makes `device` known. `open` is called once, at the first need (drivers must not be touched before main). Where this
+/// machine has no such device it returns nullptr and says why in `reason`, in one line without a full stop; what it
+/// returns must outlive every tensor on it.
+void register_memory(Device device, Memory* (*open)(std::string& reason));
 
 /// Can tensors live on `device` in this process? Always true for the CPU.
 bool is_available(Device device);
+/// Why not: what its backend said; empty where it is available or no backend was built in.
+const std::string& reason_unavailable(Device device);
 
-/// Throws Error naming the device where it is not available.
+/// Throws Error naming the device, and the reason, where it is not available.
 Memory& memory(Device device);
 
 }  // namespace sked

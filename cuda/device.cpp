@@ -4,6 +4,8 @@
 
 #include <cuda_profiler_api.h>
 
+#include <string>
+
 #include "core/error.h"
 #include "cuda/recording.h"
 #include "cuda/runtime.h"
@@ -41,20 +43,35 @@ class GpuMemory final : public Memory {
   void profile(bool on) override { SKED_CUDA(on ? cudaProfilerStart() : cudaProfilerStop()); }
 };
 
-/// The device's compute capability as 10 · major + minor, or 0 where it cannot be asked.
-int capability(int device) {
-  int major = 0, minor = 0;
-  if (cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess) return 0;
-  if (cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device) != cudaSuccess) return 0;
-  return 10 * major + minor;
+/// A driver that is none or too old, no device, or a card older than Ampere (8.0, for which the kernels are compiled).
+std::string why_unusable() {
+  const auto says = [](cudaError_t status) { return std::string("CUDA says: ") + cudaGetErrorString(status); };
+  int driver = 0, runtime = 0, count = 0;
+  if (cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0) return "no NVIDIA driver is installed";
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  if (status == cudaErrorInsufficientDriver && cudaRuntimeGetVersion(&runtime) == cudaSuccess) {
+    const auto version = [](int number) {
+      return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10);
+    };
+    return "the NVIDIA driver is too old: it serves CUDA " + version(driver) + ", this program wants " +
+           version(runtime);
+  }
+  if (status != cudaSuccess) return says(status);
+  if (count == 0) return "CUDA finds no device";
+  cudaDeviceProp card{};
+  if (const cudaError_t asked = cudaGetDeviceProperties(&card, 0); asked != cudaSuccess) return says(asked);
+  if (card.major < 8) {
+    return "device 0, " + std::string(card.name) + ", has compute capability " + std::to_string(card.major) + "." +
+           std::to_string(card.minor) + ", expected at least 8.0 (CUDA_VISIBLE_DEVICES chooses another)";
+  }
+  const cudaError_t set = cudaSetDevice(0);
+  return set == cudaSuccess ? "" : says(set);
 }
 
-/// No driver, no device or one older than Ampere (8.0, for which the kernels are compiled): nullptr.
-Memory* open() {
-  int count = 0;
-  if (cudaGetDeviceCount(&count) != cudaSuccess || count == 0 || capability(0) < 80 ||
-      cudaSetDevice(0) != cudaSuccess) {
-    (void)cudaGetLastError();
+Memory* open(std::string& reason) {
+  reason = why_unusable();
+  if (!reason.empty()) {
+    (void)cudaGetLastError();  // it is dealt with here
     return nullptr;
   }
   static GpuMemory& memory = *new GpuMemory;

@@ -59,11 +59,11 @@ bool built_with_cuda() {
 Device choose_device(const std::string& wanted) {
   if (wanted == "cpu") return Device::cpu;
   if (is_available(Device::cuda)) return Device::cuda;
-  if (wanted == "cuda") {
-    fail("device", "--device cuda: ",
-         built_with_cuda() ? "no GPU is usable on this machine" : "this program was built without the CUDA backend");
-  }
-  if (built_with_cuda()) std::cerr << "note: no GPU is usable on this machine: running on the CPU" << std::endl;
+  const bool built = built_with_cuda();
+  const std::string none = "no GPU is usable on this machine (" + reason_unavailable(Device::cuda) + ")";
+  if (wanted == "cuda")
+    fail("device", "--device cuda: ", built ? none : "this program was built without the CUDA backend");
+  if (built) std::cerr << "note: " << none << ": running on the CPU" << std::endl;
   return Device::cpu;
 }
 
@@ -129,7 +129,9 @@ void declare_common(CLI::App& app, CommonOptions& options, ProcessOptions& proce
       ->type_name("KEY.PATH=VALUE")
       ->allow_extra_args(false)  // one each: what follows is not another assignment
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  app.add_option("--device", process.device, "auto takes a GPU where one is usable, else the CPU")
+  app.add_option(
+         "--device", process.device,
+         "auto takes a GPU where one is usable, else the CPU; of several the first that CUDA_VISIBLE_DEVICES names")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
       ->type_name("auto|cpu|cuda")
       ->capture_default_str();

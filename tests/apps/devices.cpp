@@ -131,10 +131,14 @@ TEST_CASE("devices: --device cuda without a usable GPU fails in one line; auto s
     CHECK(run("cuda").code == 0);
     return;
   }
-  CHECK(fails_with(run("cuda"), 1, "--device cuda", built_with_cuda() ? "no GPU" : "without the CUDA backend"));
+  CHECK(fails_with(run("cuda"), 1, "--device cuda",
+                   built_with_cuda() ? "no GPU is usable on this machine (" : "without the CUDA backend"));
   const Outcome automatic = run("auto");
   CHECK(automatic.code == 0);
-  CHECK(automatic.err == (built_with_cuda() ? "note: no GPU is usable on this machine: running on the CPU\n" : ""));
+  const std::string reason = reason_unavailable(Device::cuda);
+  CHECK(reason.empty() == !built_with_cuda());
+  CHECK(automatic.err ==
+        (built_with_cuda() ? "note: no GPU is usable on this machine (" + reason + "): running on the CPU\n" : ""));
 }
 
 TEST_CASE("devices: ten training steps on the GPU follow the CPU's losses") {

@@ -3,7 +3,11 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <cstdio>
 #include <iostream>
+#include <string>
+
+#include <unistd.h>
 
 #include "core/allocator.h"
 #include "core/candidates.h"
@@ -39,8 +43,43 @@ TEST_CASE("device: where there is no usable GPU, a tensor on it is refused in on
   if (is_available(Device::cuda)) {
     CHECK(Tensor::zeros({3}, DType::f32, Device::cuda).to_vector<float>() == std::vector<float>(3));
   } else {
-    CHECK(one_line_with(error_of([] { Tensor::empty({3}, DType::f32, Device::cuda); }), "[device]", "cuda"));
+    const std::string reason = reason_unavailable(Device::cuda);
+    CHECK(!reason.empty());
+    CHECK(one_line_with(error_of([] { Tensor::empty({3}, DType::f32, Device::cuda); }), "[device]", "cuda", reason));
+    std::cout << "device: " << reason << "\n";
   }
+}
+
+TEST_CASE("device: why no GPU is usable is said as CUDA says it") {
+  char path[4096];
+  const ssize_t size = readlink("/proc/self/exe", path, sizeof path);
+  REQUIRE(size > 0);
+  const std::string program(path, static_cast<size_t>(size));
+  const auto said_with = [&](const std::string& environment) {
+    const std::string command =
+        "env " + environment + " '" + program + "' -tc='device: where there is no usable GPU*' 2>&1";
+    std::string said;
+    std::FILE* pipe = popen(command.c_str(), "r");
+    REQUIRE(pipe);
+    for (char text[256]; std::fgets(text, sizeof text, pipe);) said += text;
+    CHECK(pclose(pipe) == 0);
+    return said;
+  };
+  const auto has = [](const std::string& text, const char* part) {
+    CAPTURE(text);
+    CHECK(text.find(part) != std::string::npos);
+  };
+  const std::string hidden = said_with("CUDA_VISIBLE_DEVICES=-1");
+  if (!is_available(Device::cuda)) return has(hidden, "device: no NVIDIA driver is installed");
+  has(hidden, "device: CUDA says: no CUDA-capable device is detected");
+  const std::string none = said_with("CUDA_ON_HOST_DRIVER=0");
+  if (none.find("no NVIDIA driver is installed") == std::string::npos) {
+    std::cout << "skipped: a real GPU is here: how other machines' drivers and cards are refused\n";
+    return;
+  }
+  has(said_with("CUDA_ON_HOST_DRIVER=12020"),
+      "the NVIDIA driver is too old: it serves CUDA 12.2, this program wants 13.0");
+  has(said_with("CUDA_ON_HOST_CAPABILITY=75"), "device 0, CPU, has compute capability 7.5, expected at least 8.0");
 }
 
 TEST_CASE("device: copies come back as they went, more at a time than there are buffers") {

@@ -1,5 +1,6 @@
 // Fibers for the threads of a block, and the calls of the CUDA runtime.
 
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -181,7 +182,29 @@ struct CUevent_st {
   std::chrono::steady_clock::time_point at;
 };
 
+namespace {
+
+/// Machines that tests ask for: CUDA_ON_HOST_DRIVER (13000 is CUDA 13.0; 0: none), CUDA_ON_HOST_CAPABILITY (80 is 8.0).
+int wanted(const char* variable, int otherwise) {
+  const char* value = std::getenv(variable);
+  return value ? std::atoi(value) : otherwise;
+}
+
+constexpr int kRuntime = 13000;
+
+/// A kernel wrote where nothing is: no call succeeds any more. From when on CUDA_ON_HOST_DIES is set, which a test
+/// does.
+bool dead() {
+  static std::atomic<bool> died = false;
+  if (!died && std::getenv("CUDA_ON_HOST_DIES")) died = true;
+  return died;
+}
+cudaError_t unless_dead() { return dead() ? cudaErrorIllegalAddress : cudaSuccess; }
+
+}  // namespace
+
 cudaError_t cuda_on_host::submit(cudaStream_t stream, std::function<void()> work) {
+  if (dead()) return cudaErrorIllegalAddress;
   if (stream->captured) {
     stream->captured->work.push_back(std::move(work));
   } else {
@@ -190,9 +213,34 @@ cudaError_t cuda_on_host::submit(cudaStream_t stream, std::function<void()> work
   return cudaSuccess;
 }
 
-const char* cudaGetErrorString(cudaError_t error) { return error == cudaSuccess ? "no error" : "refused"; }
-cudaError_t cudaGetLastError() { return cudaSuccess; }
-cudaError_t cudaGetDeviceCount(int* count) { return *count = 1, cudaSuccess; }
+const char* cudaGetErrorString(cudaError_t error) {
+  switch (error) {
+    case cudaSuccess:
+      return "no error";
+    case cudaErrorNoDevice:
+      return "no CUDA-capable device is detected";
+    case cudaErrorIllegalAddress:
+      return "an illegal memory access was encountered";
+    default:
+      return "refused";
+  }
+}
+cudaError_t cudaGetLastError() { return unless_dead(); }
+cudaError_t cudaDriverGetVersion(int* version) {
+  return *version = wanted("CUDA_ON_HOST_DRIVER", kRuntime), cudaSuccess;
+}
+cudaError_t cudaRuntimeGetVersion(int* version) { return *version = kRuntime, cudaSuccess; }
+cudaError_t cudaGetDeviceCount(int* count) {
+  if (wanted("CUDA_ON_HOST_DRIVER", kRuntime) < kRuntime) return cudaErrorInsufficientDriver;
+  const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
+  if (visible && (visible[0] < '0' || visible[0] > '9')) return cudaErrorNoDevice;
+  return *count = 1, cudaSuccess;
+}
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
+  const int capability = wanted("CUDA_ON_HOST_CAPABILITY", 80);
+  *properties = {.name = "CPU", .major = capability / 10, .minor = capability % 10};
+  return cudaSuccess;
+}
 cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
 cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
@@ -215,7 +263,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) { return *stream = new CUstream_st, cudaSuccess; }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaStreamSynchronize(cudaStream_t) { return unless_dead(); }
 cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   return stream->captured = std::make_unique<CUgraph_st>(), cudaSuccess;
@@ -229,7 +277,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) { return delete event, cudaSucce
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
   return event->at = std::chrono::steady_clock::now(), cudaSuccess;
 }
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
+cudaError_t cudaEventSynchronize(cudaEvent_t) { return unless_dead(); }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
   *milliseconds = std::chrono::duration<float, std::milli>(end->at - start->at).count();
   return cudaSuccess;
