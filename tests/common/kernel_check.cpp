@@ -56,18 +56,32 @@ bool same_bits(const Tensor& a, const Tensor& b) {
 
 }  // namespace
 
+Closeness closeness(const Tensor& got, const Tensor& expected, double tolerance, double scale) {
+  const std::vector<double> g = got.to_vector<double>(), e = expected.to_vector<double>();
+  for (const double v : e) scale = std::isfinite(v) ? std::max(scale, std::abs(v)) : scale;
+  Closeness result{.allowed = tolerance * scale};
+  for (size_t i = 0; i < g.size(); ++i) {
+    const bool same = g[i] == e[i] || (std::isnan(g[i]) && std::isnan(e[i]));
+    const bool finite = std::isfinite(e[i]) && std::isfinite(g[i]);
+    const double error = same ? 0 : (finite ? std::abs(g[i] - e[i]) : std::numeric_limits<double>::infinity());
+    if (!std::isfinite(g[i])) ++result.non_finite;
+    if (error > result.allowed) ++result.wrong;
+    if (result.index >= 0 && error <= result.error) continue;
+    result.error = error;
+    result.index = static_cast<int64_t>(i);
+    result.got = g[i];
+    result.want = e[i];
+  }
+  return result;
+}
+
 void check_close(const std::string& what, const Tensor& got, const Tensor& expected, double tolerance, double scale) {
   CHECK_MESSAGE(got.shape() == expected.shape(), what, ": expected ", expected.str(), ", got ", got.str());
   if (!(got.shape() == expected.shape())) return;
-  const std::vector<double> g = got.to_vector<double>(), e = expected.to_vector<double>();
-  for (const double v : e) scale = std::isfinite(v) ? std::max(scale, std::abs(v)) : scale;
-  for (size_t i = 0; i < g.size(); ++i) {
-    const bool ok = std::isfinite(e[i]) ? std::abs(g[i] - e[i]) <= tolerance * scale
-                                        : g[i] == e[i] || (std::isnan(g[i]) && std::isnan(e[i]));
-    if (ok) continue;
-    FAIL_CHECK(what, ": at ", i, " got ", g[i], ", expected ", e[i], ", tolerance ", tolerance * scale);
-    return;
-  }
+  const Closeness c = closeness(got, expected, tolerance, scale);
+  if (c.wrong > 0)
+    FAIL_CHECK(what, ": at ", c.index, " got ", c.got, ", expected ", c.want, ", tolerance ", c.allowed, "; ", c.wrong,
+               " of ", got.numel(), " wrong");
 }
 
 void check_kernel(const KernelCase& c) {

@@ -28,8 +28,19 @@ struct KernelCase {
 /// the same, with two; and the tuned f32 version, where there is one.
 void check_kernel(const KernelCase& c);
 
-/// Fails, naming the element, unless |got − expected| ≤ tolerance · max(scale, max |expected|); infinities must be
-/// equal, NaN where NaN is expected.
+/// How far a result is from what it should be.
+struct Closeness {
+  double error = 0;          // max |got − expected|; infinite where one of the two is not finite and they differ
+  double allowed = 0;        // tolerance · max(scale, max |expected|)
+  int64_t index = -1;        // where the error is largest; −1 without elements
+  double got = 0, want = 0;  // there
+  int64_t wrong = 0;         // elements further away than allowed
+  int64_t non_finite = 0;    // of `got`
+};
+/// Of tensors of the same shape. Infinities must be equal, NaN where NaN is expected.
+Closeness closeness(const Tensor& got, const Tensor& expected, double tolerance, double scale = 0);
+
+/// Fails, naming the worst element, where closeness() finds a wrong one, or the shapes differ.
 void check_close(const std::string& what, const Tensor& got, const Tensor& expected, double tolerance,
                  double scale = 0);
 

@@ -40,11 +40,6 @@ ParityCases likelihood_parity();
 /// All of them.
 ParityCases all_parity();
 
-/// Runs a case in f32 on `device` and compares with the definition in f64 on the CPU.
-void check_parity(const ParityCase& c, Device device);
-/// The same in bf16 on the GPU: inputs are rounded to bf16 for both sides.
-void check_bf16_parity(const ParityCase& c);
-
 /// An output that nothing may keep: NaN.
 inline Tensor unset(const Shape& shape) { return Tensor::full(shape, std::numeric_limits<double>::quiet_NaN()); }
 
