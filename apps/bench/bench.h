@@ -37,6 +37,7 @@ struct Settings {
   bool record = true;                               // training steps are replayed from a recording where the device can
   int64_t samples = 64;                             // S of the likelihood
   int64_t pairs = 4096;                             // B of the contrastive loss
+  bool rehearsal = false;                           // all is small, and no figure means anything
   std::string only;                                 // run cases whose name contains this
   bool wants(const std::string& name) const { return only.empty() || name.find(only) != std::string::npos; }
 };
@@ -45,7 +46,9 @@ struct Settings {
 /// against.
 double gemm_peak(const Settings& settings);
 /// Its extents: n × n × n.
-constexpr int64_t gemm_size(Device device) { return device == Device::cuda ? 8192 : 2048; }
+inline int64_t gemm_size(const Settings& settings) {
+  return settings.rehearsal ? 64 : (settings.device == Device::cuda ? 8192 : 2048);
+}
 /// How far a streaming loss may be from the composition of ops, relatively: both multiply the same numbers in another
 /// order, and round different gradients where factors are rounded.
 double composition_limit();

@@ -162,7 +162,7 @@ void add_memory_bound(std::vector<KernelCase>& cases) {
 
 double gemm_peak(const Settings& settings) {
   const bool gpu = settings.device == Device::cuda;
-  const int64_t n = gemm_size(settings.device);
+  const int64_t n = gemm_size(settings);
   const int calls = gpu ? 10 : 1;
   const auto factor = [&] { return random_tensor({n, n}).to(settings.device).to(activation_dtype()); };
   const Tensor a = factor(), b = factor();

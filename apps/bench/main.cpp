@@ -109,7 +109,7 @@ void bench(const CommonOptions& options, const std::vector<std::string>& topics,
   const double load = load_average();
   const double peak = gemm_peak(settings);
   std::printf("threads %d · load average %.2f at start · %s on %s, GEMM %lld^3: %.1f GFLOP/s\n", settings.threads, load,
-              name(product_precision()), name(settings.device), static_cast<long long>(gemm_size(settings.device)),
+              name(product_precision()), name(settings.device), static_cast<long long>(gemm_size(settings)),
               peak * 1e-9);
   nlohmann::ordered_json result = {{"threads", settings.threads}, {"load_average", load}, {"gemm_gflops", peak * 1e-9}};
   const auto report = [&](const char* topic, std::vector<Row> (*rows_of)(const Settings&)) {
@@ -155,6 +155,8 @@ int main(int argc, char** argv) {
         app.add_option("--pairs", settings.pairs, "Pairs of the contrastive loss")->check(CLI::Range(2, 1 << 20));
         app.add_option("--rounds", settings.rounds, "timed repetitions; medians are reported")
             ->check(CLI::Range(1, 1000));
+        app.add_flag("--rehearsal", settings.rehearsal,
+                     "one small training step in place of the real ones, to see the whole of it run");
         app.add_option("--only", settings.only, "only cases whose name contains this");
         app.add_option("--peer", settings.peer, "Python interpreter with PyTorch to run the same steps in turn");
         app.add_option("--peer-script", settings.script, "PyTorch's side of the steps");

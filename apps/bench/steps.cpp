@@ -126,7 +126,8 @@ std::unique_ptr<Peer> start_peer(const StepCase& c, const Settings& settings, co
 /// Ours and, in turn with it, PyTorch in each of its modes; the row's ratio is that to its best one.
 Row run(const StepCase& c, const Settings& settings) {
   // On a GPU a run of steps, long beside the wait at its end.
-  const int steps = settings.device == Device::cuda ? 20 : 2, warmup = settings.device == Device::cuda ? 5 : 1;
+  const bool many = settings.device == Device::cuda && !settings.rehearsal;
+  const int steps = many ? 20 : 2, warmup = many ? 5 : 1;
   Row row{.name = c.name};
   row.error = check(c, settings.device);
   Training training(c, c.batch, settings.device, settings.record);
@@ -166,8 +167,14 @@ std::vector<Row> step_rows(const Settings& settings) {
       {.name = "step ViT-B/16 224x224 batch 256", .model = "vit-b", .stem = "", .batch = 256, .size = 224},
       {.name = "step ResNet-50 224x224 batch 256", .model = "resnet50", .stem = "imagenet", .batch = 256, .size = 224},
   };
+  const std::vector<StepCase> rehearsed = {{.name = "step ResNet-20 8x8 batch 2",
+                                            .model = "resnet20",
+                                            .stem = "cifar",
+                                            .batch = 2,
+                                            .size = 8,
+                                            .classes = 10}};
   std::vector<Row> rows;
-  for (const StepCase& c : settings.device == Device::cuda ? on_gpu : on_cpu)
+  for (const StepCase& c : settings.rehearsal ? rehearsed : settings.device == Device::cuda ? on_gpu : on_cpu)
     if (settings.wants(c.name)) rows.push_back(run(c, settings));
   return rows;
 }
