@@ -1,12 +1,15 @@
 #pragma once
 // Timing, and what the benchmark's parts report. Correctness is checked before anything is timed.
 
+#include <algorithm>
 #include <functional>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "core/device.h"
+#include "core/work_count.h"
 
 namespace sked::bench {
 
@@ -17,14 +20,32 @@ double median(std::vector<double> values);
 /// One line of the report.
 struct Row {
   std::string name;
-  double seconds = 0;       // median time of one call
-  double operations = 0;    // floating-point operations of one call; 0 where bytes say more
-  double bytes = 0;         // bytes read and written at least once
-  double error = 0;         // largest relative error against the definition
-  double images = 0;        // of one call; 0 where there are none
-  double peer_seconds = 0;  // PyTorch's median, in the best of its modes; 0: not run
-  double ratio = 0;         // median over rounds of PyTorch's time / ours
+  double seconds = 0;        // median time of one call
+  double operations = 0;     // floating-point operations of one call; 0 where bytes say more
+  double bytes = 0;          // bytes read and written at least once
+  double error = 0;          // largest relative error against the definition
+  std::string failure = {};  // what makes it worth nothing; empty: nothing does
+  double images = 0;         // of one call; 0 where there are none
+  double peer_seconds = 0;   // PyTorch's median, in the best of its modes; 0: not run
+  double ratio = 0;          // median over rounds of PyTorch's time / ours
   std::vector<std::pair<std::string, double>> peer_modes = {};  // each mode's median
+  std::map<std::string, WorkCount::Entry> work = {};            // of a profiled call, by kernel
+
+  /// Takes the error, and fails the row where it is not below the limit.
+  void check(double found, double limit);
+};
+
+/// Is told of a row as far as it is known, after each mode of the peer, and once more when it is `done`.
+using Report = std::function<void(const Row& row, bool done)>;
+
+/// The row of one call of `step`, whose work is counted, between a profiler's start and stop. It is warm already.
+void profile(Row& row, Device device, const std::function<void()>& step);
+
+/// One choice that a backend has, and what it costs.
+struct Knob {
+  std::string kind, problem, choice = {};
+  double seconds = 0, operations = 0;  // of one call
+  std::string refused = {};            // not empty: why it did not run
 };
 
 struct Settings {
@@ -34,11 +55,13 @@ struct Settings {
   std::string script;                               // apps/bench/peer_torch.py
   std::vector<std::string> peer_modes = {"eager"};  // of PyTorch's training steps: eager, compile, max-autotune
   Device device = Device::cpu;                      // of training steps, likelihood and peak; the rest: the CPU
-  bool record = true;                               // training steps are replayed from a recording where the device can
-  int64_t samples = 64;                             // S of the likelihood
-  int64_t pairs = 4096;                             // B of the contrastive loss
-  bool rehearsal = false;                           // all is small, and no figure means anything
-  std::string only;                                 // run cases whose name contains this
+  bool profile = false;  // one plain call of each, counted and under a profiler, instead of checks and times
+  int64_t shrink = 1;    // sizes are divided by it, to see the program run: no figure means anything then
+  bool record = true;    // training steps are replayed from a recording where the device can
+  int64_t samples = 64;  // S of the likelihood
+  int64_t pairs = 4096;  // B of the contrastive loss
+  std::string only;      // run cases whose name contains this
+  int64_t shrunk(int64_t n, int64_t least = 1) const { return std::max(least, n / shrink); }
   bool wants(const std::string& name) const { return only.empty() || name.find(only) != std::string::npos; }
 };
 
@@ -47,21 +70,28 @@ struct Settings {
 double gemm_peak(const Settings& settings);
 /// Its extents: n × n × n.
 inline int64_t gemm_size(const Settings& settings) {
-  return settings.rehearsal ? 64 : (settings.device == Device::cuda ? 8192 : 2048);
+  return settings.shrunk(settings.device == Device::cuda ? 8192 : 2048);
 }
 /// How far a streaming loss may be from the composition of ops, relatively: both multiply the same numbers in another
 /// order, and round different gradients where factors are rounded.
 double composition_limit();
 /// Kernels on the shapes of ResNet-18 and ViT-S/16.
-std::vector<Row> kernel_rows(const Settings& settings);
+void kernel_rows(const Settings& settings, const Report& report);
 /// Forward and backward passes of the streaming likelihood of HET-XL at settings.samples samples on settings.device,
 /// beside PyTorch's naive composition of it in turn where a peer is given.
-std::vector<Row> likelihood_rows(const Settings& settings);
+void likelihood_rows(const Settings& settings, const Report& report);
 /// A forward and backward pass of the streaming contrastive loss over settings.pairs pairs, likewise; prints its
 /// memory.
-std::vector<Row> contrastive_rows(const Settings& settings);
+void contrastive_rows(const Settings& settings, const Report& report);
 /// Whole training steps (forward, backward, SGD), beside PyTorch in turn where a peer is given.
-std::vector<Row> step_rows(const Settings& settings);
+void step_rows(const Settings& settings, const Report& report);
+/// Seconds of ViT-S/16's step with that `model.gelu`.
+double step_seconds(const Settings& settings, const std::string& gelu);
+
+/// What the GPU's libraries could do instead (core/candidates.h), each choice timed: cuBLASLt's algorithms and
+/// epilogues for the products of ViT-S/16 and ViT-B/16, cuDNN's plans for the convolutions of ResNet-50, the tiles of
+/// the likelihood, and GELU's two forms. Throws Error on a device without choices.
+void gpu_knobs(const Settings& settings, const std::function<void(const Knob&)>& report);
 
 /// What antithetic pairs do to the variance of loss and gradient, at several numbers of samples.
 struct VarianceRow {

@@ -1,9 +1,11 @@
 #include "apps/bench/peer.h"
 
+#include <csignal>
 #include <cstring>
 #include <sstream>
 #include <utility>
 
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -21,6 +23,7 @@ Peer::Peer(const std::vector<std::string>& command) {
   child_ = fork();
   if (child_ < 0) fail("bench", "cannot start ", command[0], ": ", std::strerror(errno));
   if (child_ == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);  // the end of its input alone would let it finish what it compiles
     dup2(in[0], STDIN_FILENO);
     dup2(out[1], STDOUT_FILENO);
     for (int fd : {in[0], in[1], out[0], out[1]}) close(fd);

@@ -1,5 +1,6 @@
 // Whole training steps: forward, backward and an SGD step of a classifier on random images, on the CPU or a GPU.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <memory>
@@ -17,7 +18,8 @@ namespace sked::bench {
 namespace {
 
 struct StepCase {
-  std::string name, model, stem;
+  std::string name;
+  ModelConfig model;
   int64_t batch, size, classes = 1000;
 };
 
@@ -26,10 +28,7 @@ class Training {
  public:
   Training(const StepCase& c, int64_t batch, Device device, bool record) : device_(device) {
     Init init(7, device);
-    ModelConfig config;
-    config.name = c.model;
-    config.stem = c.stem;
-    auto backbone = make_backbone(config, {c.size, c.size, 3}, init);
+    auto backbone = make_backbone(c.model, {c.size, c.size, 3}, init);
     flops_ =
         3 * backbone->flops_per_image() * static_cast<double>(batch);  // backward: gradients of inputs and of weights
     const int64_t width = backbone->width();
@@ -87,18 +86,17 @@ class Training {
   Context context_;
 };
 
-/// Largest relative difference of loss and gradient norm between the tuned kernels and the definitions.
-double check(const StepCase& c, Device device) {
-  Training tuned(c, 2, device, false), definition(c, 2, device, false);
+/// Largest relative difference of loss and gradient norm between the tuned kernels and the definitions, on a few
+/// images.
+void check(Row& row, const StepCase& c, Device device) {
+  const int64_t batch = std::min<int64_t>(8, c.batch);
+  Training tuned(c, batch, device, false), definition(c, batch, device, false);
   const double loss = tuned.gradients().item(), norm = tuned.gradient_norm();
   const ReferenceOnly scope;
   const double expected_loss = definition.gradients().item(), expected_norm = definition.gradient_norm();
-  const double error = std::max(std::abs(loss / expected_loss - 1), std::abs(norm / expected_norm - 1));
-  // Two computations of a deep network in another order; batch norm over a batch of two amplifies rounding.
-  const double limit = activation_dtype() == DType::bf16 ? 0.1 : 1e-2;
-  require(error < limit, "bench", c.name, ": tuned kernels give loss ", loss, " and gradient norm ", norm,
-          ", the definitions ", expected_loss, " and ", expected_norm);
-  return error;
+  // Two computations of a deep network in another order; batch norm over a few images amplifies rounding.
+  row.check(std::max(std::abs(loss / expected_loss - 1), std::abs(norm / expected_norm - 1)),
+            activation_dtype() == DType::bf16 ? 0.1 : 1e-2);
 }
 
 /// PyTorch's side, ready to step.
@@ -108,7 +106,7 @@ std::unique_ptr<Peer> start_peer(const StepCase& c, const Settings& settings, co
     command.push_back(option);
     command.push_back(value);
   };
-  add("--model", c.model);
+  add("--model", c.model.name);
   add("--batch", std::to_string(c.batch));
   add("--size", std::to_string(c.size));
   add("--classes", std::to_string(c.classes));
@@ -116,67 +114,103 @@ std::unique_ptr<Peer> start_peer(const StepCase& c, const Settings& settings, co
   add("--device", name(settings.device));
   add("--precision", name(product_precision()));
   add("--mode", mode);
-  const bool convolves = c.model.starts_with("resnet");
+  const bool convolves = c.model.name.starts_with("resnet");
   if (settings.device == Device::cuda && convolves) add("--layout", "channels_last");
   auto peer = std::make_unique<Peer>(command);
   std::fprintf(stderr, "  %s: peer%s\n", c.name.c_str(), peer->info().c_str());
   return peer;
 }
 
+int warmup_steps(const Settings& s) { return s.device == Device::cuda && s.shrink == 1 ? 5 : 1; }
+/// On a GPU a run of steps, long beside the wait at its end.
+int timed_steps(const Settings& s) { return s.device == Device::cuda && s.shrink == 1 ? 20 : 2; }
+
 /// Ours and, in turn with it, PyTorch in each of its modes; the row's ratio is that to its best one.
-Row run(const StepCase& c, const Settings& settings) {
-  // On a GPU a run of steps, long beside the wait at its end.
-  const bool many = settings.device == Device::cuda && !settings.rehearsal;
-  const int steps = many ? 20 : 2, warmup = many ? 5 : 1;
-  Row row{.name = c.name};
-  row.error = check(c, settings.device);
-  Training training(c, c.batch, settings.device, settings.record);
-  row.operations = training.flops();
-  row.images = static_cast<double>(c.batch);
+void time(Row& row, const StepCase& c, const Settings& settings, Training& training, const Report& report) {
+  const int steps = timed_steps(settings), warmup = warmup_steps(settings);
   training.seconds(warmup);
   std::vector<double> ours;
-  if (settings.peer.empty())
-    for (int round = 0; round < settings.rounds; ++round) ours.push_back(training.seconds(steps));
-  for (const std::string& mode : settings.peer.empty() ? std::vector<std::string>{} : settings.peer_modes) {
+  const auto time_ours = [&](int rounds) {
+    for (int round = 0; round < rounds; ++round) ours.push_back(training.seconds(steps));
+    row.seconds = median(ours);
+  };
+  if (settings.peer.empty()) return time_ours(settings.rounds);
+  time_ours(1);  // it is known before the peer takes minutes to compile
+  report(row, false);
+  for (const std::string& mode : settings.peer_modes) {
     const std::unique_ptr<Peer> peer = start_peer(c, settings, mode);
     peer->run(warmup);
     std::vector<double> theirs, ratios;
     for (int round = 0; round < settings.rounds; ++round) {
-      ours.push_back(training.seconds(steps));
+      time_ours(1);
       theirs.push_back(median(peer->run(steps)));
       ratios.push_back(theirs.back() / ours.back());
     }
     row.peer_modes.emplace_back(mode, median(theirs));
-    if (row.peer_seconds > 0 && row.peer_seconds <= median(theirs)) continue;
-    row.peer_seconds = median(theirs);
-    row.ratio = median(ratios);
+    if (row.peer_seconds == 0 || median(theirs) < row.peer_seconds) {
+      row.peer_seconds = median(theirs);
+      row.ratio = median(ratios);
+    }
+    report(row, false);
   }
-  row.seconds = median(ours);
-  return row;
+}
+
+void run(const StepCase& c, const Settings& settings, const Report& report) {
+  Row row{.name = c.name, .images = static_cast<double>(c.batch)};
+  if (!settings.profile) check(row, c, settings.device);
+  Training training(c, c.batch, settings.device, settings.record && !settings.profile);
+  row.operations = training.flops();
+  if (settings.profile) {
+    training.seconds(warmup_steps(settings));
+    profile(row, settings.device, [&] { training.seconds(1); });
+  } else {
+    time(row, c, settings, training, report);
+  }
+  report(row, true);
+}
+
+StepCase vit_s(int64_t batch) {
+  return {.name = "step ViT-S/16 224x224", .model = {.name = "vit-s"}, .batch = batch, .size = 224};
+}
+
+/// As small as settings.shrink asks for, with a batch that batch norm can take.
+StepCase shrunk(StepCase c, const Settings& settings) {
+  if (settings.shrink == 1) return c;
+  c.batch = settings.shrunk(c.batch, 2);
+  c.size = settings.shrunk(c.size, 16);
+  c.classes = settings.shrunk(c.classes, 4);
+  if (!c.model.name.starts_with("vit")) return c;
+  c.model.width = settings.shrunk(384, 48) / 48 * 48;
+  c.model.depth = settings.shrunk(12);
+  return c;
 }
 
 }  // namespace
 
-std::vector<Row> step_rows(const Settings& settings) {
+void step_rows(const Settings& settings, const Report& report) {
   const std::vector<StepCase> on_cpu = {
-      {.name = "step ResNet-18 32x32 batch 64", .model = "resnet18", .stem = "cifar", .batch = 64, .size = 32},
-      {.name = "step ViT-S/16 224x224 batch 16", .model = "vit-s", .stem = "", .batch = 16, .size = 224},
-  };
+      {.name = "step ResNet-18 32x32", .model = {.name = "resnet18", .stem = "cifar"}, .batch = 64, .size = 32},
+      vit_s(16)};
   const std::vector<StepCase> on_gpu = {
-      {.name = "step ViT-S/16 224x224 batch 256", .model = "vit-s", .stem = "", .batch = 256, .size = 224},
-      {.name = "step ViT-B/16 224x224 batch 256", .model = "vit-b", .stem = "", .batch = 256, .size = 224},
-      {.name = "step ResNet-50 224x224 batch 256", .model = "resnet50", .stem = "imagenet", .batch = 256, .size = 224},
-  };
-  const std::vector<StepCase> rehearsed = {{.name = "step ResNet-20 8x8 batch 2",
-                                            .model = "resnet20",
-                                            .stem = "cifar",
-                                            .batch = 2,
-                                            .size = 8,
-                                            .classes = 10}};
-  std::vector<Row> rows;
-  for (const StepCase& c : settings.rehearsal ? rehearsed : settings.device == Device::cuda ? on_gpu : on_cpu)
-    if (settings.wants(c.name)) rows.push_back(run(c, settings));
-  return rows;
+      vit_s(256),
+      {.name = "step ViT-B/16 224x224", .model = {.name = "vit-b"}, .batch = 256, .size = 224},
+      {.name = "step ResNet-50 224x224", .model = {.name = "resnet50", .stem = "imagenet"}, .batch = 256, .size = 224}};
+  for (const StepCase& real : settings.device == Device::cuda ? on_gpu : on_cpu) {
+    StepCase c = shrunk(real, settings);
+    c.name += " batch " + std::to_string(c.batch);
+    if (settings.wants(c.name)) run(c, settings, report);
+  }
+}
+
+double step_seconds(const Settings& settings, const std::string& gelu) {
+  StepCase c = shrunk(vit_s(256), settings);
+  c.model.gelu = gelu;
+  Training training(c, c.batch, settings.device, settings.record);
+  training.seconds(warmup_steps(settings));
+  const int steps = timed_steps(settings);
+  std::vector<double> seconds;
+  for (int round = 0; round < settings.rounds; ++round) seconds.push_back(training.seconds(steps));
+  return median(seconds);
 }
 
 }  // namespace sked::bench

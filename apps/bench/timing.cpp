@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <chrono>
+#include <sstream>
 
 #include "apps/bench/bench.h"
 
@@ -22,6 +23,29 @@ double median_seconds(const std::function<void()>& f, int rounds, int warmup) {
     seconds.push_back(std::chrono::duration<double>(Clock::now() - begin).count());
   }
   return median(seconds);
+}
+
+void Row::check(double found, double limit) {
+  error = found;
+  if (found < limit) return;
+  std::ostringstream text;
+  text << "relative error " << found << " against the definition, expected < " << limit;
+  failure = text.str();
+}
+
+void profile(Row& row, Device device, const std::function<void()>& step) {
+  Memory& there = memory(device);
+  there.synchronize();
+  there.profile(true);
+  const WorkCount count;
+  row.seconds = median_seconds(
+      [&] {
+        step();
+        there.synchronize();
+      },
+      1, 0);
+  there.profile(false);
+  row.work = count.entries();
 }
 
 }  // namespace sked::bench

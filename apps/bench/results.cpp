@@ -1,0 +1,177 @@
+#include "apps/bench/results.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <functional>
+
+#include "apps/common/fields.h"
+#include "core/error.h"
+#include "core/file.h"
+
+namespace sked::bench {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using Work = std::vector<std::pair<std::string, WorkCount::Entry>>;
+
+Work by_bytes(const Row& row) {
+  Work list(row.work.begin(), row.work.end());
+  std::ranges::stable_sort(list, std::greater<>(), [](const auto& entry) { return entry.second.bytes; });
+  return list;
+}
+
+WorkCount::Entry sum_of(const Row& row) {
+  WorkCount::Entry sum;
+  for (const auto& [kernel, entry] : row.work)
+    sum.calls += entry.calls, sum.bytes += entry.bytes, sum.launches += entry.launches;
+  return sum;
+}
+
+void print_work(const Row& row) {
+  std::printf("  %-38s %9s %9s %12s\n", "kernel", "calls", "launches", "operand MB");
+  const auto line = [](const std::string& name, const WorkCount::Entry& e) {
+    std::printf("  %-38s %9lld %9lld %12.3f\n", name.c_str(), static_cast<long long>(e.calls),
+                static_cast<long long>(e.launches), static_cast<double>(e.bytes) * 1e-6);
+  };
+  for (const auto& [kernel, entry] : by_bytes(row)) line(kernel, entry);
+  line("total", sum_of(row));
+}
+
+void print_head() {
+  std::printf("%-52s %10s %9s %7s %7s %8s %9s %10s %7s\n", "case", "median ms", "GFLOP/s", "of peak", "GB/s",
+              "images/s", "error", "torch ms", "ratio");
+}
+
+void print(const Row& r, double peak) {
+  std::printf("%-52s %10.3f", r.name.c_str(), r.seconds * 1e3);
+  if (r.operations > 0)
+    std::printf(" %9.1f", r.operations / r.seconds * 1e-9);
+  else
+    std::printf(" %9s", "");
+  if (r.operations > 0 && peak > 0)
+    std::printf(" %6.0f%%", 100 * r.operations / r.seconds / peak);
+  else
+    std::printf(" %7s", "");
+  if (r.bytes > 0)
+    std::printf(" %7.1f", r.bytes / r.seconds * 1e-9);
+  else
+    std::printf(" %7s", "");
+  if (r.images > 0)
+    std::printf(" %8.1f", r.images / r.seconds);
+  else
+    std::printf(" %8s", "");
+  std::printf(" %9.1e", r.error);
+  if (r.peer_seconds > 0) std::printf(" %10.1f %7.2f", r.peer_seconds * 1e3, r.ratio);
+  std::printf("\n");
+  if (!r.failure.empty()) std::printf("  FAILED: %s\n", r.failure.c_str());
+  if (r.peer_modes.size() > 1) {
+    for (const auto& [mode, seconds] : r.peer_modes)
+      std::printf("%-52s %10.3f\n", ("  torch " + mode).c_str(), seconds * 1e3);
+  }
+  if (!r.work.empty()) print_work(r);
+}
+
+Json json_of(const WorkCount::Entry& e) {
+  return {{"calls", e.calls}, {"launches", e.launches}, {"operand_bytes", e.bytes}};
+}
+
+Json json_of(const Row& r, double peak) {
+  Json row = {{"name", r.name}, {"seconds", r.seconds}, {"relative_error", r.error}};
+  if (!r.failure.empty()) row["failed"] = r.failure;
+  if (r.operations > 0 && r.seconds > 0) {
+    row["gflops"] = r.operations / r.seconds * 1e-9;
+    if (peak > 0) row["share_of_gemm_peak"] = r.operations / r.seconds / peak;
+  }
+  if (r.bytes > 0) row["gigabytes_per_second"] = r.bytes / r.seconds * 1e-9;
+  if (r.images > 0 && r.seconds > 0) row["images_per_second"] = r.images / r.seconds;
+  for (const auto& [mode, seconds] : r.peer_modes) row["torch_modes"][mode] = seconds;
+  if (r.peer_seconds > 0) {
+    row["torch_seconds"] = r.peer_seconds;
+    row["times_faster_than_torch"] = r.ratio;
+  }
+  for (const auto& [kernel, entry] : by_bytes(r)) {
+    Json line = {{"kernel", kernel}};
+    line.update(json_of(entry));
+    row["work"].push_back(std::move(line));
+  }
+  if (!r.work.empty()) row["work_total"] = json_of(sum_of(r));
+  return row;
+}
+
+}  // namespace
+
+Results::Results(std::string file, Json head, double peak)
+    : file_(std::move(file)), json_(std::move(head)), peak_(peak) {}
+
+Report Results::rows(const std::string& topic) {
+  return [this, topic](const Row& row, bool done) {
+    if (done) {
+      if (headed_ != topic) print_head();
+      headed_ = topic;
+      print(row, peak_);
+      std::fflush(stdout);
+      if (!row.failure.empty()) failed_.push_back(row.name);
+    }
+    keep(topic, row);
+  };
+}
+
+void Results::keep(const std::string& topic, const Row& row) {
+  Json& list = json_[topic];
+  if (list.empty() || list.back()["name"] != row.name) list.push_back({});
+  list.back() = json_of(row, peak_);
+  write();
+}
+
+void Results::knob(const Knob& k) {
+  Json& list = json_["gpu-knobs"];
+  if (list.empty()) std::printf("%-12s %-40s %-44s %10s %10s\n", "kind", "problem", "choice", "median ms", "TFLOP/s");
+  std::printf("%-12s %-40s %-44s", k.kind.c_str(), k.problem.c_str(), k.choice.c_str());
+  list.push_back({{"kind", k.kind}, {"problem", k.problem}, {"choice", k.choice}});
+  if (!k.refused.empty()) {
+    std::printf(" %s\n", k.refused.c_str());
+    list.back()["refused"] = k.refused;
+  } else {
+    std::printf(" %10.4f", k.seconds * 1e3);
+    list.back()["seconds"] = k.seconds;
+    if (k.operations > 0) {
+      std::printf(" %10.2f", k.operations / k.seconds * 1e-12);
+      list.back()["gflops"] = k.operations / k.seconds * 1e-9;
+    }
+    std::printf("\n");
+  }
+  std::fflush(stdout);
+  write();
+}
+
+void Results::variance(const VarianceRow& r) {
+  Json& list = json_["variance"];
+  if (list.empty())
+    std::printf("%-10s %8s %22s %32s %12s %26s\n", "head", "samples", "var loss plain/anti", "var gradient plain/anti",
+                "time ratio", "plain samples for the same");
+  std::printf("%-10s %8lld %22.2f %22.2f +- %6.2f %12.2f %26.0f\n", r.head.c_str(), static_cast<long long>(r.samples),
+              r.loss_ratio, r.gradient_ratio, r.error, r.seconds_ratio,
+              static_cast<double>(r.samples) * r.gradient_ratio);
+  std::fflush(stdout);
+  list.push_back({{"head", r.head},
+                  {"samples", r.samples},
+                  {"loss_variance_ratio", r.loss_ratio},
+                  {"gradient_variance_ratio", r.gradient_ratio},
+                  {"standard_error", r.error},
+                  {"seconds_ratio", r.seconds_ratio}});
+  write();
+}
+
+void Results::write() const {
+  if (!file_.empty()) write_file(file_, json_text(json_));
+}
+
+void Results::finish() const {
+  write();
+  if (failed_.empty()) return;
+  std::string names;
+  for (const std::string& name : failed_) names += (names.empty() ? "" : ", ") + name;
+  fail("bench", failed_.size(), " of its rows failed their check against the definitions: ", names);
+}
+
+}  // namespace sked::bench

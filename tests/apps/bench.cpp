@@ -1,0 +1,96 @@
+// The benchmark keeps what it has found out, says what failed, counts a step's work, and lists a GPU's choices.
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <limits>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "apps/bench/results.h"
+#include "core/device.h"
+#include "tests/apps/support.h"
+
+using namespace sked;
+using namespace sked::test;
+
+TEST_CASE("bench: its file is written as rows and modes are known, and a row that fails costs no other") {
+  const TemporaryFolder folder;
+  const std::string file = folder.path("bench.json");
+  const auto kept = [&] { return nlohmann::json::parse(slurp(file))["steps"]; };
+  bench::Results results(file, {{"threads", 1}}, 1e9);
+  const bench::Report report = results.rows("steps");
+  bench::Row row{.name = "a", .seconds = 2, .operations = 1e9};
+  row.check(0.5, 0.1);
+  report(row, false);
+  CHECK(kept().size() == 1);
+  CHECK_FALSE(kept()[0].contains("torch_modes"));
+  row.peer_modes.emplace_back("eager", 3.0);
+  report(row, false);
+  CHECK(kept().size() == 1);
+  CHECK(kept()[0]["torch_modes"]["eager"] == 3.0);
+  report(row, true);
+  bench::Row other{.name = "b", .seconds = 1};
+  other.check(0.01, 0.1);
+  report(other, true);
+  REQUIRE(kept().size() == 2);
+  CHECK(kept()[0]["relative_error"] == 0.5);
+  CHECK(kept()[0]["seconds"] == 2.0);  // timed all the same
+  CHECK(kept()[0]["failed"].get<std::string>().find("expected < 0.1") != std::string::npos);
+  CHECK_FALSE(kept()[1].contains("failed"));
+  CHECK(one_line_with(error_of([&] { results.finish(); }), "[bench]", "1 of its rows failed", ": a"));
+  row.check(std::numeric_limits<double>::quiet_NaN(), 0.1);
+  CHECK_FALSE(row.failure.empty());
+  bench::Results good(file, {}, 0);
+  good.rows("steps")(other, true);
+  good.finish();
+}
+
+TEST_CASE("bench: --profile counts one step, by kernel and in total") {
+  const TemporaryFolder folder;
+  const std::string file = folder.path("bench.json");
+  for (const std::string topic : {"steps", "likelihood"}) {
+    CAPTURE(topic);
+    const Outcome outcome =
+        run_program({"bench", topic, "--profile", "--only", topic == "steps" ? "ResNet-18" : "HET-XL", "--shrink", "64",
+                     "--samples", "2", "--out", file});
+    REQUIRE(outcome.code == 0);
+    CHECK(outcome.out.find("operand MB") != std::string::npos);
+    const auto row = nlohmann::json::parse(slurp(file))[topic][0];
+    int64_t calls = 0, bytes = 0, last = std::numeric_limits<int64_t>::max();
+    for (const auto& kernel : row["work"]) {
+      CHECK(kernel["operand_bytes"] <= last);
+      last = kernel["operand_bytes"];
+      bytes += last;
+      calls += kernel["calls"].get<int64_t>();
+    }
+    CHECK(row["work_total"]["operand_bytes"] == bytes);
+    CHECK(row["work_total"]["calls"] == calls);
+    CHECK(row["work_total"]["launches"] == 0);  // on the CPU
+    if (topic != "steps") continue;
+    const auto forward = std::find_if(row["work"].begin(), row["work"].end(),
+                                      [](const auto& kernel) { return kernel["kernel"] == "conv2d_forward"; });
+    REQUIRE(forward != row["work"].end());
+    CHECK((*forward)["calls"] == 20);  // of one step: 17 and 3 shortcuts
+  }
+  CHECK(fails_with(run_program({"bench", "--profile"}), 1, "--profile"));
+}
+
+TEST_CASE("bench: gpu-knobs needs a GPU, and lists every choice of it") {
+  const TemporaryFolder folder;
+  const std::string file = folder.path("bench.json");
+  CHECK(fails_with(run_program({"bench", "gpu-knobs", "--device", "cpu"}), 1, "gpu-knobs", "a GPU is needed"));
+  if (!is_available(Device::cuda)) return skip("no usable GPU here: its choices");
+  const Outcome outcome =
+      run_program({"bench", "gpu-knobs", "--device", "cuda", "--shrink", "128", "--rounds", "1", "--out", file});
+  REQUIRE(outcome.code == 0);
+  std::map<std::string, int> kinds;
+  for (const auto& knob : nlohmann::json::parse(slurp(file))["gpu-knobs"]) {
+    ++kinds[knob["kind"]];
+    CHECK((knob.contains("refused") || knob["seconds"] > 0));
+  }
+  CHECK(kinds["product"] >= 8 * 6);
+  CHECK(kinds["convolution"] > 60);
+  CHECK(kinds["tile"] == 16);
+  CHECK(kinds["model.gelu"] == 2);
+}
