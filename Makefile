@@ -24,7 +24,7 @@ DATASETS ?= fashion-mnist
 Q := $(if $(V),,@)
 
 # ---- goals that need no compiler: they come first on a bare machine, and start a second make once the packages are there -----------------
-PLAIN_GOALS := deps demo contrast-demo test asan ubsan sanitize tsan storm mutations fuzz bench gpu-check data lint format vendor vendor-cudnn clean help
+PLAIN_GOALS := deps demo contrast-demo test asan ubsan sanitize tsan storm mutations fuzz bench gpu-check gpu-rehearsal data lint format vendor vendor-cudnn clean help
 BUILDING := $(filter-out $(PLAIN_GOALS) info,$(or $(MAKECMDGOALS),all))
 PROBING := $(filter-out $(PLAIN_GOALS),$(or $(MAKECMDGOALS),all))
 # `make -j4 demo` hands its job slots down; a plain `make demo` uses every core.
@@ -301,6 +301,11 @@ bench: deps
 
 gpu-check:
 	@tests/gpu_check.sh
+# The same script on the emulated GPU, faults planted; built as `make sanitize CUDA=host` builds, so that CI compiles little for it.
+gpu-rehearsal: deps
+	$(SUBMAKE) $(BUILD)/sanitize/bench $(BUILD)/sanitize/tests/cuda CUDA=host BUILD="$(BUILD)/sanitize" \
+	  OPT="$(SANITIZE) -fsanitize=address,undefined -fno-sanitize-recover=all"
+	@BUILD="$(BUILD)/sanitize" TEST_CASES="gpu-check*" tests/run.sh cuda
 
 data:
 	@$(PREPARE) $(DATASETS)
@@ -406,6 +411,7 @@ help:
 	@echo "make mutations  damaged files of every kind (STORM_MUTATIONS each), given to the programs under AddressSanitizer"
 	@echo "make fuzz       every parser fed by libFuzzer for FUZZ_SECONDS (60) each: FUZZ=\"tar npy\"; needs clang"
 	@echo "make bench      kernels and training steps, checked and timed"
-	@echo "make gpu-check  on a machine with a GPU: builds for it, runs every device test, times, writes gpu-check.json"
+	@echo "make gpu-check  on a machine with a GPU: builds for it, runs every device test, times, writes gpu-check.json (STAGES=...)"
+	@echo "make gpu-rehearsal  the same script on the emulated GPU, with faults planted"
 	@echo "make lint       floors, sizes, formatting; make format: clang-format in place; make clean"
 	@echo "switches: ONEDNN ZLIB CUDA CUDNN IMAGES SENTENCEPIECE MPI WERROR = 0 or 1; CXX OPT ARCH CXXFLAGS CPPFLAGS LDFLAGS BUILD JOBS; V=1 prints commands"

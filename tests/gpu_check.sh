@@ -1,109 +1,433 @@
 #!/usr/bin/env bash
-# make gpu-check: the whole check of the CUDA backend, on a machine with a GPU, the CUDA toolkit, g++ and make.
+# make gpu-check: the whole check of the CUDA backend on a machine with a GPU; everything it can learn in one run.
 #
-#   tests/gpu_check.sh          writes $OUT/gpu-check.json and $OUT/gpu-check.txt (OUT: build/gpu-check)
+#   tests/gpu_check.sh              all stages; $OUT (build/gpu-check) gets gpu-check.json, gpu-check.txt, cases.jsonl, logs.tgz
+#   STAGES="build cases" …          some stages, in this order (below)
+#   CUDA=host BUILD=build/host …    a rehearsal on the emulated GPU (tests/cuda/host), without any
+#   tests/gpu_check.sh --carry      builds here what it would build there, packed into .gpu/, for a machine with the same sources
 #
-# Needs nothing else: oneDNN, zlib, the image libraries and SentencePiece stay out, header-only libraries may lie under .deps/include (`make vendor` puts them
-# there), data are made up. cuDNN is taken from beside the toolkit or from Python's package nvidia-cudnn-cu13, with cudnn-frontend's headers under
-# .deps/include (`make vendor-cudnn`); without either the slower kernels run. Stages: build · device tests · training on CPU and GPU, stopped and
-# resumed · speed of kernels · ViT-S/16's training step, beside PyTorch where python3 has it · compute-sanitizer where there is one. A stage that does not fit the time left (LIMIT seconds, 540 by default) is skipped and says so. Its last line is
-# `N passed, N failed, N skipped`, counted in stages and device test cases; exits 1 when anything failed.
+# Wants nvidia-smi; to build also nvcc, g++, make, and the header-only libraries, with the system or under .deps/include (`make vendor`, which
+# fetches cudnn-frontend too: carry .deps along, git ignores it). cuDNN is taken from beside the toolkit or from Python's nvidia.cudnn. Binaries
+# of the same sources in .gpu/ are used where they run; else it builds. oneDNN, zlib, image libraries and SentencePiece stay out, data are made up.
+#
+# Stages:
+#   build      tests, bench, train (without cuDNN where cudnn.cpp alone fails)
+#   facts      cuDNN starts and plans; fails where it was built in and does not
+#   cases      every parity case, one process a family; what throws is one case, what kills the process is gone on behind and looked at alone
+#   devices    memory, recordings, faults and the rest of tests/cuda
+#   own-steps  training steps of ViT-S/16 and ResNet-50: our times
+#   likelihood the streaming likelihood: our times
+#   speed      kernels beside the copy bandwidth
+#   training   runs on CPU and GPU, stopped and resumed
+#   sanitize   memcheck and racecheck on the kernels of our own
+#   peer       the same beside PyTorch, in turn
+# and, only where they are named, `profile` (time and bytes of each kernel, by ncu) and `knobs` (bench gpu-knobs).
+#
+# Each has a limit of its own within LIMIT seconds (540) and is ended with all its children; none stops the next. The JSON is written after each
+# and when this script is stopped. FAMILIES="products,norms": those cases alone. Its last line is `N passed, N failed, N skipped`, counted in
+# items of stages; exits 1 when anything failed, 2 where it was called wrongly.
 set -uo pipefail
-cd "$(dirname "$0")/.." || exit 1
+cd "$(dirname "$0")/.." || exit 2
 
-out=${OUT:-build/gpu-check}
 limit=${LIMIT:-540}
-build=build/gpu
-mkdir -p "$out" || exit 1
+host=$([ "${CUDA:-1}" = host ] && echo 1 || echo 0)
+build=${BUILD:-build/gpu}
+stages=${STAGES:-build facts cases devices own-steps likelihood speed training sanitize peer}
+rounds=${ROUNDS:-3}
+out=${OUT:-build/gpu-check}
+mkdir -p "$out" || exit 2
 out=$(cd "$out" && pwd)
-export OMP_WAIT_POLICY=passive
-passed=0 failed=0 skipped=0
-stages=()
+work=$(mktemp -d) || exit 2
+logs=$work/logs
+cases=$out/cases.jsonl
+mkdir "$logs" "$work/bench" "$work/alone"
+old_path=${LD_LIBRARY_PATH:-}
+export OMP_WAIT_POLICY=passive SKEDASTIC_BUILD=$build
+# What only a rehearsal asks for.
+if [ "$host" = 0 ]; then unset SKEDASTIC_LAST_CASE SKEDASTIC_PLANT SKEDASTIC_FIRST_CASE; fi
+passed=0 failed=0 skipped=0 running='' finished=false gpu='' nvcc='' our_path=$old_path
 
 left() { echo $((limit - SECONDS)); }
 note() { printf '%s\n' "$*" | tee -a "$out/gpu-check.txt"; }
-quoted() { sed 's/\\/\\\\/g; s/"/\\"/g; s/\t/ /g' <<<"$1" | tr -d '\n\r'; }
-# stage NAME STATUS SECONDS [DETAIL]: one line of the table, one object of the JSON
-stage() {
-  note "$(printf '%-22s %-8s %5s s  %s' "$1" "$2" "$3" "${4:-}")"
-  stages+=("{\"stage\": \"$1\", \"status\": \"$2\", \"seconds\": $3, \"detail\": \"$(quoted "${4:-}")\"}")
+# A JSON string of one line: what is not plain ASCII becomes a blank.
+quoted() { printf '"%s"' "$(printf '%s' "$1" | LC_ALL=C tr -c '\40-\176' ' ' | sed 's/\\/\\\\/g; s/"/\\"/g')"; }
+# lines FILE...: the members of a JSON array of strings
+lines() { cat "$@" 2>/dev/null | while IFS= read -r line; do quoted "$line"; echo; done | paste -sd, -; }
+
+# ---- results ----------------------------------------------------------------------------------------------------------------------------
+
+# result ITEM STATUS SECONDS [DETAIL]: one line of the table, one object of the JSON, which is written anew
+result() {
+  note "$(printf '%-34s %-8s %5s s  %s' "$1" "$2" "$3" "${4:-}")"
+  echo "{\"item\": $(quoted "$1"), \"status\": \"$2\", \"seconds\": $3, \"detail\": $(quoted "${4:-}")}" >>"$work/results"
   case $2 in passed) passed=$((passed + 1)) ;; failed) failed=$((failed + 1)) ;; *) skipped=$((skipped + 1)) ;; esac
+  write_json
 }
-# run NAME LEAST COMMAND...: a stage that needs LEAST seconds; its output goes to $out/NAME.log
-run() {
-  local name=$1 least=$2 start=$SECONDS status
+
+# What awk needs to read lines that tests/cuda/case_log.cpp wrote.
+read_case='
+  function word(key) { return match($0, "\"" key "\":\"[^\"]*\"") ? substr($0, RSTART + length(key) + 4, RLENGTH - length(key) - 5) : "" }
+  function number(key) { return match($0, "\"" key "\":[-+0-9.e]+") ? substr($0, RSTART + length(key) + 3, RLENGTH - length(key) - 3) + 0 : -1 }
+  !/^\{.*\}$/ { next }  # cut off while it was written'
+families_json() {
+  awk "$read_case"'
+    { f = word("family"); if (!(f in seen)) { seen[f] = 1; order[++count] = f } }
+    /"begin":/ { cases[f]++ }
+    /"way":/ { compared[f]++ }
+    /"ok":false/ { wrong[f]++ }
+    /"thrown":/ { thrown[f]++ }
+    /"dead":|"crashed":/ { lost[f]++ }
+    END { for (i = 1; i <= count; ++i) { f = order[i]
+      printf "%s\n  {\"family\": \"%s\", \"cases\": %d, \"compared\": %d, \"wrong\": %d, \"thrown\": %d, \"lost\": %d}", (i > 1 ? "," : ""), f, cases[f], compared[f], wrong[f], thrown[f], lost[f] } }
+  ' "$cases" 2>/dev/null
+}
+# The nearest to its limit of each kernel in each way: share = error / allowed. Exact and compared exactly is 0; −1: not finite.
+margins_json() {
+  awk "$read_case"'
+    /"way":/ {
+      key = word("kernel") "\", \"way\": \"" word("way"); error = number("error"); allowed = number("allowed")
+      share = error < 0 ? 1e30 : (allowed > 0 ? error / allowed : (error > 0 ? 1e30 : 0))
+      if (!(key in worst)) order[++count] = key
+      if (key in worst && share <= worst[key]) next
+      worst[key] = share
+      text[key] = sprintf("\"share\": %.4g, \"error\": %.4g, \"allowed\": %.4g, \"what\": \"%s\", \"output\": %d, \"number\": %d", (share >= 1e30 ? -1 : share), error, allowed, word("what"), number("output"), number("number"))
+    }
+    END { for (i = 1; i <= count; ++i) printf "%s\n  {\"kernel\": \"%s\", %s}", (i > 1 ? "," : ""), order[i], text[order[i]] }
+  ' "$cases" 2>/dev/null
+}
+# Milliseconds that the desk review predicted before anything ran: row | H100 | H200
+predictions='step ViT-S/16 224x224 batch 256|28.5|27.1
+step ResNet-50 224x224 batch 256|57|50
+likelihood HET-XL B64 S64 D1024 K21843|1.4|
+likelihood HET-XL B64 S512 D1024 K21843|11.3|'
+# speeds: every timed row of a bench, beside its prediction
+speeds_json() {
+  local file
+  for file in "$work"/bench/*.json; do
+    if [ -f "$file" ]; then
+      awk -v run="$(basename "$file" .json)" -v table="$predictions" -v column="$([[ $gpu == *H200* ]] && echo 3 || echo 2)" '
+        BEGIN { n = split(table, row, "\n"); for (i = 1; i <= n; ++i) { split(row[i], cell, "|"); wanted[cell[1]] = cell[column] } }
+        match($0, /"name": *"[^"]*"/) { name = substr($0, RSTART, RLENGTH); sub(/"name": *"/, "", name); sub(/"$/, "", name) }
+        match($0, /"seconds": *[-+0-9.e]+/) && name != "" {
+          value = substr($0, RSTART, RLENGTH); sub(/"seconds": */, "", value)
+          printf "{\"run\": \"%s\", \"name\": \"%s\", \"milliseconds\": %.4g, \"predicted\": %s}\n", run, name, value * 1000, (name in wanted && wanted[name] != "") ? wanted[name] : "null"
+          name = ""
+        }' "$file"
+    fi
+  done | paste -sd, -
+}
+benches_json() {
+  local file comma=
+  for file in "$work"/bench/*.json; do
+    if [ -s "$file" ]; then printf '%s\n  "%s": ' "$comma" "$(basename "$file" .json)" && cat "$file" && comma=,; fi
+  done
+}
+alone_json() {
+  local file comma=
+  for file in "$work"/alone/*; do
+    if [ -f "$file" ]; then printf '%s\n  {"case": %s, "lines": [%s]}' "$comma" "$(quoted "$(basename "$file")")" "$(lines "$file")" && comma=,; fi
+  done
+}
+clocks() { if [ "$host" = 0 ]; then timeout 5 nvidia-smi --query-gpu=clocks.sm,clocks.mem,temperature.gpu,power.draw,utilization.gpu,clocks_throttle_reasons.active --format=csv,noheader 2>/dev/null | head -n 1; fi; }
+write_json() {
+  local bad='"ok":false|"thrown":|"dead":|"crashed":'
+  {
+    printf '{"complete": %s, "seconds": %s, "passed": %s, "failed": %s, "skipped": %s,\n' "$finished" "$SECONDS" "$passed" "$failed" "$skipped"
+    printf ' "facts": {%s "clocks_after": %s, "load_after": %s},\n' "$(cat "$work/facts" 2>/dev/null)" "$(quoted "$(clocks)")" "$(quoted "$(cat /proc/loadavg)")"
+    printf ' "stages": [\n%s\n ],\n' "$(paste -sd, "$work/results" 2>/dev/null)"
+    printf ' "families": [%s\n ],\n' "$(families_json)"
+    printf ' "failures": [\n%s\n ],\n' "$(grep -aE "$bad" "$cases" 2>/dev/null | grep -a '^{.*}$' | head -n 1000 | paste -sd, -)"
+    printf ' "alone": [%s\n ],\n' "$(alone_json)"
+    printf ' "margins": [%s\n ],\n' "$(margins_json)"
+    printf ' "notes": [%s],\n' "$(grep -ahE '^ *note: |^skipped: |cuDNN|cuBLAS|the GPU says' "$logs"/* 2>/dev/null | sort | uniq -c | sort -rn | head -n 100 | lines -)"
+    printf ' "speeds": [%s],\n "kernel_speeds": [%s],\n' "$(speeds_json)" "$(sed -n 's/^speed: //p' "$logs"/speed* 2>/dev/null | lines -)"
+    printf ' "bench": {%s\n }}\n' "$(benches_json)"
+  } >"$work/json" && cp "$work/json" "$out/.gpu-check.json" && mv "$out/.gpu-check.json" "$out/gpu-check.json"
+}
+fact() { printf '"%s": %s, ' "$1" "$(quoted "$2")" >>"$work/facts"; }
+
+# However it ends: nothing goes on behind it, and what is known is written.
+finish() {
+  if [ -n "$running" ]; then kill -KILL -- "-$running" 2>/dev/null; fi
+  write_json
+  tar czf "$out/logs.tgz" -C "$work" logs 2>/dev/null
+  rm -rf "$work"
+}
+trap finish EXIT
+trap 'note "stopped by a signal"; exit 130' INT TERM HUP
+
+# ---- running ----------------------------------------------------------------------------------------------------------------------------
+
+# bounded SECONDS LOG COMMAND...: in a session of its own, ended with whatever it started; 124 or 137: it took too long
+bounded() {
+  local most=$1 log=$2 status
   shift 2
-  if [ "$(left)" -lt "$least" ]; then
-    stage "$name" skipped 0 "$(left) s left, $least wanted"
-    return 0
-  fi
-  timeout --foreground "$(left)" "$@" >"$out/$name.log" 2>&1 </dev/null
+  setsid timeout -k 5 "$most" "$@" >>"$log" 2>&1 </dev/null &
+  running=$!
+  wait "$running"
   status=$?
-  if [ $status -eq 0 ]; then
-    stage "$name" passed $((SECONDS - start)) "$(grep -a '^\[doctest\] test cases' "$out/$name.log" | tail -n 1)"
-  else
-    stage "$name" failed $((SECONDS - start)) "exit $status: $(grep -aE 'error|ERROR|FAILED' "$out/$name.log" | head -n 1)"
-    tail -n 60 "$out/$name.log"
-  fi
+  kill -KILL -- "-$running" 2>/dev/null
+  running=
   return $status
 }
-finish() {
-  local joined load
-  load=$(cut -d' ' -f1 /proc/loadavg)
-  joined=$(printf ',\n  %s' "${stages[@]}")
-  printf '{"gpu": "%s", "nvcc": "%s", "commit": "%s", "load": %s, "seconds": %s,\n "stages": [%s\n ],\n "speed": [%s\n ],\n "steps": %s}\n' \
-    "$(quoted "$gpu")" "$(quoted "$toolkit")" "$(git rev-parse --short HEAD 2>/dev/null)" "${load:-0}" "$SECONDS" "${joined:1}" \
-    "$speed" "$(cat "$out/steps.json" 2>/dev/null || echo null)" >"$out/gpu-check.json"
-  note "$passed passed, $failed failed, $skipped skipped"
-  [ "$failed" -eq 0 ]
-  exit
+# allowed SECONDS: so many, or what is left of all
+allowed() { local rest; rest=$(left); echo $(($1 < rest ? $1 : rest)); }
+# what a log says of a failure, in one line
+reason() { grep -aE 'ERROR:|error:|\*\*\*|FATAL|threw|terminate|expected' "$1" | head -n 1; }
+# item NAME SECONDS PROGRAM COMMAND...: runs it with our libraries; skipped where PROGRAM is missing or no time is left
+item() {
+  local name=$1 most=$2 program=$3 start=$SECONDS log status
+  shift 3
+  log=$logs/${name//[^a-zA-Z0-9-]/_}
+  if [ ! -x "$program" ]; then result "$name" skipped 0 "$program is not there"; return 1; fi
+  if [ "$(left)" -lt 10 ]; then result "$name" skipped 0 "no time left"; return 1; fi
+  most=$(allowed "$most")
+  bounded "$most" "$log" env LD_LIBRARY_PATH="$our_path" "$@"
+  status=$?
+  case $status in
+    0) result "$name" passed $((SECONDS - start)) "$(grep -a '^\[doctest\] test cases' "$log" | tail -n 1)" ;;
+    124 | 137) result "$name" failed $((SECONDS - start)) "ended after $most s or by a kill; $(tail -n 1 "$log")" ;;
+    *) result "$name" failed $((SECONDS - start)) "exit $status: $(reason "$log")" && tail -n 40 "$log" ;;
+  esac
+  return $status
+}
+tests() { item "$1" "$2" "$build/tests/cuda" "$build/tests/cuda" --no-colors=true "${@:3}"; }
+# bench NAME SECONDS ARGUMENTS...: its JSON becomes part of ours, also of one that was ended
+bench() {
+  local name=$1 most=$2 file=$work/bench/$1.json
+  shift 2
+  item "$name" "$most" "$build/bench" "$build/bench" "$@" --device cuda --precision bf16 --rounds "$rounds" --out "$file"
+  write_json
+  grep -aE '^(step|likelihood|  torch)' "$logs/$name" 2>/dev/null | tee -a "$out/gpu-check.txt"
 }
 
-: >"$out/gpu-check.txt"
-gpu=$(nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null | head -n 1)
-nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null)
-toolkit=$("${nvcc:-false}" --version 2>/dev/null | sed -n 's/.*release //p')
-speed=""
-note "gpu: ${gpu:-none}   nvcc: ${toolkit:-none}   cores: $(nproc)"
-if [ -z "$gpu" ] || [ -z "$nvcc" ]; then
-  stage machine skipped 0 "needs nvidia-smi and nvcc"
-  finish
-fi
+# ---- the machine ------------------------------------------------------------------------------------------------------------------------
 
-home=$(dirname "$(dirname "$(readlink -f "$nvcc")")")
-cudnn=$home
-if [ ! -f "$cudnn/include/cudnn.h" ]; then
-  cudnn=$(python3 -c 'import nvidia.cudnn as package; print(list(package.__path__)[0])' 2>/dev/null)
-fi
-if [ -f "$cudnn/include/cudnn.h" ]; then export LD_LIBRARY_PATH="$cudnn/lib:$home/lib64${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"; else cudnn=; fi
-note "cudnn: ${cudnn:-none}   cudnn-frontend: $(ls .deps/include/cudnn_frontend.h 2>/dev/null || echo "none under .deps")"
-# This card's machine code alone: a quarter of the time that every card's takes.
-capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d '. ')
-flags=(BUILD=$build CUDA=1 ONEDNN=0 ZLIB=0 IMAGES=0 SENTENCEPIECE=0 MPI=0 WERROR=0 CUDA_HOME="$home" CUDNN_HOME="$cudnn"
-  GENCODE="-gencode arch=compute_$capability,code=sm_$capability")
-run build 60 make -j"$(nproc)" "${flags[@]}" $build/train $build/bench $build/tests/cuda $build/tests/apps || finish
+python_folder() { timeout 20 python3 -c "import $1 as package; print(list(package.__path__)[0])" 2>/dev/null; }
+find_toolkit() {
+  nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null)
+  home=${nvcc:+$(dirname "$(dirname "$(readlink -f "$nvcc")")")}
+  cudnn=$home
+  if [ ! -f "$cudnn/include/cudnn.h" ]; then cudnn=$(python_folder nvidia.cudnn); fi
+  if [ ! -f "$cudnn/include/cudnn.h" ]; then cudnn=; fi
+  # cuDNN, its neighbour with CUDA's libraries (cudnn-frontend opens libcudart), the toolkit. For our programs alone: PyTorch brings its own.
+  our_path=${cudnn:+$cudnn/lib:$(dirname "$cudnn")/cu13/lib:}${home:+$home/lib64:}$old_path
+  our_path=${our_path%:}
+}
+flags_for() {  # CAPABILITY
+  flags=(BUILD="$build" ONEDNN=0 ZLIB=0 IMAGES=0 SENTENCEPIECE=0 MPI=0 WERROR=0)
+  if [ "$host" = 1 ]; then
+    flags+=(CUDA=host CUDNN=0)
+  else
+    flags+=(CUDA=1 CUDA_HOME="$home" CUDNN_HOME="$cudnn" GENCODE="-gencode arch=compute_$1,code=sm_$1")
+  fi
+}
+binaries=(bench train tests/cuda tests/apps)
+sources_id() {
+  find Makefile core autograd layers cuda data apps tests -type f \( -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' -o -name Makefile \) |
+    LC_ALL=C sort | xargs cat | cksum | tr ' ' -
+}
+learn_machine() {
+  gpu=emulated capability=80
+  if [ "$host" = 0 ]; then
+    gpu=$(timeout 20 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null | head -n 1)
+    capability=$(timeout 20 nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1 | tr -d '. ')
+  fi
+  find_toolkit
+  local torch
+  torch=$(timeout 20 python3 -c 'import importlib.metadata as m; print(m.version("torch"))' 2>/dev/null)
+  fact gpu "${gpu:-none}"
+  fact clocks_before "$(clocks)"
+  fact nvcc "$("${nvcc:-false}" --version 2>/dev/null | sed -n 's/.*release //p')"
+  fact cudnn "${cudnn:-none}$(sed -n 's/#define CUDNN_\(MAJOR\|MINOR\|PATCHLEVEL\) / /p' "$cudnn/include/cudnn_version.h" 2>/dev/null | tr '\n' ' ')"
+  fact cudnn_frontend "$(ls .deps/include/cudnn_frontend.h 2>/dev/null || echo "none under .deps")"
+  fact libraries "$our_path"
+  fact torch "${torch:-none}"
+  fact cores "$(nproc)"
+  fact load "$(cat /proc/loadavg)"
+  fact commit "$(git rev-parse --short HEAD 2>/dev/null)"
+  fact sources "$(sources_id)"
+  fact asked "$stages"
+  note "gpu: ${gpu:-none}   nvcc: ${nvcc:-none}   cudnn: ${cudnn:-none}   torch: ${torch:-none}   cores: $(nproc)"
+}
 
-export SKEDASTIC_BUILD=$build
-run device-tests 30 $build/tests/cuda --no-colors=true
-run training 60 $build/tests/apps --no-colors=true -tc="devices*"
-if run speed 20 $build/tests/cuda --no-colors=true --no-skip -tc="speed*"; then
-  grep -a '^speed: ' "$out/speed.log" | tee -a "$out/gpu-check.txt"
-  speed=$(sed -n 's/^speed: \(.*\)$/\1/p' "$out/speed.log" | sed 's/"/\\"/g; s/.*/\n  "&"/' | paste -sd, -)
-fi
-peer=()
-if python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then peer=(--peer python3); fi
-rm -f "$out/steps.json"
-if run steps $((${#peer[@]} > 0 ? 150 : 30)) $build/bench steps --device cuda --precision bf16 --only ViT-S --rounds 3 --out "$out/steps.json" \
-    "${peer[@]}"; then
-  tee -a "$out/gpu-check.txt" <"$out/steps.log"
-fi
-sanitizer=$(command -v compute-sanitizer || ls "$(dirname "$nvcc")/compute-sanitizer" 2>/dev/null)
-if [ -z "$sanitizer" ]; then
-  stage memcheck skipped 0 "no compute-sanitizer"
-  stage racecheck skipped 0 "no compute-sanitizer"
-else
-  run memcheck 90 "$sanitizer" --tool memcheck --error-exitcode 9 $build/tests/cuda --no-colors=true -tc="parity: *" -tce="*products*"
-  run racecheck 90 "$sanitizer" --tool racecheck --error-exitcode 9 $build/tests/cuda --no-colors=true \
+# ---- stages -----------------------------------------------------------------------------------------------------------------------------
+
+# Binaries that were carried along, of these very sources, where they start here.
+take_carried() {
+  local name about=.gpu/about
+  if [ ! -f $about ] || [ "$(cat $about)" != "$(sources_id) $capability" ] || ! command -v xz >/dev/null; then return 1; fi
+  for name in "${binaries[@]}"; do
+    mkdir -p "$(dirname "$build/$name")" && xz -dc ".gpu/${name//\//-}.xz" >"$build/$name" && chmod +x "$build/$name" || return 1
+  done
+  LD_LIBRARY_PATH=$our_path timeout 30 "$build/tests/cuda" --list-test-cases >/dev/null 2>"$logs/carried" &&
+    LD_LIBRARY_PATH=$our_path timeout 30 "$build/bench" --help >/dev/null 2>>"$logs/carried"
+}
+stage_build() {
+  local start=$SECONDS log=$logs/build most note_without='' status lost
+  if take_carried; then result build passed $((SECONDS - start)) "binaries from .gpu"; return; fi
+  if ! printf '#include <nlohmann/json.hpp>\n#include <CLI/CLI.hpp>\n#include <doctest/doctest.h>\n' |
+      g++ -std=c++20 -isystem .deps/include -E -x c++ - >/dev/null 2>"$log"; then
+    result build failed 0 "$(grep -am1 -E 'fatal|not found' "$log"): $([ -d .deps/include ] || echo 'no .deps/include here: ')make vendor fetches it, and .deps must be carried along"
+    return
+  fi
+  flags_for "$capability"
+  most=$(allowed "${BUILD_LIMIT:-300}")
+  bounded "$most" "$log" make -k -j"$(nproc)" "${flags[@]}" "${binaries[@]/#/$build/}"
+  status=$?
+  lost=$(grep -aE '\*\*\* \[.*\.o\] Error' "$log")
+  if [ $status -ne 0 ] && [ -n "$lost" ] && ! grep -qv 'cuda/cudnn\.o\]' <<<"$lost"; then
+    note_without="without cuDNN, since cudnn.cpp does not compile: $(grep -am1 'error' "$log")"
+    bounded "$(allowed "$most")" "$log" make -j"$(nproc)" "${flags[@]}" CUDNN=0 "${binaries[@]/#/$build/}"
+    status=$?
+  fi
+  if [ $status -eq 0 ] && [ -z "$note_without" ]; then
+    result build passed $((SECONDS - start))
+  else
+    result build failed $((SECONDS - start)) "${note_without:-exit $status: $(reason "$log")}"
+    tail -n 30 "$log"
+  fi
+}
+stage_facts() {
+  if [ "$host" = 0 ]; then { nvidia-smi; ls "$home"/lib64/libcublasLt.so* "$home"/lib64/libcudart.so* "$cudnn"/lib/libcudnn.so*; } >"$logs/machine" 2>&1; fi
+  local start=$SECONDS built=0
+  if grep -aq 'libcudnn\.so' "$build/tests/cuda" 2>/dev/null; then built=1; fi
+  tests facts 90 -tc="cudnn*" || return
+  if [ $built = 1 ] && grep -aq '^skipped: no libcudnn' "$logs/facts"; then
+    result facts/cudnn failed $((SECONDS - start)) "cuDNN is built in and does not start: $(grep -aiv '^skipped' "$logs/facts" | grep -ai -m1 cudnn); libraries are looked for in $our_path"
+  elif [ $built = 0 ]; then
+    result facts/cudnn skipped 0 "built without cuDNN: convolutions and attention run by the slower kernels"
+  fi
+}
+
+sanitizer() { command -v compute-sanitizer || ls "$(dirname "${nvcc:-/}")/compute-sanitizer" 2>/dev/null; }
+# The case that killed its process, alone, launches waited for one by one; under memcheck where there is one. Its first 20 lines are kept.
+look_alone() {  # FAMILY NUMBER
+  local name=${1//[^a-z]/_}-$2 tool
+  tool=$(sanitizer)
+  bounded "$(allowed "${ALONE_LIMIT:-60}")" "$logs/alone-$name" env LD_LIBRARY_PATH="$our_path" CUDA_LAUNCH_BLOCKING=1 SKEDASTIC_CASES= SKEDASTIC_FIRST_CASE="$2" \
+    SKEDASTIC_LAST_CASE="$2" ${tool:+"$tool" --tool memcheck} "$build/tests/cuda" --no-colors=true -tc="parity: $1"
+  grep -av '^ *$' "$logs/alone-$name" | head -n 20 >"$work/alone/$name"
+}
+run_family() {
+  local family=$1 start=$SECONDS first=${SKEDASTIC_FIRST_CASE:-0} lost=0 status number log
+  log=$logs/cases-${family//[^a-z]/_}
+  while :; do
+    if [ "$(left)" -lt 5 ]; then result "cases/$family" "$([ "$first" = 0 ] && echo skipped || echo failed)" $((SECONDS - start)) "no time left"; return; fi
+    bounded "$(allowed "${FAMILY_LIMIT:-60}")" "$log" env LD_LIBRARY_PATH="$our_path" SKEDASTIC_CASES="$cases" SKEDASTIC_FIRST_CASE="$first" \
+      "$build/tests/cuda" --no-colors=true -tc="parity: $family"
+    status=$?
+    if [ $status -le 1 ]; then break; fi
+    number=$(grep -a "^{\"family\":\"$family\",\"begin\":" "$cases" | tail -n 1 | sed 's/.*"begin":\([0-9]*\).*/\1/')
+    # none was begun, or none that was not before
+    if [ -z "$number" ] || [ "$number" -lt "$first" ]; then break; fi
+    if [ $status -ne 3 ]; then echo "{\"family\":\"$family\",\"crashed\":$number,\"status\":$status}" >>"$cases"; fi
+    look_alone "$family" "$number"
+    lost=$((lost + 1)) first=$((number + 1))
+    if [ $lost -ge 10 ]; then break; fi
+  done
+  local counts
+  counts=$(families_json | grep -a "\"family\": \"$family\"" | sed 's/.*"cases"/"cases"/; s/[{}",]//g')
+  if [ $status -eq 0 ] && [ $lost -eq 0 ]; then
+    if grep -aq '^skipped: no usable GPU' "$log"; then
+      result "cases/$family" failed $((SECONDS - start)) "$(grep -am1 '^skipped: ' "$log")"
+    else
+      result "cases/$family" passed $((SECONDS - start)) "$counts"
+    fi
+  else
+    result "cases/$family" failed $((SECONDS - start)) "exit $status, $counts: $(reason "$log")"
+  fi
+}
+stage_cases() {
+  local families family
+  if [ ! -x "$build/tests/cuda" ]; then result cases skipped 0 "$build/tests/cuda is not there"; return; fi
+  families=$(LD_LIBRARY_PATH=$our_path "$build/tests/cuda" --no-colors=true --list-test-cases -tc="parity: *" 2>/dev/null | sed -n 's/^parity: //p')
+  if [ -n "${FAMILIES:-}" ]; then families=$(tr ',' '\n' <<<"$FAMILIES"); fi
+  while IFS= read -r family; do run_family "$family"; done <<<"$families"
+}
+stage_devices() { tests devices 120 -tce="parity: *,parity cases*,cudnn*,speed*,gpu-check*"; }
+stage_own_steps() {
+  if [ "$host" = 1 ]; then bench own-steps 60 steps --only ViT-S --shrink 128; return; fi
+  bench own-steps-ViT-S 90 steps --only ViT-S
+  bench own-steps-ViT-S-launched 90 steps --only ViT-S --graph off
+  bench own-steps-ResNet-50 120 steps --only ResNet-50
+}
+stage_likelihood() {
+  bench likelihood-64 60 likelihood
+  bench likelihood-512 90 likelihood --samples 512
+}
+stage_speed() { tests speed 60 --no-skip -tc="speed*" && grep -a '^speed: ' "$logs/speed" | tee -a "$out/gpu-check.txt"; }
+stage_training() { item training 300 "$build/tests/apps" "$build/tests/apps" --no-colors=true -tc="devices*"; }
+stage_sanitize() {
+  local tool
+  tool=$(sanitizer)
+  if [ -z "$tool" ]; then result sanitize skipped 0 "no compute-sanitizer beside nvcc"; return; fi
+  item memcheck 240 "$build/tests/cuda" "$tool" --tool memcheck --error-exitcode 9 "$build/tests/cuda" --no-colors=true \
+    -tc="parity: *" -tce="*products*,*convolution*"
+  item racecheck 240 "$build/tests/cuda" "$tool" --tool racecheck --error-exitcode 9 "$build/tests/cuda" --no-colors=true \
     -tc="parity: norms,parity: reductions,parity: softmax,parity: attention,parity: memory,parity: index"
+}
+stage_peer() {
+  local why
+  if ! why=$(LD_LIBRARY_PATH=$old_path timeout 60 python3 -c 'import torch; assert torch.cuda.is_available(), "torch.cuda.is_available() is false"' 2>&1); then
+    result peer skipped 0 "no PyTorch on the GPU: $(tail -n 1 <<<"$why")"
+    return
+  fi
+  printf '#!/bin/sh\nLD_LIBRARY_PATH=%q exec python3 "$@"\n' "$old_path" >"$work/python" && chmod +x "$work/python"
+  bench peer-ViT-S 320 steps --only ViT-S --peer "$work/python"
+  bench peer-likelihood 120 likelihood --peer "$work/python"
+  bench peer-ResNet-50 320 steps --only ResNet-50 --peer "$work/python"
+}
+# Time, bytes and instructions of every kernel of one step, as CSV.
+stage_profile() {
+  local ncu name arguments
+  ncu=$(command -v ncu || ls "$(dirname "${nvcc:-/}")/ncu" 2>/dev/null)
+  if [ -z "$ncu" ]; then result profile skipped 0 "no ncu beside nvcc"; return; fi
+  while IFS='|' read -r name arguments; do
+    # shellcheck disable=SC2086  # the arguments are words
+    item "profile-$name" 90 "$build/bench" "$ncu" --clock-control none --profile-from-start off --csv --log-file "$logs/profile-$name.csv" \
+      --metrics gpu__time_duration.sum,dram__bytes.sum,smsp__inst_executed.sum,l1tex__data_pipe_lsu_wavefronts.sum \
+      "$build/bench" steps --profile --graph off --device cuda --precision bf16 $arguments
+  done <<<$'ViT-S|--only ViT-S\nResNet-50|--only ResNet-50'
+}
+stage_knobs() {
+  item knobs 540 "$build/bench" "$build/bench" gpu-knobs --device cuda --out "$work/bench/knobs.json"
+  write_json
+}
+
+carry() {
+  find_toolkit
+  build=${BUILD:-build/gpu-carry}
+  flags_for 90
+  local name
+  make -j"${JOBS:-$(nproc)}" "${flags[@]}" ARCH=x86-64-v3 "${binaries[@]/#/$build/}" || exit 1
+  rm -rf .gpu && mkdir .gpu || exit 1
+  for name in "${binaries[@]}"; do
+    strip -o "$work/stripped" "$build/$name" && xz -T0 -c "$work/stripped" >".gpu/${name//\//-}.xz" || exit 1
+  done
+  echo "$(sources_id) $([ "$host" = 1 ] && echo 80 || echo 90)" >.gpu/about
+  du -sh .gpu
+}
+
+if [ "${1:-}" = --carry ]; then
+  trap 'rm -rf "$work"' EXIT
+  carry
+  exit
 fi
-finish
+for stage in $stages; do
+  case $stage in
+    build | facts | cases | devices | own-steps | likelihood | speed | training | sanitize | peer | profile | knobs) ;;
+    *) echo "gpu_check: no stage $stage" >&2 && exit 2 ;;
+  esac
+done
+: >"$out/gpu-check.txt"
+rm -f "$cases" "$out/gpu-check.json" "$out/logs.tgz"
+learn_machine
+if [ "$host" = 0 ] && [ -z "$gpu" ]; then
+  result machine skipped 0 "nvidia-smi finds no GPU here"
+else
+  for stage in $stages; do "stage_${stage//-/_}"; done
+fi
+finished=true
+note "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]
