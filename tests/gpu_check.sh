@@ -14,7 +14,7 @@
 #   build      tests, bench, train (without cuDNN where cudnn.cpp alone fails)
 #   facts      cuDNN starts and plans; fails where it was built in and does not
 #   cases      every parity case, one process a family; what throws is one case, what kills the process is gone on behind and looked at alone
-#   devices    memory, recordings, faults and the rest of tests/cuda
+#   devices    memory, recordings, faults and the rest of tests/cuda; the streaming likelihood, launches of whole steps
 #   own-steps  training steps of ViT-S/16 and ResNet-50: our times
 #   likelihood the streaming likelihood: our times
 #   speed      kernels beside the copy bandwidth
@@ -222,7 +222,7 @@ flags_for() {  # CAPABILITY
     flags+=(CUDA=1 CUDA_HOME="$home" CUDNN_HOME="$cudnn" GENCODE="-gencode arch=compute_$1,code=sm_$1")
   fi
 }
-binaries=(bench train tests/cuda tests/apps)
+binaries=(bench train tests/cuda tests/layers tests/apps)
 sources_id() {
   find Makefile core autograd layers cuda data apps tests -type f \( -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' -o -name Makefile \) |
     LC_ALL=C sort | xargs cat | cksum | tr ' ' -
@@ -345,7 +345,10 @@ stage_cases() {
   if [ -n "${FAMILIES:-}" ]; then families=$(tr ',' '\n' <<<"$FAMILIES"); fi
   while IFS= read -r family; do run_family "$family"; done <<<"$families"
 }
-stage_devices() { tests devices 120 -tce="parity: *,parity cases*,cudnn*,speed*,gpu-check*"; }
+stage_devices() {
+  tests devices 120 -tce="parity: *,parity cases*,cudnn*,speed*,gpu-check*"
+  item devices/layers 60 "$build/tests/layers" "$build/tests/layers" --no-colors=true -tc="*on a GPU*,launches*"
+}
 stage_own_steps() {
   if [ "$host" = 1 ]; then bench own-steps 60 steps --only ViT-S --shrink 128; return; fi
   bench own-steps-ViT-S 90 steps --only ViT-S
@@ -387,11 +390,11 @@ stage_profile() {
     # shellcheck disable=SC2086  # the arguments are words
     item "profile-$name" 90 "$build/bench" "$ncu" --clock-control none --profile-from-start off --csv --log-file "$logs/profile-$name.csv" \
       --metrics gpu__time_duration.sum,dram__bytes.sum,smsp__inst_executed.sum,l1tex__data_pipe_lsu_wavefronts.sum \
-      "$build/bench" steps --profile --graph off --device cuda --precision bf16 $arguments
-  done <<<$'ViT-S|--only ViT-S\nResNet-50|--only ResNet-50'
+      "$build/bench" $arguments --profile --graph off --device cuda --precision bf16
+  done <<<$'ViT-S|steps --only ViT-S\nResNet-50|steps --only ResNet-50\nlikelihood|likelihood'
 }
 stage_knobs() {
-  item knobs 540 "$build/bench" "$build/bench" gpu-knobs --device cuda --out "$work/bench/knobs.json"
+  item knobs 540 "$build/bench" "$build/bench" gpu-knobs --device cuda --precision bf16 --out "$work/bench/knobs.json"
   write_json
 }
 
