@@ -9,6 +9,8 @@
 
 #include "apps/bench/results.h"
 #include "core/device.h"
+#include "core/kernels/elementwise.h"
+#include "core/kernels/softmax.h"
 #include "tests/apps/support.h"
 
 using namespace sked;
@@ -93,4 +95,23 @@ TEST_CASE("bench: gpu-knobs needs a GPU, and lists every choice of it") {
   CHECK(kinds["convolution"] > 60);
   CHECK(kinds["tile"] == 16);
   CHECK(kinds["model.gelu"] == 2);
+}
+
+TEST_CASE("bench: a step that disagrees with the definitions is timed all the same, and marked") {
+  kernel::cross_entropy_forward.tune(Device::cpu, [](const Tensor& x, const Tensor& labels, Tensor& loss, Tensor& lse) {
+    const ReferenceOnly scope;
+    kernel::cross_entropy_forward(x, labels, loss, lse);
+    kernel::affine(loss, loss, 2, 0);  // wrong
+  });
+  std::vector<bench::Row> rows;
+  bench::Settings settings;
+  settings.rounds = 1;
+  settings.shrink = 64;
+  settings.only = "ResNet-18";
+  bench::step_rows(settings, [&](const bench::Row& row, bool) { rows.push_back(row); });
+  kernel::cross_entropy_forward.tune(Device::cpu, nullptr);
+  REQUIRE(rows.size() == 1);
+  CHECK(rows[0].error == doctest::Approx(1));
+  CHECK_FALSE(rows[0].failure.empty());
+  CHECK(rows[0].seconds > 0);
 }
