@@ -40,6 +40,9 @@ ParityCases likelihood_parity();
 /// All of them.
 ParityCases all_parity();
 
+/// Runs a case in bf16 on the GPU and compares with the definition in f64 on the CPU: inputs are rounded for both.
+void check_bf16_parity(const ParityCase& c);
+
 /// An output that nothing may keep: NaN.
 inline Tensor unset(const Shape& shape) { return Tensor::full(shape, std::numeric_limits<double>::quiet_NaN()); }
 
