@@ -76,9 +76,9 @@ struct Schedule {
 };
 
 /// Exponential moving average of weights, average ← decay·average + (1 − decay)·weight, kept beside the parameters that
-/// require a gradient when it is made. It starts at the weights. Beside the averages lie buffers of their own: the
-/// batch statistics of the last weights are not those of the average, and neither is their average; who swaps estimates
-/// them.
+/// require a gradient when it is made. It starts at the weights; read in their place it keeps its rounded copies as
+/// they do. Beside the averages lie buffers of their own: the batch statistics of the last weights are not those of the
+/// average, and neither is their average; who swaps estimates them.
 class WeightAverage {
  public:
   WeightAverage(double decay, const std::vector<NamedVar>& parameters, const std::vector<NamedBuffer>& buffers = {});

@@ -11,6 +11,8 @@ WeightAverage::WeightAverage(double decay, const std::vector<NamedVar>& paramete
     if (!parameter.var.requires_grad()) continue;
     parameters_.push_back(parameter);
     averages_.push_back(parameter.var.value().clone());
+    // In the parameters' place they are read as those are, and after a restore(), which swaps once, they are those.
+    if (averages_.back().dtype() == DType::f32) averages_.back().keep_rounded();
   }
   for (const auto& [name, buffer] : buffers_) kept_.push_back(buffer->clone());
 }
