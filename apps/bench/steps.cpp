@@ -179,6 +179,7 @@ StepCase shrunk(StepCase c, const Settings& settings) {
   c.batch = settings.shrunk(c.batch, 2);
   c.size = settings.shrunk(c.size, 16);
   c.classes = settings.shrunk(c.classes, 4);
+  c.name += " shrunk";
   if (!c.model.name.starts_with("vit")) return c;
   c.model.width = settings.shrunk(384, 48) / 48 * 48;
   c.model.depth = settings.shrunk(12);
