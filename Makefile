@@ -193,6 +193,7 @@ endef
 APP_LIBS = $(LIBS) $(IMAGES_LIBS) $(SENTENCEPIECE_LIBS) $(MPI_LIBS) $(if $(GPU),$(CUDA_LIBS))
 TEST_LIBS_data = $(IMAGES_LIBS) $(SENTENCEPIECE_LIBS)
 TEST_LIBS_cuda = $(CUDA_LIBS)
+TEST_LIBS_layers = $(if $(GPU),$(CUDA_LIBS))
 TEST_LIBS_apps = $(APP_LIBS)
 TEST_LIBS_storm = $(APP_LIBS)
 test_objects = $(call objects,$(sort $(wildcard tests/$(1)/*.cpp))) $(TEST_MAIN) $(TEST_LIB_$(1))
