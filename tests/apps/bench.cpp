@@ -87,7 +87,8 @@ TEST_CASE("bench: gpu-knobs needs a GPU, and lists every choice of it") {
       run_program({"bench", "gpu-knobs", "--device", "cuda", "--shrink", "128", "--rounds", "1", "--out", file});
   REQUIRE(outcome.code == 0);
   std::map<std::string, int> kinds;
-  for (const auto& knob : nlohmann::json::parse(slurp(file))["gpu-knobs"]) {
+  const auto result = nlohmann::json::parse(slurp(file));
+  for (const auto& knob : result["gpu-knobs"]) {
     ++kinds[knob["kind"]];
     CHECK((knob.contains("refused") || knob["seconds"] > 0));
   }
