@@ -2,13 +2,13 @@
 
 #include <doctest/doctest.h>
 
-#include <iostream>
-
 #include "apps/common/gradient_step.h"
 #include "apps/common/task.h"
 #include "core/precision.h"
 #include "core/work_count.h"
 #include "tests/apps/support.h"
+#include "tests/common/gpu.h"
+#include "tests/common/in_bf16.h"
 
 namespace sked::test {
 namespace {
@@ -83,16 +83,10 @@ TEST_CASE("bytes: batches that travel as bytes give the losses and gradients of 
 }
 
 TEST_CASE("bytes: batches that travel as bytes give the losses and gradients of f32, bit for bit, on the GPU") {
-  if (!is_available(Device::cuda)) {
-    std::cout << "skipped: no usable GPU here: batches as bytes\n";
-    return;
-  }
+  if (no_gpu("batches as bytes")) return;
   check_pipelines(Device::cuda);
-  set_product_precision(Precision::bf16);
-  set_activation_dtype(DType::bf16);
+  const Bf16Training on;
   check_pipelines(Device::cuda);
-  set_product_precision(Precision::f32);
-  set_activation_dtype(DType::f32);
 }
 
 }  // namespace sked::test

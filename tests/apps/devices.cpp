@@ -5,7 +5,6 @@
 #include <cmath>
 #include <csignal>
 #include <cstdio>
-#include <iostream>
 #include <memory>
 
 #include "apps/common/run_folder.h"
@@ -16,16 +15,11 @@
 #include "layers/classifier.h"
 #include "layers/models/model.h"
 #include "tests/apps/support.h"
+#include "tests/common/gpu.h"
 #include "tests/common/hash_weights.h"
 
 namespace sked::test {
 namespace {
-
-bool no_gpu(const std::string& what) {
-  if (is_available(Device::cuda)) return false;
-  std::cout << "skipped: no usable GPU here: " << what << "\n";
-  return true;
-}
 
 bool built_with_cuda() {
   for (const KernelBase* kernel : all_kernels())

@@ -3,7 +3,6 @@
 
 #include <doctest/doctest.h>
 
-#include <iostream>
 #include <memory>
 #include <optional>
 
@@ -13,31 +12,14 @@
 #include "core/precision.h"
 #include "core/work_count.h"
 #include "tests/apps/support.h"
+#include "tests/common/gpu.h"
 #include "tests/common/hash_weights.h"
+#include "tests/common/in_bf16.h"
 
 namespace sked::test {
 namespace {
 
 constexpr int64_t kBatch = 6, kClasses = 10;
-
-/// Activations and products in bf16 while it lives.
-class InBf16 {
- public:
-  InBf16() : precision_(product_precision()), activations_(activation_dtype()) {
-    set_product_precision(Precision::bf16);
-    set_activation_dtype(DType::bf16);
-  }
-  ~InBf16() {
-    set_product_precision(precision_);
-    set_activation_dtype(activations_);
-  }
-  InBf16(const InBf16&) = delete;
-  InBf16& operator=(const InBf16&) = delete;
-
- private:
-  Precision precision_;
-  DType activations_;
-};
 
 RunConfig vit_config() {
   RunConfig config = tiny_config("");
@@ -143,17 +125,11 @@ void run_through(Training& t, const std::string& path) {
   t.step();
 }
 
-bool no_gpu() {
-  if (is_available(Device::cuda)) return false;
-  std::cout << "skipped: no usable GPU here: rounded copies of weights\n";
-  return true;
-}
-
 }  // namespace
 
 TEST_CASE("rounded weights: a run with them is the run without, bit for bit, recorded or not") {
-  if (no_gpu()) return;
-  const InBf16 scope;
+  if (no_gpu("rounded copies of weights")) return;
+  const Bf16Training scope;
   const TemporaryFolder folder;
   for (const RunConfig& config : {vit_config(), tiny_config("")}) {
     CAPTURE(config.model.name);
@@ -177,8 +153,8 @@ TEST_CASE("rounded weights: a run with them is the run without, bit for bit, rec
 }
 
 TEST_CASE("rounded weights: no step but the first casts a weight, for two bytes a parameter") {
-  if (no_gpu()) return;
-  const InBf16 scope;
+  if (no_gpu("rounded copies of weights")) return;
+  const Bf16Training scope;
   RunConfig config = vit_config();
   config.head.kind = "det";
   const auto casts = [](Training& t) {

@@ -6,12 +6,38 @@
 
 namespace sked::test {
 
-/// While one lives, products are computed in bf16.
-struct InBf16 {
-  InBf16() { set_product_precision(Precision::bf16); }
-  ~InBf16() { set_product_precision(Precision::f32); }
-  InBf16(const InBf16&) = delete;
-  InBf16& operator=(const InBf16&) = delete;
+/// While one lives, products are computed in that precision.
+class ProductsIn {
+ public:
+  explicit ProductsIn(Precision precision) : before_(product_precision()) { set_product_precision(precision); }
+  ~ProductsIn() { set_product_precision(before_); }
+  ProductsIn(const ProductsIn&) = delete;
+  ProductsIn& operator=(const ProductsIn&) = delete;
+
+ private:
+  const Precision before_;
+};
+
+struct InBf16 : ProductsIn {
+  InBf16() : ProductsIn(Precision::bf16) {}
+};
+
+/// While one lives, networks keep their activations in bf16.
+class ActivationsInBf16 {
+ public:
+  ActivationsInBf16() : before_(activation_dtype()) { set_activation_dtype(DType::bf16); }
+  ~ActivationsInBf16() { set_activation_dtype(before_); }
+  ActivationsInBf16(const ActivationsInBf16&) = delete;
+  ActivationsInBf16& operator=(const ActivationsInBf16&) = delete;
+
+ private:
+  const DType before_;
+};
+
+/// Both, as with --precision bf16 on a GPU.
+struct Bf16Training {
+  InBf16 products;
+  ActivationsInBf16 activations;
 };
 
 /// Rounded to bf16 and back.

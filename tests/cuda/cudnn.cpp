@@ -13,6 +13,7 @@
 
 #include "core/device.h"
 #include "core/precision.h"
+#include "tests/common/in_bf16.h"
 
 namespace sked::test {
 namespace {
@@ -62,14 +63,9 @@ bool driver_or_stub() {
 }
 
 struct Settings {
-  Settings(Precision precision, bool fixed) {
-    set_product_precision(precision);
-    set_deterministic(fixed);
-  }
-  ~Settings() {
-    set_product_precision(Precision::f32);
-    set_deterministic(false);
-  }
+  Settings(Precision precision, bool fixed) : products(precision) { set_deterministic(fixed); }
+  ~Settings() { set_deterministic(false); }
+  ProductsIn products;
 };
 
 struct Layer {

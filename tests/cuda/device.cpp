@@ -23,17 +23,11 @@
 #include "core/work_count.h"
 #include "cuda/offers.h"
 #include "tests/common/files.h"
+#include "tests/common/gpu.h"
 #include "tests/common/hash_weights.h"
 
 namespace sked::test {
 namespace {
-
-/// Says once a case that it cannot run here.
-bool no_gpu(const char* what) {
-  if (is_available(Device::cuda)) return false;
-  std::cout << "skipped: no usable GPU here: " << what << "\n";
-  return true;
-}
 
 Tensor on_gpu(const Shape& shape, uint32_t salt) { return hash_tensor(shape, salt).to(Device::cuda); }
 

@@ -4,12 +4,12 @@
 
 #include <bit>
 #include <cmath>
-#include <iostream>
 #include <numbers>
 #include <string>
 #include <vector>
 
 #include "core/kernels/matmul.h"
+#include "tests/common/gpu.h"
 
 namespace sked::test {
 namespace {
@@ -43,10 +43,7 @@ void check_near(const std::string& what, const std::vector<float>& x, const Tens
 }  // namespace
 
 TEST_CASE("gelu: in bf16 forward and backward are as near as bf16 allows, whole packs or not") {
-  if (!is_available(Device::cuda)) {
-    std::cout << "skipped: no usable GPU here: GELU in bf16\n";
-    return;
-  }
+  if (no_gpu("GELU in bf16")) return;
   const std::vector<float> x = numbers();
   const auto N = static_cast<int64_t>(x.size());
   const auto there = [](const Tensor& t, DType dtype) { return t.to(Device::cuda).to(dtype); };
@@ -67,10 +64,7 @@ TEST_CASE("gelu: in bf16 forward and backward are as near as bf16 allows, whole 
 }
 
 TEST_CASE("gelu: in bf16 not a number stays none, and far numbers are themselves or nothing") {
-  if (!is_available(Device::cuda)) {
-    std::cout << "skipped: no usable GPU here: the ends of GELU in bf16\n";
-    return;
-  }
+  if (no_gpu("the ends of GELU in bf16")) return;
   const std::vector<float> x{NAN, 1e30F, -1e30F, 300, -300};
   const Tensor in = Tensor::from(x, {5, 1}).to(Device::cuda).to(DType::bf16);
   const Tensor w = Tensor::full({1, 1}, 1).to(Device::cuda);

@@ -10,6 +10,7 @@
 #include "core/precision.h"
 #include "core/work_count.h"
 #include "cuda/cudnn.h"
+#include "tests/common/gpu.h"
 #include "tests/common/hash_weights.h"
 #include "tests/cuda/parity.h"
 
@@ -57,10 +58,7 @@ bool offered() {
 }
 
 bool no_kernel(const char* what) {
-  if (!is_available(Device::cuda)) {
-    std::cout << "skipped: no usable GPU here: " << what << "\n";
-    return true;
-  }
+  if (no_gpu(what)) return true;
   if (offered()) return false;
   std::cout << "skipped: no cuDNN here, or it has no kernel: " << what << "\n";
   return true;
@@ -204,10 +202,7 @@ TEST_CASE("linear gelu: it pays from a size on, in whole rows of 16 bytes") {
 }
 
 TEST_CASE("linear gelu: large layers agree with the CPU, whoever computes them") {
-  if (!is_available(Device::cuda)) {
-    std::cout << "skipped: no usable GPU here: large linear layers with their GELU\n";
-    return;
-  }
+  if (no_gpu("large linear layers with their GELU")) return;
   for (const bool fixed : {false, true}) {
     const Deterministic as(fixed);
     check_large(kLeast);
@@ -215,10 +210,7 @@ TEST_CASE("linear gelu: large layers agree with the CPU, whoever computes them")
 }
 
 TEST_CASE("linear gelu: one launch forward and one back, beside the weights' rounding and what sums need") {
-  if (!is_available(Device::cuda)) {
-    std::cout << "skipped: no usable GPU here: launches of linear layers with their GELU\n";
-    return;
-  }
+  if (no_gpu("launches of linear layers with their GELU")) return;
   for (const bool fixed : {false, true}) {
     const Deterministic as(fixed);
     const Launches small = launches({2040, 16, 2048}), large = launches(kLeast);

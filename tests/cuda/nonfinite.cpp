@@ -3,28 +3,22 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
-#include <iostream>
 
 #include "core/device.h"
 #include "core/kernels/conv.h"
+#include "tests/common/gpu.h"
 #include "tests/common/hash_weights.h"
 #include "tests/common/nan_cases.h"
 
 namespace sked::test {
 
 TEST_CASE("nan: no maximum, sum or tile of the softmax family loses it on the GPU") {
-  if (!is_available(Device::cuda)) {
-    std::cout << "skipped: no usable GPU here: NaN in kernels\n";
-    return;
-  }
+  if (no_gpu("NaN in kernels")) return;
   check_nan_is_seen(Device::cuda);
 }
 
 TEST_CASE("nan: max pooling names the tap that the CPU names, in packs and alone") {
-  if (!is_available(Device::cuda)) {
-    std::cout << "skipped: no usable GPU here: NaN in pooling\n";
-    return;
-  }
+  if (no_gpu("NaN in pooling")) return;
   const Window window{3, 2, 1};
   for (const int64_t C : {3, 8})
     for (const DType dtype : {DType::f32, DType::bf16}) {

@@ -10,6 +10,8 @@
 
 #include "core/kernel.h"
 #include "core/precision.h"
+#include "tests/common/gpu.h"
+#include "tests/common/in_bf16.h"
 #include "tests/common/kernel_check.h"
 #include "tests/cuda/case_log.h"
 
@@ -112,12 +114,6 @@ void check_bf16(const ParityCase& c, CaseLog* log) {
 /// keeps 10 bits; a library may cut the rest off, 2^-10 of each factor.
 constexpr double rounded_tolerance(Precision precision) { return precision == Precision::bf16 ? kBf16Tolerance : 2e-3; }
 
-struct ProductPrecision {
-  explicit ProductPrecision(Precision precision) : before(product_precision()) { set_product_precision(precision); }
-  ~ProductPrecision() { set_product_precision(before); }
-  const Precision before;
-};
-
 /// Does the device still do anything? A fault that a kernel reported is thrown once and no more; a context that CUDA
 /// has given up throws for ever.
 bool device_answers() {
@@ -151,10 +147,7 @@ const std::vector<std::pair<std::string, std::string>> kReasons = {};
 template <class Check>
 void run_cases(const std::string& family, const ParityCases& cases, const Check& check) {
   REQUIRE(!cases.empty());
-  if (!is_available(Device::cuda)) {
-    std::cout << "skipped: no usable GPU here: " << cases.size() << " comparisons of " << family << " with the CPU\n";
-    return;
-  }
+  if (no_gpu(std::to_string(cases.size()) + " comparisons of " + family + " with the CPU")) return;
   CaseLog log(family);
   const int64_t count = static_cast<int64_t>(cases.size()), first = log.first(), last = log.last(count);
   if (first > 0 || last < count - 1)
@@ -186,7 +179,7 @@ double run_rounded(const std::string& family, const ParityCases& cases) {
       if (!offers(Device::cuda, precision)) continue;
       guarded(log, c, [&] {
         const TensorList expected = reference(c, c.inputs, c.outputs);
-        const ProductPrecision rounded(precision);
+        const ProductsIn rounded(precision);
         const std::string way = std::string("products in ") + name(precision);
         const double error = compare(c, run(c, c.inputs, c.outputs, Device::cuda), expected, way.c_str(),
                                      std::max(c.tolerance, rounded_tolerance(precision)), &log);

@@ -7,7 +7,6 @@
 #include <chrono>
 #include <cstdio>
 #include <functional>
-#include <iostream>
 
 #include "core/kernels/attention.h"
 #include "core/kernels/conv.h"
@@ -18,6 +17,7 @@
 #include "core/kernels/random.h"
 #include "core/kernels/softmax.h"
 #include "core/precision.h"
+#include "tests/common/gpu.h"
 #include "tests/common/hash_weights.h"
 
 namespace sked::test {
@@ -155,10 +155,7 @@ void convolutions(DType dtype, Precision precision) {
 
 // Only where it is asked for (--no-skip): it checks nothing.
 TEST_CASE("speed: kernels beside the copy bandwidth, products in TFLOP/s" * doctest::skip()) {
-  if (!is_available(Device::cuda)) {
-    std::cout << "skipped: no usable GPU here: speed of kernels\n";
-    return;
-  }
+  if (no_gpu("speed of kernels")) return;
   memory_bound();
   products();
   for (const DType dtype : {DType::f32, DType::bf16}) attention(dtype);

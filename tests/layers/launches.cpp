@@ -5,7 +5,6 @@
 #include <doctest/doctest.h>
 
 #include <cstdio>
-#include <iostream>
 #include <string>
 #include <utility>
 
@@ -17,27 +16,11 @@
 #include "layers/classifier.h"
 #include "layers/heads/monte_carlo.h"
 #include "layers/models/model.h"
+#include "tests/common/gpu.h"
+#include "tests/common/in_bf16.h"
 
 namespace sked::test {
 namespace {
-
-/// While one lives, products and activations are in bf16, as with --precision bf16.
-struct Bf16Training {
-  Bf16Training() { set(Precision::bf16, DType::bf16); }
-  ~Bf16Training() { set(Precision::f32, DType::f32); }
-  Bf16Training(const Bf16Training&) = delete;
-  Bf16Training& operator=(const Bf16Training&) = delete;
-  static void set(Precision products, DType activations) {
-    set_product_precision(products);
-    set_activation_dtype(activations);
-  }
-};
-
-bool no_gpu(const char* what) {
-  if (is_available(Device::cuda) && can_record(Device::cuda)) return false;
-  std::cout << "skipped: no usable GPU here: " << what << "\n";
-  return true;
-}
 
 Var leaf(const Shape& shape) { return Var(Tensor::empty(shape, DType::f32, Device::cuda), true); }
 

@@ -13,6 +13,7 @@
 #include "layers/linear.h"
 #include "layers/models/model.h"
 #include "tests/common/hash_weights.h"
+#include "tests/common/in_bf16.h"
 
 using namespace sked;
 
@@ -153,12 +154,6 @@ std::vector<double> training_losses(Network& network, const OptimizerConfig& con
   return losses;
 }
 
-/// While one lives, networks keep their activations in bf16.
-struct ActivationsInBf16 {
-  ActivationsInBf16() { set_activation_dtype(DType::bf16); }
-  ~ActivationsInBf16() { set_activation_dtype(DType::f32); }
-};
-
 /// The first step in detail; ten steps; then the trained network without batch statistics.
 void check_training(const std::string& name, const ModelConfig& model, const OptimizerConfig& config, double lr) {
   Network first(name, model), network(name, model);
@@ -223,7 +218,7 @@ TEST_CASE("networks: ViT-Ti/16 and ten steps of AdamW are PyTorch's") {
 // The CPU rounds each result to bf16 as any device does. Measured: φ moves by 0.9 % at most, the loss by 0.15 %, norms
 // of gradients by 2.8 % (a bottleneck whose batch norm sees few rows; else 0.9 %), the losses of ten steps by 0.22 %.
 TEST_CASE("networks: activations in bf16 stay near PyTorch's float64, with f32 gradients") {
-  const ActivationsInBf16 scope;
+  const test::ActivationsInBf16 scope;
   for (const auto& [name, config] : kSmall) {
     INFO(name);
     Network network(name, config);
@@ -245,7 +240,7 @@ TEST_CASE("networks: activations in bf16 stay near PyTorch's float64, with f32 g
 }
 
 TEST_CASE("networks: ten steps with activations in bf16 follow PyTorch's losses in float64") {
-  const ActivationsInBf16 scope;
+  const test::ActivationsInBf16 scope;
   const auto follows = [](const std::string& name, const ModelConfig& config, const OptimizerConfig& optimizer,
                           double lr) {
     INFO(name);

@@ -2,12 +2,11 @@
 
 #include <doctest/doctest.h>
 
-#include <iostream>
-
 #include "autograd/reduce.h"
 #include "core/precision.h"
 #include "layers/heads/monte_carlo.h"
 #include "tests/common/files.h"
+#include "tests/common/gpu.h"
 #include "tests/common/hash_weights.h"
 #include "tests/common/in_bf16.h"
 #include "tests/layers/sampled_logits.h"
@@ -61,10 +60,7 @@ Tensor target_of(const Case& c) {
 }  // namespace
 
 TEST_CASE("streaming likelihood: on a GPU loss and gradients are the CPU's, in bf16 within its rounding") {
-  if (!is_available(Device::cuda)) {
-    std::cout << "skipped: no usable GPU here: the streaming likelihood on it\n";
-    return;
-  }
+  if (no_gpu("the streaming likelihood on it")) return;
   for (const Case& c : kCases) {
     for (const TileSize tile : {TileSize{0, 0}, TileSize{4, 104}, TileSize{3, 60}}) {
       CAPTURE(c.name);
