@@ -395,7 +395,7 @@ info:
 	@$(call feature,CUDA,$(NVCC) $$($(NVCC) --version 2>/dev/null | sed -n 's/.*release //p'),everything runs on the CPU (nvcc: $(or $(NVCC),none); driver: $(or $(DRIVER),none); cuda/*.cu: $(words $(wildcard cuda/*.cu))))
 	@$(call feature,CUDNN,$(CUDNN_HEADER) with cudnn-frontend $(call version,cudnn_frontend_version.h,CUDNN_FRONTEND_MAJOR_VERSION.CUDNN_FRONTEND_MINOR_VERSION.CUDNN_FRONTEND_PATCH_VERSION),on GPUs convolutions and attention run by slower kernels (cudnn.h: $(or $(CUDNN_HEADER),none); cudnn_frontend.h: $(if $(filter CUDNN_FRONTEND,$(FOUND)),found,none: make vendor-cudnn)))
 	@$(call feature,IMAGES,libjpeg $(call version,jconfig.h,LIBJPEG_TURBO_VERSION) libpng $(call version,png.h,PNG_LIBPNG_VER_STRING) libwebp libtiff $(call version,tiffvers.h,TIFFLIB_VERSION),JPEG$(comma) PNG$(comma) WebP and TIFF files cannot be decoded (lacking: $(filter-out $(FOUND),JPEG PNG WEBP TIFF)))
-	@$(call feature,SENTENCEPIECE,SentencePiece $(shell pkg-config --modversion sentencepiece 2>/dev/null),captions cannot be tokenised: no image-text training)
+	@$(call feature,SENTENCEPIECE,SentencePiece $(shell pkg-config --modversion sentencepiece 2>/dev/null),captions cannot be tokenized: no image-text training)
 	@$(call feature,MPI,$(MPICXX),one machine only)
 	@command -v gnuplot >/dev/null && gnuplot --version | sed 's/^/  gnuplot       on   /' || echo "  gnuplot       off  without it: reports have no plots"
 

@@ -67,7 +67,7 @@ bool saves_input(Activation act) { return act == Activation::gelu || act == Acti
 
 void check_linear(const Var& x, const Var& w, const Var& b, const char* where) {
   require_master(x.value(), w.value(), where);
-  require(x.ndim() >= 1 && w.ndim() == 2 && x.dim(-1) == w.dim(1), where, "expected x (…,I) and w (O,I), got ",
+  require(x.ndim() >= 1 && w.ndim() == 2 && x.dim(-1) == w.dim(1), where, "expected x (...,I) and w (O,I), got ",
           x.value(), " and ", w.value());
   if (b.defined()) require_shape(b.value(), {w.dim(0)}, where, "b");
 }

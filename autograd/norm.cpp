@@ -76,8 +76,8 @@ Var batch_norm_evaluation(const Var& x, const Var& residual, const Var& gamma, c
                   const Tensor g = dresidual.to(master);
                   if (dx_needed) grads[0] = combine(g, combine(gamma, rstd, Binary::mul), Binary::mul).to(dy.dtype());
                   if (dgamma_needed) {
-                    const Tensor normalised = combine(combine(x.to(master), mean, Binary::sub), rstd, Binary::mul);
-                    grads[2] = sum_to(combine(g, normalised, Binary::mul), gamma.shape());
+                    const Tensor normalized = combine(combine(x.to(master), mean, Binary::sub), rstd, Binary::mul);
+                    grads[2] = sum_to(combine(g, normalized, Binary::mul), gamma.shape());
                   }
                   if (dbeta_needed) grads[3] = sum_to(g, gamma.shape());
                   return grads;
@@ -88,7 +88,7 @@ Var batch_norm_evaluation(const Var& x, const Var& residual, const Var& gamma, c
 
 Var batch_norm(const Var& x, const Var& residual, const Var& gamma, const Var& beta, Tensor& running_mean,
                Tensor& running_var, const BatchNormOptions& options) {
-  require(x.ndim() >= 2, "batch_norm", "expected x (…,C), got ", x.value());
+  require(x.ndim() >= 2, "batch_norm", "expected x (...,C), got ", x.value());
   check_scale_shift(gamma, beta, x, "batch_norm");
   require_shape(running_mean, gamma.shape(), "batch_norm", "running_mean");
   require_shape(running_var, gamma.shape(), "batch_norm", "running_var");
@@ -101,7 +101,7 @@ Var batch_norm(const Var& x, const Var& residual, const Var& gamma, const Var& b
 // dy. Saves x, γ and each row's mean and rstd; x̂ is made again from them. Where a residual connection runs past the
 // norm, its gradient of x is there already, and dx takes it along.
 Var layer_norm(const Var& x, const Var& gamma, const Var& beta, double eps) {
-  require(x.ndim() >= 1, "layer_norm", "expected x (…,D), got ", x.value());
+  require(x.ndim() >= 1, "layer_norm", "expected x (...,D), got ", x.value());
   require(gamma.defined() == beta.defined(), "layer_norm", "expected gamma and beta both or neither, got ",
           detail::value_or_undefined(gamma), " and ", detail::value_or_undefined(beta));
   if (gamma.defined()) check_scale_shift(gamma, beta, x, "layer_norm");
@@ -144,7 +144,7 @@ Var group_norm(const Var& x, const Var& gamma, const Var& beta, int64_t groups, 
 
 // y = x r, r = 1/sqrt(Σ_d x² + eps): dx = r (dy − y Σ_d dy y). Saves y and r.
 Var l2_normalize(const Var& x, double eps) {
-  require(x.ndim() >= 1, "l2_normalize", "expected x (…,D), got ", x.value());
+  require(x.ndim() >= 1, "l2_normalize", "expected x (...,D), got ", x.value());
   const Shape rows{x.shape().product(0, x.ndim() - 1), x.dim(-1)};
   Tensor y = detail::empty(rows, x.value()), r = detail::empty_statistics({rows[0]}, y);
   kernel::l2_normalize_forward(x.value().reshape(rows), y, r, eps);

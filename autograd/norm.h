@@ -1,5 +1,5 @@
 #pragma once
-// Normalisation layers' arithmetic; formulas in core/kernels/norm.h.
+// Normalization layers' arithmetic; formulas in core/kernels/norm.h.
 
 #include "autograd/var.h"
 #include "core/kernels/norm.h"

@@ -10,12 +10,12 @@
 
 namespace sked::detail {
 
-/// Uninitialised, of another shape, in the dtype and on the device of `like`.
+/// Uninitialized, of another shape, in the dtype and on the device of `like`.
 inline Tensor empty(const Shape& shape, const Tensor& like) {
   return Tensor::empty(shape, like.dtype(), like.device());
 }
 
-/// Uninitialised statistics of `x`, saved for the backward pass: f32 beside bf16, which would lose what they are for.
+/// Uninitialized statistics of `x`, saved for the backward pass: f32 beside bf16, which would lose what they are for.
 inline Tensor empty_statistics(const Shape& shape, const Tensor& x) {
   return Tensor::empty(shape, x.dtype() == DType::bf16 ? DType::f32 : x.dtype(), x.device());
 }
@@ -23,7 +23,7 @@ inline Tensor empty_statistics(const Shape& shape, const Tensor& x) {
 /// The tensor of an operand that may be left out.
 inline Tensor value_or_undefined(const Var& x) { return x.defined() ? x.value() : Tensor(); }
 
-/// An uninitialised gradient for `x` where it needs one, else undefined.
+/// An uninitialized gradient for `x` where it needs one, else undefined.
 inline Tensor gradient_for(bool needed, const Tensor& x) { return needed ? Tensor::like(x) : Tensor(); }
 
 /// Will record() keep the backward of an op on these inputs? Asked by ops whose forward can skip what only it needs.

@@ -14,19 +14,19 @@ namespace {
 std::atomic<uint64_t> steps_made{0};
 
 /// What a dying step held. Dropping it may end further steps, which queue here instead of nesting their destructors.
-struct Remains {
+struct Released {
   std::vector<Edge> inputs;
   std::function<Grads(const Tensor&, Gathered&)> backward;
 };
 
-void bury(Remains remains) {
-  thread_local std::vector<Remains>* queue = nullptr;
-  if (queue) return queue->push_back(std::move(remains));
-  std::vector<Remains> pending;
+void release_later(Released released) {
+  thread_local std::vector<Released>* queue = nullptr;
+  if (queue) return queue->push_back(std::move(released));
+  std::vector<Released> pending;
   queue = &pending;
-  pending.push_back(std::move(remains));
+  pending.push_back(std::move(released));
   while (!pending.empty()) {
-    const Remains dropped = std::move(pending.back());
+    const Released dropped = std::move(pending.back());
     pending.pop_back();
   }
   queue = nullptr;
@@ -93,7 +93,7 @@ Step::Step(const Tensor& y, std::source_location where)
     : number(++steps_made), shape(y.shape()), dtype(y.dtype()), device(y.device()), where(where) {}
 
 Step::~Step() {
-  if (!inputs.empty() || backward) bury({std::move(inputs), std::move(backward)});
+  if (!inputs.empty() || backward) release_later({std::move(inputs), std::move(backward)});
 }
 
 void accumulate(Tensor& total, Tensor g) {

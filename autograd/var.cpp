@@ -18,7 +18,7 @@ const Tensor undefined_tensor;
 
 }  // namespace
 
-// ---- Var -----------------------------------------------------------------------------------------------------------
+// ---- Var -----------------------------------------------------------------------------------------
 
 Var::Var(Tensor value, bool requires_grad) : node_(std::make_shared<Node>()) {
   require(value.defined(), "var", "expected a defined tensor, got ", value);
@@ -77,7 +77,7 @@ void Var::backward(const Tensor& cotangent) const {
 
 Var Var::detach() const { return Var(value()); }
 
-// ---- Recording -----------------------------------------------------------------------------------------------------
+// ---- Recording -----------------------------------------------------------------------------------
 
 Var record(Tensor y, const std::vector<Var>& inputs, std::function<Grads(const Tensor& dy)> backward,
            std::source_location where) {
@@ -107,8 +107,7 @@ NoGrad::NoGrad(bool on) : before_(recording_on) { recording_on = !on; }
 NoGrad::~NoGrad() { recording_on = before_; }
 bool NoGrad::recording() { return recording_on; }
 
-// ---- Broadcasting undone
-// ---------------------------------------------------------------------------------------------
+// ---- Broadcasting undone -------------------------------------------------------------------------
 
 Tensor sum_to(const Tensor& dy, const Shape& shape) {
   if (dy.shape() == shape) return dy;
@@ -116,7 +115,7 @@ Tensor sum_to(const Tensor& dy, const Shape& shape) {
           ", got ", shape);
   const int added = dy.ndim() - shape.ndim();
   const auto repeated = [&](int axis) { return axis < added || (shape[axis - added] == 1 && dy.dim(axis) != 1); };
-  // Each run of neighbouring repeated axes is one pass, the last run first: it leaves the least for the others.
+  // Each run of neighboring repeated axes is one pass, the last run first: it leaves the least for the others.
   Tensor sum = dy;
   int end = dy.ndim();
   while (end > 0) {

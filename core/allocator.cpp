@@ -80,7 +80,7 @@ void CachingAllocator::free(void* pointer, size_t bytes) {
   stats_.cached += size;
 }
 
-void CachingAllocator::dissolve(MemoryPool& pool) {
+void CachingAllocator::release(MemoryPool& pool) {
   std::erase_if(owners_, [&](const auto& block) { return block.second == &pool; });
   for (const auto& [size, pointers] : pool.blocks_) {
     std::vector<void*>& cache = blocks_[size];
@@ -119,7 +119,7 @@ CachingAllocator& allocator(Device device) {
 
 MemoryPool::~MemoryPool() {
   const std::lock_guard lock(allocator_.mutex_);
-  allocator_.dissolve(*this);
+  allocator_.release(*this);
 }
 
 MemoryPool::Scope::Scope(MemoryPool& pool) : before_(active_pool) { active_pool = &pool; }

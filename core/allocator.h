@@ -45,7 +45,7 @@ class CachingAllocator {
   // The caller of these holds the lock.
   void* reuse(size_t size);
   void hand_out(void* pointer, size_t size);
-  void dissolve(MemoryPool& pool);
+  void release(MemoryPool& pool);
 
   Device device_;
   mutable std::mutex mutex_;

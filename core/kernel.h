@@ -2,7 +2,7 @@
 // Kernel: one documented operation the hardware must do, with one implementation per device.
 //
 // core/kernels/<family>.h declares them, core/cpu/*.cpp and cuda/*.cu register implementations from static
-// initialisers:
+// initializers:
 //
 //   inline Kernel<void(const Tensor& x, Tensor& y, Unary op)> unary_forward{"unary_forward"};      // the list
 //   const auto registered = kernel::unary_forward.define(Device::cpu, unary_forward_cpu);          // an implementation
@@ -82,7 +82,7 @@ class Kernel<void(Args...)> final : public KernelBase {
 
   explicit Kernel(const char* name) : KernelBase(name) {}
 
-  /// Registers the definition for `device`. Returns true, so that a static can be initialised with it. On the CPU
+  /// Registers the definition for `device`. Returns true, so that a static can be initialized with it. On the CPU
   /// `stores` says that f takes elements as they are stored, bf16 among them.
   bool define(Device device, Function f, bool stores = false) {
     definition_[index(device)] = f;

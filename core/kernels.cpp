@@ -93,10 +93,10 @@ const char* name(Reduce op) {
 int64_t Window::output(int64_t input) const {
   require(kernel >= 1 && stride >= 1 && padding >= 0, "window", "expected kernel >= 1, stride >= 1, padding >= 0, got ",
           kernel, ", ", stride, ", ", padding);
-  const int64_t room = input + 2 * padding - kernel;
-  require(input >= 0 && room >= 0, "window", "a window of ", kernel, " does not fit an extent of ", input,
+  const int64_t last = input + 2 * padding - kernel;
+  require(input >= 0 && last >= 0, "window", "a window of ", kernel, " does not fit an extent of ", input,
           " with padding ", padding);
-  return room / stride + 1;
+  return last / stride + 1;
 }
 
 }  // namespace sked

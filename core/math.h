@@ -1,5 +1,5 @@
 #pragma once
-// Elementary functions for float that a compiler can vectorise: no branches, no tables, no library calls; only selects,
+// Elementary functions for float that a compiler can vectorize: no branches, no tables, no library calls; only selects,
 // multiplies, adds and integer work on the bits. `constexpr` is what makes them callable from device code too, without
 // a macro. For double each is the standard library's: gradient checks want the last digit, not speed.
 //
@@ -73,7 +73,7 @@ struct SinCos {
   float sin, cos;
 };
 
-// ---- the same bits on every device: what addressed noise is made of ------------------------------------------------
+// ---- the same bits on every device: what addressed noise is made of ------------------------------
 
 /// Square root, correctly rounded as IEEE 754 demands.
 constexpr float sqrt(float x) { return std::sqrt(x); }
@@ -95,8 +95,7 @@ constexpr SinCos sincos2pi_exact(float x) {
   return {(q & 2) != 0 ? -sine : sine, ((q + 1) & 2) != 0 ? -cosine : cosine};
 }
 
-// ---- everything else: within a few ulp, contraction allowed
-// ----------------------------------------------------------
+// ---- everything else: within a few ulp, contraction allowed --------------------------------------
 
 /// e^x = 2^n e^r, n = round(x / ln 2), |r| ≤ ln 2 / 2. Error ≤ 2 ulp; overflows to inf, underflows through the
 /// subnormals to 0.
@@ -129,7 +128,7 @@ constexpr float log1p(float x) {
 constexpr double log1p(double x) { return std::log1p(x); }
 
 /// Error function: x + x Q(x²) near 0, elsewhere 1 − e^(−|x| − |x| H(|x|)) with x's sign. Error ≤ 2 ulp. Sign and
-/// clamping are integer work on the bits, which vectorises to single instructions.
+/// clamping are integer work on the bits, which vectorizes to single instructions.
 constexpr float erf(float x) {
   constexpr int32_t kSign = std::numeric_limits<int32_t>::min();
   const auto bits = std::bit_cast<int32_t>(x);

@@ -22,7 +22,7 @@ inline std::ostream& operator<<(std::ostream& out, Precision p) { return out << 
 
 /// Does this device compute in that precision on this machine? f32 everywhere; others where a backend offered them.
 bool offers(Device device, Precision precision);
-/// Says so, at start-up. Returns true, to be called from an initialiser.
+/// Says so, at start-up. Returns true, to be called from an initializer.
 bool offer(Device device, Precision precision);
 
 /// f32 until it is set.

@@ -32,7 +32,7 @@ constexpr std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter, std::a
   return counter;
 }
 
-/// Where a family of random numbers is used. `stream` tells apart the users of one seed (a module's initialisation,
+/// Where a family of random numbers is used. `stream` tells apart the users of one seed (a module's initialization,
 /// a dropout layer, a head's noise, the augmentation …); `step` is the training step, epoch or 0.
 struct RngAddress {
   uint64_t seed = 0;
@@ -86,7 +86,7 @@ constexpr std::array<float, 4> normal4(std::array<uint32_t, 4> words) {
 }
 
 /// A sequential reader of one address, for host code that needs "the next" number: permutations, augmentation, noise
-/// on labels, initialisation. `example` and `sample` select the sequence.
+/// on labels, initialization. `example` and `sample` select the sequence.
 class Rng {
  public:
   explicit Rng(RngAddress address, uint64_t example = 0, uint64_t sample = 0)

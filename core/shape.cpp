@@ -27,7 +27,7 @@ int Shape::axis(int axis) const {
 }
 
 int64_t Shape::product(int begin, int end) const {
-  require(begin >= 0 && begin <= end && end <= ndim_, "shape", "expected axes in 0 … ", ndim_, ", got [", begin, ", ",
+  require(begin >= 0 && begin <= end && end <= ndim_, "shape", "expected axes in 0 to ", ndim_, ", got [", begin, ", ",
           end, ")");
   int64_t product = 1;
   for (int i = begin; i < end; ++i) product *= extents_[static_cast<size_t>(i)];

@@ -53,7 +53,7 @@ class Tensor {
  public:
   Tensor() = default;
 
-  /// Uninitialised elements.
+  /// Uninitialized elements.
   static Tensor empty(const Shape& shape, DType dtype = DType::f32, Device device = Device::cpu);
   static Tensor zeros(const Shape& shape, DType dtype = DType::f32, Device device = Device::cpu);
   static Tensor full(const Shape& shape, double value, DType dtype = DType::f32, Device device = Device::cpu);
@@ -64,7 +64,7 @@ class Tensor {
     t.copy_in(values.data(), static_cast<int64_t>(values.size()), dtype_of<T>);
     return t;
   }
-  /// Uninitialised, with the shape, dtype and device of `other`.
+  /// Uninitialized, with the shape, dtype and device of `other`.
   static Tensor like(const Tensor& other) { return empty(other.shape(), other.dtype(), other.device()); }
   static Tensor zeros_like(const Tensor& other) { return zeros(other.shape(), other.dtype(), other.device()); }
 

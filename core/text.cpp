@@ -39,7 +39,7 @@ std::string excerpt(std::string_view text) {
   std::string shown = valid_utf8(text.substr(0, end));
   std::ranges::replace_if(
       shown, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, '?');
-  return text.size() > end ? shown + "…" : shown;
+  return text.size() > end ? shown + "..." : shown;
 }
 
 std::string join(const std::vector<std::string>& words, std::string_view separator) {

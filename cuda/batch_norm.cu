@@ -7,7 +7,7 @@
 #include "core/kernels/norm.h"
 #include "core/kernels/sizes.h"
 #include "cuda/columns.cuh"
-#include "cuda/walk.cuh"
+#include "cuda/strided.cuh"
 
 namespace sked::cuda {
 namespace {
@@ -43,7 +43,7 @@ __global__ void statistics_kernel(ColumnPlan plan, const double* partial, const 
   to.running_var[c] = (1 - momentum) * to.running_var[c] + momentum * static_cast<float>(var * (M / (M - 1.0)));
 }
 
-// ---- element by element, with parameters of the channel -------------------------------------------------------------
+// ---- element by element, with parameters of the channel ------------------------------------------
 
 /// K tensors' elements; a null one counts as zeros.
 template <class T, int K>
@@ -111,14 +111,14 @@ struct Affine {
   bool relu;
 };
 template <int kN>
-struct Normalise {
+struct Normalize {
   using Given = Affine;
   static constexpr int kStreams = 2, kResident = 4;  // x, residual; blocks a multiprocessor
   Floats<kN> mean, scale, shift;
   bool relu;
 
   template <class Index>
-  __device__ Normalise(const Affine& a, Index c)
+  __device__ Normalize(const Affine& a, Index c)
       : mean(load_floats<kN>(a.mean + c)),
         scale(load_floats<kN>(a.gamma + c)),
         shift(load_floats<kN>(a.beta + c)),
@@ -137,9 +137,9 @@ struct Normalise {
 /// loads, of which an H100 issues 39 instructions while it moves 4 bytes (4.25 loads where each element reads four
 /// parameters, and those took longer than the memory).
 template <class T>
-void normalise(const char* where, const Tensor& x, const Tensor& residual, int64_t C, const Affine& a, Tensor& y) {
+void normalize(const char* where, const Tensor& x, const Tensor& residual, int64_t C, const Affine& a, Tensor& y) {
   const Streams<T, 2> in{{x.data<T>(), residual.defined() ? residual.data<T>() : nullptr}};
-  by_channel<Normalise>(where, x.numel(), C, a, {a.mean, a.rstd, a.var, a.gamma, a.beta}, in, y.data<T>());
+  by_channel<Normalize>(where, x.numel(), C, a, {a.mean, a.rstd, a.var, a.gamma, a.beta}, in, y.data<T>());
 }
 
 /// x is read twice: 3 or, with a residual, 4 · M·C elements moved, the floor where x does not stay in cache.
@@ -149,7 +149,7 @@ void batch_norm_forward(const Tensor& x, const Tensor& residual, const Tensor& g
   const char* where = "batch_norm_forward";
   const auto [M, C] =
       BatchNormSizes(x, {&residual, &y}, {&gamma, &beta, &mean, &rstd, &running_mean, &running_var}, where);
-  require(M >= 2, where, "expected at least 2 rows to normalise over, got x ", x);
+  require(M >= 2, where, "expected at least 2 rows to normalize over, got x ", x);
   visit_device(x.dtype(), where, [&, M = M, C = C]<class T>(T) {
     const ColumnPlan plan(1, M, C);
     Tensor partial = plan.partials(2);
@@ -158,7 +158,7 @@ void batch_norm_forward(const Tensor& x, const Tensor& residual, const Tensor& g
     launch(where, statistics_kernel<T>, ceil_div(C, kLines), kThreads, plan, partial.data<double>(), x.data<T>(), eps,
            static_cast<float>(momentum), to);
     const Affine a{to.mean, to.rstd, nullptr, gamma.data<float>(), beta.data<float>(), 0.0f, relu};
-    normalise<T>(where, x, residual, C, a, y);
+    normalize<T>(where, x, residual, C, a, y);
   });
 }
 
@@ -170,11 +170,11 @@ void batch_norm_inference(const Tensor& x, const Tensor& residual, const Tensor&
     const Affine a{
         running_mean.data<float>(), nullptr, running_var.data<float>(), gamma.data<float>(), beta.data<float>(),
         static_cast<float>(eps),    relu};
-    normalise<T>(where, x, residual, C, a, y);
+    normalize<T>(where, x, residual, C, a, y);
   });
 }
 
-// ---- backward -------------------------------------------------------------------------------------------------------
+// ---- backward ------------------------------------------------------------------------------------
 
 /// g = dy [y > 0] (y null without a ReLU), kept where `kept` is not null; the terms of Σ g and Σ g (x − mean).
 template <class T>

@@ -33,7 +33,7 @@ struct Sums {
 
 constexpr int kLines = kThreads / kWarp;
 
-/// partial[o,chunk,k,c] = Σ over the chunk's rows r of f(o, r, c).v[k]. One warp reads 32 neighbouring columns of a
+/// partial[o,chunk,k,c] = Σ over the chunk's rows r of f(o, r, c).v[k]. One warp reads 32 neighboring columns of a
 /// row.
 template <int K, class F>
 __global__ void column_sums_kernel(ColumnPlan plan, F f, double* partial) {

@@ -6,7 +6,7 @@
 #include "core/kernels/functors.h"
 #include "core/kernels/sizes.h"
 #include "cuda/map.cuh"
-#include "cuda/walk.cuh"
+#include "cuda/strided.cuh"
 
 namespace sked::cuda {
 namespace {
@@ -62,9 +62,9 @@ void affine(const Tensor& x, Tensor& y, double alpha, double beta) {
   visit_device(x.dtype(), "affine", [&]<class T>(T) { map("affine", x.numel(), f, y.data<T>(), x.data<T>()); });
 }
 
-// ---- two operands, broadcast ----------------------------------------------------------------------------------------
+// ---- two operands, broadcast ---------------------------------------------------------------------
 
-/// N neighbours of an operand: they run along the inner axis (step 1) or are one element (step 0).
+/// N neighbors of an operand: they run along the inner axis (step 1) or are one element (step 0).
 template <int N, class T, class Index>
 __device__ Pack<T, N> operand(const T* x, Index at, Index step) {
   if (step != 0) return load<N>(x + at);
@@ -75,23 +75,23 @@ __device__ Pack<T, N> operand(const T* x, Index at, Index step) {
 }
 
 template <int N, class T, class Index, class F>
-__global__ void broadcast_kernel(Index n, Walk<2, Index> walk, F f, const T* a, const T* b, T* y) {
+__global__ void broadcast_kernel(Index n, StridedIndex<2, Index> strides, F f, const T* a, const T* b, T* y) {
   const Index i = static_cast<Index>(global_thread()) * N;
   if (i >= n) return;
   Index at[2];
-  walk.locate(i, at);
-  const int inner = walk.ndim - 1;
-  store(y + i,
-        map_pack<T, N>(f, operand<N>(a, at[0], walk.strides[inner][0]), operand<N>(b, at[1], walk.strides[inner][1])));
+  strides.locate(i, at);
+  const int inner = strides.ndim - 1;
+  store(y + i, map_pack<T, N>(f, operand<N>(a, at[0], strides.strides[inner][0]),
+                              operand<N>(b, at[1], strides.strides[inner][1])));
 }
 
-/// May N neighbours of the output be taken at once: do they lie in one row, start at a multiple of N everywhere?
-bool takes_packs(const cpu::Strided<2>& walk, int64_t N) {
-  if (walk.inner() % N != 0) return false;
+/// May N neighbors of the output be taken at once: do they lie in one row, start at a multiple of N everywhere?
+bool takes_packs(const cpu::Strided<2>& strides, int64_t N) {
+  if (strides.inner() % N != 0) return false;
   for (size_t k = 0; k < 2; ++k) {
-    if (walk.inner_strides()[k] == 0) continue;
-    for (int axis = 0; axis + 1 < walk.ndim; ++axis)
-      if (walk.strides[static_cast<size_t>(axis)][k] % N != 0) return false;
+    if (strides.inner_strides()[k] == 0) continue;
+    for (int axis = 0; axis + 1 < strides.ndim; ++axis)
+      if (strides.strides[static_cast<size_t>(axis)][k] % N != 0) return false;
   }
   return true;
 }
@@ -103,17 +103,17 @@ void broadcast_apply(const char* where, const Tensor& a, const Tensor& b, Tensor
   if (n == 0) return;
   const T *left = a.data<T>(), *right = b.data<T>();
   T* out = y.data<T>();
-  const cpu::Strided<2> walk = cpu::broadcast_walk(y.shape(), a.shape(), b.shape());
-  if (walk.ndim == 0 || a.shape() == b.shape()) return map(where, n, f, out, left, right);
+  const cpu::Strided<2> strides = cpu::strided_broadcast(y.shape(), a.shape(), b.shape());
+  if (strides.ndim == 0 || a.shape() == b.shape()) return map(where, n, f, out, left, right);
   visit_index(n, [&]<class Index>(Index) {
-    const Walk<2, Index> device_walk(walk);
+    const StridedIndex<2, Index> device_strides(strides);
     constexpr int N = kWide<T>;
     const auto count = static_cast<Index>(n);
-    if (takes_packs(walk, N) && aligned16({left, right, out})) {
-      launch(where, broadcast_kernel<N, T, Index, F>, ceil_div(n, N * kThreads), kThreads, count, device_walk, f, left,
-             right, out);
+    if (takes_packs(strides, N) && aligned16({left, right, out})) {
+      launch(where, broadcast_kernel<N, T, Index, F>, ceil_div(n, N * kThreads), kThreads, count, device_strides, f,
+             left, right, out);
     } else {
-      launch(where, broadcast_kernel<1, T, Index, F>, ceil_div(n, kThreads), kThreads, count, device_walk, f, left,
+      launch(where, broadcast_kernel<1, T, Index, F>, ceil_div(n, kThreads), kThreads, count, device_strides, f, left,
              right, out);
     }
   });

@@ -55,7 +55,7 @@ __global__ void group_statistics_kernel(ColumnPlan plan, Extents s, const double
 }
 
 template <class T>
-__global__ void group_normalise_kernel(Extents s, const T* x, const float* gamma, const float* beta, const float* mean,
+__global__ void group_normalize_kernel(Extents s, const T* x, const float* gamma, const float* beta, const float* mean,
                                        const float* rstd, T* y) {
   const int64_t i = global_thread();
   if (i >= s.N * s.P * s.C) return;
@@ -75,7 +75,7 @@ void group_norm_forward(const Tensor& x, const Tensor& gamma, const Tensor& beta
     column_sums<2>(where, plan, MomentTerms<T>{x.data<T>(), s}, partial);
     launch(where, group_statistics_kernel<T>, ceil_div(s.N * s.groups, kLines), kThreads, plan, s,
            partial.data<double>(), x.data<T>(), eps, mean.data<float>(), rstd.data<float>());
-    launch(where, group_normalise_kernel<T>, ceil_div(x.numel(), kThreads), kThreads, s, x.data<T>(),
+    launch(where, group_normalize_kernel<T>, ceil_div(x.numel(), kThreads), kThreads, s, x.data<T>(),
            gamma.data<float>(), beta.data<float>(), mean.data<float>(), rstd.data<float>(), y.data<T>());
   });
 }

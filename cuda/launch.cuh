@@ -120,7 +120,7 @@ inline bool aligned16(std::initializer_list<const void*> pointers) {
 /// This thread's number in the grid.
 __device__ inline int64_t global_thread() { return static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; }
 
-// ---- fixed-order reductions: the same result on every run -----------------------------------------------------------
+// ---- fixed-order reductions: the same result on every run ----------------------------------------
 
 struct Plus {
   template <class V>

@@ -144,7 +144,7 @@ void layer_norm_forward(const Tensor& x, const Tensor& gamma, const Tensor& beta
   });
 }
 
-// ---- backward -------------------------------------------------------------------------------------------------------
+// ---- backward ------------------------------------------------------------------------------------
 
 template <class T>
 struct Backward {

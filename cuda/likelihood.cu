@@ -23,7 +23,7 @@ __device__ float log_add_exp(float a, float b) {
 
 __device__ float log_sigmoid(float x) { return -math::softplus(-x); }
 
-// ---- noisy rows -----------------------------------------------------------------------------------------------------
+// ---- noisy rows ----------------------------------------------------------------------------------
 
 /// 3 (2 without q) tiles moved.
 __global__ void noise_forward_kernel(Extents e, int64_t first, const float* center, const float* d, const float* eps,
@@ -86,12 +86,13 @@ void noise_backward(const Tensor& dz, const Tensor& eps, const Tensor& v, Tensor
          v.defined() ? dv.data<float>() : nullptr);
 }
 
-// ---- one label an example -------------------------------------------------------------------------------------------
+// ---- one label an example ------------------------------------------------------------------------
 
 /// One tile read, the second time from cache: 13 instructions and a quarter of a load an element in bf16, 26 and a half
 /// in f32 (28 and 2 element by element).
 template <int kLanes, int kN, class T>
-__global__ void label_tile_forward_kernel(Extents e, const T* a, const int64_t* labels, float* lse, float* picked) {
+__global__ void label_tile_forward_kernel(Extents e, const T* a, const int64_t* labels, float* lse,
+                                          float* target_logit) {
   const Team<kLanes> team;
   if (team.row >= e.rows()) return;
   const T* row = a + team.row * e.K;
@@ -100,20 +101,20 @@ __global__ void label_tile_forward_kernel(Extents e, const T* a, const int64_t* 
   const int64_t i = e.by_sample(team.row);
   lse[i] = log_add_exp(lse[i], s.shift + math::log(s.sum));
   if (!labels) return;
-  const int64_t k = labels[e.example(team.row)] - e.at.klass;
-  if (k >= 0 && k < e.K) picked[i] = widen(row[k]);
+  const int64_t k = labels[e.example(team.row)] - e.at.class_index;
+  if (k >= 0 && k < e.K) target_logit[i] = widen(row[k]);
 }
 
-void label_tile_forward(const Tensor& a, const Tensor& labels, Tensor& lse, Tensor& picked, TileOrigin at) {
+void label_tile_forward(const Tensor& a, const Tensor& labels, Tensor& lse, Tensor& target_logit, TileOrigin at) {
   const char* where = "label_tile_forward";
   Extents e(a, where, at);
   e.S = check_width(lse, a, at.sample + e.C, "lse", where);
   const int64_t* label = labels.defined() ? labels_of(labels, a, where) : nullptr;
-  if (label) check_alike(picked, lse, "picked", where);
+  if (label) check_alike(target_logit, lse, "target_logit", where);
   visit_tile(a, e, where, [&]<class T, int kN>(T, std::integral_constant<int, kN>) {
     visit_team(e.K, [&]<int kLanes>(std::integral_constant<int, kLanes>) {
       launch(where, label_tile_forward_kernel<kLanes, kN, T>, team_blocks<kLanes>(e.rows()), kThreads, e, a.data<T>(),
-             label, lse.data<float>(), label ? picked.data<float>() : nullptr);
+             label, lse.data<float>(), label ? target_logit.data<float>() : nullptr);
     });
   });
 }
@@ -127,7 +128,7 @@ struct LabelGradient {
     int label;  // in the tile, or −1
   };
   __device__ Row row(const Extents& e, int64_t r) const {
-    const int64_t i = e.by_sample(r), label = labels[e.example(r)] - e.at.klass;
+    const int64_t i = e.by_sample(r), label = labels[e.example(r)] - e.at.class_index;
     return {lse[i], weight[i], label >= 0 && label < e.K ? static_cast<int>(label) : -1};
   }
   template <class T>
@@ -147,7 +148,7 @@ void label_tile_backward(Tensor& a, const Tensor& labels, const Tensor& lse, con
   tile_backward(where, e, LabelGradient{label, lse.data<float>(), weight.data<float>()}, a, sums);
 }
 
-// ---- every class ----------------------------------------------------------------------------------------------------
+// ---- every class ---------------------------------------------------------------------------------
 
 template <ClassLog kLog>
 __device__ float log_of(float a, float lse) {
@@ -173,14 +174,14 @@ __global__ void class_tile_forward_kernel(Extents e, const T* a, const float* ls
   for (int64_t s = 0; s < e.C; ++s) high = Greater{}(x(s), high);
   high = finite_shift(high);
   for (int64_t s = 0; s < e.C; ++s) sum += math::exp(x(s) - high);
-  float& out = log_p[b * e.classes + e.at.klass + k];
+  float& out = log_p[b * e.classes + e.at.class_index + k];
   out = log_add_exp(out, high + math::log(static_cast<float>(sum)));
 }
 
 void class_tile_forward(const Tensor& a, const Tensor& lse, Tensor& log_p, ClassLog log, TileOrigin at) {
   const char* where = "class_tile_forward";
   Extents e(a, where, at);
-  e.classes = check_width(log_p, a, at.klass + e.K, "log_p", where);
+  e.classes = check_width(log_p, a, at.class_index + e.K, "log_p", where);
   if (log == ClassLog::softmax) e.S = check_width(lse, a, at.sample + e.C, "lse", where);
   visit_device(a.dtype(), where, [&]<class T>(T) {
     const auto run = [&](auto kernel) {
@@ -213,7 +214,7 @@ Extents soft_extents(const Tensor& a, const Tensor& lse, const Tensor& log_p, co
                      TileOrigin at, const char* where) {
   Extents e(a, where, at);
   e.S = check_width(lse, a, at.sample + e.C, "lse", where);
-  e.classes = check_width(log_p, a, at.klass + e.K, "log_p", where);
+  e.classes = check_width(log_p, a, at.class_index + e.K, "log_p", where);
   check_alike(share, log_p, "share", where);
   check_alike(total, lse, "total", where);
   return e;
@@ -273,13 +274,13 @@ void sigmoid_tile_backward(Tensor& a, const Tensor& log_p, const Tensor& log_not
                            const Tensor& rest, Tensor& sums, TileOrigin at) {
   const char* where = "sigmoid_tile_backward";
   Extents e(a, where, at);
-  e.classes = check_width(log_p, a, at.klass + e.K, "log_p", where);
+  e.classes = check_width(log_p, a, at.class_index + e.K, "log_p", where);
   for (const Tensor* t : {&log_not_p, &share, &rest}) check_alike(*t, log_p, "log_not_p, share and rest", where);
   const SigmoidGradient f{log_p.data<float>(), log_not_p.data<float>(), share.data<float>(), rest.data<float>()};
   tile_backward(where, e, f, a, sums);
 }
 
-// ---- classes that choose among the examples too ---------------------------------------------------------------------
+// ---- classes that choose among the examples too --------------------------------------------------
 
 /// Throws unless t is (at least `samples`, at least `classes`) beside `a`; returns its width.
 int64_t check_columns(const Tensor& t, const Tensor& a, int64_t samples, int64_t classes, const char* what,
@@ -290,7 +291,7 @@ int64_t check_columns(const Tensor& t, const Tensor& a, int64_t samples, int64_t
   return t.dim(1);
 }
 
-/// A block for 32 columns of a sample: a warp reads 32 neighbours of a row. The tile is read twice, the second time
+/// A block for 32 columns of a sample: a warp reads 32 neighbors of a row. The tile is read twice, the second time
 /// from cache where it fits.
 template <class T>
 __global__ void column_tile_forward_kernel(Extents e, const T* a, float* lse) {
@@ -312,14 +313,14 @@ __global__ void column_tile_forward_kernel(Extents e, const T* a, float* lse) {
   __syncthreads();
   if (line > 0 || k >= e.K) return;
   for (int l = 1; l < kLines; ++l) sum += sums[l][lane];
-  float& out = lse[(e.at.sample + s) * e.classes + e.at.klass + k];
+  float& out = lse[(e.at.sample + s) * e.classes + e.at.class_index + k];
   out = log_add_exp(out, high + math::log(static_cast<float>(sum)));
 }
 
 void column_tile_forward(const Tensor& a, Tensor& lse, TileOrigin at) {
   const char* where = "column_tile_forward";
   Extents e(a, where, at);
-  e.classes = check_columns(lse, a, at.sample + e.C, at.klass + e.K, "lse", where);
+  e.classes = check_columns(lse, a, at.sample + e.C, at.class_index + e.K, "lse", where);
   visit_device(a.dtype(), where, [&]<class T>(T) {
     launch(where, column_tile_forward_kernel<T>, e.C * ceil_div(e.K, kWarp), kThreads, e, a.data<T>(),
            lse.data<float>());
@@ -335,7 +336,7 @@ struct PairGradient {
     int64_t column;
   };
   __device__ Row row(const Extents& e, int64_t r) const {
-    return {examples.row(e, r), (e.at.sample + e.sample(r)) * e.classes + e.at.klass};
+    return {examples.row(e, r), (e.at.sample + e.sample(r)) * e.classes + e.at.class_index};
   }
   template <class T>
   __device__ float operator()(const Row& row, int k, float a) const {
@@ -352,7 +353,7 @@ void pair_tile_backward(Tensor& a, const Tensor& labels, const Tensor& lse, cons
   const int64_t* label = labels_of(labels, a, where);
   e.S = check_width(lse, a, at.sample + e.C, "lse", where);
   check_alike(weight, lse, "weight", where);
-  e.classes = check_columns(column_lse, a, at.sample + e.C, at.klass + e.K, "column_lse", where);
+  e.classes = check_columns(column_lse, a, at.sample + e.C, at.class_index + e.K, "column_lse", where);
   check_alike(column_weight, column_lse, "column_weight", where);
   const LabelGradient own{label, lse.data<float>(), weight.data<float>()};
   const PairGradient f{own, column_lse.data<float>(), column_weight.data<float>()};

@@ -13,7 +13,7 @@
 #include "cuda/gemm.h"
 #include "cuda/map.cuh"
 #include "cuda/packed_columns.cuh"
-#include "cuda/walk.cuh"
+#include "cuda/strided.cuh"
 
 namespace sked::cuda {
 namespace {
@@ -62,7 +62,7 @@ void matmul(const Tensor& a, const Tensor& b, Tensor& c, bool transpose_a, bool 
   product(g, "matmul");
 }
 
-// ---- linear ---------------------------------------------------------------------------------------------------------
+// ---- linear --------------------------------------------------------------------------------------
 
 struct Same {
   __device__ static float forward(float x) { return x; }

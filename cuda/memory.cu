@@ -5,12 +5,12 @@
 #include "core/kernels/convert.h"
 #include "core/kernels/sizes.h"
 #include "cuda/map.cuh"
-#include "cuda/walk.cuh"
+#include "cuda/strided.cuh"
 
 namespace sked::cuda {
 namespace {
 
-// ---- filling and converting -----------------------------------------------------------------------------------------
+// ---- filling and converting ----------------------------------------------------------------------
 
 /// bytes of y written.
 template <int N, class T>
@@ -104,25 +104,25 @@ void add_scaled(const Tensor& x, Tensor& y, double alpha) {
   });
 }
 
-// ---- rearranging ----------------------------------------------------------------------------------------------------
+// ---- rearranging ---------------------------------------------------------------------------------
 
-/// y[walk₁(i)] = x[walk₀(i)].
+/// y[offset₁(i)] = x[offset₀(i)].
 template <class Unit, class Index>
-__global__ void copy_kernel(Index n, Walk<2, Index> walk, const Unit* x, Unit* y) {
+__global__ void copy_kernel(Index n, StridedIndex<2, Index> strides, const Unit* x, Unit* y) {
   const Index i = static_cast<Index>(global_thread());
   if (i >= n) return;
   Index at[2];
-  walk.locate(i, at);
+  strides.locate(i, at);
   y[at[1]] = x[at[0]];
 }
 
 /// The largest unit, in elements, of which rows and all distances are whole numbers: 16 bytes where things are even.
-int64_t unit_of(const cpu::Strided<2>& walk, int64_t size, const void* x, const void* y) {
-  if (walk.ndim == 0) return 1;
+int64_t unit_of(const cpu::Strided<2>& strides, int64_t size, const void* x, const void* y) {
+  if (strides.ndim == 0) return 1;
   const auto whole = [&](int64_t unit) {
-    if (walk.inner_strides()[0] != 1 || walk.inner_strides()[1] != 1 || walk.inner() % unit != 0) return false;
-    for (int axis = 0; axis + 1 < walk.ndim; ++axis)
-      for (const int64_t stride : walk.strides[static_cast<size_t>(axis)])
+    if (strides.inner_strides()[0] != 1 || strides.inner_strides()[1] != 1 || strides.inner() % unit != 0) return false;
+    for (int axis = 0; axis + 1 < strides.ndim; ++axis)
+      for (const int64_t stride : strides.strides[static_cast<size_t>(axis)])
         if (stride % unit != 0) return false;
     const auto bytes = static_cast<uintptr_t>(unit * size);
     return reinterpret_cast<uintptr_t>(x) % bytes == 0 && reinterpret_cast<uintptr_t>(y) % bytes == 0;
@@ -132,14 +132,14 @@ int64_t unit_of(const cpu::Strided<2>& walk, int64_t size, const void* x, const 
   return 1;
 }
 
-/// The same walk over units of `unit` elements.
-cpu::Strided<2> in_units(cpu::Strided<2> walk, int64_t unit) {
-  if (unit == 1) return walk;
-  const auto inner = static_cast<size_t>(walk.ndim - 1);
-  walk.extents[inner] /= unit;
+/// The same strides over units of `unit` elements.
+cpu::Strided<2> in_units(cpu::Strided<2> strides, int64_t unit) {
+  if (unit == 1) return strides;
+  const auto inner = static_cast<size_t>(strides.ndim - 1);
+  strides.extents[inner] /= unit;
   for (size_t axis = 0; axis < inner; ++axis)
-    for (int64_t& stride : walk.strides[axis]) stride /= unit;
-  return walk;
+    for (int64_t& stride : strides.strides[axis]) stride /= unit;
+  return strides;
 }
 
 template <class F>
@@ -162,12 +162,12 @@ void visit_unit(int64_t bytes, F&& f) {
 void strided_copy(const char* where, const cpu::Strided<2>& elements, int64_t size, int64_t reach, const void* x,
                   void* y) {
   const int64_t unit = unit_of(elements, size, x, y);
-  const cpu::Strided<2> walk = in_units(elements, unit);
-  const int64_t n = walk.rows() * walk.inner();
+  const cpu::Strided<2> strides = in_units(elements, unit);
+  const int64_t n = strides.rows() * strides.inner();
   visit_unit(unit * size, [&]<class Unit>(Unit) {
     visit_index(reach, [&]<class Index>(Index) {
       launch(where, copy_kernel<Unit, Index>, ceil_div(n, kThreads), kThreads, static_cast<Index>(n),
-             Walk<2, Index>(walk), static_cast<const Unit*>(x), static_cast<Unit*>(y));
+             StridedIndex<2, Index>(strides), static_cast<const Unit*>(x), static_cast<Unit*>(y));
     });
   });
 }
@@ -177,8 +177,8 @@ constexpr int kTile = 32, kTileRows = 8;
 /// y's last axis (cols) strides through x by x_step, and rows, contiguous in x, are y_across apart in y: a tile at a
 /// time by way of shared memory, so that both sides move whole lines. The odd pitch keeps columns in different banks.
 template <class T>
-__global__ void transpose_kernel(Walk<2, int64_t> outer, int64_t rows, int64_t cols, int64_t x_step, int64_t y_across,
-                                 const T* x, T* y) {
+__global__ void transpose_kernel(StridedIndex<2, int64_t> outer, int64_t rows, int64_t cols, int64_t x_step,
+                                 int64_t y_across, const T* x, T* y) {
   __shared__ T tile[kTile][kTile + 1];
   const int64_t row_tiles = (rows + kTile - 1) / kTile, col_tiles = (cols + kTile - 1) / kTile;
   const int64_t block = blockIdx.x, r0 = block % row_tiles * kTile, c0 = block / row_tiles % col_tiles * kTile;
@@ -192,45 +192,45 @@ __global__ void transpose_kernel(Walk<2, int64_t> outer, int64_t rows, int64_t c
     if (r0 + r < rows && c0 + lane < cols) y[at[1] + (r0 + r) * y_across + c0 + lane] = tile[lane][r];
 }
 
-/// `walk`: y's axes with x's strides; `across`: the axis that is contiguous in x.
+/// `strides`: y's axes with x's strides; `across`: the axis that is contiguous in x.
 template <class T>
-void transpose_blocks(const T* x, T* y, const cpu::Strided<1>& walk, int across) {
-  const auto a = static_cast<size_t>(across), b = static_cast<size_t>(walk.ndim - 1);
+void transpose_blocks(const T* x, T* y, const cpu::Strided<1>& strides, int across) {
+  const auto a = static_cast<size_t>(across), b = static_cast<size_t>(strides.ndim - 1);
   std::array<int64_t, Shape::kMaxDims> y_strides{};
   int64_t step = 1;
   for (size_t i = b + 1; i-- > 0;) {
     y_strides[i] = step;
-    step *= walk.extents[i];
+    step *= strides.extents[i];
   }
   cpu::Strided<2> outer;
   for (size_t i = 0; i < b; ++i)
-    if (i != a) outer.add(walk.extents[i], {walk.strides[i][0], y_strides[i]});
-  const int64_t rows = walk.extents[a], cols = walk.extents[b];
+    if (i != a) outer.add(strides.extents[i], {strides.strides[i][0], y_strides[i]});
+  const int64_t rows = strides.extents[a], cols = strides.extents[b];
   const int64_t blocks = ceil_div(rows, kTile) * ceil_div(cols, kTile) * outer.rows() * outer.inner();
-  launch("permute", transpose_kernel<T>, blocks, kTile * kTileRows, Walk<2, int64_t>(outer), rows, cols,
-         walk.strides[b][0], y_strides[a], x, y);
+  launch("permute", transpose_kernel<T>, blocks, kTile * kTileRows, StridedIndex<2, int64_t>(outer), rows, cols,
+         strides.strides[b][0], y_strides[a], x, y);
 }
 
 void permute(const Tensor& x, Tensor& y, const std::vector<int>& perm) {
   check_permute(x, y, perm);
   if (x.numel() == 0) return;
-  cpu::Strided<1> walk;
-  for (const int axis : perm) walk.add(x.dim(axis), {x.shape().product(axis + 1, x.ndim())});
+  cpu::Strided<1> strides;
+  for (const int axis : perm) strides.add(x.dim(axis), {x.shape().product(axis + 1, x.ndim())});
   const auto size = static_cast<int64_t>(size_of(x.dtype()));
-  if (walk.ndim == 0 || walk.inner_strides()[0] == 1) {
+  if (strides.ndim == 0 || strides.inner_strides()[0] == 1) {
     cpu::Strided<2> both;  // y's own strides beside x's
     int64_t step = x.numel();
-    for (size_t i = 0; i < static_cast<size_t>(walk.ndim); ++i) {
-      step /= walk.extents[i];
-      both.add(walk.extents[i], {walk.strides[i][0], step});
+    for (size_t i = 0; i < static_cast<size_t>(strides.ndim); ++i) {
+      step /= strides.extents[i];
+      both.add(strides.extents[i], {strides.strides[i][0], step});
     }
     return strided_copy("permute", both, size, x.numel(), x.raw(), y.raw());
   }
   int across = 0;  // some axis of y is contiguous in x, since x has more than one element
-  while (walk.strides[static_cast<size_t>(across)][0] != 1) ++across;
+  while (strides.strides[static_cast<size_t>(across)][0] != 1) ++across;
   visit_unit(size, [&]<class T>(T) {
     if constexpr (sizeof(T) <= 8)
-      transpose_blocks(static_cast<const T*>(x.raw()), static_cast<T*>(y.raw()), walk, across);
+      transpose_blocks(static_cast<const T*>(x.raw()), static_cast<T*>(y.raw()), strides, across);
   });
 }
 
@@ -240,12 +240,12 @@ void copy_slice(const char* where, const Tensor& whole, const Tensor& part, int 
   if (part.numel() == 0) return;
   const int64_t unit = whole.shape().product(axis + 1, whole.ndim());
   const int64_t in_whole = unit * whole.dim(axis), in_part = unit * part.dim(axis);
-  cpu::Strided<2> walk;
-  walk.add(whole.shape().product(0, axis), {insert ? in_part : in_whole, insert ? in_whole : in_part});
-  walk.add(in_part, {1, 1});
+  cpu::Strided<2> strides;
+  strides.add(whole.shape().product(0, axis), {insert ? in_part : in_whole, insert ? in_whole : in_part});
+  strides.add(in_part, {1, 1});
   const auto size = static_cast<int64_t>(size_of(whole.dtype()));
   const auto skip = static_cast<size_t>(start * unit * size);
-  strided_copy(where, walk, size, whole.numel(), static_cast<const std::byte*>(from) + (insert ? 0 : skip),
+  strided_copy(where, strides, size, whole.numel(), static_cast<const std::byte*>(from) + (insert ? 0 : skip),
                static_cast<std::byte*>(to) + (insert ? skip : 0));
 }
 
@@ -264,8 +264,8 @@ void broadcast_to(const Tensor& x, Tensor& y) {
   require(broadcast(x.shape(), y.shape()) == y.shape(), "broadcast_to", "expected a shape that broadcasts to ",
           y.shape(), ", got ", x);
   if (y.numel() == 0) return;
-  const cpu::Strided<2> walk = cpu::broadcast_walk(y.shape(), x.shape(), y.shape());
-  strided_copy("broadcast_to", walk, static_cast<int64_t>(size_of(x.dtype())), y.numel(), x.raw(), y.raw());
+  const cpu::Strided<2> strides = cpu::strided_broadcast(y.shape(), x.shape(), y.shape());
+  strided_copy("broadcast_to", strides, static_cast<int64_t>(size_of(x.dtype())), y.numel(), x.raw(), y.raw());
 }
 
 [[maybe_unused]] const bool registered =

@@ -127,7 +127,7 @@ __global__ void sgd_kernel(const __grid_constant__ Table table, Sgd s, const flo
     float* m = e.data[2];
     const float p = e.data[0][i], g = scale * e.data[1][i] + e.decay * p;
     if (!s.keeps_momentum) return put(e, i, p - s.lr * g);
-    // On the first step the old momentum is not read: it may be uninitialised.
+    // On the first step the old momentum is not read: it may be uninitialized.
     const float v = s.first ? g : s.momentum * m[i] + g;
     m[i] = v;
     put(e, i, p - s.lr * (s.nesterov ? g + s.momentum * v : v));
@@ -208,7 +208,7 @@ void ema_step(TensorList& averages, const TensorList& values, double decay) {
   });
 }
 
-// ---- the norm of all gradients --------------------------------------------------------------------------------------
+// ---- the norm of all gradients -------------------------------------------------------------------
 
 /// parts[block] = Σ x² of the block's piece, in f64: one conversion, one fused multiply-add and 4 bytes an element.
 __global__ void squares_kernel(const __grid_constant__ Table table, double* parts) {

@@ -1,5 +1,5 @@
 #pragma once
-// Matrices changed in place, with the sums down their columns on the way: a thread has a pack of neighbouring columns
+// Matrices changed in place, with the sums down their columns on the way: a thread has a pack of neighboring columns
 // and goes down some rows, so that the sums cost an addition an element.
 
 #include "cuda/columns.cuh"

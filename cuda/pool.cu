@@ -1,5 +1,5 @@
 // Pooling in NHWC, one thread a pack of channels: of the output forward, of the input backward, so that nothing is
-// added to by two threads and the sums have one order. Neighbouring threads are neighbouring channels.
+// added to by two threads and the sums have one order. Neighboring threads are neighboring channels.
 //
 // Floor: input and output once, where the windows' overlap stays in cache. Windows of 3 with stride 2, bf16, machine
 // code for sm_90, an element: forward 77 instructions and 1.1 loads, backward 35 and 0.6, where an H100 issues 109 and
@@ -10,7 +10,7 @@
 
 #include "core/kernels/conv.h"
 #include "core/kernels/sizes.h"
-#include "cuda/walk.cuh"
+#include "cuda/strided.cuh"
 
 namespace sked::cuda {
 namespace {

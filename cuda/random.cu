@@ -60,7 +60,7 @@ void gaussian_noise(const Tensor& examples, Tensor& noise, RngAddress address, N
   });
 }
 
-// ---- dropping -------------------------------------------------------------------------------------------------------
+// ---- dropping ------------------------------------------------------------------------------------
 
 /// One thread four draws: y = x · keep. 2 · n elements moved.
 template <class T>

@@ -131,8 +131,7 @@ void reduce_forward(const Tensor& x, Tensor& y, Reduce op, ReduceView view) {
   });
 }
 
-// ---- per result: one thread where neighbours are contiguous, one warp where they are not
-// ------------------------------
+// ---- per result: one thread where neighbors are contiguous, one warp where they are not ----------
 
 int lanes_for(const ReduceView& view) { return view.inner >= kWarp ? 1 : kWarp; }
 

@@ -68,7 +68,7 @@ void raise_faults() {
   if (shared.taken == 0) return;
   const Fault fault = shared;
   shared = Fault{};
-  fail(fault.where, "expected indices in 0 … ", fault.limit - 1, ", got ", fault.value, " in row ", fault.row);
+  fail(fault.where, "expected indices in 0 to ", fault.limit - 1, ", got ", fault.value, " in row ", fault.row);
 }
 
 }  // namespace sked::cuda

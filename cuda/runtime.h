@@ -70,7 +70,7 @@ struct FaultSite {
 };
 FaultSite fault_site(const char* where);
 
-/// After synchronising: throws `[where] expected indices in 0 … limit − 1, got value in row …` where a kernel reported
+/// After synchronizing: throws `[where] expected indices in 0 … limit − 1, got value in row …` where a kernel reported
 /// it, and forgets it.
 void raise_faults();
 

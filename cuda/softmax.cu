@@ -72,7 +72,7 @@ void log_softmax_backward(const Tensor& dy, const Tensor& y, Tensor& dx) {
   backward<true>(dy, y, dx, "log_softmax_backward");
 }
 
-// ---- logsumexp over any axis ----------------------------------------------------------------------------------------
+// ---- logsumexp over any axis ---------------------------------------------------------------------
 
 template <int kLanes, class T>
 __global__ void logsumexp_rows_kernel(int64_t N, int64_t K, const T* x, T* y) {
@@ -82,7 +82,7 @@ __global__ void logsumexp_rows_kernel(int64_t N, int64_t K, const T* x, T* y) {
   if (team.lane == 0) y[team.row] = narrow<T>(s.shift + math::log(s.sum));
 }
 
-/// inner > 1: one thread a column; neighbours read neighbours.
+/// inner > 1: one thread a column; neighbors read neighbors.
 template <class T>
 __global__ void logsumexp_columns_kernel(ReduceView v, const T* x, T* y) {
   const int64_t index = global_thread();
@@ -133,7 +133,7 @@ void logsumexp_backward(const Tensor& x, const Tensor& y, const Tensor& dy, Tens
   });
 }
 
-// ---- cross-entropy --------------------------------------------------------------------------------------------------
+// ---- cross-entropy -------------------------------------------------------------------------------
 
 /// N·K elements read. A row with a label out of range gets NaN; the fault is thrown when the host next looks.
 template <int kLanes, class T>

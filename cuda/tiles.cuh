@@ -1,5 +1,5 @@
 #pragma once
-// Tiles of sampled logits (core/kernels/likelihood.h): where they lie, what may lie beside them, and the walk that
+// Tiles of sampled logits (core/kernels/likelihood.h): where they lie, what may lie beside them, and the iteration that
 // turns one into its gradient.
 
 #include <limits>
@@ -30,7 +30,7 @@ struct Extents {
   /// Its place among all samples.
   __device__ int64_t by_sample(int64_t row) const { return example(row) * S + at.sample + sample(row); }
   /// Where the classes of row r start among all classes.
-  __device__ int64_t by_class(int64_t row) const { return example(row) * classes + at.klass; }
+  __device__ int64_t by_class(int64_t row) const { return example(row) * classes + at.class_index; }
 };
 
 /// Throws unless t is f32 beside a tile.
@@ -58,7 +58,7 @@ inline const int64_t* labels_of(const Tensor& labels, const Tensor& a, const cha
   return labels.data<int64_t>();
 }
 
-// ---- gradients of tiles ---------------------------------------------------------------------------------------------
+// ---- gradients of tiles --------------------------------------------------------------------------
 
 /// F's gradients of a tile's elements, by f(f.row(extents, r), k, a[r,k]), pack by pack. 2 tiles moved; for labels 16
 /// instructions and half a load an element in bf16, 38 and 1 in f32 (32 and 1 before there were packs and sums).
@@ -88,13 +88,13 @@ void visit_tile(const Tensor& a, const Extents& e, const char* where, G&& g) {
 template <class F>
 void tile_backward(const char* where, const Extents& e, F f, Tensor& a, Tensor& sums) {
   if (sums.defined()) {
-    require(sums.ndim() == 1 && sums.dim(0) >= e.at.klass + e.K, where, "expected sums of ", e.at.klass + e.K,
-            " or more classes, got ", sums);
+    require(sums.ndim() == 1 && sums.dim(0) >= e.at.class_index + e.K, where, "expected sums of ",
+            e.at.class_index + e.K, " or more classes, got ", sums);
     check_beside(sums, a, where);
   }
   if (a.numel() == 0) return;
   visit_tile(a, e, where, [&]<class T, int kN>(T, std::integral_constant<int, kN>) {
-    float* const to = sums.defined() ? sums.data<float>() + e.at.klass : nullptr;
+    float* const to = sums.defined() ? sums.data<float>() + e.at.class_index : nullptr;
     change_rows<kN>(where, e.rows(), e.K, TileGradient<F>{e, f}, a.data<T>(), true, to);
   });
 }

@@ -123,7 +123,7 @@ std::vector<std::vector<std::string>> class_prompts(const std::vector<std::strin
 }
 
 std::vector<int64_t> unseen_classes(int64_t classes, int64_t unseen) {
-  require_usage(unseen >= 0 && (unseen == 0 || unseen < classes), "captions", "captions.unseen: expected 0 … ",
+  require_usage(unseen >= 0 && (unseen == 0 || unseen < classes), "captions", "captions.unseen: expected 0 to ",
                 std::max(classes - 1, int64_t{0}), ", got ", unseen);
   std::vector<int64_t> chosen;
   for (int64_t k = 0; k < classes; ++k) {

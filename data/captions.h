@@ -1,5 +1,5 @@
 #pragma once
-// Captions for labelled images: prompts made of class names, some of them wrong on purpose, and classes held out.
+// Captions for labeled images: prompts made of class names, some of them wrong on purpose, and classes held out.
 
 #include <cstdint>
 #include <memory>
@@ -11,7 +11,7 @@
 
 namespace sked {
 
-/// What a configuration says about the captions of a labelled dataset.
+/// What a configuration says about the captions of a labeled dataset.
 struct CaptionSpec {
   /// caption_templates(): plain, photo, or a file.
   std::string templates = "photo";
@@ -67,7 +67,7 @@ struct CaptionNoise {
   std::vector<int64_t> unseen = {};
 };
 
-/// A labelled dataset with captions: a template with a name of the label's class in place of its `{}`, both drawn
+/// A labeled dataset with captions: a template with a name of the label's class in place of its `{}`, both drawn
 /// uniformly each time. With probability `rate` it is instead a class drawn uniformly from the others.
 class CaptionedDataset final : public DatasetView {
  public:

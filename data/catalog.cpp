@@ -208,7 +208,7 @@ void check_left_out(const ImageCollection& pairs, const DataSpec& spec, const ch
             "; only ", pairs.size(), " stay, expected more than are left out");
 }
 
-/// Says of labelled images which classes none of them has.
+/// Says of labeled images which classes none of them has.
 void note_missing_classes(const ImageCollection& files, const std::string& which, std::vector<std::string>& notes) {
   if (files.classes() == 0) return;
   std::vector<bool> seen(static_cast<size_t>(files.classes()), false);
@@ -271,10 +271,10 @@ std::string folder_of(const DataSpec& spec) {
 /// keep the files' order.
 void cut(Splits& splits, const std::shared_ptr<const Dataset>& all, int64_t validation_size, int64_t train_size) {
   const int64_t count = all->size();
-  require_usage(validation_size >= 0 && validation_size < count, "load_splits", "expected validation_size in 0 … ",
+  require_usage(validation_size >= 0 && validation_size < count, "load_splits", "expected validation_size in 0 to ",
                 count - 1, ", got ", validation_size);
   const int64_t rest = count - validation_size;
-  require_usage(train_size >= 0 && train_size <= rest, "load_splits", "expected train_size in 0 … ", rest, ", got ",
+  require_usage(train_size >= 0 && train_size <= rest, "load_splits", "expected train_size in 0 to ", rest, ", got ",
                 train_size);
   splits.train = all;
   if (validation_size == 0 && train_size == 0) return;
@@ -306,20 +306,20 @@ void cut(Splits& splits, const std::shared_ptr<const Dataset>& all, int64_t vali
 }
 
 /// p(noisy label | x) of the noise asked for: f32 (N, K). Split 0 is training, 1 is test.
-Tensor noise_law(const DataSpec& spec, const Tensor& images, const Tensor& labels, const Tensor& mean, int64_t classes,
-                 uint64_t split) {
+Tensor noisy_label_distribution(const DataSpec& spec, const Tensor& images, const Tensor& labels, const Tensor& mean,
+                                int64_t classes, uint64_t split) {
   if (spec.noise == "symmetric") return symmetric_noise(labels, classes, spec.noise_rate);
   if (spec.noise == "pair") return pair_noise(labels, classes, spec.noise_rate);
   return instance_noise(images, labels, mean, classes, {spec.noise_rate, spec.noise_seed, split});
 }
 
-/// Replaces the law of the test labels by that of the noise, and returns noisy training labels.
+/// Replaces the distribution of the test labels by that of the noise, and returns noisy training labels.
 Tensor draw_noise(const DataSpec& spec, Raw& raw) {
   const auto classes = static_cast<int64_t>(raw.class_names.size());
   const Tensor mean = mean_image(raw.train_images);
-  raw.test_distributions = noise_law(spec, raw.test_images, raw.test_labels, mean, classes, 1);
-  const Tensor law = noise_law(spec, raw.train_images, raw.train_labels, mean, classes, 0);
-  return sample_labels(law, spec.noise_seed, 0);
+  raw.test_distributions = noisy_label_distribution(spec, raw.test_images, raw.test_labels, mean, classes, 1);
+  const Tensor distribution = noisy_label_distribution(spec, raw.train_images, raw.train_labels, mean, classes, 0);
+  return sample_labels(distribution, spec.noise_seed, 0);
 }
 
 double share_of_differences(const Tensor& a, const Tensor& b) {

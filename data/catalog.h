@@ -36,7 +36,7 @@ struct DataSpec {
 };
 
 /// Training and validation images carry the labels asked for (noisy draws, human labels), as they would in practice.
-/// Test images keep their clean labels and, where it is known, carry p(label | x): the law of the noise drawn on the
+/// Test images keep their clean labels and, where it is known, carry p(label | x): the distribution of the noise drawn on the
 /// training labels, or CIFAR-10H's human votes for cifar-10 without drawn noise (when cifar10h-counts.npy is there).
 struct Splits {
   std::shared_ptr<const Dataset> train;

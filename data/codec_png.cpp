@@ -1,4 +1,4 @@
-// PNG by libpng. Only what makes pixels is read: texts, colour profiles and the like are not even unpacked.
+// PNG by libpng. Only what makes pixels is read: texts, color profiles and the like are not even unpacked.
 #include <algorithm>
 #include <csetjmp>
 #include <cstdio>
@@ -83,7 +83,7 @@ class PngReader {
     // Checksums before the data are checked by image_header(); those of the data Pillow leaves to zlib's own.
     png_set_crc_action(png_, PNG_CRC_QUIET_USE, PNG_CRC_QUIET_USE);
     png_read_info(png_, info_);
-    png_set_expand(png_);  // palettes, and grey of 1, 2 and 4 bits, to 8 bits
+    png_set_expand(png_);  // palettes, and gray of 1, 2 and 4 bits, to 8 bits
     png_set_strip_16(png_);
     png_set_gray_to_rgb(png_);
     png_set_strip_alpha(png_);

@@ -116,9 +116,9 @@ class TiffReader {
   int64_t height_ = 0, width_ = 0;
   uint16_t bits_ = 1, samples_ = 1, compression_ = COMPRESSION_NONE, photometric_ = 0;
   uint16_t planar_ = PLANARCONFIG_CONTIG, format_ = SAMPLEFORMAT_UINT;
-  int64_t used_ = 1;            // samples that make the colour
+  int64_t used_ = 1;            // samples that make the color
   bool premultiplied_ = false;  // the next one is an alpha that they are multiplied by
-  bool by_library_ = false;     // colours that libtiff converts
+  bool by_library_ = false;     // colors that libtiff converts
   Palette palette_{};
   size_t segment_bytes_ = 0;
   std::vector<Zeros<uint8_t>> segments_;  // of one area: one, or one for each sample
@@ -136,8 +136,8 @@ void TiffReader::read_layout(const ImageHeader& header) {
   photometric_ = field<uint16_t>(tiff, TIFFTAG_PHOTOMETRIC, PHOTOMETRIC_MINISWHITE);
   planar_ = field<uint16_t>(tiff, TIFFTAG_PLANARCONFIG, PLANARCONFIG_CONTIG);
   format_ = field<uint16_t>(tiff, TIFFTAG_SAMPLEFORMAT, SAMPLEFORMAT_UINT);
-  const bool colours = photometric_ == PHOTOMETRIC_RGB || photometric_ == PHOTOMETRIC_YCBCR;
-  used_ = colours ? 3 : photometric_ == PHOTOMETRIC_SEPARATED ? 4 : 1;
+  const bool colors = photometric_ == PHOTOMETRIC_RGB || photometric_ == PHOTOMETRIC_YCBCR;
+  used_ = colors ? 3 : photometric_ == PHOTOMETRIC_SEPARATED ? 4 : 1;
   uint16_t extra = 0, *kinds = nullptr;
   if (TIFFGetField(tiff, TIFFTAG_EXTRASAMPLES, &extra, &kinds) == 1 && extra > 0)
     premultiplied_ = kinds[0] == EXTRASAMPLE_ASSOCALPHA && samples_ > used_ && used_ < 4;
@@ -162,7 +162,7 @@ void TiffReader::check_layout() const {
                                                   PHOTOMETRIC_PALETTE,    PHOTOMETRIC_SEPARATED,  PHOTOMETRIC_YCBCR};
   if (std::ranges::find(kPhotometrics, photometric_) == kPhotometrics.end())
     refuse_image(source_, "a TIFF file of photometric interpretation ", photometric_,
-                 ", expected grey, RGB, a palette, CMYK or YCbCr");
+                 ", expected gray, RGB, a palette, CMYK or YCbCr");
   const bool whole = format_ == SAMPLEFORMAT_UINT || format_ == SAMPLEFORMAT_VOID;
   const bool few = bits_ == 1 || bits_ == 2 || bits_ == 4;
   if (!whole || !(bits_ == 8 || (few && used_ == 1) || (bits_ == 16 && photometric_ != PHOTOMETRIC_PALETTE)))
@@ -173,7 +173,7 @@ void TiffReader::check_layout() const {
                  ", expected 1, 2, 4, 8 or 16 bits without a sign");
   constexpr int64_t kMostSamples = 8;
   if (samples_ < used_ || samples_ > kMostSamples)
-    refuse_image(source_, "a TIFF file of ", samples_, " samples a pixel, expected ", used_, " … ", kMostSamples);
+    refuse_image(source_, "a TIFF file of ", samples_, " samples a pixel, expected ", used_, " to ", kMostSamples);
 }
 
 /// One strip or tile, of at least `least` bytes where it is needed.

@@ -46,7 +46,7 @@ enum class ImageFormat { jpeg, png, webp, tiff, gif, bmp, pnm };
 /// instead, as far as its first bytes tell.
 ImageFormat image_format(Bytes bytes, const std::string& source);
 
-/// The colours of up to 256 indices; black behind the last of them, as Pillow has it.
+/// The colors of up to 256 indices; black behind the last of them, as Pillow has it.
 using Palette = std::array<std::array<uint8_t, 3>, 256>;
 
 /// Pillow's CMYK (0: no ink) to RGB: each ink is multiplied by what the black leaves.

@@ -39,7 +39,7 @@ const Dataset& defined(const std::shared_ptr<const Dataset>& base) {
 }
 
 std::vector<int64_t> range(const Dataset& base, int64_t begin, int64_t end) {
-  require(begin >= 0 && begin <= end && end <= base.size(), "subset", base.name(), ": expected a range in 0 … ",
+  require(begin >= 0 && begin <= end && end <= base.size(), "subset", base.name(), ": expected a range in 0 to ",
           base.size(), ", got [", begin, ", ", end, ")");
   std::vector<int64_t> indices(static_cast<size_t>(end - begin));
   std::iota(indices.begin(), indices.end(), begin);
@@ -75,7 +75,7 @@ Tensor Dataset::distribution(int64_t) const { fail("dataset", name_, " has no di
 std::string Dataset::caption(int64_t, Rng&) const { fail("dataset", name_, " has no captions"); }
 
 void Dataset::check_index(int64_t i) const {
-  require(i >= 0 && i < size(), "dataset", name_, ": expected an index in 0 … ", size() - 1, ", got ", i);
+  require(i >= 0 && i < size(), "dataset", name_, ": expected an index in 0 to ", size() - 1, ", got ", i);
 }
 
 void check_labels(const Tensor& labels, int64_t classes, const std::string& source) {
@@ -83,7 +83,8 @@ void check_labels(const Tensor& labels, int64_t classes, const std::string& sour
           ": expected labels (N) i64, got ", labels);
   const int64_t* y = labels.data<int64_t>();
   for (int64_t i = 0; i < labels.dim(0); ++i) {
-    require(y[i] >= 0 && y[i] < classes, "labels", source, ": label ", i, " is ", y[i], ", expected 0 … ", classes - 1);
+    require(y[i] >= 0 && y[i] < classes, "labels", source, ": label ", i, " is ", y[i], ", expected 0 to ",
+            classes - 1);
   }
 }
 
@@ -134,7 +135,7 @@ DatasetView::DatasetView(std::shared_ptr<const Dataset> base, std::vector<std::s
 Subset::Subset(std::shared_ptr<const Dataset> base, std::vector<int64_t> indices)
     : DatasetView(std::move(base)), indices_(std::move(indices)) {
   for (const int64_t i : indices_) {
-    require(i >= 0 && i < this->base().size(), "subset", name(), ": expected indices in 0 … ", this->base().size() - 1,
+    require(i >= 0 && i < this->base().size(), "subset", name(), ": expected indices in 0 to ", this->base().size() - 1,
             ", got ", i);
   }
 }

@@ -1,5 +1,5 @@
 #pragma once
-// A dataset is an indexable, typed collection of labelled or captioned images.
+// A dataset is an indexable, typed collection of labeled or captioned images.
 
 #include <cstdint>
 #include <memory>

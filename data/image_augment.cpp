@@ -9,7 +9,7 @@
 namespace sked {
 namespace {
 
-/// Pillow's rotate: counter-clockwise by `degrees` around the centre.
+/// Pillow's rotate: counter-clockwise by `degrees` around the center.
 std::array<double, 6> rotation(double degrees, const Shape& shape) {
   const double angle = -degrees * std::numbers::pi / 180.0;
   const auto rounded = [](double x) { return std::nearbyint(x * 1e15) / 1e15; };

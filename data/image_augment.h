@@ -9,7 +9,7 @@
 
 namespace sked {
 
-/// The image through x' = m0 x + m1 y + m2, y' = m3 x + m4 y + m5 (from output to input pixels, centres at halves),
+/// The image through x' = m0 x + m1 y + m2, y' = m3 x + m4 y + m5 (from output to input pixels, centers at halves),
 /// nearest pixel, black outside: bit for bit Pillow's transform(AFFINE, NEAREST). `out` has H·W·C bytes and is not
 /// `image`. H and W are below 32768.
 void affine(const uint8_t* image, const Shape& shape, const std::array<double, 6>& matrix, uint8_t* out);

@@ -1,4 +1,4 @@
-// BMP files (Windows bitmaps and OS/2's first): indices of 1, 4 and 8 bits, run-length coded or not, and colours of 16,
+// BMP files (Windows bitmaps and OS/2's first): indices of 1, 4 and 8 bits, run-length coded or not, and colors of 16,
 // 24 and 32 bits, as Pillow reads them.
 #include <algorithm>
 #include <vector>
@@ -42,12 +42,12 @@ std::optional<Bitmap> bitmap_of(Bytes bytes, const std::string& source) {
   constexpr std::array<int64_t, 6> kBits{1, 4, 8, 16, 24, 32};
   if (std::ranges::find(kBits, b.bits) == kBits.end())
     refuse_image(source, "a BMP file of ", b.bits, " bits a pixel, expected 1, 4, 8, 16, 24 or 32");
-  if (b.method > kMasked) refuse_image(source, "a BMP file compressed by method ", b.method, ", expected 0 … 3");
+  if (b.method > kMasked) refuse_image(source, "a BMP file compressed by method ", b.method, ", expected 0 to 3");
   const bool runs = b.method == kRuns4 || b.method == kRuns8;
   if ((runs && b.bits > 8) || (b.method == kMasked && b.bits <= 8))
     refuse_image(source, "a BMP file compressed by method ", b.method, " with ", b.bits, " bits a pixel");
   if (b.colors == 0 && b.bits <= 8) b.colors = int64_t{1} << b.bits;
-  if (b.bits <= 8 && b.colors > 65536) refuse_image(source, "a BMP file of ", b.colors, " colours, expected 1 … 65536");
+  if (b.bits <= 8 && b.colors > 65536) refuse_image(source, "a BMP file of ", b.colors, " colors, expected 1 to 65536");
   return b;
 }
 
@@ -60,7 +60,7 @@ Masks masks_of(Bytes bytes, const Bitmap& b, const std::string& source) {
   constexpr Masks kXbgr{0xFF000000, 0xFF0000, 0xFF00}, kBgxr{0xFF000000, 0xFF00, 0xFF}, kRgba{0xFF, 0xFF00, 0xFF0000};
   const Masks usual = b.bits == 16 ? k555 : k888;
   if (b.method != kMasked) return usual;
-  if (bytes.size() < 66) refuse_image(source, "cut off: expected colour masks");
+  if (bytes.size() < 66) refuse_image(source, "cut off: expected color masks");
   Masks masks;
   for (size_t c = 0; c < 3; ++c) masks[c] = little_endian(bytes, 54 + 4 * c, 4);
   if (b.bits == 32 && masks == Masks{0, 0, 0}) return usual;
@@ -69,7 +69,7 @@ Masks masks_of(Bytes bytes, const Bitmap& b, const std::string& source) {
                                     : masks == k888 || masks == kXbgr || masks == kBgxr || masks == kRgba;
   if (!known)
     refuse_image(source,
-                 "a BMP file with unusual colour masks, expected 5-5-5, 5-6-5 or 8-8-8 bits of red, green, blue");
+                 "a BMP file with unusual color masks, expected 5-5-5, 5-6-5 or 8-8-8 bits of red, green, blue");
   return masks;
 }
 
@@ -95,11 +95,11 @@ class BmpReader {
   Tensor pixels_;  // allocated when the file is known to be long enough
 };
 
-/// Blue, green, red and perhaps nothing. A palette of greys 0, 1, 2 … goes on behind its end, as Pillow has it.
+/// Blue, green, red and perhaps nothing. A palette of grays 0, 1, 2 … goes on behind its end, as Pillow has it.
 void BmpReader::read_palette(size_t& data) {
   const size_t begin = behind_header(b_), count = static_cast<size_t>(b_.colors);
   if (bytes_.size() < begin || (bytes_.size() - begin) / b_.entry < count)
-    refuse_image(source_, "cut off: expected ", count, " colours");
+    refuse_image(source_, "cut off: expected ", count, " colors");
   bool ramp = true;
   for (size_t i = 0; i < std::min<size_t>(count, 256); ++i) {
     for (size_t c = 0; c < 3; ++c) palette_[i][c] = bytes_[begin + b_.entry * i + 2 - c];

@@ -39,11 +39,11 @@ ImageCollection::ImageCollection(std::string name, std::vector<std::string> clas
   const int64_t most = std::max(classes() - 1, int64_t{0});
   for (int64_t i = 0; i < size(); ++i) {
     const ImageEntry& e = files_.entries[static_cast<size_t>(i)];
-    require(e.label >= 0 && e.label <= most, "labels", source(i), ": label ", e.label, ", expected 0 … ", most);
+    require(e.label >= 0 && e.label <= most, "labels", source(i), ": label ", e.label, ", expected 0 to ", most);
     for (const auto& [k, share] : e.targets) {
-      require(k >= 0 && k <= most, "labels", source(i), ": label ", k, ", expected 0 … ", most);
+      require(k >= 0 && k <= most, "labels", source(i), ": label ", k, ", expected 0 to ", most);
       require(share >= 0 && share <= 1, "labels", source(i), ": a share of ", share, " for class ", k,
-              ", expected 0 … 1");
+              ", expected 0 to 1");
     }
     has_targets_ = has_targets_ || !e.targets.empty();
     has_captions_ = !e.caption.empty() && (has_captions_ || i == 0);

@@ -14,7 +14,7 @@ uint8_t blend(int a, int b, float factor) {
 }
 
 /// BT.601 luma of a pixel: 16 fractional bits.
-int grey(const uint8_t* pixel, int64_t channels) {
+int gray(const uint8_t* pixel, int64_t channels) {
   if (channels == 1) return pixel[0];
   return (pixel[0] * 19595 + pixel[1] * 38470 + pixel[2] * 7471 + 0x8000) >> 16;
 }
@@ -88,7 +88,7 @@ void adjust_brightness(uint8_t* image, const Shape& shape, double factor) {
 void adjust_contrast(uint8_t* image, const Shape& shape, double factor) {
   const int64_t channels = shape[2], pixels = shape[0] * shape[1];
   int64_t sum = 0;
-  for (int64_t p = 0; p < pixels; ++p) sum += grey(image + p * channels, channels);
+  for (int64_t p = 0; p < pixels; ++p) sum += gray(image + p * channels, channels);
   const int mean = static_cast<int>(static_cast<double>(sum) / static_cast<double>(pixels) + 0.5);
   Table table{};
   for (int v = 0; v < 256; ++v) table[static_cast<size_t>(v)] = blend(mean, v, static_cast<float>(factor));
@@ -99,7 +99,7 @@ void adjust_saturation(uint8_t* image, const Shape& shape, double factor) {
   const int64_t channels = shape[2];
   if (channels == 1) return;
   for (int64_t i = 0; i < shape.numel(); i += channels) {
-    const int luma = grey(image + i, channels);
+    const int luma = gray(image + i, channels);
     for (int64_t c = 0; c < channels; ++c) image[i + c] = blend(luma, image[i + c], static_cast<float>(factor));
   }
 }

@@ -10,11 +10,11 @@ namespace sked {
 
 /// black + factor·(image - black); factor 0 is black, 1 the image, above 1 beyond it, clipped.
 void adjust_brightness(uint8_t* image, const Shape& shape, double factor);
-/// The same around the mean grey of the image, rounded.
+/// The same around the mean gray of the image, rounded.
 void adjust_contrast(uint8_t* image, const Shape& shape, double factor);
-/// The same around the image's own grey version (ITU-R BT.601 luma).
+/// The same around the image's own gray version (ITU-R BT.601 luma).
 void adjust_saturation(uint8_t* image, const Shape& shape, double factor);
-/// Hue turned by `turn` of the circle, -0.5 … 0.5, in an HSV of bytes. Leaves grey images alone.
+/// Hue turned by `turn` of the circle, -0.5 … 0.5, in an HSV of bytes. Leaves gray images alone.
 void adjust_hue(uint8_t* image, const Shape& shape, double turn);
 /// The same around the image smoothed by (1 1 1, 1 5 1, 1 1 1)/13, its border left alone.
 void adjust_sharpness(uint8_t* image, const Shape& shape, double factor);

@@ -29,7 +29,7 @@ Tensor stored_pixels(ImageFormat format, Bytes bytes, const std::string& source,
 
 /// Upright, by EXIF's orientation 1 … 8: row r, column c of the result is row (or from 5 on column) r of the stored
 /// image, counted from its end where that side is mirrored.
-Tensor turned(const Tensor& image, int orientation) {
+Tensor oriented(const Tensor& image, int orientation) {
   if (orientation == 1) return image;
   const bool swaps = orientation >= 5;
   const bool from_right = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
@@ -56,7 +56,7 @@ Tensor turned(const Tensor& image, int orientation) {
 }
 
 /// ITU-R BT.601 luma, as Pillow rounds it: (H, W, 3) to (H, W, 1).
-Tensor grey(const Tensor& image) {
+Tensor gray(const Tensor& image) {
   Tensor luma = Tensor::empty({image.dim(0), image.dim(1), 1}, DType::u8);
   const auto* rgb = image.data<uint8_t>();
   auto* out = luma.data<uint8_t>();
@@ -75,8 +75,8 @@ Tensor decode_image(std::span<const uint8_t> bytes, const std::string& source, i
   const ImageHeader header = image_header(bytes, source);  // refuses what is no image, or too large
   const ImageFormat format = image_format(bytes, source);
   Tensor pixels = stored_pixels(format, bytes, source, header, shrink);
-  if (turning == Turning::upright || format == ImageFormat::tiff) pixels = turned(pixels, header.orientation);
-  return channels == 1 ? grey(pixels) : pixels;
+  if (turning == Turning::upright || format == ImageFormat::tiff) pixels = oriented(pixels, header.orientation);
+  return channels == 1 ? gray(pixels) : pixels;
 }
 
 }  // namespace sked

@@ -51,12 +51,12 @@ bool is_jpeg(std::span<const uint8_t> bytes);
 /// Are pixels turned as the file's EXIF orientation says, or left as they are stored?
 enum class Turning { upright, as_stored };
 
-/// The image as u8 (H, W, channels), RGB (3) or grey (1, ITU-R BT.601 luma), as Pillow makes it with convert("RGB"),
+/// The image as u8 (H, W, channels), RGB (3) or gray (1, ITU-R BT.601 luma), as Pillow makes it with convert("RGB"),
 /// of the files that Pillow takes. Upright, JPEG, PNG and WebP are turned by the EXIF orientation they carry, or else
 /// by that of their XMP, as Pillow's ImageOps.exif_transpose does; TIFF files always are, as Pillow itself does.
 ///   animations      the first frame; what it does not cover is black (WebP) or of the first or transparent index (GIF)
-///   16-bit samples  keep their high byte: that is what Pillow makes of 16-bit colour and torchvision of any (where
-///                   Pillow clips grey), and off by at most 1 from v·255/65535; PNM samples are scaled, BMP's of 5 and
+///   16-bit samples  keep their high byte: that is what Pillow makes of 16-bit color and torchvision of any (where
+///                   Pillow clips gray), and off by at most 1 from v·255/65535; PNM samples are scaled, BMP's of 5 and
 ///                   6 bits as well
 ///   CMYK            converted; alpha is dropped, without a background
 /// `shrink` 1, 2, 4 or 8: a JPEG file is decoded at that fraction of its size (rounded up) by a smaller inverse DCT,

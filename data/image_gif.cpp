@@ -18,20 +18,20 @@ struct Frame {
   int code_bits = 0;
 };
 
-/// `count` colours. Greys 0, 1, 2 … are no palette for Pillow: an index is then its own grey.
+/// `count` colors. Grays 0, 1, 2 … are no palette for Pillow: an index is then its own gray.
 Palette palette_of(Bytes colors) {
-  Palette palette{}, greys;
-  for (size_t i = 0; i < greys.size(); ++i) greys[i].fill(static_cast<uint8_t>(i));
+  Palette palette{}, grays;
+  for (size_t i = 0; i < grays.size(); ++i) grays[i].fill(static_cast<uint8_t>(i));
   const size_t count = colors.size() / 3;
   for (size_t i = 0; i < count; ++i) std::copy_n(colors.data() + 3 * i, 3, palette[i].data());
-  return std::equal(palette.begin(), palette.begin() + static_cast<std::ptrdiff_t>(count), greys.begin()) ? greys
+  return std::equal(palette.begin(), palette.begin() + static_cast<std::ptrdiff_t>(count), grays.begin()) ? grays
                                                                                                           : palette;
 }
 
-/// A walk to the first image; nothing where the file ends before its data.
-class GifWalk {
+/// Reads up to the first image; nothing where the file ends before its data.
+class GifReader {
  public:
-  explicit GifWalk(Bytes bytes) : bytes_(bytes) {}
+  explicit GifReader(Bytes bytes) : bytes_(bytes) {}
 
   std::optional<Frame> first_frame() {
     Frame frame;
@@ -196,7 +196,7 @@ struct RowOrder {
 }  // namespace
 
 std::optional<ImageHeader> gif_header(Bytes bytes, const std::string& source) {
-  const std::optional<Frame> frame = GifWalk(bytes).first_frame();
+  const std::optional<Frame> frame = GifReader(bytes).first_frame();
   if (!frame) return std::nullopt;
   if (frame->columns == 0 || frame->rows == 0)
     refuse_image(source, "a GIF file whose first image has ", frame->rows, " x ", frame->columns, " pixels");
@@ -206,7 +206,7 @@ std::optional<ImageHeader> gif_header(Bytes bytes, const std::string& source) {
 }
 
 Tensor gif_pixels(Bytes bytes, const std::string& source, const ImageHeader&) {
-  const Frame frame = *GifWalk(bytes).first_frame();
+  const Frame frame = *GifReader(bytes).first_frame();
   Tensor pixels = Tensor::empty({frame.height, frame.width, 3}, DType::u8);
   auto* out = pixels.data<uint8_t>();
   if (frame.columns < frame.width || frame.rows < frame.height) {

@@ -137,7 +137,7 @@ std::optional<ImageHeader> png_header(Bytes bytes, const std::string& source) {
   if (begins_with(bytes, "CgBI", 12))
     refuse_image(source, "a PNG file in Apple's own form (CgBI), expected one as the standard has it");
   if (bytes.size() < 33 || !begins_with(bytes, "\0\0\0\15IHDR"sv, 8)) return std::nullopt;
-  constexpr std::array<int64_t, 7> kChannels{1, 0, 3, 3, 2, 0, 4};  // by colour type
+  constexpr std::array<int64_t, 7> kChannels{1, 0, 3, 3, 2, 0, 4};  // by color type
   const uint8_t type = bytes[25];
   ImageHeader header{.height = big_endian(bytes, 20, 4),
                      .width = big_endian(bytes, 16, 4),
@@ -242,7 +242,7 @@ ImageHeader image_header(std::span<const uint8_t> bytes, const std::string& sour
     refuse_image(source, "cut off or damaged: its ", bytes.size(), " bytes do not hold the header of an image");
   const int64_t height = header->height, width = header->width;
   if (height < 1 || width < 1 || header->channels < 1 || height > kLargestImage / width)
-    refuse_image(source, "expected 1 … ", kLargestImage, " pixels, got ", height, " x ", width);
+    refuse_image(source, "expected 1 to ", kLargestImage, " pixels, got ", height, " x ", width);
   return *header;
 }
 

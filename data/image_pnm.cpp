@@ -1,4 +1,4 @@
-// PNM files: bitmaps, grey and colour, as text or bytes, of any greatest sample value.
+// PNM files: bitmaps, gray and color, as text or bytes, of any greatest sample value.
 #include <algorithm>
 #include <cctype>
 #include <cmath>
@@ -63,7 +63,7 @@ int64_t PnmReader::sample(int64_t greatest) {
       value = value << 8 | bytes_[at_++];
     }
   }
-  check(value <= greatest, "a sample of ", value, ", expected 0 … ", greatest);
+  check(value <= greatest, "a sample of ", value, ", expected 0 to ", greatest);
   return value;
 }
 
@@ -92,7 +92,7 @@ Tensor PnmReader::read() {
   const int64_t width = number(), height = number();
   const bool bits = kind == 1 || kind == 4;
   const int64_t greatest = bits ? 1 : number();
-  check(greatest >= 1 && greatest <= 65535, "a greatest sample value of ", greatest, ", expected 1 … 65535");
+  check(greatest >= 1 && greatest <= 65535, "a greatest sample value of ", greatest, ", expected 1 to 65535");
   if (!plain_) {
     check(!at_end() && std::isspace(bytes_[at_]) != 0, "expected white space before the samples");
     ++at_;
@@ -127,10 +127,10 @@ Tensor PnmReader::read() {
 Tensor pnm_pixels(Bytes bytes, const std::string& source, const ImageHeader&) {
   const Tensor pixels = PnmReader(bytes, source).read();
   if (pixels.dim(2) == 3) return pixels;
-  Tensor colours = Tensor::empty({pixels.dim(0), pixels.dim(1), 3}, DType::u8);
+  Tensor colors = Tensor::empty({pixels.dim(0), pixels.dim(1), 3}, DType::u8);
   for (int64_t i = 0; i < pixels.numel(); ++i)
-    std::fill_n(colours.data<uint8_t>() + 3 * i, 3, pixels.data<uint8_t>()[i]);
-  return colours;
+    std::fill_n(colors.data<uint8_t>() + 3 * i, 3, pixels.data<uint8_t>()[i]);
+  return colors;
 }
 
 }  // namespace sked

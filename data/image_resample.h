@@ -24,7 +24,7 @@ void resample(const uint8_t* image, const Shape& shape, const Window& window, in
 /// (H, W) with the shorter side n and the longer one n·long/short, rounded down: torchvision's Resize(n).
 Shape small_size(const Shape& image, int64_t n);
 
-/// The n×n window around the centre, as torchvision's CenterCrop places it: halves round to even. The image is at least
+/// The n×n window around the center, as torchvision's CenterCrop places it: halves round to even. The image is at least
 /// that large.
 Window central_window(const Shape& image, int64_t n);
 

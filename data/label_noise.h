@@ -1,5 +1,5 @@
 #pragma once
-// Label noise with a known law. Each model gives p(noisy label | x, clean label) as rows of probabilities; labels are
+// Label noise with a known distribution. Each model gives p(noisy label | x, clean label) as rows of probabilities; labels are
 // then drawn from the rows. So evaluation can compare with the distribution the training labels came from.
 // Everything is drawn at an address (seed, split, example …): the same numbers for any number of threads.
 
@@ -31,7 +31,7 @@ struct InstanceNoise {
 /// For image x_i with clean label y, flip rate q_i ~ N(rate, 0.1²) truncated to [0, 1] and a projection w_y ∈ R^{F×K}
 /// of standard normals per class:
 ///     s = x̂_i w_y,  s_y = -∞,  p = q_i softmax(s),  p_y = 1 - q_i.
-/// The authors' code takes x̂ = the normalised pixels as they are. Then |x̂| ≈ √F, the scores have a standard deviation
+/// The authors' code takes x̂ = the normalized pixels as they are. Then |x̂| ≈ √F, the scores have a standard deviation
 /// of 28 to 55, and the softmax is one-hot on nearly every image. Here x̂ is the image less `mean` (so that what images
 /// share does not decide), scaled to the length `sharpness`: the scores of every image are normal with that standard
 /// deviation, whatever its contrast. At 4 the likeliest wrong class takes about three quarters of the flips; 0 gives

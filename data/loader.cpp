@@ -39,7 +39,7 @@ Tensor first_rows(const Tensor& tensor, int64_t count) { return tensor.defined()
 }  // namespace
 
 std::vector<int64_t> shuffled_order(int64_t size, uint64_t seed, int64_t epoch) {
-  require(size >= 0 && size <= std::numeric_limits<uint32_t>::max(), "loader", "expected 0 … 2^32-1 examples, got ",
+  require(size >= 0 && size <= std::numeric_limits<uint32_t>::max(), "loader", "expected 0 to 2^32-1 examples, got ",
           size);
   std::vector<int64_t> order(static_cast<size_t>(size));
   std::iota(order.begin(), order.end(), int64_t{0});
@@ -52,7 +52,7 @@ Loader::Loader(std::shared_ptr<const Dataset> dataset, Pipeline pipeline, const 
     : dataset_(std::move(dataset)), pipeline_(std::move(pipeline)), options_(options) {
   require(dataset_ != nullptr, "loader", "expected a dataset, got none");
   require(options.batch_size >= 1, "loader", "expected batch_size >= 1, got ", options.batch_size);
-  require(options.threads >= 0 && options.threads <= 1024, "loader", "expected 0 … 1024 threads, got ",
+  require(options.threads >= 0 && options.threads <= 1024, "loader", "expected 0 to 1024 threads, got ",
           options.threads);
   require(options.prefetch >= 1, "loader", "expected prefetch >= 1, got ", options.prefetch);
   require(options.skip_limit >= 0, "loader", "expected skip_limit >= 0, got ", options.skip_limit);
@@ -71,7 +71,7 @@ int64_t Loader::batches() const {
 
 void Loader::start(int64_t epoch, int64_t first_batch) {
   require(epoch >= 0, "loader", "expected epoch >= 0, got ", epoch);
-  require(first_batch >= 0 && first_batch <= batches(), "loader", "expected first_batch in 0 … ", batches(), ", got ",
+  require(first_batch >= 0 && first_batch <= batches(), "loader", "expected first_batch in 0 to ", batches(), ", got ",
           first_batch);
   stop();
   epoch_ = epoch;

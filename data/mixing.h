@@ -1,6 +1,6 @@
 #pragma once
 // Mixed batches: mixup (Zhang et al., arXiv 1710.09412) and CutMix (Yun et al., arXiv 1905.04899). Example b is mixed
-// with its neighbour b-1 (the first with the last), as torchvision's v2.MixUp and v2.CutMix do.
+// with its neighbor b-1 (the first with the last), as torchvision's v2.MixUp and v2.CutMix do.
 
 #include "core/rng.h"
 #include "core/tensor.h"
@@ -18,10 +18,10 @@ struct Mixing {
 /// x_b ← λ x_b + (1-λ) x_{b-1} along the first axis, in place. f32 (B, …).
 void mixup(Tensor& x, double lambda);
 
-/// Pastes the window of the neighbour's image into each image (B, H, W, C), f32 or u8, in place.
+/// Pastes the window of the neighbor's image into each image (B, H, W, C), f32 or u8, in place.
 void cutmix(Tensor& images, const Window& window);
 
-/// The window of a share 1-λ of the area, centred at (row, column) shares of the image and cut off at its edges:
+/// The window of a share 1-λ of the area, centered at (row, column) shares of the image and cut off at its edges:
 /// r = ½ sqrt(1-λ), from H·(y-r) to H·(y+r), rounded down.
 Window cutmix_window(const Shape& image, double lambda, double y, double x);
 

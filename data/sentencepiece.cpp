@@ -95,7 +95,7 @@ struct Tokenizer::Model {
 Tokenizer Tokenizer::train(const std::vector<std::string>& captions, int64_t pieces) {
   constexpr int64_t kMostPieces = 1 << 20;
   constexpr size_t kMostBytes = size_t{1} << 30;
-  require(pieces > kMarkers && pieces <= kMostPieces, "tokenizer", "expected ", kMarkers + 1, " … ", kMostPieces,
+  require(pieces > kMarkers && pieces <= kMostPieces, "tokenizer", "expected ", kMarkers + 1, " to ", kMostPieces,
           " pieces, got ", pieces);
   size_t bytes = 0;
   for (size_t i = 0; i < captions.size(); ++i) {
@@ -104,12 +104,12 @@ Tokenizer Tokenizer::train(const std::vector<std::string>& captions, int64_t pie
   }
   require(bytes <= kMostBytes, "tokenizer", "captions of ", bytes, " bytes, expected at most ", kMostBytes);
   // The library leaves out captions with U+2585, its own sign, and ends the process when nothing is left of the others.
-  // A vocabulary of one letter knows how it normalises.
-  const Model normaliser(train_model({"x"}, kMarkers + 2), "vocabulary");
+  // A vocabulary of one letter knows how it normalizes.
+  const Model normalizer(train_model({"x"}, kMarkers + 2), "vocabulary");
   const bool some = std::ranges::any_of(captions, [&](const std::string& caption) {
-    return caption.find("\xE2\x96\x85") == caption.npos && !normaliser.pieces_of(caption).empty();
+    return caption.find("\xE2\x96\x85") == caption.npos && !normalizer.pieces_of(caption).empty();
   });
-  require(some, "tokenizer", "nothing is left of ", captions.size(), " captions after normalisation");
+  require(some, "tokenizer", "nothing is left of ", captions.size(), " captions after normalization");
   return Tokenizer(std::make_shared<const Model>(train_model(captions, pieces), "vocabulary"));
 }
 
@@ -130,7 +130,7 @@ int64_t Tokenizer::vocabulary() const { return model_->processor.GetPieceSize();
 
 TokenBatch Tokenizer::encode(const std::vector<std::string>& captions, int64_t context, bool truncate) const {
   constexpr int64_t kLongestContext = 1 << 20;
-  require(context >= 3 && context <= kLongestContext, "tokenizer", "expected a context in 3 … ", kLongestContext,
+  require(context >= 3 && context <= kLongestContext, "tokenizer", "expected a context in 3 to ", kLongestContext,
           ", got ", context);
   const auto count = static_cast<int64_t>(captions.size());
   TokenBatch batch{Tensor::full({count, context}, model_->padding, DType::i64), Tensor::empty({count}, DType::i64)};
@@ -155,7 +155,7 @@ TokenBatch Tokenizer::encode(const std::vector<std::string>& captions, int64_t c
 std::string Tokenizer::decode(std::span<const int64_t> ids) const {
   std::vector<int> pieces;
   for (const int64_t id : ids) {
-    require(id >= 0 && id < vocabulary(), "tokenizer", "expected ids in 0 … ", vocabulary() - 1, ", got ", id);
+    require(id >= 0 && id < vocabulary(), "tokenizer", "expected ids in 0 to ", vocabulary() - 1, ", got ", id);
     if (!model_->processor.IsControl(static_cast<int>(id))) pieces.push_back(static_cast<int>(id));
   }
   std::string text;

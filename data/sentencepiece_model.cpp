@@ -96,7 +96,7 @@ class ModelChecker {
   }
   void check_piece(std::string_view bytes, int64_t number) const;
   void check_trainer(std::string_view bytes) const;
-  void check_normaliser(std::string_view bytes) const;
+  void check_normalizer(std::string_view bytes) const;
   void check_rules(std::string_view rules) const;
   void check_replacement(std::string_view texts, size_t at) const;
 
@@ -106,7 +106,7 @@ class ModelChecker {
 void ModelChecker::check_model(std::string_view bytes) {
   constexpr int64_t kMostPieces = 1 << 20;
   Message model(bytes, source_);
-  bool trainer = false, normaliser = false;
+  bool trainer = false, normalizer = false;
   int64_t pieces = 0;
   for (Field field; model.next(field);) {
     if (field.number < 1 || field.number > 5) continue;
@@ -120,16 +120,16 @@ void ModelChecker::check_model(std::string_view bytes) {
         check_trainer(field.content);
         break;
       case 3:
-        check_once(normaliser);
-        check_normaliser(field.content);
+        check_once(normalizer);
+        check_normalizer(field.content);
         break;
       default:
-        check(field.content.empty(), "expected no self-test and no denormaliser, which are not read here");
+        check(field.content.empty(), "expected no self-test and no denormalizer, which are not read here");
     }
   }
   check(pieces <= kMostPieces, pieces, " pieces, expected at most ", kMostPieces);
-  check(pieces > 0 && trainer && normaliser, "not a SentencePiece model: expected pieces, trainer and normaliser, got ",
-        pieces, " pieces", trainer ? ", a trainer" : "", normaliser ? ", a normaliser" : "");
+  check(pieces > 0 && trainer && normalizer, "not a SentencePiece model: expected pieces, trainer and normalizer, got ",
+        pieces, " pieces", trainer ? ", a trainer" : "", normalizer ? ", a normalizer" : "");
 }
 
 void ModelChecker::check_piece(std::string_view bytes, int64_t number) const {
@@ -145,7 +145,7 @@ void ModelChecker::check_piece(std::string_view bytes, int64_t number) const {
       check_kind(field, Field::bytes);
       text = field.content;
       check(!text.empty() && text.size() <= kLongest && !invalid_utf8(text) && text.find('\0') == text.npos, "piece ",
-            number, " \"", excerpt(text), "\": expected 1 … ", kLongest, " bytes of UTF-8 without NUL");
+            number, " \"", excerpt(text), "\": expected 1 to ", kLongest, " bytes of UTF-8 without NUL");
     } else if (field.number == 2) {
       check_kind(field, Field::fixed32);
       check(std::isfinite(std::bit_cast<float>(static_cast<uint32_t>(field.value))), "piece ", number,
@@ -153,7 +153,7 @@ void ModelChecker::check_piece(std::string_view bytes, int64_t number) const {
     } else if (field.number == 3) {
       check_kind(field, Field::varint);
       type = field.value;
-      check(type >= 1 && type <= kLastType, "piece ", number, ": expected a type in 1 … ", kLastType, ", got ", type);
+      check(type >= 1 && type <= kLastType, "piece ", number, ": expected a type in 1 to ", kLastType, ", got ", type);
     }
   }
   check(!text.empty(), "piece ", number, " has no text");
@@ -172,11 +172,11 @@ void ModelChecker::check_trainer(std::string_view bytes) const {
   }
 }
 
-void ModelChecker::check_normaliser(std::string_view bytes) const {
+void ModelChecker::check_normalizer(std::string_view bytes) const {
   constexpr uint64_t kRules = 2;
-  Message normaliser(bytes, source_);
+  Message normalizer(bytes, source_);
   bool seen = false;
-  for (Field field; normaliser.next(field);) {
+  for (Field field; normalizer.next(field);) {
     if (field.number != kRules) continue;
     check_kind(field, Field::bytes);
     check_once(seen);
@@ -188,34 +188,34 @@ void ModelChecker::check_normaliser(std::string_view bytes) const {
 /// NUL. Units as darts-clone packs them: label in bits 0-7 (bit 31: a value instead), bit 8: a text ends here, bits 9
 /// and 10-30: offset. A step from unit p by byte c goes to p ^ offset ^ c, if that unit's label is c; the value of a
 /// text that ends at unit p is at p ^ offset. The library follows these without a look at the size, and collects the
-/// prefixes it finds in a buffer of 32: so the trie is walked here level by level, 32 at most.
+/// prefixes it finds in a buffer of 32: so the trie is traversed here level by level, 32 at most.
 void ModelChecker::check_rules(std::string_view rules) const {
   constexpr size_t kMostBytes = size_t{1} << 20, kDeepest = 32;
-  check(rules.size() <= kMostBytes, "normaliser of ", rules.size(), " bytes, expected at most ", kMostBytes);
+  check(rules.size() <= kMostBytes, "normalizer of ", rules.size(), " bytes, expected at most ", kMostBytes);
   uint32_t trie_bytes = 0;
-  check(rules.size() > sizeof trie_bytes, "normaliser cut off");
+  check(rules.size() > sizeof trie_bytes, "normalizer cut off");
   std::memcpy(&trie_bytes, rules.data(), sizeof trie_bytes);
   rules.remove_prefix(sizeof trie_bytes);
-  check(trie_bytes > 0 && trie_bytes % 4 == 0 && trie_bytes < rules.size(), "normaliser with a trie of ", trie_bytes,
+  check(trie_bytes > 0 && trie_bytes % 4 == 0 && trie_bytes < rules.size(), "normalizer with a trie of ", trie_bytes,
         " bytes, ", rules.size(), " are there");
   std::vector<uint32_t> units(trie_bytes / 4);
   std::memcpy(units.data(), rules.data(), trie_bytes);
   const std::string_view texts = rules.substr(trie_bytes);
-  check(texts.ends_with('\0'), "normaliser whose last text is cut off");
+  check(texts.ends_with('\0'), "normalizer whose last text is cut off");
 
   const auto offset = [](uint32_t unit) { return (unit >> 10) << ((unit & 0x200u) >> 6); };
   std::vector<uint32_t> level{offset(units[0])}, below;  // p ^ offset of the units reached
   for (size_t depth = 0; !level.empty(); ++depth, level.swap(below)) {
-    check(depth <= kDeepest, "normaliser with a rule for more than ", kDeepest, " bytes");
+    check(depth <= kDeepest, "normalizer with a rule for more than ", kDeepest, " bytes");
     below.clear();
     for (const uint32_t base : level) {
-      check((base | 0xFFu) < units.size(), "normaliser whose trie leads out of its ", units.size(), " units");
+      check((base | 0xFFu) < units.size(), "normalizer whose trie leads out of its ", units.size(), " units");
       for (uint32_t c = 1; c < 256; ++c) {  // captions have no NUL
         const uint32_t unit = units[base ^ c], next = base ^ c ^ offset(unit);
         if ((unit & 0x800000FFu) != c) continue;
         below.push_back(next);
         if ((unit & 0x100u) == 0) continue;
-        check(next < units.size(), "normaliser whose trie leads out of its ", units.size(), " units");
+        check(next < units.size(), "normalizer whose trie leads out of its ", units.size(), " units");
         check_replacement(texts, units[next] & 0x7FFFFFFFu);
       }
     }
@@ -226,9 +226,9 @@ void ModelChecker::check_rules(std::string_view rules) const {
 
 void ModelChecker::check_replacement(std::string_view texts, size_t at) const {
   constexpr size_t kLongest = 256;
-  check(at < texts.size(), "normaliser with a text at byte ", at, " of ", texts.size());
+  check(at < texts.size(), "normalizer with a text at byte ", at, " of ", texts.size());
   const std::string_view text = texts.substr(at, texts.find('\0', at) - at);
-  check(text.size() <= kLongest && !invalid_utf8(text), "normaliser with a text of ", text.size(),
+  check(text.size() <= kLongest && !invalid_utf8(text), "normalizer with a text of ", text.size(),
         " bytes, expected at most ", kLongest, " of UTF-8");
 }
 

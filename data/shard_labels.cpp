@@ -56,7 +56,7 @@ void ShardLabels::read(std::string_view ending, const std::string& text, const s
 void ShardLabels::check_range(int64_t label, const std::string& source) const {
   constexpr int64_t kMostClasses = 1 << 20;  // without a list there are as many as the greatest label asks for
   const int64_t classes = classes_.names.empty() ? kMostClasses : static_cast<int64_t>(classes_.names.size());
-  require(label >= 0 && label < classes, "shards", source, ": label ", label, ", expected 0 … ", classes - 1);
+  require(label >= 0 && label < classes, "shards", source, ": label ", label, ", expected 0 to ", classes - 1);
 }
 
 bool ShardLabels::is_class(const std::string& word) const {
@@ -166,7 +166,7 @@ void ShardLabels::read_shares(const std::map<int64_t, double>& shares, const std
   bool whole = true;
   for (const auto& [k, share] : shares) {
     require(share >= 0 && share <= 1 + kRounding, "shards", source, ": a share of ", share, " for class ", k,
-            ", expected 0 … 1");
+            ", expected 0 to 1");
     whole = whole && (share == 0 || share == 1);
     sum += share;
   }

@@ -8,7 +8,7 @@
 #include "core/file.h"
 #include "core/text.h"
 #include "data/image_collection.h"
-#include "data/relabelled.h"
+#include "data/relabeled.h"
 #include "data/shard_labels.h"
 #include "data/tar.h"
 #include "data/tokenizer.h"

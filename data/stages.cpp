@@ -175,7 +175,7 @@ class RandAugment final : public SameShape {
 int64_t whole(const StageText& stage, size_t position, int64_t lo, int64_t hi) {
   const double value = stage.arguments[position][0];
   require_usage(value >= static_cast<double>(lo) && value <= static_cast<double>(hi) && value == std::floor(value),
-                "pipeline", stage.text, ": expected whole numbers, argument ", position + 1, " in ", lo, " … ", hi);
+                "pipeline", stage.text, ": expected whole numbers, argument ", position + 1, " in ", lo, " to ", hi);
   return static_cast<int64_t>(value);
 }
 

@@ -36,7 +36,7 @@ struct TarList {
   std::string note;  // `<path>: …` where it does not end as archives do; else empty
 };
 
-/// Walks the headers of a POSIX (ustar, pax or GNU) archive. Contents are not read. A gzipped one, whatever its name,
+/// Reads the headers of a POSIX (ustar, pax or GNU) archive. Contents are not read. A gzipped one, whatever its name,
 /// is unpacked to the end of `scratch`, which is made when it is first needed, with the padding behind its end marker.
 /// Where the archive ends is decided as Python's tarfile does: at a block of zeros, at the end of the file, or at what
 /// is no header, as long as no header follows it there. Anything but the end marker is noted, and so is a further

@@ -30,7 +30,7 @@ bool is_blank(std::string_view text) {
 
 void check_caption(std::string_view caption, const std::string& source) {
   constexpr size_t kLongest = size_t{1} << 16;
-  // SentencePiece counts the characters of a word in 16 bits, after a normalisation that makes up to 6 of a byte.
+  // SentencePiece counts the characters of a word in 16 bits, after a normalization that makes up to 6 of a byte.
   constexpr size_t kLongestWord = 8192;
   require(caption.size() <= kLongest, "caption", source, ": ", caption.size(), " bytes, expected at most ", kLongest);
   size_t word = 0;  // where it begins

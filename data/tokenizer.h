@@ -27,12 +27,12 @@ struct TokenBatch {
 class Tokenizer {
  public:
   /// Trains a vocabulary of at most `pieces`, markers included: fewer where the captions support no more. Every
-  /// character of the captions, lower-cased and NFKC-normalised (the library's nmt_nfkc_cf), becomes a piece. The same
+  /// character of the captions, lower-cased and NFKC-normalized (the library's nmt_nfkc_cf), becomes a piece. The same
   /// captions give the same bytes. Throws Error for captions that check_caption() refuses, of which nothing is left
-  /// after normalisation, with more characters than `pieces` has room for, or of more than 1 GiB.
+  /// after normalization, with more characters than `pieces` has room for, or of more than 1 GiB.
   static Tokenizer train(const std::vector<std::string>& captions, int64_t pieces);
   /// Reads a SentencePiece model: unigram or BPE, with begin, end and padding markers. What the library would
-  /// believe unseen (the trie of the normaliser, above all) is checked first. Throws Error naming the file otherwise.
+  /// believe unseen (the trie of the normalizer, above all) is checked first. Throws Error naming the file otherwise.
   static Tokenizer load(const std::string& path);
   /// The same of a model's bytes; `source` names them in errors.
   static Tokenizer parse(std::string model, const std::string& source);
@@ -47,7 +47,7 @@ class Tokenizer {
   /// pieces that are too many go, and the end marker stays. Text that holds no piece of the vocabulary becomes the
   /// unknown piece. Throws Error for a context below 3, and for a caption that check_caption() refuses.
   TokenBatch encode(const std::vector<std::string>& captions, int64_t context, bool truncate) const;
-  /// The normalised text of these ids; markers vanish. Throws Error for an id outside 0 … V-1.
+  /// The normalized text of these ids; markers vanish. Throws Error for an id outside 0 … V-1.
   std::string decode(std::span<const int64_t> ids) const;
   /// 16 hexadecimal digits of the model's bytes (core/fingerprint.h), to name a vocabulary in messages.
   std::string fingerprint() const;

@@ -44,13 +44,12 @@ class ByteStage {
 ///   decode(as_stored)        the same without turning, as torchvision's ImageFolder, timm and webdataset read files
 ///   resize(n)                to n×n, whatever the aspect          } antialiased bilinear, bit for bit Pillow's
 ///   resize_small(n)          the shorter side to n, aspect kept   } (image_resample.h)
-///   central_crop(n)          the window of n×n around the centre
+///   central_crop(n)          the window of n×n around the center
 ///   inception_crop(n)        8 to 100 % of the area at a ratio of 3/4 to 4/3, resized to n×n
 ///   random_crop(n, pad)      zero padding of `pad` pixels on each side, then a window of n×n at a uniform position
 ///   flip                     mirrored left to right with probability 1/2
-///   color_jitter(b, c, s, h) brightness, contrast, saturation by factors in 1 ± b, c, s, hue by up to h of the circle,
-///   in
-///                            random order (image_color.h)
+///   color_jitter(b, c, s, h) brightness, contrast, saturation by factors in 1 ± b, c, s, hue by up to h of the
+///                            circle, in random order (image_color.h)
 ///   randaugment(n, m)        n operations of RandAugment at magnitude m of 30 (image_augment.h)
 ///   value_range(lo, hi)      byte v → lo + (hi - lo)·v/255, as float; every pipeline has it once
 ///   normalize(means, stds)   (v - mean_c) / std_c; one number for all channels or one per channel, separated by spaces

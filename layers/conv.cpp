@@ -21,7 +21,7 @@ double Conv2d::flops(int64_t height, int64_t width) const {
 Var StdConv2d::forward(const Var& x) const {
   constexpr double kEps = 1e-8;
   const Var& w = weight();  // (O,I,k,k)
-  // Layer norm of a row is exactly this standardisation.
+  // Layer norm of a row is exactly this standardization.
   const Var rows = layer_norm(reshape(w, {w.dim(0), -1}), {}, {}, kEps);
   return apply(x, reshape(rows, w.shape()));
 }

@@ -27,7 +27,7 @@ class Conv2d : public Module {
   Var weight_;
 };
 
-/// The same with standardised weights (Qiao et al., arXiv 1903.10520): every filter has mean 0 and variance 1 over its
+/// The same with standardized weights (Qiao et al., arXiv 1903.10520): every filter has mean 0 and variance 1 over its
 /// I·kernel² elements, ŵ = (w − mean) / sqrt(var + eps). eps is BiT's 1e-8.
 class StdConv2d : public Conv2d {
  public:

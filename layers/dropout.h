@@ -1,5 +1,5 @@
 #pragma once
-// Regularisation by random omission, in training only. Each layer draws from a stream of its own (autograd/random.h).
+// Regularization by random omission, in training only. Each layer draws from a stream of its own (autograd/random.h).
 
 #include "layers/module.h"
 

@@ -21,7 +21,7 @@ class Linear : public Module {
   Var weight_, bias_;
 };
 
-/// As timm initialises the linear layers of transformers: weights N(0, 0.02²) cut at ±2, bias 0.
+/// As timm initializes the linear layers of transformers: weights N(0, 0.02²) cut at ±2, bias 0.
 Linear vit_linear(Init& init, int64_t in, int64_t out);
 
 }  // namespace sked

@@ -53,7 +53,7 @@ struct Fans {
 
 /// w (O,I,kh,kw) or (O,I): fan_in = I kh kw, fan_out = O kh kw.
 Fans fans(const Shape& shape, std::string_view where) {
-  require(shape.ndim() >= 2 && shape.numel() > 0, where, "expected a weight (O,I…) with elements, got ", shape);
+  require(shape.ndim() >= 2 && shape.numel() > 0, where, "expected a weight (O,I...) with elements, got ", shape);
   const double receptive = static_cast<double>(shape.product(2, shape.ndim()));
   return {static_cast<double>(shape[1]) * receptive, static_cast<double>(shape[0]) * receptive};
 }

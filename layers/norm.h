@@ -1,5 +1,5 @@
 #pragma once
-// Normalisation layers; arithmetic in autograd/norm.h. Scales start at 1, shifts at 0.
+// Normalization layers; arithmetic in autograd/norm.h. Scales start at 1, shifts at 0.
 
 #include "layers/module.h"
 

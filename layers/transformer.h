@@ -32,7 +32,7 @@ class Attention : public Module {
   Var forward(const Var& x, const Context& context) const;
 
  private:
-  /// qkv (N,T,3D) with each head's q and k normalised.
+  /// qkv (N,T,3D) with each head's q and k normalized.
   Var normalize(const Var& qkv) const;
 
   int64_t heads_;

@@ -10,7 +10,7 @@
 namespace sked {
 
 /// Children `visual` (a backbone; its weights may be locked), `text` and `contrast` (projections, temperature, noise).
-/// The buffer `vocabulary` holds the bytes of the tokeniser's model: what the text tower's tokens mean goes where its
+/// The buffer `vocabulary` holds the bytes of the tokenizer's model: what the text tower's tokens mean goes where its
 /// weights go.
 class TwoTowers : public Module {
  public:

@@ -210,7 +210,7 @@ find_toolkit() {
   cudnn=$home
   if [ ! -f "$cudnn/include/cudnn.h" ]; then cudnn=$(python_folder nvidia.cudnn); fi
   if [ ! -f "$cudnn/include/cudnn.h" ]; then cudnn=; fi
-  # cuDNN, its neighbour with CUDA's libraries (cudnn-frontend opens libcudart), the toolkit. For our programs alone: PyTorch brings its own.
+  # cuDNN, its neighbor with CUDA's libraries (cudnn-frontend opens libcudart), the toolkit. For our programs alone: PyTorch brings its own.
   our_path=${cudnn:+$cudnn/lib:$(dirname "$cudnn")/cu13/lib:}${home:+$home/lib64:}$old_path
   our_path=${our_path%:}
 }

@@ -70,7 +70,7 @@ check_top_level() {
 }
 
 # Lengths. A character scanner drops comments, literals and preprocessor lines and keeps a stack of open braces: `n` namespace,
-# `c` class, `i` initialiser, `f` function, `b` anything inside a function. What a brace opens is told by the text since the last ; { }.
+# `c` class, `i` initializer, `f` function, `b` anything inside a function. What a brace opens is told by the text since the last ; { }.
 # A function is measured from its first word to its closing brace; lambdas inside count with the function they stand in.
 check_sizes() {
   awk -v max_file="$max_file" -v max_test="$max_test_file" -v max_function="$max_function" '

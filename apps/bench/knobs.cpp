@@ -50,7 +50,7 @@ void tell_all(const Settings& s, const std::string& kind, const std::string& pro
   }
 }
 
-// ---- products -------------------------------------------------------------------------------------------------------
+// ---- products ------------------------------------------------------------------------------------
 
 constexpr int kProducts = 8, kPlans = 5;  // of what a library offers
 constexpr int kCalls = 10;                // beside which the wait at their end is little
@@ -115,7 +115,7 @@ void product_knobs(const Settings& s, const CandidateLists& lists, const Tell& t
   }
 }
 
-// ---- convolutions ---------------------------------------------------------------------------------------------------
+// ---- convolutions --------------------------------------------------------------------------------
 
 struct ConvCase {
   int64_t edge, in, out;
@@ -163,7 +163,7 @@ void convolution_knobs(const Settings& s, const CandidateLists& lists, const Tel
   }
 }
 
-// ---- tiles ----------------------------------------------------------------------------------------------------------
+// ---- tiles ---------------------------------------------------------------------------------------
 
 /// HET-XL's likelihood, forward and backward, in tiles of so many rows (example and sample) and bytes of f32.
 void tile_knobs(const Settings& s, const Tell& tell) {

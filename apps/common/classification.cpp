@@ -35,14 +35,15 @@ Var ClassificationTask::loss(const TensorList& inputs, const Context& context) {
   return model_->head().loss(phi, targets, context);
 }
 
-Evaluation ClassificationTask::judge(Judging judging) {
+Evaluation ClassificationTask::evaluate(EvaluationPoint point) {
   const int64_t most = config_.head.test_samples;
-  return evaluate(*model_, judged_set(judging), config_,
-                  {.samples = judging == Judging::periodic ? std::min(config_.train.eval_samples, most) : most,
-                   .batch_size = config_.train.batch_size,
-                   .seed = config_.seed,
-                   .device = device_,
-                   .skip_limit = config_.data.corrupt_limit()});
+  return sked::evaluate(
+      *model_, evaluation_set(point), config_,
+      {.samples = point == EvaluationPoint::periodic ? std::min(config_.train.eval_samples, most) : most,
+       .batch_size = config_.train.batch_size,
+       .seed = config_.seed,
+       .device = device_,
+       .skip_limit = config_.data.corrupt_limit()});
 }
 
 void ClassificationTask::describe(Summary& summary) const {

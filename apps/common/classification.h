@@ -17,7 +17,7 @@ class ClassificationTask final : public Task {
   Var loss(const TensorList& inputs, const Context& context) override;
   double temperature() const override { return model_->head().temperature(); }
   bool learns_temperature() const override { return config_.head.learn_temperature; }
-  Evaluation judge(Judging judging) override;
+  Evaluation evaluate(EvaluationPoint point) override;
   void describe(Summary& summary) const override;
 
  private:

@@ -222,17 +222,17 @@ void validate(const RunConfig& config) {
   check(t.checkpoint_every >= 0, "train.checkpoint_every", "at least 0", t.checkpoint_every);
   check(t.time_limit >= 0, "train.time_limit", "a number of seconds, at least 0", t.time_limit);
   check(t.ema_decay >= 0 && t.ema_decay < 1, "train.ema_decay", "a number in [0, 1)", t.ema_decay);
-  check(t.loader_threads >= 0 && t.loader_threads <= 256, "train.loader_threads", "0 … 256", t.loader_threads);
+  check(t.loader_threads >= 0 && t.loader_threads <= 256, "train.loader_threads", "0 to 256", t.loader_threads);
   const ScheduleConfig& s = config.schedule;
   check(s.peak > 0, "schedule.peak", "a number above 0", s.peak);
   check(s.floor >= 0 && s.floor <= 1, "schedule.floor", "a number in [0, 1]", s.floor);
   check(s.warmup_epochs >= 0, "schedule.warmup_epochs", "at least 0", s.warmup_epochs);
   check(s.warmup_steps >= 0, "schedule.warmup_steps", "at least 0", s.warmup_steps);
   const ContrastiveConfig& contrast = config.contrast;
-  check(contrast.retrieval >= 1 && contrast.retrieval <= 1 << 16, "contrast.retrieval", "1 … 65536",
+  check(contrast.retrieval >= 1 && contrast.retrieval <= 1 << 16, "contrast.retrieval", "1 to 65536",
         contrast.retrieval);
   check(!contrast.lock_image || !contrast.features.empty(), "contrast.features", "a folder", contrast.features);
-  check(config.text.pieces >= 8 && config.text.pieces <= 1 << 20, "text.pieces", "8 … 1048576", config.text.pieces);
+  check(config.text.pieces >= 8 && config.text.pieces <= 1 << 20, "text.pieces", "8 to 1048576", config.text.pieces);
   check(config.data.validation >= 0, "data.validation", "at least 0", config.data.validation);
   check(config.data.skip_limit >= -1, "data.skip_limit", "at least 0 (or -1: not set)", config.data.skip_limit);
   check(config.data.train_subset >= 0, "data.train_subset", "at least 0", config.data.train_subset);

@@ -11,7 +11,7 @@
 namespace sked {
 namespace {
 
-/// The captions of a data set without its images: what an epoch over kept features walks through. Images are one black
+/// The captions of a data set without its images: what an epoch over kept features iterates over. Images are one black
 /// pixel.
 class CaptionsOnly final : public DatasetView {
  public:
@@ -167,13 +167,13 @@ ZeroShotClasses zero_shot_classes(const Dataset& data, const CaptionSpec& spec) 
           unseen_classes(data.classes(), spec.unseen)};
 }
 
-Evaluation judge_zero_shot(Towers& towers, const std::shared_ptr<const Dataset>& dataset,
-                           const ZeroShotClasses& classes, const RunConfig& config, Device device,
-                           const Tensor& features) {
+Evaluation evaluate_zero_shot(Towers& towers, const std::shared_ptr<const Dataset>& dataset,
+                              const ZeroShotClasses& classes, const RunConfig& config, Device device,
+                              const Tensor& features) {
   const std::vector<std::vector<int64_t>> chosen = drawn(examples_by_image(*dataset), config.contrast.retrieval);
-  const bool labelled = !classes.prompts.empty();
+  const bool labeled = !classes.prompts.empty();
   std::vector<int64_t> wanted;  // every example where all are classified, else an example of each image searched
-  if (labelled) {
+  if (labeled) {
     wanted.resize(static_cast<size_t>(dataset->size()));
     std::iota(wanted.begin(), wanted.end(), int64_t{0});
   } else {
@@ -184,13 +184,13 @@ Evaluation judge_zero_shot(Towers& towers, const std::shared_ptr<const Dataset>&
   const double temperature = towers.model->head().temperature();
   Evaluation result;
   result.retrieval = retrieval(searched);
-  if (!labelled) {
+  if (!labeled) {
     result.measures = measure_by_captions(searched, temperature);
     return result;
   }
   const Tensor targets = embed_classes(towers, classes.prompts, config, device);
-  MetricsGatherer gatherer(targets.dim(0));
-  UnseenGatherer unseen(targets.dim(0), classes.unseen);
+  MetricsAccumulator accumulator(targets.dim(0));
+  UnseenAccumulator unseen(targets.dim(0), classes.unseen);
   constexpr int64_t kRows = 256;
   const auto total = static_cast<int64_t>(images.examples.size());
   for (int64_t first = 0; first < total; first += kRows) {
@@ -199,10 +199,10 @@ Evaluation judge_zero_shot(Towers& towers, const std::shared_ptr<const Dataset>&
     for (int64_t i = first; i < end; ++i)
       labels.data<int64_t>()[i - first] = dataset->label(images.examples[static_cast<size_t>(i)]);
     const Tensor p = zero_shot_probabilities(images.embeddings.rows(first, end), targets, temperature);
-    gatherer.add(p, labels);
+    accumulator.add(p, labels);
     unseen.add(p, labels);
   }
-  result.measures = gatherer.measures();
+  result.measures = accumulator.measures();
   result.unseen = unseen.measures();
   return result;
 }
@@ -258,9 +258,10 @@ Var ContrastiveTask::loss(const TensorList& inputs, const Context& context) {
   return towers_.model->head().loss(phi, psi, context);
 }
 
-Evaluation ContrastiveTask::judge(Judging judging) {
-  const bool held_out = judging == Judging::periodic && holds_out();
-  return judge_zero_shot(towers_, judged_set(judging), classes_, config_, device_, held_out ? held_out_ : tested_on_);
+Evaluation ContrastiveTask::evaluate(EvaluationPoint point) {
+  const bool held_out = point == EvaluationPoint::periodic && holds_out();
+  return evaluate_zero_shot(towers_, evaluation_set(point), classes_, config_, device_,
+                            held_out ? held_out_ : tested_on_);
 }
 
 void ContrastiveTask::describe(Summary& summary) const {

@@ -12,7 +12,7 @@
 
 namespace sked {
 
-/// How images of a labelled data set are named by texts: the classes and what is said of each.
+/// How images of a labeled data set are named by texts: the classes and what is said of each.
 struct ZeroShotClasses {
   std::vector<std::vector<std::string>> prompts;  // of each class: every template with every one of its names
   std::vector<int64_t> unseen;                    // classes that no training caption spoke of
@@ -27,9 +27,9 @@ ZeroShotClasses zero_shot_classes(const Dataset& data, const CaptionSpec& spec);
 /// (measure_by_captions()). `features` (N,W): φ of every example, by a locked tower; undefined: computed here. Throws
 /// Error for a data set without images, and naming the image or caption for an embedding that is not finite;
 /// Interrupted on Ctrl-C.
-Evaluation judge_zero_shot(Towers& towers, const std::shared_ptr<const Dataset>& dataset,
-                           const ZeroShotClasses& classes, const RunConfig& config, Device device,
-                           const Tensor& features = {});
+Evaluation evaluate_zero_shot(Towers& towers, const std::shared_ptr<const Dataset>& dataset,
+                              const ZeroShotClasses& classes, const RunConfig& config, Device device,
+                              const Tensor& features = {});
 
 /// With contrast.lock_image the image tower stays as train.init made it (LiT, arXiv 2111.07991): φ of every image is
 /// computed once, without augmentation, and kept in the folder contrast.features.
@@ -50,7 +50,7 @@ class ContrastiveTask final : public Task {
   Var loss(const TensorList& inputs, const Context& context) override;
   double temperature() const override { return towers_.model->head().temperature(); }
   bool learns_temperature() const override { return config_.contrast.learn_temperature; }
-  Evaluation judge(Judging judging) override;
+  Evaluation evaluate(EvaluationPoint point) override;
   void describe(Summary& summary) const override;
 
  private:

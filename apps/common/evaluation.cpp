@@ -150,13 +150,13 @@ Evaluation evaluate(Classifier& classifier, std::shared_ptr<const Dataset> datas
                     const PredictOptions& options) {
   Evaluation result;
   if (dataset->has_distributions()) result.distribution = distribution_name(config);
-  MetricsGatherer gatherer(dataset->classes(), config.head.link == "sigmoid");
+  MetricsAccumulator accumulator(dataset->classes(), config.head.link == "sigmoid");
   for_each_prediction(classifier, dataset, config.data.eval_pipeline, options, [&](const Prediction& p) {
-    gatherer.add(p.probabilities, p.batch.labels, p.batch.targets);
-    if (p.batch.distributions.defined()) gatherer.add_distributions(p.probabilities, p.batch.distributions);
+    accumulator.add(p.probabilities, p.batch.labels, p.batch.targets);
+    if (p.batch.distributions.defined()) accumulator.add_distributions(p.probabilities, p.batch.distributions);
   });
-  result.measures = gatherer.measures();
-  result.against = gatherer.distribution_measures();
+  result.measures = accumulator.measures();
+  result.against = accumulator.distribution_measures();
   return result;
 }
 

@@ -39,7 +39,7 @@ struct Prediction {
   const Tensor& probabilities;  // f32 (B,K)
 };
 
-/// Builds the classifier of a configuration, initialised by its seed.
+/// Builds the classifier of a configuration, initialized by its seed.
 std::unique_ptr<Classifier> make_classifier(const RunConfig& config, const Shape& image_shape, int64_t classes,
                                             Device device);
 
@@ -68,7 +68,7 @@ struct Evaluation {
   UnseenClasses unseen;  // likewise, where captions leave classes out
 };
 
-/// What the label distributions of this configuration's test set are: `human` votes, or the law of `noisy` labels.
+/// What the label distributions of this configuration's test set are: `human` votes, or the distribution of `noisy` labels.
 std::string distribution_name(const RunConfig& config);
 
 Evaluation evaluate(Classifier& classifier, std::shared_ptr<const Dataset> dataset, const RunConfig& config,

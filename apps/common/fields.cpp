@@ -26,7 +26,7 @@ template <class... Parts>
 std::string shown(const Json& value) {
   constexpr size_t kLongest = 60;
   std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
-  if (text.size() > kLongest) text = text.substr(0, kLongest) + "…";
+  if (text.size() > kLongest) text = text.substr(0, kLongest) + "...";
   return text;
 }
 

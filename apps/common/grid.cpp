@@ -14,7 +14,7 @@ double cubic(double x) {
   return x < 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0;
 }
 
-/// (to, from): each output's normalised weights, as wide as the scale where the grid shrinks.
+/// (to, from): each output's normalized weights, as wide as the scale where the grid shrinks.
 std::vector<double> weights(int64_t from, int64_t to) {
   const double scale = static_cast<double>(from) / static_cast<double>(to), filter = std::max(scale, 1.0);
   std::vector<double> w(static_cast<size_t>(from * to), 0.0);

@@ -21,7 +21,7 @@ class HeadRows {
   /// Throws Error naming `path` where the file has not as many names as classes.
   HeadRows(const ForeignWeights& file, const Shapes& model, const std::string& path, const InitialOptions& options);
 
-  /// Does the model's tensor of this name stay as initialised?
+  /// Does the model's tensor of this name stay as initialized?
   bool is_new(const std::string& name) const;
   /// May the file's tensor of this name be left alone?
   bool may_be_left_out(const std::string& name) const;

@@ -8,7 +8,7 @@
 #include "core/file.h"
 #include "core/fingerprint.h"
 #include "core/text.h"
-#include "data/relabelled.h"
+#include "data/relabeled.h"
 
 namespace sked {
 namespace {

@@ -23,9 +23,9 @@ struct InitialOptions {
 struct InitialReport {
   int64_t loaded = 0;                     // tensors of the model that came from the file
   std::vector<std::string> unused;        // of the file, as it names them, left alone
-  std::vector<std::string> not_found;     // of the model, as initialised
+  std::vector<std::string> not_found;     // of the model, as initialized
   std::vector<std::string> interpolated;  // of the model, resampled to another grid
-  bool head_replaced = false;             // the classifier stays as initialised
+  bool head_replaced = false;             // the classifier stays as initialized
   bool head_mapped = false;               // its rows are the file's in the order of the model's classes
   std::string classifier;                 // what there is to say about it, `the classifier is new: …`; empty: nothing
 };
@@ -34,9 +34,9 @@ struct InitialReport {
 /// of the model is found, but for
 ///
 ///   classifier   one of another number of classes, or of other classes, is left out, and that of the model stays as
-///                initialised, as where the file has none; where both sides' class names are known and the model's are
+///                initialized, as where the file has none; where both sides' class names are known and the model's are
 ///                among the file's, in any order, it gets their rows. The noise and the temperature of a head the other
-///                side does not have are left out or stay as initialised; noise per class goes as the classifier does.
+///                side does not have are left out or stay as initialized; noise per class goes as the classifier does.
 ///   positions    embeddings of another (square) grid are resampled as timm does: bicubic with antialiasing; those of
 ///                the class token and the registers are kept.
 ///   no weights   num_batches_tracked, mask_token, integers and booleans; optimizer.* and raw.* of this program.

@@ -59,12 +59,12 @@ double chance_among_first(int64_t n, int64_t before, int64_t tied, int64_t own) 
   return 1 - miss;
 }
 
-MetricsGatherer::MetricsGatherer(int64_t classes, bool sigmoid, Ties ties)
+MetricsAccumulator::MetricsAccumulator(int64_t classes, bool sigmoid, Ties ties)
     : classes_(classes), sigmoid_(sigmoid), ties_(ties) {
   require(classes >= 1, "metrics", "expected at least one class, got ", classes);
 }
 
-void MetricsGatherer::check_probabilities(const Tensor& probabilities) const {
+void MetricsAccumulator::check_probabilities(const Tensor& probabilities) const {
   require(probabilities.defined() && probabilities.ndim() == 2 && probabilities.dim(1) == classes_, "metrics",
           "probabilities expected (B, ", classes_, "), got ", probabilities);
   constexpr float kSlack = 1e-3f;
@@ -75,14 +75,14 @@ void MetricsGatherer::check_probabilities(const Tensor& probabilities) const {
   }
 }
 
-void MetricsGatherer::add(const Tensor& probabilities, const Tensor& labels, const Tensor& targets) {
+void MetricsAccumulator::add(const Tensor& probabilities, const Tensor& labels, const Tensor& targets) {
   check_probabilities(probabilities);
   require_shape(labels, {probabilities.dim(0)}, "metrics", "labels");
   if (targets.defined()) require_shape(targets, probabilities.shape(), "metrics", "targets");
   std::vector<float> t(static_cast<size_t>(classes_));
   for (int64_t i = 0; i < labels.numel(); ++i) {
     const int64_t y = labels.data<int64_t>()[i];
-    require(y >= 0 && y < classes_, "metrics", "expected a label in 0 … ", classes_ - 1, ", got ", y);
+    require(y >= 0 && y < classes_, "metrics", "expected a label in 0 to ", classes_ - 1, ", got ", y);
     if (targets.defined()) {
       std::copy_n(targets.data<float>() + i * classes_, classes_, t.begin());
     } else {
@@ -94,7 +94,7 @@ void MetricsGatherer::add(const Tensor& probabilities, const Tensor& labels, con
   count_ += labels.numel();
 }
 
-void MetricsGatherer::add_example(const float* p, const std::vector<float>& t) {
+void MetricsAccumulator::add_example(const float* p, const std::vector<float>& t) {
   double brier = 0, nll = 0;
   for (int64_t k = 0; k < classes_; ++k) {
     const double target = t[static_cast<size_t>(k)];
@@ -118,7 +118,7 @@ void MetricsGatherer::add_example(const float* p, const std::vector<float>& t) {
   bin.right += right;
 }
 
-void MetricsGatherer::add_distributions(const Tensor& probabilities, const Tensor& distributions) {
+void MetricsAccumulator::add_distributions(const Tensor& probabilities, const Tensor& distributions) {
   check_probabilities(probabilities);
   require_shape(distributions, probabilities.shape(), "metrics", "distributions");
   const float* p = probabilities.data<float>();
@@ -132,7 +132,7 @@ void MetricsGatherer::add_distributions(const Tensor& probabilities, const Tenso
   distribution_count_ += probabilities.dim(0);
 }
 
-Measures MetricsGatherer::measures() const {
+Measures MetricsAccumulator::measures() const {
   require(count_ > 0, "metrics", "expected predictions to measure, got none");
   Measures m;
   m.count = count_;
@@ -148,7 +148,7 @@ Measures MetricsGatherer::measures() const {
   return m;
 }
 
-DistributionMeasures MetricsGatherer::distribution_measures() const {
+DistributionMeasures MetricsAccumulator::distribution_measures() const {
   return {distribution_count_, mean_of(cross_entropy_, distribution_count_), mean_of(entropy_, distribution_count_)};
 }
 

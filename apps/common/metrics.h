@@ -31,7 +31,7 @@ struct Measures {
   std::array<ReliabilityBin, kReliabilityBins> bins{};  // of that confidence: bin i is (i/15, (i+1)/15]
 };
 
-/// Against a distribution q over the classes per example: human votes, or the known law of the label noise.
+/// Against a distribution q over the classes per example: human votes, or the known distribution of the label noise.
 struct DistributionMeasures {
   int64_t count = 0;
   double cross_entropy = 0;  // mean −Σ_k q_k log p_k (sigmoid link: as nll, with t = q)
@@ -39,7 +39,7 @@ struct DistributionMeasures {
 };
 
 /// Which of equally probable classes comes first: the lowest, as argmax has it everywhere (so that others get the very
-/// same accuracy from the same probabilities), or each as often as the others. Where ties are the rule and neighbours
+/// same accuracy from the same probabilities), or each as often as the others. Where ties are the rule and neighbors
 /// belong together, the first would make a good score of no answer.
 enum class Ties { lowest_first, shared };
 
@@ -50,10 +50,10 @@ double chance_among_first(int64_t n, int64_t before, int64_t tied, int64_t own);
 /// Gathers both. Probabilities of 0: a prediction is f32, so its true value may be positive and have underflowed; it
 /// counts as the smallest positive float, 2^-149 (its NLL is 103.3), and 1 − p of the sigmoid link as at least 2^-25,
 /// half the gap below 1. So every measure is finite, and nothing that f32 can tell apart is clipped.
-class MetricsGatherer {
+class MetricsAccumulator {
  public:
   /// `sigmoid`: probabilities are of K yes-or-no questions instead of a distribution over K classes.
-  explicit MetricsGatherer(int64_t classes, bool sigmoid = false, Ties ties = Ties::lowest_first);
+  explicit MetricsAccumulator(int64_t classes, bool sigmoid = false, Ties ties = Ties::lowest_first);
 
   /// probabilities f32 (B,K), labels i64 (B), targets f32 (B,K) or undefined. Throws Error for other shapes, a label
   /// outside 0 … K−1, or a probability that is not in [0, 1] (within 1e-3: sums of f32 round).

@@ -141,7 +141,7 @@ void check_same_training(const Checkpoint& checkpoint, RunIdentity& run) {
   } else {
     require(run.config.data.validation == 0 && run.config.data.train_subset == 0, "train", checkpoint.path,
             " was written by an earlier version, which chose held-out images and subsets in another way: this training "
-            "cannot go on without seeing images it is judged on",
+            "cannot go on without seeing images it is evaluated on",
             kWayOut);
   }
   for (const auto& [key, fingerprint] : run.files) {

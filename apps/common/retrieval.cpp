@@ -94,8 +94,8 @@ void check(const CaptionedImages& s) {
   std::vector<bool> has_caption(at(images), false);
   for (size_t c = 0; c < s.owners.size(); ++c) {
     require(s.owners[c] >= 0 && s.owners[c] < images && s.said[c] >= 0 && s.said[c] < texts, "retrieval", "caption ", c,
-            ": expected an image in 0 … ", images - 1, " and a text in 0 … ", texts - 1, ", got ", s.owners[c], " and ",
-            s.said[c]);
+            ": expected an image in 0 to ", images - 1, " and a text in 0 to ", texts - 1, ", got ", s.owners[c],
+            " and ", s.said[c]);
     has_caption[at(s.owners[c])] = true;
   }
   const auto bare = std::ranges::find(has_caption, false) - has_caption.begin();
@@ -176,7 +176,7 @@ Measures measure_by_captions(const CaptionedImages& s, double temperature) {
   std::vector<std::vector<int64_t>> own(at(images));  // texts, in one order, so that equal ones have equal sums
   for (size_t c = 0; c < s.owners.size(); ++c) own[at(s.owners[c])].push_back(texts.which[at(s.said[c])]);
   for (std::vector<int64_t>& list : own) std::ranges::sort(list);
-  MetricsGatherer gatherer(images, false, Ties::shared);
+  MetricsAccumulator accumulator(images, false, Ties::shared);
   Tensor p = Tensor::empty({1, images}), label = Tensor::empty({1}, DType::i64);
   std::vector<double> of_text(at(texts.rows.dim(0))), of_image(at(images));
   for_each_similarity(s.images, texts.rows, [&](int64_t i, const float* row) {
@@ -190,17 +190,17 @@ Measures measure_by_captions(const CaptionedImages& s, double temperature) {
     }
     for (size_t k = 0; k < own.size(); ++k) p.data<float>()[k] = static_cast<float>(of_image[k] / total);
     label.data<int64_t>()[0] = i;
-    gatherer.add(p, label);
+    accumulator.add(p, label);
   });
-  return gatherer.measures();
+  return accumulator.measures();
 }
 
-UnseenGatherer::UnseenGatherer(int64_t classes, const std::vector<int64_t>& unseen)
+UnseenAccumulator::UnseenAccumulator(int64_t classes, const std::vector<int64_t>& unseen)
     : unseen_(static_cast<size_t>(classes), false) {
   for (int64_t k : unseen) unseen_.at(static_cast<size_t>(k)) = true;
 }
 
-void UnseenGatherer::add(const Tensor& probabilities, const Tensor& labels) {
+void UnseenAccumulator::add(const Tensor& probabilities, const Tensor& labels) {
   const auto classes = static_cast<int64_t>(unseen_.size());
   require_shape(probabilities, {labels.dim(0), classes}, "unseen", "probabilities");
   for (int64_t b = 0; b < labels.dim(0); ++b) {
@@ -222,7 +222,7 @@ void UnseenGatherer::add(const Tensor& probabilities, const Tensor& labels) {
   }
 }
 
-UnseenClasses UnseenGatherer::measures() const {
+UnseenClasses UnseenAccumulator::measures() const {
   const auto share = [](int64_t part, int64_t whole) {
     return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole);
   };

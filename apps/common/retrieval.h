@@ -14,7 +14,7 @@ namespace sked {
 /// Images with all their captions, embedded: what is searched. M images, C ≥ M captions, T texts among them that the
 /// text tower can tell apart.
 struct CaptionedImages {
-  Tensor images;                // f32 (M,D) on the CPU, normalised
+  Tensor images;                // f32 (M,D) on the CPU, normalized
   Tensor texts;                 // f32 (T,D) likewise, each text once, so that equal captions are equally similar
   std::vector<int64_t> owners;  // C: the image of each caption
   std::vector<int64_t> said;    // C: its text
@@ -61,10 +61,10 @@ struct UnseenClasses {
   double seen_accuracy = 0;     // on those, among all classes
 };
 
-/// Gathers it batch by batch. Among equal probabilities the lowest class comes first, as in MetricsGatherer.
-class UnseenGatherer {
+/// Gathers it batch by batch. Among equal probabilities the lowest class comes first, as in MetricsAccumulator.
+class UnseenAccumulator {
  public:
-  UnseenGatherer(int64_t classes, const std::vector<int64_t>& unseen);
+  UnseenAccumulator(int64_t classes, const std::vector<int64_t>& unseen);
   /// probabilities f32 (B,K), labels i64 (B).
   void add(const Tensor& probabilities, const Tensor& labels);
   UnseenClasses measures() const;

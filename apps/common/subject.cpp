@@ -10,7 +10,7 @@
 #include "apps/common/task.h"
 #include "core/error.h"
 #include "core/text.h"
-#include "data/relabelled.h"
+#include "data/relabeled.h"
 
 namespace sked {
 namespace {

@@ -1,5 +1,5 @@
 #pragma once
-// What the trainer trains: data, a model, its loss on a batch, and how it is judged.
+// What the trainer trains: data, a model, its loss on a batch, and how it is evaluated.
 
 #include <memory>
 #include <optional>
@@ -15,8 +15,8 @@
 
 namespace sked {
 
-/// Which images a task is judged on, and how closely.
-enum class Judging {
+/// Which images a task is evaluated on, and how closely.
+enum class EvaluationPoint {
   periodic,  // those held out from training, or the test images where none are
   final      // the test images
 };
@@ -29,7 +29,7 @@ class Task {
   Task(const Task&) = delete;
   Task& operator=(const Task&) = delete;
 
-  /// What the epochs walk through.
+  /// What the epochs iterate over.
   virtual std::shared_ptr<const Dataset> training_set() const { return splits_.train; }
   /// How its images are prepared.
   virtual std::string training_pipeline() const { return config_.data.train_pipeline; }
@@ -50,7 +50,7 @@ class Task {
   virtual bool learns_temperature() const = 0;
 
   /// The model as it is. Throws Interrupted on Ctrl-C.
-  virtual Evaluation judge(Judging judging) = 0;
+  virtual Evaluation evaluate(EvaluationPoint point) = 0;
   /// Fills in head, link, params_head_extra and what else only the task knows.
   virtual void describe(Summary& summary) const = 0;
 
@@ -62,8 +62,8 @@ class Task {
   /// (H,W,C) of what the training pipeline makes. Throws UsageError where the evaluations' makes something else: they
   /// are used late, and what would fail then is refused now.
   Shape prepared_shape() const;
-  const std::shared_ptr<const Dataset>& judged_set(Judging judging) const {
-    return judging == Judging::periodic && holds_out() ? splits_.validation : splits_.test;
+  const std::shared_ptr<const Dataset>& evaluation_set(EvaluationPoint point) const {
+    return point == EvaluationPoint::periodic && holds_out() ? splits_.validation : splits_.test;
   }
 
   const RunConfig config_;
@@ -81,7 +81,7 @@ void say_notes(const Splits& splits);
 /// image.
 Splits load_data(const RunConfig& config);
 
-/// The task of a configuration on its data, the model as initialised by the seed; `checkpoint`: what training goes on
+/// The task of a configuration on its data, the model as initialized by the seed; `checkpoint`: what training goes on
 /// from, or null. Throws UsageError naming the key for what does not fit together.
 std::unique_ptr<Task> make_task(const RunConfig& config, Splits splits, Device device,
                                 const Checkpoint* checkpoint = nullptr);

@@ -221,7 +221,7 @@ void Trainer::report_initial() {
   };
   list("  resampled to the grid of this model, ", r.interpolated);
   list("  in the file and not used, ", r.unused);
-  list("  not in the file, as initialised, ", r.not_found);
+  list("  not in the file, as initialized, ", r.not_found);
 }
 
 Summary Trainer::run() {
@@ -355,7 +355,7 @@ void Trainer::evaluate_now() {
   const Averaged averaged(average_);
   estimate_statistics();
   const char* split = task_->holds_out() ? "validation" : "test";
-  const Evaluation result = task_->judge(Judging::periodic);
+  const Evaluation result = task_->evaluate(EvaluationPoint::periodic);
   const double nll = result.measures.nll;
   state_.evaluated_step = state_.step;
   if (!std::isfinite(nll))
@@ -447,7 +447,7 @@ Summary Trainer::finish() {
   summary.weights = use_best ? "best" : "last";
   summary.temperature = task_->temperature();
   try {
-    summary.test = task_->judge(Judging::final);
+    summary.test = task_->evaluate(EvaluationPoint::final);
   } catch (const Interrupted&) {
     progress_->note("stopped in the final test; the same command goes on with it");
     throw;

@@ -7,9 +7,9 @@
 
 #include "apps/common/cli.h"
 #include "apps/common/contrastive.h"
-#include "apps/common/fitted.h"
 #include "apps/common/outputs.h"
 #include "apps/common/progress.h"
+#include "apps/common/resized.h"
 #include "apps/common/run_folder.h"
 #include "apps/common/subject.h"
 #include "apps/common/task.h"
@@ -64,7 +64,7 @@ Splits splits_for(const std::string& wanted, Subject& subject, const Shape& shap
   config.captions.unseen = 0;
   Splits splits = load_splits(config.data, 0);
   say_notes(splits);
-  splits.test = fitted(splits.test, shape);
+  splits.test = resized(splits.test, shape);
   return splits;
 }
 
@@ -86,7 +86,7 @@ void evaluate_run(const ContrastOptions& wanted, const CommonOptions& common) {
   check_images(subject, *splits.test, "test");
   const ZeroShotClasses classes = zero_shot_classes(*splits.test, config.captions);
   const Evaluation result =
-      judge_zero_shot(towers, with_captions(splits, config.captions).test, classes, config, common.device);
+      evaluate_zero_shot(towers, with_captions(splits, config.captions).test, classes, config, common.device);
   print(result);
   if (common.out.empty()) return;
   nlohmann::ordered_json json{{"checkpoint", valid_utf8(wanted.evaluate)}, {"dataset", config.data.name}};

@@ -72,7 +72,7 @@ void subtract_columns(Tensor& x, const std::vector<double>& means) {
   for (int64_t i = 0; i < x.numel(); ++i) p[i] -= means[static_cast<size_t>(i % x.dim(1))];
 }
 
-/// One over the deviation of the columns of a centred x (N,D); 1 where a column does not vary.
+/// One over the deviation of the columns of a centered x (N,D); 1 where a column does not vary.
 std::vector<double> inverse_deviations(const Tensor& x) {
   std::vector<double> inverse(static_cast<size_t>(x.dim(1)), 0.0);
   const double* p = x.data<double>();
@@ -103,7 +103,7 @@ void check_examples(const Tensor& phi, const Tensor& labels, int64_t classes, co
   require(phi.ndim() == 2 && phi.dim(0) > 0 && labels.shape() == Shape{phi.dim(0)}, "few_shot", "expected ", what,
           " images (N, D) with a label each, got ", phi, " and ", labels);
   for (const int64_t label : labels.to_vector<int64_t>())
-    require(label >= 0 && label < classes, "few_shot", "expected labels in 0 … ", classes - 1, ", got ", label);
+    require(label >= 0 && label < classes, "few_shot", "expected labels in 0 to ", classes - 1, ", got ", label);
 }
 
 }  // namespace

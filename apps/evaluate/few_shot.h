@@ -12,7 +12,7 @@ namespace sked {
 /// Throws Error for other shapes or dtypes, or λ so small that the matrix is not positive definite.
 Tensor ridge(const Tensor& x, const Tensor& y, double lambda);
 
-/// Accuracy on `test` of ridge regression onto ±1 targets from `train`, features standardised by the training mean and
+/// Accuracy on `test` of ridge regression onto ±1 targets from `train`, features standardized by the training mean and
 /// deviation (of one that does not vary only the mean is taken off), with the target's mean as bias. phi f32 (N,D),
 /// labels i64 (N) in 0 … classes-1. Throws Error for other labels, and where there are no images on a side.
 double few_shot_accuracy(const Tensor& train_phi, const Tensor& train_labels, const Tensor& test_phi,

@@ -9,8 +9,8 @@
 
 #include "apps/common/cli.h"
 #include "apps/common/evaluation.h"
-#include "apps/common/fitted.h"
 #include "apps/common/outputs.h"
+#include "apps/common/resized.h"
 #include "apps/common/run_folder.h"
 #include "apps/common/subject.h"
 #include "apps/common/task.h"
@@ -70,11 +70,11 @@ Splits other_data(const Asked& s, const std::string& name) {
   say_notes(splits);
   const Shape shape = s.splits.test->image_shape();
   if (splits.test->image_shape() != shape) {
-    std::printf("note: images of %s %s are resized, cropped around their centre, and made grey or colour, to %s\n",
+    std::printf("note: images of %s %s are resized, cropped around their center, and made gray or color, to %s\n",
                 printable(name).c_str(), splits.test->image_shape().str().c_str(), shape.str().c_str());
   }
-  splits.train = fitted(splits.train, shape);
-  splits.test = fitted(splits.test, shape);
+  splits.train = resized(splits.train, shape);
+  splits.test = resized(splits.test, shape);
   return splits;
 }
 

@@ -8,9 +8,9 @@
 
 #include "apps/common/cli.h"
 #include "apps/common/evaluation.h"
-#include "apps/common/fitted.h"
 #include "apps/common/foreign_names.h"
 #include "apps/common/outputs.h"
+#include "apps/common/resized.h"
 #include "apps/common/run_folder.h"
 #include "apps/common/subject.h"
 #include "apps/common/towers.h"
@@ -22,7 +22,7 @@
 #include "core/text.h"
 #include "data/catalog.h"
 #include "data/image_collection.h"
-#include "data/relabelled.h"
+#include "data/relabeled.h"
 
 namespace sked {
 namespace {
@@ -93,7 +93,7 @@ Asked load_asked(const PredictArguments& wanted, const CommonOptions& common) {
 /// then: its images are bytes.
 std::shared_ptr<const Dataset> images_for(const Asked& s, const std::vector<ImageFile>& files,
                                           const std::vector<std::string>& classes) {
-  return fitted(files_of(files, classes), s.image_shape);
+  return resized(files_of(files, classes), s.image_shape);
 }
 
 /// The row b of a batch of `files`.
@@ -234,7 +234,7 @@ bool predict(const PredictArguments& wanted, const CommonOptions& common) {
   const Asked s = load_asked(wanted, common);
   const bool contrastive = s.config.task == "contrastive";
   require_usage(contrastive != wanted.zero_shot.empty(), "predict", wanted.checkpoint,
-                contrastive ? " was trained on captions: expected --zero-shot \"a cat,a dog,…\""
+                contrastive ? " was trained on captions: expected --zero-shot \"a cat,a dog,...\""
                             : " is a classifier with its own classes: --zero-shot is for runs of build/contrast");
   const std::vector<std::string> names = contrastive ? phrases_of(wanted.zero_shot) : names_of(s);
   check_outputs(wanted);
@@ -276,7 +276,7 @@ int main(int argc, char** argv) {
                    "Run folder, or a safetensors file (one without a configuration inside needs --config)")
         ->required()
         ->check(CLI::ExistingPath);
-    app.add_option("images", wanted.images, "Image files")->required()->type_name("FILE …");
+    app.add_option("images", wanted.images, "Image files")->required()->type_name("FILE ...");
     app.add_option("--top", wanted.top, "Classes listed for each image")
         ->check(CLI::Range(1, 1000))
         ->capture_default_str();
@@ -284,7 +284,7 @@ int main(int argc, char** argv) {
         ->check(CLI::Range(0, 1000000))
         ->type_name("N");
     app.add_option("--zero-shot", wanted.zero_shot, "Of a run of build/contrast: what the images may show")
-        ->type_name("\"a cat,a dog,…\"");
+        ->type_name("\"a cat,a dog,...\"");
     app.add_option("--json", wanted.json, "Also as JSON")->type_name("FILE");
     app.add_option("--png", wanted.png, "Also the images with their classes below")->type_name("DIR");
   };

@@ -12,7 +12,7 @@ namespace {
 constexpr double kStill = 1e-4;
 
 /// Mean and deviation over samples of one class, and its values less the mean.
-std::vector<double> centred(const Tensor& logits, int64_t b, int64_t k, double& deviation) {
+std::vector<double> centered(const Tensor& logits, int64_t b, int64_t k, double& deviation) {
   const int64_t samples = logits.dim(0), images = logits.dim(1), classes = logits.dim(2);
   std::vector<double> values(static_cast<size_t>(samples));
   double mean = 0;
@@ -61,19 +61,19 @@ Tensor sampled_logits(Head& head, const Tensor& phi, int64_t samples, bool sigmo
 
 double logit_deviation(const Tensor& logits, int64_t b, int64_t k) {
   double deviation = 0;
-  centred(logits, b, k, deviation);
+  centered(logits, b, k, deviation);
   return deviation;
 }
 
 std::vector<Correlated> most_correlated(const Tensor& logits, int64_t b, int64_t k, int64_t count) {
   double deviation = 0;
-  const std::vector<double> own = centred(logits, b, k, deviation);
+  const std::vector<double> own = centered(logits, b, k, deviation);
   std::vector<Correlated> all;
   if (deviation < kStill) return all;
   for (int64_t other = 0; other < logits.dim(2); ++other) {
     if (other == k) continue;
     double spread = 0, sum = 0;
-    const std::vector<double> values = centred(logits, b, other, spread);
+    const std::vector<double> values = centered(logits, b, other, spread);
     if (spread < kStill) continue;
     for (size_t s = 0; s < values.size(); ++s) sum += own[s] * values[s];
     all.push_back({other, sum / (static_cast<double>(values.size()) * deviation * spread)});

@@ -37,7 +37,7 @@ void check_name(const std::string& name, const std::string& key, const std::stri
 
 std::vector<Variation> variations(const Json& object, const std::string& key, const std::string& path) {
   if (!object.is_object() || object.empty())
-    fail_usage(path, ": `", key, "` expected a non-empty object of name: {key.path: value, …}, got ",
+    fail_usage(path, ": `", key, "` expected a non-empty object of name: {key.path: value, ...}, got ",
                excerpt(object.dump()));
   std::vector<Variation> result;
   std::set<std::string> folders;

@@ -198,7 +198,7 @@ int main(int argc, char** argv) {
   return run_app(
       argc, argv, text,
       [&](CLI::App& app) {
-        app.add_option("--width", settings.widths, "pre-logit widths: numbers or ViT-Ti … ViT-H, ResNet18/50/152");
+        app.add_option("--width", settings.widths, "pre-logit widths: numbers or ViT-Ti to ViT-H, ResNet18/50/152");
         app.add_option("--classes", settings.classes,
                        "numbers of classes: numbers or ImageNet, JFT-300M, ImageNet-21k, JFT-4B");
         app.add_option("--heads", settings.heads, "only these: DET, \"HET full\", HET, HET-XL")

@@ -18,8 +18,8 @@ void print(const sked::Summary& s, const std::filesystem::path& out) {
               s.weights.c_str());
   if (!s.test.distribution.empty()) {
     std::printf("test against %s labels: cross-entropy %.4f (their entropy: %.4f)\n",
-                s.test.distribution == "human" ? "all human" : "the law of the noisy", s.test.against.cross_entropy,
-                s.test.against.entropy);
+                s.test.distribution == "human" ? "all human" : "the known distribution of the noisy",
+                s.test.against.cross_entropy, s.test.against.entropy);
   }
   std::printf(
       "%lld steps in %s (%.0f images/s), peak memory %.0f MB, head %s: %lld extra parameters, temperature %.3f\n",

@@ -61,7 +61,7 @@ void attention_forward(const Tensor& qkv, Tensor& y, Tensor& lse, double scale, 
   });
 }
 
-/// One image and head: dy and y walk from token to token by H·E.
+/// One image and head: dy and y step from token to token by H·E.
 template <class T>
 void backward_head(const T* dy, const T* y, const T* lse, const Packed<const T>& x, const Packed<T>& dx,
                    const AttentionSizes& s, T scale, bool causal) {

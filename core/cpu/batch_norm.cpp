@@ -60,7 +60,7 @@ void moments(const T* x, int64_t M, int64_t C, T* mean, T* var) {
 
 /// y = γ (x − mean) rstd + β [+ residual], then ReLU when asked.
 template <class T>
-void normalise(const T* x, const T* residual, const T* mean, const T* rstd, const T* gamma, const T* beta, int64_t M,
+void normalize(const T* x, const T* residual, const T* mean, const T* rstd, const T* gamma, const T* beta, int64_t M,
                int64_t C, bool relu, T* y) {
   const T floor = relu ? T{0} : -std::numeric_limits<T>::infinity();
 #pragma omp parallel for schedule(static)
@@ -90,7 +90,7 @@ void batch_norm_forward(const Tensor& x, const Tensor& residual, const Tensor& g
   const char* where = "batch_norm_forward";
   const auto [M, C] =
       BatchNormSizes(x, {&residual, &y}, {&gamma, &beta, &mean, &rstd, &running_mean, &running_var}, where);
-  require(M >= 2, where, "expected at least 2 rows to normalise over, got x ", x);
+  require(M >= 2, where, "expected at least 2 rows to normalize over, got x ", x);
   visit_float(x.dtype(), where, [&]<class T>(T) {
     Tensor variance = Tensor::like(mean);
     T *mu = mean.data<T>(), *var = variance.data<T>(), *r = rstd.data<T>();
@@ -103,7 +103,7 @@ void batch_norm_forward(const Tensor& x, const Tensor& residual, const Tensor& g
       average_mean[c] = (1 - share) * average_mean[c] + share * mu[c];
       average_var[c] = (1 - share) * average_var[c] + share * unbiased * var[c];
     }
-    normalise(x.data<T>(), residual.defined() ? residual.data<T>() : nullptr, mu, r, gamma.data<T>(), beta.data<T>(), M,
+    normalize(x.data<T>(), residual.defined() ? residual.data<T>() : nullptr, mu, r, gamma.data<T>(), beta.data<T>(), M,
               C, relu, y.data<T>());
   });
 }
@@ -117,7 +117,7 @@ void batch_norm_inference(const Tensor& x, const Tensor& residual, const Tensor&
     const T* var = running_var.data<T>();
     T* r = rstd.data<T>();
     for (int64_t c = 0; c < C; ++c) r[c] = T{1} / std::sqrt(var[c] + static_cast<T>(eps));
-    normalise(x.data<T>(), residual.defined() ? residual.data<T>() : nullptr, running_mean.data<T>(), r,
+    normalize(x.data<T>(), residual.defined() ? residual.data<T>() : nullptr, running_mean.data<T>(), r,
               gamma.data<T>(), beta.data<T>(), M, C, relu, y.data<T>());
   });
 }

@@ -60,10 +60,9 @@ void affine(const Tensor& x, Tensor& y, double alpha, double beta) {
   });
 }
 
-// ---- two operands
-// -------------------------------------------------------------------------------------------------------
+// ---- two operands --------------------------------------------------------------------------------
 
-/// y[i] = f(a[i], b[i]) on one piece of a row. With neighbouring axes merged, an operand either runs along the row
+/// y[i] = f(a[i], b[i]) on one piece of a row. With neighboring axes merged, an operand either runs along the row
 /// (step 1) or stands still (step 0): equal shapes, a scalar, a row vector and a column all end in one of these three
 /// loops.
 template <class T, class F>
@@ -86,13 +85,13 @@ void binary_piece(const T* a, int64_t a_step, const T* b, int64_t b_step, T* y, 
 template <class T, class F>
 void binary_apply(const Tensor& a, const Tensor& b, Tensor& y, F f) {
   if (y.numel() == 0) return;
-  const auto walk = broadcast_walk(y.shape(), a.shape(), b.shape());
-  const auto step = walk.inner_strides();
+  const auto strides = strided_broadcast(y.shape(), a.shape(), b.shape());
+  const auto step = strides.inner_strides();
   const T* left = a.data<T>();
   const T* right = b.data<T>();
   T* out = y.data<T>();
   parallel_ranges(y.numel(), kLight, [&](int64_t begin, int64_t end) {
-    walk.for_each_piece(begin, end, [&](int64_t first, int64_t count, const auto& at) {
+    strides.for_each_piece(begin, end, [&](int64_t first, int64_t count, const auto& at) {
       binary_piece(left + at[0], step[0], right + at[1], step[1], out + first, count, f);
     });
   });

@@ -5,7 +5,7 @@
 
 // The structure of Goto & van de Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 34(3), 2008:
 // tiles of c are shared among the threads; for each, blocks of a and b are copied into panels that stay in cache, and a
-// micro-kernel keeps kRows × kCols sums in registers while it walks down Q.
+// micro-kernel keeps kRows × kCols sums in registers while it goes down Q.
 
 namespace sked::cpu {
 namespace {

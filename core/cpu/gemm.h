@@ -1,5 +1,5 @@
 #pragma once
-// The matrix product beneath the definitions of matmul, linear and convolution: blocked, packed and vectorised by the
+// The matrix product beneath the definitions of matmul, linear and convolution: blocked, packed and vectorized by the
 // compiler.
 
 #include <cstdint>

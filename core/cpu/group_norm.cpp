@@ -1,4 +1,4 @@
-// Group norm, one image a thread: sums are kept a channel each, which vectorises in NHWC, and joined group by group.
+// Group norm, one image a thread: sums are kept a channel each, which vectorizes in NHWC, and joined group by group.
 
 #include <cmath>
 #include <vector>

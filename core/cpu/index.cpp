@@ -14,7 +14,7 @@ namespace {
 const int64_t* checked_ids(const Tensor& ids, int64_t count, int64_t limit, const char* where) {
   const int64_t* id = ids.data<int64_t>();
   for (int64_t n = 0; n < count; ++n) {
-    require(id[n] >= 0 && id[n] < limit, where, "expected indices in 0 … ", limit - 1, ", got ", id[n], " in row ", n);
+    require(id[n] >= 0 && id[n] < limit, where, "expected indices in 0 to ", limit - 1, ", got ", id[n], " in row ", n);
   }
   return id;
 }

@@ -67,16 +67,15 @@ void for_each_columns(const Extents& e, F&& f) {
 /// sums[k] += Σ over the rows of the tile, now a gradient.
 void add_column_sums(const Tensor& a, const Extents& e, Tensor& sums, TileOrigin at, const char* where) {
   if (!sums.defined()) return;
-  require(sums.ndim() == 1 && sums.dim(0) >= at.klass + e.K, where, "expected sums of ", at.klass + e.K,
+  require(sums.ndim() == 1 && sums.dim(0) >= at.class_index + e.K, where, "expected sums of ", at.class_index + e.K,
           " or more classes, got ", sums);
   require_alike(sums, a, where);
-  Tensor tile = Tensor::empty({e.K}, a.dtype()), place = sums.rows(at.klass, at.klass + e.K);
+  Tensor tile = Tensor::empty({e.K}, a.dtype()), place = sums.rows(at.class_index, at.class_index + e.K);
   kernel::reduce_forward(a, tile, Reduce::sum, {1, e.B * e.C, e.K});
   kernel::add_scaled(tile, place, 1);
 }
 
-// ---- noisy rows
-// --------------------------------------------------------------------------------------------------------
+// ---- noisy rows ----------------------------------------------------------------------------------
 
 void noise_forward(const Tensor& center, const Tensor& d, const Tensor& eps, const Tensor& v, const Tensor& q,
                    Tensor& z, int64_t first) {
@@ -159,26 +158,25 @@ void noise_backward(const Tensor& dz, const Tensor& eps, const Tensor& v, Tensor
   });
 }
 
-// ---- one label an example
-// ----------------------------------------------------------------------------------------------
+// ---- one label an example ------------------------------------------------------------------------
 
-void label_tile_forward(const Tensor& a, const Tensor& labels, Tensor& lse, Tensor& picked, TileOrigin at) {
+void label_tile_forward(const Tensor& a, const Tensor& labels, Tensor& lse, Tensor& target_logit, TileOrigin at) {
   const Extents e(a, "label_tile_forward");
   check_rows(lse, a, at.sample + e.C, "lse", "label_tile_forward");
   const bool pick = labels.defined();
   if (pick) {
     require_shape(labels, {e.B}, "label_tile_forward", "labels");
-    require_shape(picked, lse.shape(), "label_tile_forward", "picked");
+    require_shape(target_logit, lse.shape(), "label_tile_forward", "target_logit");
   }
   const int64_t S = lse.dim(1);
   visit_float(a.dtype(), "label_tile_forward", [&](auto type) {
     using T = decltype(type);
-    T *l = lse.data<T>(), *p = pick ? picked.data<T>() : nullptr;
+    T *l = lse.data<T>(), *p = pick ? target_logit.data<T>() : nullptr;
     for_each_row(e, a.data<T>(), [&](int64_t b, int64_t s, const T* row) {
       const int64_t i = b * S + at.sample + s;
       l[i] = log_add_exp(l[i], RowSum<T>(row, e.K).logsumexp());
       if (!pick) return;
-      const int64_t k = labels.data<int64_t>()[b] - at.klass;
+      const int64_t k = labels.data<int64_t>()[b] - at.class_index;
       if (k >= 0 && k < e.K) p[i] = row[k];
     });
   });
@@ -195,7 +193,7 @@ void label_tile_backward(Tensor& a, const Tensor& labels, const Tensor& lse, con
     using T = decltype(type);
     const T *l = lse.data<T>(), *w = weight.data<T>();
     for_each_row(e, a.data<T>(), [&](int64_t b, int64_t s, T* row) {
-      const int64_t i = b * S + at.sample + s, k = labels.data<int64_t>()[b] - at.klass;
+      const int64_t i = b * S + at.sample + s, k = labels.data<int64_t>()[b] - at.class_index;
       const T shift = l[i], share = w[i];
 #pragma omp simd
       for (int64_t c = 0; c < e.K; ++c) row[c] = share * math::exp(row[c] - shift);
@@ -205,8 +203,7 @@ void label_tile_backward(Tensor& a, const Tensor& labels, const Tensor& lse, con
   add_column_sums(a, e, sums, at, "label_tile_backward");
 }
 
-// ---- every class
-// -------------------------------------------------------------------------------------------------------
+// ---- every class ---------------------------------------------------------------------------------
 
 /// log_p of one example's columns, joined by C rows from `a` on that are K apart; x(value, s) is the logarithm
 /// averaged.
@@ -232,13 +229,13 @@ void join_samples(const T* a, int64_t C, int64_t K, int64_t width, T* log_p, F&&
 
 void class_tile_forward(const Tensor& a, const Tensor& lse, Tensor& log_p, ClassLog log, TileOrigin at) {
   const Extents e(a, "class_tile_forward");
-  check_rows(log_p, a, at.klass + e.K, "log_p", "class_tile_forward");
+  check_rows(log_p, a, at.class_index + e.K, "log_p", "class_tile_forward");
   if (log == ClassLog::softmax) check_rows(lse, a, at.sample + e.C, "lse", "class_tile_forward");
   const int64_t classes = log_p.dim(1), S = lse.defined() ? lse.dim(1) : 0;
   visit_float(a.dtype(), "class_tile_forward", [&](auto type) {
     using T = decltype(type);
     const T *in = a.data<T>(), *l = lse.defined() ? lse.data<T>() + at.sample : nullptr;
-    T* out = log_p.data<T>() + at.klass;
+    T* out = log_p.data<T>() + at.class_index;
     for_each_columns(e, [&](int64_t b, int64_t begin, int64_t end) {
       const T *rows = in + b * e.C * e.K + begin, *shift = l + b * S;
       T* to = out + b * classes + begin;
@@ -254,7 +251,7 @@ void class_tile_forward(const Tensor& a, const Tensor& lse, Tensor& log_p, Class
 void check_soft(const Extents& e, const Tensor& a, const Tensor& lse, const Tensor& log_p, const Tensor& share,
                 const Tensor& total, TileOrigin at, const char* where) {
   check_rows(lse, a, at.sample + e.C, "lse", where);
-  check_rows(log_p, a, at.klass + e.K, "log_p", where);
+  check_rows(log_p, a, at.class_index + e.K, "log_p", where);
   require_shape(share, log_p.shape(), where, "share");
   require_shape(total, lse.shape(), where, "total");
 }
@@ -266,7 +263,7 @@ void soft_tile_weights(const Tensor& a, const Tensor& lse, const Tensor& log_p, 
   const int64_t S = lse.dim(1), classes = log_p.dim(1);
   visit_float(a.dtype(), "soft_tile_weights", [&](auto type) {
     using T = decltype(type);
-    const T *l = lse.data<T>(), *lp = log_p.data<T>() + at.klass, *q = share.data<T>() + at.klass;
+    const T *l = lse.data<T>(), *lp = log_p.data<T>() + at.class_index, *q = share.data<T>() + at.class_index;
     T* out = total.data<T>();
     for_each_row(e, a.data<T>(), [&](int64_t b, int64_t s, const T* row) {
       const int64_t i = b * S + at.sample + s;
@@ -286,7 +283,7 @@ void soft_tile_backward(Tensor& a, const Tensor& lse, const Tensor& log_p, const
   const int64_t S = lse.dim(1), classes = log_p.dim(1);
   visit_float(a.dtype(), "soft_tile_backward", [&](auto type) {
     using T = decltype(type);
-    const T *l = lse.data<T>(), *lp = log_p.data<T>() + at.klass, *q = share.data<T>() + at.klass;
+    const T *l = lse.data<T>(), *lp = log_p.data<T>() + at.class_index, *q = share.data<T>() + at.class_index;
     const T* totals = total.data<T>();
     for_each_row(e, a.data<T>(), [&](int64_t b, int64_t s, T* row) {
       const int64_t i = b * S + at.sample + s;
@@ -304,14 +301,14 @@ void soft_tile_backward(Tensor& a, const Tensor& lse, const Tensor& log_p, const
 void sigmoid_tile_backward(Tensor& a, const Tensor& log_p, const Tensor& log_not_p, const Tensor& share,
                            const Tensor& rest, Tensor& sums, TileOrigin at) {
   const Extents e(a, "sigmoid_tile_backward");
-  check_rows(log_p, a, at.klass + e.K, "log_p", "sigmoid_tile_backward");
+  check_rows(log_p, a, at.class_index + e.K, "log_p", "sigmoid_tile_backward");
   for (const Tensor* t : {&log_not_p, &share, &rest})
     require_shape(*t, log_p.shape(), "sigmoid_tile_backward", "log_not_p, share and rest");
   const int64_t classes = log_p.dim(1);
   visit_float(a.dtype(), "sigmoid_tile_backward", [&](auto type) {
     using T = decltype(type);
-    const T *yes = log_p.data<T>() + at.klass, *no = log_not_p.data<T>() + at.klass;
-    const T *q = share.data<T>() + at.klass, *r = rest.data<T>() + at.klass;
+    const T *yes = log_p.data<T>() + at.class_index, *no = log_not_p.data<T>() + at.class_index;
+    const T *q = share.data<T>() + at.class_index, *r = rest.data<T>() + at.class_index;
     for_each_row(e, a.data<T>(), [&](int64_t b, int64_t, T* row) {
       const int64_t from = b * classes;
 #pragma omp simd
@@ -325,8 +322,7 @@ void sigmoid_tile_backward(Tensor& a, const Tensor& log_p, const Tensor& log_not
   add_column_sums(a, e, sums, at, "sigmoid_tile_backward");
 }
 
-// ---- classes that choose among the examples too
-// ----------------------------------------------------------------------------------------------
+// ---- classes that choose among the examples too --------------------------------------------------
 
 /// Throws unless t is (at least `samples`, at least `classes`) like `a`.
 void check_columns(const Tensor& t, const Tensor& a, int64_t samples, int64_t classes, const char* what,
@@ -338,12 +334,12 @@ void check_columns(const Tensor& t, const Tensor& a, int64_t samples, int64_t cl
 
 void column_tile_forward(const Tensor& a, Tensor& lse, TileOrigin at) {
   const Extents e(a, "column_tile_forward");
-  check_columns(lse, a, at.sample + e.C, at.klass + e.K, "lse", "column_tile_forward");
+  check_columns(lse, a, at.sample + e.C, at.class_index + e.K, "lse", "column_tile_forward");
   const int64_t classes = lse.dim(1);
   visit_float(a.dtype(), "column_tile_forward", [&](auto type) {
     using T = decltype(type);
     const T* in = a.data<T>();
-    T* out = lse.data<T>() + at.sample * classes + at.klass;
+    T* out = lse.data<T>() + at.sample * classes + at.class_index;
     // The columns of a sample are those of one example whose samples are the tile's examples.
     for_each_columns({e.C, e.B, e.K}, [&](int64_t s, int64_t begin, int64_t end) {
       join_samples(in + s * e.K + begin, e.B, e.C * e.K, end - begin, out + s * classes + begin,
@@ -359,15 +355,15 @@ void pair_tile_backward(Tensor& a, const Tensor& labels, const Tensor& lse, cons
   require_shape(labels, {e.B}, where, "labels");
   check_rows(lse, a, at.sample + e.C, "lse", where);
   require_shape(weight, lse.shape(), where, "weight");
-  check_columns(column_lse, a, at.sample + e.C, at.klass + e.K, "column_lse", where);
+  check_columns(column_lse, a, at.sample + e.C, at.class_index + e.K, "column_lse", where);
   require_shape(column_weight, column_lse.shape(), where, "column_weight");
   const int64_t S = lse.dim(1), classes = column_lse.dim(1);
   visit_float(a.dtype(), where, [&](auto type) {
     using T = decltype(type);
     const T *l = lse.data<T>(), *w = weight.data<T>(), *cl = column_lse.data<T>(), *cw = column_weight.data<T>();
     for_each_row(e, a.data<T>(), [&](int64_t b, int64_t s, T* row) {
-      const int64_t i = b * S + at.sample + s, column = (at.sample + s) * classes + at.klass;
-      const int64_t k = labels.data<int64_t>()[b] - at.klass;
+      const int64_t i = b * S + at.sample + s, column = (at.sample + s) * classes + at.class_index;
+      const int64_t k = labels.data<int64_t>()[b] - at.class_index;
       const T shift = l[i], share = w[i], *shifts = cl + column, *shares = cw + column;
 #pragma omp simd
       for (int64_t c = 0; c < e.K; ++c)

@@ -55,8 +55,7 @@ void add_scaled(const Tensor& x, Tensor& y, double alpha) {
   });
 }
 
-// ---- rearranging: only the size of an element matters
-// -----------------------------------------------------------------
+// ---- rearranging: only the size of an element matters --------------------------------------------
 
 /// Calls f(T{}) with an unsigned integer of the size of the dtype's elements.
 template <class F>
@@ -73,31 +72,31 @@ void visit_size(DType dtype, F&& f) {
   }
 }
 
-/// The walk over y with x's strides.
-Strided<1> permuted_walk(const Tensor& x, const std::vector<int>& perm) {
-  Strided<1> walk;
-  for (const int axis : perm) walk.add(x.dim(axis), {x.shape().product(axis + 1, x.ndim())});
-  return walk;
+/// Strides over y with x's strides.
+Strided<1> permuted_strides(const Tensor& x, const std::vector<int>& perm) {
+  Strided<1> strides;
+  for (const int axis : perm) strides.add(x.dim(axis), {x.shape().product(axis + 1, x.ndim())});
+  return strides;
 }
 
 /// y's last axis strides through x: blocks of y's last axis by `across`, the axis that is contiguous in x, by way of a
 /// tile, so that each cache line of either side is used whole while it is there.
 template <class T>
-void transpose_blocks(const T* x, T* y, const Strided<1>& walk, int across) {
+void transpose_blocks(const T* x, T* y, const Strided<1>& strides, int across) {
   constexpr int64_t kBlock = 16;
-  const auto a = static_cast<size_t>(across), b = static_cast<size_t>(walk.ndim - 1);
+  const auto a = static_cast<size_t>(across), b = static_cast<size_t>(strides.ndim - 1);
   Strided<2> outer;  // the axes that are neither; strides in x and in y
   int64_t y_step = 1, y_across = 1;
   std::array<int64_t, Shape::kMaxDims> y_strides{};
-  for (int i = walk.ndim - 1; i >= 0; --i) {
+  for (int i = strides.ndim - 1; i >= 0; --i) {
     y_strides[static_cast<size_t>(i)] = y_step;
     if (i == across) y_across = y_step;
-    y_step *= walk.extents[static_cast<size_t>(i)];
+    y_step *= strides.extents[static_cast<size_t>(i)];
   }
   for (size_t i = 0; i < b; ++i) {
-    if (i != a) outer.add(walk.extents[i], {walk.strides[i][0], y_strides[i]});
+    if (i != a) outer.add(strides.extents[i], {strides.strides[i][0], y_strides[i]});
   }
-  const int64_t rows = walk.extents[a], cols = walk.extents[b], x_step = walk.strides[b][0];
+  const int64_t rows = strides.extents[a], cols = strides.extents[b], x_step = strides.strides[b][0];
   const int64_t bands = (rows + kBlock - 1) / kBlock, count = outer.rows() * outer.inner();
 #pragma omp parallel for if (rows * cols * count > kLight)
   for (int64_t job = 0; job < count * bands; ++job) {
@@ -120,22 +119,22 @@ void transpose_blocks(const T* x, T* y, const Strided<1>& walk, int across) {
 void permute(const Tensor& x, Tensor& y, const std::vector<int>& perm) {
   check_permute(x, y, perm);
   if (x.numel() == 0) return;
-  const Strided<1> walk = permuted_walk(x, perm);
+  const Strided<1> strides = permuted_strides(x, perm);
   visit_size(x.dtype(), [&](auto type) {
     using T = decltype(type);
     const T* in = static_cast<const T*>(x.raw());
     T* out = static_cast<T*>(y.raw());
-    const int64_t inner = walk.inner(), rows = walk.rows();
-    if (walk.ndim == 0 || walk.inner_strides()[0] == 1) {
+    const int64_t inner = strides.inner(), rows = strides.rows();
+    if (strides.ndim == 0 || strides.inner_strides()[0] == 1) {
 #pragma omp parallel for if (x.numel() > kLight)
       for (int64_t row = 0; row < rows; ++row) {
-        std::memcpy(out + row * inner, in + walk.row_offsets(row)[0], static_cast<size_t>(inner) * sizeof(T));
+        std::memcpy(out + row * inner, in + strides.row_offsets(row)[0], static_cast<size_t>(inner) * sizeof(T));
       }
       return;
     }
     int across = 0;  // some axis of y is contiguous in x, since x has more than one element
-    while (walk.strides[static_cast<size_t>(across)][0] != 1) ++across;
-    transpose_blocks(in, out, walk, across);
+    while (strides.strides[static_cast<size_t>(across)][0] != 1) ++across;
+    transpose_blocks(in, out, strides, across);
   });
 }
 
@@ -172,14 +171,14 @@ void broadcast_to(const Tensor& x, Tensor& y) {
   require(broadcast(x.shape(), y.shape()) == y.shape(), "broadcast_to", "expected a shape that broadcasts to ",
           y.shape(), ", got ", x);
   if (y.numel() == 0) return;
-  const auto walk = broadcast_walk(y.shape(), x.shape());
+  const auto strides = strided_broadcast(y.shape(), x.shape());
   visit_float(x.dtype(), "broadcast_to", [&](auto type) {
     using T = decltype(type);
     const T* in = x.data<T>();
     T* out = y.data<T>();
-    const bool constant = walk.inner_strides()[0] == 0;
+    const bool constant = strides.inner_strides()[0] == 0;
     parallel_ranges(y.numel(), kLight, [&](int64_t begin, int64_t end) {
-      walk.for_each_piece(begin, end, [&](int64_t first, int64_t count, const auto& at) {
+      strides.for_each_piece(begin, end, [&](int64_t first, int64_t count, const auto& at) {
         if (constant) {
           std::fill_n(out + first, count, in[at[0]]);
         } else {

@@ -88,9 +88,9 @@ void require_room_for_code() {
   }();
   if (!limited) return;
   constexpr size_t kCode = size_t{128} << 20;  // more than what another thread may take at once, 64 MiB for its heap
-  void* room = mmap(nullptr, kCode, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (room == MAP_FAILED) throw std::bad_alloc();
-  munmap(room, kCode);
+  void* mapping = mmap(nullptr, kCode, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (mapping == MAP_FAILED) throw std::bad_alloc();
+  munmap(mapping, kCode);
 }
 
 Operation::Operation(const dnnl::primitive_desc_base& description) : description_(description) {
@@ -100,7 +100,7 @@ Operation::Operation(const dnnl::primitive_desc_base& description) : description
 
 Layout Operation::layout(int which) const { return description_.query_md(dnnl::query::exec_arg_md, which); }
 
-Tensor Operation::room(int which) const {
+Tensor Operation::allocate(int which) const {
   return Tensor::empty({static_cast<int64_t>(layout(which).get_size())}, DType::u8);
 }
 
@@ -144,7 +144,7 @@ Operation convolution_backward_weight(const ConvLayouts& l, const Window& window
                                                                          both(window.padding)));
 }
 
-Operation rearrangement(const Layout& from, const Layout& to) {
+Operation reorder(const Layout& from, const Layout& to) {
   return Operation(dnnl::reorder::primitive_desc(engine(), from, engine(), to, attributes()));
 }
 

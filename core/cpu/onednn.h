@@ -1,5 +1,5 @@
 #pragma once
-// oneDNN with one face: its versions 2.x and 3.x differ in how operations are described, and onednn.cpp hides it.
+// oneDNN behind one interface: its versions 2.x and 3.x differ in how operations are described, and onednn.cpp hides it.
 // Scratch memory comes from the caching allocator, and what was planned for a problem once is kept.
 
 #include <array>
@@ -40,8 +40,8 @@ class Operation {
 
   /// How the argument `which` must lie.
   Layout layout(int which) const;
-  /// Uninitialised memory for the argument `which`.
-  Tensor room(int which) const;
+  /// Uninitialized memory for the argument `which`.
+  Tensor allocate(int which) const;
   /// Computes; returns when done.
   void run(std::initializer_list<Argument> arguments) const;
 
@@ -65,7 +65,7 @@ Operation convolution_backward_input(const ConvLayouts& layouts, const Window& w
 Operation convolution_backward_weight(const ConvLayouts& layouts, const Window& window);
 
 /// TO = FROM in another layout, and perhaps in another type.
-Operation rearrangement(const Layout& from, const Layout& to);
+Operation reorder(const Layout& from, const Layout& to);
 
 /// How many threads an operation called here would use.
 int threads_here();

@@ -36,8 +36,8 @@ struct Head {
 /// f(head) for every image and head, in parallel; each call has its own scratch of `scratch` elements.
 template <class F>
 void for_each_head(const AttentionSizes& s, int64_t scratch, F&& f) {
-  Tensor room = Tensor::empty({omp_get_max_threads(), scratch});
-  float* memory = room.data<float>();
+  Tensor workspace = Tensor::empty({omp_get_max_threads(), scratch});
+  float* memory = workspace.data<float>();
 #pragma omp parallel for collapse(2) schedule(static)
   for (int64_t n = 0; n < s.N; ++n)
     for (int64_t h = 0; h < s.H; ++h) f(Head(s, n, h), memory + omp_get_thread_num() * scratch);

@@ -17,12 +17,12 @@ struct RoundedPlan {
   Operation multiply, round_left, round_right;
 };
 
-RoundedPlan plan_for(int64_t M, int64_t N, int64_t Q, bool left_turned, bool right_turned, bool accumulate) {
+RoundedPlan plan_for(int64_t M, int64_t N, int64_t Q, bool left_transposed, bool right_transposed, bool accumulate) {
   constexpr auto kRounded = dnnl::memory::data_type::bf16;
   const Operation multiply = matmul(layout({M, Q}, Tag::any, kRounded), layout({Q, N}, Tag::any, kRounded), {},
                                     layout({M, N}, Tag::ab), accumulate);
-  return {multiply, rearrangement(layout({M, Q}, left_turned ? Tag::ba : Tag::ab), multiply.layout(DNNL_ARG_SRC)),
-          rearrangement(layout({Q, N}, right_turned ? Tag::ba : Tag::ab), multiply.layout(DNNL_ARG_WEIGHTS))};
+  return {multiply, reorder(layout({M, Q}, left_transposed ? Tag::ba : Tag::ab), multiply.layout(DNNL_ARG_SRC)),
+          reorder(layout({Q, N}, right_transposed ? Tag::ba : Tag::ab), multiply.layout(DNNL_ARG_WEIGHTS))};
 }
 
 }  // namespace
@@ -35,10 +35,10 @@ bool bf16_products() {
 void multiply_bf16(int64_t M, int64_t N, int64_t Q, MatrixView<float> a, MatrixView<float> b, float* c,
                    bool accumulate) {
   static Cache<RoundedPlan, 6> cache;
-  const bool left_turned = a.col != 1, right_turned = b.col != 1;
-  const RoundedPlan& plan = cache.get({M, N, Q, left_turned, right_turned, accumulate},
-                                      [&] { return plan_for(M, N, Q, left_turned, right_turned, accumulate); });
-  const Tensor left = plan.multiply.room(DNNL_ARG_SRC), right = plan.multiply.room(DNNL_ARG_WEIGHTS);
+  const bool left_transposed = a.col != 1, right_transposed = b.col != 1;
+  const RoundedPlan& plan = cache.get({M, N, Q, left_transposed, right_transposed, accumulate},
+                                      [&] { return plan_for(M, N, Q, left_transposed, right_transposed, accumulate); });
+  const Tensor left = plan.multiply.allocate(DNNL_ARG_SRC), right = plan.multiply.allocate(DNNL_ARG_WEIGHTS);
   plan.round_left.run({{DNNL_ARG_FROM, a.data}, {DNNL_ARG_TO, left.raw()}});
   plan.round_right.run({{DNNL_ARG_FROM, b.data}, {DNNL_ARG_TO, right.raw()}});
   plan.multiply.run({{DNNL_ARG_SRC, left.raw()}, {DNNL_ARG_WEIGHTS, right.raw()}, {DNNL_ARG_DST, c}});

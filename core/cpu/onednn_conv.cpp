@@ -15,7 +15,7 @@ namespace {
 using onednn::Tag;
 using Type = dnnl::memory::data_type;
 
-/// A convolution with the filters' rearrangement from (or, for their gradient, to) OIHW.
+/// A convolution with the filters' reorder from (or, for their gradient, to) OIHW.
 struct ConvPlan {
   onednn::Operation convolve, rearrange;
 };
@@ -54,7 +54,7 @@ ConvPlan make_plan(const ConvSizes& s, const Window& window, bool bias, const Di
   const onednn::Operation convolve = direction.make(layouts(s, window, bias, types, Tag::any, Tag::any), window);
   const onednn::Layout plain = layouts(s, window, bias, {}, Tag::oihw, Tag::goihw).w;
   const onednn::Layout blocked = convolve.layout(direction.filters());
-  return {convolve, direction.w ? onednn::rearrangement(plain, blocked) : onednn::rearrangement(blocked, plain)};
+  return {convolve, direction.w ? onednn::reorder(plain, blocked) : onednn::reorder(blocked, plain)};
 }
 
 const ConvPlan& plan(const ConvSizes& s, const Window& window, bool bias, const Direction& direction) {
@@ -76,7 +76,7 @@ Tensor factor(const Tensor& t) {
 
 /// The filters as the convolution wants them.
 Tensor blocked_filters(const ConvPlan& plan, const Tensor& w) {
-  Tensor blocked = plan.convolve.room(DNNL_ARG_WEIGHTS);
+  Tensor blocked = plan.convolve.allocate(DNNL_ARG_WEIGHTS);
   plan.rearrange.run({{DNNL_ARG_FROM, w.raw()}, {DNNL_ARG_TO, blocked.raw()}});
   return blocked;
 }
@@ -137,7 +137,7 @@ void conv2d_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, Tenso
     return;
   }
   const ConvPlan& p = plan(s, window, db.defined(), kBackwardWeight);
-  const Tensor blocked = p.convolve.room(DNNL_ARG_DIFF_WEIGHTS);
+  const Tensor blocked = p.convolve.allocate(DNNL_ARG_DIFF_WEIGHTS);
   const Tensor pixels = factor(x), gradient = factor(dy);
   p.convolve.run({{DNNL_ARG_SRC, pixels.raw()},
                   {DNNL_ARG_DIFF_DST, gradient.raw()},

@@ -56,15 +56,15 @@ void multiply_transposed(int64_t M, int64_t N, int64_t Q, const float* a, const 
     const onednn::Operation multiply = onednn::matmul(onednn::layout({M, Q}, Tag::ba), onednn::layout({Q, N}, Tag::any),
                                                       {}, onednn::layout({M, N}, Tag::ab), accumulate);
     const onednn::Layout wanted = multiply.layout(DNNL_ARG_WEIGHTS);
-    return TransposedPlan{multiply, onednn::rearrangement(plain, wanted), wanted != plain};
+    return TransposedPlan{multiply, onednn::reorder(plain, wanted), wanted != plain};
   });
   if (!plan.blocked) return onednn::sgemm(M, N, Q, 1.0f, {a, 1, M}, {b, N, 1}, c, N, accumulate);
-  Tensor blocked = plan.multiply.room(DNNL_ARG_WEIGHTS);
+  Tensor blocked = plan.multiply.allocate(DNNL_ARG_WEIGHTS);
   plan.rearrange.run({{DNNL_ARG_FROM, b}, {DNNL_ARG_TO, blocked.raw()}});
   plan.multiply.run({{DNNL_ARG_SRC, a}, {DNNL_ARG_WEIGHTS, blocked.raw()}, {DNNL_ARG_DST, c}});
 }
 
-/// y (N,O) = x (N,I) wᵀ, or x w for `turned` w, as a 1×1 convolution of N pixels.
+/// y (N,O) = x (N,I) wᵀ, or x w for `transposed` w, as a 1×1 convolution of N pixels.
 struct PointwisePlan {
   onednn::Operation convolve, rearrange;
 };
@@ -78,25 +78,25 @@ bool pointwise_suits(int64_t N, int64_t I, int64_t O) {
   return able && N >= kFewestRows && I % 16 == 0 && O % 16 == 0;
 }
 
-void multiply_pointwise(int64_t N, int64_t I, int64_t O, const float* x, const float* w, bool turned, float* y) {
+void multiply_pointwise(int64_t N, int64_t I, int64_t O, const float* x, const float* w, bool transposed, float* y) {
   static onednn::Cache<PointwisePlan, 4> cache;
-  const PointwisePlan& plan = cache.get({N, I, O, turned}, [&] {
+  const PointwisePlan& plan = cache.get({N, I, O, transposed}, [&] {
     const onednn::Layout in = onednn::layout({1, I, N, 1}, Tag::nhwc), out = onednn::layout({1, O, N, 1}, Tag::nhwc);
     const onednn::Operation convolve =
         onednn::convolution_forward({in, onednn::layout({O, I, 1, 1}, Tag::any), {}, out}, {});
-    const onednn::Layout plain = onednn::layout({O, I, 1, 1}, turned ? Tag::iohw : Tag::oihw);
-    return PointwisePlan{convolve, onednn::rearrangement(plain, convolve.layout(DNNL_ARG_WEIGHTS))};
+    const onednn::Layout plain = onednn::layout({O, I, 1, 1}, transposed ? Tag::iohw : Tag::oihw);
+    return PointwisePlan{convolve, onednn::reorder(plain, convolve.layout(DNNL_ARG_WEIGHTS))};
   });
-  const Tensor filters = plan.convolve.room(DNNL_ARG_WEIGHTS);
+  const Tensor filters = plan.convolve.allocate(DNNL_ARG_WEIGHTS);
   plan.rearrange.run({{DNNL_ARG_FROM, w}, {DNNL_ARG_TO, filters.raw()}});
   plan.convolve.run({{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, filters.raw()}, {DNNL_ARG_DST, y}});
 }
 
-/// y (N,O) = x (N,I) wᵀ for w (O,I) or, `turned`, x w for w (I,O).
-void multiply_filters(int64_t N, int64_t I, int64_t O, const float* x, const float* w, bool turned, float* y) {
-  const MatrixView<float> left{x, I, 1}, right = turned ? MatrixView<float>{w, O, 1} : MatrixView<float>{w, 1, I};
+/// y (N,O) = x (N,I) wᵀ for w (O,I) or, `transposed`, x w for w (I,O).
+void multiply_filters(int64_t N, int64_t I, int64_t O, const float* x, const float* w, bool transposed, float* y) {
+  const MatrixView<float> left{x, I, 1}, right = transposed ? MatrixView<float>{w, O, 1} : MatrixView<float>{w, 1, I};
   if (onednn::bf16_products()) return onednn::multiply_bf16(N, O, I, left, right, y, false);
-  if (pointwise_suits(N, I, O)) return multiply_pointwise(N, I, O, x, w, turned, y);
+  if (pointwise_suits(N, I, O)) return multiply_pointwise(N, I, O, x, w, transposed, y);
   onednn::sgemm(N, O, I, 1.0f, left, right, y, O, false);
 }
 

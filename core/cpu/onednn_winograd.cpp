@@ -1,5 +1,5 @@
 // An output tile y (2×2) of one channel pair is Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A, with the filter g (3×3), the input tile d
-// (4×4, overlapping its neighbours by two) and
+// (4×4, overlapping its neighbors by two) and
 //
 //        1  0 −1  0           1  0  0
 //   Bᵀ = 0  1  1  0      G =  ½  ½  ½      Aᵀ = 1  1  1  0
@@ -9,7 +9,7 @@
 // The sum over input channels goes inside the brackets, so that each of the 16 positions ξ of a 4×4 tile is a matrix
 // product over a block of T tiles:  M[ξ] (T,O) = V[ξ] (T,I) U[ξ]ᵀ,  U[ξ] (O,I).
 //   forward          V = Bᵀ x B, U = G w Gᵀ, y = Aᵀ M A
-//   backward, input  the forward pass of dy with the filters turned by 180° and their channels exchanged
+//   backward, input  the forward pass of dy with the filters rotated by 180° and their channels exchanged
 //   backward, weight the adjoint in w: dU[ξ] = Σ_t (A dy Aᵀ)[ξ]ᵀ V[ξ], dw = Gᵀ dU G
 
 #include "core/cpu/onednn_winograd.h"
@@ -29,8 +29,7 @@ constexpr int64_t kFewestChannels = 16;
 /// Tiles of a block: V and M of this many bytes stay in the outer caches, but a product has at least kFewestTiles rows.
 constexpr int64_t kBlockBytes = 2 << 20, kFewestTiles = 128;
 
-// ---- the three transforms in one dimension, and their adjoints
-// ---------------------------------------------------------
+// ---- the three transforms in one dimension, and their adjoints -----------------------------------
 
 struct Two {
   float a, b;
@@ -54,8 +53,7 @@ inline Three filter_adjoint(Four u) {  // Gᵀ u
   return {u.a + even, 0.5f * (u.b - u.c), even + u.d};
 }
 
-// ---- tiles
-// -------------------------------------------------------------------------------------------------------------
+// ---- tiles ---------------------------------------------------------------------------------------
 
 /// The 2×2 tiles that cover images (N,H,W,C), numbered row by row.
 struct Tiling {
@@ -136,17 +134,16 @@ void write_output_tile(const Tiling& tiling, int64_t t, const float* m, int64_t 
   }
 }
 
-// ---- filters
-// -----------------------------------------------------------------------------------------------------------
+// ---- filters -------------------------------------------------------------------------------------
 
-/// U (16,O,I) of w (O,I,3,3); `turned`: of the filters turned by 180°.
-Tensor filter_spectrum(const float* w, int64_t O, int64_t I, bool turned) {
+/// U (16,O,I) of w (O,I,3,3); `rotated`: of the filters rotated by 180°.
+Tensor filter_spectrum(const float* w, int64_t O, int64_t I, bool rotated) {
   Tensor spectrum = Tensor::empty({kPositions, O, I});
   float* u = spectrum.data<float>();
 #pragma omp parallel for schedule(static) if (O * I > kHeavy)
   for (int64_t oi = 0; oi < O * I; ++oi) {
     const float* g = w + 9 * oi;
-    const auto at = [&](int i) { return turned ? g[8 - i] : g[i]; };
+    const auto at = [&](int i) { return rotated ? g[8 - i] : g[i]; };
     Four columns[3];
     for (int s = 0; s < 3; ++s) columns[s] = filter_transform({at(s), at(3 + s), at(6 + s)});
     const float Four::*const parts[] = {&Four::a, &Four::b, &Four::c, &Four::d};
@@ -174,8 +171,7 @@ void filter_gradient(const float* du, int64_t O, int64_t I, float* dw) {
   }
 }
 
-// ---- blocks of tiles
-// ---------------------------------------------------------------------------------------------------
+// ---- blocks of tiles -----------------------------------------------------------------------------
 
 int64_t block_tiles(const Tiling& tiling, int64_t in, int64_t out) {
   const int64_t bytes = kPositions * (in + out) * static_cast<int64_t>(sizeof(float));
@@ -186,11 +182,11 @@ int64_t block_tiles(const Tiling& tiling, int64_t in, int64_t out) {
 void convolve(const Tiling& tiling, const float* x, int64_t in, const float* u, bool exchanged, const float* bias,
               int64_t out, float* y) {
   const int64_t T = block_tiles(tiling, in, out), blocks = (tiling.count() + T - 1) / T;
-  const int64_t room = kPositions * T * (in + out) + in + out;  // V, M, zeros, nowhere
-  Tensor scratch = Tensor::empty({omp_get_max_threads(), room});
+  const int64_t per_thread = kPositions * T * (in + out) + in + out;  // V, M, zeros, nowhere
+  Tensor scratch = Tensor::empty({omp_get_max_threads(), per_thread});
 #pragma omp parallel
   {
-    float* v = scratch.data<float>() + omp_get_thread_num() * room;
+    float* v = scratch.data<float>() + omp_get_thread_num() * per_thread;
     float *m = v + kPositions * T * in, *zeros = m + kPositions * T * out, *nowhere = zeros + in;
     std::fill_n(zeros, in, 0.0f);
 #pragma omp for schedule(dynamic)

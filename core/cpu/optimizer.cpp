@@ -85,7 +85,7 @@ void sgd(TensorList& parameters, const TensorList& gradients, TensorList& moment
     }
     T* velocity = m[piece.tensor];
     const T keep = step.first ? T{0} : mu;
-    // On the first step the old momentum is not read: it may be uninitialised, and 0 · NaN is NaN.
+    // On the first step the old momentum is not read: it may be uninitialized, and 0 · NaN is NaN.
     if (step.first) std::fill(velocity + piece.begin, velocity + piece.end, T{0});
     const T ahead = step.nesterov ? mu : T{1}, now = step.nesterov ? T{1} : T{0};
 #pragma omp simd

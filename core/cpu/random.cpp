@@ -11,8 +11,7 @@
 namespace sked::cpu {
 namespace {
 
-// ---- normals
-// ------------------------------------------------------------------------------------------------------------
+// ---- normals -------------------------------------------------------------------------------------
 
 /// noise (B,S,J) as blocks of up to four coordinates, numbered row by row.
 struct NoisePlan {
@@ -116,8 +115,7 @@ void gaussian_noise(const Tensor& examples, Tensor& noise, RngAddress address, N
   });
 }
 
-// ---- dropping
-// ------------------------------------------------------------------------------------------------------------
+// ---- dropping ------------------------------------------------------------------------------------
 
 /// How draws below p drop an element: kept where word >> 8 ≥ threshold, that is uniform01(word) ≥ p, and scaled to keep
 /// the mean.

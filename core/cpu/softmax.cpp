@@ -1,4 +1,4 @@
-// The softmax family. Rows lie in the last axis, but for logsumexp, which walks any axis by blocks of columns that stay
+// The softmax family. Rows lie in the last axis, but for logsumexp, which takes any axis by blocks of columns that stay
 // in cache.
 
 #include <cmath>
@@ -141,7 +141,7 @@ RowSizes checked_labels(const Tensor& x, const Tensor& labels, std::initializer_
   const RowSizes s = cross_entropy_sizes(x, labels, per_row, where);
   const int64_t* label = labels.data<int64_t>();
   for (int64_t n = 0; n < s.N; ++n)
-    require(label[n] >= 0 && label[n] < s.K, where, "expected labels in 0 … ", s.K - 1, ", got ", label[n], " in row ",
+    require(label[n] >= 0 && label[n] < s.K, where, "expected labels in 0 to ", s.K - 1, ", got ", label[n], " in row ",
             n);
   return s;
 }

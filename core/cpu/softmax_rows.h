@@ -1,5 +1,5 @@
 #pragma once
-// One contiguous row of the softmax family, shared with attention. Written so that the compiler vectorises every loop.
+// One contiguous row of the softmax family, shared with attention. Written so that the compiler vectorizes every loop.
 
 #include <cmath>
 #include <cstdint>

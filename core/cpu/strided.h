@@ -1,5 +1,5 @@
 #pragma once
-// Walks a row-major output while some operands are read with other strides (0 where an axis is broadcast).
+// Iterates over a row-major output while some operands are read with other strides (0 where an axis is broadcast).
 
 #include <algorithm>
 #include <array>
@@ -9,7 +9,7 @@
 
 namespace sked::cpu {
 
-/// The axes of an output and each operand's stride along them, in elements, with neighbouring axes merged wherever
+/// The axes of an output and each operand's stride along them, in elements, with neighboring axes merged wherever
 /// every operand allows it. The last axis is the inner loop; all others together number the rows.
 template <size_t Operands>
 struct Strided {
@@ -88,17 +88,17 @@ inline std::array<int64_t, Shape::kMaxDims> broadcast_strides(const Shape& opera
   return strides;
 }
 
-/// The walk of operands broadcast to `target`.
+/// The strides of operands broadcast to `target`.
 template <class... Shapes>
-Strided<sizeof...(Shapes)> broadcast_walk(const Shape& target, const Shapes&... operands) {
+Strided<sizeof...(Shapes)> strided_broadcast(const Shape& target, const Shapes&... operands) {
   const std::array<std::array<int64_t, Shape::kMaxDims>, sizeof...(Shapes)> all{broadcast_strides(operands, target)...};
-  Strided<sizeof...(Shapes)> walk;
+  Strided<sizeof...(Shapes)> strides;
   for (int i = 0; i < target.ndim(); ++i) {
     typename Strided<sizeof...(Shapes)>::Offsets stride{};
     for (size_t k = 0; k < all.size(); ++k) stride[k] = all[k][static_cast<size_t>(i)];
-    walk.add(target[i], stride);
+    strides.add(target[i], stride);
   }
-  return walk;
+  return strides;
 }
 
 }  // namespace sked::cpu

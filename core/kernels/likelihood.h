@@ -1,6 +1,6 @@
 #pragma once
 // The streaming Monte Carlo likelihood, a tile of sampled logits at a time ("The streaming form" of
-// layers/heads/README.md; layers/heads/tile_walk.cpp walks the tiles). A tile a (B,C,K) holds the logits over
+// layers/heads/README.md; layers/heads/tile_walk.cpp iterates over the tiles). A tile a (B,C,K) holds the logits over
 // temperature of C samples of each of B examples for K of the classes; it is overwritten by its gradient, and the B×S×K
 // tensor it is cut from never exists. What outlives a tile is indexed by (example, sample) or (example, class) and has
 // all samples or all classes: TileOrigin says where the tile lies in it. f32, f64; a tile may be bf16 beside f32.
@@ -14,7 +14,7 @@ namespace sked {
 
 /// The sample and the class of a tile's element (·,0,0).
 struct TileOrigin {
-  int64_t sample = 0, klass = 0;
+  int64_t sample = 0, class_index = 0;
 };
 
 /// The logarithm averaged over samples for each class.
@@ -42,8 +42,8 @@ inline Kernel<void(const Tensor& dz, const Tensor& eps, const Tensor& v, Tensor&
     noise_backward{"noise_backward"};
 
 /// Takes the tile into lse[b,s] = log Σ_k exp a[b,s,k], which starts at −∞, and, where labels (B) are defined and in
-/// the tile, sets picked[b,s] = a[b,s,label]. lse, picked (B,S).
-inline Kernel<void(const Tensor& a, const Tensor& labels, Tensor& lse, Tensor& picked, TileOrigin at)>
+/// the tile, sets target_logit[b,s] = a[b,s,label]. lse, target_logit (B,S).
+inline Kernel<void(const Tensor& a, const Tensor& labels, Tensor& lse, Tensor& target_logit, TileOrigin at)>
     label_tile_forward{"label_tile_forward"};
 
 /// a ← ∂L/∂a = weight[b,s] (exp(a − lse) − [k = label]). weight (B,S).
@@ -56,7 +56,7 @@ inline Kernel<void(Tensor& a, const Tensor& labels, const Tensor& lse, const Ten
 inline Kernel<void(const Tensor& a, Tensor& lse, TileOrigin at)> column_tile_forward{"column_tile_forward"};
 
 /// a ← ∂L/∂a = weight[b,s] (exp(a − lse[b,s]) − [k = label]) + column_weight[s,k] (exp(a − column_lse[s,k]) − [k =
-/// label]): label_tile_backward's, with that of the columns, whose label is the example labelled with them. lse, weight
+/// label]): label_tile_backward's, with that of the columns, whose label is the example labeled with them. lse, weight
 /// (B,S); column_lse, column_weight (S,K of all classes).
 inline Kernel<void(Tensor& a, const Tensor& labels, const Tensor& lse, const Tensor& weight, const Tensor& column_lse,
                    const Tensor& column_weight, Tensor& sums, TileOrigin at)>

@@ -1,5 +1,5 @@
 #pragma once
-// Normalisation. x̂ = (x − mean) · rstd with rstd = 1/sqrt(var + eps) and the biased variance; y = γ x̂ + β.
+// Normalization. x̂ = (x − mean) · rstd with rstd = 1/sqrt(var + eps) and the biased variance; y = γ x̂ + β.
 
 #include "core/kernel.h"
 

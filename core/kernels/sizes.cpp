@@ -37,7 +37,7 @@ MatmulSizes matmul_sizes(const Tensor& a, const Tensor& b, const Tensor& c, bool
   require_master(a, c, "matmul");
   const Shape &sa = a.shape(), &sb = b.shape(), &sc = c.shape();
   const auto expect = [&](bool ok) {
-    require(ok, "matmul", "expected a (…,M,Q), b (…,Q,N) or (Q,N), c (…,M,N), got a ", sa,
+    require(ok, "matmul", "expected a (...,M,Q), b (...,Q,N) or (Q,N), c (...,M,N), got a ", sa,
             transpose_a ? " transposed" : "", ", b ", sb, transpose_b ? " transposed" : "", ", c ", sc);
   };
   expect(sa.ndim() >= 2 && sb.ndim() >= 2 && sc.ndim() >= 2);
@@ -112,12 +112,11 @@ AttentionSizes attention_sizes(const Tensor& qkv, const Tensor& y, const Tensor&
   return s;
 }
 
-// ---- normalisation
-// ----------------------------------------------------------------------------------------------------
+// ---- normalization -------------------------------------------------------------------------------
 
 BatchNormSizes::BatchNormSizes(const Tensor& x, std::initializer_list<const Tensor*> like_x,
                                std::initializer_list<const Tensor*> per_channel, const char* where) {
-  require(x.ndim() >= 2, where, "expected x (…,C), got ", x);
+  require(x.ndim() >= 2, where, "expected x (...,C), got ", x);
   C = x.dim(-1);
   M = x.shape().product(0, x.ndim() - 1);
   for (const Tensor* t : like_x) {
@@ -182,8 +181,7 @@ GroupNormSizes::GroupNormSizes(const Tensor& x, std::initializer_list<const Tens
   for (const Tensor* t : per_group) check(t, {N, groups}, "a tensor of groups");
 }
 
-// ---- softmax and reductions
-// -------------------------------------------------------------------------------------------
+// ---- softmax and reductions ----------------------------------------------------------------------
 
 RowSizes::RowSizes(const Tensor& x, std::initializer_list<const Tensor*> others, const char* where) {
   require(x.ndim() >= 1, where, "expected at least one axis, got ", x);
@@ -214,8 +212,7 @@ void check_view(const Tensor& x, const Tensor& y, ReduceView view, const char* w
   require(y.defined() && y.numel() == outputs, where, "expected ", outputs, " outputs, got ", y);
 }
 
-// ---- rearranging and indexing
-// -----------------------------------------------------------------------------------------
+// ---- rearranging and indexing --------------------------------------------------------------------
 
 void check_permute(const Tensor& x, const Tensor& y, const std::vector<int>& perm) {
   require_alike(x, y, "permute");
@@ -256,12 +253,11 @@ void check_pick(const Tensor& x, const Tensor& index, const Tensor& picked, cons
   require_indices(index, x.dim(0), x, where, "indices");
 }
 
-// ---- the rest
-// ---------------------------------------------------------------------------------------------------------
+// ---- the rest ------------------------------------------------------------------------------------
 
 int64_t check_look_up(const Tensor& x, const Tensor& table, const Tensor& y) {
   const char* where = "look_up";
-  require(x.defined() && x.dtype() == DType::u8 && x.ndim() >= 1, where, "expected x (…,C) u8, got ", x);
+  require(x.defined() && x.dtype() == DType::u8 && x.ndim() >= 1, where, "expected x (...,C) u8, got ", x);
   const bool fits = table.defined() && table.ndim() == 2 && table.dim(0) == 256 &&
                     (table.dim(1) == 1 || table.dim(1) == x.dim(-1)) && table.device() == x.device();
   require(fits, where, "expected a table of 256 rows, of 1 or ", x.dim(-1), " numbers, beside ", x, ", got ", table);
@@ -309,8 +305,8 @@ void check_noise(const Tensor& examples, const Tensor& noise, const NoiseOrigin&
   constexpr int64_t kWords = int64_t{1} << 32;
   const int64_t share = origin.antithetic ? 2 : 1, first = origin.sample / share, block = origin.coordinate / 4;
   require(origin.sample >= 0 && (noise.dim(1) + share - 1) / share <= kWords - first, where,
-          "expected samples in 0 … 2^32 − 1, got ", noise.dim(1), " from ", origin.sample);
-  require(block >= 0 && (noise.dim(2) + 3) / 4 <= kWords - block, where, "expected coordinates in 0 … 2^34 − 1, got ",
+          "expected samples in 0 to 2^32 − 1, got ", noise.dim(1), " from ", origin.sample);
+  require(block >= 0 && (noise.dim(2) + 3) / 4 <= kWords - block, where, "expected coordinates in 0 to 2^34 − 1, got ",
           noise.dim(2), " from ", origin.coordinate);
 }
 

@@ -35,7 +35,7 @@ const ContrastConfig& checked(const ContrastConfig& c, int64_t image_width, int6
   const HeadConfig head = as_head(c);
   require_usage(image_width >= 1 && text_width >= 1, "contrast", "expected towers of width 1 or more, got ",
                 image_width, " (images) and ", text_width, " (texts)");
-  require_usage(c.width >= 1 && c.width <= kMaxWidth, "contrast.width", "expected 1 … ", kMaxWidth, ", got ", c.width);
+  require_usage(c.width >= 1 && c.width <= kMaxWidth, "contrast.width", "expected 1 to ", kMaxWidth, ", got ", c.width);
   detail::position(c.kind, {"det", "het-xl"}, "contrast.kind");
   detail::position(c.noise, {"before", "after"}, "contrast.noise");
   detail::position(c.likelihood, {"streaming", "composed"}, "contrast.likelihood");

@@ -19,13 +19,13 @@ struct ContrastConfig {
   std::string factors = "efficient";     // full | efficient | diagonal
   int64_t rank = 8;                      // R; ignored (0) for diagonal factors
   int64_t train_samples = 16;            // S of the loss, ≥ 1
-  std::string noise = "before";          // before | after the image's normalisation
+  std::string noise = "before";          // before | after the image's normalization
   bool antithetic = false;               // samples in pairs ε, −ε
   std::string likelihood = "streaming";  // streaming | composed: the plain composition of ops it is tested against
   bool learn_temperature = true;         // τ = lo + (hi − lo) sigmoid(t), t = 0 at first: LiT's 0.1
   double temperature = 0.1;              // τ when it is not learned
   double temperature_lo = 0.005, temperature_hi = 0.195;
-  double noise_init_scale = 1;  // factor on the covariance layers' lecun-normal initialisation
+  double noise_init_scale = 1;  // factor on the covariance layers' lecun-normal initialization
 };
 
 /// With n(·) = l2_normalize, φ_i = W_image x_i and t_j = n(W_text y_j), the logits of image i against text j are

@@ -28,7 +28,7 @@ struct HeadConfig {
   double temperature = 1;                // τ when it is not learned
   double temperature_lo = 0.05, temperature_hi = 5;
   double bias_init = 0;         // the classifier's bias starts here
-  double noise_init_scale = 1;  // factor on the covariance layers' lecun-normal initialisation
+  double noise_init_scale = 1;  // factor on the covariance layers' lecun-normal initialization
 };
 
 /// What a batch is trained towards: exactly one is defined.

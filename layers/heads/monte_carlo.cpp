@@ -48,7 +48,7 @@ void check_labels(const Tensor& labels, int64_t rows, int64_t classes) {
   }
   const std::vector<int64_t> values = labels.to_vector<int64_t>();
   for (size_t b = 0; b < values.size(); ++b)
-    require(values[b] >= 0 && values[b] < classes, "streaming_nll", "expected labels in 0 … ", classes - 1, ", got ",
+    require(values[b] >= 0 && values[b] < classes, "streaming_nll", "expected labels in 0 to ", classes - 1, ", got ",
             values[b], " in row ", b);
 }
 
@@ -92,11 +92,12 @@ Tensor mean_of(const Tensor& log_sum, int64_t samples) {
 Var streaming_nll(const SampledLogits& a, const Tensor& labels, TileSize tile) {
   TileWalk walk(a, tile);
   check_labels(labels, walk.batch(), walk.classes());
-  Tensor lse = filled(a, walk.batch(), a.samples, kNothingYet), picked = Tensor::like(lse);
+  Tensor lse = filled(a, walk.batch(), a.samples, kNothingYet), target_logit = Tensor::like(lse);
   walk.for_each_chunk([&] {
-    walk.for_each_tile([&](const Tensor& x, TileOrigin at) { kernel::label_tile_forward(x, labels, lse, picked, at); });
+    walk.for_each_tile(
+        [&](const Tensor& x, TileOrigin at) { kernel::label_tile_forward(x, labels, lse, target_logit, at); });
   });
-  const Var c = Var(picked) - Var(lse);
+  const Var c = Var(target_logit) - Var(lse);
   const Tensor loss = (-logmeanexp(c, 1)).value(), w = softmax(c).value();
   return record(loss, inputs(a), [a = off_tape(a), labels, lse, w, tile](const Tensor& dy) {
     const Tensor weight = times_rows(w, dy);
@@ -172,15 +173,15 @@ Var streaming_contrastive(const SampledLogits& a, TileSize tile) {
   require(walk.classes() == B, "streaming_contrastive", "expected as many texts as images, ", B, ", got ",
           walk.classes());
   const Tensor own = row_numbers(B, a.center.device());
-  Tensor lse = filled(a, B, a.samples, kNothingYet), picked = Tensor::like(lse);
+  Tensor lse = filled(a, B, a.samples, kNothingYet), target_logit = Tensor::like(lse);
   Tensor column_lse = filled(a, a.samples, B, kNothingYet);  // (S,B), as the columns of a tile lie
   walk.for_each_chunk([&] {
     walk.for_each_tile([&](const Tensor& x, TileOrigin at) {
-      kernel::label_tile_forward(x, own, lse, picked, at);
+      kernel::label_tile_forward(x, own, lse, target_logit, at);
       kernel::column_tile_forward(x, column_lse, at);
     });
   });
-  const Var c_image = Var(picked) - Var(lse), c_text = Var(picked) - transpose(Var(column_lse));
+  const Var c_image = Var(target_logit) - Var(lse), c_text = Var(target_logit) - transpose(Var(column_lse));
   const Tensor loss = (-(logmeanexp(c_image, 1) + logmeanexp(c_text, 1)) / 2.0).value();
   const Tensor w_image = softmax(c_image).value(), w_text = softmax(c_text).value();
   return record(loss, inputs(a), [a = off_tape(a), own, lse, column_lse, w_image, w_text, tile](const Tensor& dy) {

@@ -57,7 +57,7 @@ Var streaming_soft_nll(const SampledLogits& a, const Tensor& q, TileSize tile = 
 Var streaming_sigmoid_nll(const SampledLogits& a, const Tensor& t, TileSize tile = {});
 
 /// L (B) = (L^r_i + L^c_i) / 2 of B images (rows z_s) and their B texts (rows of weight: K = B), which classify each
-/// other in S worlds, image i being where its sample s is ("Contrastive image–text training" of METHOD.md):
+/// other in each of S samples, image i being where its sample s is ("Contrastive image–text training" of METHOD.md):
 ///   L^r_i = −logmeanexp_s log_softmax_j(a_sij)_i   streaming_nll with every image's own text as its label
 ///   L^c_j = −logmeanexp_s log_softmax_i(a_sij)_j   the same down the columns
 ///   ∂L/∂a_sij = w^r_is (softmax_j(a_sij) − [i = j]) + w^c_js (softmax_i(a_sij) − [i = j]), halved

@@ -31,7 +31,7 @@ void check_temperature(const HeadConfig& config, const std::string& section) {
 
 void check_noise(const HeadConfig& config, Factors factors, int64_t coordinates, const std::string& section) {
   require_usage(factors == Factors::diagonal || (config.rank >= 1 && config.rank <= coordinates), section + ".rank",
-                "expected 1 … ", coordinates, " (number of noisy coordinates), got ", config.rank);
+                "expected 1 to ", coordinates, " (number of noisy coordinates), got ", config.rank);
   require_usage(config.train_samples >= 1, section + ".train_samples", "expected 1 or more, got ",
                 config.train_samples);
   require_usage(config.test_samples >= 0, section + ".test_samples", "expected 0 or more, got ", config.test_samples);

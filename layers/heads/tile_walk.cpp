@@ -99,7 +99,7 @@ Tensor TileWalk::zeros(const Shape& shape) const { return Tensor::zeros(shape, x
 
 void TileWalk::draw() {
   count_ = std::min(chunk_, S_ - sample_);
-  klass_ = -1;
+  class_index_ = -1;
   z_ = r_ = eps_ = q_ = a_ = z_factor_ = Tensor();  // their memory is what the next chunk takes
   const NoiseSource& noise = x_.noise;
   if (x_.factors.defined()) {
@@ -141,36 +141,36 @@ void TileWalk::project(int64_t first, int64_t n) {
 }
 
 // In bf16 the last classes make a tile of their own where they fill no pack: so do all other tiles' rows.
-int64_t TileWalk::width(int64_t klass) const {
-  const int64_t n = std::min(tile_, K_ - klass);
+int64_t TileWalk::width(int64_t class_index) const {
+  const int64_t n = std::min(tile_, K_ - class_index);
   return factor_ == DType::bf16 && n > kPack ? n - n % kPack : n;
 }
 
-Tensor& TileWalk::logits(int64_t klass) {
-  if (klass == klass_) return a_;
-  klass_ = klass;
+Tensor& TileWalk::logits(int64_t class_index) {
+  if (class_index == class_index_) return a_;
+  class_index_ = class_index;
   a_ = Tensor();  // the next tile takes the memory of the last
-  const int64_t n = width(klass);
-  if (!classifier_) return a_ = noisy(klass, n);
+  const int64_t n = width(class_index);
+  if (!classifier_) return a_ = noisy(class_index, n);
   a_ = Tensor::empty({B_, count_, n}, factor_, x_.center.device());
   Tensor a = flat(a_), none;
-  const Tensor bias = bias_.defined() ? bias_.rows(klass, klass + n) : none;
-  kernel::linear_forward(flat(z_factor_), weight_.rows(klass, klass + n), bias, a, none, Activation::none);
+  const Tensor bias = bias_.defined() ? bias_.rows(class_index, class_index + n) : none;
+  kernel::linear_forward(flat(z_factor_), weight_.rows(class_index, class_index + n), bias, a, none, Activation::none);
   return a_;
 }
 
 // With g = ∂L/∂a of a tile, for HET-XL: ∂z += g W, ∂W += gᵀ z. For HET z is a.
-void TileWalk::pass_on(int64_t klass) {
-  klass_ = -1;
-  if (!classifier_) return add_noise_gradients(a_, klass);
-  const bool more_classes = klass > 0, more_samples = sample_ > 0;
+void TileWalk::pass_on(int64_t class_index) {
+  class_index_ = -1;
+  if (!classifier_) return add_noise_gradients(a_, class_index);
+  const bool more_classes = class_index > 0, more_samples = sample_ > 0;
   const Tensor g = flat(a_);
   const int64_t n = g.dim(1);
   if (!more_classes) dz_ = empty(z_.shape());
   Tensor dz = flat(dz_);
-  kernel::matmul(g, weight_.rows(klass, klass + n), dz, false, false, more_classes);
+  kernel::matmul(g, weight_.rows(class_index, class_index + n), dz, false, false, more_classes);
   if (!dweight_.defined()) dweight_ = empty({K_, J_});
-  Tensor dw = dweight_.rows(klass, klass + n);
+  Tensor dw = dweight_.rows(class_index, class_index + n);
   kernel::matmul(g, flat(z_factor_), dw, true, false, more_samples);
 }
 

@@ -48,10 +48,10 @@ class TileWalk {
   void check() const;
   void check_noise() const;
   void draw();
-  /// Classes of the tile that starts at `klass`.
-  int64_t width(int64_t klass) const;
-  Tensor& logits(int64_t klass);
-  void pass_on(int64_t klass);
+  /// Classes of the tile that starts at `class_index`.
+  int64_t width(int64_t class_index) const;
+  Tensor& logits(int64_t class_index);
+  void pass_on(int64_t class_index);
   void finish_chunk();
 
   /// Noisy coordinates [first, first + n) of the chunk's samples: (B,C,n). Leaves eps_ and q_ for add_noise_gradients.
@@ -73,7 +73,7 @@ class TileWalk {
   int64_t chunk_, tile_;
 
   int64_t sample_ = 0, count_ = 0;  // the chunk: its first sample, its number of samples
-  int64_t klass_ = -1;              // of the tile in a_; −1: none
+  int64_t class_index_ = -1;        // of the tile in a_; −1: none
   Tensor eps_r_, eps_, q_;          // ε^R (B,C,R); ε^J and V ε^R of the coordinates drawn last
   Tensor z_, r_, dz_, a_;           // r_ (B·C): what z_ was multiplied by to be of length 1
   Tensor z_factor_;                 // z_ in factor_

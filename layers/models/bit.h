@@ -1,5 +1,5 @@
 #pragma once
-// BiT: pre-activation ResNet-v2 with group norm and weight standardisation (Kolesnikov et al., arXiv 1912.11370). No
+// BiT: pre-activation ResNet-v2 with group norm and weight standardization (Kolesnikov et al., arXiv 1912.11370). No
 // batch statistics, so it trains alike for any batch size. Named as timm's resnetv2: stem.conv, stages.0.blocks.0.norm1
 // …, norm.
 

@@ -11,7 +11,7 @@ constexpr int64_t kMaxWidth = 1 << 16, kMaxDepth = 1024;
 
 /// Throws UsageError naming the key unless 1 ≤ value ≤ limit.
 inline void check_size(int64_t value, int64_t limit, const std::string& key) {
-  require_usage(value >= 1 && value <= limit, key, "expected 1 … ", limit, ", got ", value);
+  require_usage(value >= 1 && value <= limit, key, "expected 1 to ", limit, ", got ", value);
 }
 
 inline void check_probability(double p, const std::string& key) {

@@ -195,7 +195,7 @@ void set_norms(VitConfig& v, const ModelConfig& config) {
   v.qk_norm = config.qk_norm;
   v.pre_norm = config.pre_norm;
   v.layer_scale = config.layer_scale;
-  require_usage(v.layer_scale >= 0 && v.layer_scale <= 1e3, "model.layer_scale", "expected 0 … 1000, got ",
+  require_usage(v.layer_scale >= 0 && v.layer_scale <= 1e3, "model.layer_scale", "expected 0 to 1000, got ",
                 v.layer_scale);
   if (config.norm_eps != 0) v.norm_eps = config.norm_eps;
   require_usage(v.norm_eps > 0 && v.norm_eps < 1, "model.norm_eps", "expected a number between 0 and 1, got ",

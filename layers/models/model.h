@@ -16,7 +16,7 @@ namespace sked {
 /// wide-resnet101-2 (twice the channels in the 3×3: arXiv 1605.07146) · resnet50-d | resnet101-d (deep stem, shortcut
 /// avg: arXiv 1812.01187) · bit-resnet50 | bit-resnet101 | bit-resnet152 and, with that many times the channels,
 /// bit-resnet50x3 | bit-resnet101x3 | bit-resnet152x2 | bit-resnet152x4 (pre-activation, group norm, weight
-/// standardisation: arXiv 1912.11370) · vit-ti | vit-s | vit-b | vit-l | vit-h (arXiv 2010.11929; pre-norm) ·
+/// standardization: arXiv 1912.11370) · vit-ti | vit-s | vit-b | vit-l | vit-h (arXiv 2010.11929; pre-norm) ·
 /// resnet-cifar | vit (free sizes, below).
 struct ModelConfig {
   std::string name = "resnet20";

@@ -70,7 +70,7 @@ Var TextTower::read(const Var& x, const Tensor& ends) const {
   require(ends.dtype() == DType::i64, "text", "expected ends in i64, got ", ends);
   for (int64_t n = 0; ends.device() == Device::cpu && n < N; ++n) {
     const int64_t end = ends.data<int64_t>()[n];
-    require(end >= 0 && end < T, "text", "expected ends in 0 … ", T - 1, ", got ", end, " in row ", n);
+    require(end >= 0 && end < T, "text", "expected ends in 0 to ", T - 1, ", got ", end, " in row ", n);
   }
   return pick(permute(x, {0, 2, 1}), ends.to(x.device()));  // of (N,W,T)
 }

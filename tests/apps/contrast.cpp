@@ -171,9 +171,9 @@ TEST_CASE("contrast: embeddings at test time know neither the seed of the noise 
   const Splits splits = load_splits(config.data, 0);
   const ZeroShotClasses classes = zero_shot_classes(*splits.test, config.captions);
   const auto images = with_captions(splits, config.captions).test;
-  const Evaluation a = judge_zero_shot(towers, images, classes, config, Device::cpu);
+  const Evaluation a = evaluate_zero_shot(towers, images, classes, config, Device::cpu);
   config.seed = 77;
-  const Evaluation b = judge_zero_shot(towers, images, classes, config, Device::cpu);
+  const Evaluation b = evaluate_zero_shot(towers, images, classes, config, Device::cpu);
   CHECK(a.measures.nll == b.measures.nll);
   CHECK(a.retrieval.image_to_text_1 == b.retrieval.image_to_text_1);
 }
@@ -191,11 +191,11 @@ TEST_CASE("contrast: images are drawn from the whole set, each with all its capt
   std::vector<std::string> texts;
   for (const auto& row : rows) texts.push_back(row.second);
   Towers towers = make_towers(config, Tokenizer::train(texts, 60), {8, 8, 1}, Device::cpu);
-  const auto judged = [&](int64_t searched) {
+  const auto evaluated = [&](int64_t searched) {
     config.contrast.retrieval = searched;
-    return judge_zero_shot(towers, std::make_shared<PairTable>(images, rows), {}, config, Device::cpu);
+    return evaluate_zero_shot(towers, std::make_shared<PairTable>(images, rows), {}, config, Device::cpu);
   };
-  const Evaluation whole = judged(1000), part = judged(20);
+  const Evaluation whole = evaluated(1000), part = evaluated(20);
   CHECK(whole.retrieval.count == 60);
   CHECK(whole.retrieval.captions == 120);
   CHECK(whole.retrieval.equal_captions == 120);
@@ -209,7 +209,7 @@ TEST_CASE("contrast: images are drawn from the whole set, each with all its capt
   CHECK(read_evaluation(json, "test").retrieval.alike.text_to_image_10 == whole.retrieval.alike.text_to_image_10);
 
   std::ranges::stable_sort(rows, {}, &std::pair<int64_t, std::string>::second);
-  const Evaluation turned = judged(1000);
+  const Evaluation turned = evaluated(1000);
   CHECK(turned.retrieval.count == 60);
   CHECK(turned.retrieval.text_to_image_5 == doctest::Approx(whole.retrieval.text_to_image_5));
   CHECK(turned.measures.nll == doctest::Approx(whole.measures.nll).epsilon(1e-5));
@@ -225,7 +225,7 @@ TEST_CASE("contrast: an embedding that is not finite is refused, naming the imag
   const auto refusal = [&](const std::string& weight) {
     for (NamedVar& p : towers.model->parameters())
       if (!weight.empty() && p.name.ends_with(weight)) p.var.mutable_value().fill(std::nan(""));
-    return error_of([&] { judge_zero_shot(towers, splits.test, classes, config, Device::cpu); });
+    return error_of([&] { evaluate_zero_shot(towers, splits.test, classes, config, Device::cpu); });
   };
   CHECK(refusal("").empty());
   CHECK(one_line_with(refusal("text_projection.weight"), "[towers]", "the text \"a", "nan"));

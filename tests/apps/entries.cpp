@@ -14,7 +14,7 @@
 #include "core/gzip.h"
 #include "core/safetensors.h"
 #include "data/image_collection.h"
-#include "data/relabelled.h"
+#include "data/relabeled.h"
 #include "data/tokenizer.h"
 #include "tests/apps/support.h"
 #include "tests/common/mutate.h"

@@ -10,7 +10,7 @@
 #include <set>
 
 #include "apps/common/evaluation.h"
-#include "apps/common/fitted.h"
+#include "apps/common/resized.h"
 #include "apps/evaluate/few_shot.h"
 #include "core/error.h"
 #include "core/rng.h"
@@ -69,10 +69,10 @@ TEST_CASE("few-shot: separated classes are told apart") {
   CHECK(few_shot_accuracy(phi, labels, phi, labels, 2, 1e-3) == 1);
   const Tensor swapped = Tensor::from(std::vector<int64_t>{1, 0, 1, 0}, {4});
   CHECK(few_shot_accuracy(phi, labels, phi, swapped, 2, 1e-3) == 0);
-  const Tensor none = Tensor::empty({0, 2}), unlabelled = Tensor::empty({0}, DType::i64);
-  CHECK(one_line_with(error_of([&] { few_shot_accuracy(phi, labels, none, unlabelled, 2, 1); }), "test images"));
-  CHECK(one_line_with(error_of([&] { few_shot_accuracy(none, unlabelled, phi, labels, 2, 1); }), "training images"));
-  CHECK(one_line_with(error_of([&] { few_shot_accuracy(phi, labels, phi, labels, 1, 1); }), "0 … 0, got 1"));
+  const Tensor none = Tensor::empty({0, 2}), unlabeled = Tensor::empty({0}, DType::i64);
+  CHECK(one_line_with(error_of([&] { few_shot_accuracy(phi, labels, none, unlabeled, 2, 1); }), "test images"));
+  CHECK(one_line_with(error_of([&] { few_shot_accuracy(none, unlabeled, phi, labels, 2, 1); }), "training images"));
+  CHECK(one_line_with(error_of([&] { few_shot_accuracy(phi, labels, phi, labels, 1, 1); }), "0 to 0, got 1"));
 }
 
 TEST_CASE("few-shot: as scikit-learn's StandardScaler and Ridge have it, and its choice of lambda") {
@@ -122,7 +122,7 @@ TEST_CASE("few-shot: images are drawn, not the first, and those of fewer shots a
 }
 
 TEST_CASE("few-shot: λ is what held-out folds say, the larger of equals") {
-  // One feature tells the classes, 11 others are noise: too little regularisation fits the noise.
+  // One feature tells the classes, 11 others are noise: too little regularization fits the noise.
   Tensor phi = Tensor::empty({20, 12}), labels = Tensor::empty({20}, DType::i64);
   const Tensor noise = random_f64({20, 12}, 5);
   for (int64_t i = 0; i < 20; ++i) {
@@ -262,7 +262,7 @@ TEST_CASE("evaluate: few-shot takes another image for a corrupt one, within the 
 
 namespace {
 
-/// A folder of images of classes that one colour tells: `count` of each in train and test.
+/// A folder of images of classes that one color tells: `count` of each in train and test.
 std::string write_images(const TemporaryFolder& folder, const std::string& name,
                          const std::vector<std::string>& classes, int count) {
   for (const std::string split : {"train", "test"})
@@ -386,19 +386,19 @@ TEST_CASE("evaluate: a run folder and results of a name that is not UTF-8") {
   CHECK(json["checkpoint"] == folder.path("caf\\xE9"));
 }
 
-TEST_CASE("fitted: colours become grey, grey is repeated, the shorter side fits, the rest is cut around the centre") {
-  const auto colour = one_image({10, 20, 30}, 1, 3);
-  const Tensor grey = fitted(colour, {1, 1, 1})->image(0);
-  CHECK(grey.to_vector<uint8_t>() == std::vector<uint8_t>{18});  // 2.99 + 11.74 + 3.42 = 18.15
-  CHECK(fitted(one_image({7}, 1, 1), {3, 3, 3})->image(0).to_vector<uint8_t>() == std::vector<uint8_t>(27, 7));
+TEST_CASE("resized: colors become gray, gray is repeated, the shorter side fits, the rest is cut around the center") {
+  const auto color = one_image({10, 20, 30}, 1, 3);
+  const Tensor gray = resized(color, {1, 1, 1})->image(0);
+  CHECK(gray.to_vector<uint8_t>() == std::vector<uint8_t>{18});  // 2.99 + 11.74 + 3.42 = 18.15
+  CHECK(resized(one_image({7}, 1, 1), {3, 3, 3})->image(0).to_vector<uint8_t>() == std::vector<uint8_t>(27, 7));
   const auto wide = std::make_shared<ImageDataset>("wide", std::vector<std::string>{"a"},
                                                    Tensor::from<uint8_t>({1, 2, 3, 4, 5, 6, 7, 8}, {1, 2, 4, 1}),
                                                    Tensor::from(std::vector<int64_t>{0}, {1}));
-  CHECK(fitted(wide, {2, 2, 1})->image(0).to_vector<uint8_t>() == std::vector<uint8_t>{2, 3, 6, 7});
-  CHECK(fitted(wide, {0, 0, 3})->image(0).shape() == Shape{2, 4, 3});
-  CHECK(fitted(wide, {0, 0, 3})->image_shape() == Shape{2, 4, 3});
-  CHECK(fitted(wide, {0, 0, 1}) == wide);
+  CHECK(resized(wide, {2, 2, 1})->image(0).to_vector<uint8_t>() == std::vector<uint8_t>{2, 3, 6, 7});
+  CHECK(resized(wide, {0, 0, 3})->image(0).shape() == Shape{2, 4, 3});
+  CHECK(resized(wide, {0, 0, 3})->image_shape() == Shape{2, 4, 3});
+  CHECK(resized(wide, {0, 0, 1}) == wide);
   const auto large = one_image({1, 2, 3, 4, 5, 6, 7, 8, 9}, 3, 1);
-  CHECK(fitted(large, {3, 3, 1}) == large);
-  CHECK(one_line_with(error_of([&] { fitted(large, {3, 3, 2}); }), "(3, 3, 2)", "(3, 3, 1)"));
+  CHECK(resized(large, {3, 3, 1}) == large);
+  CHECK(one_line_with(error_of([&] { resized(large, {3, 3, 2}); }), "(3, 3, 2)", "(3, 3, 1)"));
 }

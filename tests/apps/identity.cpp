@@ -24,12 +24,12 @@ namespace {
 
 const TrainOptions kQuiet{.quiet = true};
 
-/// 8×8 PNG files of one colour a class, under noise: <root>/{train,test}/<class>/<i>.png, 12 and 4 of each.
+/// 8×8 PNG files of one color a class, under noise: <root>/{train,test}/<class>/<i>.png, 12 and 4 of each.
 struct Folders {
   explicit Folders(const std::vector<std::string>& classes) {
     for (const std::string& name : classes) add(name, name);
   }
-  /// Images of the colour of class `looks`, in the folder of class `name`.
+  /// Images of the color of class `looks`, in the folder of class `name`.
   void add(const std::string& name, const std::string& looks, int from = 0) {
     for (const auto& [split, count] : {std::pair("train", 12), std::pair("test", 4)}) {
       const std::string where = folder.path(std::string("data/") + split + "/" + name);

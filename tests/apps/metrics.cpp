@@ -25,9 +25,9 @@ Tensor labels(const std::vector<int64_t>& values) {
 }
 
 Measures measure(const Tensor& p, const std::vector<int64_t>& y, bool sigmoid = false) {
-  MetricsGatherer gatherer(p.dim(1), sigmoid);
-  gatherer.add(p, labels(y));
-  return gatherer.measures();
+  MetricsAccumulator accumulator(p.dim(1), sigmoid);
+  accumulator.add(p, labels(y));
+  return accumulator.measures();
 }
 
 double brute_force_auroc(const std::vector<double>& positives, const std::vector<double>& negatives) {
@@ -71,11 +71,11 @@ TEST_CASE("metrics: classification as scikit-learn and NumPy measure it") {
   const TensorFile file = load_safetensors("tests/fixtures/measures.safetensors");
   for (const std::string rows : {"plain", "awkward"}) {
     CAPTURE(rows);
-    MetricsGatherer gatherer(7);
-    gatherer.add(file.at(rows + "/p"), file.at(rows + "/labels"));
-    check_measures(gatherer.measures(), file.at(rows + "/measures"));
+    MetricsAccumulator accumulator(7);
+    accumulator.add(file.at(rows + "/p"), file.at(rows + "/labels"));
+    check_measures(accumulator.measures(), file.at(rows + "/measures"));
   }
-  MetricsGatherer shared(7, false, Ties::shared);
+  MetricsAccumulator shared(7, false, Ties::shared);
   shared.add(file.at("awkward/p"), file.at("awkward/labels"));
   const std::vector<double> want = file.at("awkward/shared").to_vector<double>();
   CHECK(shared.measures().accuracy == doctest::Approx(want[0]).epsilon(kRounding));
@@ -88,11 +88,11 @@ TEST_CASE("metrics: soft targets, several labels and distributions as scikit-lea
   for (const std::string kind : {"soft", "sigmoid"}) {
     CAPTURE(kind);
     const Tensor &p = file.at(kind + "/p"), &t = file.at(kind + "/targets");
-    MetricsGatherer gatherer(7, kind == "sigmoid");
-    gatherer.add(p, greatest(t), t);
-    check_measures(gatherer.measures(), file.at(kind + "/measures"));
+    MetricsAccumulator accumulator(7, kind == "sigmoid");
+    accumulator.add(p, greatest(t), t);
+    check_measures(accumulator.measures(), file.at(kind + "/measures"));
   }
-  MetricsGatherer edges(3, true), against(7);
+  MetricsAccumulator edges(3, true), against(7);
   edges.add(file.at("sigmoid/edges_p"), greatest(file.at("sigmoid/edges_t")), file.at("sigmoid/edges_t"));
   CHECK(edges.measures().nll ==
         doctest::Approx(file.at("sigmoid/edges_nll").to_vector<double>()[0]).epsilon(kRounding));
@@ -136,7 +136,7 @@ TEST_CASE("metrics: two predictions by hand") {
 }
 
 TEST_CASE("metrics: gathering in batches is gathering at once") {
-  MetricsGatherer parts(2), whole(2);
+  MetricsAccumulator parts(2), whole(2);
   const Tensor p = probabilities({0.25f, 0.75f, 0.5f, 0.5f, 0.875f, 0.125f}, 2);
   whole.add(p, labels({0, 1, 0}));
   parts.add(p.rows(0, 2), labels({0, 1}));
@@ -150,7 +150,7 @@ TEST_CASE("metrics: gathering in batches is gathering at once") {
 TEST_CASE("metrics: among equal probabilities the lowest class comes first, or each as often") {
   const Tensor equal = probabilities(std::vector<float>(8, 0.125f), 8);
   for (int64_t label = 0; label < 8; ++label) {
-    MetricsGatherer shared(8, false, Ties::shared);
+    MetricsAccumulator shared(8, false, Ties::shared);
     shared.add(equal, labels({label}));
     CHECK(shared.measures().accuracy == close(1.0 / 8));
     CHECK(shared.measures().top5 == close(5.0 / 8));
@@ -189,10 +189,10 @@ TEST_CASE("metrics: the sigmoid link asks K questions") {
 }
 
 TEST_CASE("metrics: against label distributions") {
-  MetricsGatherer gatherer(3);
-  gatherer.add_distributions(probabilities({0.5f, 0.25f, 0.25f, 1, 0, 0}, 3),
-                             probabilities({0.5f, 0.5f, 0, 1, 0, 0}, 3));
-  const DistributionMeasures m = gatherer.distribution_measures();
+  MetricsAccumulator accumulator(3);
+  accumulator.add_distributions(probabilities({0.5f, 0.25f, 0.25f, 1, 0, 0}, 3),
+                                probabilities({0.5f, 0.5f, 0, 1, 0, 0}, 3));
+  const DistributionMeasures m = accumulator.distribution_measures();
   CHECK(m.count == 2);
   CHECK(m.cross_entropy == close((0.5 * std::log(2) + 0.5 * std::log(4)) / 2));  // 0 log 0 = 0
   CHECK(m.entropy == close(std::log(2) / 2));
@@ -201,7 +201,7 @@ TEST_CASE("metrics: against label distributions") {
 TEST_CASE("metrics: several labels and soft ones") {
   const Tensor p = probabilities({0.5f, 0.125f, 0.375f, 0.25f, 0.5f, 0.25f}, 3);
   const Tensor several = probabilities({0, 1, 1, 0, 0, 1}, 3), soft = probabilities({0.25f, 0.75f, 0, 0, 1, 0}, 3);
-  MetricsGatherer multi(3, true), mixed(3);
+  MetricsAccumulator multi(3, true), mixed(3);
   multi.add(p, labels({1, 2}), several);
   mixed.add(p, labels({1, 1}), soft);
   // −Σ [t log p + (1−t) log(1−p)] of each image; a true class is first in neither, and always among five
@@ -213,31 +213,31 @@ TEST_CASE("metrics: several labels and soft ones") {
   CHECK(multi.measures().brier == close((0.25 + 0.765625 + 0.390625 + 0.0625 + 0.25 + 0.5625) / 2));
   CHECK(mixed.measures().nll == close(-(0.25 * std::log(0.5) + 0.75 * std::log(0.125) + std::log(0.5)) / 2));
   CHECK(mixed.measures().accuracy == 0.5);  // the greatest target is the true class
-  MetricsGatherer first(3, true);
+  MetricsAccumulator first(3, true);
   first.add(p, labels({0, 1}), probabilities({1, 0, 1, 1, 1, 0}, 3));
   CHECK(first.measures().accuracy == 1);  // any of several is right
   CHECK(one_line_with(error_of([&] { first.add(p, labels({0, 1}), probabilities({1, 0}, 2)); }), "targets"));
 }
 
 TEST_CASE("metrics: there is no measure of nothing") {
-  CHECK(one_line_with(error_of([] { MetricsGatherer(3).measures(); }), "[metrics] expected predictions", "none"));
-  CHECK(MetricsGatherer(3).distribution_measures().count == 0);
+  CHECK(one_line_with(error_of([] { MetricsAccumulator(3).measures(); }), "[metrics] expected predictions", "none"));
+  CHECK(MetricsAccumulator(3).distribution_measures().count == 0);
 }
 
 TEST_CASE("metrics: what is no prediction is refused") {
-  MetricsGatherer gatherer(2);
+  MetricsAccumulator accumulator(2);
   const Tensor p = probabilities({0.5f, 0.5f}, 2);
-  CHECK(one_line_with(error_of([&] { gatherer.add(p, labels({2})); }), "label in 0 … 1", "got 2"));
-  CHECK(one_line_with(error_of([&] { gatherer.add(p, labels({-1})); }), "got -1"));
-  CHECK(one_line_with(error_of([&] { gatherer.add(p, labels({0, 1})); }), "labels expected"));
-  CHECK(one_line_with(error_of([&] { gatherer.add(probabilities({1}, 1), labels({0})); }), "(B, 2)"));
+  CHECK(one_line_with(error_of([&] { accumulator.add(p, labels({2})); }), "label in 0 to 1", "got 2"));
+  CHECK(one_line_with(error_of([&] { accumulator.add(p, labels({-1})); }), "got -1"));
+  CHECK(one_line_with(error_of([&] { accumulator.add(p, labels({0, 1})); }), "labels expected"));
+  CHECK(one_line_with(error_of([&] { accumulator.add(probabilities({1}, 1), labels({0})); }), "(B, 2)"));
   const float nan = std::numeric_limits<float>::quiet_NaN();
   CHECK(one_line_with(error_of([&] {
-                        gatherer.add(probabilities({nan, 1}, 2), labels({0}));
+                        accumulator.add(probabilities({nan, 1}, 2), labels({0}));
                       }),
                       "nan", "row 0, class 0"));
-  CHECK(one_line_with(error_of([&] { gatherer.add(probabilities({0, 1.5f}, 2), labels({0})); }), "1.5"));
-  CHECK(one_line_with(error_of([&] { gatherer.measures(); }), "none"));  // nothing of them was taken
+  CHECK(one_line_with(error_of([&] { accumulator.add(probabilities({0, 1.5f}, 2), labels({0})); }), "1.5"));
+  CHECK(one_line_with(error_of([&] { accumulator.measures(); }), "none"));  // nothing of them was taken
 }
 
 TEST_CASE("metrics: AUROC equals counting all pairs, ties included") {

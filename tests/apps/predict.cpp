@@ -165,9 +165,9 @@ struct Asking {
     trained = run_program({"train", "--config", folder.path("config.json"), "--out", folder.path("run")}).code == 0;
   }
   /// An image of its own for each number.
-  std::string image(const std::string& name, uint8_t grey) const {
+  std::string image(const std::string& name, uint8_t gray) const {
     folder.write(name, "");
-    write_png(folder.path(name), Tensor::full({9, 9, 3}, grey, DType::u8));
+    write_png(folder.path(name), Tensor::full({9, 9, 3}, gray, DType::u8));
     return folder.path(name);
   }
   Outcome ask(const std::vector<std::string>& words) const {

@@ -153,7 +153,7 @@ TEST_CASE("retrieval: what cannot be searched is refused") {
                       }),
                       "images to search, got none"));
   CHECK(one_line_with(refusal([](CaptionedImages& s) { s.owners[1] = 2; }), "image 1", "a caption, got none"));
-  CHECK(one_line_with(refusal([](CaptionedImages& s) { s.owners[1] = 3; }), "caption 1", "0 … 2", "got 3 and 1"));
+  CHECK(one_line_with(refusal([](CaptionedImages& s) { s.owners[1] = 3; }), "caption 1", "0 to 2", "got 3 and 1"));
   CHECK(one_line_with(refusal([](CaptionedImages& s) { s.said[2] = -1; }), "caption 2", "got 2 and -1"));
   CHECK(one_line_with(refusal([](CaptionedImages& s) { s.groups.pop_back(); }), "each of 3 images, got 3, 3 and 2"));
   CHECK(one_line_with(refusal([](CaptionedImages& s) { s.texts = Tensor::full({3, 4}, 1); }), "(3, 2)", "(3, 4)"));
@@ -162,21 +162,21 @@ TEST_CASE("retrieval: what cannot be searched is refused") {
 }
 
 TEST_CASE("unseen classes: among all, and among themselves") {
-  UnseenGatherer gatherer(3, {1, 2});
+  UnseenAccumulator accumulator(3, {1, 2});
   const Tensor p = rows({4, 3}, {0.6F, 0.3F, 0.1F,      // label 1: third-best guess is not it, but best of the unseen
                                  0.1F, 0.7F, 0.2F,      // label 1: right
                                  0.5F, 0.4F, 0.1F,      // label 2: wrong both ways
                                  0.4F, 0.35F, 0.25F});  // label 0, a seen class: right
-  gatherer.add(p, labels({1, 1, 2, 0}));
-  const UnseenClasses u = gatherer.measures();
+  accumulator.add(p, labels({1, 1, 2, 0}));
+  const UnseenClasses u = accumulator.measures();
   CHECK(u.count == 3);
   CHECK(u.accuracy == doctest::Approx(1.0 / 3));
   CHECK(u.accuracy_between == doctest::Approx(2.0 / 3));
   CHECK(u.seen_count == 1);
   CHECK(u.seen_accuracy == 1);
-  CHECK_THROWS_AS(gatherer.add(p, labels({1, 1, 2})), Error);
+  CHECK_THROWS_AS(accumulator.add(p, labels({1, 1, 2})), Error);
 
-  UnseenGatherer none(3, {});
+  UnseenAccumulator none(3, {});
   none.add(p, labels({1, 1, 2, 0}));
   CHECK(none.measures().count == 0);
 }

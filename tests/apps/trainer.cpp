@@ -117,7 +117,7 @@ TEST_CASE("trainer: with a weight average the test measures the average") {
   CHECK(s.weights == "last");
 }
 
-TEST_CASE("trainer: label noise and its known law") {
+TEST_CASE("trainer: label noise and its known distribution") {
   const Workplace place;
   RunConfig config = place.config();
   config.data.noise = "symmetric";
@@ -127,7 +127,7 @@ TEST_CASE("trainer: label noise and its known law") {
   CHECK(s.test.distribution == "noisy");
   CHECK(s.test.against.count == 60);
   CHECK(s.test.against.entropy ==
-        doctest::Approx(-0.7 * std::log(0.7) - 0.3 * std::log(0.3 / 9)).epsilon(1e-5));  // f32 law
+        doctest::Approx(-0.7 * std::log(0.7) - 0.3 * std::log(0.3 / 9)).epsilon(1e-5));  // f32 distribution
   CHECK(s.test.against.cross_entropy > s.test.against.entropy);
 }
 
@@ -180,7 +180,7 @@ TEST_CASE("trainer: what cannot be trained is refused before anything is written
   };
   CHECK(one_line_with(refusal("data.name=fashion-mnits"), "fashion-mnits", "fashion-mnist"));
   CHECK(one_line_with(refusal("data.name=cifar-10"), "cifar-10", "make data"));
-  CHECK(one_line_with(refusal("data.validation=200"), "0 … 199", "200"));
+  CHECK(one_line_with(refusal("data.validation=200"), "0 to 199", "200"));
   CHECK(one_line_with(refusal("model.name=resnet21"), "resnet21", "resnet20"));
   CHECK(one_line_with(refusal("head.kind=hetxl"), "hetxl", "het-xl"));
   CHECK(one_line_with(refusal("head.train_samples=0"), "samples", "0"));

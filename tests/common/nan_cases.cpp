@@ -68,10 +68,10 @@ void check_tiles(const Place& p, bool second) {
   const std::string what = p.what + (second ? " in the second tile" : " in the first tile");
   const Tensor bad = p.rows().reshape({1, 3, p.width}), good = p.full({1, 3, p.width}, 0.5);
   const Tensor none, labels = Tensor::from<int64_t>({0}, {1}).to(p.device);
-  Tensor lse = p.full({1, 3}, -kInfinity), picked = p.full({1, 3}, 0), unused;
+  Tensor lse = p.full({1, 3}, -kInfinity), target_logit = p.full({1, 3}, 0), unused;
   Tensor log_p = p.full({1, p.width}, -kInfinity), column_lse = p.full({3, p.width}, -kInfinity);
   for (const bool now : {second, !second}) {
-    kernel::label_tile_forward(now ? good : bad, labels, lse, picked, {0, 0});
+    kernel::label_tile_forward(now ? good : bad, labels, lse, target_logit, {0, 0});
     kernel::column_tile_forward(now ? good : bad, column_lse, {0, 0});
   }
   check_nan(lse, 1, true, "label_tile_forward " + what);

@@ -63,7 +63,7 @@ TEST_CASE("index: an index out of range is named with its row") {
   for (int64_t bad : {int64_t{4}, int64_t{-1}}) {
     const Tensor ids = Tensor::from<int64_t>({0, bad}, {2});
     const std::string value = "got " + std::to_string(bad) + " in row 1";
-    CHECK(one_line_with(error_of([&] { kernel::gather_rows(table, ids, y); }), "[gather_rows]", "0 … 3", value));
+    CHECK(one_line_with(error_of([&] { kernel::gather_rows(table, ids, y); }), "[gather_rows]", "0 to 3", value));
     Tensor sum = table.clone();
     CHECK(one_line_with(error_of([&] { kernel::scatter_add_rows(y, ids, sum); }), "[scatter_add_rows]", value));
     CHECK(one_line_with(error_of([&] { kernel::pick(x, ids, picked); }), "[pick]", value));

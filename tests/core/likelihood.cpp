@@ -19,7 +19,7 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // exp and log round to 2^-23 of values up to e^8; sums of up to 70 terms. Observed below 2e-6.
 constexpr double kTolerance = 8e-6;
 
-/// A tile of C samples from `at.sample` on and K classes from `at.klass` on, of S samples and `classes` classes.
+/// A tile of C samples from `at.sample` on and K classes from `at.class_index` on, of S samples and `classes` classes.
 struct Cut {
   int64_t B, C, K, S, classes;
   TileOrigin at;
@@ -56,7 +56,7 @@ struct Problem {
       for (int64_t s = 0; s < cut.C; ++s)
         for (int64_t k = 0; k < cut.K; ++k)
           f(static_cast<size_t>((b * cut.C + s) * cut.K + k), static_cast<size_t>(b * cut.S + cut.at.sample + s),
-            static_cast<size_t>(b * cut.classes + cut.at.klass + k), b, cut.at.klass + k);
+            static_cast<size_t>(b * cut.classes + cut.at.class_index + k), b, cut.at.class_index + k);
   }
   /// The index by (sample, class) of the tile's element i, whose class is k.
   size_t column_of(size_t i, int64_t k) const {
@@ -85,7 +85,7 @@ struct Problem {
   }
   std::string describe(const char* kernel) const {
     return std::string(kernel) + " " + a.str() + " at " + std::to_string(cut.at.sample) + ", " +
-           std::to_string(cut.at.klass);
+           std::to_string(cut.at.class_index);
   }
 };
 
@@ -104,17 +104,17 @@ TEST_CASE("label_tile_forward: joins a tile into the log-sum-exp and picks the l
       const Problem p(cut);
       const auto a = p.a.to_vector<double>();
       Tensor before = fresh ? Tensor::full(p.lse.shape(), -kInfinity) : p.lse;
-      std::vector<double> sum = before.to_vector<double>(), picked(sum.size(), 7);
+      std::vector<double> sum = before.to_vector<double>(), target_logit(sum.size(), 7);
       for (double& v : sum) v = std::exp(v);
       const std::vector<int64_t> labels = p.labels.to_vector<int64_t>();
       p.for_each([&](size_t i, size_t s, size_t, int64_t b, int64_t k) {
         sum[s] += std::exp(a[i]);
-        if (labels[static_cast<size_t>(b)] == k) picked[s] = a[i];
+        if (labels[static_cast<size_t>(b)] == k) target_logit[s] = a[i];
       });
       for (double& v : sum) v = std::log(v);
       check_kernel({.name = p.describe("label_tile_forward"),
                     .inputs = {p.a, p.labels},
-                    .expected = {doubles(sum, p.lse.shape()), doubles(picked, p.lse.shape())},
+                    .expected = {doubles(sum, p.lse.shape()), doubles(target_logit, p.lse.shape())},
                     .call = [&](const TensorList& in,
                                 TensorList& out) { kernel::label_tile_forward(in[0], in[1], out[0], out[1], cut.at); },
                     .tolerance = kTolerance,
@@ -268,7 +268,7 @@ TEST_CASE("noise_forward, noise_backward: every form of the factors, any columns
     for (const char* form : {"diagonal", "full", "efficient"}) {
       const bool has_q = form != std::string("diagonal"), has_v = form == std::string("efficient");
       const Shape tile{cut.B, cut.C, cut.K}, row{cut.B, cut.classes};
-      const int64_t first = cut.at.klass;
+      const int64_t first = cut.at.class_index;
       const Tensor center = hash_tensor(row, 1), d = hash_tensor(row, 2), eps = hash_tensor(tile, 3, 2), none;
       const Tensor v = has_v ? hash_tensor(row, 4) : none, q = has_q ? hash_tensor(tile, 5) : none;
       const Tensor dz = hash_tensor(tile, 6);
@@ -308,8 +308,8 @@ TEST_CASE("noise_forward, noise_backward: every form of the factors, any columns
 
 TEST_CASE("tile kernels: logits of ±1e4 and −∞ leave nothing undefined") {
   const Tensor a = Tensor::from<float>({1e4F, -1e4F, 0, -1e4F, -1e4F, -1e4F}, {1, 2, 3});
-  Tensor lse = Tensor::full({1, 2}, -kInfinity), picked = Tensor::zeros({1, 2}), none;
-  kernel::label_tile_forward(a, Tensor::from<int64_t>({1}, {1}), lse, picked, {});
+  Tensor lse = Tensor::full({1, 2}, -kInfinity), target_logit = Tensor::zeros({1, 2}), none;
+  kernel::label_tile_forward(a, Tensor::from<int64_t>({1}, {1}), lse, target_logit, {});
   CHECK(lse.to_vector<double>() == std::vector<double>{1e4, static_cast<float>(-1e4 + std::log(3.0))});
   Tensor log_p = Tensor::full({1, 3}, -kInfinity);
   kernel::class_tile_forward(a, lse, log_p, ClassLog::softmax, {});

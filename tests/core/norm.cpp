@@ -21,7 +21,7 @@ constexpr double kEps = 1e-3;
 // Gradients are compared on the scale of their terms, O(1), which cancel where a set has one or two elements.
 constexpr double kTerms = 1;
 
-/// Element i of x belongs to set set[i] (whose statistics it is normalised by) and to channel[i] (whose γ and β it
+/// Element i of x belongs to set set[i] (whose statistics it is normalized by) and to channel[i] (whose γ and β it
 /// takes).
 struct Partition {
   std::vector<size_t> set, channel;

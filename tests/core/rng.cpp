@@ -85,7 +85,7 @@ TEST_CASE("rng: normals have the moments and the distribution of N(0, 1)") {
   CHECK(sup * std::sqrt(n) < 1.95);
 }
 
-TEST_CASE("rng: the four normals of a block are uncorrelated, within and across neighbours") {
+TEST_CASE("rng: the four normals of a block are uncorrelated, within and across neighbors") {
   constexpr int n = 50000;
   double product[5] = {};
   for (int i = 0; i < n; ++i) {

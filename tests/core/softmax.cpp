@@ -192,7 +192,7 @@ TEST_CASE(
   CHECK(one_line_with(error_of([&] { kernel::softmax_forward(x, y); }), "[softmax_forward]", "(2, 3)", "(3, 2)"));
   CHECK(one_line_with(error_of([&] { kernel::logsumexp_forward(x, y, {2, 3, 1}); }), "[logsumexp_forward]", "(3, 2)"));
   CHECK(one_line_with(error_of([&] { kernel::cross_entropy_forward(x, labels(3), n, n); }), "[cross_entropy_forward]",
-                      "0 … 2", "got 3 in row 1"));
+                      "0 to 2", "got 3 in row 1"));
   CHECK(one_line_with(error_of([&] { kernel::cross_entropy_backward(n, x, labels(-1), n, x); }),
                       "[cross_entropy_backward]", "got -1 in row 1"));
 }

@@ -87,8 +87,8 @@ TEST_CASE("text: an excerpt is one line of valid UTF-8, cut between characters")
   CHECK(excerpt("a\tb\nc") == "a?b?c");
   CHECK(excerpt("caf\xE9") == "caf\\xE9");
   CHECK(excerpt(std::string(80, 'a')) == std::string(80, 'a'));
-  CHECK(excerpt(std::string(81, 'a')) == std::string(80, 'a') + "…");
-  CHECK(excerpt(std::string(79, 'a') + "é") == std::string(79, 'a') + "…");
+  CHECK(excerpt(std::string(81, 'a')) == std::string(80, 'a') + "...");
+  CHECK(excerpt(std::string(79, 'a') + "é") == std::string(79, 'a') + "...");
   CHECK(excerpt(std::string(78, 'a') + "é") == std::string(78, 'a') + "é");
   CHECK(excerpt(std::string(79, 'a') + "\xE9") == std::string(79, 'a') + "\\xE9");
   CHECK_FALSE(invalid_utf8(excerpt(std::string(200, '\x80'))).has_value());
@@ -129,12 +129,12 @@ TEST_CASE("text: what a terminal may show of any bytes") {
 
 TEST_CASE("text: an excerpt ends between two characters") {
   CHECK(excerpt(std::string(80, 'x')) == std::string(80, 'x'));
-  CHECK(excerpt(std::string(81, 'x')) == std::string(80, 'x') + "…");
+  CHECK(excerpt(std::string(81, 'x')) == std::string(80, 'x') + "...");
   for (size_t before = 76; before <= 80; ++before) {
     CAPTURE(before);
     CHECK_FALSE(invalid_utf8(excerpt(std::string(before, 'x') + "é日本\U0001F600")).has_value());
   }
-  CHECK(excerpt(std::string(79, 'x') + "é") == std::string(79, 'x') + "…");
+  CHECK(excerpt(std::string(79, 'x') + "é") == std::string(79, 'x') + "...");
   CHECK(excerpt(std::string(200, '\x80')).size() >= 76);  // no UTF-8 at all
   CHECK(excerpt("a\n\x1b") == "a??");
 }

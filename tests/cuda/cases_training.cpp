@@ -114,7 +114,7 @@ struct Cut {
 
 void add_noise(ParityCases& cases, const Cut& c, bool has_q, bool has_v) {
   const Shape tile{c.B, c.C, c.K}, rows{c.B, c.classes};
-  const int64_t first = c.at.klass;
+  const int64_t first = c.at.class_index;
   const Tensor eps = hash_tensor(tile, 1), q = has_q ? hash_tensor(tile, 2) : Tensor(),
                v = has_v ? hash_tensor(rows, 3) : Tensor();
   cases.push_back({"noise_forward",

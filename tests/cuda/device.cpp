@@ -120,7 +120,7 @@ TEST_CASE("device: an index out of range is named with its row when the host nex
                           kernel::gather_rows(table, ids, y);
                           memory(Device::cuda).synchronize();
                         }),
-                        "[gather_rows]", "0 … 3", "got " + std::to_string(bad) + " in row 1"));
+                        "[gather_rows]", "0 to 3", "got " + std::to_string(bad) + " in row 1"));
     memory(Device::cuda).synchronize();
   }
   const Tensor labels = Tensor::from<int64_t>({7, 0, 0}, {3}).to(Device::cuda);
@@ -213,7 +213,7 @@ TEST_CASE("candidates: each computes the product, or the sum alone") {
   for (size_t i = 0; i < want.size(); ++i) CHECK(std::abs(got[i] - want[i]) <= 1e-5);
 }
 
-// ---- recordings -----------------------------------------------------------------------------------------------------
+// ---- recordings ----------------------------------------------------------------------------------
 
 TEST_CASE("recording: it works on what lies in its inputs, as often as it is replayed") {
   if (no_gpu("recordings")) return;

@@ -52,7 +52,7 @@ TEST_CASE("caption table: a pair per line, an image on several") {
   CHECK(data->source(2) == folder.path("a/1.jpg"));
   CHECK(data->file(1).bytes == std::vector<uint8_t>{'y'});
   Rng rng({0, 0, 0});
-  CHECK(one_line_with(error_of([&] { data->caption(3, rng); }), "mine", "0 … 2"));
+  CHECK(one_line_with(error_of([&] { data->caption(3, rng); }), "mine", "0 to 2"));
 }
 
 TEST_CASE("caption table: what breaks the rules is named with its line") {
@@ -240,7 +240,7 @@ TEST_CASE("caption shards: keys with an image and a text") {
   CHECK_FALSE(data->has_targets());
   CHECK(captions_of(*data, 0) == std::vector<std::string>{"a cat", "ein Zug", "third"});
   CHECK(data->file(2).bytes == test::image_file("444"));
-  CHECK_FALSE(load_shards("labelled",
+  CHECK_FALSE(load_shards("labeled",
                           {folder.write("2.tar", tar_member("a.jpg", "x") + tar_member("a.cls", "0") + tar_end())}, {})
                   ->has_captions());
 

@@ -143,7 +143,7 @@ TEST_CASE("captions: templates and names are drawn evenly, at the address of see
   Rng rng({1, 2, 3});
   CHECK(one_line_with(error_of([&] { counted_dataset(2)->caption(0, rng); }), "counted has no captions"));
   CHECK_FALSE(counted_dataset(2)->has_captions());
-  CHECK(one_line_with(error_of([&] { data->caption(3, rng); }), "counted", "0 … 2"));
+  CHECK(one_line_with(error_of([&] { data->caption(3, rng); }), "counted", "0 to 2"));
   const Subset last(data, 2, 3);
   CHECK(last.has_captions());
   CHECK(last.caption(0, rng).ends_with(" bus."));

@@ -117,7 +117,7 @@ TEST_CASE("catalog: where files are sorted by class, every class is held out and
   }
 }
 
-TEST_CASE("catalog: noise is drawn on training labels; test labels stay clean and know its law") {
+TEST_CASE("catalog: noise is drawn on training labels; test labels stay clean and know its distribution") {
   const TemporaryFolder folder;
   write_fashion_mnist(folder, 2000, 100);
   const Splits clean = load_splits({.root = folder.path()}, 500);
@@ -163,9 +163,9 @@ TEST_CASE("catalog: what is not there is said, with what to do about it") {
   CHECK_THROWS_AS(load_splits({.name = "imagenet"}, 0), UsageError);
 
   write_fashion_mnist(folder, 30, 20);
-  CHECK(one_line_with(loading({}, 30), "validation_size in 0 … 29, got 30"));
+  CHECK(one_line_with(loading({}, 30), "validation_size in 0 to 29, got 30"));
   CHECK(one_line_with(loading({}, -1), "validation_size"));
-  CHECK(one_line_with(loading({}, 10, 21), "train_size in 0 … 20, got 21"));
+  CHECK(one_line_with(loading({}, 10, 21), "train_size in 0 to 20, got 21"));
   CHECK(one_line_with(loading({}, 0, -1), "train_size"));
   folder.write("fashion-mnist/train-labels-idx1-ubyte", idx({29}, std::string(29, '\0')));
   CHECK(one_line_with(loading({}), "30 images and 29 labels"));

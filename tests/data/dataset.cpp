@@ -30,7 +30,7 @@ TEST_CASE("dataset: images, labels and distributions by index") {
   REQUIRE(data.has_distributions());
   CHECK(data.distribution(0).to_vector<float>() == std::vector{0.25f, 0.75f});
   for (const int64_t i : {int64_t{-1}, int64_t{2}}) {
-    CHECK(one_line_with(error_of([&] { data.image(i); }), "two", "0 … 1", std::to_string(i)));
+    CHECK(one_line_with(error_of([&] { data.image(i); }), "two", "0 to 1", std::to_string(i)));
     CHECK(one_line_with(error_of([&] { data.label(i); }), "two"));
     CHECK(one_line_with(error_of([&] { data.distribution(i); }), "two"));
   }
@@ -46,7 +46,7 @@ TEST_CASE("dataset: what does not fit together is an error") {
   CHECK(one_line_with(making(Tensor::zeros({2, 3, 3, 1}), labels), "u8", "f32"));
   CHECK(one_line_with(making(images.reshape({2, 9}), labels), "(N, H, W, C)"));
   CHECK(one_line_with(making(images, Tensor::from<int64_t>({0, 1, 0}, {3})), "2 images and 3 labels"));
-  CHECK(one_line_with(making(images, Tensor::from<int64_t>({0, 2}, {2})), "bad: label 1 is 2, expected 0 … 1"));
+  CHECK(one_line_with(making(images, Tensor::from<int64_t>({0, 2}, {2})), "bad: label 1 is 2, expected 0 to 1"));
   CHECK(one_line_with(making(images, Tensor::from<int64_t>({-1, 0}, {2})), "bad: label 0 is -1"));
   CHECK(one_line_with(making(images, Tensor::zeros({2})), "i64"));
   CHECK(one_line_with(making(images, labels, Tensor::zeros({2, 3})), "expected distributions (2, 2)"));
@@ -74,8 +74,8 @@ TEST_CASE("subset: by indices, by range, of a subset") {
   CHECK(last.base_index(0) == 6);
   CHECK(of_subset.label(0) == 2);
   CHECK(none.size() == 0);
-  CHECK(one_line_with(error_of([&] { last.label(4); }), "counted", "0 … 3"));
-  CHECK(one_line_with(error_of([&] { Subset(data, {0, 10}); }), "0 … 9", "got 10"));
+  CHECK(one_line_with(error_of([&] { last.label(4); }), "counted", "0 to 3"));
+  CHECK(one_line_with(error_of([&] { Subset(data, {0, 10}); }), "0 to 9", "got 10"));
   CHECK(one_line_with(error_of([&] { Subset(data, 5, 11); }), "[5, 11)"));
   CHECK(one_line_with(error_of([&] { Subset(data, -1, 3); }), "[-1, 3)"));
   CHECK(one_line_with(error_of([&] { Subset(data, 4, 3); }), "[4, 3)"));

@@ -50,7 +50,7 @@ TEST_CASE("idx: files that lie or break off are errors, and nothing is allocated
   CHECK(one_line_with(images(idx({1, 1, 1}, "1", 9)), "magic number 2051, got 2307"));
   CHECK(one_line_with(labels(idx({1, 1, 1}, "1")), "magic number 2049, got 2051"));
   CHECK(one_line_with(labels(idx({3}, "12")), "expected 3 bytes", "got 2"));
-  CHECK(one_line_with(labels(idx({3}, std::string("\x00\x09\x0a", 3))), "x-idx1: label 2 is 10, expected 0 … 9"));
+  CHECK(one_line_with(labels(idx({3}, std::string("\x00\x09\x0a", 3))), "x-idx1: label 2 is 10, expected 0 to 9"));
   const std::string whole = idx({1, 2, 2}, "1234");
   for (size_t length = 0; length < whole.size(); ++length) {
     CAPTURE(length);

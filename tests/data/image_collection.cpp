@@ -191,7 +191,7 @@ TEST_CASE("shards: what breaks the rules is named with its shard") {
     return error_of([&] { load_shards("mine", {folder.write("x.tar", bytes + tar_end())}, classes); });
   };
   const std::string image = image_text("444");
-  CHECK(one_line_with(loading(sample("a", "3")), "x.tar:a.cls", "label 3, expected 0 … 2"));
+  CHECK(one_line_with(loading(sample("a", "3")), "x.tar:a.cls", "label 3, expected 0 to 2"));
   CHECK(one_line_with(loading(sample("a", "-1")), "x.tar:a.cls", "label -1"));
   CHECK(one_line_with(loading(sample("a", "two")), "x.tar:a.cls", "class index, got \"two\""));
   CHECK(one_line_with(loading(sample("a", "")), "x.tar:a.cls", "got \"\""));
@@ -262,7 +262,7 @@ TEST_CASE("shards: what is passed over is counted, what is surely lost is an err
                         "an ending that is not read"));
   CHECK(one_line_with(loading(tar_member("3.jpg", image) + tar_member("3.v2.cls", "0")), "x.tar:3", "no label"));
   CHECK(one_line_with(error_of([&] { loaded(tar_member("README", "x")); }), "no image; 1 passed over", "README"));
-  // WebDataset compares neighbours alone: a key that comes again is a sample of its own.
+  // WebDataset compares neighbors alone: a key that comes again is a sample of its own.
   CHECK(loaded(sample("0", "0") + sample("1", "1") + sample("0", "2"))->size() == 3);
   const std::string shard = folder.path("x.tar"), other = folder.write("y.tar", sample("0", "0") + tar_end());
   CHECK(loading("").empty());
@@ -547,7 +547,7 @@ TEST_CASE("catalog: folders and shards by path") {
   folder.write("s/dev-0.tar", sample("a", "2") + tar_end());
   const auto loading = [&](DataSpec spec) { return error_of([&] { load_splits(spec, 0); }); };
   CHECK(one_line_with(loading({.name = "shards", .path = folder.path("s")}), "dev-0.tar:a.cls",
-                      "label 2, expected 0 … 1"));
+                      "label 2, expected 0 to 1"));
   CHECK(one_line_with(loading({.name = "shards", .path = folder.path("f")}), "no shards", "train*.tar"));
   CHECK(one_line_with(loading({.name = "shards", .path = folder.path("none")}), "data.path: cannot read ",
                       "/none: No such"));
@@ -631,7 +631,7 @@ TEST_CASE("catalog: a folder's parts by the names people give them") {
   write("5/train");
   CHECK(one_line_with(loading("5"), "no folder", "5/test, val or dev", "move some images", "data.validation"));
   // A test set without labels, in a folder of one name or flat, is not used where there is another.
-  folder.write("5/test/unlabelled/1.png", "x");
+  folder.write("5/test/unlabeled/1.png", "x");
   CHECK(one_line_with(loading("5"), "5/test: the class folder a is missing"));
   write("5/val");
   const Splits nested = loaded("5");

@@ -163,7 +163,7 @@ TEST_CASE("image file: upright as Pillow turns it, JPEG, PNG and WebP alike; as 
     CHECK(difference(stored, image_fixtures().at("upright/1/png")).largest <= (lossy ? 40 : 0));
     CHECK(difference(stored, decode_image(image_file(lossy ? "1/jpeg" : "1/png"), name)).largest == 0);
   }
-  CHECK(decode_image(image_file("6/png"), "grey", 1).shape() == Shape{9, 6, 1});
+  CHECK(decode_image(image_file("6/png"), "gray", 1).shape() == Shape{9, 6, 1});
 }
 
 /// The large JPEG with an orientation.

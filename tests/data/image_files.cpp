@@ -42,7 +42,7 @@ TEST_CASE("image file: the pixels Pillow sees") {
     CAPTURE(name);
     CHECK(difference(decode_image(image_file(name), name), decoded(name)).largest == 0);
   }
-  // libjpeg of another version: an inverse DCT may round a sample the other way, colour conversion spreads that to 2.
+  // libjpeg of another version: an inverse DCT may round a sample the other way, color conversion spreads that to 2.
   for (const std::string name : {"jpeg", "progressive", "444", "grey-jpeg", "turned", "cmyk"}) {
     CAPTURE(name);
     CHECK(difference(decode_image(image_file(name), name), decoded(name)).largest <= 2);
@@ -72,11 +72,11 @@ TEST_CASE("image file: a PNM file that is not what it says") {
   };
   CHECK(reading("P2 2 1 7 0 7").empty());
   CHECK(reading("P1 2 2 01\n10").empty());
-  CHECK(one_line_with(reading("P2 2 1 7 0 8"), "x.pnm", "a sample of 8, expected 0 … 7"));
+  CHECK(one_line_with(reading("P2 2 1 7 0 8"), "x.pnm", "a sample of 8, expected 0 to 7"));
   CHECK(one_line_with(reading("P5 2 1 7 \x01\x08"), "a sample of 8"));
   CHECK(one_line_with(reading("P2 2 1 7 0"), "cut off"));
   CHECK(one_line_with(reading("P2 2 1 7 0 x"), "expected a number at byte 11"));
-  CHECK(one_line_with(reading("P2 2 1 0 0 0"), "greatest sample value of 0, expected 1 … 65535"));
+  CHECK(one_line_with(reading("P2 2 1 0 0 0"), "greatest sample value of 0, expected 1 to 65535"));
   CHECK(one_line_with(reading("P2 2 1 65536 0 0"), "of 65536"));
   CHECK(one_line_with(reading("P2 2 1"), "cut off"));
   CHECK(one_line_with(reading("P1 2 1 02"), "expected 0 or 1 at byte 8"));
@@ -88,12 +88,12 @@ TEST_CASE("image file: a PNM file that is not what it says") {
   CHECK(one_line_with(reading("P7 1 1"), "expected a JPEG"));
 }
 
-TEST_CASE("image file: grey on request") {
+TEST_CASE("image file: gray on request") {
   if (without_libraries()) return;
-  const Tensor grey = decode_image(image_file("grey-png"), "x", 1),
-               colour = decode_image(image_file("grey-png"), "x", 3);
-  CHECK(grey.shape() == Shape{18, 22, 1});
-  for (int64_t i = 0; i < grey.numel(); ++i) CHECK(grey.data<uint8_t>()[i] == colour.data<uint8_t>()[3 * i + 1]);
+  const Tensor gray = decode_image(image_file("grey-png"), "x", 1),
+               color = decode_image(image_file("grey-png"), "x", 3);
+  CHECK(gray.shape() == Shape{18, 22, 1});
+  for (int64_t i = 0; i < gray.numel(); ++i) CHECK(gray.data<uint8_t>()[i] == color.data<uint8_t>()[3 * i + 1]);
   CHECK(decode_image(image_file("jpeg"), "x", 1).shape() == Shape{18, 22, 1});
   CHECK(one_line_with(error_of([] { decode_image(image_file("jpeg"), "x", 2); }), "1 or 3 channels, got 2"));
 }
@@ -104,7 +104,7 @@ TEST_CASE("image file: a JPEG at a fraction of its size") {
     CAPTURE(shrink);
     const Tensor small = decode_image(image_file("large"), "large", 3, shrink);
     CHECK(small.shape() == Shape{200 / shrink, (260 + shrink - 1) / shrink, 3});
-    // the same smaller inverse DCT, but the colour's resolution may be brought up differently
+    // the same smaller inverse DCT, but the color's resolution may be brought up differently
     CHECK(difference(small, decoded("large/" + std::to_string(shrink))).mean < 1.5);
   }
   CHECK(decode_image(image_file("png"), "x", 3, 4).shape() == Shape{18, 22, 3});
@@ -223,7 +223,7 @@ TEST_CASE("image file: a PNG whose header fails its checksum, a BMP file of othe
   }
   std::vector<uint8_t> bmp = image_file("bmp-565");
   bmp[55] ^= 1;
-  CHECK(one_line_with(error_of([&] { image_size(bmp, "x.bmp"); }), "x.bmp", "colour masks"));
+  CHECK(one_line_with(error_of([&] { image_size(bmp, "x.bmp"); }), "x.bmp", "color masks"));
 }
 
 TEST_CASE("image file: lines of text below an image") {
@@ -259,9 +259,9 @@ TEST_CASE("image file: a PNG written is read back as it was") {
     const std::string bytes = test::slurp(folder.path("x.png"));
     return decode_image(std::vector<uint8_t>(bytes.begin(), bytes.end()), "x.png", channels);
   };
-  const Tensor image = image_fixtures().at("image"), grey = decode_image(image_file("grey-png"), "x", 1);
+  const Tensor image = image_fixtures().at("image"), gray = decode_image(image_file("grey-png"), "x", 1);
   CHECK(difference(again(image, 3), image).largest == 0);
-  CHECK(difference(again(grey, 1), grey).largest == 0);
+  CHECK(difference(again(gray, 1), gray).largest == 0);
   CHECK(one_line_with(error_of([&] {
                         write_png(folder.path("y.png"), Tensor::zeros({2, 2, 3}));
                       }),

@@ -56,7 +56,7 @@ TEST_CASE("image formats: Pillow's pixels of every file it takes, and no others"
       ++refused;
       continue;
     }
-    // libjpeg of another version: an inverse DCT may round a sample the other way, colour conversion spreads that to 2.
+    // libjpeg of another version: an inverse DCT may round a sample the other way, color conversion spreads that to 2.
     const int off = name.ends_with(".jpg") || name == "jpeg.tif" ? 2 : 0;
     CHECK(difference(decode_image(bytes, name), expected).largest <= off);
     ++taken;
@@ -78,7 +78,7 @@ TEST_CASE("image formats: a refusal says what the file is") {
   CHECK(one_line_with(reason("text-checksum.png"), "checksum of a chunk before its image data"));
   CHECK(one_line_with(reason("jpeg-inside.bmp"), "compressed by method 4"));
   CHECK(one_line_with(reason("2-bit.bmp"), "2 bits a pixel"));
-  CHECK(one_line_with(reason("masks-444.bmp"), "unusual colour masks"));
+  CHECK(one_line_with(reason("masks-444.bmp"), "unusual color masks"));
   CHECK(one_line_with(reason("too-few.gif"), "cut off"));
   CHECK(one_line_with(reason("cut.gif"), "cut off: its data end before its last pixel"));
   CHECK(one_line_with(reason("cut.webp"), "cut off: it says that it has"));
@@ -162,7 +162,7 @@ void append(std::vector<uint8_t>& bytes, std::initializer_list<int> more) {
   for (const int byte : more) bytes.push_back(static_cast<uint8_t>(byte));
 }
 
-/// A grey progressive JPEG file of side×side pixels and `scans` scans of its DC coefficients: the first and a
+/// A gray progressive JPEG file of side×side pixels and `scans` scans of its DC coefficients: the first and a
 /// refinement that one bit a block makes, and those all say 0.
 std::vector<uint8_t> many_scans(int side, int scans) {
   std::vector<uint8_t> jpeg{0xFF, 0xD8, 0xFF, 0xDB, 0, 67, 0};
@@ -281,7 +281,7 @@ TEST_CASE("image formats: what a small file announces costs nothing before it is
     const auto frame = std::ranges::search(jpeg, std::array<uint8_t, 2>{0xFF, 0xC2}).begin() - jpeg.begin();
     jpeg = with(jpeg, static_cast<size_t>(frame) + 5, {0x2D, 0x41, 0x2D, 0x41});
     CHECK(one_line_with(error_of([&] { decode_image(jpeg, "large.jpg"); }), "large.jpg", "cut off"));
-    // the same with colours as fine as the brightness, and bytes enough: its coefficients would take 769 MiB
+    // the same with colors as fine as the brightness, and bytes enough: its coefficients would take 769 MiB
     jpeg[static_cast<size_t>(frame) + 11] = 0x11;
     jpeg.resize(300000);
     CHECK(one_line_with(error_of([&] { decode_image(jpeg, "fine.jpg"); }), "fine.jpg", "takes 769 MiB"));

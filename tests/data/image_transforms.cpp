@@ -1,4 +1,4 @@
-// Resampling, colour and RandAugment against Pillow and torchvision: bit for bit, unless a case says why not.
+// Resampling, color and RandAugment against Pillow and torchvision: bit for bit, unless a case says why not.
 #include <doctest/doctest.h>
 
 #include <cstdio>
@@ -45,8 +45,8 @@ TEST_CASE("resample: Pillow's antialiased bilinear, bit for bit") {
     const Tensor got = resampled(image(), window, expected.dim(0), expected.dim(1));
     CHECK(difference(got, expected).largest == 0);
     // one channel at a time gives the same: 1 and 3 channels, and any other number
-    const Tensor grey = Tensor::from<uint8_t>(std::vector<uint8_t>(18 * 22 * 2, 77), {18, 22, 2});
-    const auto flat = resampled(grey, window, expected.dim(0), expected.dim(1)).to_vector<uint8_t>();
+    const Tensor gray = Tensor::from<uint8_t>(std::vector<uint8_t>(18 * 22 * 2, 77), {18, 22, 2});
+    const auto flat = resampled(gray, window, expected.dim(0), expected.dim(1)).to_vector<uint8_t>();
     CHECK(std::ranges::all_of(flat, [](uint8_t v) { return v == 77; }));
   });
 }
@@ -104,7 +104,7 @@ TEST_CASE("inception_crop: the windows of torchvision's RandomResizedCrop") {
 
 using Adjust = void (*)(uint8_t*, const Shape&, double);
 
-TEST_CASE("colour: Pillow's brightness, contrast, saturation, sharpness and hue, bit for bit") {
+TEST_CASE("color: Pillow's brightness, contrast, saturation, sharpness and hue, bit for bit") {
   const std::vector<std::pair<std::string, Adjust>> all{{"brightness/", adjust_brightness},
                                                         {"contrast/", adjust_contrast},
                                                         {"saturation/", adjust_saturation},
@@ -119,7 +119,7 @@ TEST_CASE("colour: Pillow's brightness, contrast, saturation, sharpness and hue,
   }
 }
 
-TEST_CASE("colour: one channel, one pixel, one value") {
+TEST_CASE("color: one channel, one pixel, one value") {
   const auto all = [](const Shape& shape, double value) {
     Tensor t = Tensor::full(shape, value, DType::u8);
     for (const Adjust adjust : {adjust_brightness, adjust_contrast, adjust_saturation, adjust_sharpness, adjust_hue})

@@ -36,7 +36,7 @@ void check_rows_sum_to_one(const Tensor& p) {
   }
 }
 
-TEST_CASE("symmetric and pair noise have the law they promise") {
+TEST_CASE("symmetric and pair noise have the distribution they promise") {
   const Tensor y = Tensor::from<int64_t>({2, 0}, {2});
   CHECK(symmetric_noise(y, 3, 0.5).to_vector<float>() == std::vector{0.25f, 0.25f, 0.5f, 0.5f, 0.25f, 0.25f});
   CHECK(pair_noise(y, 3, 0.25).to_vector<float>() == std::vector{0.25f, 0.0f, 0.75f, 0.75f, 0.25f, 0.0f});
@@ -90,20 +90,20 @@ TEST_CASE("instance noise: the image decides where labels flip to, and not all t
   const int64_t count = 3000, classes = 10;
   const Tensor images = random_images(count), y = Tensor::zeros({count}, DType::i64);
   const Tensor p = instance_noise(images, y, mean_image(images), classes, {});
-  std::vector<int64_t> favourites(classes, 0);
+  std::vector<int64_t> favorites(classes, 0);
   double share = 0.0;
   for (int64_t i = 0; i < count; ++i) {
     const float* row = p.data<float>() + i * classes;
     const auto best = std::max_element(row + 1, row + classes) - row;
-    ++favourites[static_cast<size_t>(best)];
+    ++favorites[static_cast<size_t>(best)];
     share += static_cast<double>(row[best] / (1.0f - row[0]));
   }
   // the header says about three quarters; a one-hot softmax would give 1, symmetric noise 0.11
   CHECK(share / count > 0.7);
   CHECK(share / count < 0.8);
-  CHECK(favourites[0] == 0);
+  CHECK(favorites[0] == 0);
   // of 9 classes none takes half of the images: a noise that ignored the image would give all to one
-  CHECK(*std::ranges::max_element(favourites) < count / 2);
+  CHECK(*std::ranges::max_element(favorites) < count / 2);
 }
 
 TEST_CASE("instance noise: sharpness 0 and an image equal to the mean give symmetric noise") {

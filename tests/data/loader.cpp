@@ -226,7 +226,7 @@ TEST_CASE("loader: wrong use is an error") {
   Loader loader = make(data, {.batch_size = 5});
   CHECK(one_line_with(error_of([&] { loader.next(); }), "expected start()"));
   CHECK(one_line_with(error_of([&] { loader.start(-1); }), "epoch >= 0"));
-  CHECK(one_line_with(error_of([&] { loader.start(0, 3); }), "0 … 2, got 3"));
+  CHECK(one_line_with(error_of([&] { loader.start(0, 3); }), "0 to 2, got 3"));
 }
 
 TEST_CASE("loader: the time spent waiting is counted") {

@@ -1,4 +1,4 @@
-// mixup and CutMix against torchvision, and the law of λ.
+// mixup and CutMix against torchvision, and the distribution of λ.
 #include "data/mixing.h"
 
 #include <doctest/doctest.h>

@@ -77,7 +77,7 @@ TEST_CASE("shard labels: what is no label is said to be none, with what is there
                       ", got .jpg.gz (the members"));
   std::string many = tar_member("a.jpg", "x");
   for (int i = 0; i < 100; ++i) many += tar_member("a.x" + std::to_string(i), "x");
-  CHECK(one_line_with(loading(many), "got .x0, .x1", "… (the members"));
+  CHECK(one_line_with(loading(many), "got .x0, .x1", "... (the members"));
   CHECK(loading(many).size() < 400);
   // The name of a sparse file is not the one that its header makes up.
   const std::string records = "30 GNU.sparse.name=000000.cls\n18 GNU.sparse.a=1\n";

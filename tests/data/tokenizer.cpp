@@ -114,7 +114,7 @@ TEST_CASE("tokenizer: a vocabulary trained twice is the same, saved and read aga
   CHECK(one_line_with(error_of([&] { first.save(folder.path("none/x.model")); }), "none/x.model"));
 }
 
-TEST_CASE("tokenizer: what is decoded is the caption as nmt_nfkc_cf normalises it") {
+TEST_CASE("tokenizer: what is decoded is the caption as nmt_nfkc_cf normalizes it") {
   if (without_sentencepiece()) return;
   const Tokenizer tokenizer = Tokenizer::train(kCaptions, 60);
   const auto again = [&](const std::string& caption) {
@@ -182,7 +182,7 @@ TEST_CASE("tokenizer: sizes, and captions that make no vocabulary") {
     return error_of([&] { Tokenizer::train(captions, pieces); });
   };
   CHECK(one_line_with(training(kCaptions, 10), "a vocabulary of 10 pieces", "smaller than required_chars"));
-  CHECK(one_line_with(training(kCaptions, 4), "5 … 1048576 pieces, got 4"));
+  CHECK(one_line_with(training(kCaptions, 4), "5 to 1048576 pieces, got 4"));
   CHECK(one_line_with(training(kCaptions, int64_t{1} << 21), "pieces, got 2097152"));
   CHECK(one_line_with(training({"a", ""}, 100), "caption 1: expected text"));
   CHECK(one_line_with(training({"a", "\xC0"}, 100), "caption 1: not UTF-8 at byte 0"));
@@ -208,7 +208,7 @@ TEST_CASE("tokenizer: the library is silent") {
   silent([] { Tokenizer::load(kModel); });
 }
 
-// ---- model files that lie: messages of sentencepiece_model.proto by hand ----
+// ---- model files that lie: messages of sentencepiece_model.proto by hand -------------------------
 
 std::string varint(uint64_t value) {
   std::string bytes;
@@ -226,7 +226,7 @@ std::string piece(const std::string& text, float score, uint64_t type) {
 const std::string kMarkers = piece("<pad>", 0, 3) + piece("<unk>", 0, 2) + piece("<s>", 0, 3) + piece("</s>", 0, 3);
 const std::string kPieces = kMarkers + piece("\u2581", -1, 1) + piece("a", -2, 1);
 const std::string kTrainer = block(2, number(3, 1));
-std::string normaliser(const std::string& rules) { return block(3, block(2, rules)); }
+std::string normalizer(const std::string& rules) { return block(3, block(2, rules)); }
 std::string rules(const std::vector<uint32_t>& units, const std::string& texts) {
   std::string bytes = word(static_cast<uint32_t>(units.size() * 4));
   for (const uint32_t unit : units) bytes += word(unit);
@@ -250,9 +250,9 @@ TEST_CASE("tokenizer: a model written by hand is read") {
     const Tokenizer tokenizer = Tokenizer::load(folder.write("x.model", model));
     return tokenizer.decode(tokenizer.encode({"aab"}, 20, false).ids.to_vector<int64_t>());
   };
-  CHECK(decoded(kPieces + kTrainer + normaliser("")) == "aa ⁇ ");
+  CHECK(decoded(kPieces + kTrainer + normalizer("")) == "aa ⁇ ");
   const std::string b = piece("b", -3, 1);
-  CHECK(decoded(kPieces + b + kTrainer + normaliser(rule_for_a(kEndsAtOne, 2, std::string("x\0b\0", 4)))) == "bbb");
+  CHECK(decoded(kPieces + b + kTrainer + normalizer(rule_for_a(kEndsAtOne, 2, std::string("x\0b\0", 4)))) == "bbb");
 }
 
 TEST_CASE("tokenizer: what is not a model, or a dangerous one, is refused with the file's name") {
@@ -261,7 +261,7 @@ TEST_CASE("tokenizer: what is not a model, or a dangerous one, is refused with t
   const auto loading = [&](const std::string& model) {
     return error_of([&] { Tokenizer::load(folder.write("x.model", model)); });
   };
-  const std::string rest = kTrainer + normaliser("");
+  const std::string rest = kTrainer + normalizer("");
   REQUIRE(loading(kPieces + rest).empty());
   CHECK(one_line_with(loading(""), "x.model", "got 0 pieces"));
   CHECK(one_line_with(loading("\xFF\xFF\xFFgarbage"), "x.model", "not a SentencePiece model"));
@@ -271,13 +271,13 @@ TEST_CASE("tokenizer: what is not a model, or a dangerous one, is refused with t
   CHECK(one_line_with(loading(block(1, std::string(5, '\xFF')) + rest), "not a SentencePiece model"));
   CHECK(one_line_with(loading(number(1, 5) + rest), "field of the wrong kind"));
   CHECK(one_line_with(loading(varint(uint64_t{1} << 3 | 2) + varint(uint64_t{1} << 62) + "x"), "damaged"));
-  // a normaliser behind a key of 36 bits, of which protobuf reads 32
+  // a normalizer behind a key of 36 bits, of which protobuf reads 32
   CHECK(one_line_with(loading(kPieces + rest + varint((uint64_t{1} << 35) | (3 << 3 | 2)) + varint(0)), "damaged"));
   CHECK(one_line_with(loading(kPieces + rest + kTrainer), "comes twice"));
-  CHECK(one_line_with(loading(kPieces + rest + normaliser("")), "comes twice"));
-  CHECK(one_line_with(loading(kPieces + block(2, number(3, 3)) + normaliser("")),
+  CHECK(one_line_with(loading(kPieces + rest + normalizer("")), "comes twice"));
+  CHECK(one_line_with(loading(kPieces + block(2, number(3, 3)) + normalizer("")),
                       "unigram or BPE model (type 1 or 2), got type 3"));
-  CHECK(one_line_with(loading(kPieces + rest + block(5, block(2, "x"))), "no denormaliser"));
+  CHECK(one_line_with(loading(kPieces + rest + block(5, block(2, "x"))), "no denormalizer"));
   CHECK(one_line_with(loading(kPieces + piece("a", -2, 1) + rest), "x.model", "already defined"));
   CHECK(one_line_with(loading(kMarkers + rest), "x.model"));
   CHECK(one_line_with(loading(piece("<unk>", 0, 2) + piece("</s>", 0, 3) + piece("a", -1, 1) + rest), "x.model",
@@ -290,27 +290,27 @@ TEST_CASE("tokenizer: what is not a model, or a dangerous one, is refused with t
   CHECK(one_line_with(error_of([&] { Tokenizer::load(folder.path()); }), folder.path(), "directory"));
 }
 
-TEST_CASE("tokenizer: pieces and normalisers that the library would trust are refused") {
+TEST_CASE("tokenizer: pieces and normalizers that the library would trust are refused") {
   if (without_sentencepiece()) return;
   const TemporaryFolder folder;
   const auto loading = [&](const std::string& model) {
     return error_of([&] { Tokenizer::load(folder.write("x.model", model)); });
   };
-  const std::string rest = kTrainer + normaliser("");
+  const std::string rest = kTrainer + normalizer("");
   CHECK(one_line_with(loading(kPieces + piece("", 0, 1) + rest), "piece 6 \"\""));
   CHECK(one_line_with(loading(kPieces + piece("\xE2\x96", 0, 1) + rest), "piece 6", "UTF-8"));
   CHECK(one_line_with(loading(kPieces + piece(std::string("x\0y", 3), 0, 1) + rest), "piece 6", "without NUL"));
-  CHECK(one_line_with(loading(kPieces + piece(std::string(513, 'x'), 0, 1) + rest), "piece 6", "1 … 512 bytes"));
+  CHECK(one_line_with(loading(kPieces + piece(std::string(513, 'x'), 0, 1) + rest), "piece 6", "1 to 512 bytes"));
   CHECK(
       one_line_with(loading(kPieces + piece(std::string(65, 'x'), 0, 4) + rest), "piece 6: user-defined, of 65 bytes"));
   CHECK(one_line_with(loading(kPieces + piece("b", NAN, 1) + rest), "piece 6", "finite score"));
-  CHECK(one_line_with(loading(kPieces + piece("b", 0, 7) + rest), "type in 1 … 6, got 7"));
+  CHECK(one_line_with(loading(kPieces + piece("b", 0, 7) + rest), "type in 1 to 6, got 7"));
   CHECK(one_line_with(loading(kPieces + block(1, number(3, 1)) + rest), "piece 6 has no text"));
 
-  const auto with_rules = [&](const std::string& text) { return loading(kPieces + kTrainer + normaliser(text)); };
+  const auto with_rules = [&](const std::string& text) { return loading(kPieces + kTrainer + normalizer(text)); };
   const std::string texts("x\0b\0", 4);
   REQUIRE(with_rules(rule_for_a(kEndsAtOne, 2, texts)).empty());
-  CHECK(one_line_with(with_rules("abc"), "normaliser cut off"));
+  CHECK(one_line_with(with_rules("abc"), "normalizer cut off"));
   CHECK(one_line_with(with_rules(word(1 << 30) + texts), "a trie of 1073741824 bytes"));
   CHECK(one_line_with(with_rules(word(5) + std::string(20, '\0')), "a trie of 5 bytes"));
   CHECK(one_line_with(with_rules(rules({0, 0}, texts)), "leads out of its 2 units"));

@@ -51,7 +51,7 @@ const std::vector<TileSize> kTiles = {{0, 0}, {1, 4}, {2, 8}, {3, 20}, {1000, 10
 std::string describe(const Problem& p, TileSize tile) {
   std::ostringstream out;
   out << "B" << p.B << " S" << p.S << " D" << p.D << " R" << p.R << (p.full ? " full" : "")
-      << (p.normalize ? " normalised" : "") << (p.antithetic ? " antithetic" : "") << (p.noise ? "" : " without noise")
+      << (p.normalize ? " normalized" : "") << (p.antithetic ? " antithetic" : "") << (p.noise ? "" : " without noise")
       << " tile " << tile.samples << "x" << tile.classes;
   return out.str();
 }
@@ -325,10 +325,10 @@ TEST_CASE("contrastive: a wrong configuration is refused by its key") {
   CHECK(refusal([](ContrastConfig&) {}) == "accepted");
   CHECK(refusal([](ContrastConfig& c) { c.kind = "het"; }) ==
         "[contrast.kind] expected one of det, het-xl, got \"het\" (did you mean \"det\"?)");
-  CHECK(refusal([](ContrastConfig& c) { c.width = 0; }) == "[contrast.width] expected 1 … 65536, got 0");
+  CHECK(refusal([](ContrastConfig& c) { c.width = 0; }) == "[contrast.width] expected 1 to 65536, got 0");
   CHECK(refusal([](ContrastConfig& c) { c.width = int64_t{1} << 40; }).starts_with("[contrast.width]"));
   CHECK(refusal([](ContrastConfig& c) { c.factors = "ful"; }).starts_with("[contrast.factors]"));
-  CHECK(refusal([](ContrastConfig& c) { c.rank = 0; }).starts_with("[contrast.rank] expected 1 … 6"));
+  CHECK(refusal([](ContrastConfig& c) { c.rank = 0; }).starts_with("[contrast.rank] expected 1 to 6"));
   CHECK(refusal([](ContrastConfig& c) { c.rank = 7; }).starts_with("[contrast.rank]"));
   CHECK(refusal([](ContrastConfig& c) { c.rank = 7, c.factors = "diagonal"; }) == "accepted");
   CHECK(refusal([](ContrastConfig& c) { c.rank = 7, c.kind = "det"; }) == "accepted");

@@ -215,11 +215,11 @@ TEST_CASE("heads: a wrong configuration is refused by name") {
   };
   CHECK(refusal([](HeadConfig&) {}) == "no error");
   CHECK(refusal([](HeadConfig& c) { c.rank = 16; }) ==
-        "usage: [head.rank] expected 1 … 10 (number of noisy coordinates), got 16");
+        "usage: [head.rank] expected 1 to 10 (number of noisy coordinates), got 16");
   CHECK(refusal([](HeadConfig& c) { c.rank = 0; }) ==
-        "usage: [head.rank] expected 1 … 10 (number of noisy coordinates), got 0");
+        "usage: [head.rank] expected 1 to 10 (number of noisy coordinates), got 0");
   CHECK(refusal([](HeadConfig& c) { c.kind = "het-xl", c.rank = 33; }) ==
-        "usage: [head.rank] expected 1 … 32 (number of noisy coordinates), got 33");
+        "usage: [head.rank] expected 1 to 32 (number of noisy coordinates), got 33");
   CHECK(refusal([](HeadConfig& c) { c.factors = "diagonal", c.rank = 16; }) == "no error");
   CHECK(refusal([](HeadConfig& c) { c.kind = "het-xxl"; }) ==
         "usage: [head.kind] expected one of det, het, het-xl, got \"het-xxl\" (did you mean \"het-xl\"?)");

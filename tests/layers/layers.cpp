@@ -269,7 +269,7 @@ TEST_CASE("layers: dropout and drop path by probability, seed, stream and step")
   CHECK_THROWS_AS(DropPath(init, std::nan("")), UsageError);
 }
 
-TEST_CASE("layers: standardised filters do not see the scale and offset of their weights") {
+TEST_CASE("layers: standardized filters do not see the scale and offset of their weights") {
   Init init(1);
   StdConv2d conv(init, 2, 3, 3);
   const Var x(test::hash_tensor({1, 5, 5, 2}, 3));

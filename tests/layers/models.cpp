@@ -252,8 +252,8 @@ TEST_CASE("models: what a configuration may not say of the published variants") 
   CHECK(refusal({.name = "vit", .norm = "all"}) == "[model.norm] expected tokens, pooled, got all");
   CHECK(refusal({.name = "vit", .positions = "none"}) == "[model.positions] expected all, patches, got none");
   CHECK(refusal({.name = "vit", .gelu = "fast"}) == "[model.gelu] expected exact, tanh, quick, got fast");
-  CHECK(refusal({.name = "vit", .registers = -1}) == "[model.registers] expected 1 … 65536, got -1");
-  CHECK(contains(refusal({.name = "vit", .layer_scale = -0.1}), "[model.layer_scale] expected 0 … 1000, got -0.1"));
+  CHECK(refusal({.name = "vit", .registers = -1}) == "[model.registers] expected 1 to 65536, got -1");
+  CHECK(contains(refusal({.name = "vit", .layer_scale = -0.1}), "[model.layer_scale] expected 0 to 1000, got -0.1"));
   CHECK(contains(refusal({.name = "vit", .layer_scale = std::nan("")}), "[model.layer_scale]"));
   CHECK(contains(refusal({.name = "vit", .norm_eps = -1e-6}), "[model.norm_eps] expected a number between 0 and 1"));
   CHECK(contains(refusal({.name = "vit", .norm_eps = 1}), "[model.norm_eps]"));
@@ -266,10 +266,10 @@ TEST_CASE("models: what a configuration may not say of the published variants") 
                  "[model.base_width] expected an even"));
   CHECK(
       contains(refusal({.name = "resnet20", .base_width = 7, .stem = "deep"}), "[model.base_width] expected an even"));
-  CHECK(contains(refusal({.name = "resnet50", .groups = -2}), "[model.groups] expected 1 … 65536, got -2"));
+  CHECK(contains(refusal({.name = "resnet50", .groups = -2}), "[model.groups] expected 1 to 65536, got -2"));
   CHECK(contains(refusal({.name = "resnet50", .width_per_group = 65537}), "[model.width_per_group]"));
   CHECK(contains(refusal({.name = "resnext50-32x4d", .base_width = 8}),
-                 "[model.width_per_group (channels of the first 3×3)] expected 1 … 4096, got 0"));
+                 "[model.width_per_group (channels of the first 3×3)] expected 1 to 4096, got 0"));
   CHECK(contains(refusal({.name = "resnet50", .groups = 65536}), "(channels of the first 3×3)"));
 }
 
@@ -281,7 +281,7 @@ TEST_CASE("models: what a configuration may not say") {
   CHECK(refusal({.name = "resnet20", .patch = 4}) == "[model.patch] is not a setting of resnet20");
   CHECK(refusal({.name = "resnet20", .dropout = 0.1}) == "[model.dropout] is not a setting of resnet20");
   CHECK(contains(refusal({.name = "resnet20", .stem = "big"}), "expected imagenet, deep, cifar, cifar2, got big"));
-  CHECK(contains(refusal({.name = "resnet20", .blocks = {1, 0}}), "[model.blocks] expected 1 … 1024, got 0"));
+  CHECK(contains(refusal({.name = "resnet20", .blocks = {1, 0}}), "[model.blocks] expected 1 to 1024, got 0"));
   CHECK(contains(refusal({.name = "resnet20", .base_width = -1}), "[model.base_width]"));
   CHECK(contains(refusal({.name = "bit-resnet50", .base_width = 48}), "expected a multiple of 32"));
   CHECK(contains(refusal({.name = "vit-ti", .pool = "max"}), "[model.pool] expected token, gap, map, got max"));

@@ -140,6 +140,7 @@ TEST_CASE("init: a function of the seed and the order of construction alone") {
 
 TEST_CASE("init: fans need a matrix or a filter with elements") {
   Init init(1);
-  CHECK_THROWS_WITH_AS(init.lecun_normal({4}), "[lecun_normal] expected a weight (O,I…) with elements, got (4)", Error);
+  CHECK_THROWS_WITH_AS(init.lecun_normal({4}), "[lecun_normal] expected a weight (O,I...) with elements, got (4)",
+                       Error);
   CHECK_THROWS_AS(init.kaiming_fan_out({0, 4}), Error);
 }

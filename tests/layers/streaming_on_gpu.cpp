@@ -18,7 +18,7 @@ using Loss = Var (*)(const SampledLogits& a, const Tensor& target, TileSize tile
 
 Var soft(const SampledLogits& a, const Tensor& q, TileSize tile) { return streaming_soft_nll(a, q, tile); }
 Var sigmoid(const SampledLogits& a, const Tensor& t, TileSize tile) { return streaming_sigmoid_nll(a, t, tile); }
-Var labelled(const SampledLogits& a, const Tensor& y, TileSize tile) { return streaming_nll(a, y, tile); }
+Var labeled(const SampledLogits& a, const Tensor& y, TileSize tile) { return streaming_nll(a, y, tile); }
 Var pairs(const SampledLogits& a, const Tensor&, TileSize tile) { return streaming_contrastive(a, tile); }
 
 /// Loss and gradients on `device`.
@@ -45,15 +45,15 @@ struct Case {
   const Problem* problem;
   Loss loss;
 };
-const Case kCases[] = {{"labels", &kClassifier, labelled},          {"soft", &kClassifier, soft},
-                       {"sigmoid", &kClassifier, sigmoid},          {"labels, full factors", &kFull, labelled},
-                       {"soft, full factors", &kFull, soft},        {"labels, HET", &kOnLogits, labelled},
+const Case kCases[] = {{"labels", &kClassifier, labeled},           {"soft", &kClassifier, soft},
+                       {"sigmoid", &kClassifier, sigmoid},          {"labels, full factors", &kFull, labeled},
+                       {"soft, full factors", &kFull, soft},        {"labels, HET", &kOnLogits, labeled},
                        {"sigmoid, HET", &kOnLogits, sigmoid},       {"pairs", &kPairs, pairs},
                        {"pairs without noise", &kPlainPairs, pairs}};
 
 Tensor target_of(const Case& c) {
   const Problem& p = *c.problem;
-  if (c.loss == labelled) return hash_labels(p.B, p.K, 7);
+  if (c.loss == labeled) return hash_labels(p.B, p.K, 7);
   return c.loss == pairs ? Tensor() : hash_tensor({p.B, p.K}, 9, 0.5F, 0.5F);
 }
 

@@ -121,7 +121,7 @@ TEST_CASE("text: tokens and ends that do not fit are refused") {
   CHECK(message(two_captions(), two_ends()).empty());
   CHECK(one_line_with(message(two_captions().reshape({7, 2}), two_ends()), "[text] expected tokens (N, 7)", "(7, 2)"));
   CHECK(one_line_with(message(two_captions(), {}), "[text] ends expected (2)"));
-  CHECK(one_line_with(message(two_captions(), Tensor::from<int64_t>({6, 7}, {2})), "ends in 0 … 6", "7", "row 1"));
+  CHECK(one_line_with(message(two_captions(), Tensor::from<int64_t>({6, 7}, {2})), "ends in 0 to 6", "7", "row 1"));
   CHECK(one_line_with(message(two_captions(), Tensor::from<int64_t>({-1, 6}, {2})), "-1", "row 0"));
   CHECK(one_line_with(message(two_captions(), Tensor::from<float>({1, 2}, {2})), "ends in i64"));
   Tensor unknown = two_captions();
@@ -142,7 +142,7 @@ TEST_CASE("text: a wrong configuration is refused by its key") {
     return std::string("accepted");
   };
   CHECK(refusal([](TextConfig& c) { c.mlp = 0; }) == "accepted");
-  CHECK(refusal([](TextConfig& c) { c.context = 0; }).starts_with("[text.context] expected 1 … 65536"));
+  CHECK(refusal([](TextConfig& c) { c.context = 0; }).starts_with("[text.context] expected 1 to 65536"));
   CHECK(refusal([](TextConfig& c) { c.width = 0; }).starts_with("[text.width]"));
   CHECK(refusal([](TextConfig& c) { c.width = INT64_MAX, c.mlp = 0; }).starts_with("[text.width]"));
   CHECK(refusal([](TextConfig& c) { c.depth = -1; }).starts_with("[text.depth]"));

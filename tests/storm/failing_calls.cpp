@@ -55,7 +55,7 @@ bool says_what(const std::string& text, const std::string& out) {
 }
 
 /// What is wrong with how the program ended; empty where nothing is.
-std::string judge(const Failure& f, const Outcome& outcome, const std::string& out) {
+std::string evaluate(const Failure& f, const Outcome& outcome, const std::string& out) {
   const bool fails = f.how.starts_with("E");
   const bool ok = f.how == "KILL"    ? outcome.killed && outcome.code == 128 + SIGKILL
                   : f.how == "INT"   ? outcome.code == 0 || outcome.code == 128 + SIGINT
@@ -69,7 +69,7 @@ std::string judge(const Failure& f, const Outcome& outcome, const std::string& o
 std::string fail_and_finish(const Failure& f, const std::string& out) {
   std::filesystem::remove_all(out);
   const std::string log = out + ".log";
-  std::string wrong = judge(f, run_failing(f, out, log), out);
+  std::string wrong = evaluate(f, run_failing(f, out, log), out);
   steps_of(f.job, out, wrong);
   const Outcome again = run_program(f.job.command(out), {.environment = calm()});
   if (again.code != 0) wrong += "the same command then ended with " + std::to_string(again.code) + ": " + again.err;

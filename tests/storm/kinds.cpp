@@ -344,7 +344,7 @@ void Maker::add_captions() {
        .words = lit + Words{"--out", "@/run", "--set", "contrast.features=@/features"}});
 }
 
-/// An uncompressed TIFF of 2×2 grey pixels, and the smallest GIF.
+/// An uncompressed TIFF of 2×2 gray pixels, and the smallest GIF.
 std::string tiff() {
   std::string bytes("II*\0\x0c\0\0\0\x10\x40\x80\xf0\x09\0", 14);
   const int entries[][4] = {{256, 3, 1, 2}, {257, 3, 1, 2}, {258, 3, 1, 8}, {259, 3, 1, 1}, {262, 3, 1, 1},

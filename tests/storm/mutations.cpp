@@ -74,7 +74,7 @@ class Attempt {
 
  private:
   [[noreturn]] void be_the_program(bool proper);
-  void judge(int status, const rusage& used);
+  void evaluate(int status, const rusage& used);
   void keep();
 
   const Kind& kind_;
@@ -131,12 +131,12 @@ bool Attempt::ended() {
     }
     return false;
   }
-  judge(status, used);
+  evaluate(status, used);
   if (!wrong_.empty()) keep();
   return true;
 }
 
-void Attempt::judge(int status, const rusage& used) {
+void Attempt::evaluate(int status, const rusage& used) {
   const std::string text = slurp(folder_ + "/stderr");
   std::istringstream lines(text);
   int errors = 0;

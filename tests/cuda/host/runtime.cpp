@@ -170,7 +170,7 @@ void run_grid(unsigned blocks, unsigned threads, const std::function<void()>& th
 
 }  // namespace cuda_on_host
 
-// ---- the runtime ----------------------------------------------------------------------------------------------------
+// ---- the runtime ---------------------------------------------------------------------------------
 
 struct CUgraph_st {
   std::vector<std::function<void()>> work;

@@ -1,5 +1,5 @@
 #pragma once
-// A labelled dataset whose classes are numbered as another list of names numbers them.
+// A labeled dataset whose classes are numbered as another list of names numbers them.
 
 #include <memory>
 #include <string>

@@ -1,4 +1,4 @@
-#include "data/relabelled.h"
+#include "data/relabeled.h"
 
 #include <algorithm>
 #include <map>
@@ -79,7 +79,7 @@ std::shared_ptr<const Dataset> with_classes(std::shared_ptr<const Dataset> data,
     all = found != index.end();
     if (all) number[k] = found->second;
   }
-  require(all, "classes", data->size() > 0 ? data->source(0) + " …" : data->name(), ": other classes than those of ",
+  require(all, "classes", data->size() > 0 ? data->source(0) + " ..." : data->name(), ": other classes than those of ",
           whose, ": ", class_difference(names, wanted));
   return std::make_shared<Relabelled>(std::move(data), wanted, std::move(number));
 }

@@ -1,5 +1,5 @@
 #pragma once
-// Row-major outputs whose operands are read with other strides: core/cpu/strided.h's walk, taken to the device.
+// Row-major outputs whose operands are read with other strides: core/cpu/strided.h's strides, taken to the device.
 
 #include <limits>
 
@@ -8,14 +8,14 @@
 
 namespace sked::cuda {
 
-/// The axes of a walk, outermost first, and every operand's stride along them. Index is uint32_t where all offsets fit
+/// The axes of a strides, outermost first, and every operand's stride along them. Index is uint32_t where all offsets fit
 /// 31 bits, because a 64-bit division costs a GPU some forty instructions.
 template <int Operands, class Index>
-struct Walk {
+struct StridedIndex {
   int ndim = 0;
   Index extents[Shape::kMaxDims] = {}, strides[Shape::kMaxDims][Operands] = {};
 
-  explicit Walk(const cpu::Strided<Operands>& s) : ndim(s.ndim) {
+  explicit StridedIndex(const cpu::Strided<Operands>& s) : ndim(s.ndim) {
     for (size_t i = 0; i < static_cast<size_t>(ndim); ++i) {
       extents[i] = static_cast<Index>(s.extents[i]);
       for (size_t k = 0; k < Operands; ++k) strides[i][k] = static_cast<Index>(s.strides[i][k]);

@@ -1,4 +1,4 @@
-#include "data/relabelled.h"
+#include "data/relabeled.h"
 
 #include <doctest/doctest.h>
 
