@@ -9,7 +9,7 @@
 #include "core/error.h"
 #include "core/kernels/memory.h"
 #include "core/kernels/random.h"
-#include "layers/heads/monte_carlo.h"
+#include "layers/heads/streaming.h"
 
 namespace sked::bench {
 namespace {

@@ -6,8 +6,8 @@
 #include <memory>
 #include <string>
 
-#include "layers/heads/monte_carlo.h"
 #include "layers/heads/noise.h"
+#include "layers/heads/streaming.h"
 #include "layers/heads/temperature.h"
 
 namespace sked {

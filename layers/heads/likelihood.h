@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "layers/heads/head.h"
-#include "layers/heads/monte_carlo.h"
 #include "layers/heads/streamed.h"
+#include "layers/heads/streaming.h"
 
 namespace sked {
 
@@ -20,7 +20,7 @@ Tensor dense_targets(const Targets& targets, int64_t classes, const Tensor& like
 Var link_probabilities(Link link, const Var& a);
 
 /// The mean over the batch of the losses that MonteCarloLikelihood::loss spells out, and its predictions, streaming
-/// over samples and classes (layers/heads/monte_carlo.h). What heads use unless told otherwise.
+/// over samples and classes (layers/heads/streaming.h). What heads use unless told otherwise.
 Var streaming_loss(Link link, const SampledLogits& a, const Targets& targets);
 Tensor streaming_predict(Link link, const SampledLogits& a);
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "layers/heads/head.h"
-#include "layers/heads/monte_carlo.h"
+#include "layers/heads/streaming.h"
 #include "layers/linear.h"
 
 namespace sked {

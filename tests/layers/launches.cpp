@@ -14,7 +14,7 @@
 #include "core/recording.h"
 #include "core/work_count.h"
 #include "layers/classifier.h"
-#include "layers/heads/monte_carlo.h"
+#include "layers/heads/streaming.h"
 #include "layers/models/model.h"
 #include "tests/common/gpu.h"
 #include "tests/common/in_bf16.h"

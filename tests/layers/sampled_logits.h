@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "layers/heads/monte_carlo.h"
+#include "layers/heads/streaming.h"
 
 namespace sked::test {
 

@@ -4,7 +4,7 @@
 
 #include "autograd/reduce.h"
 #include "core/precision.h"
-#include "layers/heads/monte_carlo.h"
+#include "layers/heads/streaming.h"
 #include "tests/common/files.h"
 #include "tests/common/gpu.h"
 #include "tests/common/hash_weights.h"

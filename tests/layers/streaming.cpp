@@ -1,7 +1,7 @@
 // The streaming likelihood against the composition of ops it replaces: every factor form, link and target, over sizes
 // that no tile divides.
 
-#include "layers/heads/monte_carlo.h"
+#include "layers/heads/streaming.h"
 
 #include <doctest/doctest.h>
 #include <omp.h>

@@ -1,4 +1,4 @@
-#include "layers/heads/monte_carlo.h"
+#include "layers/heads/streaming.h"
 
 #include <cmath>
 #include <limits>
@@ -12,13 +12,13 @@
 #include "autograd/shape.h"
 #include "autograd/softmax.h"
 #include "core/kernels/index.h"
-#include "layers/heads/tile_walk.h"
+#include "layers/heads/logit_tiles.h"
 
 namespace sked {
 
 namespace {
 
-using detail::TileWalk;
+using detail::LogitTiles;
 
 constexpr double kNothingYet = -std::numeric_limits<double>::infinity();  // of a running log-sum-exp
 
@@ -57,13 +57,13 @@ struct SoftmaxSums {
   Tensor lse, log_p;
 
   SoftmaxSums(const SampledLogits& a, TileSize tile) {
-    TileWalk walk(a, tile);
-    lse = filled(a, walk.batch(), a.samples, kNothingYet);
-    log_p = filled(a, walk.batch(), walk.classes(), kNothingYet);
+    LogitTiles tiles(a, tile);
+    lse = filled(a, tiles.batch(), a.samples, kNothingYet);
+    log_p = filled(a, tiles.batch(), tiles.classes(), kNothingYet);
     Tensor none;
-    walk.for_each_chunk([&] {
-      walk.for_each_tile([&](const Tensor& x, TileOrigin at) { kernel::label_tile_forward(x, none, lse, none, at); });
-      walk.for_each_tile(
+    tiles.for_each_chunk([&] {
+      tiles.for_each_tile([&](const Tensor& x, TileOrigin at) { kernel::label_tile_forward(x, none, lse, none, at); });
+      tiles.for_each_tile(
           [&](const Tensor& x, TileOrigin at) { kernel::class_tile_forward(x, lse, log_p, ClassLog::softmax, at); });
     });
   }
@@ -71,11 +71,11 @@ struct SoftmaxSums {
 
 /// log Σ_s σ(±a_s) (B,K), one for each of `logs`.
 TensorList sigmoid_sums(const SampledLogits& a, TileSize tile, const std::vector<ClassLog>& logs) {
-  TileWalk walk(a, tile);
+  LogitTiles tiles(a, tile);
   TensorList sums;
-  for (size_t i = 0; i < logs.size(); ++i) sums.push_back(filled(a, walk.batch(), walk.classes(), kNothingYet));
-  walk.for_each_chunk([&] {
-    walk.for_each_tile([&](const Tensor& x, TileOrigin at) {
+  for (size_t i = 0; i < logs.size(); ++i) sums.push_back(filled(a, tiles.batch(), tiles.classes(), kNothingYet));
+  tiles.for_each_chunk([&] {
+    tiles.for_each_tile([&](const Tensor& x, TileOrigin at) {
       for (size_t i = 0; i < logs.size(); ++i) kernel::class_tile_forward(x, Tensor(), sums[i], logs[i], at);
     });
   });
@@ -90,18 +90,18 @@ Tensor mean_of(const Tensor& log_sum, int64_t samples) {
 }  // namespace
 
 Var streaming_nll(const SampledLogits& a, const Tensor& labels, TileSize tile) {
-  TileWalk walk(a, tile);
-  check_labels(labels, walk.batch(), walk.classes());
-  Tensor lse = filled(a, walk.batch(), a.samples, kNothingYet), target_logit = Tensor::like(lse);
-  walk.for_each_chunk([&] {
-    walk.for_each_tile(
+  LogitTiles tiles(a, tile);
+  check_labels(labels, tiles.batch(), tiles.classes());
+  Tensor lse = filled(a, tiles.batch(), a.samples, kNothingYet), target_logit = Tensor::like(lse);
+  tiles.for_each_chunk([&] {
+    tiles.for_each_tile(
         [&](const Tensor& x, TileOrigin at) { kernel::label_tile_forward(x, labels, lse, target_logit, at); });
   });
   const Var c = Var(target_logit) - Var(lse);
   const Tensor loss = (-logmeanexp(c, 1)).value(), w = softmax(c).value();
   return record(loss, inputs(a), [a = off_tape(a), labels, lse, w, tile](const Tensor& dy) {
     const Tensor weight = times_rows(w, dy);
-    TileWalk back(a, tile);
+    LogitTiles back(a, tile);
     back.for_each_chunk([&] {
       back.differentiate([&](Tensor& x, Tensor& dbias, TileOrigin at) {
         kernel::label_tile_backward(x, labels, lse, weight, dbias, at);
@@ -120,7 +120,7 @@ Var streaming_soft_nll(const SampledLogits& a, const Tensor& q, TileSize tile) {
     const auto& [lse, log_p] = sums;
     const Tensor share = times_rows(q, dy);
     Tensor total = Tensor::zeros_like(lse);
-    TileWalk back(a, tile);
+    LogitTiles back(a, tile);
     back.for_each_chunk([&, &lse = lse, &log_p = log_p] {
       back.for_each_tile(
           [&](const Tensor& x, TileOrigin at) { kernel::soft_tile_weights(x, lse, log_p, share, total, at); });
@@ -140,7 +140,7 @@ Var streaming_sigmoid_nll(const SampledLogits& a, const Tensor& t, TileSize tile
   const Tensor loss = (-sum(Var(t) * log_p + (1 - Var(t)) * log_not_p, 1)).value();
   return record(loss, inputs(a), [a = off_tape(a), t, sums, tile](const Tensor& dy) {
     const Tensor share = times_rows(t, dy), rest = times_rows((1 - Var(t)).value(), dy);
-    TileWalk back(a, tile);
+    LogitTiles back(a, tile);
     back.for_each_chunk([&] {
       back.differentiate([&](Tensor& x, Tensor& dbias, TileOrigin at) {
         kernel::sigmoid_tile_backward(x, sums[0], sums[1], share, rest, dbias, at);
@@ -168,15 +168,15 @@ Tensor row_numbers(int64_t n, Device device) {
 }
 
 Var streaming_contrastive(const SampledLogits& a, TileSize tile) {
-  TileWalk walk(a, tile);
-  const int64_t B = walk.batch();
-  require(walk.classes() == B, "streaming_contrastive", "expected as many texts as images, ", B, ", got ",
-          walk.classes());
+  LogitTiles tiles(a, tile);
+  const int64_t B = tiles.batch();
+  require(tiles.classes() == B, "streaming_contrastive", "expected as many texts as images, ", B, ", got ",
+          tiles.classes());
   const Tensor own = row_numbers(B, a.center.device());
   Tensor lse = filled(a, B, a.samples, kNothingYet), target_logit = Tensor::like(lse);
   Tensor column_lse = filled(a, a.samples, B, kNothingYet);  // (S,B), as the columns of a tile lie
-  walk.for_each_chunk([&] {
-    walk.for_each_tile([&](const Tensor& x, TileOrigin at) {
+  tiles.for_each_chunk([&] {
+    tiles.for_each_tile([&](const Tensor& x, TileOrigin at) {
       kernel::label_tile_forward(x, own, lse, target_logit, at);
       kernel::column_tile_forward(x, column_lse, at);
     });
@@ -188,7 +188,7 @@ Var streaming_contrastive(const SampledLogits& a, TileSize tile) {
     const Tensor half = (Var(dy) / 2.0).value();
     const Tensor weight = times_rows(w_image, half);
     const Tensor column_weight = transpose(Var(times_rows(w_text, half))).value();
-    TileWalk back(a, tile);
+    LogitTiles back(a, tile);
     back.for_each_chunk([&] {
       back.differentiate([&](Tensor& x, Tensor& dbias, TileOrigin at) {
         kernel::pair_tile_backward(x, own, lse, weight, column_lse, column_weight, dbias, at);

@@ -4,14 +4,14 @@
 // image–text training); for HET a tile of noisy logits is drawn itself.
 
 #include "core/kernels/likelihood.h"
-#include "layers/heads/monte_carlo.h"
+#include "layers/heads/streaming.h"
 
 namespace sked::detail {
 
-class TileWalk {
+class LogitTiles {
  public:
   /// Throws where the shapes of `logits` do not fit.
-  TileWalk(const SampledLogits& logits, TileSize size);
+  LogitTiles(const SampledLogits& logits, TileSize size);
 
   /// B and K. A tile holds all rows of the batch.
   int64_t batch() const { return B_; }

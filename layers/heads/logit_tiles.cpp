@@ -1,4 +1,4 @@
-#include "layers/heads/tile_walk.h"
+#include "layers/heads/logit_tiles.h"
 
 #include <algorithm>
 
@@ -47,7 +47,7 @@ Tensor matrix(const Tensor& t, int64_t b) { return rows_of(t, b, 0, t.dim(1)); }
 
 }  // namespace
 
-TileWalk::TileWalk(const SampledLogits& logits, TileSize size)
+LogitTiles::LogitTiles(const SampledLogits& logits, TileSize size)
     : x_(logits),
       classifier_(logits.weight.defined()),
       B_(logits.center.dim(0)),
@@ -67,7 +67,7 @@ TileWalk::TileWalk(const SampledLogits& logits, TileSize size)
   tile_ = std::min(round_up(classes, 4), round_up(K_, 4));
 }
 
-void TileWalk::check() const {
+void LogitTiles::check() const {
   require(x_.center.ndim() == 2, "streaming", "expected center (B, J), got ", x_.center.value());
   require(S_ >= 1, "streaming", "expected 1 or more samples, got ", S_);
   if (x_.d.defined()) {
@@ -82,7 +82,7 @@ void TileWalk::check() const {
   if (x_.bias.defined()) require_shape(x_.bias.value(), {K_}, "streaming", "bias");
 }
 
-void TileWalk::check_noise() const {
+void LogitTiles::check_noise() const {
   require_shape(x_.noise.examples, {B_}, "streaming", "examples");
   require_shape(x_.d.value(), {B_, J_}, "streaming", "d");
   if (x_.v.defined()) require_shape(x_.v.value(), {B_, J_}, "streaming", "v");
@@ -93,11 +93,15 @@ void TileWalk::check_noise() const {
   require_shape(factors, x_.v.defined() ? Shape{J_, R} : Shape{B_, J_, R}, "streaming", "factors");
 }
 
-Tensor TileWalk::empty(const Shape& shape) const { return Tensor::empty(shape, x_.center.dtype(), x_.center.device()); }
+Tensor LogitTiles::empty(const Shape& shape) const {
+  return Tensor::empty(shape, x_.center.dtype(), x_.center.device());
+}
 
-Tensor TileWalk::zeros(const Shape& shape) const { return Tensor::zeros(shape, x_.center.dtype(), x_.center.device()); }
+Tensor LogitTiles::zeros(const Shape& shape) const {
+  return Tensor::zeros(shape, x_.center.dtype(), x_.center.device());
+}
 
-void TileWalk::draw() {
+void LogitTiles::draw() {
   count_ = std::min(chunk_, S_ - sample_);
   class_index_ = -1;
   z_ = r_ = eps_ = q_ = a_ = z_factor_ = Tensor();  // their memory is what the next chunk takes
@@ -116,7 +120,7 @@ void TileWalk::draw() {
   z_factor_ = z_.to(factor_);
 }
 
-Tensor TileWalk::noisy(int64_t first, int64_t n) {
+Tensor LogitTiles::noisy(int64_t first, int64_t n) {
   Tensor z = empty({B_, count_, n});
   eps_ = empty(z.shape());
   kernel::gaussian_noise(x_.noise.examples, eps_, x_.noise.diagonal, {sample_, first, x_.noise.antithetic});
@@ -126,7 +130,7 @@ Tensor TileWalk::noisy(int64_t first, int64_t n) {
   return z;
 }
 
-void TileWalk::project(int64_t first, int64_t n) {
+void LogitTiles::project(int64_t first, int64_t n) {
   const Tensor& factors = x_.factors.value();
   q_ = empty({B_, count_, n});
   if (x_.v.defined()) {
@@ -141,12 +145,12 @@ void TileWalk::project(int64_t first, int64_t n) {
 }
 
 // In bf16 the last classes make a tile of their own where they fill no pack: so do all other tiles' rows.
-int64_t TileWalk::width(int64_t class_index) const {
+int64_t LogitTiles::width(int64_t class_index) const {
   const int64_t n = std::min(tile_, K_ - class_index);
   return factor_ == DType::bf16 && n > kPack ? n - n % kPack : n;
 }
 
-Tensor& TileWalk::logits(int64_t class_index) {
+Tensor& LogitTiles::logits(int64_t class_index) {
   if (class_index == class_index_) return a_;
   class_index_ = class_index;
   a_ = Tensor();  // the next tile takes the memory of the last
@@ -160,7 +164,7 @@ Tensor& TileWalk::logits(int64_t class_index) {
 }
 
 // With g = ∂L/∂a of a tile, for HET-XL: ∂z += g W, ∂W += gᵀ z. For HET z is a.
-void TileWalk::pass_on(int64_t class_index) {
+void LogitTiles::pass_on(int64_t class_index) {
   class_index_ = -1;
   if (!classifier_) return add_noise_gradients(a_, class_index);
   const bool more_classes = class_index > 0, more_samples = sample_ > 0;
@@ -175,7 +179,7 @@ void TileWalk::pass_on(int64_t class_index) {
 }
 
 // Where z is of length 1, ∂z goes through what made it so, in place; without noise, ∂z is ∂center.
-void TileWalk::finish_chunk() {
+void LogitTiles::finish_chunk() {
   if (!classifier_) return;
   Tensor dz = flat(dz_);
   if (x_.normalize) kernel::l2_normalize_backward(dz, flat(z_), r_, dz);
@@ -186,7 +190,7 @@ void TileWalk::finish_chunk() {
   }
 }
 
-void TileWalk::add_noise_gradients(const Tensor& dz, int64_t first) {
+void LogitTiles::add_noise_gradients(const Tensor& dz, int64_t first) {
   if (!dcenter_.defined()) {
     dcenter_ = zeros({B_, J_});
     dd_ = zeros({B_, J_});
@@ -199,7 +203,7 @@ void TileWalk::add_noise_gradients(const Tensor& dz, int64_t first) {
 }
 
 // Efficient: ∂V += Σ (dz ⊙ v) ε^Rᵀ, noise_backward having put dz ⊙ v into q. Full: ∂V(x) += Σ_s dz_s ε^R_sᵀ.
-void TileWalk::add_factor_gradients(const Tensor& dz, int64_t first, int64_t n) {
+void LogitTiles::add_factor_gradients(const Tensor& dz, int64_t first, int64_t n) {
   const bool more_samples = sample_ > 0;
   if (x_.v.defined()) {
     Tensor df = dfactors_.rows(first, first + n);
