@@ -84,16 +84,18 @@ LIBRARY := $(CORE) $(AUTOGRAD) $(DATA) $(LAYERS) $(GPU) $(COMMON)
 
 APPS := $(filter-out common configs,$(patsubst apps/%/main.cpp,%,$(sort $(wildcard apps/*/main.cpp))))
 PROGRAMS := $(addprefix $(BUILD)/,$(APPS))
-app_objects = $(call objects,$(filter-out $(UNUSED),$(sort $(wildcard apps/$(1)/*.cpp))))
+# One case per kernel, for tests/core, tests/cuda and the benchmark.
+CASES := $(call objects,$(sort $(wildcard tests/kernels/*.cpp)) tests/common/closeness.cpp tests/common/hash_weights.cpp)
+app_objects = $(call objects,$(filter-out $(UNUSED),$(sort $(wildcard apps/$(1)/*.cpp)))) $(if $(filter bench,$(1)),$(CASES))
 APP_PARTS := $(filter-out %/main.o,$(foreach a,$(APPS),$(call app_objects,$(a))))
 
 # A test binary sees its own floor and those below, so that a missing piece shows at link time.
-TEST_LIB_core := $(CORE)
+TEST_LIB_core := $(CORE) $(CASES)
 TEST_LIB_deliberate := $(CORE)
 TEST_LIB_autograd := $(CORE) $(AUTOGRAD)
 TEST_LIB_data := $(CORE) $(DATA)
 TEST_LIB_layers := $(CORE) $(AUTOGRAD) $(LAYERS) $(GPU)
-TEST_LIB_cuda := $(CORE) $(GPU)
+TEST_LIB_cuda := $(CORE) $(GPU) $(CASES)
 TEST_LIB_apps := $(LIBRARY) $(APP_PARTS)
 # The storms also call the mains of the programs that read files.
 MAINS := $(patsubst %,$(BUILD)/obj/tests/storm/main_%.o,train evaluate predict contrast replicate)
@@ -196,7 +198,7 @@ TEST_LIBS_cuda = $(CUDA_LIBS)
 TEST_LIBS_layers = $(if $(GPU),$(CUDA_LIBS))
 TEST_LIBS_apps = $(APP_LIBS)
 TEST_LIBS_storm = $(APP_LIBS)
-test_objects = $(call objects,$(sort $(wildcard tests/$(1)/*.cpp))) $(TEST_MAIN) $(TEST_LIB_$(1))
+test_objects = $(sort $(call objects,$(wildcard tests/$(1)/*.cpp)) $(TEST_MAIN) $(TEST_LIB_$(1)))
 $(foreach a,$(APPS),$(eval $(call program,$(BUILD)/$(a),$(call app_objects,$(a)) $(LIBRARY),$(APP_LIBS))))
 $(foreach s,$(PRESENT),$(eval $(call program,$(BUILD)/tests/$(s),$(call test_objects,$(s)),$(LIBS) $(TEST_LIBS_$(s)))))
 $(MAINS): $(BUILD)/obj/tests/storm/main_%.o: $(BUILD)/obj/apps/%/main.o

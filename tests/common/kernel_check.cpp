@@ -15,7 +15,7 @@ namespace {
 
 Tensor as(const Tensor& t, DType dtype) { return t.defined() && is_floating(t.dtype()) ? t.to(dtype) : t; }
 
-TensorList run(const KernelCase& c, DType dtype) {
+TensorList run(const OldCase& c, DType dtype) {
   TensorList in, out;
   for (const Tensor& t : c.inputs) in.push_back(as(t, dtype));
   for (size_t i = 0; i < c.expected.size(); ++i) {
@@ -35,7 +35,7 @@ TensorList run(const KernelCase& c, DType dtype) {
 }
 
 /// In f32.
-TensorList run_with_threads(const KernelCase& c, int threads) {
+TensorList run_with_threads(const OldCase& c, int threads) {
   const int before = omp_get_max_threads();
   omp_set_num_threads(threads);
   TensorList out = run(c, DType::f32);
@@ -43,48 +43,16 @@ TensorList run_with_threads(const KernelCase& c, int threads) {
   return out;
 }
 
-void compare(const KernelCase& c, const TensorList& out, const char* way, double tolerance) {
+void compare(const OldCase& c, const TensorList& out, const char* way, double tolerance) {
   for (size_t i = 0; i < c.expected.size(); ++i) {
     if (c.expected[i].defined())
       check_close(c.name + ", " + way + ", output " + std::to_string(i), out[i], c.expected[i], tolerance, c.scale);
   }
 }
 
-bool same_bits(const Tensor& a, const Tensor& b) {
-  return a.bytes() == 0 || std::memcmp(a.raw(), b.raw(), a.bytes()) == 0;
-}
-
 }  // namespace
 
-Closeness closeness(const Tensor& got, const Tensor& expected, double tolerance, double scale) {
-  const std::vector<double> g = got.to_vector<double>(), e = expected.to_vector<double>();
-  for (const double v : e) scale = std::isfinite(v) ? std::max(scale, std::abs(v)) : scale;
-  Closeness result{.allowed = tolerance * scale};
-  for (size_t i = 0; i < g.size(); ++i) {
-    const bool same = g[i] == e[i] || (std::isnan(g[i]) && std::isnan(e[i]));
-    const bool finite = std::isfinite(e[i]) && std::isfinite(g[i]);
-    const double error = same ? 0 : (finite ? std::abs(g[i] - e[i]) : std::numeric_limits<double>::infinity());
-    if (!std::isfinite(g[i])) ++result.non_finite;
-    if (error > result.allowed) ++result.wrong;
-    if (result.index >= 0 && error <= result.error) continue;
-    result.error = error;
-    result.index = static_cast<int64_t>(i);
-    result.got = g[i];
-    result.want = e[i];
-  }
-  return result;
-}
-
-void check_close(const std::string& what, const Tensor& got, const Tensor& expected, double tolerance, double scale) {
-  CHECK_MESSAGE(got.shape() == expected.shape(), what, ": expected ", expected.str(), ", got ", got.str());
-  if (!(got.shape() == expected.shape())) return;
-  const Closeness c = closeness(got, expected, tolerance, scale);
-  if (c.wrong > 0)
-    FAIL_CHECK(what, ": at ", c.index, " got ", c.got, ", expected ", c.want, ", tolerance ", c.allowed, "; ", c.wrong,
-               " of ", got.numel(), " wrong");
-}
-
-void check_kernel(const KernelCase& c) {
+void check_kernel(const OldCase& c) {
   CAPTURE(c.name);
   {
     const ReferenceOnly definition;

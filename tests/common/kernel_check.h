@@ -6,12 +6,13 @@
 #include <vector>
 
 #include "core/tensor.h"
+#include "tests/common/compare.h"
 
 namespace sked::test {
 
 /// One call of a kernel with what it must give. Inputs are f32 (or i64; undefined ones stay so), expected outputs f64
 /// (or u8).
-struct KernelCase {
+struct OldCase {
   std::string name;
   TensorList inputs, expected;
   std::function<void(const TensorList& in, TensorList& out)> call;
@@ -26,23 +27,7 @@ struct KernelCase {
 
 /// Compares with `expected`: the definition in f64 (to 1e-12); the definition in f32 with one thread and, bit for bit
 /// the same, with two; and the tuned f32 version, where there is one.
-void check_kernel(const KernelCase& c);
-
-/// How far a result is from what it should be.
-struct Closeness {
-  double error = 0;          // max |got − expected|; infinite where one of the two is not finite and they differ
-  double allowed = 0;        // tolerance · max(scale, max |expected|)
-  int64_t index = -1;        // where the error is largest; −1 without elements
-  double got = 0, want = 0;  // there
-  int64_t wrong = 0;         // elements further away than allowed
-  int64_t non_finite = 0;    // of `got`
-};
-/// Of tensors of the same shape. Infinities must be equal, NaN where NaN is expected.
-Closeness closeness(const Tensor& got, const Tensor& expected, double tolerance, double scale = 0);
-
-/// Fails, naming the worst element, where closeness() finds a wrong one, or the shapes differ.
-void check_close(const std::string& what, const Tensor& got, const Tensor& expected, double tolerance,
-                 double scale = 0);
+void check_kernel(const OldCase& c);
 
 /// An f64 tensor of `values`.
 inline Tensor doubles(const std::vector<double>& values, const Shape& shape) { return Tensor::from(values, shape); }

@@ -13,7 +13,7 @@
 #include <string>
 
 #include "core/tensor.h"
-#include "tests/common/kernel_check.h"
+#include "tests/common/closeness.h"
 
 namespace sked::test {
 

@@ -5,7 +5,6 @@
 #include "core/kernels/attention.h"
 #include "core/kernels/conv.h"
 #include "core/kernels/matmul.h"
-#include "core/kernels/softmax.h"
 #include "tests/common/hash_weights.h"
 #include "tests/cuda/parity.h"
 
@@ -266,95 +265,6 @@ ParityCases conv_parity() {
   ParityCases cases;
   add_convolutions(cases);
   add_pools(cases);
-  return cases;
-}
-
-namespace {
-
-constexpr double kTolerance = 4e-6;  // exponentials of up to 2 ulp of numbers up to e^8, sums of 3,000
-
-void add_rows(ParityCases& cases) {
-  const int64_t rows[][2] = {{1, 1}, {5, 10}, {70, 33}, {3, 3000}, {0, 4}};
-  for (const auto& [N, K] : rows) {
-    const Tensor x = hash_tensor({N, K}, 1, 8), dy = hash_tensor({N, K}, 2), labels = hash_labels(N, K, 3);
-    Tensor p = Tensor::empty({N, K}), logp = p.clone(), lse = Tensor::empty({N}), loss = lse.clone();
-    kernel::softmax_forward(x, p);
-    kernel::log_softmax_forward(x, logp);
-    kernel::cross_entropy_forward(x, labels, loss, lse);
-    using Two = Kernel<void(const Tensor&, Tensor&)>;
-    using Three = Kernel<void(const Tensor&, const Tensor&, Tensor&)>;
-    for (const Two* k : {&kernel::softmax_forward, &kernel::log_softmax_forward})
-      cases.push_back({k->name(),
-                       x.str(),
-                       {x},
-                       {unset({N, K})},
-                       [k](const TensorList& in, TensorList& out) { (*k)(in[0], out[0]); },
-                       kTolerance,
-                       1,
-                       {0},
-                       {0}});
-    for (const auto& [k, y] :
-         {std::pair<const Three*, Tensor>{&kernel::softmax_backward, p}, {&kernel::log_softmax_backward, logp}})
-      cases.push_back({k->name(),
-                       x.str(),
-                       {dy, y},
-                       {unset({N, K})},
-                       [k = k](const TensorList& in, TensorList& out) { (*k)(in[0], in[1], out[0]); },
-                       kTolerance,
-                       1});
-    cases.push_back(
-        {"cross_entropy_forward",
-         x.str(),
-         {x, labels},
-         {unset({N}), unset({N})},
-         [](const TensorList& in, TensorList& out) { kernel::cross_entropy_forward(in[0], in[1], out[0], out[1]); },
-         kTolerance,
-         1,
-         {0},
-         {}});
-    cases.push_back({"cross_entropy_backward",
-                     x.str(),
-                     {hash_tensor({N}, 4), x, labels, lse},
-                     {unset({N, K})},
-                     [](const TensorList& in, TensorList& out) {
-                       kernel::cross_entropy_backward(in[0], in[1], in[2], in[3], out[0]);
-                     },
-                     kTolerance,
-                     1});
-  }
-}
-
-void add_logsumexp(ParityCases& cases) {
-  for (const ReduceView& v : {ReduceView{6, 10, 1}, {3, 2000, 1}, {2, 16, 40}, {4, 5, 3}, {0, 5, 3}}) {
-    const Tensor x = hash_tensor({v.outer, v.n, v.inner}, 1, 8);
-    Tensor y = Tensor::empty({v.outer, v.inner});
-    kernel::logsumexp_forward(x, y, v);
-    cases.push_back({"logsumexp_forward",
-                     x.str(),
-                     {x},
-                     {unset(y.shape())},
-                     [v](const TensorList& in, TensorList& out) { kernel::logsumexp_forward(in[0], out[0], v); },
-                     kTolerance,
-                     1,
-                     {0},
-                     {0}});
-    cases.push_back(
-        {"logsumexp_backward",
-         x.str(),
-         {x, y, hash_tensor(y.shape(), 2)},
-         {unset(x.shape())},
-         [v](const TensorList& in, TensorList& out) { kernel::logsumexp_backward(in[0], in[1], in[2], out[0], v); },
-         kTolerance,
-         1});
-  }
-}
-
-}  // namespace
-
-ParityCases softmax_parity() {
-  ParityCases cases;
-  add_rows(cases);
-  add_logsumexp(cases);
   return cases;
 }
 

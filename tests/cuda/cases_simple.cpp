@@ -4,7 +4,6 @@
 #include <set>
 #include <string>
 
-#include "core/kernels/elementwise.h"
 #include "core/kernels/index.h"
 #include "core/kernels/memory.h"
 #include "core/kernels/random.h"
@@ -22,79 +21,6 @@ constexpr double kSums = 1e-5;
 
 // Below a pack, no multiple of one, several blocks.
 const int64_t kCounts[] = {0, 1, 7, 1024, 40003};
-
-ParityCase binary_case(const Shape& a, const Shape& b, Binary op) {
-  return {"binary_forward",
-          std::string(name(op)) + " " + a.str() + " " + b.str(),
-          {hash_tensor(a, 1, 2), hash_tensor(b, 2, 0.5, 1.25)},
-          {unset(broadcast(a, b))},
-          [op](const TensorList& in, TensorList& out) { kernel::binary_forward(in[0], in[1], out[0], op); },
-          kPointwise,
-          0,
-          {0, 1},
-          {0}};
-}
-
-const std::pair<Shape, Shape> kBroadcasts[] = {
-    {{33, 64}, {33, 64}},      {{33, 64}, {64}}, {{33, 64}, {33, 1}}, {{5, 1, 7}, {3, 1}},
-    {{2, 3, 4, 8}, {3, 1, 8}}, {{}, {5}},        {{1}, {}},           {{0, 4}, {4}},
-    {{70, 130}, {1, 1}}};
-
-}  // namespace
-
-ParityCases elementwise_parity() {
-  ParityCases cases;
-  for (int i = 0; i <= static_cast<int>(Unary::tanh); ++i) {
-    const Unary op = static_cast<Unary>(i);
-    for (const int64_t n : kCounts) {
-      // positive where the function wants it, and away from the poles
-      const bool positive = op == Unary::log || op == Unary::sqrt || op == Unary::reciprocal;
-      const Tensor x = hash_tensor({n}, 1, positive ? 1.5f : 6.0f, positive ? 2.0f : 0.0f);
-      cases.push_back({"unary_forward",
-                       std::string(name(op)) + " " + x.str(),
-                       {x},
-                       {unset(x.shape())},
-                       [op](const TensorList& in, TensorList& out) { kernel::unary_forward(in[0], out[0], op); },
-                       kPointwise,
-                       0,
-                       {0},
-                       {0}});
-      cases.push_back(
-          {"unary_backward",
-           std::string(name(op)) + " " + x.str(),
-           {x, hash_tensor({n}, 2)},
-           {unset(x.shape())},
-           [op](const TensorList& in, TensorList& out) { kernel::unary_backward(in[0], in[1], out[0], op); },
-           kPointwise,
-           0,
-           {0, 1},
-           {0}});
-    }
-  }
-  for (const auto& [a, b] : kBroadcasts)
-    for (const Binary op : {Binary::add, Binary::sub, Binary::mul, Binary::div, Binary::max, Binary::min})
-      cases.push_back(binary_case(a, b, op));
-  for (const Binary op : {Binary::max, Binary::min}) {
-    ParityCase c = binary_case({33, 64}, {64}, op);
-    c.kernel = "binary_took_first";
-    c.call = [op](const TensorList& in, TensorList& out) { kernel::binary_took_first(in[0], in[1], out[0], op); };
-    cases.push_back(c);
-  }
-  // An offset of one element: the pointers are not aligned to packs.
-  cases.push_back(
-      {"affine",
-       "from the second row",
-       {hash_tensor({1001}, 1)},
-       {unset({1000})},
-       [](const TensorList& in, TensorList& out) { kernel::affine(in[0].rows(1, 1001), out[0], -1.5, 0.25); },
-       kPointwise,
-       0,
-       {0},
-       {0}});
-  return cases;
-}
-
-namespace {
 
 void add_filling(ParityCases& cases) {
   for (const int64_t n : kCounts) {

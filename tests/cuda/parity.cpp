@@ -12,101 +12,81 @@
 #include "core/precision.h"
 #include "tests/common/gpu.h"
 #include "tests/common/in_bf16.h"
-#include "tests/common/kernel_check.h"
 #include "tests/cuda/case_log.h"
+#include "tests/kernels/run.h"
 
 namespace sked::test {
 namespace {
 
-// Half a unit in bf16's last place is 2^-8 of a number at most; a result may be rounded once more on the way (a product
-// stored before its activation), and sums see factors that were.
-constexpr double kBf16Tolerance = 8e-3;
-
-Tensor as(const Tensor& t, DType dtype) { return t.defined() && is_floating(t.dtype()) ? t.to(dtype) : t; }
-
-TensorList all_as(const TensorList& list, DType dtype) {
-  TensorList result;
-  for (const Tensor& t : list) result.push_back(as(t, dtype).clone());
-  return result;
-}
-
-TensorList on(const TensorList& list, Device device) {
-  TensorList result;
-  for (const Tensor& t : list) result.push_back(t.defined() ? t.to(device) : t);
-  return result;
-}
-
-TensorList reference(const ParityCase& c, const TensorList& inputs, const TensorList& outputs) {
-  const ReferenceOnly definition;
-  const TensorList in = all_as(inputs, DType::f64);
-  TensorList out = all_as(outputs, DType::f64);
-  c.call(in, out);
-  return out;
-}
-
 /// Compares and, where there is a log, notes every output. Returns the largest error, relative to the largest number
 /// expected.
-double compare(const ParityCase& c, const TensorList& got, const TensorList& expected, const char* way,
+double compare(const KernelCase& c, const TensorList& got, const ValueLists& expected, const char* way,
                double tolerance, CaseLog* log) {
   double largest = 0;
-  for (size_t i = 0; i < expected.size(); ++i) {
-    if (!expected[i].defined()) continue;
-    const double allowed = is_floating(expected[i].dtype()) ? tolerance : 0;
-    const std::string what = c.kernel + " " + c.what + ", " + way + ", output " + std::to_string(i);
-    CHECK_MESSAGE(got[i].shape() == expected[i].shape(), what);
-    if (!(got[i].shape() == expected[i].shape())) continue;
-    Closeness found = closeness(got[i], expected[i], allowed, c.scale);
+  for_each_output(got, expected, tolerance, c.gpu.scale, c.gpu.each, [&](size_t i, Closeness found) {
     if (log && log->planted_failure()) {
       found.error = std::max(found.error, 2 * found.allowed + 1);
       found.got = found.want + found.error;
       found.wrong = std::max<int64_t>(found.wrong, 1);
     }
     if (log) log->compared({c.kernel, c.what, way, i, got[i].dtype()}, found);
-    if (found.allowed > 0) largest = std::max(largest, found.error / found.allowed * allowed);
+    if (found.allowed > 0) largest = std::max(largest, found.error / found.allowed * tolerance);
     if (found.wrong > 0)
-      FAIL_CHECK(what, ": at ", found.index, " got ", found.got, ", expected ", found.want, ", allowed ", found.allowed,
-                 "; ", found.wrong, " of ", got[i].numel(), " wrong, ", found.non_finite, " not finite");
-  }
+      FAIL_CHECK(c.kernel, " ", c.what, ", ", way, ", output ", i, ": ", found.str(got[i].numel()), " (",
+                 std::string(c.gpu.reason), ")");
+  });
   return largest;
 }
 
-TensorList run(const ParityCase& c, const TensorList& inputs, const TensorList& outputs, Device device) {
-  const TensorList in = on(inputs, device);
-  TensorList out;
-  for (const Tensor& t : outputs) out.push_back(t.defined() ? t.to(device).clone() : t);
-  c.call(in, out);
-  return on(out, Device::cpu);
+/// The cases that run, of those that tests/kernels has and of `old` ones.
+KernelCases without_refusals(KernelCases cases) {
+  std::erase_if(cases, [](const KernelCase& c) { return !c.refusal.empty(); });
+  return cases;
+}
+KernelCases family_cases(const std::string& name) {
+  for (const Family& family : families())
+    if (family.name == name) return without_refusals(family.cases());
+  return {};
+}
+KernelCases from(const ParityCases& old) {
+  KernelCases cases;
+  for (const ParityCase& c : old) {
+    KernelCase k{c.kernel, c.what, c.inputs, c.outputs, c.call};
+    cases.push_back(k.within({c.tolerance, "", c.scale}).stored_in_bf16(c.bf16_inputs, c.bf16_outputs));
+  }
+  return cases;
 }
 
 }  // namespace
 
-ParityCases all_parity() {
-  ParityCases all;
-  for (const auto family :
-       {elementwise_parity, memory_parity, reduce_parity, index_parity, random_parity, optimizer_parity, matmul_parity,
-        conv_parity, norm_parity, softmax_parity, attention_parity, likelihood_parity}) {
-    for (ParityCase& c : family()) all.push_back(std::move(c));
+KernelCases all_parity() {
+  KernelCases all;
+  for (const auto family : {memory_parity, reduce_parity, index_parity, random_parity, optimizer_parity, matmul_parity,
+                            conv_parity, norm_parity, attention_parity, likelihood_parity}) {
+    for (KernelCase& c : from(family())) all.push_back(std::move(c));
   }
+  for (const Family& family : families())
+    for (KernelCase& c : without_refusals(family.cases())) all.push_back(std::move(c));
   return all;
 }
 
 namespace {
 
-void check_as_called(const ParityCase& c, Device device, CaseLog* log) {
-  compare(c, run(c, c.inputs, c.outputs, device), reference(c, c.inputs, c.outputs), "as called", c.tolerance, log);
+void check_as_called(const KernelCase& c, CaseLog& log) {
+  const Operands operands(c, DType::f32);
+  compare(c, run(c, operands, Device::cuda), by_definition(c, operands), "as called", c.gpu.f32, &log);
 }
 
-void check_definition(const ParityCase& c, Device device, CaseLog* log) {
+void check_definition(const KernelCase& c, CaseLog& log) {
   const ReferenceOnly definition;
-  compare(c, run(c, c.inputs, c.outputs, device), reference(c, c.inputs, c.outputs), "definition", c.tolerance, log);
+  const Operands operands(c, DType::f32);
+  compare(c, run(c, operands, Device::cuda), by_definition(c, operands), "definition", c.gpu.f32, &log);
 }
 
 /// Inputs are rounded to bf16 for both sides.
-void check_bf16(const ParityCase& c, CaseLog* log) {
-  TensorList inputs = c.inputs, outputs = c.outputs;
-  for (const size_t i : c.bf16_inputs) inputs[i] = as(inputs[i], DType::bf16);
-  for (const size_t i : c.bf16_outputs) outputs[i] = as(outputs[i], DType::bf16);
-  compare(c, run(c, inputs, outputs, Device::cuda), reference(c, inputs, outputs), "bf16", kBf16Tolerance, log);
+void check_bf16(const KernelCase& c, CaseLog* log) {
+  const Operands operands = Operands::stored_in_bf16(c);
+  compare(c, run(c, operands, Device::cuda), by_definition(c, operands), "bf16", kBf16Tolerance, log);
 }
 
 /// Of f32 tensors whose products have their factors rounded, relative to the largest number. bf16: half a unit is up to
@@ -129,7 +109,7 @@ bool device_answers() {
 }
 
 /// `step`, and what it throws as a failure of its case alone.
-void guarded(CaseLog& log, const ParityCase& c, const std::function<void()>& step) {
+void guarded(CaseLog& log, const KernelCase& c, const std::function<void()>& step) {
   try {
     step();
   } catch (const std::exception& error) {
@@ -145,7 +125,7 @@ const std::vector<std::pair<std::string, std::string>> kReasons = {};
 /// The cases of a family, each by `check`: on the GPU, or where there is none one line that says so, and how many were
 /// not run.
 template <class Check>
-void run_cases(const std::string& family, const ParityCases& cases, const Check& check) {
+void run_cases(const std::string& family, const KernelCases& cases, const Check& check) {
   REQUIRE(!cases.empty());
   if (no_gpu(std::to_string(cases.size()) + " comparisons of " + family + " with the CPU")) return;
   CaseLog log(family);
@@ -154,7 +134,7 @@ void run_cases(const std::string& family, const ParityCases& cases, const Check&
     std::cout << "skipped: asked for cases " << first << " to " << last << " of the " << count << " of " << family
               << "\n";
   for (int64_t i = first; i <= last; ++i) {
-    const ParityCase& c = cases[static_cast<size_t>(i)];
+    const KernelCase& c = cases[static_cast<size_t>(i)];
     guarded(log, c, [&] {
       log.begin(i, c.kernel, c.what);
       check(c, log);
@@ -162,27 +142,28 @@ void run_cases(const std::string& family, const ParityCases& cases, const Check&
   }
 }
 
-void run_family(const std::string& family, const ParityCases& cases) {
-  run_cases(family, cases, [](const ParityCase& c, CaseLog& log) {
-    guarded(log, c, [&] { check_as_called(c, Device::cuda, &log); });
-    guarded(log, c, [&] { check_definition(c, Device::cuda, &log); });
+void run_family(const std::string& family, const KernelCases& cases) {
+  run_cases(family, cases, [](const KernelCase& c, CaseLog& log) {
+    guarded(log, c, [&] { check_as_called(c, log); });
+    guarded(log, c, [&] { check_definition(c, log); });
     if (!c.bf16_inputs.empty() || !c.bf16_outputs.empty()) guarded(log, c, [&] { check_bf16(c, &log); });
   });
 }
 
 /// The same f32 tensors with factors of products rounded, as heads and losses have them in bf16 runs and all layers in
 /// tf32 ones. Returns the largest relative error in bf16.
-double run_rounded(const std::string& family, const ParityCases& cases) {
+double run_rounded(const std::string& family, const KernelCases& cases) {
   double largest = 0;
-  run_cases(family, cases, [&](const ParityCase& c, CaseLog& log) {
+  run_cases(family, cases, [&](const KernelCase& c, CaseLog& log) {
     for (const Precision precision : {Precision::tf32, Precision::bf16}) {
       if (!offers(Device::cuda, precision)) continue;
       guarded(log, c, [&] {
-        const TensorList expected = reference(c, c.inputs, c.outputs);
+        const Operands operands(c, DType::f32);
+        const ValueLists expected = by_definition(c, operands);
         const ProductsIn rounded(precision);
         const std::string way = std::string("products in ") + name(precision);
-        const double error = compare(c, run(c, c.inputs, c.outputs, Device::cuda), expected, way.c_str(),
-                                     std::max(c.tolerance, rounded_tolerance(precision)), &log);
+        const double error = compare(c, run(c, operands, Device::cuda), expected, way.c_str(),
+                                     std::max(c.gpu.f32, rounded_tolerance(precision)), &log);
         if (precision == Precision::bf16) largest = std::max(largest, error);
       });
     }
@@ -192,11 +173,11 @@ double run_rounded(const std::string& family, const ParityCases& cases) {
 
 }  // namespace
 
-void check_bf16_parity(const ParityCase& c) { check_bf16(c, nullptr); }
+void check_bf16_parity(const ParityCase& c) { check_bf16(from({c})[0], nullptr); }
 
 TEST_CASE("coverage: every kernel has a CUDA implementation and a comparison, or a stated reason") {
   std::set<std::string> compared, excused;
-  for (const ParityCase& c : all_parity()) compared.insert(c.kernel);
+  for (const KernelCase& c : all_parity()) compared.insert(c.kernel);
   for (const auto& [kernel, reason] : kReasons) {
     CHECK(!reason.empty());
     excused.insert(kernel);
@@ -212,39 +193,31 @@ TEST_CASE("coverage: every kernel has a CUDA implementation and a comparison, or
   for (const std::string& name : compared) CHECK_MESSAGE(names.count(name) == 1, name << " is no kernel");
 }
 
-// Proves the cases and their tolerances where there is no GPU: the CPU's f32 must satisfy them as well.
-TEST_CASE("parity cases hold for the CPU in f32") {
-  for (const ParityCase& c : all_parity()) {
-    check_as_called(c, Device::cpu, nullptr);
-    check_definition(c, Device::cpu, nullptr);
-  }
-}
-
 // tests/gpu_check.sh runs each of these in a process of its own, by its name.
-TEST_CASE("parity: element-wise") { run_family("element-wise", elementwise_parity()); }
-TEST_CASE("parity: memory") { run_family("memory", memory_parity()); }
-TEST_CASE("parity: reductions") { run_family("reductions", reduce_parity()); }
-TEST_CASE("parity: index") { run_family("index", index_parity()); }
-TEST_CASE("parity: random") { run_family("random", random_parity()); }
-TEST_CASE("parity: optimizers") { run_family("optimizers", optimizer_parity()); }
-TEST_CASE("parity: products") { run_family("products", matmul_parity()); }
-TEST_CASE("parity: convolution and pooling") { run_family("convolution and pooling", conv_parity()); }
-TEST_CASE("parity: norms") { run_family("norms", norm_parity()); }
-TEST_CASE("parity: softmax") { run_family("softmax", softmax_parity()); }
-TEST_CASE("parity: attention") { run_family("attention", attention_parity()); }
-TEST_CASE("parity: likelihood") { run_family("likelihood", likelihood_parity()); }
+TEST_CASE("parity: element-wise") { run_family("element-wise", family_cases("element-wise")); }
+TEST_CASE("parity: memory") { run_family("memory", from(memory_parity())); }
+TEST_CASE("parity: reductions") { run_family("reductions", from(reduce_parity())); }
+TEST_CASE("parity: index") { run_family("index", from(index_parity())); }
+TEST_CASE("parity: random") { run_family("random", from(random_parity())); }
+TEST_CASE("parity: optimizers") { run_family("optimizers", from(optimizer_parity())); }
+TEST_CASE("parity: products") { run_family("products", from(matmul_parity())); }
+TEST_CASE("parity: convolution and pooling") { run_family("convolution and pooling", from(conv_parity())); }
+TEST_CASE("parity: norms") { run_family("norms", from(norm_parity())); }
+TEST_CASE("parity: softmax") { run_family("softmax", family_cases("softmax")); }
+TEST_CASE("parity: attention") { run_family("attention", from(attention_parity())); }
+TEST_CASE("parity: likelihood") { run_family("likelihood", from(likelihood_parity())); }
 
 TEST_CASE("parity: products with rounded factors") {
-  const double largest = run_rounded("products with rounded factors", matmul_parity());
+  const double largest = run_rounded("products with rounded factors", from(matmul_parity()));
   // They are rounded indeed: f32 alone is a hundred times nearer.
   if (is_available(Device::cuda) && offers(Device::cuda, Precision::bf16) && !std::getenv("SKEDASTIC_LAST_CASE"))
     CHECK(largest > 1e-3);
 }
 TEST_CASE("parity: convolutions with rounded factors") {
-  run_rounded("convolutions with rounded factors", conv_parity());
+  run_rounded("convolutions with rounded factors", from(conv_parity()));
 }
 TEST_CASE("parity: attention with rounded factors") {
-  run_rounded("attention with rounded factors", attention_parity());
+  run_rounded("attention with rounded factors", from(attention_parity()));
 }
 
 }  // namespace sked::test

@@ -2,11 +2,11 @@
 // A kernel on the GPU beside its CPU definition in double.
 
 #include <functional>
-#include <limits>
 #include <string>
 #include <vector>
 
 #include "core/tensor.h"
+#include "tests/kernels/case.h"
 
 namespace sked::test {
 
@@ -24,7 +24,6 @@ struct ParityCase {
 };
 using ParityCases = std::vector<ParityCase>;
 
-ParityCases elementwise_parity();
 ParityCases memory_parity();
 ParityCases reduce_parity();
 ParityCases index_parity();
@@ -33,17 +32,10 @@ ParityCases optimizer_parity();
 ParityCases matmul_parity();
 ParityCases conv_parity();
 ParityCases norm_parity();
-ParityCases softmax_parity();
 ParityCases attention_parity();
 ParityCases likelihood_parity();
 
-/// All of them.
-ParityCases all_parity();
-
 /// Runs a case in bf16 on the GPU and compares with the definition in f64 on the CPU: inputs are rounded for both.
 void check_bf16_parity(const ParityCase& c);
-
-/// An output that nothing may keep: NaN.
-inline Tensor unset(const Shape& shape) { return Tensor::full(shape, std::numeric_limits<double>::quiet_NaN()); }
 
 }  // namespace sked::test

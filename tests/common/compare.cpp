@@ -1,0 +1,25 @@
+#include "tests/common/compare.h"
+
+#include <doctest/doctest.h>
+#include <omp.h>
+
+#include <cstring>
+
+namespace sked::test {
+
+void check_close(const std::string& what, const Tensor& got, const Tensor& expected, double tolerance, double scale) {
+  CHECK_MESSAGE(got.shape() == expected.shape(), what, ": expected ", expected.str(), ", got ", got.str());
+  if (!(got.shape() == expected.shape())) return;
+  const Closeness c = closeness(got.to_vector<double>(), expected.to_vector<double>(), tolerance, scale);
+  if (c.wrong > 0) FAIL_CHECK(what, ": ", c.str(got.numel()));
+}
+
+bool same_bits(const Tensor& a, const Tensor& b) {
+  return a.dtype() == b.dtype() && a.shape() == b.shape() &&
+         (a.bytes() == 0 || std::memcmp(a.raw(), b.raw(), a.bytes()) == 0);
+}
+
+Threads::Threads(int count) : before_(omp_get_max_threads()) { omp_set_num_threads(count); }
+Threads::~Threads() { omp_set_num_threads(before_); }
+
+}  // namespace sked::test

@@ -1,0 +1,30 @@
+#pragma once
+// Comparison of tensors, with the worst element named.
+
+#include <string>
+
+#include "core/tensor.h"
+#include "tests/common/closeness.h"
+
+namespace sked::test {
+
+/// Fails, naming the worst element, where closeness() finds a wrong one, or the shapes differ.
+void check_close(const std::string& what, const Tensor& got, const Tensor& expected, double tolerance,
+                 double scale = 0);
+
+/// Same dtype, shape and bits.
+bool same_bits(const Tensor& a, const Tensor& b);
+
+/// Runs with so many threads while it lives.
+class Threads {
+ public:
+  explicit Threads(int count);
+  ~Threads();
+  Threads(const Threads&) = delete;
+  Threads& operator=(const Threads&) = delete;
+
+ private:
+  int before_;
+};
+
+}  // namespace sked::test
