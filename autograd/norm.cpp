@@ -97,8 +97,9 @@ Var batch_norm(const Var& x, const Var& residual, const Var& gamma, const Var& b
                           : batch_norm_evaluation(x, residual, gamma, beta, running_mean, running_var, options);
 }
 
-// x̂ = (x − mean) rstd, y = γ x̂ + β. With g = dy γ: dx = rstd (g − mean_j g − x̂ mean_j(g x̂)), dγ = Σ_n dy x̂, dβ = Σ_n
-// dy. Saves x, γ and each row's mean and rstd; x̂ is made again from them. Where a residual connection runs past the
+// x̂ = (x − mean) rstd, y = γ x̂ + β.
+// With g = dy γ: dx = rstd (g − mean_j g − x̂ mean_j(g x̂)), dγ = Σ_n dy x̂, dβ = Σ_n dy.
+// Saves x, γ and each row's mean and rstd; x̂ is made again from them. Where a residual connection runs past the
 // norm, its gradient of x is there already, and dx takes it along.
 Var layer_norm(const Var& x, const Var& gamma, const Var& beta, double eps) {
   require(x.ndim() >= 1, "layer_norm", "expected x (...,D), got ", x.value());

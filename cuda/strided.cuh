@@ -8,7 +8,7 @@
 
 namespace sked::cuda {
 
-/// The axes of a strides, outermost first, and every operand's stride along them. Index is uint32_t where all offsets fit
+/// The axes of a loop, outermost first, and every operand's stride along them. Index is uint32_t where all offsets fit
 /// 31 bits, because a 64-bit division costs a GPU some forty instructions.
 template <int Operands, class Index>
 struct StridedIndex {

@@ -36,8 +36,9 @@ struct DataSpec {
 };
 
 /// Training and validation images carry the labels asked for (noisy draws, human labels), as they would in practice.
-/// Test images keep their clean labels and, where it is known, carry p(label | x): the distribution of the noise drawn on the
-/// training labels, or CIFAR-10H's human votes for cifar-10 without drawn noise (when cifar10h-counts.npy is there).
+/// Test images keep their clean labels and, where it is known, carry p(label | x): the distribution of the noise drawn
+/// on the training labels, or CIFAR-10H's human votes for cifar-10 without drawn noise (when cifar10h-counts.npy is
+/// there).
 struct Splits {
   std::shared_ptr<const Dataset> train;
   std::shared_ptr<const Dataset> validation;  // null when its size is 0

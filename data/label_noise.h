@@ -1,6 +1,6 @@
 #pragma once
-// Label noise with a known distribution. Each model gives p(noisy label | x, clean label) as rows of probabilities; labels are
-// then drawn from the rows. So evaluation can compare with the distribution the training labels came from.
+// Label noise with a known distribution. Each model gives p(noisy label | x, clean label) as rows of probabilities;
+// labels are then drawn from the rows. So evaluation can compare with the distribution the training labels came from.
 // Everything is drawn at an address (seed, split, example …): the same numbers for any number of threads.
 
 #include <cstdint>

@@ -68,7 +68,7 @@ struct Evaluation {
   UnseenClasses unseen;  // likewise, where captions leave classes out
 };
 
-/// What the label distributions of this configuration's test set are: `human` votes, or the distribution of `noisy` labels.
+/// What the label distributions of this configuration's test set are: `human` votes, or those of `noisy` labels.
 std::string distribution_name(const RunConfig& config);
 
 Evaluation evaluate(Classifier& classifier, std::shared_ptr<const Dataset> dataset, const RunConfig& config,

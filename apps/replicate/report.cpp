@@ -20,10 +20,12 @@ constexpr int kNoisyImages = 24;
 
 constexpr const char* kStyle = R"(<style>
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 1180px; margin: 2rem auto; padding: 0 1rem; color: #222; }
-table { border-collapse: collapse; margin: 1rem 0; font-size: 14px; } th, td { padding: .3rem .8rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
+table { border-collapse: collapse; margin: 1rem 0; font-size: 14px; }
+th, td { padding: .3rem .8rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } .best { font-weight: 600; background: #eef6ee; }
 .plots { display: flex; flex-wrap: wrap; gap: 1rem; } .plots svg { width: 560px; height: auto; }
-.images { display: flex; flex-wrap: wrap; gap: .8rem; } figure { margin: 0; width: 112px; font-size: 12px; line-height: 1.25; }
+.images { display: flex; flex-wrap: wrap; gap: .8rem; }
+figure { margin: 0; width: 112px; font-size: 12px; line-height: 1.25; }
 figure img { width: 112px; image-rendering: pixelated; } .muted { color: #666; }
 </style>)";
 

@@ -1,5 +1,5 @@
 #pragma once
-// oneDNN behind one interface: its versions 2.x and 3.x differ in how operations are described, and onednn.cpp hides it.
+// oneDNN behind one interface: its versions 2.x and 3.x differ in how operations are described; onednn.cpp hides it.
 // Scratch memory comes from the caching allocator, and what was planned for a problem once is kept.
 
 #include <array>

@@ -16,9 +16,9 @@ struct SgdStep {
   bool nesterov, first;
 };
 
-/// Adam (Kingma & Ba, arXiv 1412.6980): g = scale·grad [+ decay·p unless decoupled]; m ← β1 m + (1−β1) g; v ← β2 v +
-/// (1−β2) g²; p ← p − lr·m̂/(sqrt(v̂) + eps), with m̂ = m/(1−β1^t), v̂ = v/(1−β2^t), t = `step` from 1. Decoupled (AdamW,
-/// Loshchilov & Hutter, arXiv 1711.05101): first p ← p − lr·decay·p.
+/// Adam (Kingma & Ba, arXiv 1412.6980): g = scale·grad [+ decay·p unless decoupled]; m ← β1 m + (1−β1) g;
+/// v ← β2 v + (1−β2) g²; p ← p − lr·m̂/(sqrt(v̂) + eps), with m̂ = m/(1−β1^t), v̂ = v/(1−β2^t), t = `step` from 1.
+/// Decoupled (AdamW, Loshchilov & Hutter, arXiv 1711.05101): first p ← p − lr·decay·p.
 struct AdamStep {
   double lr, beta1, beta2, eps;
   bool decoupled;

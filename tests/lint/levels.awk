@@ -1,0 +1,30 @@
+# Levels: includes point only downwards; CUDA and oneDNN stay behind their interfaces.
+BEGIN {
+  may["core"] = "core"; may["data"] = "core data"; may["cuda"] = "core cuda"; may["autograd"] = "core autograd"
+  may["layers"] = "core autograd layers"; may["apps"] = "core autograd data layers apps"
+  split("core data cuda autograd layers apps tests", names, " ")
+  for (i in names) is_level[names[i]] = 1
+  nvidia = "^(cuda[A-Za-z0-9_]*\\.h|cuda_.*|cuda/std/.*|cublas.*|cudnn.*|curand.*|cusolver.*|cusparse.*|nccl.*"
+  nvidia = nvidia "|nvrtc.*|nvtx3.*|nvml.*|cub/.*|thrust/.*|cutlass/.*|cooperative_groups.*|vector_types\\.h)$"
+}
+FNR == 1 {
+  count = split(FILENAME, part, "/")
+  level = part[1]; allowed = may[level]
+  # a test sees what its binary links: its level, and helpers of the tests
+  if (level == "tests") allowed = (count > 2 && part[2] in may ? may[part[2]] : may["apps"]) " tests"
+}
+/^[ \t]*#[ \t]*include/ {
+  path = $0; sub(/^[ \t]*#[ \t]*include[ \t]*[<"]/, "", path); sub(/[>"].*/, "", path)
+  head = path; sub(/\/.*/, "", head)
+  where = FILENAME ":" FNR ": "
+  if (path ~ /(^|\/)\.\.?\//) print where "relative include \"" path "\": paths start at the top level"
+  else if (head != path && head in is_level && !(head == "cuda" && /</) && index(" " allowed " ", " " head " ") == 0)
+    print where level " must not include " path " (may include: " allowed ")"
+  if (level != "cuda" && FILENAME !~ /^tests\/cuda\/host\// && path ~ nvidia)
+    print where "CUDA header " path " outside cuda/"
+  if (path ~ /(^|\/)dnnl/ && FILENAME !~ /^core\/cpu\/onednn/)
+    print where "oneDNN header " path " outside core/cpu/onednn*"
+}
+/^[ \t]*#[ \t]*(if|elif).*(CUDA|NVCC)/ && level != "cuda" {
+  print FILENAME ":" FNR ": a condition on CUDA outside cuda/"
+}
