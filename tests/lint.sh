@@ -6,7 +6,7 @@
 # levels: includes point only downwards           circles: none among headers and sources
 # sizes: files and functions fit the screen       format: clang-format has nothing to change
 # READMEs: one per folder of the plan             top level: nothing but what the plan names
-# words: no notes to self left in the sources     documents: width, links, paths, commands, citations of the method
+# words: no notes to self, no ellipsis in errors  documents: width, links, paths, commands, citations of the method
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "${1:-$here/..}" || exit 1
@@ -47,6 +47,7 @@ check_sources() {
   awk -v back="$back_edges" -f "$here/lint/circles.awk" "${sources[@]}" >>"$findings"
   awk -v max_file=$max_file -v max_test=$max_test_file -v max_function=$max_function \
     -f "$here/lint/sizes.awk" "${sources[@]}" >>"$findings"
+  awk -f "$here/lint/messages.awk" "${sources[@]}" >>"$findings"
 }
 
 check_top_level() {

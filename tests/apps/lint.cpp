@@ -104,6 +104,7 @@ std::vector<Fault> faults() {
       {{{"core/README.md", "`gone.h`\n"}}, "core/README.md:1: no file is called gone.h"},
       // the rest
       {{{"core/a.cpp", "// " + unfinished + "\n"}}, "core/a.cpp:1: unfinished"},
+      {{{"core/a.cpp", "void f() { fail(\"f\", \"1 … 5\"); }\n"}}, "core/a.cpp:1: an ellipsis"},
       {{{"more.txt", ""}}, "more.txt:1: not part of the top level"},
   };
 }
