@@ -98,6 +98,8 @@ std::vector<Fault> faults() {
       {{{"core/README.md", "```\nmake A=\"b c\" demo && make none  # make demo\n```\n"}},
        "core/README.md:2: make none"},
       {{{"core/README.md", "[there](../core/gone.md)\n"}}, "core/README.md:1: a link to ../core/gone.md"},
+      {{{"core/README.md", "# A b: c\n[a](#a-b-c), [b](README.md#a-b)\n"}},
+       "core/README.md:2: core/README.md has no heading #a-b"},
       {{{"core/README.md", "`build/train --config apps/configs/b.json`\n"}},
        "core/README.md:1: apps/configs/b.json is not there"},
       {{{"core/README.md", "`cpu/a*.cpp`\n"}}, "core/README.md:1: cpu/a*.cpp is not there"},

@@ -32,12 +32,20 @@ check_citations() {
     }' "${sources[@]}" "${documents[@]}" >>"$findings"
 }
 
+# A link's file is there, and so is the heading after its `#`, by GitHub's name of it.
 check_links() {
-  local file line path
+  local file line path target
   while IFS=: read -r file line path; do
-    path=${path#']('} path=${path%')'} path=${path%%'#'*}
-    case $path in http*:* | '') continue ;; esac
-    if [ ! -e "${file%"${file##*/}"}$path" ]; then report "$file:$line: a link to $path, which is not there"; fi
+    path=${path#']('} path=${path%')'}
+    case $path in http*:*) continue ;; esac
+    target=${file%"${file##*/}"}${path%%'#'*}
+    if [ -z "${path%%'#'*}" ]; then target=$file; fi
+    if [ ! -e "$target" ]; then
+      report "$file:$line: a link to $path, which is not there"
+    elif [[ $path == *'#'* ]] && ! sed -nE 's/^#+ +//p' "$target" | tr 'A-Z ' 'a-z-' | tr -cd 'a-z0-9_\n-' |
+      grep -qFx -- "${path#*'#'}"; then
+      report "$file:$line: $target has no heading #${path#*'#'}"
+    fi
   done < <(grep -noHE '\]\([^)]*\)' "${documents[@]}")
 }
 
