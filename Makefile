@@ -65,7 +65,7 @@ endif
 # $(call unused,SWITCH,STEM): the files of an optional library that this build leaves out
 unused = $(if $(filter 1,$(1)),$(2)_none.cpp,$(filter-out $(2)_none.cpp,$(wildcard $(2)*.cpp)))
 UNUSED := $(call unused,$(ONEDNN),core/cpu/onednn) $(call unused,$(ZLIB),core/gzip) $(call unused,$(IMAGES),data/codec) \
-          $(call unused,$(CUDNN),cuda/cudnn) $(call unused,$(SENTENCEPIECE),data/sentencepiece) $(call unused,$(MPI),apps/common/mpi) $(call unused,$(IMAGES),apps/bench/bare)
+          $(call unused,$(CUDNN),cuda/cudnn) $(call unused,$(SENTENCEPIECE),data/sentencepiece) $(call unused,$(MPI),apps/common/run/mpi) $(call unused,$(IMAGES),apps/bench/bare)
 # $(call sources,FOLDER): .cpp files of a floor and of its folders, in a fixed order
 sources = $(filter-out $(UNUSED),$(sort $(wildcard $(1)/*.cpp $(1)/*/*.cpp)))
 objects = $(patsubst %,$(BUILD)/obj/%.o,$(basename $(filter %.cpp,$(1)))) $(patsubst %,$(BUILD)/obj/%.o,$(filter %.cu,$(1)))
@@ -79,7 +79,7 @@ GPU := $(if $(filter 1 host,$(CUDA)),$(call objects,$(filter-out $(UNUSED),$(sor
 ifeq ($(CUDA),host)
   GPU := $(filter-out %/cuda/cublaslt.o %/cuda/cudnn.o %/cuda/cudnn_none.o,$(GPU)) $(call objects,$(sort $(wildcard tests/cuda/host/*.cpp)))
 endif
-COMMON := $(call objects,$(filter-out $(UNUSED),$(sort $(wildcard apps/common/*.cpp))))
+COMMON := $(call objects,$(filter-out $(UNUSED),$(sort $(wildcard apps/common/*/*.cpp))))
 LIBRARY := $(CORE) $(AUTOGRAD) $(DATA) $(LAYERS) $(GPU) $(COMMON)
 
 APPS := $(filter-out common configs,$(patsubst apps/%/main.cpp,%,$(sort $(wildcard apps/*/main.cpp))))
@@ -133,7 +133,7 @@ ifeq ($(CUDA),1)
 endif
 IMAGES_LIBS ?= $(if $(filter 1,$(IMAGES)),-ljpeg -lpng -lwebpdemux -lwebp -ltiff)
 SENTENCEPIECE_LIBS ?= $(if $(filter 1,$(SENTENCEPIECE)),-lsentencepiece -lsentencepiece_train)
-ifneq ($(and $(filter 1,$(MPI)),$(wildcard apps/common/mpi*.cpp)),)
+ifneq ($(and $(filter 1,$(MPI)),$(wildcard apps/common/run/mpi*.cpp)),)
   MPI_CFLAGS := $(patsubst -I%,-isystem %,$(filter -I% -D%,$(shell $(MPICXX) -show)))
   MPI_LIBS := $(filter -L% -l% -Wl%,$(shell $(MPICXX) -show))
 endif
@@ -175,7 +175,7 @@ $(if $(GPU),$(call remember,$(STAMPS)/nvcc,$(NVCC_COMPILE)))
 
 # The same bytes on every machine: no fused multiply-adds in the arithmetic of pixels.
 $(BUILD)/obj/data/image_%.o: EXTRA = -ffp-contract=off
-$(BUILD)/obj/apps/common/mpi%.o: EXTRA = $(MPI_CFLAGS)
+$(BUILD)/obj/apps/common/run/mpi%.o: EXTRA = $(MPI_CFLAGS)
 $(BUILD)/obj/cuda/%.o: EXTRA = $(CUDA_INCLUDES)
 $(BUILD)/obj/%.o: %.cpp $(STAMPS)/compile
 	@mkdir -p $(@D); echo "  compile $<"
@@ -212,7 +212,7 @@ $(FAIL_CALLS): tests/storm/preload/fail_calls.cpp
 ifneq ($(filter fuzzers,$(MAKECMDGOALS)),)
   # By clang, with its instruments: what reads (JSON in fields.cpp). By GCC and without them: what only has to be there, with C++20 that clang
   # does not take before its version 16.
-  READERS := $(CORE) $(DATA) $(call objects,apps/common/fields.cpp apps/common/identity.cpp apps/replicate/curve.cpp)
+  READERS := $(CORE) $(DATA) $(call objects,apps/common/config/fields.cpp apps/common/run/identity.cpp apps/replicate/curve.cpp)
   BY_GCC := $(filter $(BUILD)/obj/core/cpu/%,$(CORE)) $(filter-out $(READERS),$(LIBRARY) $(APP_PARTS)) \
             $(call objects,$(foreach f,config checkpoint plan summary,tests/fuzz/$(f).cpp))
   $(foreach f,$(FUZZ),$(eval $(call program,$(BUILD)/fuzz/$(f),$(call objects,tests/fuzz/$(f).cpp) $(sort $(READERS) $(LIBRARY) $(APP_PARTS)),-fsanitize=fuzzer $(APP_LIBS))))

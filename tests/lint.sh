@@ -18,8 +18,8 @@ top_level='Makefile README.md LICENSE core autograd layers cuda data apps tests'
 # backward() is the tape's, a replay launches.
 back_edges='core/tensor.cpp>core/kernels/memory.h core/tensor.cpp>core/recording.h
   autograd/var.cpp>autograd/tape.h autograd/var.cpp>autograd/support.h cuda/recording.cu>cuda/launch.cuh'
-folders='core core/kernels core/cpu autograd layers layers/models layers/heads cuda data apps apps/common apps/configs
-  tests tests/fixtures'
+folders='core core/kernels core/cpu autograd layers layers/models layers/heads cuda data apps apps/common
+  apps/common/config apps/common/measure apps/common/run apps/configs tests tests/fixtures'
 
 findings=$(mktemp) || exit 1
 trap 'rm -f "$findings"' EXIT

@@ -9,8 +9,8 @@
 
 #include "apps/bench/bench.h"
 #include "apps/bench/results.h"
-#include "apps/common/cli.h"
-#include "apps/common/outputs.h"
+#include "apps/common/config/cli.h"
+#include "apps/common/config/outputs.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/precision.h"

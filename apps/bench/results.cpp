@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <functional>
 
-#include "apps/common/fields.h"
+#include "apps/common/config/fields.h"
 #include "core/error.h"
 #include "core/file.h"
 

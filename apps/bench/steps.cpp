@@ -7,7 +7,7 @@
 
 #include "apps/bench/bench.h"
 #include "apps/bench/peer.h"
-#include "apps/common/gradient_step.h"
+#include "apps/common/run/gradient_step.h"
 #include "autograd/optimizer.h"
 #include "core/kernels/random.h"
 #include "core/precision.h"

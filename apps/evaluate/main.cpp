@@ -7,13 +7,13 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "apps/common/cli.h"
-#include "apps/common/evaluation.h"
-#include "apps/common/outputs.h"
-#include "apps/common/resized.h"
-#include "apps/common/run_folder.h"
-#include "apps/common/subject.h"
-#include "apps/common/task.h"
+#include "apps/common/config/cli.h"
+#include "apps/common/config/outputs.h"
+#include "apps/common/measure/evaluation.h"
+#include "apps/common/measure/resized.h"
+#include "apps/common/run/run_folder.h"
+#include "apps/common/run/subject.h"
+#include "apps/common/run/task.h"
 #include "apps/evaluate/few_shot.h"
 #include "core/error.h"
 #include "core/file.h"

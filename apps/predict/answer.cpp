@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
-#include "apps/common/progress.h"
+#include "apps/common/config/progress.h"
 #include "core/file.h"
 #include "core/text.h"
 #include "data/image_file.h"

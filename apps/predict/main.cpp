@@ -6,14 +6,14 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "apps/common/cli.h"
-#include "apps/common/evaluation.h"
-#include "apps/common/foreign_names.h"
-#include "apps/common/outputs.h"
-#include "apps/common/resized.h"
-#include "apps/common/run_folder.h"
-#include "apps/common/subject.h"
-#include "apps/common/towers.h"
+#include "apps/common/config/cli.h"
+#include "apps/common/config/outputs.h"
+#include "apps/common/measure/evaluation.h"
+#include "apps/common/measure/resized.h"
+#include "apps/common/run/foreign_names.h"
+#include "apps/common/run/run_folder.h"
+#include "apps/common/run/subject.h"
+#include "apps/common/run/towers.h"
 #include "apps/predict/answer.h"
 #include "apps/predict/uncertainty.h"
 #include "core/error.h"

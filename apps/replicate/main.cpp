@@ -7,14 +7,14 @@
 #include <optional>
 #include <set>
 
-#include "apps/common/cli.h"
-#include "apps/common/outputs.h"
-#include "apps/common/plots.h"
-#include "apps/common/progress.h"
-#include "apps/common/resume.h"
-#include "apps/common/run_folder.h"
-#include "apps/common/task.h"
-#include "apps/common/trainer.h"
+#include "apps/common/config/cli.h"
+#include "apps/common/config/outputs.h"
+#include "apps/common/config/progress.h"
+#include "apps/common/measure/plots.h"
+#include "apps/common/run/resume.h"
+#include "apps/common/run/run_folder.h"
+#include "apps/common/run/task.h"
+#include "apps/common/run/trainer.h"
 #include "apps/replicate/plan.h"
 #include "apps/replicate/report.h"
 #include "apps/replicate/results.h"

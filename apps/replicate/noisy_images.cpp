@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <functional>
 
-#include "apps/common/checkpoint.h"
-#include "apps/common/run_folder.h"
-#include "apps/common/subject.h"
-#include "apps/common/task.h"
+#include "apps/common/run/checkpoint.h"
+#include "apps/common/run/run_folder.h"
+#include "apps/common/run/subject.h"
+#include "apps/common/run/task.h"
 #include "core/error.h"
 #include "data/image_resample.h"
 #include "data/loader.h"

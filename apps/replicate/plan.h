@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "apps/common/config.h"
+#include "apps/common/config/config.h"
 
 namespace sked {
 

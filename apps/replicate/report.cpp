@@ -3,9 +3,9 @@
 #include <cstdio>
 #include <map>
 
-#include "apps/common/plots.h"
-#include "apps/common/progress.h"
-#include "apps/common/run_folder.h"
+#include "apps/common/config/progress.h"
+#include "apps/common/measure/plots.h"
+#include "apps/common/run/run_folder.h"
 #include "apps/replicate/curve.h"
 #include "apps/replicate/noisy_images.h"
 #include "core/error.h"

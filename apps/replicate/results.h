@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "apps/common/summary.h"
+#include "apps/common/measure/summary.h"
 #include "apps/replicate/plan.h"
 
 namespace sked {

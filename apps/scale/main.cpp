@@ -7,12 +7,12 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "apps/common/cli.h"
-#include "apps/common/interrupt.h"
-#include "apps/common/outputs.h"
-#include "apps/common/plots.h"
-#include "apps/common/progress.h"
-#include "apps/common/run_folder.h"
+#include "apps/common/config/cli.h"
+#include "apps/common/config/interrupt.h"
+#include "apps/common/config/outputs.h"
+#include "apps/common/config/progress.h"
+#include "apps/common/measure/plots.h"
+#include "apps/common/run/run_folder.h"
 #include "apps/scale/costs.h"
 #include "core/error.h"
 #include "core/file.h"

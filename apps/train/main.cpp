@@ -4,9 +4,9 @@
 #include <cstdio>
 #include <filesystem>
 
-#include "apps/common/cli.h"
-#include "apps/common/progress.h"
-#include "apps/common/trainer.h"
+#include "apps/common/config/cli.h"
+#include "apps/common/config/progress.h"
+#include "apps/common/run/trainer.h"
 #include "core/error.h"
 
 namespace {

@@ -2,8 +2,8 @@
 
 #include <doctest/doctest.h>
 
-#include "apps/common/gradient_step.h"
-#include "apps/common/task.h"
+#include "apps/common/run/gradient_step.h"
+#include "apps/common/run/task.h"
 #include "core/precision.h"
 #include "core/work_count.h"
 #include "tests/apps/support.h"

@@ -1,12 +1,12 @@
 // Checkpoints: what is saved comes back, and what does not fit is refused before anything is changed.
 
-#include "apps/common/checkpoint.h"
+#include "apps/common/run/checkpoint.h"
 
 #include <doctest/doctest.h>
 
 #include <cmath>
 
-#include "apps/common/evaluation.h"
+#include "apps/common/measure/evaluation.h"
 #include "core/error.h"
 #include "tests/apps/support.h"
 

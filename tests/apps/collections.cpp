@@ -5,8 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "apps/common/run_folder.h"
-#include "apps/common/trainer.h"
+#include "apps/common/run/run_folder.h"
+#include "apps/common/run/trainer.h"
 #include "core/file.h"
 #include "core/safetensors.h"
 #include "data/image_file.h"

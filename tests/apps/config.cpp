@@ -1,6 +1,6 @@
 // Configurations: what is read is what was written, and what is wrong is refused with its place.
 
-#include "apps/common/config.h"
+#include "apps/common/config/config.h"
 #include "apps/replicate/plan.h"
 
 #include <doctest/doctest.h>
@@ -8,7 +8,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "apps/common/cli.h"
+#include "apps/common/config/cli.h"
 #include "core/error.h"
 #include "data/transforms.h"
 #include "tests/common/files.h"

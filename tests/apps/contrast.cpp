@@ -9,10 +9,10 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
-#include "apps/common/checkpoint.h"
-#include "apps/common/contrastive.h"
-#include "apps/common/run_folder.h"
-#include "apps/common/trainer.h"
+#include "apps/common/run/checkpoint.h"
+#include "apps/common/run/contrastive.h"
+#include "apps/common/run/run_folder.h"
+#include "apps/common/run/trainer.h"
 #include "core/error.h"
 #include "data/image_file.h"
 #include "tests/apps/support.h"

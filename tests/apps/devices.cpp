@@ -7,8 +7,8 @@
 #include <cstdio>
 #include <memory>
 
-#include "apps/common/run_folder.h"
-#include "apps/common/trainer.h"
+#include "apps/common/run/run_folder.h"
+#include "apps/common/run/trainer.h"
 #include "autograd/optimizer.h"
 #include "core/kernel.h"
 #include "core/safetensors.h"

@@ -5,10 +5,10 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
-#include "apps/common/checkpoint.h"
-#include "apps/common/follow_file.h"
-#include "apps/common/run_folder.h"
-#include "apps/common/summary.h"
+#include "apps/common/measure/summary.h"
+#include "apps/common/run/checkpoint.h"
+#include "apps/common/run/follow_file.h"
+#include "apps/common/run/run_folder.h"
 #include "apps/replicate/report.h"
 #include "apps/replicate/results.h"
 #include "core/gzip.h"

@@ -9,8 +9,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "apps/common/evaluation.h"
-#include "apps/common/resized.h"
+#include "apps/common/measure/evaluation.h"
+#include "apps/common/measure/resized.h"
 #include "apps/evaluate/few_shot.h"
 #include "core/error.h"
 #include "core/rng.h"

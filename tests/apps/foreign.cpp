@@ -8,10 +8,10 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
-#include "apps/common/evaluation.h"
-#include "apps/common/follow_file.h"
-#include "apps/common/foreign_names.h"
-#include "apps/common/initial.h"
+#include "apps/common/measure/evaluation.h"
+#include "apps/common/run/follow_file.h"
+#include "apps/common/run/foreign_names.h"
+#include "apps/common/run/initial.h"
 #include "autograd/matmul.h"
 #include "tests/apps/support.h"
 #include "tests/common/hash_weights.h"

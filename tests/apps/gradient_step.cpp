@@ -1,6 +1,6 @@
 // Steps replayed from a recording: when that happens, and that nothing else changes by it.
 
-#include "apps/common/gradient_step.h"
+#include "apps/common/run/gradient_step.h"
 
 #include <doctest/doctest.h>
 

@@ -1,15 +1,15 @@
 // Whose classes, whose images, whose weights: a checkpoint beside data that is not what it was trained on.
 
-#include "apps/common/identity.h"
+#include "apps/common/run/identity.h"
 
 #include <doctest/doctest.h>
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "apps/common/features.h"
-#include "apps/common/run_folder.h"
-#include "apps/common/trainer.h"
+#include "apps/common/measure/features.h"
+#include "apps/common/run/run_folder.h"
+#include "apps/common/run/trainer.h"
 #include "core/file.h"
 #include "core/rng.h"
 #include "core/safetensors.h"

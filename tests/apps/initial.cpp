@@ -1,6 +1,6 @@
 // Fine-tuning from checkpoints written by timm and torchvision (tests/fixtures/checkpoints.py).
 
-#include "apps/common/initial.h"
+#include "apps/common/run/initial.h"
 
 #include <doctest/doctest.h>
 
@@ -8,11 +8,11 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "apps/common/checkpoint.h"
-#include "apps/common/evaluation.h"
-#include "apps/common/grid.h"
-#include "apps/common/run_folder.h"
-#include "apps/common/trainer.h"
+#include "apps/common/measure/evaluation.h"
+#include "apps/common/run/checkpoint.h"
+#include "apps/common/run/grid.h"
+#include "apps/common/run/run_folder.h"
+#include "apps/common/run/trainer.h"
 #include "autograd/matmul.h"
 #include "tests/apps/support.h"
 #include "tests/common/kernel_check.h"

@@ -1,6 +1,6 @@
 // Measures against values worked out by hand and by brute force, and against NumPy's, SciPy's and scikit-learn's.
 
-#include "apps/common/metrics.h"
+#include "apps/common/measure/metrics.h"
 
 #include <doctest/doctest.h>
 

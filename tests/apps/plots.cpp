@@ -1,6 +1,6 @@
 // plots: what gnuplot is given, what it must not be given, and what happens where it fails.
 
-#include "apps/common/plots.h"
+#include "apps/common/measure/plots.h"
 
 #include <doctest/doctest.h>
 

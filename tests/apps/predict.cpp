@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "apps/common/run_folder.h"
+#include "apps/common/run/run_folder.h"
 #include "apps/predict/uncertainty.h"
 #include "core/file.h"
 #include "core/safetensors.h"

@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "apps/common/checkpoint.h"
-#include "apps/common/run_folder.h"
+#include "apps/common/run/checkpoint.h"
+#include "apps/common/run/run_folder.h"
 #include "core/error.h"
 #include "tests/apps/support.h"
 

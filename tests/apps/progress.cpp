@@ -1,6 +1,6 @@
 // What a running program shows, on terminals of several widths.
 
-#include "apps/common/progress.h"
+#include "apps/common/config/progress.h"
 
 #include <doctest/doctest.h>
 #include <fcntl.h>

@@ -11,7 +11,7 @@
 #include <optional>
 #include <sstream>
 
-#include "apps/common/plots.h"
+#include "apps/common/measure/plots.h"
 #include "apps/replicate/noisy_images.h"
 #include "apps/replicate/results.h"
 #include "tests/apps/plans.h"

@@ -2,7 +2,7 @@
 
 #include <doctest/doctest.h>
 
-#include "apps/common/plots.h"
+#include "apps/common/measure/plots.h"
 #include "data/image_file.h"
 #include "tests/apps/plans.h"
 

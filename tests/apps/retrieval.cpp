@@ -1,6 +1,6 @@
 // Retrieval and unseen classes on cases counted by hand, and as NumPy and SciPy have them.
 
-#include "apps/common/retrieval.h"
+#include "apps/common/measure/retrieval.h"
 
 #include <doctest/doctest.h>
 

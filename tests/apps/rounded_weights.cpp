@@ -6,9 +6,9 @@
 #include <memory>
 #include <optional>
 
-#include "apps/common/checkpoint.h"
-#include "apps/common/evaluation.h"
-#include "apps/common/gradient_step.h"
+#include "apps/common/measure/evaluation.h"
+#include "apps/common/run/checkpoint.h"
+#include "apps/common/run/gradient_step.h"
 #include "core/precision.h"
 #include "core/work_count.h"
 #include "tests/apps/support.h"

@@ -1,6 +1,6 @@
 // The folder of a run: what is not the run's own is never touched, what is lost of it costs as little as can be.
 
-#include "apps/common/run_folder.h"
+#include "apps/common/run/run_folder.h"
 
 #include <doctest/doctest.h>
 #include <signal.h>
@@ -12,9 +12,9 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "apps/common/checkpoint.h"
-#include "apps/common/resume.h"
-#include "apps/common/trainer.h"
+#include "apps/common/run/checkpoint.h"
+#include "apps/common/run/resume.h"
+#include "apps/common/run/trainer.h"
 #include "core/error.h"
 #include "tests/apps/support.h"
 #include "tests/common/kernel_check.h"

@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
-#include "apps/common/config.h"
-#include "apps/common/run_folder.h"
+#include "apps/common/config/config.h"
+#include "apps/common/run/run_folder.h"
 #include "core/recording.h"
 #include "tests/common/files.h"
 

@@ -1,14 +1,14 @@
 // The trainer on a tiny data set: it learns, it repeats itself, and it refuses what cannot be trained.
 
-#include "apps/common/trainer.h"
+#include "apps/common/run/trainer.h"
 
 #include <doctest/doctest.h>
 
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "apps/common/checkpoint.h"
-#include "apps/common/run_folder.h"
+#include "apps/common/run/checkpoint.h"
+#include "apps/common/run/run_folder.h"
 #include "core/error.h"
 #include "tests/apps/support.h"
 #include "tests/common/kernel_check.h"

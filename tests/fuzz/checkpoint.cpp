@@ -1,6 +1,6 @@
 // What a checkpoint carries as text: the input is the entries config, state and data, with a NUL between them, put into
 // a file without checksums (no mutation would get past those).
-#include "apps/common/checkpoint.h"
+#include "apps/common/run/checkpoint.h"
 
 #include <nlohmann/json.hpp>
 

@@ -1,4 +1,4 @@
-#include "apps/common/config.h"
+#include "apps/common/config/config.h"
 
 #include "tests/fuzz/fuzz.h"
 

@@ -1,5 +1,5 @@
 // summary.json of a run, and what results.json makes of it.
-#include "apps/common/summary.h"
+#include "apps/common/measure/summary.h"
 
 #include "apps/replicate/results.h"
 #include "tests/fuzz/fuzz.h"

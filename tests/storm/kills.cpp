@@ -10,7 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "apps/common/run_folder.h"
+#include "apps/common/run/run_folder.h"
 #include "core/rng.h"
 #include "tests/storm/storm.h"
 

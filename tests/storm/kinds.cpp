@@ -4,8 +4,8 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
-#include "apps/common/config.h"
-#include "apps/common/run_folder.h"
+#include "apps/common/config/config.h"
+#include "apps/common/run/run_folder.h"
 #include "core/npy.h"
 #include "core/safetensors.h"
 #include "data/image_file.h"

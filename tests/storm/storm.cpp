@@ -8,8 +8,8 @@
 #include <sstream>
 #include <thread>
 
-#include "apps/common/checkpoint.h"
-#include "apps/common/run_folder.h"
+#include "apps/common/run/checkpoint.h"
+#include "apps/common/run/run_folder.h"
 #include "core/error.h"
 #include "core/safetensors.h"
 #include "core/text.h"

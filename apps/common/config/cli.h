@@ -1,0 +1,53 @@
+#pragma once
+// The command line every program understands, and the exit codes every program keeps to.
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "apps/common/config/config.h"
+#include "core/device.h"
+
+namespace CLI {
+class App;
+}
+
+namespace sked {
+
+/// What --help says beside the options.
+struct AppText {
+  std::string name;     // `train`
+  std::string about;    // what the program does, in a sentence or two
+  std::string example;  // a command line that works, with a word on what comes out
+};
+
+/// --config FILE --set key.path=value … --device auto|cpu|cuda --precision f32|tf32|bf16 --deterministic
+/// --graph auto|off --threads N --seed N --out DIR --data-root DIR
+struct CommonOptions {
+  std::string config;            // path, or "" when not given
+  std::vector<std::string> set;  // assignments, in the order given
+  Device device = Device::cpu;   // what --device came to on this machine
+  bool graph = true;             // --graph auto
+  int threads = 0;               // 0: as many as there are cores
+  std::optional<uint64_t> seed;
+  std::string out;
+  std::string data_root;
+  std::string command;  // the command line as it was typed
+};
+
+/// Runs a program: parses the command line, takes Ctrl-C and --threads in hand, calls `body`. `declare` adds the
+/// program's own options (it may be empty). Returns the exit code: 0; 1 after one line `error: …` on stderr for a
+/// failure; 2 likewise for wrong usage (UsageError, or a command line that does not parse); interrupt_status() when
+/// `body` threw Interrupted. Standard streams that are closed lead nowhere; a full stdout is a failure.
+int run_app(int argc, const char* const* argv, const AppText& text, const std::function<void(CLI::App&)>& declare,
+            const std::function<void(const CommonOptions&)>& body);
+
+/// The file of --config with --set, --seed and --data-root applied, validated. Throws UsageError when --config is not
+/// given.
+RunConfig load_config(const CommonOptions& options);
+/// The same over a configuration that is there already.
+void apply_options(const CommonOptions& options, RunConfig& config);
+
+}  // namespace sked

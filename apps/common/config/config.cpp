@@ -1,0 +1,281 @@
+#include "apps/common/config/config.h"
+
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/text.h"
+
+namespace sked {
+
+void visit_fields(FieldList& fields, DataConfig& c) {
+  fields("name", c.name);
+  fields("path", c.path);
+  fields("root", c.root);
+  fields("labels", c.labels);
+  fields("noise", c.noise);
+  fields("noise_rate", c.noise_rate);
+  fields("noise_seed", c.noise_seed);
+  fields("validation", c.validation);
+  fields("train_subset", c.train_subset);
+  fields("skip_limit", c.skip_limit);
+  fields("train_pipeline", c.train_pipeline);
+  fields("eval_pipeline", c.eval_pipeline);
+}
+
+void visit_fields(FieldList& fields, ModelConfig& c) {
+  fields("name", c.name);
+  fields("blocks", c.blocks);
+  fields("base_width", c.base_width);
+  fields("stem", c.stem);
+  fields("shortcut", c.shortcut);
+  fields("groups", c.groups);
+  fields("width_per_group", c.width_per_group);
+  fields("patch", c.patch);
+  fields("width", c.width);
+  fields("depth", c.depth);
+  fields("heads", c.heads);
+  fields("mlp", c.mlp);
+  fields("pool", c.pool);
+  fields("class_token", c.class_token);
+  fields("norm", c.norm);
+  fields("positions", c.positions);
+  fields("registers", c.registers);
+  fields("layer_scale", c.layer_scale);
+  fields("qk_norm", c.qk_norm);
+  fields("pre_norm", c.pre_norm);
+  fields("norm_eps", c.norm_eps);
+  fields("gelu", c.gelu);
+  fields("representation", c.representation);
+  fields("dropout", c.dropout);
+  fields("drop_path", c.drop_path);
+  fields("recompute", c.recompute);
+}
+
+void visit_fields(FieldList& fields, HeadConfig& c) {
+  fields("kind", c.kind);
+  fields("factors", c.factors);
+  fields("rank", c.rank);
+  fields("link", c.link);
+  fields("train_samples", c.train_samples);
+  fields("test_samples", c.test_samples);
+  fields("antithetic", c.antithetic);
+  fields("likelihood", c.likelihood);
+  fields("sample_chunk", c.sample_chunk);
+  fields("learn_temperature", c.learn_temperature);
+  fields("temperature", c.temperature);
+  fields("temperature_lo", c.temperature_lo);
+  fields("temperature_hi", c.temperature_hi);
+  fields("bias_init", c.bias_init);
+  fields("noise_init_scale", c.noise_init_scale);
+}
+
+void visit_fields(FieldList& fields, CaptionSpec& c) {
+  fields("templates", c.templates);
+  fields("classes", c.classes);
+  fields("noise_rate", c.noise_rate);
+  fields("noise_seed", c.noise_seed);
+  fields("unseen", c.unseen);
+}
+
+void visit_fields(FieldList& fields, TextTowerConfig& c) {
+  fields("vocabulary", c.vocabulary);
+  fields("pieces", c.pieces);
+  fields("truncate", c.truncate);
+  fields("context", c.context);
+  fields("width", c.width);
+  fields("depth", c.depth);
+  fields("heads", c.heads);
+  fields("mlp", c.mlp);
+  fields("pool", c.pool);
+  fields("dropout", c.dropout);
+  fields("recompute", c.recompute);
+}
+
+void visit_fields(FieldList& fields, ContrastiveConfig& c) {
+  fields("kind", c.kind);
+  fields("width", c.width);
+  fields("factors", c.factors);
+  fields("rank", c.rank);
+  fields("train_samples", c.train_samples);
+  fields("noise", c.noise);
+  fields("antithetic", c.antithetic);
+  fields("likelihood", c.likelihood);
+  fields("learn_temperature", c.learn_temperature);
+  fields("temperature", c.temperature);
+  fields("temperature_lo", c.temperature_lo);
+  fields("temperature_hi", c.temperature_hi);
+  fields("noise_init_scale", c.noise_init_scale);
+  fields("lock_image", c.lock_image);
+  fields("features", c.features);
+  fields("retrieval", c.retrieval);
+}
+
+void visit_fields(FieldList& fields, OptimizerConfig& c) {
+  fields("kind", c.kind);
+  fields("momentum", c.momentum);
+  fields("nesterov", c.nesterov);
+  fields("beta1", c.beta1);
+  fields("beta2", c.beta2);
+  fields("eps", c.eps);
+  fields("weight_decay", c.weight_decay);
+  fields("clip_norm", c.clip_norm);
+}
+
+void visit_fields(FieldList& fields, ScheduleConfig& c) {
+  fields("kind", c.kind);
+  fields("peak", c.peak);
+  fields("floor", c.floor);
+  fields("warmup_epochs", c.warmup_epochs);
+  fields("warmup_steps", c.warmup_steps);
+}
+
+void visit_fields(FieldList& fields, TrainConfig& c) {
+  fields("batch_size", c.batch_size);
+  fields("epochs", c.epochs);
+  fields("steps", c.steps);
+  fields("log_every", c.log_every);
+  fields("eval_every", c.eval_every);
+  fields("eval_samples", c.eval_samples);
+  fields("checkpoint_every", c.checkpoint_every);
+  fields("time_limit", c.time_limit);
+  fields("ema_decay", c.ema_decay);
+  fields("init", c.init);
+  fields("init_partial", c.init_partial);
+  fields("loader_threads", c.loader_threads);
+}
+
+void visit_fields(FieldList& fields, RunConfig& c) {
+  fields("about", c.about);
+  fields("task", c.task);
+  fields("data", c.data);
+  fields("model", c.model);
+  if (c.task == "contrastive") {
+    fields("captions", c.captions);
+    fields("text", c.text);
+    fields("contrast", c.contrast);
+  } else {
+    fields("head", c.head);
+  }
+  fields("optimizer", c.optimizer);
+  fields("schedule", c.schedule);
+  fields("train", c.train);
+  fields("seed", c.seed);
+}
+
+void read_config_fields(const nlohmann::ordered_json& object, RunConfig& config, const std::string& source) {
+  require_usage(!object.is_object() || !object.contains("base") || !object.contains("heads"), "config", source,
+                ": a plan (it has base and heads): build/replicate runs it");
+  if (object.is_object() && object.contains("task")) {
+    read_fields({{"task", object["task"]}}, fields_of(config), source);
+    require_usage(config.task == "classification" || config.task == "contrastive", "config", source,
+                  ": task: expected classification or contrastive, got ", config.task);
+  }
+  read_fields(object, fields_of(config), source);
+}
+
+RunConfig parse_config(const std::string& text, const std::string& source) {
+  RunConfig config;
+  read_config_fields(parse_json(text, source), config, source);
+  return config;
+}
+
+RunConfig read_config(const std::string& path) {
+  constexpr uint64_t kMostBytes = 1 << 20;
+  return parse_config(read_file(path, kMostBytes), path);
+}
+
+std::string config_text(const RunConfig& config) {
+  RunConfig copy = config;  // fields_of hands out addresses to write to
+  return json_text(write_fields(fields_of(copy)));
+}
+
+namespace {
+
+/// Paths may be of any bytes, but a configuration is JSON.
+void check_utf8(RunConfig config) {
+  for (const Field& field : fields_of(config)) {
+    const auto* text = std::get_if<std::string*>(&field.value);
+    require_usage(text == nullptr || !invalid_utf8(**text), "config", field.path, ": expected UTF-8, got \"",
+                  text == nullptr ? "" : excerpt(**text), "\" (a link of another name leads to the same place)");
+  }
+}
+
+}  // namespace
+
+void validate(const RunConfig& config) {
+  check_utf8(config);
+  const auto check = [](bool ok, const char* key, const char* expected, auto value) {
+    require_usage(ok, "config", key, ": expected ", expected, ", got ", value);
+  };
+  const TrainConfig& t = config.train;
+  check(t.batch_size >= 1, "train.batch_size", "at least 1", t.batch_size);
+  check(t.steps >= 0, "train.steps", "at least 0", t.steps);
+  check(t.epochs >= 0, "train.epochs", "at least 0", t.epochs);
+  check(t.epochs <= 1e6, "train.epochs", "at most 1000000", t.epochs);
+  check(t.log_every >= 1, "train.log_every", "at least 1", t.log_every);
+  check(t.eval_every >= 0, "train.eval_every", "at least 0", t.eval_every);
+  check(t.eval_samples >= 0, "train.eval_samples", "at least 0", t.eval_samples);
+  check(t.checkpoint_every >= 0, "train.checkpoint_every", "at least 0", t.checkpoint_every);
+  check(t.time_limit >= 0, "train.time_limit", "a number of seconds, at least 0", t.time_limit);
+  check(t.ema_decay >= 0 && t.ema_decay < 1, "train.ema_decay", "a number in [0, 1)", t.ema_decay);
+  check(t.loader_threads >= 0 && t.loader_threads <= 256, "train.loader_threads", "0 to 256", t.loader_threads);
+  const ScheduleConfig& s = config.schedule;
+  check(s.peak > 0, "schedule.peak", "a number above 0", s.peak);
+  check(s.floor >= 0 && s.floor <= 1, "schedule.floor", "a number in [0, 1]", s.floor);
+  check(s.warmup_epochs >= 0, "schedule.warmup_epochs", "at least 0", s.warmup_epochs);
+  check(s.warmup_steps >= 0, "schedule.warmup_steps", "at least 0", s.warmup_steps);
+  const ContrastiveConfig& contrast = config.contrast;
+  check(contrast.retrieval >= 1 && contrast.retrieval <= 1 << 16, "contrast.retrieval", "1 to 65536",
+        contrast.retrieval);
+  check(!contrast.lock_image || !contrast.features.empty(), "contrast.features", "a folder", contrast.features);
+  check(config.text.pieces >= 8 && config.text.pieces <= 1 << 20, "text.pieces", "8 to 1048576", config.text.pieces);
+  check(config.data.validation >= 0, "data.validation", "at least 0", config.data.validation);
+  check(config.data.skip_limit >= -1, "data.skip_limit", "at least 0 (or -1: not set)", config.data.skip_limit);
+  check(config.data.train_subset >= 0, "data.train_subset", "at least 0", config.data.train_subset);
+}
+
+namespace {
+
+template <class Section>
+Section filled(const Section& given, const Section& chosen) {
+  Section result = given, untouched, from = chosen;
+  const nlohmann::ordered_json mine = write_fields(fields_of(result)), open = write_fields(fields_of(untouched));
+  nlohmann::ordered_json fill = write_fields(fields_of(from));
+  for (const auto& [key, value] : mine.items()) {
+    if (value != open.at(key)) fill.erase(key);
+  }
+  read_fields(fill, fields_of(result), "configuration");
+  return result;
+}
+
+}  // namespace
+
+ModelConfig filled_in(const ModelConfig& given, const ModelConfig& chosen) { return filled(given, chosen); }
+HeadConfig filled_in(const HeadConfig& given, const HeadConfig& chosen) { return filled(given, chosen); }
+
+std::vector<std::string> differing_network(const RunConfig& a, const RunConfig& b) {
+  constexpr std::array<std::string_view, 10> kWithoutEffect{
+      "model.dropout",   "model.drop_path", "model.recompute",   "head.train_samples", "head.test_samples",
+      "head.antithetic", "head.likelihood", "head.sample_chunk", "head.bias_init",     "head.noise_init_scale"};
+  RunConfig left, right;
+  left.model = a.model, left.head = a.head, right.model = b.model, right.head = b.head;
+  std::vector<std::string> keys = differing_fields(fields_of(left), fields_of(right));
+  std::erase_if(keys, [&](const std::string& key) { return std::ranges::count(kWithoutEffect, key) > 0; });
+  return keys;
+}
+
+std::vector<std::string> differing_keys(const RunConfig& a, const RunConfig& b) {
+  constexpr std::array<std::string_view, 6> kWithoutEffect{
+      "about", "data.root", "data.skip_limit", "train.loader_threads", "train.time_limit", "contrast.features"};
+  if (a.task != b.task) return {"task"};
+  RunConfig left = a, right = b;
+  std::vector<std::string> keys = differing_fields(fields_of(left), fields_of(right));
+  std::erase_if(keys, [&](const std::string& key) { return std::ranges::count(kWithoutEffect, key) > 0; });
+  return keys;
+}
+
+}  // namespace sked

@@ -1,0 +1,92 @@
+#include "apps/common/config/interrupt.h"
+
+#include <pthread.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <system_error>
+#include <thread>
+
+#include "core/error.h"
+
+namespace sked {
+namespace {
+
+constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP};
+
+std::atomic<int> asked = 0;        // the signal that did
+std::atomic<bool> looked = false;  // has the program come to where it can stop?
+double started = 0, limit = 0;
+bool further = false;
+
+double now() {
+  timespec t{};
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
+/// Signals that ask, but for SIGHUP where it is ignored (nohup).
+sigset_t asking_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int signal : kSignals) {
+    struct sigaction before {};
+    sigaction(signal, nullptr, &before);
+    if (signal != SIGHUP || before.sa_handler != SIG_IGN) sigaddset(&set, signal);
+  }
+  return set;
+}
+
+void wait_for_signals(const sigset_t& set) {
+  constexpr double kSameRequest = 1;  // seconds
+  constexpr timespec kPatience{5, 0};
+  double asked_at = 0;
+  for (;;) {
+    const bool impatient = asked != 0 && !looked;
+    const int signal = impatient ? sigtimedwait(&set, nullptr, &kPatience) : sigwaitinfo(&set, nullptr);
+    if (signal < 0 && errno == EAGAIN && !looked) _exit(interrupt_status());
+    if (signal < 0) continue;
+    if (asked == 0) {
+      asked = signal;
+      asked_at = now();
+    } else if (signal == SIGINT || now() - asked_at > kSameRequest) {
+      std::signal(signal, SIG_DFL);
+      kill(getpid(), signal);
+      pthread_sigmask(SIG_UNBLOCK, &set, nullptr);  // here it ends the process
+    }
+  }
+}
+
+}  // namespace
+
+void catch_interrupts() {
+  started = now();
+  // A thread that waits, and no handler: oneDNN's generated kernels keep values below the stack pointer, where a
+  // handler would run; they were seen to end in wrong numbers and a damaged heap.
+  const sigset_t set = asking_signals();
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);  // also in the threads that are started from now on
+  pthread_atfork(nullptr, nullptr, [] {
+    const sigset_t children = asking_signals();
+    pthread_sigmask(SIG_UNBLOCK, &children, nullptr);
+  });
+  try {
+    std::thread([set] { wait_for_signals(set); }).detach();
+  } catch (const std::system_error& error) {
+    fail("interrupt", "cannot start a thread: ", error.what());
+  }
+}
+
+void limit_time(double seconds) { limit = seconds; }
+void got_further() { further = true; }
+
+bool interrupted() {
+  looked = true;
+  return asked != 0 || (further && limit > 0 && now() - started >= limit);
+}
+
+int interrupt_status() { return asked != 0 ? 128 + asked : kTimeUp; }
+
+}  // namespace sked

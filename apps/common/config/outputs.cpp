@@ -1,0 +1,47 @@
+#include "apps/common/config/outputs.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "apps/common/config/fields.h"
+#include "core/error.h"
+#include "core/file.h"
+
+namespace sked {
+
+void check_writable(const std::string& file) { const AtomicFile probe(file); }
+
+void check_own_results(const std::vector<std::string>& files, const std::string& key) {
+  namespace fs = std::filesystem;
+  constexpr uint64_t kMostBytes = uint64_t{1} << 30;
+  std::error_code error;
+  const auto taken = std::ranges::find_if(files, [&](const std::string& file) {
+    return fs::exists(file, error) && !(fs::is_regular_file(file, error) && fs::file_size(file, error) == 0);
+  });
+  if (taken == files.end()) return;
+  try {
+    const auto json = parse_json(read_file(files.front(), kMostBytes), files.front());
+    if (json.is_array() ? json.empty() || json.front().contains(key) : json.contains(key)) return;
+  } catch (const Error&) {  // it is something else
+  }
+  fail("output", *taken,
+       " is there, and none of this program's results: it is not touched (move it away, or choose "
+       "another name)");
+}
+
+void check_writable_below(const std::filesystem::path& file) {
+  namespace fs = std::filesystem;
+  std::error_code unreadable;
+  fs::path folder = fs::absolute(file).parent_path();
+  if (fs::is_directory(folder, unreadable)) return check_writable(file.string());
+  while (!fs::exists(folder, unreadable) && folder.has_relative_path()) folder = folder.parent_path();
+  const int denied = ::access(folder.c_str(), W_OK | X_OK) == 0 ? 0 : errno;
+  const int error = fs::is_directory(folder, unreadable) ? denied : ENOTDIR;
+  require(error == 0, "output", "cannot write ", file.string(), ": ", folder.string(), ": ", std::strerror(error));
+}
+
+}  // namespace sked

@@ -1,0 +1,200 @@
+#include "apps/common/measure/evaluation.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "apps/common/config/interrupt.h"
+#include "core/error.h"
+#include "core/text.h"
+
+namespace sked {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+void visit_fields(FieldList& fields, ReliabilityBin& b) {
+  fields("count", b.count);
+  fields("confidence", b.confidence);
+  fields("accuracy", b.accuracy);
+}
+void visit_fields(FieldList& fields, Measures& m) {
+  fields("nll", m.nll);
+  fields("accuracy", m.accuracy);
+  fields("top5", m.top5);
+  fields("ece", m.ece);
+  fields("brier", m.brier);
+  fields("count", m.count);
+}
+void visit_fields(FieldList& fields, DistributionMeasures& m) {
+  fields("cross_entropy", m.cross_entropy);
+  fields("entropy", m.entropy);
+  fields("count", m.count);
+}
+
+void visit_recalls(FieldList& fields, Recalls& r, const std::string& prefix = "") {
+  fields((prefix + "image_to_text_1").c_str(), r.image_to_text_1);
+  fields((prefix + "image_to_text_5").c_str(), r.image_to_text_5);
+  fields((prefix + "image_to_text_10").c_str(), r.image_to_text_10);
+  fields((prefix + "text_to_image_1").c_str(), r.text_to_image_1);
+  fields((prefix + "text_to_image_5").c_str(), r.text_to_image_5);
+  fields((prefix + "text_to_image_10").c_str(), r.text_to_image_10);
+}
+void visit_fields(FieldList& fields, Retrieval& r) {
+  fields("count", r.count);
+  fields("captions", r.captions);
+  visit_recalls(fields, r);
+  fields("equal_captions.count", r.equal_captions);
+  visit_recalls(fields, r.alike, "equal_captions.");
+}
+void visit_fields(FieldList& fields, UnseenClasses& u) {
+  fields("count", u.count);
+  fields("accuracy", u.accuracy);
+  fields("accuracy_between", u.accuracy_between);
+  fields("seen_count", u.seen_count);
+  fields("seen_accuracy", u.seen_accuracy);
+}
+
+// fields_of finds visit_fields by argument-dependent lookup, which does not see this namespace: the lists are made
+// here.
+template <class T>
+std::vector<Field> list_of(T& value) {
+  FieldList list;
+  visit_fields(list, value);
+  return list.take();
+}
+
+/// Takes `key` out of `object`; null when it is not there.
+Json take(Json& object, const char* key) {
+  if (!object.is_object() || !object.contains(key)) return {};
+  Json value = std::move(object[key]);
+  object.erase(key);
+  return value;
+}
+
+}  // namespace
+
+std::unique_ptr<Classifier> make_classifier(const RunConfig& config, const Shape& image_shape, int64_t classes,
+                                            Device device) {
+  Init init(config.seed, device);
+  auto backbone = make_backbone(config.model, image_shape, init);
+  auto head = make_head(config.head, backbone->width(), classes, init);
+  return std::make_unique<Classifier>(std::move(backbone), std::move(head));
+}
+
+Pipeline evaluation_pipeline(const std::string& text) {
+  Pipeline pipeline = Pipeline::parse(text);
+  require_usage(pipeline.mixing().kind == Mixing::Kind::none, "config",
+                "data.eval_pipeline: expected no mixup or cutmix, got ", text);
+  return pipeline;
+}
+
+void require_finite(const Tensor& rows, const Batch& batch, const Dataset& dataset, const char* what) {
+  const Tensor values = rows.to(Device::cpu);
+  const int64_t width = values.numel() / std::max<int64_t>(1, values.dim(0));
+  for (int64_t i = 0; i < values.numel(); ++i) {
+    const float value = values.data<float>()[i];
+    require(std::isfinite(value), "evaluate", dataset.source(batch.indices.data<int64_t>()[i / width]), ": ", what,
+            " is ", value, ": expected finite numbers (are the weights finite?)");
+  }
+}
+
+static void say_skipped(const Skipped& image) {
+  std::fprintf(stderr, "left out: %s\n", printable(image.message).c_str());
+}
+
+void for_each_batch(std::shared_ptr<const Dataset> dataset, const std::string& pipeline, int64_t batch_size,
+                    int64_t skip_limit, const std::function<void(const Batch&)>& visit,
+                    const std::function<void(const Skipped&)>& on_skip) {
+  require(dataset->size() > 0, "evaluate", dataset->name(), ": expected images to look at, got none");
+  Loader loader(std::move(dataset), evaluation_pipeline(pipeline),
+                {.batch_size = batch_size,
+                 .shuffle = false,
+                 .skip_limit = skip_limit,
+                 .on_skip = on_skip ? on_skip : say_skipped});
+  loader.start(0);
+  const NoGrad no_tape;
+  while (const auto batch = loader.next()) {
+    if (interrupted()) throw Interrupted();
+    if (batch->images.dim(0) > 0) visit(*batch);
+  }
+}
+
+/// Where the noise of a batch's images is drawn.
+static Tensor addresses_of(const Batch& batch, const std::vector<int64_t>& addresses) {
+  if (addresses.empty()) return batch.indices;
+  Tensor result = Tensor::empty(batch.indices.shape(), DType::i64);
+  for (int64_t b = 0; b < result.numel(); ++b)
+    result.data<int64_t>()[b] = addresses.at(static_cast<size_t>(batch.indices.data<int64_t>()[b]));
+  return result;
+}
+
+void for_each_prediction(Classifier& classifier, std::shared_ptr<const Dataset> dataset, const std::string& pipeline,
+                         const PredictOptions& options, const std::function<void(const Prediction&)>& visit) {
+  Context context{.training = false, .seed = options.seed};
+  const auto predict = [&](const Batch& batch) {
+    context.examples = addresses_of(batch, options.addresses).to(options.device);
+    const Tensor phi = classifier.backbone().forward(Var(batch.images.to(options.device)), context).value();
+    require_finite(phi, batch, *dataset, "its representation");
+    const Tensor probabilities = classifier.head().predict(phi, options.samples, context).to(Device::cpu);
+    require_finite(probabilities, batch, *dataset, "a probability");
+    visit({batch, context, phi, probabilities});
+  };
+  for_each_batch(dataset, pipeline, options.batch_size, options.skip_limit, predict, options.on_skip);
+}
+
+std::string distribution_name(const RunConfig& config) { return config.data.noise == "none" ? "human" : "noisy"; }
+
+Evaluation evaluate(Classifier& classifier, std::shared_ptr<const Dataset> dataset, const RunConfig& config,
+                    const PredictOptions& options) {
+  Evaluation result;
+  if (dataset->has_distributions()) result.distribution = distribution_name(config);
+  MetricsAccumulator accumulator(dataset->classes(), config.head.link == "sigmoid");
+  for_each_prediction(classifier, dataset, config.data.eval_pipeline, options, [&](const Prediction& p) {
+    accumulator.add(p.probabilities, p.batch.labels, p.batch.targets);
+    if (p.batch.distributions.defined()) accumulator.add_distributions(p.probabilities, p.batch.distributions);
+  });
+  result.measures = accumulator.measures();
+  result.against = accumulator.distribution_measures();
+  return result;
+}
+
+Json evaluation_json(const Evaluation& evaluation, bool with_reliability) {
+  Evaluation copy = evaluation;  // field lists hand out addresses to write to
+  Json json = write_fields(list_of(copy.measures));
+  if (!copy.distribution.empty()) json[copy.distribution] = write_fields(list_of(copy.against));
+  if (copy.retrieval.count > 0) json["retrieval"] = write_fields(list_of(copy.retrieval));
+  if (copy.retrieval.count > 0 && copy.retrieval.equal_captions == 0) json["retrieval"].erase("equal_captions");
+  if (copy.unseen.count > 0) json["unseen"] = write_fields(list_of(copy.unseen));
+  if (copy.unseen.count > 0 && copy.unseen.seen_count == 0) json["unseen"].erase("seen_accuracy");
+  if (with_reliability) {
+    Json& bins = json["reliability"] = Json::array();
+    for (ReliabilityBin& bin : copy.measures.bins)
+      bins.push_back(bin.count > 0 ? write_fields(list_of(bin)) : Json{{"count", 0}});
+  }
+  return json;
+}
+
+Evaluation read_evaluation(Json object, const std::string& source) {
+  Evaluation evaluation;
+  for (const char* name : {"human", "noisy"}) {
+    const Json against = take(object, name);
+    if (against.is_null()) continue;
+    evaluation.distribution = name;
+    read_fields(against, list_of(evaluation.against), source);
+  }
+  if (const Json found = take(object, "retrieval"); !found.is_null())
+    read_fields(found, list_of(evaluation.retrieval), source);
+  if (const Json found = take(object, "unseen"); !found.is_null())
+    read_fields(found, list_of(evaluation.unseen), source);
+  const Json bins = take(object, "reliability");
+  read_fields(object, list_of(evaluation.measures), source);
+  if (bins.is_null()) return evaluation;
+  require_usage(bins.is_array() && bins.size() == evaluation.measures.bins.size(), "config", source,
+                ": reliability: expected a list of ", kReliabilityBins, " bins");
+  for (size_t i = 0; i < bins.size(); ++i) read_fields(bins[i], list_of(evaluation.measures.bins[i]), source);
+  return evaluation;
+}
+
+}  // namespace sked

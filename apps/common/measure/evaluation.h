@@ -1,0 +1,84 @@
+#pragma once
+// A classifier's predictions on a dataset, and their measures.
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "apps/common/config/config.h"
+#include "apps/common/measure/metrics.h"
+#include "apps/common/measure/retrieval.h"
+#include "data/loader.h"
+#include "layers/classifier.h"
+
+namespace sked {
+
+/// How predictions are made. The same options give the same numbers, at any batch size up to rounding.
+struct PredictOptions {
+  int64_t samples = 0;  // Monte Carlo samples; 0: link((Wφ + b)/τ)
+  int64_t batch_size = 128;
+  uint64_t seed = 0;  // of the Monte Carlo noise, which no training step draws
+  Device device = Device::cpu;
+  int64_t skip_limit = 0;                            // corrupt images left out; one more is an error
+  std::function<void(const Skipped&)> on_skip = {};  // called for each; where there is none, stderr names it
+  std::vector<int64_t> addresses = {};               // of each image's noise; its index where there are none
+};
+
+/// The pipeline of that text. Throws UsageError where it would mix images.
+Pipeline evaluation_pipeline(const std::string& text);
+
+/// A batch and what the classifier makes of it; everything but phi and context.examples lies on the CPU.
+struct Prediction {
+  const Batch& batch;
+  const Context& context;       // what the noise was drawn with
+  const Tensor& phi;            // (B,D), on the device
+  const Tensor& probabilities;  // f32 (B,K)
+};
+
+/// Builds the classifier of a configuration, initialized by its seed.
+std::unique_ptr<Classifier> make_classifier(const RunConfig& config, const Shape& image_shape, int64_t classes,
+                                            Device device);
+
+/// Throws Error naming the image for the first of `rows` (B,…), `what` of each image of the batch, with a number that
+/// is not finite: whatever is made of it, a measure or a picture, would look like an answer.
+void require_finite(const Tensor& rows, const Batch& batch, const Dataset& dataset, const char* what);
+
+/// Calls `visit` for every batch of `dataset`, in order, each image prepared by `pipeline`, off the tape. Corrupt
+/// images are left out, each named on stderr or given to `on_skip`; one more than `skip_limit` is an error, and so is a
+/// dataset without images. Throws Interrupted on Ctrl-C.
+void for_each_batch(std::shared_ptr<const Dataset> dataset, const std::string& pipeline, int64_t batch_size,
+                    int64_t skip_limit, const std::function<void(const Batch&)>& visit,
+                    const std::function<void(const Skipped&)>& on_skip = {});
+
+/// The same with what the classifier makes of each batch: finite representations and probabilities, or an Error naming
+/// the image.
+void for_each_prediction(Classifier& classifier, std::shared_ptr<const Dataset> dataset, const std::string& pipeline,
+                         const PredictOptions& options, const std::function<void(const Prediction&)>& visit);
+
+/// Measures on one dataset; with `distribution` also against the label distributions it has.
+struct Evaluation {
+  Measures measures;
+  std::string distribution;  // human | noisy, or "" where the dataset has none
+  DistributionMeasures against;
+  Retrieval retrieval;   // of contrastive training
+  UnseenClasses unseen;  // likewise, where captions leave classes out
+};
+
+/// What the label distributions of this configuration's test set are: `human` votes, or those of `noisy` labels.
+std::string distribution_name(const RunConfig& config);
+
+Evaluation evaluate(Classifier& classifier, std::shared_ptr<const Dataset> dataset, const RunConfig& config,
+                    const PredictOptions& options);
+
+/// {nll, accuracy, top5, ece, brier, count [, human|noisy {cross_entropy, entropy, count}] [, retrieval {count,
+/// captions, image_to_text_1, … [, equal_captions {count, image_to_text_1, …}]}] [, unseen {…}] [, reliability […]]}.
+/// What nothing was measured for, an empty bin or no image of a seen class, has its count only.
+nlohmann::ordered_json evaluation_json(const Evaluation& evaluation, bool with_reliability);
+/// The way back. Throws UsageError naming `source` for keys or types that do not fit.
+Evaluation read_evaluation(nlohmann::ordered_json object, const std::string& source);
+
+}  // namespace sked

@@ -1,0 +1,68 @@
+#include "apps/common/measure/resized.h"
+
+#include <cmath>
+
+#include "core/error.h"
+#include "data/image_resample.h"
+#include "data/transforms.h"
+
+namespace sked {
+namespace {
+
+class Resized final : public DatasetView {
+ public:
+  Resized(std::shared_ptr<const Dataset> base, const Shape& shape) : DatasetView(std::move(base)), shape_(shape) {}
+
+  Shape image_shape() const override { return shape_[0] == 0 ? base().image_shape().with(2, shape_[2]) : shape_; }
+  bool encoded() const override { return false; }
+  Tensor image(int64_t i) const override {
+    const Tensor colored = with_channels(base().image(i));  // (h,w,C)
+    const int64_t side = shape_[0];
+    if (side == 0 || colored.shape() == shape_) return colored;
+    const Shape size = small_size(colored.shape(), side);
+    Tensor resized = Tensor::empty({size[0], size[1], shape_[2]}, DType::u8), out = Tensor::empty(shape_, DType::u8);
+    resample(colored.data<uint8_t>(), colored.shape(), {0, 0, colored.dim(0), colored.dim(1)}, size[0], size[1],
+             resized.data<uint8_t>());
+    const Window window = central_window(resized.shape(), side);
+    crop(resized.data<uint8_t>(), resized.shape(), window.top, window.left, side, out.data<uint8_t>());
+    return out;
+  }
+
+ private:
+  Tensor with_channels(const Tensor& image) const {
+    const int64_t from = image.dim(2), to = shape_[2];
+    if (from == to) return image;
+    Tensor out = Tensor::empty(image.shape().with(2, to), DType::u8);
+    const uint8_t* in = image.data<uint8_t>();
+    uint8_t* bytes = out.data<uint8_t>();
+    for (int64_t pixel = 0; pixel < image.dim(0) * image.dim(1); ++pixel) {
+      const uint8_t* p = in + pixel * from;
+      const auto gray =
+          from == 1 ? p[0] : static_cast<uint8_t>(std::lround(0.299 * p[0] + 0.587 * p[1] + 0.114 * p[2]));
+      for (int64_t c = 0; c < to; ++c) bytes[pixel * to + c] = gray;
+    }
+    return out;
+  }
+
+  Shape shape_;
+};
+
+}  // namespace
+
+DataSpec named_data(const std::string& name, const std::string& root) {
+  DataSpec spec;
+  spec.name = name.substr(0, name.find(':'));
+  if (spec.name.size() < name.size()) spec.path = name.substr(spec.name.size() + 1);
+  spec.root = root;
+  return spec;
+}
+
+std::shared_ptr<const Dataset> resized(std::shared_ptr<const Dataset> base, const Shape& shape) {
+  if (base->image_shape() == shape || (shape[0] == 0 && base->image_shape()[2] == shape[2])) return base;
+  const auto known = [](int64_t channels) { return channels == 1 || channels == 3; };
+  require(shape.ndim() == 3 && shape[0] == shape[1] && known(shape[2]) && known(base->image_shape()[2]), "evaluate",
+          "cannot make square images ", shape, " of 1 or 3 channels from ", base->name(), "'s ", base->image_shape());
+  return std::make_shared<Resized>(std::move(base), shape);
+}
+
+}  // namespace sked

@@ -1,0 +1,67 @@
+#include "apps/common/measure/summary.h"
+
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/file.h"
+
+namespace sked {
+namespace {
+
+std::vector<Field> list_of(Summary& s) {
+  FieldList fields;
+  fields("head", s.head);
+  fields("link", s.link);
+  fields("dataset", s.dataset);
+  fields("backbone", s.backbone);
+  fields("seed", s.seed);
+  fields("params_total", s.params_total);
+  fields("params_head_extra", s.params_head_extra);
+  fields("temperature", s.temperature);
+  fields("weights", s.weights);
+  fields("steps", s.steps);
+  fields("epochs", s.epochs);
+  fields("best_step", s.best_step);
+  fields("best_nll", s.best_nll);
+  fields("training_images", s.training_images);
+  fields("training_data", s.training_data);
+  fields("noisy_share", s.noisy_share);
+  fields("pairs_left_out", s.pairs_left_out);
+  fields("test_pairs_left_out", s.test_pairs_left_out);
+  fields("images_per_second", s.images_per_second);
+  fields("train_seconds", s.train_seconds);
+  fields("wait_seconds", s.wait_seconds);
+  fields("test_seconds", s.test_seconds);
+  fields("peak_memory_bytes", s.peak_memory_bytes);
+  fields("device", s.device);
+  fields("precision", s.precision);
+  fields("command", s.command);
+  return fields.take();
+}
+
+}  // namespace
+
+std::string summary_text(const Summary& summary) {
+  Summary copy = summary;
+  nlohmann::ordered_json json = write_fields(list_of(copy));
+  json["test"] = evaluation_json(summary.test, true);
+  return json_text(json);
+}
+
+Summary read_summary(const std::string& path) {
+  constexpr uint64_t kMostBytes = 1 << 20;
+  Summary summary;
+  try {
+    nlohmann::ordered_json json = parse_json(read_file(path, kMostBytes), path);
+    require(json.is_object() && json.contains("test"), "summary", path, ": expected an object with a key test");
+    summary.test = read_evaluation(json["test"], path);
+    require(summary.test.measures.count > 0, "summary", path, ": test: expected what was measured, got no image");
+    json.erase("test");
+    read_fields(json, list_of(summary), path);
+  } catch (const UsageError& error) {  // nobody's usage is wrong: the file is
+    throw Error(error.what());
+  }
+  return summary;
+}
+
+}  // namespace sked

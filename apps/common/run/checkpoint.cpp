@@ -1,0 +1,228 @@
+#include "apps/common/run/checkpoint.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "apps/common/run/run_folder.h"
+#include "core/error.h"
+#include "core/text.h"
+
+namespace sked {
+namespace {
+
+constexpr std::string_view kOptimizer = "optimizer.", kRaw = "raw.";
+constexpr std::string_view kAverage = "average.";  // as WeightAverage names what it holds
+
+using NamedStates = std::vector<std::pair<std::string, Tensor>>;
+
+/// Destinations share storage with the model's own tensors.
+std::vector<NamedTensor> weights_of(const Module& model) {
+  std::vector<NamedTensor> tensors;
+  for (const NamedVar& p : model.parameters()) tensors.push_back({p.name, p.var.value()});
+  for (const auto& [name, buffer] : model.buffers()) tensors.push_back({name, *buffer});
+  return tensors;
+}
+
+/// Appends tensors whose names begin with `from` under names that begin with `prefix` instead.
+void append(std::vector<NamedTensor>& tensors, std::string_view prefix, const NamedStates& state,
+            std::string_view from) {
+  for (const auto& [name, tensor] : state) tensors.push_back({std::string(prefix) + name.substr(from.size()), tensor});
+}
+
+/// The way back.
+NamedStates with_prefix(const TensorFile& file, std::string_view prefix, std::string_view from) {
+  NamedStates state;
+  for (const auto& [name, tensor] : file.tensors) {
+    if (name.starts_with(prefix)) state.emplace_back(std::string(from) + name.substr(prefix.size()), tensor);
+  }
+  return state;
+}
+
+std::map<std::string, std::string> metadata(const RunIdentity& run, TrainerState state) {
+  return {{"format", "pt"},
+          {"config", config_text(run.config)},
+          {"data", identity_text(run.data)},
+          {"files", identity_text(run.files)},
+          {"state", write_fields(fields_of(state)).dump()}};
+}
+
+/// read(text, source) of a metadata entry; what is wrong with it is wrong with the file, not with anybody's usage.
+template <class Read>
+auto read_entry(const TensorFile& file, const std::string& path, const std::string& key, Read read) {
+  const auto found = file.metadata.find(key);
+  require(found != file.metadata.end(), "checkpoint", path, ": no entry ", key,
+          " in its metadata: not a checkpoint of this program");
+  try {
+    return read(found->second, key);
+  } catch (const UsageError& error) {
+    fail("checkpoint", path, ": ", error.what());
+  }
+}
+
+/// Good weights are never replaced by others that are of no use.
+void save_finite(const std::string& path, const std::vector<NamedTensor>& tensors,
+                 const std::map<std::string, std::string>& metadata, const std::function<void()>& before = {}) {
+  for (const auto& [name, tensor] : tensors) {
+    if (!all_finite(tensor.to(Device::cpu)))
+      detail::throw_error<DivergedError>("checkpoint", path, " is not written: ", name,
+                                         " has values that are not finite");
+  }
+  if (before) before();
+  save_safetensors(path, tensors, metadata);
+}
+
+void check_weights(const TensorFile& file, const std::string& path, const std::vector<NamedTensor>& wanted) {
+  std::map<std::string_view, const Tensor*> found;
+  for (const auto& [name, tensor] : file.tensors) found[name] = &tensor;
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : wanted) {
+    names.push_back(name);
+    const auto at = found.find(name);
+    require(at != found.end(), "checkpoint", path, ": expected a tensor ", name, " ", tensor.shape(),
+            ", got none of that name");
+    const Tensor& got = *at->second;
+    require(all_finite(got), "checkpoint", path, ": ", name, " has values that are not finite");
+    require(got.shape() == tensor.shape() && got.dtype() == tensor.dtype(), "checkpoint", path, ": ", name,
+            " expected ", tensor.shape(), " ", tensor.dtype(), ", got ", got.shape(), " ", got.dtype());
+    found.erase(at);
+  }
+  for (const auto& [name, tensor] : found) {
+    require(name.starts_with(kOptimizer) || name.starts_with(kRaw), "checkpoint", path, ": the model has no tensor ",
+            name, " (nearest: ", nearest(name, names), ")");
+  }
+}
+
+}  // namespace
+
+void visit_fields(FieldList& fields, TrainerState& s) {
+  fields("step", s.step);
+  fields("evaluated_step", s.evaluated_step);
+  fields("optimizer_steps", s.optimizer_steps);
+  fields("metrics_bytes", s.metrics_bytes);
+  fields("best_step", s.best_step);
+  fields("best_nll", s.best_nll);
+  fields("loss_sum", s.loss_sum);
+  fields("loss_count", s.loss_count);
+  fields("train_seconds", s.train_seconds);
+  fields("wait_seconds", s.wait_seconds);
+  fields("peak_memory_bytes", s.peak_memory_bytes);
+  fields("threads", s.threads);
+  fields("precision", s.precision);
+}
+
+void save_weights(const std::string& path, const Module& model, const RunIdentity& run, TrainerState state) {
+  state.optimizer_steps = 0;  // its state is not here
+  save_finite(path, weights_of(model), metadata(run, state));
+}
+
+void save_checkpoint(const std::string& path, const Trained& trained, const RunIdentity& run, TrainerState state,
+                     const std::function<void()>& before) {
+  const Optimizer::State optimizer = trained.optimizer->state();
+  state.optimizer_steps = optimizer.steps;
+  if (trained.average)
+    trained.average->swap();  // the averages take the plain names, the raw weights the average's place
+  std::vector<NamedTensor> tensors = weights_of(*trained.model);
+  append(tensors, kOptimizer, optimizer.tensors, "");
+  if (trained.average) append(tensors, kRaw, trained.average->state(), kAverage);
+  try {
+    save_finite(path, tensors, metadata(run, state), before);
+  } catch (...) {
+    if (trained.average) trained.average->swap();
+    throw;
+  }
+  if (trained.average) trained.average->swap();
+}
+
+bool is_checkpoint(const TensorFile& file) {
+  return file.metadata.contains("config") && file.metadata.contains("state");
+}
+
+RunConfig config_of(const TensorFile& file, const std::string& path) {
+  return read_entry(file, path, "config", [](const std::string& text, const std::string& source) {
+    RunConfig config = parse_config(text, source);
+    validate(config);
+    return config;
+  });
+}
+
+namespace {
+
+Checkpoint checkpoint_of(TensorFile file, const std::string& path) {
+  Checkpoint c{.path = path, .file = std::move(file), .config = {}, .data = {}, .files = {}, .state = {}};
+  c.config = config_of(c.file, path);
+  c.data = identity_of(c.file, path);
+  c.files = files_of(c.file, path);
+  c.state = read_entry(c.file, path, "state", [](const std::string& text, const std::string& source) {
+    TrainerState state;
+    read_fields(parse_json(text, source), fields_of(state), source);
+    return state;
+  });
+  const TrainerState& s = c.state;
+  require(
+      s.step >= 0 && s.metrics_bytes >= 0 && s.evaluated_step <= s.step && s.best_step <= s.step && s.loss_count >= 0,
+      "checkpoint", path, ": the state is not one a run can be in: step ", s.step, ", evaluated ", s.evaluated_step,
+      ", best ", s.best_step, ", metrics ", s.metrics_bytes, " bytes");
+  return c;
+}
+
+}  // namespace
+
+Checkpoint read_checkpoint(const std::string& path) { return checkpoint_of(load_safetensors(path), path); }
+Checkpoint read_checkpoint_header(const std::string& path) {
+  return checkpoint_of(load_safetensors_header(path), path);
+}
+
+std::string what_is_unknown(const TensorFile& file, const std::string& path, const RunConfig& config) {
+  if (file.checked && file.metadata.contains("data")) return "";
+  std::string line =
+      path +
+      " was written by an earlier version: its class names, its images and whether it is damaged cannot be checked";
+  const bool statistics =
+      std::ranges::any_of(file.tensors, [](const auto& t) { return t.name.ends_with("running_var"); });
+  if (config.train.ema_decay > 0 && statistics)
+    line +=
+        "; beside its averaged weights are the batch statistics of those that were not averaged, so it measures worse "
+        "than it is";
+  return line;
+}
+
+std::string checkpoint_path(const std::string& given) {
+  namespace fs = std::filesystem;
+  if (!fs::is_directory(given)) return given;
+  const RunFolder folder{given};
+  const bool last = fs::exists(folder.last()), best = fs::exists(folder.best());
+  require(last || best || fs::exists(folder.metrics()), "checkpoint", given,
+          ": no last.safetensors there: not a run folder");
+  require(last || best, "checkpoint", given,
+          ": a run without weights: it was stopped before its first checkpoint, or they were removed");
+  const std::string one = last ? folder.last() : folder.best();
+  const bool holds_out = config_of(load_safetensors_header(one), one).data.validation > 0;
+  require(last || holds_out, "checkpoint", given,
+          ": no last.safetensors there, and the best weights were chosen by the test images");
+  return holds_out && best ? folder.best() : folder.last();
+}
+
+void restore_weights(const TensorFile& file, const std::string& path, const Module& model) {
+  std::vector<NamedTensor> weights = weights_of(model);
+  check_weights(file, path, weights);
+  for (auto& [name, tensor] : weights) tensor.copy_from(file.at(name));
+}
+
+void restore(const Checkpoint& checkpoint, const Trained& trained) {
+  restore_weights(checkpoint.file, checkpoint.path, *trained.model);
+  trained.optimizer->load_state({with_prefix(checkpoint.file, kOptimizer, ""), checkpoint.state.optimizer_steps});
+  if (trained.average) {
+    NamedStates raw = with_prefix(checkpoint.file, kRaw, kAverage);
+    // Older checkpoints kept only the raw weights' buffers, under plain names.
+    for (const auto& [name, buffer] : trained.model->buffers()) {
+      if (!checkpoint.file.contains(std::string(kRaw) + name))
+        raw.emplace_back(std::string(kAverage) + name, checkpoint.file.at(name));
+    }
+    trained.average->load_state(raw);
+    trained.average->swap();
+  }
+}
+
+}  // namespace sked

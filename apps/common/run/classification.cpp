@@ -1,0 +1,56 @@
+#include "apps/common/run/classification.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/safetensors.h"
+
+namespace sked {
+
+ClassificationTask::ClassificationTask(const RunConfig& config, Splits splits, Device device)
+    : Task(config, std::move(splits), device),
+      model_(make_classifier(config, prepared_shape(), splits_.train->classes(), device)) {
+  require_usage(splits_.train->classes() > 0, "config", "data.name: ", config.data.name,
+                " has captions and no classes: task contrastive trains on it");
+}
+
+InitialReport ClassificationTask::begin_with(const TensorFile& file) {
+  const std::optional<DataIdentity> data = identity_of(file, config_.train.init);
+  const std::string kind = is_checkpoint(file) ? config_of(file, config_.train.init).head.kind : config_.head.kind;
+  return load_initial(file, config_.train.init, *model_,
+                      {.partial = config_.train.init_partial,
+                       .same_noise = kind == config_.head.kind,
+                       .class_names = splits_.train->class_names(),
+                       .file_class_names = data ? data->classes : std::vector<std::string>{}});
+}
+
+TensorList ClassificationTask::inputs(const Batch& batch) const {
+  return {batch.images, batch.targets.defined() ? batch.targets : batch.labels};
+}
+
+Var ClassificationTask::loss(const TensorList& inputs, const Context& context) {
+  Targets targets;
+  (inputs[1].dtype() == DType::i64 ? targets.labels : targets.distributions) = inputs[1];
+  const Var phi = model_->backbone().forward(network_input(inputs[0]), context);
+  return model_->head().loss(phi, targets, context);
+}
+
+Evaluation ClassificationTask::evaluate(EvaluationPoint point) {
+  const int64_t most = config_.head.test_samples;
+  return sked::evaluate(
+      *model_, evaluation_set(point), config_,
+      {.samples = point == EvaluationPoint::periodic ? std::min(config_.train.eval_samples, most) : most,
+       .batch_size = config_.train.batch_size,
+       .seed = config_.seed,
+       .device = device_,
+       .skip_limit = config_.data.corrupt_limit()});
+}
+
+void ClassificationTask::describe(Summary& summary) const {
+  summary.head = config_.head.kind;
+  summary.link = config_.head.link;
+  summary.noisy_share = splits_.noisy_share;
+  summary.params_head_extra = model_->head().extra_parameters();
+}
+
+}  // namespace sked

@@ -1,0 +1,27 @@
+#pragma once
+// Classification: a backbone with a DET, HET or HET-XL head.
+
+#include "apps/common/run/task.h"
+#include "layers/classifier.h"
+
+namespace sked {
+
+class ClassificationTask final : public Task {
+ public:
+  ClassificationTask(const RunConfig& config, Splits splits, Device device);
+
+  Module& model() override { return *model_; }
+  InitialReport begin_with(const TensorFile& file) override;
+  /// Images, and labels or distributions.
+  TensorList inputs(const Batch& batch) const override;
+  Var loss(const TensorList& inputs, const Context& context) override;
+  double temperature() const override { return model_->head().temperature(); }
+  bool learns_temperature() const override { return config_.head.learn_temperature; }
+  Evaluation evaluate(EvaluationPoint point) override;
+  void describe(Summary& summary) const override;
+
+ private:
+  std::unique_ptr<Classifier> model_;
+};
+
+}  // namespace sked

@@ -1,0 +1,275 @@
+#include "apps/common/run/contrastive.h"
+
+#include <algorithm>
+#include <numeric>
+#include <unordered_map>
+
+#include "apps/common/measure/features.h"
+#include "autograd/index.h"
+#include "core/error.h"
+
+namespace sked {
+namespace {
+
+/// The captions of a data set without its images: what an epoch over kept features iterates over. Images are one black
+/// pixel.
+class CaptionsOnly final : public DatasetView {
+ public:
+  explicit CaptionsOnly(std::shared_ptr<const Dataset> base)
+      : DatasetView(std::move(base)), pixel_(Tensor::zeros({1, 1, 1}, DType::u8)) {}
+
+  Shape image_shape() const override { return {1, 1, 1}; }
+  Tensor image(int64_t) const override { return pixel_; }
+  bool encoded() const override { return false; }
+  bool has_targets() const override { return false; }
+  bool has_distributions() const override { return false; }
+
+ private:
+  Tensor pixel_;
+};
+
+constexpr const char* kPixel = "value_range(0,1)";  // its pipeline
+
+/// What of a batch says which images it has: their indices where `features` are defined, else they themselves.
+const Tensor& image_input(const Tensor& features, const Batch& batch) {
+  return features.defined() ? batch.indices : batch.images;
+}
+
+/// φ (B,W) of that input on the device: rows of `features` where they are defined, else by the tower.
+Var image_representation(TwoTowers& model, const Tensor& features, const Var& input, const Context& context) {
+  return features.defined() ? embedding(Var(features), input.value()) : model.image().forward(input, context);
+}
+
+/// The embeddings of some of a data set's images: f32 (N,D), and which examples they are.
+struct EmbeddedImages {
+  Tensor embeddings;
+  std::vector<int64_t> examples;
+};
+
+/// Of `examples`, in order, without those that cannot be read.
+EmbeddedImages embed_images(Towers& towers, const std::shared_ptr<const Dataset>& dataset,
+                            const std::vector<int64_t>& examples, const RunConfig& config, Device device,
+                            const Tensor& features) {
+  const auto count = static_cast<int64_t>(examples.size());
+  EmbeddedImages all{Tensor::empty({count, config.contrast.width}), {}};
+  std::shared_ptr<const Dataset> chosen = std::make_shared<Subset>(dataset, examples);
+  if (features.defined()) chosen = std::make_shared<CaptionsOnly>(chosen);
+  const std::string pipeline = features.defined() ? kPixel : config.data.eval_pipeline;
+  for_each_batch(chosen, pipeline, config.train.batch_size, config.data.corrupt_limit(), [&](const Batch& of_chosen) {
+    const auto done = static_cast<int64_t>(all.examples.size());
+    std::vector<int64_t> indices = of_chosen.indices.to_vector<int64_t>();
+    for (int64_t& i : indices) i = examples[static_cast<size_t>(i)];
+    all.examples.insert(all.examples.end(), indices.begin(), indices.end());
+    Batch batch = of_chosen;
+    batch.indices = Tensor::from(indices, of_chosen.indices.shape());  // in the data set
+    const Var phi =
+        image_representation(*towers.model, features, Var(image_input(features, batch).to(device)), Context{});
+    const Tensor embeddings = towers.model->head().embed_images(phi.value()).to(Device::cpu);
+    require_finite(embeddings, batch, *dataset, "its embedding");
+    all.embeddings.rows(done, done + embeddings.dim(0)).copy_from(embeddings);
+  });
+  all.embeddings = all.embeddings.rows(0, static_cast<int64_t>(all.examples.size()));
+  return all;
+}
+
+/// `count` images, drawn once and for all: the first of a file would be those of one class, shard or day.
+std::vector<std::vector<int64_t>> drawn(const std::vector<std::vector<int64_t>>& images, int64_t count) {
+  std::vector<int64_t> order = shuffled_order(static_cast<int64_t>(images.size()), 0, 0);
+  order.resize(std::min(order.size(), static_cast<size_t>(count)));
+  std::vector<std::vector<int64_t>> chosen;
+  for (const int64_t i : order) chosen.push_back(images[static_cast<size_t>(i)]);
+  return chosen;
+}
+
+/// What the text tower reads of a caption: those it cannot tell apart are one text.
+std::string tokens_of(const Tokenizer& tokenizer, const std::string& caption, const TextTowerConfig& config) {
+  const Tensor ids = tokenizer.encode({caption}, config.context, config.truncate).ids;
+  return {static_cast<const char*>(ids.raw()), ids.bytes()};
+}
+
+/// What retrieval searches: the images of `chosen` that `embedded` has by their first example, with the captions of all
+/// their examples, which are those of seed 0 and epoch 0: the same for every run.
+CaptionedImages captioned_images(Towers& towers, const Dataset& dataset,
+                                 const std::vector<std::vector<int64_t>>& chosen, const EmbeddedImages& embedded,
+                                 const RunConfig& config, Device device) {
+  std::unordered_map<int64_t, int64_t> row_of;
+  for (size_t row = 0; row < embedded.examples.size(); ++row)
+    row_of.emplace(embedded.examples[row], static_cast<int64_t>(row));
+  CaptionedImages all;
+  std::vector<int64_t> rows;
+  std::vector<std::string> texts;
+  std::unordered_map<std::string, int64_t> known;
+  for (const std::vector<int64_t>& examples : chosen) {
+    if (!row_of.contains(examples.front())) continue;  // it could not be read
+    const auto image = static_cast<int64_t>(rows.size());
+    rows.push_back(row_of.at(examples.front()));
+    all.groups.push_back(dataset.classes() > 0 ? dataset.label(examples.front()) : image);
+    for (const int64_t example : examples) {
+      std::string caption = epoch_caption(dataset, 0, 0, example);
+      const auto [text, fresh] =
+          known.emplace(tokens_of(towers.tokenizer, caption, config.text), static_cast<int64_t>(texts.size()));
+      if (fresh) texts.push_back(std::move(caption));
+      all.owners.push_back(image);
+      all.said.push_back(text->second);
+    }
+  }
+  all.images = Tensor::empty({static_cast<int64_t>(rows.size()), config.contrast.width});
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const auto to = static_cast<int64_t>(i);
+    all.images.rows(to, to + 1).copy_from(embedded.embeddings.rows(rows[i], rows[i] + 1));
+  }
+  all.texts = embed_captions(towers, texts, config, device);
+  return all;
+}
+
+/// Learned from the captions of one epoch and the prompts of the classes in training: the same for every seed.
+Tokenizer learned_vocabulary(const Dataset& train, const ZeroShotClasses& classes, int64_t pieces) {
+  std::vector<std::string> texts = captions_of(train, 0);
+  for (size_t k = 0; k < classes.prompts.size(); ++k) {
+    if (std::ranges::find(classes.unseen, static_cast<int64_t>(k)) == classes.unseen.end())
+      texts.insert(texts.end(), classes.prompts[k].begin(), classes.prompts[k].end());
+  }
+  return Tokenizer::train(texts, pieces);
+}
+
+Tokenizer vocabulary_for(const RunConfig& config, const Dataset& train, const ZeroShotClasses& classes,
+                         const Checkpoint* checkpoint) {
+  if (checkpoint != nullptr) return vocabulary_of(checkpoint->file, checkpoint->path, config);
+  if (!config.text.vocabulary.empty()) return Tokenizer::load(config.text.vocabulary);
+  return learned_vocabulary(train, classes, config.text.pieces);
+}
+
+/// Every caption is read once before training begins: one that is too long for the text tower is refused now, by file
+/// and line, and not when its batch comes. Captions made of templates are the classes' prompts.
+void check_captions(const Splits& splits, const ZeroShotClasses& classes, const Towers& towers,
+                    const TextTowerConfig& config) {
+  const auto check = [&](const std::string& caption, const std::string& source) {
+    try {
+      towers.tokenizer.encode({caption}, config.context, config.truncate);
+    } catch (const Error& error) {
+      fail("captions", source, ": ", error.what());
+    }
+  };
+  for (size_t k = 0; k < classes.prompts.size(); ++k)
+    for (const std::string& prompt : classes.prompts[k]) check(prompt, "class " + std::to_string(k));
+  if (config.truncate || !classes.prompts.empty()) return;
+  for (const auto& images : {splits.train, splits.validation, splits.test}) {
+    for (int64_t i = 0; images != nullptr && i < images->size(); ++i)
+      check(epoch_caption(*images, 0, 0, i), images->caption_source(i));
+  }
+}
+
+}  // namespace
+
+ZeroShotClasses zero_shot_classes(const Dataset& data, const CaptionSpec& spec) {
+  if (data.classes() == 0) return {};
+  return {class_prompts(caption_templates(spec.templates), class_synonyms(spec, data)),
+          unseen_classes(data.classes(), spec.unseen)};
+}
+
+Evaluation evaluate_zero_shot(Towers& towers, const std::shared_ptr<const Dataset>& dataset,
+                              const ZeroShotClasses& classes, const RunConfig& config, Device device,
+                              const Tensor& features) {
+  const std::vector<std::vector<int64_t>> chosen = drawn(examples_by_image(*dataset), config.contrast.retrieval);
+  const bool labeled = !classes.prompts.empty();
+  std::vector<int64_t> wanted;  // every example where all are classified, else an example of each image searched
+  if (labeled) {
+    wanted.resize(static_cast<size_t>(dataset->size()));
+    std::iota(wanted.begin(), wanted.end(), int64_t{0});
+  } else {
+    for (const std::vector<int64_t>& examples : chosen) wanted.push_back(examples.front());
+  }
+  const EmbeddedImages images = embed_images(towers, dataset, wanted, config, device, features);
+  const CaptionedImages searched = captioned_images(towers, *dataset, chosen, images, config, device);
+  const double temperature = towers.model->head().temperature();
+  Evaluation result;
+  result.retrieval = retrieval(searched);
+  if (!labeled) {
+    result.measures = measure_by_captions(searched, temperature);
+    return result;
+  }
+  const Tensor targets = embed_classes(towers, classes.prompts, config, device);
+  MetricsAccumulator accumulator(targets.dim(0));
+  UnseenAccumulator unseen(targets.dim(0), classes.unseen);
+  constexpr int64_t kRows = 256;
+  const auto total = static_cast<int64_t>(images.examples.size());
+  for (int64_t first = 0; first < total; first += kRows) {
+    const int64_t end = std::min(first + kRows, total);
+    Tensor labels = Tensor::empty({end - first}, DType::i64);
+    for (int64_t i = first; i < end; ++i)
+      labels.data<int64_t>()[i - first] = dataset->label(images.examples[static_cast<size_t>(i)]);
+    const Tensor p = zero_shot_probabilities(images.embeddings.rows(first, end), targets, temperature);
+    accumulator.add(p, labels);
+    unseen.add(p, labels);
+  }
+  result.measures = accumulator.measures();
+  result.unseen = unseen.measures();
+  return result;
+}
+
+ContrastiveTask::ContrastiveTask(const RunConfig& config, Splits splits, Device device, const Checkpoint* checkpoint)
+    : Task(config, with_captions(splits, config.captions), device),
+      classes_(zero_shot_classes(*splits.test, config.captions)),
+      towers_(
+          make_towers(config, vocabulary_for(config, *splits_.train, classes_, checkpoint), prepared_shape(), device)) {
+  check_captions(splits_, classes_, towers_, config.text);
+  if (!config.contrast.lock_image) return;
+  require_usage(checkpoint != nullptr || !config.train.init.empty(), "config",
+                "contrast.lock_image: expected a trained image tower, train.init (--init FILE), got none");
+  require_usage(config.data.train_pipeline == config.data.eval_pipeline, "config",
+                "contrast.lock_image: its images are prepared once: expected data.train_pipeline to be "
+                "data.eval_pipeline, ",
+                config.data.eval_pipeline, ", got ", config.data.train_pipeline);
+  towers_.model->image().set_requires_grad(false);
+}
+
+InitialReport ContrastiveTask::begin_with(const TensorFile& file) {
+  return load_initial(file, config_.train.init, towers_.model->image(), {.partial = config_.train.init_partial});
+}
+
+std::shared_ptr<const Dataset> ContrastiveTask::training_set() const {
+  if (!config_.contrast.lock_image) return splits_.train;
+  return std::make_shared<CaptionsOnly>(splits_.train);
+}
+
+std::string ContrastiveTask::training_pipeline() const {
+  return config_.contrast.lock_image ? kPixel : config_.data.train_pipeline;
+}
+
+Tensor ContrastiveTask::features_of(const std::shared_ptr<const Dataset>& dataset) {
+  return image_features(towers_.model->image(), dataset, config_, device_);
+}
+
+void ContrastiveTask::prepare() {
+  if (!config_.contrast.lock_image) return;
+  trained_on_ = features_of(splits_.train);
+  if (holds_out()) held_out_ = features_of(splits_.validation);
+  tested_on_ = features_of(splits_.test);
+}
+
+TensorList ContrastiveTask::inputs(const Batch& batch) const {
+  const TokenBatch tokens = towers_.tokenizer.encode(batch.captions, config_.text.context, config_.text.truncate);
+  return {image_input(trained_on_, batch), tokens.ids, tokens.ends};
+}
+
+Var ContrastiveTask::loss(const TensorList& inputs, const Context& context) {
+  const Var phi = image_representation(*towers_.model, trained_on_, network_input(inputs[0]), context);
+  const Var psi = towers_.model->text().forward(inputs[1], inputs[2], context);
+  return towers_.model->head().loss(phi, psi, context);
+}
+
+Evaluation ContrastiveTask::evaluate(EvaluationPoint point) {
+  const bool held_out = point == EvaluationPoint::periodic && holds_out();
+  return evaluate_zero_shot(towers_, evaluation_set(point), classes_, config_, device_,
+                            held_out ? held_out_ : tested_on_);
+}
+
+void ContrastiveTask::describe(Summary& summary) const {
+  summary.head = config_.contrast.kind;
+  summary.link = "softmax";
+  summary.pairs_left_out = splits_.left_out.train;
+  summary.test_pairs_left_out = splits_.left_out.test;
+  summary.params_head_extra = towers_.model->head().extra_parameters();
+}
+
+}  // namespace sked

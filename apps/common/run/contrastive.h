@@ -1,0 +1,65 @@
+#pragma once
+// Contrastive image–text training (METHOD.md's section of that name): two towers, captions, zero-shot classification.
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "apps/common/run/checkpoint.h"
+#include "apps/common/run/task.h"
+#include "apps/common/run/towers.h"
+#include "data/captions.h"
+
+namespace sked {
+
+/// How images of a labeled data set are named by texts: the classes and what is said of each.
+struct ZeroShotClasses {
+  std::vector<std::vector<std::string>> prompts;  // of each class: every template with every one of its names
+  std::vector<int64_t> unseen;                    // classes that no training caption spoke of
+};
+
+/// Of a data set with the names and templates that `spec` says; empty where it has no classes.
+ZeroShotClasses zero_shot_classes(const Dataset& data, const CaptionSpec& spec);
+
+/// Zero-shot classification of `dataset`, which has captions, and retrieval among config.contrast.retrieval of its
+/// images, drawn at random but the same for every run, each with all its captions. Examples of one source are one image
+/// (data/dataset.h). Images without classes are classified among those searched, by their captions
+/// (measure_by_captions()). `features` (N,W): φ of every example, by a locked tower; undefined: computed here. Throws
+/// Error for a data set without images, and naming the image or caption for an embedding that is not finite;
+/// Interrupted on Ctrl-C.
+Evaluation evaluate_zero_shot(Towers& towers, const std::shared_ptr<const Dataset>& dataset,
+                              const ZeroShotClasses& classes, const RunConfig& config, Device device,
+                              const Tensor& features = {});
+
+/// With contrast.lock_image the image tower stays as train.init made it (LiT, arXiv 2111.07991): φ of every image is
+/// computed once, without augmentation, and kept in the folder contrast.features.
+class ContrastiveTask final : public Task {
+ public:
+  /// The vocabulary comes from `checkpoint` where there is one, else from the file text.vocabulary, else it is learned
+  /// from the captions.
+  ContrastiveTask(const RunConfig& config, Splits splits, Device device, const Checkpoint* checkpoint);
+
+  std::shared_ptr<const Dataset> training_set() const override;
+  std::string training_pipeline() const override;
+  Module& model() override { return *towers_.model; }
+  /// The image tower's, from a classifier.
+  InitialReport begin_with(const TensorFile& file) override;
+  void prepare() override;
+  /// Images, or their indices where their φ is kept; tokens and their ends.
+  TensorList inputs(const Batch& batch) const override;
+  Var loss(const TensorList& inputs, const Context& context) override;
+  double temperature() const override { return towers_.model->head().temperature(); }
+  bool learns_temperature() const override { return config_.contrast.learn_temperature; }
+  Evaluation evaluate(EvaluationPoint point) override;
+  void describe(Summary& summary) const override;
+
+ private:
+  Tensor features_of(const std::shared_ptr<const Dataset>& dataset);
+
+  ZeroShotClasses classes_;
+  Towers towers_;
+  // φ of the images by a locked tower: training, periodic and final evaluations.
+  Tensor trained_on_, held_out_, tested_on_;
+};
+
+}  // namespace sked

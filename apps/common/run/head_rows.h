@@ -1,0 +1,49 @@
+#pragma once
+// What of a file's head a model can begin with.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "apps/common/run/difference.h"
+#include "apps/common/run/foreign_names.h"
+
+namespace sked {
+
+struct InitialOptions;  // initial.h
+
+/// The classifier `head.weight`, `head.bias` (a row per class), and around it `head.noise.*` and `head.temperature.*`.
+/// It is taken as it is where the classes are the same, or as many and the names of the file's not known; by rows where
+/// the model's are known to be among the file's; else the model's own stays.
+class HeadRows {
+ public:
+  HeadRows() = default;
+  /// Throws Error naming `path` where the file has not as many names as classes.
+  HeadRows(const ForeignWeights& file, const Shapes& model, const std::string& path, const InitialOptions& options);
+
+  /// Does the model's tensor of this name stay as initialized?
+  bool is_new(const std::string& name) const;
+  /// May the file's tensor of this name be left alone?
+  bool may_be_left_out(const std::string& name) const;
+  /// The rows of the model's classes of a tensor that is not new; a classifier of 1×1 convolutions becomes a matrix.
+  Tensor rows_of(const std::string& name, const Tensor& tensor) const;
+
+  bool replaced() const { return !why_new_.empty(); }
+  /// Why the classifier is replaced.
+  const std::string& why_new() const { return why_new_; }
+  bool mapped() const { return !rows_.empty(); }
+  /// What there is to say about the classifier.
+  std::string about() const { return replaced() ? "the classifier is new: " + why_new_ : about_; }
+
+ private:
+  void compare_classes(const std::vector<std::string>& names, const std::vector<std::string>& file_names);
+  void compare_noise(const ForeignWeights& file, const Shapes& model);
+
+  bool model_has_one_ = false;
+  bool noise_is_new_ = false, noise_per_class_ = false, temperature_is_new_ = false;
+  int64_t classes_ = 0, file_classes_ = 0;
+  std::vector<int64_t> rows_;  // of the file for each class of the model; empty: as they are
+  std::string why_new_, about_;
+};
+
+}  // namespace sked

@@ -1,0 +1,102 @@
+#include "apps/common/run/identity.h"
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "apps/common/config/fields.h"
+#include "core/error.h"
+#include "core/file.h"
+#include "core/fingerprint.h"
+#include "core/text.h"
+#include "data/relabeled.h"
+
+namespace sked {
+namespace {
+
+using Json = nlohmann::ordered_json;
+constexpr const char *kData = "data", *kFiles = "files";
+
+ImageSet set_of(const std::shared_ptr<const Dataset>& images) {
+  return images == nullptr ? ImageSet{} : image_set(*images);
+}
+
+Json json_of(const ImageSet& set) { return {{"count", set.count}, {"fingerprint", set.fingerprint}}; }
+
+ImageSet read_set(const Json& json) {
+  return {json.at("count").get<int64_t>(), json.at("fingerprint").get<std::string>()};
+}
+
+/// Of the metadata; nothing where there is no such entry.
+template <class T, class Read>
+std::optional<T> read_entry(const TensorFile& file, const std::string& path, const char* key, Read read) {
+  const auto found = file.metadata.find(key);
+  if (found == file.metadata.end()) return std::nullopt;
+  try {
+    return read(parse_json(found->second, key));
+  } catch (const UsageError& error) {
+    fail("checkpoint", path, ": ", error.what());
+  } catch (const Json::exception& error) {
+    fail("checkpoint", path, ": its entry ", key, " is not what one of this program says: ", excerpt(error.what()));
+  }
+}
+
+}  // namespace
+
+ImageSet image_set(const Dataset& images) { return {images.size(), identity_fingerprint(images)}; }
+
+DataIdentity identify(const Splits& splits) {
+  return {splits.train->class_names(), set_of(splits.train), set_of(splits.validation), set_of(splits.test)};
+}
+
+std::string identity_text(const DataIdentity& identity) {
+  const Json json{{"classes", identity.classes},
+                  {"train", json_of(identity.train)},
+                  {"validation", json_of(identity.validation)},
+                  {"test", json_of(identity.test)}};
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::optional<DataIdentity> identity_of(const TensorFile& file, const std::string& path) {
+  return read_entry<DataIdentity>(file, path, kData, [](const Json& json) {
+    return DataIdentity{json.at("classes").get<std::vector<std::string>>(), read_set(json.at("train")),
+                        read_set(json.at("validation")), read_set(json.at("test"))};
+  });
+}
+
+FileIdentity identify_files(const std::map<std::string, std::string>& paths) {
+  FileIdentity files;
+  for (const auto& [key, path] : paths) {
+    std::error_code unreadable;
+    if (!std::filesystem::is_regular_file(path, unreadable)) continue;
+    InputFile file(path);
+    std::vector<char> piece(size_t{1} << 20);
+    Fingerprint f;
+    while (const size_t count = file.read_some(piece.data(), piece.size())) f.add(piece.data(), count);
+    files[key] = f.hex();
+  }
+  return files;
+}
+
+std::string identity_text(const FileIdentity& files) { return Json(files).dump(); }
+
+FileIdentity files_of(const TensorFile& file, const std::string& path) {
+  return read_entry<FileIdentity>(file, path, kFiles, [](const Json& json) { return json.get<FileIdentity>(); })
+      .value_or(FileIdentity{});
+}
+
+std::string image_difference(const std::string& what, const ImageSet& then, const ImageSet& now) {
+  if (then == now) return "";
+  if (then.count != now.count)
+    return what + " images: " + std::to_string(then.count) + " then, " + std::to_string(now.count) + " now";
+  return what + " images: " + std::to_string(now.count) +
+         " as then, but with other names, labels or captions, or in another order";
+}
+
+std::string training_difference(const DataIdentity& then, const DataIdentity& now) {
+  const std::string classes = class_difference(now.classes, then.classes);
+  if (!classes.empty()) return "class names: " + classes;
+  const std::string train = image_difference("training", then.train, now.train);
+  return train.empty() ? image_difference("validation", then.validation, now.validation) : train;
+}
+
+}  // namespace sked

@@ -1,0 +1,185 @@
+#include "apps/common/run/resume.h"
+
+#include <omp.h>
+
+#include <nlohmann/json.hpp>
+
+#include "apps/common/config/progress.h"
+#include "apps/common/run/task.h"
+#include "core/error.h"
+#include "core/file.h"
+#include "core/precision.h"
+#include "core/text.h"
+
+namespace sked {
+
+namespace {
+
+constexpr const char* kWayOut = " (--fresh starts over, another --out keeps both)";
+
+/// The configuration of a run that is there: what `given` leaves open and the file of train.init decided is as it was.
+RunConfig resumed(RunConfig given, const RunConfig& then) {
+  if (!given.train.init.empty()) given.model = filled_in(given.model, then.model);
+  return given;
+}
+
+void check_same_run(const RunConfig& config, const RunConfig& then, const std::string& path) {
+  const std::vector<std::string> keys = differing_keys(config, then);
+  require_usage(keys.empty(), "train", path, " is of another configuration: ", join(keys),
+                keys.size() == 1 ? " differs" : " differ", kWayOut);
+}
+
+/// Is this file the configuration of a run, of any version?
+bool is_run_config(const std::string& path) {
+  constexpr uint64_t kMostBytes = uint64_t{1} << 24;
+  try {
+    const auto json = parse_json(read_file(path, kMostBytes), path);
+    return json.is_object() && json.contains("data") && json.contains("optimizer") && json.contains("train");
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+/// Is it as a run writes it, with every key? Alone in a folder it may be what somebody wrote for --config.
+bool is_as_written(const std::string& path) {
+  try {
+    const RunConfig config = read_config(path);
+    return read_file(path, config_text(config).size()) == config_text(config);
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+bool is_run_checkpoint(const std::string& path) {
+  try {
+    return is_checkpoint(load_safetensors_header(path));
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+}  // namespace
+
+void check_own(const RunFolder& folder) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  std::vector<std::string> there;
+  for (const std::string& file : folder.files()) {  // reading from a pipe would wait for ever
+    require(!fs::exists(file, error) || fs::is_regular_file(file, error), "run", file, ": expected a regular file");
+    if (fs::exists(fs::symlink_status(file, error)) && !(file == folder.metrics() && fs::file_size(file, error) == 0))
+      there.push_back(file);
+  }
+  if (there.empty() || is_run_checkpoint(folder.last())) return;
+  if (is_run_config(folder.config()) && (there.size() > 1 || is_as_written(folder.config()))) return;
+  fail(
+      "run", there.front(), " is there, but ", folder.path.string(),
+      " holds neither the configuration nor a checkpoint of a run that began there: nothing in it is touched (move the "
+      "file away, or choose another --out)");
+}
+
+namespace {
+
+Found find(const RunFolder& folder, const RunConfig& given, bool fresh, Checkpoint (*read)(const std::string&)) {
+  namespace fs = std::filesystem;
+  check_own(folder);
+  Found found{.config = given, .checkpoint = {}, .done = !fresh && fs::exists(folder.summary())};
+  if (fresh) return found;
+  if (fs::exists(folder.last())) {
+    try {
+      found.checkpoint = read(folder.last());
+    } catch (const Error& error) {
+      require(!fs::exists(folder.previous()), "run", error.what(), "; ", folder.previous(),
+              " is the checkpoint before it: under the name of the last one the run goes on from it");
+      throw;
+    }
+    const Checkpoint& c = *found.checkpoint;
+    found.config = resumed(given, c.config);
+    check_same_run(found.config, c.config, c.path);
+  } else if (fs::exists(folder.previous()) && !found.done) {
+    fail("run", folder.previous(), " is there and last.safetensors is not: under that name the run goes on from it",
+         kWayOut);
+  } else if (fs::exists(folder.config()) && (found.done || fs::exists(folder.best()))) {
+    // Somebody kept the results and not the weights, or it was killed before its first checkpoint and begins again; in
+    // both cases only a run of this configuration.
+    const RunConfig then = read_config(folder.config());
+    check_same_run(resumed(given, then), then, found.done ? folder.summary() : folder.config());
+  }
+  return found;
+}
+
+}  // namespace
+
+Found find_run(const RunFolder& folder, const RunConfig& given, bool fresh) {
+  Found found = find(folder, given, fresh, read_checkpoint);
+  if (found.checkpoint) note(what_is_unknown(found.checkpoint->file, found.checkpoint->path, found.checkpoint->config));
+  return found;
+}
+
+void check_run(const RunFolder& folder, const RunConfig& given, bool fresh) {
+  find(folder, given, fresh, read_checkpoint_header);
+}
+
+RunIdentity identify(const RunConfig& config, const Splits& splits) {
+  std::map<std::string, std::string> files;
+  try {
+    files["train.init"] = checkpoint_path(config.train.init);
+  } catch (const Error&) {  // a run without weights by now
+  }
+  if (config.task == "contrastive") {
+    const std::string& templates = config.captions.templates;
+    if (templates != "plain" && templates != "photo") files["captions.templates"] = templates;
+    files["captions.classes"] = config.captions.classes;
+    files["text.vocabulary"] = config.text.vocabulary;
+  }
+  return {config, identify(splits), identify_files(files)};
+}
+
+void check_same_training(const Checkpoint& checkpoint, RunIdentity& run) {
+  if (checkpoint.data) {
+    const std::string changed = training_difference(*checkpoint.data, run.data);
+    require(changed.empty(), "train", checkpoint.path, " was trained on other data: ", changed, kWayOut);
+  } else {
+    require(run.config.data.validation == 0 && run.config.data.train_subset == 0, "train", checkpoint.path,
+            " was written by an earlier version, which chose held-out images and subsets in another way: this training "
+            "cannot go on without seeing images it is evaluated on",
+            kWayOut);
+  }
+  for (const auto& [key, fingerprint] : run.files) {
+    const auto known = checkpoint.files.find(key);
+    require(known == checkpoint.files.end() || known->second == fingerprint, "train", checkpoint.path, ": ", key,
+            " is another file than the one it was trained with", kWayOut);
+  }
+  run.files.insert(checkpoint.files.begin(), checkpoint.files.end());
+  const TrainerState& then = checkpoint.state;
+  const int threads = omp_get_max_threads();
+  const auto count = [](int64_t n) { return std::to_string(n) + (n == 1 ? " thread" : " threads"); };
+  if (then.threads > 0 && then.threads != threads)
+    note(checkpoint.path + " was trained with " + count(then.threads) + " and goes on with " + count(threads) +
+         ": its last bits may differ from those of a run that never stopped");
+  const std::string precision = name(product_precision());
+  if (!then.precision.empty() && then.precision != precision)
+    note(checkpoint.path + " was trained in " + then.precision + " and goes on in " + precision);
+}
+
+Summary finished(const RunFolder& folder, const RunConfig& config, const Checkpoint* checkpoint) {
+  const Summary summary = read_summary(folder.summary());
+  const std::string run = folder.path.string() + " is finished";
+  if (!summary.precision.empty() && summary.precision != name(product_precision()))
+    note(run + ", computed in " + summary.precision + " (--fresh computes in " + name(product_precision()) + ")");
+  DataIdentity now;
+  try {
+    now = identify(load_data(config));
+  } catch (const Error&) {  // the data need not be there any more
+    return summary;
+  }
+  DataIdentity then = now;
+  if (checkpoint != nullptr && checkpoint->data)
+    then = *checkpoint->data;
+  else if (!summary.training_data.empty())
+    then.train = {summary.training_images, summary.training_data};
+  const std::string changed = training_difference(then, now);
+  if (!changed.empty()) note(run + ", and its data has changed since: " + changed + " (--fresh trains on it)");
+  return summary;
+}
+
+}  // namespace sked

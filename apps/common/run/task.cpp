@@ -1,0 +1,73 @@
+#include "apps/common/run/task.h"
+
+#include "apps/common/config/progress.h"
+#include "apps/common/run/classification.h"
+#include "apps/common/run/contrastive.h"
+#include "core/error.h"
+#include "core/kernels/index.h"
+#include "core/precision.h"
+#include "data/loader.h"
+
+namespace sked {
+
+Task::Task(const RunConfig& config, Splits splits, Device device)
+    : config_(config),
+      device_(device),
+      splits_(std::move(splits)),
+      values_(Pipeline::parse(config.data.train_pipeline).values().to(device)) {}
+
+Var Task::network_input(const Tensor& images) const {
+  if (images.dtype() != DType::u8) return Var(images);
+  Tensor pixels = Tensor::empty(images.shape(), activation_dtype(), images.device());
+  kernel::look_up(images, values_, pixels);
+  return Var(pixels);
+}
+
+Shape Task::prepared_shape() const {
+  const Shape trained = Pipeline::parse(config_.data.train_pipeline).output_shape(splits_.train->image_shape());
+  const Pipeline evaluation = evaluation_pipeline(config_.data.eval_pipeline);
+  evaluation.check(*splits_.test);
+  const Shape evaluated = evaluation.output_shape(splits_.test->image_shape());
+  require_usage(evaluated == trained, "config", "data.eval_pipeline: expected images of ", trained,
+                ", as data.train_pipeline makes, got ", evaluated);
+  return trained;
+}
+
+void say_notes(const Splits& splits) {
+  for (const std::string& line : splits.notes) note(line);
+}
+
+/// The first images of every split are read once, up to one that can be used: what is wrong with all of them is known
+/// before training, not after.
+static void check_first_images(const Splits& splits, const RunConfig& config) {
+  constexpr int64_t kFirst = 8;
+  for (const auto& images : {splits.train, splits.validation, splits.test}) {
+    if (images == nullptr || !images->encoded() || images->size() == 0) continue;
+    const bool trained = images == splits.train;
+    Loader loader(
+        images, trained ? Pipeline::parse(config.data.train_pipeline) : evaluation_pipeline(config.data.eval_pipeline),
+        {.batch_size = kFirst, .shuffle = false, .threads = 0, .skip_limit = config.data.corrupt_limit()});
+    loader.start(0);
+    while (loader.next().value().images.dim(0) == 0) {  // the last batch of an epoch without an image is refused
+    }
+  }
+}
+
+Splits load_data(const RunConfig& config) {
+  Splits splits = load_splits(config.data, config.data.validation, config.data.train_subset);
+  say_notes(splits);
+  require_usage(splits.train->size() > 0, "config", "data: no training image is left beside ", config.data.validation,
+                " for validation");
+  require_usage(splits.test->size() > 0, "config", "data: ", config.data.name,
+                " has no test images: a trained model could not be measured");
+  check_first_images(splits, config);
+  return splits;
+}
+
+std::unique_ptr<Task> make_task(const RunConfig& config, Splits splits, Device device, const Checkpoint* checkpoint) {
+  if (config.task == "contrastive")
+    return std::make_unique<ContrastiveTask>(config, std::move(splits), device, checkpoint);
+  return std::make_unique<ClassificationTask>(config, std::move(splits), device);
+}
+
+}  // namespace sked

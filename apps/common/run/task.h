@@ -1,0 +1,89 @@
+#pragma once
+// What the trainer trains: data, a model, its loss on a batch, and how it is evaluated.
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "apps/common/config/config.h"
+#include "apps/common/measure/evaluation.h"
+#include "apps/common/measure/summary.h"
+#include "apps/common/run/checkpoint.h"
+#include "apps/common/run/initial.h"
+#include "data/loader.h"
+#include "layers/module.h"
+
+namespace sked {
+
+/// Which images a task is evaluated on, and how closely.
+enum class EvaluationPoint {
+  periodic,  // those held out from training, or the test images where none are
+  final      // the test images
+};
+
+/// One kind of learning. The trainer owns the steps, the checkpoints, the log and the progress; a task knows what a
+/// batch means.
+class Task {
+ public:
+  virtual ~Task() = default;
+  Task(const Task&) = delete;
+  Task& operator=(const Task&) = delete;
+
+  /// What the epochs iterate over.
+  virtual std::shared_ptr<const Dataset> training_set() const { return splits_.train; }
+  /// How its images are prepared.
+  virtual std::string training_pipeline() const { return config_.data.train_pipeline; }
+  bool holds_out() const { return splits_.validation != nullptr; }
+
+  virtual Module& model() = 0;
+  /// Begins with the weights of train.init, by name.
+  virtual InitialReport begin_with(const TensorFile& file) = 0;
+  /// Called once when the weights are those training begins with or goes on from.
+  virtual void prepare() {}
+
+  /// What the loss reads of a batch, on the CPU: always as many tensors, in a fixed order. Images may be bytes.
+  virtual TensorList inputs(const Batch& batch) const = 0;
+  /// Mean loss of a batch, shape (), from its inputs() on the task's device. What changes from step to step comes by
+  /// way of `inputs` and `context` alone, so that the step can be recorded (gradient_step.h).
+  virtual Var loss(const TensorList& inputs, const Context& context) = 0;
+  virtual double temperature() const = 0;
+  virtual bool learns_temperature() const = 0;
+
+  /// The model as it is. Throws Interrupted on Ctrl-C.
+  virtual Evaluation evaluate(EvaluationPoint point) = 0;
+  /// Fills in head, link, params_head_extra and what else only the task knows.
+  virtual void describe(Summary& summary) const = 0;
+
+ protected:
+  Task(const RunConfig& config, Splits splits, Device device);
+  /// Images of a batch on the device as networks take them: where they are bytes, what the training pipeline makes of
+  /// those, looked up there in the dtype of activations.
+  Var network_input(const Tensor& images) const;
+  /// (H,W,C) of what the training pipeline makes. Throws UsageError where the evaluations' makes something else: they
+  /// are used late, and what would fail then is refused now.
+  Shape prepared_shape() const;
+  const std::shared_ptr<const Dataset>& evaluation_set(EvaluationPoint point) const {
+    return point == EvaluationPoint::periodic && holds_out() ? splits_.validation : splits_.test;
+  }
+
+  const RunConfig config_;
+  const Device device_;
+  Splits splits_;
+
+ private:
+  const Tensor values_;  // of the training pipeline's bytes, on the device
+};
+
+/// Says on stderr what there is to say about data that was loaded.
+void say_notes(const Splits& splits);
+
+/// The data of a configuration, its notes said. Throws UsageError where no training image is left or there is no test
+/// image.
+Splits load_data(const RunConfig& config);
+
+/// The task of a configuration on its data, the model as initialized by the seed; `checkpoint`: what training goes on
+/// from, or null. Throws UsageError naming the key for what does not fit together.
+std::unique_ptr<Task> make_task(const RunConfig& config, Splits splits, Device device,
+                                const Checkpoint* checkpoint = nullptr);
+
+}  // namespace sked

@@ -1,0 +1,34 @@
+#pragma once
+// Trains one classifier: a configuration and a folder in, a finished run folder out.
+
+#include <filesystem>
+#include <string>
+
+#include "apps/common/config/config.h"
+#include "apps/common/measure/summary.h"
+
+namespace sked {
+
+struct TrainOptions {
+  Device device = Device::cpu;
+  bool graph = true;         // replay recorded steps where the device can (gradient_step.h)
+  bool fresh = false;        // start over, whatever is in the folder
+  bool quiet = false;        // no progress
+  std::string label = {};    // starts every line of progress; default: the folder's name
+  std::string command = {};  // goes to summary.json
+};
+
+/// Runs `config` in the folder `out` (README.md there describes its files) and returns what summary.json holds.
+///
+/// A folder with last.safetensors of the same configuration goes on from there, bit-exactly on the CPU with the same
+/// number of threads: the weights and metrics.jsonl (but for its timings, the keys `seconds`, `images_per_second` and
+/// `loader`) end as if the run had never stopped. A finished run is returned as it is. The periodic evaluations choose
+/// best.safetensors by NLL on the validation images; only where none are held out they are made on the test images, and
+/// then the final test measures the last weights, not the chosen ones.
+///
+/// Throws UsageError for a configuration that is wrong or not the folder's (naming the keys), Error for data that is
+/// not what its checkpoint was trained on (identity.h) and for everything that fails (data, disk, a loss that is not
+/// finite; the last checkpoint is then untouched), Interrupted on Ctrl-C, with a checkpoint written.
+Summary train(const RunConfig& config, const std::filesystem::path& out, const TrainOptions& options = {});
+
+}  // namespace sked
