@@ -68,6 +68,7 @@ std::vector<Fault> faults() {
       // levels
       {{{"core/a.cpp", "#include \"autograd/var.h\"\n"}}, "core/a.cpp:1: core must not include autograd/var.h"},
       {{{"core/a.cpp", "#include \"../a.h\"\n"}}, "core/a.cpp:1: relative include"},
+      {{{"apps/common/config/a.cpp", "#include \"apps/common/run/b.h\"\n"}}, "apps/common/run/b.h points upwards"},
       {{{"data/a.cpp", "#include <cuda_runtime.h>\n"}}, "data/a.cpp:1: CUDA header"},
       {{{"core/a.cpp", "#include <dnnl.hpp>\n"}}, "core/a.cpp:1: oneDNN header"},
       {{{"core/a.cpp", "\n#ifdef CUDA\n#endif\n"}}, "core/a.cpp:2: a condition on CUDA"},

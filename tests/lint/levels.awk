@@ -7,6 +7,10 @@ BEGIN {
   nvidia = "^(cuda[A-Za-z0-9_]*\\.h|cuda_.*|cuda/std/.*|cublas.*|cudnn.*|curand.*|cusolver.*|cusparse.*|nccl.*"
   nvidia = nvidia "|nvrtc.*|nvtx3.*|nvml.*|cub/.*|thrust/.*|cutlass/.*|cooperative_groups.*|vector_types\\.h)$"
 }
+# 1, 2, 3 in apps/common, whose folders are levels of their own
+function rank(path) {
+  return path !~ /^apps\/common\// ? 0 : path ~ /^apps\/common\/config\// ? 1 : path ~ /^apps\/common\/measure\// ? 2 : 3
+}
 FNR == 1 {
   count = split(FILENAME, part, "/")
   level = part[1]; allowed = may[level]
@@ -20,6 +24,8 @@ FNR == 1 {
   if (path ~ /(^|\/)\.\.?\//) print where "relative include \"" path "\": paths start at the top level"
   else if (head != path && head in is_level && !(head == "cuda" && /</) && index(" " allowed " ", " " head " ") == 0)
     print where level " must not include " path " (may include: " allowed ")"
+  if (rank(FILENAME) > 0 && rank(path) > rank(FILENAME))
+    print where "apps/common: config, measure, run: an include of " path " points upwards"
   if (level != "cuda" && FILENAME !~ /^tests\/cuda\/host\// && path ~ nvidia)
     print where "CUDA header " path " outside cuda/"
   if (path ~ /(^|\/)dnnl/ && FILENAME !~ /^core\/cpu\/onednn/)
