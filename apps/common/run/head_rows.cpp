@@ -2,7 +2,6 @@
 
 #include <map>
 
-#include "apps/common/run/initial.h"
 #include "core/error.h"
 #include "core/text.h"
 

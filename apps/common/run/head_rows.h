@@ -7,10 +7,9 @@
 
 #include "apps/common/run/difference.h"
 #include "apps/common/run/foreign_names.h"
+#include "apps/common/run/initial_options.h"
 
 namespace sked {
-
-struct InitialOptions;  // initial.h
 
 /// The classifier `head.weight`, `head.bias` (a row per class), and around it `head.noise.*` and `head.temperature.*`.
 /// It is taken as it is where the classes are the same, or as many and the names of the file's not known; by rows where
