@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <limits>
 #include <numeric>
 #include <system_error>
@@ -10,6 +9,7 @@
 
 #include "core/error.h"
 #include "core/rng.h"
+#include "core/stopwatch.h"
 #include "data/image_file.h"
 
 namespace sked {
@@ -21,16 +21,16 @@ constexpr uint64_t kAugmentation = 0x64617461'00000002;
 constexpr uint64_t kMixing = 0x64617461'00000003;
 
 /// Adds the time of its life to a sum.
-class Stopwatch {
+class AddedTime {
  public:
-  explicit Stopwatch(double& seconds) : seconds_(seconds) {}
-  ~Stopwatch() { seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count(); }
-  Stopwatch(const Stopwatch&) = delete;
-  Stopwatch& operator=(const Stopwatch&) = delete;
+  explicit AddedTime(double& seconds) : seconds_(seconds) {}
+  ~AddedTime() { seconds_ += watch_.seconds(); }
+  AddedTime(const AddedTime&) = delete;
+  AddedTime& operator=(const AddedTime&) = delete;
 
  private:
   double& seconds_;
-  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+  const Stopwatch watch_;
 };
 
 /// `count` rows of `tensor`, which may be undefined.
@@ -107,7 +107,7 @@ void Loader::stop() {
 }
 
 std::optional<Batch> Loader::next() {
-  const Stopwatch stopwatch(seconds_waited_);
+  const AddedTime time(seconds_waited_);
   require(started_, "loader", "expected start() before next()");
   if (next_to_deliver_ == batches()) return std::nullopt;
   Slot slot = workers_.empty() ? prepare(next_to_deliver_++) : take();
@@ -182,7 +182,7 @@ Loader::Slot Loader::prepare(int64_t number) const {
 }
 
 Batch Loader::make_batch(int64_t number, LoaderStatistics& cost) const {
-  const Stopwatch stopwatch(cost.seconds);
+  const AddedTime time(cost.seconds);
   const int64_t first = number * options_.batch_size;
   const int64_t count = std::min(options_.batch_size, dataset_->size() - first);
   const int64_t classes = dataset_->classes();
@@ -231,7 +231,7 @@ void Loader::fill(Batch& batch, int64_t b, int64_t i, LoaderStatistics& cost) co
     EncodedImage encoded;
     Tensor image;
     {
-      const Stopwatch stopwatch(cost.decode_seconds);
+      const AddedTime time(cost.decode_seconds);
       encoded = dataset_->file(i);
       image = pipeline_.decode(encoded, rng);
     }

@@ -1,5 +1,7 @@
 #include "apps/common/run/task.h"
 
+#include <algorithm>
+
 #include "apps/common/config/progress.h"
 #include "apps/common/run/classification.h"
 #include "apps/common/run/contrastive.h"
@@ -15,6 +17,19 @@ Task::Task(const RunConfig& config, Splits splits, Device device)
       device_(device),
       splits_(std::move(splits)),
       values_(Pipeline::parse(config.data.train_pipeline).values().to(device)) {}
+
+Loader Task::training_loader(std::function<void(const Skipped&)> on_skip) const {
+  const std::shared_ptr<const Dataset> images = training_set();
+  return Loader(images, Pipeline::parse(training_pipeline()),
+                {.batch_size = std::min(config_.train.batch_size, images->size()),
+                 .seed = config_.seed,
+                 .shuffle = true,
+                 .drop_last = true,
+                 .threads = static_cast<int>(config_.train.loader_threads),
+                 .bytes = device_ != Device::cpu,
+                 .skip_limit = config_.data.corrupt_limit(),
+                 .on_skip = std::move(on_skip)});
+}
 
 Var Task::network_input(const Tensor& images) const {
   if (images.dtype() != DType::u8) return Var(images);

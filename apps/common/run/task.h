@@ -1,6 +1,7 @@
 #pragma once
 // What the trainer trains: data, a model, its loss on a batch, and how it is evaluated.
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -33,6 +34,9 @@ class Task {
   virtual std::shared_ptr<const Dataset> training_set() const { return splits_.train; }
   /// How its images are prepared.
   virtual std::string training_pipeline() const { return config_.data.train_pipeline; }
+  /// Both in shuffled batches. A short last batch of an epoch is left out: batch statistics of few images are noise.
+  /// Bytes cross to other devices.
+  Loader training_loader(std::function<void(const Skipped&)> on_skip) const;
   bool holds_out() const { return splits_.validation != nullptr; }
 
   virtual Module& model() = 0;

@@ -1,0 +1,44 @@
+#include "apps/common/run/averaged_weights.h"
+
+#include <algorithm>
+
+namespace sked {
+
+std::vector<NamedVar> trained_parameters(const Module& model) {
+  std::vector<NamedVar> parameters = model.parameters();
+  std::erase_if(parameters, [](const NamedVar& p) { return !p.var.requires_grad(); });
+  return parameters;
+}
+
+AveragedWeights::AveragedWeights(const RunConfig& config, Task& task, Device device)
+    : task_(task), seed_(config.seed), device_(device) {
+  const double decay = config.train.ema_decay;
+  if (decay > 0) average_.emplace(decay, trained_parameters(task.model()), task.model().buffers());
+}
+
+void AveragedWeights::update() {
+  if (average_) average_->update();
+}
+
+void AveragedWeights::estimate_statistics(int64_t step) {
+  constexpr int64_t kBatches = 32;
+  const auto buffers = task_.model().buffers();
+  const bool any = std::ranges::any_of(buffers, [](const NamedBuffer& b) { return is_floating(b.second->dtype()); });
+  if (!average_ || !any || estimated_step_ == step) return;
+  estimated_step_ = step;
+  Loader loader = task_.training_loader({});
+  loader.start(0);
+  const NoGrad no_tape;
+  for (int64_t b = 0; b < std::min(kBatches, loader.batches()); ++b) {
+    const std::optional<Batch> batch = loader.next();
+    if (batch->images.dim(0) == 0) continue;
+    TensorList inputs = task_.inputs(*batch);
+    for (Tensor& input : inputs) input = input.to(device_);
+    task_.loss(inputs, {.training = true,
+                        .seed = seed_,
+                        .examples = batch->indices.to(device_),
+                        .momentum = 1.0 / static_cast<double>(b + 1)});
+  }
+}
+
+}  // namespace sked

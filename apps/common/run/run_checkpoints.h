@@ -1,0 +1,42 @@
+#pragma once
+// The checkpoints of one run as its training goes: the last, the one before it, the best.
+
+#include <cstdint>
+#include <string>
+
+#include "apps/common/run/checkpoint.h"
+#include "apps/common/run/run_folder.h"
+
+namespace sked {
+
+class RunCheckpoints {
+ public:
+  /// `run` is to live as long.
+  RunCheckpoints(const RunFolder& folder, const RunIdentity& run) : folder_(folder), run_(run) {}
+
+  /// What last.safetensors holds; of step 0 there is nothing to save.
+  void resume(const TrainerState& state);
+  /// Has `state` got further than last.safetensors?
+  bool behind(const TrainerState& state) const {
+    return state.step > saved_step_ || state.evaluated_step > saved_evaluation_;
+  }
+
+  /// Writes last.safetensors; that of a step before becomes previous.safetensors. Throws Error where it cannot be
+  /// written, DivergedError where a value is not finite: every file is then as it was.
+  void save_last(const Trained& trained, const TrainerState& state);
+  /// Writes best.safetensors, with the same errors.
+  void save_best(const Module& model, const TrainerState& state) const;
+  /// Copies best.safetensors into `model`. Throws Error where it is not there, or is another run's.
+  void restore_best(const Module& model) const;
+
+  /// Ends a training whose numbers are not finite: an Error that says `what`, what may help and which checkpoints there
+  /// are.
+  [[noreturn]] void diverged(const std::string& what) const;
+
+ private:
+  const RunFolder folder_;
+  const RunIdentity& run_;
+  int64_t saved_step_ = 0, saved_evaluation_ = 0;
+};
+
+}  // namespace sked

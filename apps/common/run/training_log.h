@@ -1,0 +1,55 @@
+#pragma once
+// What a training tells as it goes: lines of metrics.jsonl for programs, its progress for people.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "apps/common/config/progress.h"
+#include "apps/common/run/initial.h"
+#include "apps/common/run/run_folder.h"
+#include "apps/common/run/task.h"
+#include "apps/common/run/training_steps.h"
+
+namespace sked {
+
+class TrainingLog {
+ public:
+  /// All of them are to live as long.
+  TrainingLog(const RunConfig& config, const Task& task, MetricsLog& metrics)
+      : config_(config), task_(task), metrics_(metrics) {}
+
+  /// To be called first, with what the training begins with or goes on from. `label` starts every line of progress; a
+  /// quiet one has none.
+  void begin(const TrainerState& state, const TrainingSteps& steps, const std::string& label, bool quiet);
+
+  /// A line of progress that stays.
+  void note(const std::string& line) { progress_->note(line); }
+  /// How far it is, where it is time to show that.
+  void progress(const TrainerState& state, const TrainingSteps& steps);
+  /// What became of the tensors of train.init; writes init.json too.
+  void initial(const InitialReport& report, const RunFolder& folder);
+  /// The steps since the last of these lines. Their sums in `state` start again.
+  void training(TrainerState& state, const TrainingSteps& steps, const StepDone& last);
+  /// An evaluation on the images of `split` that took so long.
+  void evaluation(const TrainerState& state, const std::string& split, const Evaluation& result, double seconds);
+  /// The final test.
+  void test(const TrainerState& state, const Evaluation& result, double seconds);
+
+  /// Leaves out of the rate that progress shows what was no training since the last step.
+  void skip_time() { progress_->skip_time(); }
+  /// Flushes metrics.jsonl to the disk and returns its length in bytes.
+  int64_t sync() { return metrics_.sync(); }
+
+ private:
+  const RunConfig& config_;
+  const Task& task_;
+  MetricsLog& metrics_;
+  Timetable timetable_;
+  std::optional<Progress> progress_;
+  // At the last line of training: of TrainerState, and of the loader.
+  double train_seconds_ = 0, wait_seconds_ = 0;
+  LoaderStatistics loader_;
+};
+
+}  // namespace sked

@@ -1,0 +1,81 @@
+#include "apps/common/run/training_steps.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/stopwatch.h"
+
+namespace sked {
+
+TrainingSteps::TrainingSteps(const RunConfig& config, Task& task, Device device, bool graph, const Note& note)
+    : config_(config),
+      task_(task),
+      device_(device),
+      loader_(task.training_loader([note](const Skipped& s) { note("left out: " + s.message); })),
+      timetable_(sked::timetable(config.train, loader_.batches())),
+      schedule_(schedule(config.schedule, timetable_)),
+      gradients_([&task](const TensorList& inputs, const Context& context) { return task.loss(inputs, context); },
+                 trained_parameters(task.model()), device, graph, note),
+      optimizer_(config.optimizer, trained_parameters(task.model())),
+      averaged_(config, task, device) {}
+
+double TrainingSteps::images_per_step() const {
+  return static_cast<double>(std::min(config_.train.batch_size, loader_.dataset().size()));
+}
+
+void TrainingSteps::start(int64_t step) { loader_.start(step / timetable_.epoch_steps, step % timetable_.epoch_steps); }
+
+Batch TrainingSteps::next_batch(int64_t step) {
+  std::optional<Batch> batch = loader_.next();
+  if (!batch) {
+    loader_.start(step / timetable_.epoch_steps);
+    batch = loader_.next();
+  }
+  return std::move(*batch);
+}
+
+StepDone TrainingSteps::step(TrainerState& state) {
+  const Stopwatch watch;
+  const double waited = loader_.seconds_waited();
+  const Batch batch = next_batch(state.step);
+  const Context context{
+      .training = true, .seed = config_.seed, .step = static_cast<uint64_t>(state.step), .examples = batch.indices};
+  StepDone done{.learning_rate = schedule_.at(state.step)};
+  if (batch.images.dim(0) > 0) {  // a batch of which no image can be used changes nothing
+    losses_.emplace_back(state.step, gradients_.run(task_.inputs(batch), context));
+    // Looking at a loss waits for the device: free on the CPU, elsewhere done when a line or a checkpoint is due.
+    if (device_ == Device::cpu) check_losses(state);
+    done.gradient_norm = optimizer_.step(done.learning_rate);
+    optimizer_.clear_grads();
+    averaged_.update();
+  }
+  ++state.step;
+  if (line_due(state.step)) {
+    check_losses(state);
+    check_weights(state.step);
+  }
+  state.train_seconds += watch.seconds();
+  state.wait_seconds += loader_.seconds_waited() - waited;
+  return done;
+}
+
+void TrainingSteps::check_losses(TrainerState& state) {
+  for (const auto& [step, loss] : losses_) {
+    last_loss_ = loss.item();
+    if (!std::isfinite(last_loss_))
+      throw DivergedError("the loss of step " + std::to_string(step) + " is " + std::to_string(last_loss_));
+    state.loss_sum += last_loss_;
+  }
+  state.loss_count += static_cast<int64_t>(losses_.size());
+  losses_.clear();
+}
+
+/// Some networks make finite losses of weights that are not: what rectifies NaN gives 0.
+void TrainingSteps::check_weights(int64_t step) const {
+  for (const NamedVar& p : task_.model().parameters()) {
+    if (!all_finite(p.var.value().to(Device::cpu)))
+      throw DivergedError("after step " + std::to_string(step) + " " + p.name + " has values that are not finite");
+  }
+}
+
+}  // namespace sked
