@@ -1,20 +1,8 @@
 #include "autograd/conv.h"
 
-#include "autograd/reduce.h"
-#include "autograd/shape.h"
 #include "autograd/support.h"
 
 namespace sked {
-
-namespace {
-
-/// (N,H,W,C) -> (N,P,Q,channels) under the window.
-Shape windowed(const Var& x, Window window, int64_t channels, const char* where) {
-  require(x.ndim() == 4, where, "expected x (N,H,W,C), got ", x.value());
-  return {x.dim(0), window.output(x.dim(1)), window.output(x.dim(2)), channels};
-}
-
-}  // namespace
 
 // y = x ⋆ w + b: dx = the transposed convolution of dy with w, dw = the correlation of x with dy, db = Σ_{n,p,q} dy.
 // Saves x for dw and w for dx.
@@ -26,7 +14,8 @@ Var conv2d(const Var& x, const Var& w, const Var& b, Window window) {
           window.groups, " groups to divide the channels, got x ", x.value(), " and w ", w.value());
   require_shape(w.value(), {w.dim(0), x.dim(3) / window.groups, window.kernel, window.kernel}, "conv2d", "w");
   if (b.defined()) require_shape(b.value(), {w.dim(0)}, "conv2d", "b");
-  Tensor y = detail::empty(windowed(x, window, w.dim(0), "conv2d"), x.value());
+  const Shape shape{x.dim(0), window.output(x.dim(1)), window.output(x.dim(2)), w.dim(0)};
+  Tensor y = detail::empty(shape, x.value());
   kernel::conv2d_forward(x.value(), w.value(), detail::value_or_undefined(b), y, window);
 
   const bool dx_needed = x.requires_grad(), dw_needed = w.requires_grad(), db_needed = b.requires_grad();
@@ -47,34 +36,6 @@ Var conv2d(const Var& x, const Var& w, const Var& b, Window window) {
                   }
                   return grads;
                 });
-}
-
-// y = max over the window: dy goes to the first maximum. Saves where that was, one byte an element.
-Var max_pool2d(const Var& x, Window window) {
-  const Shape shape = windowed(x, window, x.dim(-1), "max_pool2d");
-  Tensor y = detail::empty(shape, x.value()), which = Tensor::empty(shape, DType::u8, x.device());
-  kernel::max_pool2d_forward(x.value(), y, which, window);
-  return record(y, {x}, [which, shape = x.shape(), window](const Tensor& dy) -> Grads {
-    Tensor dx = detail::empty(shape, dy);
-    kernel::max_pool2d_backward(dy, which, dx, window);
-    return {dx};
-  });
-}
-
-// y = Σ over the window / kernel²: each element gets dy / kernel² of every window it lies in.
-Var avg_pool2d(const Var& x, Window window) {
-  Tensor y = detail::empty(windowed(x, window, x.dim(-1), "avg_pool2d"), x.value());
-  kernel::avg_pool2d_forward(x.value(), y, window);
-  return record(y, {x}, [shape = x.shape(), window](const Tensor& dy) -> Grads {
-    Tensor dx = detail::empty(shape, dy);
-    kernel::avg_pool2d_backward(dy, dx, window);
-    return {dx};
-  });
-}
-
-Var global_avg_pool(const Var& x) {
-  require(x.ndim() == 4, "global_avg_pool", "expected x (N,H,W,C), got ", x.value());
-  return mean(reshape(x, Shape{x.dim(0), x.dim(1) * x.dim(2), x.dim(3)}), 1);
 }
 
 }  // namespace sked

@@ -1,5 +1,5 @@
 #pragma once
-// Convolution and pooling of NHWC images; filters OIHW.
+// Convolution of NHWC images; filters OIHW.
 
 #include "autograd/var.h"
 #include "core/kernels/conv.h"
@@ -9,11 +9,5 @@ namespace sked {
 /// x (N,H,W,I), w (O,I/groups,kernel,kernel), b (O) or undefined -> (N,P,Q,O). Beside x in bf16, w and b may be f32
 /// masters, and their gradients are then f32. Saves x and w.
 Var conv2d(const Var& x, const Var& w, const Var& b, Window window);
-/// Largest of each window, padding as −∞. Saves where it was.
-Var max_pool2d(const Var& x, Window window);
-/// Mean of each window, padding as zeros. Saves nothing.
-Var avg_pool2d(const Var& x, Window window);
-/// (N,H,W,C) -> (N,C): mean over all positions.
-Var global_avg_pool(const Var& x);
 
 }  // namespace sked

@@ -1,5 +1,6 @@
 #include "autograd/optimizer.h"
 
+#include "autograd/state.h"
 #include "autograd/support.h"
 #include "core/kernels/elementwise.h"
 

@@ -1,7 +1,6 @@
 #pragma once
-// Optimizers over named parameters, learning-rate schedules, clipping and weight averaging.
+// Optimizers over named parameters, with clipping.
 
-#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,15 +9,6 @@
 #include "core/kernels/optimizer.h"
 
 namespace sked {
-
-/// A parameter as optimizers and checkpoints see it.
-struct NamedVar {
-  std::string name;
-  Var var;
-};
-
-/// State that is not trained (running statistics): a pointer into the module that owns it.
-using NamedBuffer = std::pair<std::string, Tensor*>;
 
 struct OptimizerConfig {
   std::string kind = "sgd";  // sgd | adam | adamw
@@ -62,38 +52,6 @@ class Optimizer {
   std::vector<double> decay_;
   TensorList first_, second_;  // momentum or m; v
   int64_t steps_ = 0;
-};
-
-/// lr(step) = peak · warm-up(step) · shape(step): linear warm-up over `warmup` steps, then constant, linear or cosine
-/// decay to peak · floor at `total` (SGDR's half period, Loshchilov & Hutter, arXiv 1608.03983).
-struct Schedule {
-  std::string kind = "cosine";  // constant | linear | cosine
-  double peak = 0.1, floor = 0;
-  int64_t warmup = 0, total = 1;
-  /// Learning rate of step 0 …; from `total` on it stays. warm-up(step) = (step + 1)/warmup, so the first step already
-  /// moves. Throws UsageError for an unknown kind or a value out of range.
-  double at(int64_t step) const;
-};
-
-/// Exponential moving average of weights, average ← decay·average + (1 − decay)·weight, kept beside the parameters that
-/// require a gradient when it is made. It starts at the weights; read in their place it keeps its rounded copies as
-/// they do. Beside the averages lie buffers of their own: the batch statistics of the last weights are not those of the
-/// average, and neither is their average; who swaps estimates them.
-class WeightAverage {
- public:
-  WeightAverage(double decay, const std::vector<NamedVar>& parameters, const std::vector<NamedBuffer>& buffers = {});
-  void update();
-  /// Exchanges averages and parameters, and both sides' buffers (before and after an evaluation).
-  void swap();
-  /// `average.<parameter or buffer>`, for checkpoints. load_state throws where names, shapes or dtypes differ.
-  std::vector<std::pair<std::string, Tensor>> state() const;
-  void load_state(const std::vector<std::pair<std::string, Tensor>>& tensors);
-
- private:
-  double decay_;
-  std::vector<NamedVar> parameters_;
-  std::vector<NamedBuffer> buffers_;
-  TensorList averages_, kept_;  // of the parameters and of the buffers, in their order
 };
 
 }  // namespace sked

@@ -1,6 +1,4 @@
-// Gradient checkpointing: memory for a block's intermediates is traded for a second forward pass.
-
-#include "autograd/var.h"
+#include "autograd/recompute.h"
 
 namespace sked {
 

@@ -1,8 +1,10 @@
+#include "autograd/schedule.h"
+
 #include <algorithm>
 #include <cmath>
 #include <numbers>
 
-#include "autograd/optimizer.h"
+#include "core/error.h"
 
 namespace sked {
 

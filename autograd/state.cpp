@@ -1,8 +1,8 @@
-// State of optimizers and weight averages as checkpoints keep it: tensors by name.
+#include "autograd/state.h"
 
 #include <map>
 
-#include "autograd/support.h"
+#include "core/error.h"
 
 namespace sked::detail {
 

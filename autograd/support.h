@@ -1,8 +1,6 @@
 #pragma once
 // What several families share beside the tape.
 
-#include <string>
-#include <utility>
 #include <vector>
 
 #include "autograd/var.h"
@@ -41,9 +39,12 @@ inline ReduceView view_of(const Shape& shape, int axis) {
   return {shape.product(0, i), shape[i], shape.product(i + 1, shape.ndim())};
 }
 
-/// Overwrites each tensor of `to` with the one of the same name in `from`. Nothing is written unless both have the same
-/// names and every pair the same shape and dtype.
-void load_named(std::vector<std::pair<std::string, Tensor>> to, const std::vector<std::pair<std::string, Tensor>>& from,
-                std::string_view where);
+/// Throws unless γ and β have one number for each of x's channels, in x's dtype or, beside bf16, in f32.
+inline void check_scale_shift(const Var& gamma, const Var& beta, const Var& x, const char* where) {
+  const Shape channels{x.dim(-1)};
+  require_shape(gamma.value(), channels, where, "gamma");
+  require_shape(beta.value(), channels, where, "beta");
+  require_master(x.value(), gamma.value(), where);
+}
 
 }  // namespace sked::detail

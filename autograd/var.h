@@ -4,6 +4,8 @@
 #include <functional>
 #include <memory>
 #include <source_location>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "core/tensor.h"
@@ -76,6 +78,15 @@ class Var {
   std::shared_ptr<detail::Node> node_;
 };
 
+/// A parameter as modules, optimizers and checkpoints see it.
+struct NamedVar {
+  std::string name;
+  Var var;
+};
+
+/// State that is not trained (running statistics): a pointer into the module that owns it.
+using NamedBuffer = std::pair<std::string, Tensor*>;
+
 /// How an op puts its result on the tape. `backward` gets dL/dy and returns dL/d(input) for each of `inputs`, in order;
 /// it captures what it needs (say what, beside it), and should skip inputs whose requires_grad() is false. Off the tape
 /// (NoGrad, or no input requires a gradient) `backward` is dropped at once, and what it captured with it. An undefined
@@ -101,14 +112,6 @@ class NoGrad {
  private:
   bool before_;
 };
-
-/// Gradient checkpointing (Chen et al., arXiv 1604.06174): y = f(inputs) without a tape; the backward pass calls f
-/// again with one. f must be a pure function of its inputs and of parameters it captures (their gradients accumulate as
-/// usual).
-Var recompute(const std::function<Var(const std::vector<Var>&)>& f, const std::vector<Var>& inputs);
-
-/// Is the current call of f a recomputation? Layers with running statistics update them only the first time.
-bool recomputing();
 
 /// Sums `dy` down to `shape`: the one place where broadcasting is undone.
 Tensor sum_to(const Tensor& dy, const Shape& shape);

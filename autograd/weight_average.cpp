@@ -1,5 +1,7 @@
-#include "autograd/optimizer.h"
-#include "autograd/support.h"
+#include "autograd/weight_average.h"
+
+#include "autograd/state.h"
+#include "core/kernels/optimizer.h"
 
 namespace sked {
 

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <numeric>
 
-#include "core/kernels/norm.h"
+#include "core/kernels/batch_norm.h"
 #include "core/kernels/sizes.h"
 #include "cuda/columns.cuh"
 #include "cuda/strided.cuh"

@@ -86,7 +86,7 @@ __global__ void broadcast_kernel(Index n, StridedIndex<2, Index> strides, F f, c
 }
 
 /// May N neighbors of the output be taken at once: do they lie in one row, start at a multiple of N everywhere?
-bool takes_packs(const cpu::Strided<2>& strides, int64_t N) {
+bool takes_packs(const Strided<2>& strides, int64_t N) {
   if (strides.inner() % N != 0) return false;
   for (size_t k = 0; k < 2; ++k) {
     if (strides.inner_strides()[k] == 0) continue;
@@ -103,7 +103,7 @@ void broadcast_apply(const char* where, const Tensor& a, const Tensor& b, Tensor
   if (n == 0) return;
   const T *left = a.data<T>(), *right = b.data<T>();
   T* out = y.data<T>();
-  const cpu::Strided<2> strides = cpu::strided_broadcast(y.shape(), a.shape(), b.shape());
+  const Strided<2> strides = strided_broadcast(y.shape(), a.shape(), b.shape());
   if (strides.ndim == 0 || a.shape() == b.shape()) return map(where, n, f, out, left, right);
   visit_index(n, [&]<class Index>(Index) {
     const StridedIndex<2, Index> device_strides(strides);

@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "core/kernels/norm.h"
+#include "core/kernels/group_norm.h"
 #include "core/kernels/sizes.h"
 #include "cuda/columns.cuh"
 

@@ -1,6 +1,6 @@
 // Rows brought to length 1: a team of threads for each, read from memory once and once more from cache.
 
-#include "core/kernels/norm.h"
+#include "core/kernels/l2_normalize.h"
 #include "core/kernels/sizes.h"
 #include "cuda/teams.cuh"
 

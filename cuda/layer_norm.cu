@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "core/kernels/norm.h"
+#include "core/kernels/layer_norm.h"
 #include "core/kernels/sizes.h"
 #include "cuda/columns.cuh"
 

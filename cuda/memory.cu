@@ -117,7 +117,7 @@ __global__ void copy_kernel(Index n, StridedIndex<2, Index> strides, const Unit*
 }
 
 /// The largest unit, in elements, of which rows and all distances are whole numbers: 16 bytes where things are even.
-int64_t unit_of(const cpu::Strided<2>& strides, int64_t size, const void* x, const void* y) {
+int64_t unit_of(const Strided<2>& strides, int64_t size, const void* x, const void* y) {
   if (strides.ndim == 0) return 1;
   const auto whole = [&](int64_t unit) {
     if (strides.inner_strides()[0] != 1 || strides.inner_strides()[1] != 1 || strides.inner() % unit != 0) return false;
@@ -133,7 +133,7 @@ int64_t unit_of(const cpu::Strided<2>& strides, int64_t size, const void* x, con
 }
 
 /// The same strides over units of `unit` elements.
-cpu::Strided<2> in_units(cpu::Strided<2> strides, int64_t unit) {
+Strided<2> in_units(Strided<2> strides, int64_t unit) {
   if (unit == 1) return strides;
   const auto inner = static_cast<size_t>(strides.ndim - 1);
   strides.extents[inner] /= unit;
@@ -159,10 +159,9 @@ void visit_unit(int64_t bytes, F&& f) {
 }
 
 /// Copies elements of `size` bytes; `reach` bounds the offsets in both operands. Floor: 2 · bytes moved.
-void strided_copy(const char* where, const cpu::Strided<2>& elements, int64_t size, int64_t reach, const void* x,
-                  void* y) {
+void strided_copy(const char* where, const Strided<2>& elements, int64_t size, int64_t reach, const void* x, void* y) {
   const int64_t unit = unit_of(elements, size, x, y);
-  const cpu::Strided<2> strides = in_units(elements, unit);
+  const Strided<2> strides = in_units(elements, unit);
   const int64_t n = strides.rows() * strides.inner();
   visit_unit(unit * size, [&]<class Unit>(Unit) {
     visit_index(reach, [&]<class Index>(Index) {
@@ -194,7 +193,7 @@ __global__ void transpose_kernel(StridedIndex<2, int64_t> outer, int64_t rows, i
 
 /// `strides`: y's axes with x's strides; `across`: the axis that is contiguous in x.
 template <class T>
-void transpose_blocks(const T* x, T* y, const cpu::Strided<1>& strides, int across) {
+void transpose_blocks(const T* x, T* y, const Strided<1>& strides, int across) {
   const auto a = static_cast<size_t>(across), b = static_cast<size_t>(strides.ndim - 1);
   std::array<int64_t, Shape::kMaxDims> y_strides{};
   int64_t step = 1;
@@ -202,7 +201,7 @@ void transpose_blocks(const T* x, T* y, const cpu::Strided<1>& strides, int acro
     y_strides[i] = step;
     step *= strides.extents[i];
   }
-  cpu::Strided<2> outer;
+  Strided<2> outer;
   for (size_t i = 0; i < b; ++i)
     if (i != a) outer.add(strides.extents[i], {strides.strides[i][0], y_strides[i]});
   const int64_t rows = strides.extents[a], cols = strides.extents[b];
@@ -214,11 +213,11 @@ void transpose_blocks(const T* x, T* y, const cpu::Strided<1>& strides, int acro
 void permute(const Tensor& x, Tensor& y, const std::vector<int>& perm) {
   check_permute(x, y, perm);
   if (x.numel() == 0) return;
-  cpu::Strided<1> strides;
+  Strided<1> strides;
   for (const int axis : perm) strides.add(x.dim(axis), {x.shape().product(axis + 1, x.ndim())});
   const auto size = static_cast<int64_t>(size_of(x.dtype()));
   if (strides.ndim == 0 || strides.inner_strides()[0] == 1) {
-    cpu::Strided<2> both;  // y's own strides beside x's
+    Strided<2> both;  // y's own strides beside x's
     int64_t step = x.numel();
     for (size_t i = 0; i < static_cast<size_t>(strides.ndim); ++i) {
       step /= strides.extents[i];
@@ -240,7 +239,7 @@ void copy_slice(const char* where, const Tensor& whole, const Tensor& part, int 
   if (part.numel() == 0) return;
   const int64_t unit = whole.shape().product(axis + 1, whole.ndim());
   const int64_t in_whole = unit * whole.dim(axis), in_part = unit * part.dim(axis);
-  cpu::Strided<2> strides;
+  Strided<2> strides;
   strides.add(whole.shape().product(0, axis), {insert ? in_part : in_whole, insert ? in_whole : in_part});
   strides.add(in_part, {1, 1});
   const auto size = static_cast<int64_t>(size_of(whole.dtype()));
@@ -264,7 +263,7 @@ void broadcast_to(const Tensor& x, Tensor& y) {
   require(broadcast(x.shape(), y.shape()) == y.shape(), "broadcast_to", "expected a shape that broadcasts to ",
           y.shape(), ", got ", x);
   if (y.numel() == 0) return;
-  const cpu::Strided<2> strides = cpu::strided_broadcast(y.shape(), x.shape(), y.shape());
+  const Strided<2> strides = strided_broadcast(y.shape(), x.shape(), y.shape());
   strided_copy("broadcast_to", strides, static_cast<int64_t>(size_of(x.dtype())), y.numel(), x.raw(), y.raw());
 }
 

@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/kernels/conv.h"
+#include "core/kernels/pool.h"
 #include "core/kernels/sizes.h"
 #include "cuda/strided.cuh"
 

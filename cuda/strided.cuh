@@ -1,9 +1,9 @@
 #pragma once
-// Row-major outputs whose operands are read with other strides: core/cpu/strided.h's strides, taken to the device.
+// Row-major outputs whose operands are read with other strides: core/kernels/strided.h's, taken to the device.
 
 #include <limits>
 
-#include "core/cpu/strided.h"
+#include "core/kernels/strided.h"
 #include "cuda/launch.cuh"
 
 namespace sked::cuda {
@@ -15,7 +15,7 @@ struct StridedIndex {
   int ndim = 0;
   Index extents[Shape::kMaxDims] = {}, strides[Shape::kMaxDims][Operands] = {};
 
-  explicit StridedIndex(const cpu::Strided<Operands>& s) : ndim(s.ndim) {
+  explicit StridedIndex(const Strided<Operands>& s) : ndim(s.ndim) {
     for (size_t i = 0; i < static_cast<size_t>(ndim); ++i) {
       extents[i] = static_cast<Index>(s.extents[i]);
       for (size_t k = 0; k < Operands; ++k) strides[i][k] = static_cast<Index>(s.strides[i][k]);

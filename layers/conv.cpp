@@ -1,7 +1,7 @@
 #include "layers/conv.h"
 
 #include "autograd/conv.h"
-#include "autograd/norm.h"
+#include "autograd/layer_norm.h"
 #include "autograd/shape.h"
 
 namespace sked {

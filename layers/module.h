@@ -7,7 +7,6 @@
 #include <utility>
 #include <vector>
 
-#include "autograd/optimizer.h"
 #include "autograd/var.h"
 #include "core/rng.h"
 

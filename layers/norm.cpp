@@ -1,6 +1,8 @@
 #include "layers/norm.h"
 
-#include "autograd/norm.h"
+#include "autograd/batch_norm.h"
+#include "autograd/group_norm.h"
+#include "autograd/layer_norm.h"
 
 namespace sked {
 

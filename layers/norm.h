@@ -1,5 +1,5 @@
 #pragma once
-// Normalization layers; arithmetic in autograd/norm.h. Scales start at 1, shifts at 0.
+// Normalization layers; arithmetic in autograd/batch_norm.h and its siblings. Scales start at 1, shifts at 0.
 
 #include "layers/module.h"
 

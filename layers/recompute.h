@@ -1,6 +1,7 @@
 #pragma once
 // Running a block with or without gradient checkpointing.
 
+#include "autograd/recompute.h"
 #include "layers/module.h"
 
 namespace sked {

@@ -6,10 +6,11 @@
 
 #include "apps/bench/bench.h"
 #include "core/kernels/attention.h"
+#include "core/kernels/batch_norm.h"
 #include "core/kernels/conv.h"
 #include "core/kernels/elementwise.h"
+#include "core/kernels/layer_norm.h"
 #include "core/kernels/matmul.h"
-#include "core/kernels/norm.h"
 #include "core/kernels/random.h"
 #include "core/kernels/softmax.h"
 #include "core/precision.h"

@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "core/cpu/rows.h"
-#include "core/kernels/norm.h"
+#include "core/kernels/batch_norm.h"
 #include "core/kernels/sizes.h"
 
 namespace sked::cpu {

@@ -3,9 +3,9 @@
 #include <type_traits>
 
 #include "core/cpu/parallel.h"
-#include "core/cpu/strided.h"
 #include "core/kernels/functors.h"
 #include "core/kernels/sizes.h"
+#include "core/kernels/strided.h"
 
 namespace sked::cpu {
 namespace {

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "core/cpu/rows.h"
-#include "core/kernels/norm.h"
+#include "core/kernels/group_norm.h"
 #include "core/kernels/sizes.h"
 
 namespace sked::cpu {

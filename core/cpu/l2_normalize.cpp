@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "core/cpu/parallel.h"
-#include "core/kernels/norm.h"
+#include "core/kernels/l2_normalize.h"
 #include "core/kernels/sizes.h"
 
 namespace sked::cpu {

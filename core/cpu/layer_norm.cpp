@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "core/cpu/rows.h"
-#include "core/kernels/norm.h"
+#include "core/kernels/layer_norm.h"
 #include "core/kernels/sizes.h"
 
 namespace sked::cpu {

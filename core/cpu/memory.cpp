@@ -7,9 +7,9 @@
 #include <type_traits>
 
 #include "core/cpu/parallel.h"
-#include "core/cpu/strided.h"
 #include "core/kernels/convert.h"
 #include "core/kernels/sizes.h"
+#include "core/kernels/strided.h"
 
 namespace sked::cpu {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <limits>
 
-#include "core/kernels/conv.h"
+#include "core/kernels/pool.h"
 #include "core/kernels/sizes.h"
 
 namespace sked::cpu {

@@ -2,8 +2,8 @@
 
 #include "autograd/elementwise.h"
 #include "autograd/index.h"
+#include "autograd/l2_normalize.h"
 #include "autograd/matmul.h"
-#include "autograd/norm.h"
 #include "autograd/reduce.h"
 #include "autograd/shape.h"
 #include "autograd/softmax.h"

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
+#include "core/kernels/l2_normalize.h"
 #include "core/kernels/matmul.h"
 #include "core/kernels/memory.h"
-#include "core/kernels/norm.h"
 #include "core/kernels/random.h"
 #include "core/precision.h"
 

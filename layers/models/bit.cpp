@@ -1,7 +1,7 @@
 #include "layers/models/bit.h"
 
-#include "autograd/conv.h"
 #include "autograd/elementwise.h"
+#include "autograd/pool.h"
 #include "autograd/shape.h"
 #include "layers/activations.h"
 #include "layers/recompute.h"

@@ -1,6 +1,6 @@
 #include "layers/models/resnet.h"
 
-#include "autograd/conv.h"
+#include "autograd/pool.h"
 #include "autograd/shape.h"
 #include "layers/activations.h"
 #include "layers/recompute.h"

@@ -9,6 +9,7 @@
 #include "apps/common/measure/evaluation.h"
 #include "apps/common/run/checkpoint.h"
 #include "apps/common/run/gradient_step.h"
+#include "autograd/weight_average.h"
 #include "core/precision.h"
 #include "core/work_count.h"
 #include "tests/apps/support.h"

@@ -5,12 +5,15 @@
 #include <cmath>
 
 #include "autograd/attention.h"
+#include "autograd/batch_norm.h"
 #include "autograd/conv.h"
 #include "autograd/elementwise.h"
+#include "autograd/group_norm.h"
 #include "autograd/index.h"
+#include "autograd/layer_norm.h"
 #include "autograd/loss.h"
 #include "autograd/matmul.h"
-#include "autograd/norm.h"
+#include "autograd/pool.h"
 #include "autograd/random.h"
 #include "autograd/reduce.h"
 #include "autograd/shape.h"

@@ -8,8 +8,9 @@
 
 #include "autograd/elementwise.h"
 #include "autograd/gradcheck.h"
+#include "autograd/layer_norm.h"
 #include "autograd/matmul.h"
-#include "autograd/norm.h"
+#include "autograd/recompute.h"
 #include "autograd/reduce.h"
 #include "core/work_count.h"
 #include "tests/common/hash_weights.h"

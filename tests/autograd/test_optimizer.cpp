@@ -9,6 +9,8 @@
 #include "autograd/elementwise.h"
 #include "autograd/optimizer.h"
 #include "autograd/reduce.h"
+#include "autograd/schedule.h"
+#include "autograd/weight_average.h"
 #include "core/safetensors.h"
 #include "tests/common/hash_weights.h"
 

@@ -3,10 +3,11 @@
 
 #include <doctest/doctest.h>
 
+#include "autograd/batch_norm.h"
 #include "autograd/elementwise.h"
 #include "autograd/matmul.h"
-#include "autograd/norm.h"
 #include "autograd/random.h"
+#include "autograd/recompute.h"
 #include "autograd/reduce.h"
 #include "tests/common/hash_weights.h"
 

@@ -2,7 +2,10 @@
 // group_norm_forward, group_norm_backward against one formula in double: statistics over sets of elements, each kernel
 // being a way to form the sets. l2_normalize_forward, l2_normalize_backward against theirs.
 
-#include "core/kernels/norm.h"
+#include "core/kernels/batch_norm.h"
+#include "core/kernels/group_norm.h"
+#include "core/kernels/l2_normalize.h"
+#include "core/kernels/layer_norm.h"
 
 #include <doctest/doctest.h>
 

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-#include "core/kernels/conv.h"
+#include "core/kernels/pool.h"
 #include "tests/common/files.h"
 #include "tests/common/hash_weights.h"
 #include "tests/common/kernel_check.h"

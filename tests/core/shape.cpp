@@ -2,7 +2,7 @@
 
 #include <limits>
 
-#include "core/kernels/conv.h"
+#include "core/kernels/window.h"
 #include "tests/common/files.h"
 #include "tests/core/compare.h"
 

@@ -5,6 +5,7 @@
 #include "core/kernels/attention.h"
 #include "core/kernels/conv.h"
 #include "core/kernels/matmul.h"
+#include "core/kernels/pool.h"
 #include "tests/common/hash_weights.h"
 #include "tests/cuda/parity.h"
 

@@ -2,7 +2,10 @@
 
 #include <cmath>
 
-#include "core/kernels/norm.h"
+#include "core/kernels/batch_norm.h"
+#include "core/kernels/group_norm.h"
+#include "core/kernels/l2_normalize.h"
+#include "core/kernels/layer_norm.h"
 #include "tests/common/hash_weights.h"
 #include "tests/cuda/parity.h"
 

@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "core/device.h"
-#include "core/kernels/conv.h"
+#include "core/kernels/pool.h"
 #include "tests/common/gpu.h"
 #include "tests/common/hash_weights.h"
 #include "tests/common/nan_cases.h"

@@ -9,10 +9,11 @@
 #include <functional>
 
 #include "core/kernels/attention.h"
+#include "core/kernels/batch_norm.h"
 #include "core/kernels/conv.h"
 #include "core/kernels/elementwise.h"
+#include "core/kernels/layer_norm.h"
 #include "core/kernels/matmul.h"
-#include "core/kernels/norm.h"
 #include "core/kernels/optimizer.h"
 #include "core/kernels/random.h"
 #include "core/kernels/softmax.h"

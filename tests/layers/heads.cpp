@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "autograd/elementwise.h"
+#include "autograd/optimizer.h"
 #include "layers/heads/deterministic.h"
 #include "tests/common/hash_weights.h"
 #include "tests/layers/heads_common.h"

@@ -4,6 +4,7 @@
 
 #include "autograd/elementwise.h"
 #include "autograd/gradcheck.h"
+#include "autograd/optimizer.h"
 #include "core/safetensors.h"
 #include "tests/common/hash_weights.h"
 #include "tests/layers/heads_common.h"

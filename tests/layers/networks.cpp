@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "autograd/loss.h"
+#include "autograd/optimizer.h"
 #include "autograd/reduce.h"
 #include "core/precision.h"
 #include "core/safetensors.h"

@@ -5,8 +5,8 @@
 #include <cmath>
 
 #include "autograd/elementwise.h"
+#include "autograd/l2_normalize.h"
 #include "autograd/matmul.h"
-#include "autograd/norm.h"
 #include "autograd/shape.h"
 #include "core/kernels/random.h"
 #include "tests/common/hash_weights.h"

@@ -6,6 +6,7 @@
 
 #include "apps/common/config/fields.h"
 #include "autograd/optimizer.h"
+#include "autograd/schedule.h"
 #include "data/captions.h"
 #include "data/catalog.h"
 #include "layers/heads/contrastive.h"

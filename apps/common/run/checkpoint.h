@@ -15,6 +15,7 @@
 #include "apps/common/config/config.h"
 #include "apps/common/run/identity.h"
 #include "autograd/optimizer.h"
+#include "autograd/weight_average.h"
 #include "core/safetensors.h"
 #include "layers/module.h"
 

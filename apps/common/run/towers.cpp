@@ -4,8 +4,8 @@
 #include <cmath>
 
 #include "autograd/elementwise.h"
+#include "autograd/l2_normalize.h"
 #include "autograd/matmul.h"
-#include "autograd/norm.h"
 #include "autograd/reduce.h"
 #include "autograd/softmax.h"
 #include "core/error.h"

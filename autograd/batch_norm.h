@@ -1,8 +1,7 @@
 #pragma once
-// Normalization layers' arithmetic; formulas in core/kernels/norm.h.
+// Batch norm; formulas in core/kernels/batch_norm.h.
 
 #include "autograd/var.h"
-#include "core/kernels/norm.h"
 
 namespace sked {
 
@@ -17,15 +16,5 @@ struct BatchNormOptions {
 /// gradients.
 Var batch_norm(const Var& x, const Var& residual, const Var& gamma, const Var& beta, Tensor& running_mean,
                Tensor& running_var, const BatchNormOptions& options);
-
-/// Each row of the last axis: x (…,D), γ, β (D) or both undefined. Saves x, mean and rstd.
-Var layer_norm(const Var& x, const Var& gamma, const Var& beta, double eps = 1e-6);
-
-/// x (N,H,W,C) or (N,P,C), γ, β (C); `groups` divides C. Saves x, mean and rstd.
-Var group_norm(const Var& x, const Var& gamma, const Var& beta, int64_t groups, double eps = 1e-5);
-
-/// Each row of the last axis brought to length 1: x (…,D) / sqrt(Σ_d x² + eps). A row of zeros stays zero, and its
-/// gradient, dy / sqrt(eps), finite. Saves y and each row's factor.
-Var l2_normalize(const Var& x, double eps = kLengthEps);
 
 }  // namespace sked

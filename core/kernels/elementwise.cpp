@@ -1,8 +1,4 @@
-// Names of the kernels' options, for error messages and reports; the geometry of windows.
-
-#include "core/kernels/conv.h"
 #include "core/kernels/elementwise.h"
-#include "core/kernels/reduce.h"
 
 namespace sked {
 
@@ -76,27 +72,6 @@ Unary unary_of(Activation activation) {
   require(activation != Activation::none, "activation", "expected an activation, got none");
   if (activation == Activation::relu) return Unary::relu;
   return activation == Activation::gelu ? Unary::gelu : Unary::gelu_tanh;
-}
-
-const char* name(Reduce op) {
-  switch (op) {
-    case Reduce::sum:
-      return "sum";
-    case Reduce::mean:
-      return "mean";
-    case Reduce::max:
-      return "max";
-  }
-  return "?";
-}
-
-int64_t Window::output(int64_t input) const {
-  require(kernel >= 1 && stride >= 1 && padding >= 0, "window", "expected kernel >= 1, stride >= 1, padding >= 0, got ",
-          kernel, ", ", stride, ", ", padding);
-  const int64_t last = input + 2 * padding - kernel;
-  require(input >= 0 && last >= 0, "window", "a window of ", kernel, " does not fit an extent of ", input,
-          " with padding ", padding);
-  return last / stride + 1;
 }
 
 }  // namespace sked

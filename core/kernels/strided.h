@@ -7,7 +7,7 @@
 
 #include "core/shape.h"
 
-namespace sked::cpu {
+namespace sked {
 
 /// The axes of an output and each operand's stride along them, in elements, with neighboring axes merged wherever
 /// every operand allows it. The last axis is the inner loop; all others together number the rows.
@@ -101,4 +101,4 @@ Strided<sizeof...(Shapes)> strided_broadcast(const Shape& target, const Shapes&.
   return strides;
 }
 
-}  // namespace sked::cpu
+}  // namespace sked

@@ -1,8 +1,9 @@
-#include "autograd/norm.h"
+#include "autograd/batch_norm.h"
 
+#include "autograd/recompute.h"
 #include "autograd/support.h"
+#include "core/kernels/batch_norm.h"
 #include "core/kernels/elementwise.h"
-#include "core/kernels/norm.h"
 
 namespace sked {
 
@@ -21,13 +22,6 @@ Tensor reciprocal_root(const Tensor& var, double eps) {
   kernel::unary_forward(rstd, rstd, Unary::sqrt);
   kernel::unary_forward(rstd, rstd, Unary::reciprocal);
   return rstd;
-}
-
-void check_scale_shift(const Var& gamma, const Var& beta, const Var& x, const char* where) {
-  const Shape channels{x.dim(-1)};
-  require_shape(gamma.value(), channels, where, "gamma");
-  require_shape(beta.value(), channels, where, "beta");
-  require_master(x.value(), gamma.value(), where);
 }
 
 /// Statistics of the batch. Saves x, γ, mean and rstd, and y where a ReLU must be undone ([y > 0]).
@@ -89,71 +83,12 @@ Var batch_norm_evaluation(const Var& x, const Var& residual, const Var& gamma, c
 Var batch_norm(const Var& x, const Var& residual, const Var& gamma, const Var& beta, Tensor& running_mean,
                Tensor& running_var, const BatchNormOptions& options) {
   require(x.ndim() >= 2, "batch_norm", "expected x (...,C), got ", x.value());
-  check_scale_shift(gamma, beta, x, "batch_norm");
+  detail::check_scale_shift(gamma, beta, x, "batch_norm");
   require_shape(running_mean, gamma.shape(), "batch_norm", "running_mean");
   require_shape(running_var, gamma.shape(), "batch_norm", "running_var");
   if (residual.defined()) require_shape(residual.value(), x.shape(), "batch_norm", "residual");
   return options.training ? batch_norm_training(x, residual, gamma, beta, running_mean, running_var, options)
                           : batch_norm_evaluation(x, residual, gamma, beta, running_mean, running_var, options);
-}
-
-// x̂ = (x − mean) rstd, y = γ x̂ + β.
-// With g = dy γ: dx = rstd (g − mean_j g − x̂ mean_j(g x̂)), dγ = Σ_n dy x̂, dβ = Σ_n dy.
-// Saves x, γ and each row's mean and rstd; x̂ is made again from them. Where a residual connection runs past the
-// norm, its gradient of x is there already, and dx takes it along.
-Var layer_norm(const Var& x, const Var& gamma, const Var& beta, double eps) {
-  require(x.ndim() >= 1, "layer_norm", "expected x (...,D), got ", x.value());
-  require(gamma.defined() == beta.defined(), "layer_norm", "expected gamma and beta both or neither, got ",
-          detail::value_or_undefined(gamma), " and ", detail::value_or_undefined(beta));
-  if (gamma.defined()) check_scale_shift(gamma, beta, x, "layer_norm");
-  const Shape rows{x.shape().product(0, x.ndim() - 1), x.dim(-1)};
-  Tensor y = detail::empty(rows, x.value()), mean = detail::empty_statistics({rows[0]}, y), rstd = Tensor::like(mean);
-  kernel::layer_norm_forward(x.value().reshape(rows), detail::value_or_undefined(gamma),
-                             detail::value_or_undefined(beta), y, mean, rstd, eps);
-  const bool affine_needed = gamma.requires_grad() || beta.requires_grad();
-  return record(y.reshape(x.shape()), {x, gamma, beta},
-                [x = x.value(), gamma = detail::value_or_undefined(gamma), mean, rstd, rows, affine_needed](
-                    const Tensor& dy, Gathered& gathered) -> Grads {
-                  Tensor residual = gathered.include(0);
-                  if (residual.defined()) residual = residual.reshape(rows);
-                  Tensor dx = detail::empty(rows, x), dgamma = detail::gradient_for(affine_needed, gamma);
-                  Tensor dbeta = detail::gradient_for(affine_needed, gamma);
-                  kernel::layer_norm_backward(dy.reshape(rows), x.reshape(rows), gamma, mean, rstd, residual, dx,
-                                              dgamma, dbeta);
-                  return {dx.reshape(x.shape()), dgamma, dbeta};
-                });
-}
-
-// As layer norm, with mean and rstd of one image and group, over its P positions and C/groups channels.
-Var group_norm(const Var& x, const Var& gamma, const Var& beta, int64_t groups, double eps) {
-  require(x.ndim() >= 3, "group_norm", "expected x (N,H,W,C) or (N,P,C), got ", x.value());
-  check_scale_shift(gamma, beta, x, "group_norm");
-  require(groups >= 1 && x.dim(-1) % groups == 0, "group_norm", "expected groups that divide the channels of ",
-          x.value(), ", got ", groups);
-  const Shape positions{x.dim(0), x.shape().product(1, x.ndim() - 1), x.dim(-1)};
-  Tensor y = detail::empty(positions, x.value()), mean = detail::empty_statistics({x.dim(0), groups}, y),
-         rstd = Tensor::like(mean);
-  kernel::group_norm_forward(x.value().reshape(positions), gamma.value(), beta.value(), y, mean, rstd, groups, eps);
-  return record(y.reshape(x.shape()), {x, gamma, beta},
-                [x = x.value(), gamma = gamma.value(), mean, rstd, positions, groups](const Tensor& dy) -> Grads {
-                  Tensor dx = detail::empty(positions, x), dgamma = Tensor::like(gamma), dbeta = Tensor::like(gamma);
-                  kernel::group_norm_backward(dy.reshape(positions), x.reshape(positions), gamma, mean, rstd, dx,
-                                              dgamma, dbeta, groups);
-                  return {dx.reshape(x.shape()), dgamma, dbeta};
-                });
-}
-
-// y = x r, r = 1/sqrt(Σ_d x² + eps): dx = r (dy − y Σ_d dy y). Saves y and r.
-Var l2_normalize(const Var& x, double eps) {
-  require(x.ndim() >= 1, "l2_normalize", "expected x (...,D), got ", x.value());
-  const Shape rows{x.shape().product(0, x.ndim() - 1), x.dim(-1)};
-  Tensor y = detail::empty(rows, x.value()), r = detail::empty_statistics({rows[0]}, y);
-  kernel::l2_normalize_forward(x.value().reshape(rows), y, r, eps);
-  return record(y.reshape(x.shape()), {x}, [y, r, shape = x.shape()](const Tensor& dy) -> Grads {
-    Tensor dx = Tensor::like(y);
-    kernel::l2_normalize_backward(dy.reshape(y.shape()), y, r, dx);
-    return {dx.reshape(shape)};
-  });
 }
 
 }  // namespace sked

@@ -1,0 +1,29 @@
+#pragma once
+// Normalization by the statistics of each channel. x̂ = (x − mean) · rstd with rstd = 1/sqrt(var + eps) and the biased
+// variance; y = γ x̂ + β.
+
+#include "core/kernel.h"
+
+namespace sked::kernel {
+
+/// Batch norm (Ioffe & Szegedy, arXiv 1502.03167) over all axes but the last: x (…, C), M rows. y = γ x̂ + β [+
+/// residual], then ReLU when asked. residual: x's shape or undefined. mean, rstd (C) are those of this batch, saved for
+/// the backward pass; running ← (1 − momentum) running + momentum batch, with the unbiased variance M/(M−1). γ, β,
+/// running (C). Throws for M < 2. y may be x's own storage only when x is not needed again.
+inline Kernel<void(const Tensor& x, const Tensor& residual, const Tensor& gamma, const Tensor& beta, Tensor& y,
+                   Tensor& mean, Tensor& rstd, Tensor& running_mean, Tensor& running_var, double momentum, double eps,
+                   bool relu)>
+    batch_norm_forward{"batch_norm_forward"};
+
+/// With g = dy [y > 0] under ReLU (y is read only then; it may be undefined otherwise): dresidual = g (skipped where
+/// undefined), dβ = Σ g, dγ = Σ g x̂, dx = γ rstd (g − dβ/M − x̂ dγ/M).
+inline Kernel<void(const Tensor& dy, const Tensor& x, const Tensor& y, const Tensor& gamma, const Tensor& mean,
+                   const Tensor& rstd, Tensor& dx, Tensor& dresidual, Tensor& dgamma, Tensor& dbeta, bool relu)>
+    batch_norm_backward{"batch_norm_backward"};
+
+/// The same with fixed running statistics.
+inline Kernel<void(const Tensor& x, const Tensor& residual, const Tensor& gamma, const Tensor& beta,
+                   const Tensor& running_mean, const Tensor& running_var, Tensor& y, double eps, bool relu)>
+    batch_norm_inference{"batch_norm_inference"};
+
+}  // namespace sked::kernel

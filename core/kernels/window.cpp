@@ -1,0 +1,16 @@
+#include "core/kernels/window.h"
+
+#include "core/error.h"
+
+namespace sked {
+
+int64_t Window::output(int64_t input) const {
+  require(kernel >= 1 && stride >= 1 && padding >= 0, "window", "expected kernel >= 1, stride >= 1, padding >= 0, got ",
+          kernel, ", ", stride, ", ", padding);
+  const int64_t last = input + 2 * padding - kernel;
+  require(input >= 0 && last >= 0, "window", "a window of ", kernel, " does not fit an extent of ", input,
+          " with padding ", padding);
+  return last / stride + 1;
+}
+
+}  // namespace sked
