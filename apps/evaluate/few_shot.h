@@ -1,5 +1,6 @@
 #pragma once
-// Few-shot classification on frozen representations (METHOD.md, "Measures"), after big_vision's few-shot evaluator.
+// Few-shot classification on frozen representations, after big_vision's few-shot evaluator (layers/heads/METHOD.md,
+// "Measures").
 
 #include <cstdint>
 #include <vector>

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "layers/heads/head.h"
+#include "layers/heads/options.h"
 
 namespace sked::scale {
 
@@ -40,7 +40,7 @@ struct Costs {
 };
 
 /// Counts, on a module made of zeros where its parameters take at most `largest_bytes`. Throws Error when module and
-/// formula ("Heads" in METHOD.md, said in layers/heads/noise.h) differ.
+/// formula (layers/heads/METHOD.md, "Noise") differ.
 Costs count(const HeadKindConfig& head, const Named& width, const Named& classes, int64_t largest_bytes);
 
 /// Adds seconds and extra_bytes of a step (loss, backward, Adam) on a batch of random pre-logits.

@@ -1,9 +1,9 @@
 #pragma once
-// The streaming Monte Carlo likelihood, a tile of sampled logits at a time ("The streaming form" of
-// layers/heads/README.md; layers/heads/logit_tiles.cpp iterates over the tiles). A tile a (B,C,K) holds the logits over
-// temperature of C samples of each of B examples for K of the classes; it is overwritten by its gradient, and the B×S×K
-// tensor it is cut from never exists. What outlives a tile is indexed by (example, sample) or (example, class) and has
-// all samples or all classes: TileOrigin says where the tile lies in it. f32, f64; a tile may be bf16 beside f32.
+// The streaming Monte Carlo likelihood, a tile of sampled logits at a time (layers/heads/METHOD.md, "The streaming
+// form"; layers/heads/logit_tiles.cpp iterates over the tiles). A tile a (B,C,K) holds the logits over temperature of C
+// samples of each of B examples for K of the classes; it is overwritten by its gradient, and the B×S×K tensor it is cut
+// from never exists. What outlives a tile is indexed by (example, sample) or (example, class) and has all samples or
+// all classes: TileOrigin says where the tile lies in it. f32, f64; a tile may be bf16 beside f32.
 //
 // What turns a tile into its gradient takes `sums` (K of all classes) too, unless it is undefined: sums[k] += Σ_b,s
 // ∂L/∂a[b,s,k], the gradient of a bias.

@@ -1,5 +1,5 @@
 #pragma once
-// Measures of predicted probabilities ("Measures" of METHOD.md), gathered batch by batch in double.
+// Measures of predicted probabilities (layers/heads/METHOD.md, "Measures"), gathered batch by batch in double.
 
 #include <array>
 #include <cstdint>
