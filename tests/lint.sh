@@ -100,9 +100,9 @@ if [ ${#documents[@]} -gt 0 ]; then
   check_links
   check_code
 fi
-# On their way: the heads' documents and circles, and those of two other folders.
+# On their way: circles of a folder.
 if [ $# -eq 0 ]; then
-  sed -i -E '/^layers\/heads\/|METHOD\.md|^apps\/.*in a circle/d' "$findings"
+  sed -i -E '/^apps\/.*in a circle/d' "$findings"
 fi
 sort -t: -k1,1 -k2,2n "$findings"
 count=$(wc -l <"$findings")

@@ -176,9 +176,7 @@ void tile_knobs(const Settings& s, const Tell& tell) {
   };
   const SampledLogits logits{
       .center = random({B, D}, 1),
-      .d = random({B, D}, 0.1),
-      .v = random({B, D}, 0.1),
-      .factors = random({D, R}, 0.1),
+      .scales = {.d = random({B, D}, 0.1), .v = random({B, D}, 0.1), .factors = random({D, R}, 0.1)},
       .weight = random({K, D}, 1 / std::sqrt(static_cast<double>(D))),
       .bias = random({K}, 0.1),
       .noise = {.examples = row_numbers(B, s.device), .factors = {1, 2, 0}, .diagonal = {1, 3, 0}},
@@ -191,8 +189,7 @@ void tile_knobs(const Settings& s, const Tell& tell) {
       const int64_t bytes = std::max<int64_t>(1, (mib << 20) / s.shrink / s.shrink);
       const TileSize tile{samples, std::max<int64_t>(4, bytes / 4 / (B * samples))};
       ways.push_back({std::to_string(mib) + " MiB", [&logits, &labels, tile] {
-                        for (Var v : {logits.center, logits.d, logits.v, logits.factors, logits.weight, logits.bias})
-                          v.clear_grad();
+                        for (Var v : inputs_of(logits)) v.clear_grad();
                         mean(streaming_nll(logits, labels, tile)).backward();
                       }});
     }

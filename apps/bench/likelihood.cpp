@@ -10,7 +10,7 @@
 #include "autograd/elementwise.h"
 #include "core/kernels/random.h"
 #include "core/precision.h"
-#include "layers/heads/head.h"
+#include "layers/heads/make_head.h"
 
 namespace sked::bench {
 namespace {
@@ -35,10 +35,10 @@ class Pass {
       : labels_(indices(s.batch, 37, s.classes).to(s.device)), examples_(indices(s.batch, 1, s.batch).to(s.device)) {
     HeadConfig config;
     config.kind = kind;
-    config.rank = kRank;
+    config.noise.rank = kRank;
     config.train_samples = s.samples;
     config.likelihood = likelihood;
-    config.antithetic = antithetic;
+    config.noise.antithetic = antithetic;
     Init init(5, s.device);
     head_ = make_head(config, s.width, s.classes, init);
     Tensor phi = Tensor::empty({s.batch, 1, s.width}, DType::f32, s.device);
@@ -130,7 +130,7 @@ void likelihood_rows(const Settings& settings, const Report& report) {
   const Sizes s{settings.shrunk(64), settings.samples, 1024, 21843, settings.device};
   Row row{.name = "likelihood HET-XL B" + std::to_string(s.batch) + " S" + std::to_string(s.samples) + " D1024 K21843"};
   if (!settings.wants(row.name)) return;
-  // 2 B S D K forward, 6 B S D K backward ("Likelihood" in layers/heads/README.md).
+  // 2 B S D K forward, 6 B S D K backward (layers/heads/METHOD.md, "The streaming form").
   row.operations = 8.0 * static_cast<double>(s.batch * s.samples) * static_cast<double>(s.width * s.classes);
   Pass pass("het-xl", s, "streaming");
   if (settings.profile) {

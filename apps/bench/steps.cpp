@@ -12,6 +12,7 @@
 #include "core/kernels/random.h"
 #include "core/precision.h"
 #include "layers/classifier.h"
+#include "layers/heads/make_head.h"
 #include "layers/models/model.h"
 
 namespace sked::bench {

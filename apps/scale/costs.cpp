@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/kernels/random.h"
 #include "core/text.h"
+#include "layers/heads/make_head.h"
 
 namespace sked::scale {
 
@@ -32,11 +33,12 @@ Named look_up(const std::string& text, const std::vector<Named>& known, const ch
   return {};
 }
 
-/// Parameters beyond the classifier ("Heads" of METHOD.md), J = K for HET, D for HET-XL.
+/// Parameters beyond the classifier (layers/heads/METHOD.md, "Noise"), J = K for HET, D for HET-XL.
 int64_t extra_by_formula(const HeadConfig& c, int64_t D, int64_t K) {
   if (c.kind == "det") return 0;
-  const int64_t J = c.kind == "het" ? K : D, R = c.rank, diagonal = J * (D + 1), temperature = c.learn_temperature;
-  if (c.factors == "full") return J * R * (D + 1) + diagonal + temperature;
+  const int64_t J = c.kind == "het" ? K : D, R = c.noise.rank, diagonal = J * (D + 1),
+                temperature = c.temperature.learn;
+  if (c.noise.factors == "full") return J * R * (D + 1) + diagonal + temperature;
   return J * (D + 1) + J * R + diagonal + temperature;
 }
 
@@ -45,8 +47,8 @@ int64_t extra_by_formula(const HeadConfig& c, int64_t D, int64_t K) {
 double operations_of(const HeadConfig& c, int64_t D, int64_t K) {
   const auto d = static_cast<double>(D), k = static_cast<double>(K), s = static_cast<double>(c.train_samples);
   if (c.kind == "det") return 6 * d * k;
-  const double j = c.kind == "het" ? k : d, r = static_cast<double>(c.rank);
-  const double scales = 6 * d * j * (c.factors == "full" ? r + 1 : 2), noise = 8 * s * j * r;
+  const double j = c.kind == "het" ? k : d, r = static_cast<double>(c.noise.rank);
+  const double scales = 6 * d * j * (c.noise.factors == "full" ? r + 1 : 2), noise = 8 * s * j * r;
   return scales + noise + (c.kind == "het" ? 6 * d * k : 8 * s * d * k);
 }
 
@@ -57,12 +59,12 @@ Named classes_of(const std::string& text) { return look_up(text, kClasses, "--cl
 
 std::vector<HeadKindConfig> compared_heads(int64_t rank, int64_t samples) {
   HeadConfig base;
-  base.rank = rank;
+  base.noise.rank = rank;
   base.train_samples = samples;
   const auto with = [&](const char* kind, const char* factors) {
     HeadConfig c = base;
     c.kind = kind;
-    c.factors = factors;
+    c.noise.factors = factors;
     return c;
   };
   return {{"DET", with("det", "efficient")},

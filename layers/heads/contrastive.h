@@ -1,31 +1,26 @@
 #pragma once
-// The head of contrastive image–text training ("Contrastive image–text training" of METHOD.md; [1] is HET-XL, arXiv
-// 2301.12860, [3] LiT, arXiv 2111.07991): two projections into one space, where the pairs of a batch find each other.
-// B pairs, D width of the space, S samples.
+// The head of contrastive image–text training (METHOD.md, "Contrastive image–text training"; [1], [3]): two projections
+// into one space, where the pairs of a batch find each other. B pairs, D width of the space, S samples.
 
 #include <memory>
 #include <string>
 
 #include "layers/heads/noise.h"
-#include "layers/heads/streaming.h"
+#include "layers/heads/options.h"
+#include "layers/heads/sampled_logits.h"
 #include "layers/heads/temperature.h"
 
 namespace sked {
 
 /// What a configuration file says about it.
 struct ContrastConfig {
-  std::string kind = "det";              // det | het-xl: noise on the image side
-  int64_t width = 128;                   // D
-  std::string factors = "efficient";     // full | efficient | diagonal
-  int64_t rank = 8;                      // R; ignored (0) for diagonal factors
+  std::string kind = "det";  // det | het-xl: noise on the image side
+  int64_t width = 128;       // D
+  NoiseConfig noise;
   int64_t train_samples = 16;            // S of the loss, ≥ 1
-  std::string noise = "before";          // before | after the image's normalization
-  bool antithetic = false;               // samples in pairs ε, −ε
+  std::string noise_place = "before";    // before | after the image's normalization
   std::string likelihood = "streaming";  // streaming | composed: the plain composition of ops it is tested against
-  bool learn_temperature = true;         // τ = lo + (hi − lo) sigmoid(t), t = 0 at first: LiT's 0.1
-  double temperature = 0.1;              // τ when it is not learned
-  double temperature_lo = 0.005, temperature_hi = 0.195;
-  double noise_init_scale = 1;  // factor on the covariance layers' lecun-normal initialization
+  TemperatureConfig temperature{.learn = true, .value = 0.1, .lo = 0.005, .hi = 0.195};  // at first LiT's 0.1
 };
 
 /// With n(·) = l2_normalize, φ_i = W_image x_i and t_j = n(W_text y_j), the logits of image i against text j are
@@ -59,8 +54,6 @@ class ContrastiveHead : public Module {
  private:
   /// u_s / τ of φ against texts t / τ, by what it is linear in.
   SampledLogits logits(const Var& phi, const Var& texts, const Context& context) const;
-  /// z_s (B,S,D) of all samples at once, for the composed loss.
-  Var samples(const Var& phi, const Context& context) const;
 
   int64_t image_width_, text_width_, samples_;
   bool composed_, before_;
@@ -68,9 +61,5 @@ class ContrastiveHead : public Module {
   Temperature temperature_;
   std::unique_ptr<GaussianNoise> noise_;  // absent for DET
 };
-
-/// The mean of streaming_contrastive over the batch, composed of ordinary ops: the readable definition, and what the
-/// streaming form is tested against. z (B,S,D), texts (B,D): t / τ. Holds tensors (B,S,B).
-Var composed_contrastive(const Var& z, const Var& texts);
 
 }  // namespace sked

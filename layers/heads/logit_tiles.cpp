@@ -55,7 +55,7 @@ LogitTiles::LogitTiles(const SampledLogits& logits, TileSize size)
       K_(classifier_ ? logits.weight.dim(0) : J_),
       S_(logits.samples),
       factor_(classifier_ ? factor_dtype(logits.center.value()) : logits.center.dtype()) {
-  check();
+  check(x_, "streaming");
   if (classifier_) weight_ = x_.weight.value().read_as(factor_);
   if (classifier_ && x_.bias.defined()) bias_ = x_.bias.value().read_as(factor_);
   const Budget budget = budget_of(x_.center.device());
@@ -65,32 +65,6 @@ LogitTiles::LogitTiles(const SampledLogits& logits, TileSize size)
   const int64_t row_bytes = per_sample * chunk_ * (factor_ == DType::bf16 ? 2 : 4);
   const int64_t classes = size.classes > 0 ? size.classes : std::max<int64_t>(64, budget.bytes / row_bytes);
   tile_ = std::min(round_up(classes, 4), round_up(K_, 4));
-}
-
-void LogitTiles::check() const {
-  require(x_.center.ndim() == 2, "streaming", "expected center (B, J), got ", x_.center.value());
-  require(S_ >= 1, "streaming", "expected 1 or more samples, got ", S_);
-  if (x_.d.defined()) {
-    check_noise();
-  } else {
-    require(S_ == 1 && classifier_ && !x_.v.defined() && !x_.factors.defined() && !x_.normalize, "streaming",
-            "expected weight, one sample and nothing of the noise where d is undefined, got ", S_, " samples");
-  }
-  require(classifier_ || !x_.normalize, "streaming", "expected weight beside normalize");
-  if (!classifier_) return;
-  require_shape(x_.weight.value(), {K_, J_}, "streaming", "weight");
-  if (x_.bias.defined()) require_shape(x_.bias.value(), {K_}, "streaming", "bias");
-}
-
-void LogitTiles::check_noise() const {
-  require_shape(x_.noise.examples, {B_}, "streaming", "examples");
-  require_shape(x_.d.value(), {B_, J_}, "streaming", "d");
-  if (x_.v.defined()) require_shape(x_.v.value(), {B_, J_}, "streaming", "v");
-  require(x_.factors.defined() || !x_.v.defined(), "streaming", "expected factors beside v");
-  if (!x_.factors.defined()) return;
-  const Tensor& factors = x_.factors.value();
-  const int64_t R = factors.dim(-1);
-  require_shape(factors, x_.v.defined() ? Shape{J_, R} : Shape{B_, J_, R}, "streaming", "factors");
 }
 
 Tensor LogitTiles::empty(const Shape& shape) const {
@@ -106,12 +80,12 @@ void LogitTiles::draw() {
   class_index_ = -1;
   z_ = r_ = eps_ = q_ = a_ = z_factor_ = Tensor();  // their memory is what the next chunk takes
   const NoiseSource& noise = x_.noise;
-  if (x_.factors.defined()) {
-    eps_r_ = empty({B_, count_, x_.factors.dim(-1)});
+  if (x_.scales.factors.defined()) {
+    eps_r_ = empty({B_, count_, x_.scales.factors.dim(-1)});
     kernel::gaussian_noise(noise.examples, eps_r_, noise.factors, {sample_, 0, noise.antithetic});
   }
   if (!classifier_) return;
-  z_ = x_.d.defined() ? noisy(0, J_) : x_.center.value().reshape({B_, 1, J_});
+  z_ = x_.scales.d.defined() ? noisy(0, J_) : x_.center.value().reshape({B_, 1, J_});
   if (x_.normalize) {
     Tensor z = flat(z_);
     r_ = empty({rows()});
@@ -124,16 +98,16 @@ Tensor LogitTiles::noisy(int64_t first, int64_t n) {
   Tensor z = empty({B_, count_, n});
   eps_ = empty(z.shape());
   kernel::gaussian_noise(x_.noise.examples, eps_, x_.noise.diagonal, {sample_, first, x_.noise.antithetic});
-  if (x_.factors.defined()) project(first, n);
-  const Tensor v = x_.v.defined() ? x_.v.value() : Tensor();
-  kernel::noise_forward(x_.center.value(), x_.d.value(), eps_, v, q_, z, first);
+  if (x_.scales.factors.defined()) project(first, n);
+  const Tensor v = x_.scales.v.defined() ? x_.scales.v.value() : Tensor();
+  kernel::noise_forward(x_.center.value(), x_.scales.d.value(), eps_, v, q_, z, first);
   return z;
 }
 
 void LogitTiles::project(int64_t first, int64_t n) {
-  const Tensor& factors = x_.factors.value();
+  const Tensor& factors = x_.scales.factors.value();
   q_ = empty({B_, count_, n});
-  if (x_.v.defined()) {
+  if (x_.scales.v.defined()) {
     Tensor q = flat(q_);
     return kernel::matmul(flat(eps_r_), factors.rows(first, first + n), q, false, true, false);
   }
@@ -183,7 +157,7 @@ void LogitTiles::finish_chunk() {
   if (!classifier_) return;
   Tensor dz = flat(dz_);
   if (x_.normalize) kernel::l2_normalize_backward(dz, flat(z_), r_, dz);
-  if (x_.d.defined()) {
+  if (x_.scales.d.defined()) {
     add_noise_gradients(dz_, 0);
   } else {
     dcenter_ = dz;
@@ -194,18 +168,18 @@ void LogitTiles::add_noise_gradients(const Tensor& dz, int64_t first) {
   if (!dcenter_.defined()) {
     dcenter_ = zeros({B_, J_});
     dd_ = zeros({B_, J_});
-    if (x_.v.defined()) dv_ = zeros({B_, J_});
-    if (x_.factors.defined()) dfactors_ = empty(x_.factors.shape());
+    if (x_.scales.v.defined()) dv_ = zeros({B_, J_});
+    if (x_.scales.factors.defined()) dfactors_ = empty(x_.scales.factors.shape());
   }
-  const Tensor v = x_.v.defined() ? x_.v.value() : Tensor();
+  const Tensor v = x_.scales.v.defined() ? x_.scales.v.value() : Tensor();
   kernel::noise_backward(dz, eps_, v, q_, dcenter_, dd_, dv_, first);
-  if (x_.factors.defined()) add_factor_gradients(dz, first, dz.dim(2));
+  if (x_.scales.factors.defined()) add_factor_gradients(dz, first, dz.dim(2));
 }
 
 // Efficient: ∂V += Σ (dz ⊙ v) ε^Rᵀ, noise_backward having put dz ⊙ v into q. Full: ∂V(x) += Σ_s dz_s ε^R_sᵀ.
 void LogitTiles::add_factor_gradients(const Tensor& dz, int64_t first, int64_t n) {
   const bool more_samples = sample_ > 0;
-  if (x_.v.defined()) {
+  if (x_.scales.v.defined()) {
     Tensor df = dfactors_.rows(first, first + n);
     return kernel::matmul(flat(q_), flat(eps_r_), df, true, false, more_samples);
   }

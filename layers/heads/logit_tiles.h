@@ -4,7 +4,18 @@
 // image–text training); for HET a tile of noisy logits is drawn itself.
 
 #include "core/kernels/likelihood.h"
-#include "layers/heads/streaming.h"
+#include "layers/heads/sampled_logits.h"
+
+namespace sked {
+
+/// How many samples of each example and how many classes a tile holds; 0: as many as the caches take. Sizes change
+/// neither the noise nor, but for rounding, the result. Classes are made a multiple of 4 and antithetic samples one of
+/// 2, as addressed noise wants it.
+struct TileSize {
+  int64_t samples = 0, classes = 0;
+};
+
+}  // namespace sked
 
 namespace sked::detail {
 
@@ -45,8 +56,6 @@ class LogitTiles {
   Grads gradients() const { return {dcenter_, dd_, dv_, dfactors_, dweight_, dbias_}; }
 
  private:
-  void check() const;
-  void check_noise() const;
   void draw();
   /// Classes of the tile that starts at `class_index`.
   int64_t width(int64_t class_index) const;

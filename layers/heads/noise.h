@@ -2,43 +2,42 @@
 // The input-dependent noise of HET and HET-XL: ε_s(x) ~ N(0, Σ(x)) over J coordinates, the classes for HET (J = K), the
 // pre-logits for HET-XL (J = D).
 
-#include <vector>
+#include <memory>
+#include <string>
 
-#include "layers/heads/head.h"
-#include "layers/heads/streaming.h"
+#include "layers/heads/options.h"
+#include "layers/heads/sampled_logits.h"
 #include "layers/linear.h"
 
 namespace sked {
 
+enum class Factors { full, efficient, diagonal };
+
 /// Σ(x) = V(x) V(x)ᵀ + diag(d(x)²), drawn as ε_s = V(x) ε^R_s + d(x) ⊙ ε^J_s with independent standard normals ε^R (R)
-/// and ε^J (J) ([2]; "Heads" of METHOD.md). d(x) = softplus(W_d φ + b_d) + 1e-3, and V(x) (J,R) is, by its form,
+/// and ε^J (J) ([2]; METHOD.md, "Noise"). d(x) = softplus(W_d φ + b_d) + 1e-3, and V(x) (J,R) is, by its form,
 ///   full       V(x) = reshape(W_V φ + b_V)                      J·R·(D+1) + J·(D+1) parameters
 ///   efficient  V(x) = (v(x) 1ᵀ) ⊙ V, v(x) = W_v φ + b_v, V free  J·(D+1) + J·R + J·(D+1)
 ///   diagonal   absent                                          J·(D+1)
 /// Modules: `factors` (W_V, b_V or W_v, b_v), `v` (V), `diagonal` (W_d, b_d); weights lecun-normal, biases 0.
-/// `init_scale` multiplies the weights that read φ, so that V(x) is proportional to it in both forms.
+/// config.init_scale multiplies the weights that read φ, so that V(x) is proportional to it in both forms.
 class GaussianNoise : public Module {
  public:
-  GaussianNoise(Factors form, int64_t width, int64_t coordinates, int64_t rank, double init_scale, Init& init,
-                bool antithetic = false);
+  /// Throws UsageError naming the key in `section` of a configuration for unknown factors, R < 1 or R > J with factors
+  /// that have a rank, an initial scale < 0.
+  GaussianNoise(const NoiseConfig& config, const std::string& section, int64_t width, int64_t coordinates, Init& init);
 
   /// J.
   int64_t coordinates() const { return coordinates_; }
   /// R; 0 for diagonal factors.
   int64_t rank() const { return rank_; }
 
-  /// What the noise of a batch depends on, computed once for all its samples from φ (B,D): d (B,J), then V(x) (B,J,R)
-  /// for full factors; v (B,J), V (J,R) for efficient ones.
-  std::vector<Var> scales(const Var& phi) const;
+  /// What the noise of a batch depends on, computed once for all its samples from φ (B,D).
+  NoiseScales scales(const Var& phi) const;
 
   /// Where the noise of a batch is drawn: ε^R and ε^J are addressed by (context.seed, a stream each, context.step) and
   /// (example, sample, coordinate). Outside training they come from other streams at step 0, so that predictions do not
   /// depend on when they are made. Throws unless the context has as many examples as there are rows.
   NoiseSource source(const Context& context, int64_t rows) const;
-
-  /// ε_s (B,C,J) for the C = `count` samples s = first … first + count − 1 of a batch with these scales. A pure
-  /// function of its arguments; with antithetic pairs `first` is even.
-  Var draw(const std::vector<Var>& scales, const Context& context, int64_t first, int64_t count) const;
 
   /// diag Σ(x): (B,J).
   Tensor variance(const Tensor& phi) const;
@@ -58,5 +57,12 @@ class GaussianNoise : public Module {
   std::unique_ptr<Linear> factors_;  // absent for diagonal factors
   Var v_;                            // V of efficient factors
 };
+
+namespace detail {
+
+/// full | efficient | diagonal; else a UsageError that names the key in `section`.
+Factors factors_of(const NoiseConfig& config, const std::string& section);
+
+}  // namespace detail
 
 }  // namespace sked

@@ -2,10 +2,6 @@
 
 #include <cmath>
 #include <limits>
-#include <map>
-#include <mutex>
-#include <numeric>
-#include <utility>
 
 #include "autograd/elementwise.h"
 #include "autograd/reduce.h"
@@ -22,13 +18,12 @@ using detail::LogitTiles;
 
 constexpr double kNothingYet = -std::numeric_limits<double>::infinity();  // of a running log-sum-exp
 
-std::vector<Var> inputs(const SampledLogits& a) { return {a.center, a.d, a.v, a.factors, a.weight, a.bias}; }
-
 /// The same values without the tape they hang on.
-SampledLogits off_tape(SampledLogits a) {
-  for (Var* x : {&a.center, &a.d, &a.v, &a.factors, &a.weight, &a.bias})
-    if (x->defined()) *x = x->detach();
-  return a;
+SampledLogits off_tape(const SampledLogits& a) {
+  std::vector<Var> inputs = inputs_of(a);
+  for (Var& x : inputs)
+    if (x.defined()) x = x.detach();
+  return with_inputs(a, inputs);
 }
 
 Tensor filled(const SampledLogits& a, int64_t rows, int64_t columns, double value) {
@@ -82,11 +77,6 @@ TensorList sigmoid_sums(const SampledLogits& a, TileSize tile, const std::vector
   return sums;
 }
 
-/// exp(log_sum) / S.
-Tensor mean_of(const Tensor& log_sum, int64_t samples) {
-  return exp(Var(log_sum) - std::log(static_cast<double>(samples))).value();
-}
-
 }  // namespace
 
 Var streaming_nll(const SampledLogits& a, const Tensor& labels, TileSize tile) {
@@ -99,7 +89,7 @@ Var streaming_nll(const SampledLogits& a, const Tensor& labels, TileSize tile) {
   });
   const Var c = Var(target_logit) - Var(lse);
   const Tensor loss = (-logmeanexp(c, 1)).value(), w = softmax(c).value();
-  return record(loss, inputs(a), [a = off_tape(a), labels, lse, w, tile](const Tensor& dy) {
+  return record(loss, inputs_of(a), [a = off_tape(a), labels, lse, w, tile](const Tensor& dy) {
     const Tensor weight = times_rows(w, dy);
     LogitTiles back(a, tile);
     back.for_each_chunk([&] {
@@ -116,7 +106,7 @@ Var streaming_soft_nll(const SampledLogits& a, const Tensor& q, TileSize tile) {
   require_shape(q, sums.log_p.shape(), "streaming_soft_nll", "q");
   const double log_samples = std::log(static_cast<double>(a.samples));
   const Tensor loss = (-sum(Var(q) * (Var(sums.log_p) - log_samples), 1)).value();
-  return record(loss, inputs(a), [a = off_tape(a), q, sums, tile](const Tensor& dy) {
+  return record(loss, inputs_of(a), [a = off_tape(a), q, sums, tile](const Tensor& dy) {
     const auto& [lse, log_p] = sums;
     const Tensor share = times_rows(q, dy);
     Tensor total = Tensor::zeros_like(lse);
@@ -138,7 +128,7 @@ Var streaming_sigmoid_nll(const SampledLogits& a, const Tensor& t, TileSize tile
   const double log_samples = std::log(static_cast<double>(a.samples));
   const Var log_p = Var(sums[0]) - log_samples, log_not_p = Var(sums[1]) - log_samples;
   const Tensor loss = (-sum(Var(t) * log_p + (1 - Var(t)) * log_not_p, 1)).value();
-  return record(loss, inputs(a), [a = off_tape(a), t, sums, tile](const Tensor& dy) {
+  return record(loss, inputs_of(a), [a = off_tape(a), t, sums, tile](const Tensor& dy) {
     const Tensor share = times_rows(t, dy), rest = times_rows((1 - Var(t)).value(), dy);
     LogitTiles back(a, tile);
     back.for_each_chunk([&] {
@@ -148,23 +138,6 @@ Var streaming_sigmoid_nll(const SampledLogits& a, const Tensor& t, TileSize tile
     });
     return back.gradients();
   });
-}
-
-Tensor row_numbers(int64_t n, Device device) {
-  const auto make = [&] {
-    std::vector<int64_t> numbers(static_cast<size_t>(n));
-    std::iota(numbers.begin(), numbers.end(), int64_t{0});
-    return Tensor::from(numbers, {n}).to(device);
-  };
-  if (device == Device::cpu) return make();
-  // Kept for good, one for each size of a batch: they do not change, and a recorded step (core/recording.h) reads them
-  // again, but may not bring them from the host.
-  static std::mutex mutex;
-  static auto& kept = *new std::map<std::pair<Device, int64_t>, Tensor>;
-  const std::lock_guard lock(mutex);
-  Tensor& numbers = kept[{device, n}];
-  if (!numbers.defined()) numbers = make();
-  return numbers;
 }
 
 Var streaming_contrastive(const SampledLogits& a, TileSize tile) {
@@ -184,7 +157,7 @@ Var streaming_contrastive(const SampledLogits& a, TileSize tile) {
   const Var c_image = Var(target_logit) - Var(lse), c_text = Var(target_logit) - transpose(Var(column_lse));
   const Tensor loss = (-(logmeanexp(c_image, 1) + logmeanexp(c_text, 1)) / 2.0).value();
   const Tensor w_image = softmax(c_image).value(), w_text = softmax(c_text).value();
-  return record(loss, inputs(a), [a = off_tape(a), own, lse, column_lse, w_image, w_text, tile](const Tensor& dy) {
+  return record(loss, inputs_of(a), [a = off_tape(a), own, lse, column_lse, w_image, w_text, tile](const Tensor& dy) {
     const Tensor half = (Var(dy) / 2.0).value();
     const Tensor weight = times_rows(w_image, half);
     const Tensor column_weight = transpose(Var(times_rows(w_text, half))).value();
@@ -198,12 +171,16 @@ Var streaming_contrastive(const SampledLogits& a, TileSize tile) {
   });
 }
 
-Tensor streaming_softmax(const SampledLogits& a, TileSize tile) {
-  return mean_of(SoftmaxSums(a, tile).log_p, a.samples);
+Var streaming_loss(Link link, const SampledLogits& a, const Targets& targets, TileSize tile) {
+  if (link == Link::softmax && targets.labels.defined()) return mean(streaming_nll(a, targets.labels, tile));
+  const Tensor t = dense_targets(targets, a.classes(), a.center.value());
+  return mean(link == Link::softmax ? streaming_soft_nll(a, t, tile) : streaming_sigmoid_nll(a, t, tile));
 }
 
-Tensor streaming_sigmoid(const SampledLogits& a, TileSize tile) {
-  return mean_of(sigmoid_sums(a, tile, {ClassLog::sigmoid})[0], a.samples);
+Tensor streaming_predict(Link link, const SampledLogits& a, TileSize tile) {
+  const Tensor log_sum =
+      link == Link::softmax ? SoftmaxSums(a, tile).log_p : sigmoid_sums(a, tile, {ClassLog::sigmoid})[0];
+  return exp(Var(log_sum) - std::log(static_cast<double>(a.samples))).value();
 }
 
 }  // namespace sked

@@ -1,41 +1,13 @@
 #pragma once
-// The Monte Carlo likelihood over sampled logits that never exist all at once ("Likelihood" and "The streaming form" of
-// layers/heads/README.md; HET-XL, arXiv 2301.12860, eq. 3). B examples, S samples, K classes, J noisy coordinates, R
-// rank.
+// The streaming form (METHOD.md, "The streaming form"; [1], eq. 3): the Monte Carlo likelihood and predictions of
+// SampledLogits that never exist all at once. What heads use unless told otherwise. B examples, S samples, K classes,
+// J noisy coordinates.
 
-#include "autograd/var.h"
-#include "core/rng.h"
+#include "layers/heads/logit_tiles.h"
+#include "layers/heads/sampled_logits.h"
+#include "layers/heads/targets.h"
 
 namespace sked {
-
-/// Where the noise of a batch is drawn: everything below is a pure function of these numbers.
-struct NoiseSource {
-  Tensor examples;               // (B) i64: the global index of each example
-  RngAddress factors, diagonal;  // of ε^R and of ε^J
-  bool antithetic = false;       // samples 2i and 2i + 1 are ε and −ε (core/kernels/random.h)
-};
-
-/// The logits over temperature a_s (B,K) of samples s = 0 … S − 1, by what they are linear in (so that a temperature is
-/// divided out beforehand, once a batch):
-///   z_s = center + V ε^R_s + d ⊙ ε^J_s  (B,J)
-///   HET     a_s = z_s                   J = K; weight and bias undefined
-///   HET-XL  a_s = z_s weightᵀ + bias    or, with `normalize`, (z_s / |z_s|) weightᵀ + bias
-struct SampledLogits {
-  Var center, d;     // (B,J); d undefined: no noise, and one sample
-  Var v;             // (B,J): V = (v 1ᵀ) ⊙ factors, the efficient form; else undefined
-  Var factors;       // (J,R) beside v, (B,J,R) without; undefined: V = 0
-  Var weight, bias;  // (K,J), (K); bias may be undefined
-  NoiseSource noise;
-  int64_t samples = 1;     // S
-  bool normalize = false;  // each z_s is brought to length 1 (l2_normalize), the temperature staying with weight
-};
-
-/// How many samples of each example and how many classes a tile holds; 0: as many as the caches take. Sizes change
-/// neither the noise nor, but for rounding, the result. Classes are made a multiple of 4 and antithetic samples one of
-/// 2, as addressed noise wants it.
-struct TileSize {
-  int64_t samples = 0, classes = 0;
-};
 
 /// The streaming losses and predictions keep O(B S) numbers (and O(B K) where said) beside their inputs' values, and
 /// work in tiles of a few MiB. The backward pass draws the noise and computes each tile again: 2 B S J K operations
@@ -57,18 +29,17 @@ Var streaming_soft_nll(const SampledLogits& a, const Tensor& q, TileSize tile = 
 Var streaming_sigmoid_nll(const SampledLogits& a, const Tensor& t, TileSize tile = {});
 
 /// L (B) = (L^r_i + L^c_i) / 2 of B images (rows z_s) and their B texts (rows of weight: K = B), which classify each
-/// other in each of S samples, image i being where its sample s is ("Contrastive image–text training" of METHOD.md):
+/// other in each of S samples, image i being where its sample s is (METHOD.md, "Contrastive image–text training"):
 ///   L^r_i = −logmeanexp_s log_softmax_j(a_sij)_i   streaming_nll with every image's own text as its label
 ///   L^c_j = −logmeanexp_s log_softmax_i(a_sij)_j   the same down the columns
 ///   ∂L/∂a_sij = w^r_is (softmax_j(a_sij) − [i = j]) + w^c_js (softmax_i(a_sij) − [i = j]), halved
 /// A tile holds all images for some of the texts. Saves log-sum-exps and w of both directions, four times (B,S).
 Var streaming_contrastive(const SampledLogits& a, TileSize tile = {});
 
-/// p (B,K) = (1/S) Σ_s softmax(a_s), or σ(a_s). No tape.
-Tensor streaming_softmax(const SampledLogits& a, TileSize tile = {});
-Tensor streaming_sigmoid(const SampledLogits& a, TileSize tile = {});
+/// The mean over the batch of the first three, by link and targets.
+Var streaming_loss(Link link, const SampledLogits& a, const Targets& targets, TileSize tile = {});
 
-/// 0 … n − 1 (n) i64: in a batch of pairs, each image's own text.
-Tensor row_numbers(int64_t n, Device device);
+/// p (B,K) = (1/S) Σ_s link(a_s). No tape.
+Tensor streaming_predict(Link link, const SampledLogits& a, TileSize tile = {});
 
 }  // namespace sked

@@ -6,21 +6,35 @@
 
 namespace sked {
 
-Temperature::Temperature(const HeadConfig& config, Init& init)
-    : fixed_(config.temperature), lo_(config.temperature_lo), hi_(config.temperature_hi) {
-  if (!config.learn_temperature) return;
+namespace {
+
+const TemperatureConfig& checked(const TemperatureConfig& c, const std::string& section) {
+  require_usage(std::isfinite(c.value) && c.value > 0, section + ".temperature", "expected a finite value > 0, got ",
+                c.value);
+  if (!c.learn) return c;
+  require_usage(c.lo > 0, section + ".temperature_lo", "expected a value > 0, got ", c.lo);
+  require_usage(std::isfinite(c.hi) && c.lo < c.hi, section + ".temperature_hi",
+                "expected a finite value > temperature_lo = ", c.lo, ", got ", c.hi);
+  return c;
+}
+
+}  // namespace
+
+Temperature::Temperature(const TemperatureConfig& config, const std::string& section, Init& init)
+    : config_(checked(config, section)) {
+  if (!config.learn) return;
   t_ = parameter(init.constant({}, 0));
   add("t", t_);
 }
 
 Var Temperature::var(const Var& logits) const {
-  if (t_.defined()) return (hi_ - lo_) * sigmoid(t_) + lo_;
-  return Var(Tensor::full({}, fixed_, logits.dtype(), logits.device()));
+  if (t_.defined()) return (config_.hi - config_.lo) * sigmoid(t_) + config_.lo;
+  return Var(Tensor::full({}, config_.value, logits.dtype(), logits.device()));
 }
 
 double Temperature::value() const {
-  if (!t_.defined()) return fixed_;
-  return lo_ + (hi_ - lo_) / (1 + std::exp(-t_.value().item()));
+  if (!t_.defined()) return config_.value;
+  return config_.lo + (config_.hi - config_.lo) / (1 + std::exp(-t_.value().item()));
 }
 
 }  // namespace sked

@@ -1,16 +1,18 @@
 #pragma once
 // The temperature τ that divides the logits inside the link function.
 
-#include "layers/heads/head.h"
+#include "layers/heads/options.h"
+#include "layers/module.h"
 
 namespace sked {
 
-/// A fixed τ, or a learned one: τ = lo + (hi − lo) sigmoid(t) with one scalar parameter `t`, 0 at first ("Temperature"
-/// of METHOD.md; learning it is [1]'s). Bounded on both sides: as τ → 0 the averaged softmax becomes an average of
-/// argmaxes, and its gradient noise without bound.
+/// A fixed τ, or a learned one ([1]; METHOD.md, "Temperature"): τ = lo + (hi − lo) sigmoid(t) with one scalar parameter
+/// `t`, 0 at first. Bounded on both sides: as τ → 0 the averaged softmax becomes an average of argmaxes, and its
+/// gradient noise without bound.
 class Temperature : public Module {
  public:
-  Temperature(const HeadConfig& config, Init& init);
+  /// Throws UsageError naming the key in `section` of a configuration unless τ > 0 and, where learned, 0 < lo < hi.
+  Temperature(const TemperatureConfig& config, const std::string& section, Init& init);
 
   /// τ as a scalar of the logits' dtype and device, on the tape when it is learned.
   Var var(const Var& logits) const;
@@ -18,7 +20,7 @@ class Temperature : public Module {
   double value() const;
 
  private:
-  double fixed_, lo_, hi_;
+  TemperatureConfig config_;
   Var t_;  // undefined when τ is fixed
 };
 

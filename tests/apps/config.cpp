@@ -11,6 +11,7 @@
 #include "apps/common/config/cli.h"
 #include "core/error.h"
 #include "data/transforms.h"
+#include "layers/heads/make_head.h"
 #include "tests/common/files.h"
 
 using namespace sked;
@@ -62,7 +63,7 @@ TEST_CASE("config: a resolved configuration reads back as itself") {
 TEST_CASE("config: keys that are left out keep their defaults") {
   const RunConfig config = parse_config(R"({"head": {"kind": "het-xl"}})", "run.json");
   CHECK(config.head.kind == "het-xl");
-  CHECK(config.head.rank == HeadConfig{}.rank);
+  CHECK(config.head.noise.rank == HeadConfig{}.noise.rank);
   CHECK(config.train.batch_size == TrainConfig{}.batch_size);
 }
 
@@ -122,7 +123,7 @@ TEST_CASE("config: --set takes JSON, and bare text for text") {
   CHECK(config.data.labels == "worst");
   CHECK(config.train.epochs == 2.5);
   CHECK(config.model.blocks == std::vector<int64_t>{1, 2});
-  CHECK(config.head.learn_temperature);
+  CHECK(config.head.temperature.learn);
   CHECK(config.data.root == "1=2");
   CHECK(one_line_with(set_refusal("train.epochs"), "key.path=value"));
   CHECK(one_line_with(set_refusal("=3"), "key.path=value"));

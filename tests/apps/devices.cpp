@@ -13,6 +13,7 @@
 #include "core/kernel.h"
 #include "core/safetensors.h"
 #include "layers/classifier.h"
+#include "layers/heads/make_head.h"
 #include "layers/models/model.h"
 #include "tests/apps/support.h"
 #include "tests/common/gpu.h"
@@ -143,8 +144,8 @@ TEST_CASE("devices: ten training steps on the GPU follow the CPU's losses") {
     for (const std::string factors : {"full", "efficient", "diagonal"})
       for (const std::string link : {"softmax", "sigmoid"}) {
         HeadConfig head;
-        head.kind = kind, head.factors = factors, head.link = link;
-        head.rank = 4, head.learn_temperature = true, head.antithetic = true;
+        head.kind = kind, head.noise.factors = factors, head.link = link;
+        head.noise.rank = 4, head.temperature.learn = true, head.noise.antithetic = true;
         check_follows({"ResNet-20, " + kind + ", " + factors + ", " + link, "resnet20", head, 8, 32});
       }
 }

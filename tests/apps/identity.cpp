@@ -153,8 +153,8 @@ TEST_CASE("identity: images seen in training are not measured as held out, nor a
   write_tiny_data(folder.path("data"));
   RunConfig config = tiny_config(folder.path("data"));
   config.train.steps = 2;
-  config.head.temperature = 2;
-  config.head.learn_temperature = false;
+  config.head.temperature.value = 2;
+  config.head.temperature.learn = false;
   const RunFolder run{folder.path("run")};
   train(config, run.path, kQuiet);
   const auto evaluate = [&](const std::vector<std::string>& more) {

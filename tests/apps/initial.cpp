@@ -173,7 +173,7 @@ TEST_CASE("initial: noise per class goes as the classifier does, noise on the re
       CAPTURE(kind);
       CAPTURE(factors);
       RunConfig config = vit_config();
-      config.head = {.kind = kind, .factors = factors, .rank = 2};
+      config.head = {.kind = kind, .noise = {.factors = factors, .rank = 2}};
       TensorFile file;
       for (const NamedVar& p : classifier(config, 32, 7)->parameters()) file.tensors.push_back({p.name, p.var.value()});
       const auto model = classifier(config, 32, 3);
@@ -210,7 +210,7 @@ TEST_CASE("initial: noise per class goes as the classifier does, noise on the re
 
 TEST_CASE("initial: where noise may be per class or not, it is new under other classes") {
   RunConfig config = vit_config();
-  config.head = {.kind = "het-xl", .factors = "efficient", .rank = 2};
+  config.head = {.kind = "het-xl", .noise = {.factors = "efficient", .rank = 2}};
   std::vector<std::string> names;  // as many as φ is wide
   for (int k = 0; k < 24; ++k) names.push_back("class " + std::to_string(k));
   const auto begun = classifier(config, 32, 24);
@@ -230,7 +230,7 @@ TEST_CASE("initial: where noise may be per class or not, it is new under other c
 TEST_CASE("initial: noise on pre-logits does not become noise on logits, even where both have one size") {
   RunConfig config = resnet_config();
   config.head.kind = "het-xl";
-  config.head.rank = 2;
+  config.head.noise.rank = 2;
   const int64_t width = make_classifier(config, {32, 32, 3}, 7, Device::cpu)->backbone().width();
   const auto given = classifier(config, 32, width);
   TensorFile file;

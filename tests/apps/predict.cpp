@@ -13,6 +13,7 @@
 #include "core/safetensors.h"
 #include "core/text.h"
 #include "data/image_file.h"
+#include "layers/heads/make_head.h"
 #include "tests/apps/support.h"
 
 using namespace sked;
@@ -25,9 +26,9 @@ constexpr int64_t kClasses = 4, kWidth = 3, kRank = 2;
 std::unique_ptr<Head> het_head() {
   HeadConfig config;
   config.kind = "het";
-  config.factors = "full";
-  config.rank = kRank;
-  config.temperature = 2;
+  config.noise.factors = "full";
+  config.noise.rank = kRank;
+  config.temperature.value = 2;
   Init init(3);
   return make_head(config, kWidth, kClasses, init);
 }

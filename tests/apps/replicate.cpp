@@ -137,7 +137,7 @@ TEST_CASE("plan: a grid, seeds outermost, each run with its own configuration an
     CHECK(run.config.data.noise_rate == (noisy ? 0.3 : DataSpec{}.noise_rate));
     CHECK(run.config.data.noise == (noisy ? "symmetric" : DataSpec{}.noise));
     CHECK(run.config.head.kind == (xl ? "het-xl" : "det"));
-    CHECK(run.config.head.rank == (xl ? 4 : 2));
+    CHECK(run.config.head.noise.rank == (xl ? 4 : 2));
     CHECK(run.config.train.epochs == (xl ? 5 : 3));
   }
 }

@@ -114,10 +114,10 @@ RunConfig tiny_config(const std::string& root) {
   c.model.blocks = {1, 1};
   c.model.base_width = 4;
   c.head.kind = "het-xl";
-  c.head.rank = 2;
+  c.head.noise.rank = 2;
   c.head.train_samples = 4;
   c.head.test_samples = 8;
-  c.head.learn_temperature = true;
+  c.head.temperature.learn = true;
   c.schedule.peak = 0.05;
   c.train.batch_size = 16;
   c.train.epochs = 3;
@@ -165,7 +165,7 @@ RunConfig tiny_captioned(RunConfig config) {
   config.text.pieces = 120;
   config.contrast.kind = "het-xl";
   config.contrast.width = 16;
-  config.contrast.rank = 2;
+  config.contrast.noise.rank = 2;
   config.contrast.train_samples = 4;
   config.contrast.retrieval = 40;
   config.optimizer.kind = "adamw";

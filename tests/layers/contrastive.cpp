@@ -13,6 +13,8 @@
 #include "core/allocator.h"
 #include "core/kernel.h"
 #include "core/safetensors.h"
+#include "layers/heads/composed.h"
+#include "layers/heads/streaming.h"
 #include "tests/common/files.h"
 #include "tests/common/hash_weights.h"
 #include "tests/core/compare.h"
@@ -77,10 +79,10 @@ ContrastConfig small_config(const std::string& kind, const std::string& factors,
   ContrastConfig config;
   config.kind = kind;
   config.width = 6;
-  if (kind != "det") config.factors = factors;
-  config.rank = 2;
+  if (kind != "det") config.noise.factors = factors;
+  config.noise.rank = 2;
   config.train_samples = 12;
-  config.noise = noise;
+  config.noise_place = noise;
   return config;
 }
 
@@ -137,8 +139,7 @@ TEST_CASE("contrastive: loss and every gradient equal PyTorch's") {
 TEST_CASE("contrastive: streaming gives the composition's loss and gradients, whatever the tiles") {
   for (const Problem& p : kGrid) {
     const std::vector<Var> x = leaves(pair_values(p));
-    const SampledLogits a = logits_of(p, x);
-    const Result want = run(x, composed_contrastive(composed_rows(a), a.weight));
+    const Result want = run(x, mean(composed_contrastive(logits_of(p, x))));
     for (const TileSize tile : kTiles) {
       CAPTURE(describe(p, tile));
       check_same(streaming(p, tile), want, 1e-5);
@@ -260,8 +261,8 @@ TEST_CASE("contrastive: names, temperature and extra parameters") {
     if (c.factors == "full") expected += D * R * (D + 1);
     if (c.factors == "efficient") expected += D * (D + 1) + D * R;
     CHECK(head->extra_parameters() == expected);
-    config.learn_temperature = false;
-    config.temperature = 0.07;
+    config.temperature.learn = false;
+    config.temperature.value = 0.07;
     CHECK(head_of(config, 7, 5)->temperature() == 0.07);
     CHECK(head_of(config, 7, 5)->extra_parameters() == expected - 1);
   }
@@ -295,8 +296,9 @@ TEST_CASE("contrastive: what does not fit is refused") {
   CHECK(one_line_with(refusal([](SampledLogits& a) { a.weight = Var(a.weight.value().rows(0, 2)); }),
                       "as many texts as images, 3", "got 2"));
   CHECK(one_line_with(refusal([](SampledLogits& a) { a.weight = Var(); }), "weight beside normalize"));
-  CHECK(one_line_with(refusal([](SampledLogits& a) { a.d = Var(); }), "one sample", "2 samples"));
-  CHECK(one_line_with(refusal([](SampledLogits& a) { a.v = a.factors; }), "[streaming] v expected (3, 4)"));
+  CHECK(one_line_with(refusal([](SampledLogits& a) { a.scales.d = Var(); }), "one sample", "2 samples"));
+  CHECK(
+      one_line_with(refusal([](SampledLogits& a) { a.scales.v = a.scales.factors; }), "[streaming] v expected (3, 4)"));
 
   const auto head = head_of(small_config("het-xl", "full", "before"), 7, 5);
   const auto message = [&](const Tensor& image, const Tensor& text, const Context& context) {
@@ -327,19 +329,19 @@ TEST_CASE("contrastive: a wrong configuration is refused by its key") {
         "[contrast.kind] expected one of det, het-xl, got \"het\" (did you mean \"det\"?)");
   CHECK(refusal([](ContrastConfig& c) { c.width = 0; }) == "[contrast.width] expected 1 to 65536, got 0");
   CHECK(refusal([](ContrastConfig& c) { c.width = int64_t{1} << 40; }).starts_with("[contrast.width]"));
-  CHECK(refusal([](ContrastConfig& c) { c.factors = "ful"; }).starts_with("[contrast.factors]"));
-  CHECK(refusal([](ContrastConfig& c) { c.rank = 0; }).starts_with("[contrast.rank] expected 1 to 6"));
-  CHECK(refusal([](ContrastConfig& c) { c.rank = 7; }).starts_with("[contrast.rank]"));
-  CHECK(refusal([](ContrastConfig& c) { c.rank = 7, c.factors = "diagonal"; }) == "accepted");
-  CHECK(refusal([](ContrastConfig& c) { c.rank = 7, c.kind = "det"; }) == "accepted");
+  CHECK(refusal([](ContrastConfig& c) { c.noise.factors = "ful"; }).starts_with("[contrast.factors]"));
+  CHECK(refusal([](ContrastConfig& c) { c.noise.rank = 0; }).starts_with("[contrast.rank] expected 1 to 6"));
+  CHECK(refusal([](ContrastConfig& c) { c.noise.rank = 7; }).starts_with("[contrast.rank]"));
+  CHECK(refusal([](ContrastConfig& c) { c.noise.rank = 7, c.noise.factors = "diagonal"; }) == "accepted");
+  CHECK(refusal([](ContrastConfig& c) { c.noise.rank = 7, c.kind = "det"; }) == "accepted");
   CHECK(refusal([](ContrastConfig& c) { c.train_samples = 0; }).starts_with("[contrast.train_samples]"));
-  CHECK(refusal([](ContrastConfig& c) { c.noise = "behind"; }).starts_with("[contrast.noise]"));
+  CHECK(refusal([](ContrastConfig& c) { c.noise_place = "behind"; }).starts_with("[contrast.noise]"));
   CHECK(refusal([](ContrastConfig& c) { c.likelihood = "exact"; }).starts_with("[contrast.likelihood]"));
-  CHECK(refusal([](ContrastConfig& c) { c.temperature = -1; }).starts_with("[contrast.temperature]"));
-  CHECK(refusal([](ContrastConfig& c) { c.temperature_lo = 0; }).starts_with("[contrast.temperature_lo]"));
-  CHECK(refusal([](ContrastConfig& c) { c.temperature_hi = 0.005; }).starts_with("[contrast.temperature_hi]"));
+  CHECK(refusal([](ContrastConfig& c) { c.temperature.value = -1; }).starts_with("[contrast.temperature]"));
+  CHECK(refusal([](ContrastConfig& c) { c.temperature.lo = 0; }).starts_with("[contrast.temperature_lo]"));
+  CHECK(refusal([](ContrastConfig& c) { c.temperature.hi = 0.005; }).starts_with("[contrast.temperature_hi]"));
   CHECK(
-      refusal([](ContrastConfig& c) { c.noise_init_scale = std::nan(""); }).starts_with("[contrast.noise_init_scale]"));
+      refusal([](ContrastConfig& c) { c.noise.init_scale = std::nan(""); }).starts_with("[contrast.noise_init_scale]"));
   CHECK(refusal([](ContrastConfig&) {}, 0).starts_with("[contrast] expected towers"));
 }
 

@@ -31,7 +31,7 @@ std::vector<double> row_sums(const Tensor& p) {
 
 }  // namespace
 
-TEST_CASE("heads: extra parameters are METHOD.md's formulas") {
+TEST_CASE("heads: extra parameters are the formulas of METHOD.md, \"Noise\"") {
   const int64_t d = 10, k = 7, r = 3;
   for (const bool learned : {false, true}) {
     for (const char* link : {"softmax", "sigmoid"}) {
@@ -39,8 +39,8 @@ TEST_CASE("heads: extra parameters are METHOD.md's formulas") {
         const int64_t j = std::string(kind) == "het" ? k : d;
         const auto extra = [&](const char* factors) {
           HeadConfig config = head_config(kind, factors, link);
-          config.rank = r;
-          config.learn_temperature = learned;
+          config.noise.rank = r;
+          config.temperature.learn = learned;
           return head_of(config, d, k)->extra_parameters() - (learned ? 1 : 0);
         };
         CHECK(extra("full") == j * r * (d + 1) + j * (d + 1));
@@ -49,7 +49,7 @@ TEST_CASE("heads: extra parameters are METHOD.md's formulas") {
       }
     }
     HeadConfig config = head_config("det", "", "softmax");
-    config.learn_temperature = learned;
+    config.temperature.learn = learned;
     CHECK(head_of(config, d, k)->extra_parameters() == (learned ? 1 : 0));
     CHECK(head_of(config, d, k)->parameter_count() == k * d + k + (learned ? 1 : 0));
   }
@@ -60,7 +60,7 @@ TEST_CASE("heads: extra parameters of HET and HET-XL are as K to D") {
   const int64_t d = 204, k = 2959;
   const auto extra = [&](const char* kind) {
     HeadConfig config = head_config(kind, "efficient", "softmax");
-    config.learn_temperature = false;
+    config.temperature.learn = false;
     return static_cast<double>(head_of(config, d, k)->extra_parameters());
   };
   CHECK(extra("het") / extra("het-xl") == doctest::Approx(static_cast<double>(k) / d).epsilon(1e-12));
@@ -106,8 +106,8 @@ TEST_CASE("heads: a learned temperature starts in the middle, moves, and stays w
     CHECK(head->temperature() < 5);
   }
   HeadConfig fixed = head_config("het", "efficient", "softmax");
-  fixed.learn_temperature = false;
-  fixed.temperature = 0.3;
+  fixed.temperature.learn = false;
+  fixed.temperature.value = 0.3;
   CHECK(head_of(fixed, 4, 3)->temperature() == 0.3);
 }
 
@@ -180,12 +180,12 @@ TEST_CASE("heads: the smallest of everything, and the largest rank") {
       };
       for (const double size : {1.0, 1e4}) {
         HeadConfig config = head_config(kind, factors, "sigmoid");
-        config.rank = 1;
+        config.noise.rank = 1;
         finite_loss(config, 1, 1, size);  // D = K = R = 1
         config.train_samples = 1;
         finite_loss(config, 3, 1, size);  // S = 1
         config = head_config(kind, factors, "softmax");
-        config.rank = 4;
+        config.noise.rank = 4;
         finite_loss(config, 4, 4, size);  // R = J
       }
     }
@@ -215,30 +215,30 @@ TEST_CASE("heads: a wrong configuration is refused by name") {
     return message_of([&] { head_of(config, 32, classes); });
   };
   CHECK(refusal([](HeadConfig&) {}) == "no error");
-  CHECK(refusal([](HeadConfig& c) { c.rank = 16; }) ==
+  CHECK(refusal([](HeadConfig& c) { c.noise.rank = 16; }) ==
         "usage: [head.rank] expected 1 to 10 (number of noisy coordinates), got 16");
-  CHECK(refusal([](HeadConfig& c) { c.rank = 0; }) ==
+  CHECK(refusal([](HeadConfig& c) { c.noise.rank = 0; }) ==
         "usage: [head.rank] expected 1 to 10 (number of noisy coordinates), got 0");
-  CHECK(refusal([](HeadConfig& c) { c.kind = "het-xl", c.rank = 33; }) ==
+  CHECK(refusal([](HeadConfig& c) { c.kind = "het-xl", c.noise.rank = 33; }) ==
         "usage: [head.rank] expected 1 to 32 (number of noisy coordinates), got 33");
-  CHECK(refusal([](HeadConfig& c) { c.factors = "diagonal", c.rank = 16; }) == "no error");
+  CHECK(refusal([](HeadConfig& c) { c.noise.factors = "diagonal", c.noise.rank = 16; }) == "no error");
   CHECK(refusal([](HeadConfig& c) { c.kind = "het-xxl"; }) ==
         "usage: [head.kind] expected one of det, het, het-xl, got \"het-xxl\" (did you mean \"het-xl\"?)");
-  CHECK(refusal([](HeadConfig& c) { c.factors = "ful"; }).starts_with("usage: [head.factors]"));
+  CHECK(refusal([](HeadConfig& c) { c.noise.factors = "ful"; }).starts_with("usage: [head.factors]"));
   CHECK(refusal([](HeadConfig& c) { c.link = "probit"; }).starts_with("usage: [head.link]"));
   CHECK(refusal([](HeadConfig& c) { c.train_samples = 0; }) == "usage: [head.train_samples] expected 1 or more, got 0");
   CHECK(refusal([](HeadConfig& c) { c.test_samples = -1; }) == "usage: [head.test_samples] expected 0 or more, got -1");
   CHECK(refusal([](HeadConfig& c) { c.test_samples = 0; }) == "no error");
   CHECK(refusal([](HeadConfig& c) { c.sample_chunk = 0; }) == "usage: [head.sample_chunk] expected 1 or more, got 0");
-  CHECK(refusal([](HeadConfig& c) { c.temperature = 0; }) ==
+  CHECK(refusal([](HeadConfig& c) { c.temperature.value = 0; }) ==
         "usage: [head.temperature] expected a finite value > 0, got 0");
-  CHECK(refusal([](HeadConfig& c) { c.temperature = std::nan(""); }).starts_with("usage: [head.temperature]"));
-  CHECK(refusal([](HeadConfig& c) { c.temperature_lo = 0; }).starts_with("usage: [head.temperature_lo]"));
-  CHECK(refusal([](HeadConfig& c) { c.temperature_lo = 5; }).starts_with("usage: [head.temperature_hi]"));
-  CHECK(refusal([](HeadConfig& c) { c.noise_init_scale = -1; }).starts_with("usage: [head.noise_init_scale]"));
+  CHECK(refusal([](HeadConfig& c) { c.temperature.value = std::nan(""); }).starts_with("usage: [head.temperature]"));
+  CHECK(refusal([](HeadConfig& c) { c.temperature.lo = 0; }).starts_with("usage: [head.temperature_lo]"));
+  CHECK(refusal([](HeadConfig& c) { c.temperature.lo = 5; }).starts_with("usage: [head.temperature_hi]"));
+  CHECK(refusal([](HeadConfig& c) { c.noise.init_scale = -1; }).starts_with("usage: [head.noise_init_scale]"));
   CHECK(refusal([](HeadConfig& c) { c.bias_init = INFINITY; }).starts_with("usage: [head.bias_init]"));
   CHECK(refusal([](HeadConfig&) {}, 1) == "usage: [head.link] expected 2 or more classes for the softmax link, got 1");
-  CHECK(refusal([](HeadConfig& c) { c.rank = 1; }, 1, "sigmoid") == "no error");
+  CHECK(refusal([](HeadConfig& c) { c.noise.rank = 1; }, 1, "sigmoid") == "no error");
   CHECK(refusal([](HeadConfig&) {}, 0, "sigmoid").starts_with("usage: [head.link]"));
 }
 

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "layers/heads/head.h"
+#include "layers/heads/make_head.h"
 
 namespace sked::test {
 
@@ -13,12 +13,12 @@ namespace sked::test {
 inline HeadConfig head_config(const std::string& kind, const std::string& factors, const std::string& link) {
   HeadConfig config;
   config.kind = kind;
-  if (kind != "det") config.factors = factors;
+  if (kind != "det") config.noise.factors = factors;
   config.link = link;
-  config.rank = 2;
+  config.noise.rank = 2;
   config.train_samples = 12;
   config.sample_chunk = 5;
-  config.learn_temperature = true;
+  config.temperature.learn = true;
   return config;
 }
 

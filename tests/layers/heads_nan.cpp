@@ -93,7 +93,8 @@ TEST_CASE("nan: in a weight it reaches the loss and the embeddings of image-text
   for (const char* kind : {"det", "het-xl"}) {
     for (const char* likelihood : {"streaming", "composed"}) {
       for (const char* noise : {"before", "after"}) {
-        ContrastConfig config{.kind = kind, .width = kWidth, .rank = 2, .noise = noise, .likelihood = likelihood};
+        ContrastConfig config{.kind = kind, .width = kWidth, .noise_place = noise, .likelihood = likelihood};
+        config.noise.rank = 2;
         CAPTURE(kind);
         CAPTURE(likelihood);
         CAPTURE(noise);

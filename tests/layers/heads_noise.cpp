@@ -6,6 +6,7 @@
 #include <functional>
 #include <numbers>
 
+#include "layers/heads/composed.h"
 #include "layers/heads/noise.h"
 #include "tests/common/hash_weights.h"
 #include "tests/layers/heads_common.h"
@@ -13,13 +14,13 @@
 namespace sked::test {
 namespace {
 
-constexpr Factors kForms[] = {Factors::full, Factors::efficient, Factors::diagonal};
+constexpr const char* kForms[] = {"full", "efficient", "diagonal"};
 
 Tensor pre_logits(int64_t rows, int64_t width) { return hash_tensor({rows, width}, hash_name("phi"), 1.5F); }
 
 Tensor draw(const GaussianNoise& noise, const Tensor& phi, const Context& context, int64_t first, int64_t count) {
   const NoGrad off;
-  return noise.draw(noise.scales(Var(phi)), context, first, count).value();
+  return composed_noise(noise.scales(Var(phi)), noise.source(context, phi.dim(0)), first, count).value();
 }
 
 /// Samples [first, first + count) of noise (B,S,J), as a vector.
@@ -41,10 +42,10 @@ void check_close(const std::vector<float>& got, const std::vector<float>& want) 
 TEST_CASE("noise: mean 0 and covariance V Vᵀ + diag(d²)") {
   const int64_t width = 3, j = 4, n = 200000;
   const Tensor phi = pre_logits(1, width);
-  for (const Factors form : kForms) {
-    CAPTURE(static_cast<int>(form));
+  for (const char* form : kForms) {
+    CAPTURE(form);
     Init init(11);
-    const GaussianNoise noise(form, width, j, 2, 1, init);
+    const GaussianNoise noise({.factors = form, .rank = 2}, "head", width, j, init);
     const std::vector<float> eps = draw(noise, phi, {true, 1, 0, first_examples(1)}, 0, n).to_vector<float>();
     const std::vector<double> want = noise.covariance(phi).to_vector<double>();
     std::vector<double> mean(j, 0), second(j * j, 0);
@@ -62,17 +63,17 @@ TEST_CASE("noise: mean 0 and covariance V Vᵀ + diag(d²)") {
       for (int64_t b = 0; b < j; ++b)
         CHECK(std::abs(second[a * j + b] - at(a, b)) <= 4 * std::sqrt((at(a, a) * at(b, b) + at(a, b) * at(a, b)) / n));
     }
-    CHECK((std::abs(at(0, 1)) > 1e-3) == (form != Factors::diagonal));
+    CHECK((std::abs(at(0, 1)) > 1e-3) == (form != std::string("diagonal")));
   }
 }
 
 TEST_CASE("noise: the closed forms of covariance, variance and scale agree") {
   const int64_t width = 5, j = 3, rows = 4;
   const Tensor phi = pre_logits(rows, width);
-  for (const Factors form : kForms) {
-    CAPTURE(static_cast<int>(form));
+  for (const char* form : kForms) {
+    CAPTURE(form);
     Init init(3);
-    const GaussianNoise noise(form, width, j, 3, 1, init);
+    const GaussianNoise noise({.factors = form, .rank = 3}, "head", width, j, init);
     const std::vector<double> covariance = noise.covariance(phi).to_vector<double>();
     const std::vector<double> variance = noise.variance(phi).to_vector<double>();
     for (int64_t i = 0; i < rows * j; ++i)
@@ -82,7 +83,7 @@ TEST_CASE("noise: the closed forms of covariance, variance and scale agree") {
   const std::unique_ptr<Head> head = make_head(head_config("het", "full", "softmax"), width, j, init);
   Init same(3);
   same.next_stream();  // the classifier's
-  const GaussianNoise noise(Factors::full, width, j, 2, 1, same);
+  const GaussianNoise noise({.factors = "full", .rank = 2}, "head", width, j, same);
   const std::vector<double> scale = head->noise_scale(phi).to_vector<double>();
   const std::vector<double> variance = noise.variance(phi).to_vector<double>();
   for (int64_t b = 0; b < rows; ++b) {
@@ -93,9 +94,9 @@ TEST_CASE("noise: the closed forms of covariance, variance and scale agree") {
 }
 
 TEST_CASE("noise: init_scale multiplies V(x), and leaves the smallest deviation") {
-  for (const Factors form : {Factors::full, Factors::efficient}) {
+  for (const char* form : {"full", "efficient"}) {
     Init init(3);
-    const GaussianNoise noise(form, 4, 3, 2, 0, init);
+    const GaussianNoise noise({.factors = form, .rank = 2, .init_scale = 0}, "head", 4, 3, init);
     const double expected = std::pow(std::log(2.0) + 1e-3, 2);  // softplus(0) + 1e-3
     for (const double v : noise.variance(pre_logits(2, 4)).to_vector<double>())
       CHECK(v == doctest::Approx(expected).epsilon(1e-5));
@@ -106,10 +107,10 @@ TEST_CASE("noise: a function of its address, not of how a batch is cut") {
   const int64_t width = 4, j = 5, rows = 6;
   const Tensor phi = pre_logits(rows, width);
   const Context context{true, 9, 17, Tensor::from<int64_t>({5, 900, 2, 77, 0, 31}, {rows})};
-  for (const Factors form : kForms) {
-    CAPTURE(static_cast<int>(form));
+  for (const char* form : kForms) {
+    CAPTURE(form);
     Init init(2);
-    const GaussianNoise noise(form, width, j, 2, 1, init);
+    const GaussianNoise noise({.factors = form, .rank = 2}, "head", width, j, init);
     const Tensor whole = draw(noise, phi, context, 0, 8);
 
     check_close(samples_of(draw(noise, phi, context, 3, 2), 4, 0, 2), samples_of(whole, 4, 3, 2));
@@ -175,24 +176,21 @@ TEST_CASE("heads: probabilities converge to the closed form") {
   const Tensor phi = pre_logits(1, width);
   for (const char* link : {"softmax", "sigmoid"}) {
     for (const char* kind : {"het", "het-xl"}) {
-      for (const Factors form : kForms) {
+      for (const char* form : kForms) {
         const bool softmax = std::string(link) == "softmax", xl = std::string(kind) == "het-xl";
-        const char* const form_name = form == Factors::full        ? "full"
-                                      : form == Factors::efficient ? "efficient"
-                                                                   : "diagonal";
         CAPTURE(link);
         CAPTURE(kind);
-        CAPTURE(form_name);
-        HeadConfig config = head_config(kind, form_name, link);
-        config.rank = 1;
-        config.learn_temperature = false;
-        config.temperature = 0.4;
+        CAPTURE(form);
+        HeadConfig config = head_config(kind, form, link);
+        config.noise.rank = 1;
+        config.temperature.learn = false;
+        config.temperature.value = 0.4;
         config.sample_chunk = 100000;
         const int64_t classes = softmax ? 2 : 1;
         Init init(21), same(21);
         const std::unique_ptr<Head> head = make_head(config, width, classes, init);
         same.next_stream();  // the classifier's
-        const GaussianNoise noise(form, width, xl ? width : classes, 1, 1, same);
+        const GaussianNoise noise({.factors = form, .rank = 1}, "head", width, xl ? width : classes, same);
 
         const std::vector<double> w = named(head->parameters(), "weight").var.value().to_vector<double>();
         const std::vector<double> x = phi.to_vector<double>();
@@ -204,11 +202,11 @@ TEST_CASE("heads: probabilities converge to the closed form") {
         }
         if (!xl) c = softmax ? std::vector<double>{1, -1} : std::vector<double>{1};
         const double s = std::sqrt(quadratic_form(c, noise.covariance(phi).to_vector<double>()));
-        const Moments want = logistic_normal(mu / config.temperature, s / config.temperature);
+        const Moments want = logistic_normal(mu / config.temperature.value, s / config.temperature.value);
 
         const double p = head->predict(phi, samples, {false, 4, 0, first_examples(1)}).to_vector<double>()[0];
         CHECK(std::abs(p - want.mean) <= 4 * want.deviation / std::sqrt(static_cast<double>(samples)));
-        CHECK(std::abs(p - logistic(mu / config.temperature)) > 0.005);  // the noise mattered
+        CHECK(std::abs(p - logistic(mu / config.temperature.value)) > 0.005);  // the noise mattered
       }
     }
   }

@@ -14,6 +14,7 @@
 #include "core/recording.h"
 #include "core/work_count.h"
 #include "layers/classifier.h"
+#include "layers/heads/make_head.h"
 #include "layers/heads/streaming.h"
 #include "layers/models/model.h"
 #include "tests/common/gpu.h"
@@ -48,7 +49,8 @@ TEST_CASE("launches: the streaming likelihood of JFT-4B's classes, forward and b
   const int64_t S = 1000, K = 29593, D = 1024, R = 8;
   for (const auto& [B, most] : {std::pair{int64_t{64}, 300}, {int64_t{4096}, 12000}}) {
     SampledLogits a;
-    a.center = leaf({B, D}), a.d = leaf({B, D}), a.v = leaf({B, D}), a.factors = leaf({D, R});
+    a.center = leaf({B, D});
+    a.scales = {leaf({B, D}), leaf({B, D}), leaf({D, R})};
     a.weight = leaf({K, D}), a.bias = leaf({K});
     a.samples = S;
     a.noise.examples = Tensor::empty({B}, DType::i64, Device::cuda);

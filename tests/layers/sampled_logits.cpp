@@ -4,11 +4,6 @@
 
 #include <cmath>
 
-#include "autograd/elementwise.h"
-#include "autograd/l2_normalize.h"
-#include "autograd/matmul.h"
-#include "autograd/shape.h"
-#include "core/kernels/random.h"
 #include "tests/common/hash_weights.h"
 #include "tests/layers/heads_common.h"
 
@@ -41,37 +36,9 @@ std::vector<Var> leaves(const TensorList& values) {
 SampledLogits logits_of(const Problem& p, const std::vector<Var>& x, int64_t first_row) {
   Tensor examples = Tensor::empty({x[0].dim(0)}, DType::i64);
   for (int64_t b = 0; b < examples.numel(); ++b) examples.data<int64_t>()[b] = 7 * (first_row + b);
-  return {.center = x[0],
-          .d = x[1],
-          .v = x[2],
-          .factors = x[3],
-          .weight = x[4],
-          .bias = x[5],
-          .noise = {examples, kFactors, kDiagonal, p.antithetic},
-          .samples = p.S,
-          .normalize = p.normalize};
-}
-
-Var composed_rows(const SampledLogits& a) {
-  const int64_t B = a.center.dim(0), J = a.center.dim(1);
-  const auto normal = [&](const RngAddress& address, int64_t n) {
-    Tensor noise = Tensor::empty({B, a.samples, n}, a.center.dtype());
-    kernel::gaussian_noise(a.noise.examples, noise, address, {0, 0, a.noise.antithetic});
-    return Var(noise);
-  };
-  const auto every_sample = [&](const Var& x) { return reshape(x, {B, 1, J}); };
-  Var z = every_sample(a.center);
-  if (a.d.defined()) z = z + every_sample(a.d) * normal(a.noise.diagonal, J);
-  if (a.factors.defined()) {
-    const Var eps = normal(a.noise.factors, a.factors.dim(-1));
-    z = z + (a.v.defined() ? every_sample(a.v) * linear(eps, a.factors) : matmul(eps, a.factors, false, true));
-  }
-  return a.normalize ? l2_normalize(z) : z;
-}
-
-Var composed_logits(const SampledLogits& a) {
-  const Var z = composed_rows(a);
-  return a.weight.defined() ? linear(z, a.weight, a.bias) : z;
+  const SampledLogits rest{
+      .noise = {examples, kFactors, kDiagonal, p.antithetic}, .samples = p.S, .normalize = p.normalize};
+  return with_inputs(rest, x);
 }
 
 Result run(const std::vector<Var>& x, const Var& loss) {

@@ -1,10 +1,10 @@
 #pragma once
-// Problems for the streaming losses, and the composition of ops they are held against.
+// Problems for the two forms of the likelihood, and holding one against the other.
 
 #include <cstdint>
 #include <vector>
 
-#include "layers/heads/streaming.h"
+#include "layers/heads/sampled_logits.h"
 
 namespace sked::test {
 
@@ -27,11 +27,6 @@ std::vector<Var> leaves(const TensorList& values);
 
 /// Of `x`, ordered as values(); rows have the example numbers 7 (first_row + b).
 SampledLogits logits_of(const Problem& p, const std::vector<Var>& x, int64_t first_row = 0);
-
-/// z_s (B,S,J) of all samples at once, brought to length 1 where the problem says so ("Heads" of METHOD.md).
-Var composed_rows(const SampledLogits& a);
-/// a_s (B,S,K) likewise.
-Var composed_logits(const SampledLogits& a);
 
 struct Result {
   double loss;

@@ -11,7 +11,7 @@
 #include "autograd/gradcheck.h"
 #include "autograd/reduce.h"
 #include "core/allocator.h"
-#include "layers/heads/likelihood.h"
+#include "layers/heads/composed.h"
 #include "tests/common/files.h"
 #include "tests/common/hash_weights.h"
 #include "tests/common/in_bf16.h"
@@ -73,19 +73,15 @@ TEST_CASE("streaming likelihood: loss, gradients and predictions of the composit
   for (const Problem& p : kGrid) {
     for (const Target& target : all_targets(p.B, p.K)) {
       const std::vector<Var> x = leaves(values(p));
-      const SampleChunk given = [](const std::vector<Var>& in, int64_t, int64_t) { return in[0]; };
-      const MonteCarloLikelihood composed(target.link(), p.S);
-      const Var a = composed_logits(logits_of(p, x));
-      const Result want = run(x, composed.loss(given, {a}, p.S, target.targets));
-      const Tensor probabilities = composed.predict(given, {a}, p.S);
+      const Result want = run(x, composed_loss(target.link(), logits_of(p, x), target.targets, p.S));
+      const Tensor probabilities = composed_predict(target.link(), logits_of(p, x), p.S);
       for (const TileSize tile : kTiles) {
         if (p.B * p.S * p.K > 100000 && tile.samples == 2) continue;  // many tiny tiles: slow, and nothing new
         CAPTURE(describe(p, target, tile));
         const std::vector<Var> y = leaves(values(p));
         // Logits of 1e4 carry rounding errors of 1e-3, which the gradients of either side inherit.
         check_same(run(y, mean(target.streaming(logits_of(p, y), tile))), want, p.size > 1 ? 2e-3 : 1e-5);
-        const SampledLogits b = logits_of(p, y);
-        const Tensor got = target.link() == Link::sigmoid ? streaming_sigmoid(b, tile) : streaming_softmax(b, tile);
+        const Tensor got = streaming_predict(target.link(), logits_of(p, y), tile);
         CHECK(relative_error(got, probabilities) <= (p.size > 1 ? 2e-3 : 1e-5));
       }
     }
@@ -99,10 +95,7 @@ TEST_CASE("streaming likelihood: logits of ±1e4 agree with the composition in f
     TensorList wide;
     for (const Tensor& t : values(p)) wide.push_back(t.defined() ? t.to(DType::f64) : t);
     const std::vector<Var> x = leaves(wide), y = leaves(wide);
-    const SampleChunk given = [](const std::vector<Var>& in, int64_t, int64_t) { return in[0]; };
-    const Result want = run(
-        x,
-        MonteCarloLikelihood(target.link(), p.S).loss(given, {composed_logits(logits_of(p, x))}, p.S, target.targets));
+    const Result want = run(x, composed_loss(target.link(), logits_of(p, x), target.targets, p.S));
     const Result got = run(y, mean(target.streaming(logits_of(p, y), {2, 4})));
     CHECK(std::isfinite(got.loss));
     check_same(got, want, 1e-9);
@@ -231,8 +224,8 @@ TEST_CASE("streaming likelihood: labels out of range and shapes that do not fit 
   CHECK(one_line_with(refusal(nothing, Tensor::from<int64_t>({-1, 0}, {2})), "-1", "row 0"));
   CHECK(one_line_with(refusal(nothing, Tensor::from<int64_t>({0}, {1})), "labels", "(2)"));
   CHECK(one_line_with(refusal([](SampledLogits& a) { a.samples = 0; }, good), "1 or more samples", "0"));
-  CHECK(one_line_with(refusal([](SampledLogits& a) { a.factors = Var(); }, good), "factors beside v"));
-  CHECK(one_line_with(refusal([](SampledLogits& a) { a.bias = a.d; }, good), "bias", "(5)"));
+  CHECK(one_line_with(refusal([](SampledLogits& a) { a.scales.factors = Var(); }, good), "factors beside v"));
+  CHECK(one_line_with(refusal([](SampledLogits& a) { a.bias = a.scales.d; }, good), "bias", "(5)"));
   CHECK(one_line_with(refusal([](SampledLogits& a) { a.noise.examples = Tensor(); }, good), "examples"));
 }
 

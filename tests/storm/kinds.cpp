@@ -98,7 +98,7 @@ Maker::Maker(const TemporaryFolder& folder) : folder_(folder), config_(tiny_conf
   write_tiny_data(folder.path("data"), {.train = 24, .test = 10});
   config_.data.validation = 6;
   config_.train.ema_decay = 0.9;
-  config_.head.rank = 2;
+  config_.head.noise.rank = 2;
   config_.head.train_samples = config_.head.test_samples = 2;
   config_path_ = config_file("config.json", config_);
   // Where gnuplot is there or not, reports are drawn by this.
@@ -303,7 +303,7 @@ void Maker::add_captions() {
   config.text.heads = 1;
   config.text.pieces = 60;
   config.contrast.width = 8;
-  config.contrast.rank = 1;
+  config.contrast.noise.rank = 1;
   config.contrast.train_samples = 1;
   config.optimizer.kind = "adamw";
   const std::string table =

@@ -57,20 +57,20 @@ void visit_fields(FieldList& fields, ModelConfig& c) {
 
 void visit_fields(FieldList& fields, HeadConfig& c) {
   fields("kind", c.kind);
-  fields("factors", c.factors);
-  fields("rank", c.rank);
+  fields("factors", c.noise.factors);
+  fields("rank", c.noise.rank);
   fields("link", c.link);
   fields("train_samples", c.train_samples);
   fields("test_samples", c.test_samples);
-  fields("antithetic", c.antithetic);
+  fields("antithetic", c.noise.antithetic);
   fields("likelihood", c.likelihood);
   fields("sample_chunk", c.sample_chunk);
-  fields("learn_temperature", c.learn_temperature);
-  fields("temperature", c.temperature);
-  fields("temperature_lo", c.temperature_lo);
-  fields("temperature_hi", c.temperature_hi);
+  fields("learn_temperature", c.temperature.learn);
+  fields("temperature", c.temperature.value);
+  fields("temperature_lo", c.temperature.lo);
+  fields("temperature_hi", c.temperature.hi);
   fields("bias_init", c.bias_init);
-  fields("noise_init_scale", c.noise_init_scale);
+  fields("noise_init_scale", c.noise.init_scale);
 }
 
 void visit_fields(FieldList& fields, CaptionSpec& c) {
@@ -98,17 +98,17 @@ void visit_fields(FieldList& fields, TextTowerConfig& c) {
 void visit_fields(FieldList& fields, ContrastiveConfig& c) {
   fields("kind", c.kind);
   fields("width", c.width);
-  fields("factors", c.factors);
-  fields("rank", c.rank);
+  fields("factors", c.noise.factors);
+  fields("rank", c.noise.rank);
   fields("train_samples", c.train_samples);
-  fields("noise", c.noise);
-  fields("antithetic", c.antithetic);
+  fields("noise", c.noise_place);
+  fields("antithetic", c.noise.antithetic);
   fields("likelihood", c.likelihood);
-  fields("learn_temperature", c.learn_temperature);
-  fields("temperature", c.temperature);
-  fields("temperature_lo", c.temperature_lo);
-  fields("temperature_hi", c.temperature_hi);
-  fields("noise_init_scale", c.noise_init_scale);
+  fields("learn_temperature", c.temperature.learn);
+  fields("temperature", c.temperature.value);
+  fields("temperature_lo", c.temperature.lo);
+  fields("temperature_hi", c.temperature.hi);
+  fields("noise_init_scale", c.noise.init_scale);
   fields("lock_image", c.lock_image);
   fields("features", c.features);
   fields("retrieval", c.retrieval);

@@ -10,7 +10,7 @@
 #include "data/captions.h"
 #include "data/catalog.h"
 #include "layers/heads/contrastive.h"
-#include "layers/heads/head.h"
+#include "layers/heads/options.h"
 #include "layers/models/model.h"
 #include "layers/models/text.h"
 

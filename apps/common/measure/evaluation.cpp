@@ -8,6 +8,7 @@
 #include "apps/common/config/interrupt.h"
 #include "core/error.h"
 #include "core/text.h"
+#include "layers/heads/make_head.h"
 
 namespace sked {
 namespace {

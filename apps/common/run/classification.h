@@ -16,7 +16,7 @@ class ClassificationTask final : public Task {
   TensorList inputs(const Batch& batch) const override;
   Var loss(const TensorList& inputs, const Context& context) override;
   double temperature() const override { return model_->head().temperature(); }
-  bool learns_temperature() const override { return config_.head.learn_temperature; }
+  bool learns_temperature() const override { return config_.head.temperature.learn; }
   Evaluation evaluate(EvaluationPoint point) override;
   void describe(Summary& summary) const override;
 

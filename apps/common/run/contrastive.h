@@ -1,5 +1,5 @@
 #pragma once
-// Contrastive image–text training (METHOD.md's section of that name): two towers, captions, zero-shot classification.
+// Two towers, captions, zero-shot classification: layers/heads/METHOD.md, "Contrastive image–text training".
 
 #include <memory>
 #include <string>
@@ -49,7 +49,7 @@ class ContrastiveTask final : public Task {
   TensorList inputs(const Batch& batch) const override;
   Var loss(const TensorList& inputs, const Context& context) override;
   double temperature() const override { return towers_.model->head().temperature(); }
-  bool learns_temperature() const override { return config_.contrast.learn_temperature; }
+  bool learns_temperature() const override { return config_.contrast.temperature.learn; }
   Evaluation evaluate(EvaluationPoint point) override;
   void describe(Summary& summary) const override;
 

@@ -1,4 +1,6 @@
-// The Monte Carlo likelihood: chunks, memory, extremes.
+// The composed form of the Monte Carlo likelihood: chunks, memory, extremes.
+
+#include "layers/heads/composed.h"
 
 #include <doctest/doctest.h>
 
@@ -6,19 +8,19 @@
 
 #include "autograd/elementwise.h"
 #include "autograd/reduce.h"
-#include "autograd/shape.h"
+#include "autograd/softmax.h"
 #include "core/allocator.h"
-#include "layers/heads/likelihood.h"
 #include "tests/common/hash_weights.h"
 #include "tests/layers/heads_common.h"
+#include "tests/layers/sampled_logits.h"
 
 namespace sked::test {
 namespace {
 
-/// Samples of logits (B,S,K) that are simply given: inputs[0].
-const SampleChunk kGiven = [](const std::vector<Var>& inputs, int64_t first, int64_t count) {
-  return slice(inputs[0], 1, first, first + count);
-};
+/// The mean loss of samples of logits (B,S,K) that are simply given.
+Var loss_of(Link link, const Var& a, const Targets& targets) {
+  return mean(negative_log_likelihood(link, logmeanexp(log_probabilities(link, a, targets), 1), targets));
+}
 
 struct LossAndGradients {
   double loss;
@@ -47,7 +49,7 @@ Tensor weighted_sum(const Tensor& a, double wa, const Tensor& b, double wb) {
 
 }  // namespace
 
-TEST_CASE("likelihood: the same loss and gradients for every chunk size and for a batch split in two") {
+TEST_CASE("composed likelihood: the same loss and gradients for every chunk size and for a batch split in two") {
   const int64_t rows = 5, width = 6, classes = 4;
   const Tensor phi = hash_tensor({rows, width}, hash_name("phi"), 1.5F);
   const Tensor labels = hash_labels(rows, classes, 3);
@@ -85,62 +87,65 @@ TEST_CASE("likelihood: the same loss and gradients for every chunk size and for 
   }
 }
 
-TEST_CASE("likelihood: an average of probabilities, not of logits") {
+TEST_CASE("composed likelihood: an average of probabilities, not of logits") {
   // Two samples of two logits, ±2: the averaged logits say 1/2 each, and so do the averaged probabilities; with a third
   // sample at 6 the two averages part.
   const Tensor a = Tensor::from<float>({2, 0, -2, 0, 6, 0}, {1, 3, 2});
-  const MonteCarloLikelihood likelihood(Link::softmax, 2);
   const auto sigma = [](double x) { return 1 / (1 + std::exp(-x)); };
   const double want = (sigma(2) + sigma(-2) + sigma(6)) / 3;
-  CHECK(likelihood.predict(kGiven, {Var(a)}, 3).to_vector<double>()[0] == doctest::Approx(want).epsilon(1e-6));
-  const Var loss = likelihood.loss(kGiven, {Var(a)}, 3, {Tensor::from<int64_t>({0}, {1}), {}});
+  const Var loss = loss_of(Link::softmax, Var(a), {Tensor::from<int64_t>({0}, {1}), {}});
   CHECK(loss.value().item() == doctest::Approx(-std::log(want)).epsilon(1e-6));
   CHECK(std::abs(sigma(2) - want) > 0.1);  // what averaging the logits would have given
 }
 
-TEST_CASE("likelihood: logits of ±1e4 give finite losses and gradients, in the log domain") {
+TEST_CASE("composed likelihood: logits of ±1e4 give finite losses and gradients, in the log domain") {
   const Tensor a = Tensor::from<float>({1e4F, -1e4F, 0, 1e4F, 1e4F, -1e4F}, {2, 3, 1}).reshape({1, 2, 3});
   const Tensor q = Tensor::from<float>({0, 1, 0}, {1, 3});
-  for (const int64_t chunk : {1, 2}) {
-    CAPTURE(chunk);
-    // Softmax: log p_1 of the samples (1e4, −1e4, 0) and (1e4, 1e4, −1e4) is −2e4 and −log 2, so L = log 2 + log 2.
-    const MonteCarloLikelihood softmax(Link::softmax, chunk), sigmoid(Link::sigmoid, chunk);
-    for (const Targets& targets : {Targets{Tensor::from<int64_t>({1}, {1}), {}}, Targets{{}, q}}) {
-      const Var x(a, true);
-      const Var loss = softmax.loss(kGiven, {x}, 2, targets);
-      CHECK(loss.value().item() == doctest::Approx(2 * std::log(2)).epsilon(1e-6));
-      loss.backward();
-      // All weight is on the second sample: softmax − one-hot there, 0 in the first.
-      const std::vector<float> g = x.grad().to_vector<float>(), want = {0, 0, 0, 0.5F, -0.5F, 0};
-      for (size_t i = 0; i < g.size(); ++i) CHECK(g[i] == doctest::Approx(want[i]).epsilon(1e-6));
-    }
-    // Sigmoid, t = (0, 1, 0): −log(1−p_0) = 1e4, since both samples say p = 1; −log p_1 = log 2; −log(1−p_2) is of 1/2
-    // and 1.
+  // Softmax: log p_1 of the samples (1e4, −1e4, 0) and (1e4, 1e4, −1e4) is −2e4 and −log 2, so L = log 2 + log 2.
+  for (const Targets& targets : {Targets{Tensor::from<int64_t>({1}, {1}), {}}, Targets{{}, q}}) {
     const Var x(a, true);
-    const Var loss = sigmoid.loss(kGiven, {x}, 2, {{}, q});
-    CHECK(loss.value().item() == doctest::Approx(1e4 + std::log(2.0) - std::log(0.75)).epsilon(1e-6));
+    const Var loss = loss_of(Link::softmax, x, targets);
+    CHECK(loss.value().item() == doctest::Approx(2 * std::log(2)).epsilon(1e-6));
     loss.backward();
-    for (const float g : x.grad().to_vector<float>()) CHECK(std::isfinite(g));
-    // The weight exp(x_s − y) inherits the rounding of y = −1e4, half an ulp of which is 5e-4.
-    CHECK(x.grad().to_vector<float>()[0] == doctest::Approx(0.5).epsilon(1e-3));
+    // All weight is on the second sample: softmax − one-hot there, 0 in the first.
+    const std::vector<float> g = x.grad().to_vector<float>(), want = {0, 0, 0, 0.5F, -0.5F, 0};
+    for (size_t i = 0; i < g.size(); ++i) CHECK(g[i] == doctest::Approx(want[i]).epsilon(1e-6));
+  }
+  // Sigmoid, t = (0, 1, 0): −log(1−p_0) = 1e4, since both samples say p = 1; −log p_1 = log 2; −log(1−p_2) is of 1/2
+  // and 1.
+  const Var x(a, true);
+  const Var loss = loss_of(Link::sigmoid, x, {{}, q});
+  CHECK(loss.value().item() == doctest::Approx(1e4 + std::log(2.0) - std::log(0.75)).epsilon(1e-6));
+  loss.backward();
+  for (const float g : x.grad().to_vector<float>()) CHECK(std::isfinite(g));
+  // The weight exp(x_s − y) inherits the rounding of y = −1e4, half an ulp of which is 5e-4.
+  CHECK(x.grad().to_vector<float>()[0] == doctest::Approx(0.5).epsilon(1e-3));
+}
+
+TEST_CASE("composed likelihood: logits of ±1e4 give the same whatever the chunk") {
+  for (const bool antithetic : {false, true}) {
+    const Problem p{.B = 4, .S = 8, .D = 5, .K = 12, .R = 2, .antithetic = antithetic, .size = 1e4F};
+    TensorList wide;  // in float64, where logits carry rounding errors of 1e-12
+    for (const Tensor& t : values(p)) wide.push_back(t.to(DType::f64));
+    const Targets labels{hash_labels(p.B, p.K, 7), {}}, q{{}, hash_tensor({p.B, p.K}, 9, 0.5F, 0.5F)};
+    for (const Link link : {Link::softmax, Link::sigmoid}) {
+      for (const Targets& targets : {labels, q}) {
+        const std::vector<Var> x = leaves(wide);
+        const Result want = run(x, composed_loss(link, logits_of(p, x), targets, p.S));
+        const Tensor probabilities = composed_predict(link, logits_of(p, x), p.S);
+        CHECK(std::isfinite(want.loss));
+        for (const int64_t chunk : {1, 3, 7}) {
+          CAPTURE(chunk);
+          const std::vector<Var> y = leaves(wide);
+          check_same(run(y, composed_loss(link, logits_of(p, y), targets, chunk)), want, 1e-9);
+          CHECK(relative_error(composed_predict(link, logits_of(p, y), chunk), probabilities) <= 1e-12);
+        }
+      }
+    }
   }
 }
 
-TEST_CASE("likelihood: weights over samples sum to 1, whatever the chunk") {
-  const Tensor x = hash_tensor({3, 40}, 4, 9);
-  for (const int64_t chunk : {1, 7, 40}) {
-    const Var leaf(x, true);
-    const Var y = logmeanexp_streamed(
-        [](const std::vector<Var>& in, int64_t first, int64_t count) { return slice(in[0], 1, first, first + count); },
-        {leaf}, 40, chunk);
-    CHECK(relative_error(y.value(), logmeanexp(Var(x), 1).value()) <= 1e-6);
-    sum(y).backward();
-    for (const double w : sum(Var(leaf.grad()), 1).value().to_vector<double>())
-      CHECK(w == doctest::Approx(1).epsilon(1e-5));
-  }
-}
-
-TEST_CASE("likelihood: memory grows with the chunk, not with S") {
+TEST_CASE("composed likelihood: memory grows with the chunk, not with S") {
   const int64_t rows = 64, width = 8, classes = 1000;
   const Tensor phi = hash_tensor({rows, width}, 1), labels = hash_labels(rows, classes, 2);
   const Context context{true, 1, 0, first_examples(rows)};

@@ -1,0 +1,34 @@
+#include "layers/heads/classifier_head.h"
+
+#include "autograd/elementwise.h"
+#include "autograd/matmul.h"
+
+namespace sked {
+
+ClassifierHead::ClassifierHead(const HeadConfig& config, Link link, int64_t width, int64_t classes, Init& init)
+    : link_(link),
+      weight_(parameter(init.lecun_normal({classes, width}))),
+      bias_(parameter(init.constant({classes}, config.bias_init))),
+      temperature_(config.temperature, "head", init) {
+  add("weight", weight_);
+  add("bias", bias_);
+  add("temperature", temperature_);
+}
+
+void ClassifierHead::check(const Var& phi) const {
+  require(phi.ndim() == 2 && phi.dim(1) == weight_.dim(1), "head", "expected pre-logits (B, ", weight_.dim(1),
+          "), got ", phi.value());
+}
+
+Var ClassifierHead::mean_logits(const Var& phi) const {
+  const Var u = linear(phi, weight_, bias_);
+  return u / temperature_.var(u);
+}
+
+Tensor ClassifierHead::predict_mean(const Tensor& phi) const {
+  const NoGrad off;
+  check(Var(phi));
+  return link_probabilities(link_, mean_logits(Var(phi))).value();
+}
+
+}  // namespace sked

@@ -1,0 +1,29 @@
+#pragma once
+// Link functions, and what probabilities are trained towards. B examples, K classes.
+
+#include "autograd/var.h"
+
+namespace sked {
+
+enum class Link { softmax, sigmoid };
+
+/// softmax over the last axis, or element-wise σ.
+Var link_probabilities(Link link, const Var& a);
+
+/// What a batch is trained towards: exactly one is defined.
+struct Targets {
+  Tensor labels;         // (B) i64: one class per image (softmax link; a one-hot target for the sigmoid link)
+  Tensor distributions;  // (B,K) f32: label distribution (softmax) or per-class targets in [0,1] (sigmoid)
+};
+
+/// Throws Error unless exactly one kind of target is there, with one row for each of `rows` examples: labels (B) i64 or
+/// distributions (B,K). (That labels lie in 0 … K−1 is checked where they are read.)
+void check_targets(const Targets& targets, int64_t rows, int64_t classes);
+
+/// t (B,K) in the dtype and on the device of `like`: the distributions, or one-hot labels.
+Tensor dense_targets(const Targets& targets, int64_t classes, const Tensor& like);
+
+/// 0 … n − 1 (n) i64: in a batch of pairs, each image's own text.
+Tensor row_numbers(int64_t n, Device device);
+
+}  // namespace sked
