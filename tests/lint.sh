@@ -37,7 +37,7 @@ sources=() scripts=() documents=()
 for file in "${all[@]}"; do
   case $file in
     *.h | *.cpp | *.cu | *.cuh) sources+=("$file") ;;
-    *.sh | *.py | *.awk | Makefile | .ci/run) scripts+=("$file") ;;
+    *.sh | *.py | *.awk | *.mk | Makefile | .ci/run) scripts+=("$file") ;;
     *.md) documents+=("$file") ;;
   esac
 done

@@ -52,7 +52,7 @@ check_links() {
 # Programs, targets and paths in the documents' code: lines WHERE KIND WORD of documents.awk.
 check_code() {
   local where kind word name folder targets
-  targets=" $(sed -nE 's/^([a-z][a-z -]*):([^=].*)?$/\1/p; s/^PLAIN_GOALS := *//p' Makefile 2>/dev/null | xargs) "
+  targets=" $(sed -nE 's/^([a-z][a-z -]*):([^=].*)?$/\1/p; s/^PLAIN_GOALS := *//p' Makefile tests/checks.mk 2>/dev/null | xargs) "
   local -A named=()
   for name in "${all[@]}"; do named[${name##*/}]=1; done
   while read -r where kind word; do

@@ -22,6 +22,7 @@
 #include "core/kernel.h"
 #include "core/precision.h"
 #include "core/text.h"
+#include "core/threads.h"
 
 namespace sked {
 namespace {
@@ -65,16 +66,6 @@ Device choose_device(const std::string& wanted) {
     fail("device", "--device cuda: ", built ? none : "this program was built without the CUDA backend");
   if (built) std::cerr << "note: " << none << ": running on the CPU" << std::endl;
   return Device::cpu;
-}
-
-/// A thread that waits for others spins first, in libgomp for 300,000 rounds by default: 14 ms that it takes from them
-/// wherever cores are shared (measured beside other jobs: 15 times slower training of a small network). 1000 rounds
-/// still bridge the gaps between kernels. libgomp reads its environment before main, so the program starts itself
-/// again, unless the user has chosen.
-void wait_politely(const char* const* argv) {
-  if (std::getenv("GOMP_SPINCOUNT") || std::getenv("OMP_WAIT_POLICY")) return;
-  setenv("GOMP_SPINCOUNT", "1000", 1);
-  execv("/proc/self/exe", const_cast<char* const*>(argv));  // comes back only where it failed: slower then, not wrong
 }
 
 /// Where memory runs out beside the main thread, or within a loop of several threads, nobody catches: one line as well.
@@ -168,7 +159,7 @@ int run_app(int argc, const char* const* argv, const AppText& text, const std::f
             const std::function<void(const CommonOptions&)>& body) {
   keep_streams_apart();
   end_in_one_line();
-  wait_politely(argv);
+  share_processors(argv);
   try {
     catch_interrupts();
     CLI::App app(text.about, text.name);
