@@ -12,6 +12,7 @@
 #include "data/catalog.h"
 #include "data/loader.h"
 #include "layers/classifier.h"
+#include "layers/heads/make_head.h"
 #include "layers/models/model.h"
 
 using namespace sked;

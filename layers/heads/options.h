@@ -26,13 +26,13 @@ struct TemperatureConfig {
 /// A head of classes (make_head.h).
 struct HeadConfig {
   std::string kind = "det";  // det | het | het-xl
-  NoiseConfig noise;
+  NoiseConfig noise = {};
   std::string link = "softmax";          // softmax | sigmoid
   int64_t train_samples = 64;            // S while training, ≥ 1
   int64_t test_samples = 512;            // S for prediction; 0: deterministic, link((Wφ + b)/τ)
   std::string likelihood = "streaming";  // streaming | composed: the plain composition of ops it is tested against
   int64_t sample_chunk = 16;             // samples the composed likelihood holds in memory at once
-  TemperatureConfig temperature;
+  TemperatureConfig temperature = {};
   double bias_init = 0;  // the classifier's bias starts here
 };
 

@@ -12,8 +12,8 @@ Var link_probabilities(Link link, const Var& a);
 
 /// What a batch is trained towards: exactly one is defined.
 struct Targets {
-  Tensor labels;         // (B) i64: one class per image (softmax link; a one-hot target for the sigmoid link)
-  Tensor distributions;  // (B,K) f32: label distribution (softmax) or per-class targets in [0,1] (sigmoid)
+  Tensor labels = {};         // (B) i64: one class per image (softmax link; a one-hot target for the sigmoid link)
+  Tensor distributions = {};  // (B,K) f32: label distribution (softmax) or per-class targets in [0,1] (sigmoid)
 };
 
 /// Throws Error unless exactly one kind of target is there, with one row for each of `rows` examples: labels (B) i64 or
