@@ -158,6 +158,8 @@ $(if $(GPU),$(call remember,$(STAMPS)/nvcc,$(NVCC_COMPILE)))
 # that only describe.)
 COLD_OPT := $(patsubst -O3,-O1,$(OPT:-O1=-O0))
 $(BUILD)/obj/tests/%.o $(BUILD)/obj/apps/%.o $(BUILD)/obj/cuda/cudnn.o: COLD = 1
+# References are loops over many numbers.
+$(BUILD)/obj/tests/kernels/%.o: COLD_OPT = $(patsubst -O3,-O1,$(OPT))
 # The same bytes on every machine: no fused multiply-adds in the arithmetic of pixels.
 $(BUILD)/obj/data/image_%.o: EXTRA = -ffp-contract=off
 $(BUILD)/obj/apps/common/run/mpi%.o: EXTRA = $(MPI_CFLAGS)

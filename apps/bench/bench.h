@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/device.h"
+#include "core/tensor.h"
 #include "core/work_count.h"
 
 namespace sked::bench {
@@ -65,6 +66,9 @@ struct Settings {
   bool wants(const std::string& name) const { return only.empty() || name.find(only) != std::string::npos; }
 };
 
+/// N(0,1), other numbers at each call: what a product takes depends on them, by a card's power.
+Tensor random_tensor(const Shape& shape, Device device, DType dtype);
+
 /// Operations per second of a large matrix product in the precision asked for: the peak other figures are measured
 /// against.
 double gemm_peak(const Settings& settings);
@@ -75,7 +79,7 @@ inline int64_t gemm_size(const Settings& settings) {
 /// How far a streaming loss may be from the composition of ops, relatively: both multiply the same numbers in another
 /// order, and round different gradients where factors are rounded.
 double composition_limit();
-/// Kernels on the shapes of ResNet-18 and ViT-S/16.
+/// Kernels on the shapes of ResNet-18 and ViT-S/16: those of tests/kernels that have a Timing.
 void kernel_rows(const Settings& settings, const Report& report);
 /// Forward and backward passes of the streaming likelihood of HET-XL at settings.samples samples on settings.device,
 /// beside PyTorch's naive composition of it in turn where a peer is given.

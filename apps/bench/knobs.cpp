@@ -7,22 +7,13 @@
 #include "autograd/reduce.h"
 #include "core/candidates.h"
 #include "core/error.h"
-#include "core/kernels/memory.h"
-#include "core/kernels/random.h"
+#include "core/kernels/elementwise.h"
 #include "layers/heads/streaming.h"
 
 namespace sked::bench {
 namespace {
 
 using Tell = std::function<void(const Knob&)>;
-
-/// N(0,1): what a product takes depends on its numbers, by the card's power.
-Tensor random_tensor(const Shape& shape, Device device, DType dtype) {
-  static uint64_t stream = 0;
-  Tensor noise = Tensor::empty({1, 1, shape.numel()}, DType::f32, device);
-  kernel::gaussian_noise(Tensor::zeros({1}, DType::i64).to(device), noise, RngAddress{11, ++stream, 0}, 0);
-  return noise.reshape(shape).to(dtype);
-}
 
 /// Times each way, `calls` of it at a time, and tells of it.
 void tell_all(const Settings& s, const std::string& kind, const std::string& problem, double operations,

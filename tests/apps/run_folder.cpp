@@ -17,7 +17,7 @@
 #include "apps/common/run/trainer.h"
 #include "core/error.h"
 #include "tests/apps/support.h"
-#include "tests/common/kernel_check.h"
+#include "tests/common/compare.h"
 
 using namespace sked;
 using namespace sked::test;

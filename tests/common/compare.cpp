@@ -22,4 +22,14 @@ bool same_bits(const Tensor& a, const Tensor& b) {
 Threads::Threads(int count) : before_(omp_get_max_threads()) { omp_set_num_threads(count); }
 Threads::~Threads() { omp_set_num_threads(before_); }
 
+void check_same_for_any_threads(const std::function<Tensor()>& f, const std::string& what) {
+  const auto on = [&](int count) {
+    const Threads threads(count);
+    return f();
+  };
+  const Tensor one = on(1);
+  for (const int count : {2, 3})
+    CHECK_MESSAGE(same_bits(on(count), one), what, " on one and ", count, " threads differ");
+}
+
 }  // namespace sked::test

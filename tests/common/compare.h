@@ -1,6 +1,7 @@
 #pragma once
 // Comparison of tensors, with the worst element named.
 
+#include <functional>
 #include <string>
 
 #include "core/tensor.h"
@@ -26,5 +27,8 @@ class Threads {
  private:
   int before_;
 };
+
+/// Checks that f() → Tensor gives the same bits on one thread and on two or three.
+void check_same_for_any_threads(const std::function<Tensor()>& f, const std::string& what);
 
 }  // namespace sked::test

@@ -1,11 +1,11 @@
 #include "core/math.h"
 
+#include <doctest/doctest.h>
+
 #include <algorithm>
 #include <limits>
 #include <numbers>
 #include <string>
-
-#include "tests/core/compare.h"
 
 using namespace sked;
 

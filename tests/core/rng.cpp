@@ -1,9 +1,10 @@
 #include "core/rng.h"
 
+#include <doctest/doctest.h>
+
 #include <algorithm>
 #include <numbers>
-
-#include "tests/core/compare.h"
+#include <vector>
 
 using namespace sked;
 

@@ -1,10 +1,11 @@
 #include "core/shape.h"
 
+#include <doctest/doctest.h>
+
 #include <limits>
 
 #include "core/kernels/window.h"
 #include "tests/common/files.h"
-#include "tests/core/compare.h"
 
 using namespace sked;
 using test::error_of;

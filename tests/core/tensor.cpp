@@ -1,5 +1,9 @@
 #include "core/tensor.h"
 
+#include <doctest/doctest.h>
+
+#include <cmath>
+
 #include <cstring>
 #include <limits>
 #include <thread>
@@ -7,7 +11,6 @@
 #include "core/allocator.h"
 #include "core/kernels/elementwise.h"
 #include "tests/common/files.h"
-#include "tests/core/compare.h"
 
 using namespace sked;
 using test::error_of;

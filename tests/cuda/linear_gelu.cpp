@@ -73,25 +73,16 @@ void compare(const LinearSizes& s, bool extras, DType bias, double spread) {
   const auto taken = [](auto call) {
     return [call](const TensorList& in, TensorList& out) { REQUIRE(call(in, out)); };
   };
-  const std::vector<size_t> inputs = bias == DType::bf16 ? std::vector<size_t>{0, 1, 2} : std::vector<size_t>{0, 1};
-  check_bf16_parity({"linear_forward",
-                     x.str(),
-                     {x, w, extras ? b : Tensor()},
-                     {unset({s.N, s.O}), extras ? unset({s.N, s.O}) : Tensor()},
-                     taken(forward),
-                     0,
-                     0,
-                     extras ? inputs : std::vector<size_t>{0, 1},
-                     extras ? std::vector<size_t>{0, 1} : std::vector<size_t>{0}});
-  check_bf16_parity({"linear_backward_activation",
-                     dy.str(),
-                     {dy, w, hidden},
-                     {unset({s.N, s.I}), extras ? unset({s.I}) : Tensor()},
-                     taken(backward),
-                     0,
-                     0,
-                     {0, 1, 2},
-                     {0}});
+  using Which = std::vector<size_t>;
+  KernelCase layer = case_of(kernel::linear_forward, x.str(), {x, w, extras ? b : Tensor()},
+                             {unset({s.N, s.O}), extras ? unset({s.N, s.O}) : Tensor()}, Activation::gelu);
+  layer.call = taken(forward);
+  layer.stored_in_bf16(extras && bias == DType::bf16 ? Which{0, 1, 2} : Which{0, 1}, {0, 1});
+  check_bf16_parity(layer);
+  KernelCase back = case_of(kernel::linear_backward_activation, dy.str(), {dy, w, hidden},
+                            {unset({s.N, s.I}), extras ? unset({s.I}) : Tensor()}, Activation::gelu);
+  back.call = taken(backward);
+  check_bf16_parity(back.stored_in_bf16({0, 1, 2}, {0}));
 }
 
 struct Launches {
@@ -122,30 +113,13 @@ Launches launches(const LinearSizes& s, int64_t shift = 0) {
 void check_large(const LinearSizes& s) {
   const Tensor x = hash_tensor({s.N, s.I}, 1), w = hash_tensor({s.O, s.I}, 2), b = hash_tensor({s.O}, 3);
   const Tensor back = hash_tensor({s.I, s.O}, 6), hidden = hash_tensor({s.N, s.O}, 5);
-  const std::vector<size_t> first = {0}, both = {0, 1};
   for (const bool extras : {false, true}) {
-    check_bf16_parity({"linear_forward",
-                       "large",
-                       {x, w, extras ? b : Tensor()},
-                       {unset({s.N, s.O}), extras ? unset({s.N, s.O}) : Tensor()},
-                       [](const TensorList& in, TensorList& out) {
-                         kernel::linear_forward(in[0], in[1], in[2], out[0], out[1], Activation::gelu);
-                       },
-                       0,
-                       0,
-                       first,
-                       extras ? both : first});
-    check_bf16_parity({"linear_backward_activation",
-                       "large",
-                       {x, back, hidden},
-                       {unset({s.N, s.O}), extras ? unset({s.O}) : Tensor()},
-                       [](const TensorList& in, TensorList& out) {
-                         kernel::linear_backward_activation(in[0], in[1], in[2], out[0], out[1], Activation::gelu);
-                       },
-                       0,
-                       0,
-                       {0, 2},
-                       first});
+    check_bf16_parity(case_of(kernel::linear_forward, "large", {x, w, extras ? b : Tensor()},
+                              {unset({s.N, s.O}), extras ? unset({s.N, s.O}) : Tensor()}, Activation::gelu)
+                          .stored_in_bf16({0}, {0, 1}));
+    check_bf16_parity(case_of(kernel::linear_backward_activation, "large", {x, back, hidden},
+                              {unset({s.N, s.O}), extras ? unset({s.O}) : Tensor()}, Activation::gelu)
+                          .stored_in_bf16({0, 2}, {0}));
   }
 }
 

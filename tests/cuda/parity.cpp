@@ -38,39 +38,16 @@ double compare(const KernelCase& c, const TensorList& got, const ValueLists& exp
   return largest;
 }
 
-/// The cases that run, of those that tests/kernels has and of `old` ones.
-KernelCases without_refusals(KernelCases cases) {
-  std::erase_if(cases, [](const KernelCase& c) { return !c.refusal.empty(); });
+/// Those that a GPU can run.
+KernelCases runnable(KernelCases cases) {
+  std::erase_if(cases, [](const KernelCase& c) { return !c.refusal.empty() || c.cpu_alone; });
   return cases;
 }
 KernelCases family_cases(const std::string& name) {
   for (const Family& family : families())
-    if (family.name == name) return without_refusals(family.cases());
+    if (family.name == name) return runnable(family.cases());
   return {};
 }
-KernelCases from(const ParityCases& old) {
-  KernelCases cases;
-  for (const ParityCase& c : old) {
-    KernelCase k{c.kernel, c.what, c.inputs, c.outputs, c.call};
-    cases.push_back(k.within({c.tolerance, "", c.scale}).stored_in_bf16(c.bf16_inputs, c.bf16_outputs));
-  }
-  return cases;
-}
-
-}  // namespace
-
-KernelCases all_parity() {
-  KernelCases all;
-  for (const auto family : {memory_parity, reduce_parity, index_parity, random_parity, optimizer_parity, matmul_parity,
-                            conv_parity, norm_parity, attention_parity, likelihood_parity}) {
-    for (KernelCase& c : from(family())) all.push_back(std::move(c));
-  }
-  for (const Family& family : families())
-    for (KernelCase& c : without_refusals(family.cases())) all.push_back(std::move(c));
-  return all;
-}
-
-namespace {
 
 void check_as_called(const KernelCase& c, CaseLog& log) {
   const Operands operands(c, DType::f32);
@@ -84,9 +61,12 @@ void check_definition(const KernelCase& c, CaseLog& log) {
 }
 
 /// Inputs are rounded to bf16 for both sides.
-void check_bf16(const KernelCase& c, CaseLog* log) {
-  const Operands operands = Operands::stored_in_bf16(c);
-  compare(c, run(c, operands, Device::cuda), by_definition(c, operands), "bf16", kBf16Tolerance, log);
+void check_bf16(const KernelCase& c, const Storage& storage, CaseLog* log) {
+  const Operands operands = Operands::stored_in_bf16(c, storage);
+  const bool exact = c.reference && c.gpu.f32 == 0;
+  ValueLists expected = by_definition(c, operands);
+  if (exact) round_results(expected, operands);
+  compare(c, run(c, operands, Device::cuda), expected, "bf16", exact ? 0 : kBf16Tolerance, log);
 }
 
 /// Of f32 tensors whose products have their factors rounded, relative to the largest number. bf16: half a unit is up to
@@ -142,19 +122,19 @@ void run_cases(const std::string& family, const KernelCases& cases, const Check&
   }
 }
 
-void run_family(const std::string& family, const KernelCases& cases) {
-  run_cases(family, cases, [](const KernelCase& c, CaseLog& log) {
+void run_family(const std::string& family) {
+  run_cases(family, family_cases(family), [](const KernelCase& c, CaseLog& log) {
     guarded(log, c, [&] { check_as_called(c, log); });
     guarded(log, c, [&] { check_definition(c, log); });
-    if (!c.bf16_inputs.empty() || !c.bf16_outputs.empty()) guarded(log, c, [&] { check_bf16(c, &log); });
+    for (const Storage& storage : c.in_bf16) guarded(log, c, [&] { check_bf16(c, storage, &log); });
   });
 }
 
 /// The same f32 tensors with factors of products rounded, as heads and losses have them in bf16 runs and all layers in
 /// tf32 ones. Returns the largest relative error in bf16.
-double run_rounded(const std::string& family, const KernelCases& cases) {
+double run_rounded(const std::string& title, const std::string& family) {
   double largest = 0;
-  run_cases(family, cases, [&](const KernelCase& c, CaseLog& log) {
+  run_cases(title, family_cases(family), [&](const KernelCase& c, CaseLog& log) {
     for (const Precision precision : {Precision::tf32, Precision::bf16}) {
       if (!offers(Device::cuda, precision)) continue;
       guarded(log, c, [&] {
@@ -173,11 +153,14 @@ double run_rounded(const std::string& family, const KernelCases& cases) {
 
 }  // namespace
 
-void check_bf16_parity(const ParityCase& c) { check_bf16(from({c})[0], nullptr); }
+void check_bf16_parity(const KernelCase& c) {
+  for (const Storage& storage : c.in_bf16) check_bf16(c, storage, nullptr);
+}
 
 TEST_CASE("coverage: every kernel has a CUDA implementation and a comparison, or a stated reason") {
   std::set<std::string> compared, excused;
-  for (const KernelCase& c : all_parity()) compared.insert(c.kernel);
+  for (const Family& family : families())
+    for (const KernelCase& c : runnable(family.cases())) compared.insert(c.kernel);
   for (const auto& [kernel, reason] : kReasons) {
     CHECK(!reason.empty());
     excused.insert(kernel);
@@ -194,30 +177,28 @@ TEST_CASE("coverage: every kernel has a CUDA implementation and a comparison, or
 }
 
 // tests/gpu_check.sh runs each of these in a process of its own, by its name.
-TEST_CASE("parity: element-wise") { run_family("element-wise", family_cases("element-wise")); }
-TEST_CASE("parity: memory") { run_family("memory", from(memory_parity())); }
-TEST_CASE("parity: reductions") { run_family("reductions", from(reduce_parity())); }
-TEST_CASE("parity: index") { run_family("index", from(index_parity())); }
-TEST_CASE("parity: random") { run_family("random", from(random_parity())); }
-TEST_CASE("parity: optimizers") { run_family("optimizers", from(optimizer_parity())); }
-TEST_CASE("parity: products") { run_family("products", from(matmul_parity())); }
-TEST_CASE("parity: convolution and pooling") { run_family("convolution and pooling", from(conv_parity())); }
-TEST_CASE("parity: norms") { run_family("norms", from(norm_parity())); }
-TEST_CASE("parity: softmax") { run_family("softmax", family_cases("softmax")); }
-TEST_CASE("parity: attention") { run_family("attention", from(attention_parity())); }
-TEST_CASE("parity: likelihood") { run_family("likelihood", from(likelihood_parity())); }
+TEST_CASE("parity: element-wise") { run_family("element-wise"); }
+TEST_CASE("parity: memory") { run_family("memory"); }
+TEST_CASE("parity: reductions") { run_family("reductions"); }
+TEST_CASE("parity: index") { run_family("index"); }
+TEST_CASE("parity: random") { run_family("random"); }
+TEST_CASE("parity: optimizers") { run_family("optimizers"); }
+TEST_CASE("parity: products") { run_family("products"); }
+TEST_CASE("parity: convolution and pooling") { run_family("convolution and pooling"); }
+TEST_CASE("parity: norms") { run_family("norms"); }
+TEST_CASE("parity: softmax") { run_family("softmax"); }
+TEST_CASE("parity: attention") { run_family("attention"); }
+TEST_CASE("parity: likelihood") { run_family("likelihood"); }
 
 TEST_CASE("parity: products with rounded factors") {
-  const double largest = run_rounded("products with rounded factors", from(matmul_parity()));
+  const double largest = run_rounded("products with rounded factors", "products");
   // They are rounded indeed: f32 alone is a hundred times nearer.
   if (is_available(Device::cuda) && offers(Device::cuda, Precision::bf16) && !std::getenv("SKEDASTIC_LAST_CASE"))
     CHECK(largest > 1e-3);
 }
 TEST_CASE("parity: convolutions with rounded factors") {
-  run_rounded("convolutions with rounded factors", from(conv_parity()));
+  run_rounded("convolutions with rounded factors", "convolution and pooling");
 }
-TEST_CASE("parity: attention with rounded factors") {
-  run_rounded("attention with rounded factors", from(attention_parity()));
-}
+TEST_CASE("parity: attention with rounded factors") { run_rounded("attention with rounded factors", "attention"); }
 
 }  // namespace sked::test

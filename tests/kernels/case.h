@@ -23,6 +23,8 @@ namespace sked::test {
 /// A tensor's elements, row-major, integers too; empty for an undefined tensor.
 using Values = std::vector<double>;
 using ValueLists = std::vector<Values>;
+/// Indices of inputs or outputs.
+using Which = std::vector<size_t>;
 /// The outputs that a call must have, from its inputs and what the outputs held before: a formula written out in
 /// double, which shares no code with the kernel.
 using Reference = std::function<ValueLists(const ValueLists& in, const ValueLists& before)>;
@@ -51,6 +53,11 @@ struct Timing {
   double bytes = 0;       // read and written at least once
 };
 
+/// The inputs and outputs that are stored in bf16; the rest (parameters, statistics) stays f32.
+struct Storage {
+  Which in, out;
+};
+
 struct KernelCase {
   std::string kernel;  // its name in the registry
   std::string what;    // sizes and options, for messages
@@ -60,23 +67,24 @@ struct KernelCase {
 
   Reference reference = {};  // empty: the CPU's definition in f64 is all there is to compare with
   Tolerance tolerance = kExact, gpu = kExact;
-  std::vector<size_t> bf16_inputs = {}, bf16_outputs = {};  // those that may be stored in bf16; the rest stay f32
-  std::vector<size_t> factors = {};                         // inputs that Precision::bf16 rounds, and it alone
-  int in_place = -1;                                        // the input that output 0 may be
+  std::vector<Storage> in_bf16 = {};
+  Which factors = {};  // inputs that Precision::bf16 rounds, and it alone
+  int in_place = -1;   // the input that output 0 may be
   std::vector<std::string> refusal =
-      {};  // not empty: the call throws one line with these words and [kernel], or what is first
+      {};                  // not empty: the call throws one line with these words and [kernel], or what is first
+  bool cpu_alone = false;  // what a GPU has not
   Timing timing = {};
 
   KernelCase& gives(Reference expected, const Tolerance& t) { return reference = std::move(expected), within(t); }
   KernelCase& within(const Tolerance& t) { return tolerance = gpu = t, *this; }
   /// Where a GPU takes sums in another order, or functions of its own.
   KernelCase& on_gpu(const Tolerance& t) { return gpu = t, *this; }
-  KernelCase& stored_in_bf16(std::vector<size_t> in, std::vector<size_t> out) {
-    return bf16_inputs = std::move(in), bf16_outputs = std::move(out), *this;
-  }
-  KernelCase& rounds(std::vector<size_t> products) { return factors = std::move(products), *this; }
+  /// One more run with these in bf16.
+  KernelCase& stored_in_bf16(Which in, Which out) { return in_bf16.push_back({std::move(in), std::move(out)}), *this; }
+  KernelCase& rounds(Which products) { return factors = std::move(products), *this; }
   KernelCase& also_in_place(int input) { return in_place = input, *this; }
-  KernelCase& is_refused(std::vector<std::string> words) { return refusal = std::move(words), *this; }
+  KernelCase& is_refused(std::vector<std::string> words = {""}) { return refusal = std::move(words), *this; }
+  KernelCase& on_cpu_alone() { return cpu_alone = true, *this; }
   KernelCase& timed(Timing t) { return timing = std::move(t), *this; }
 };
 using KernelCases = std::vector<KernelCase>;
@@ -119,6 +127,18 @@ inline Tensor saved(const Values& values, const Shape& shape) { return Tensor::f
 
 KernelCases elementwise_cases();
 KernelCases softmax_cases();
+KernelCases memory_cases();
+KernelCases reduce_cases();
+KernelCases index_cases();
+KernelCases random_cases();
+KernelCases optimizer_cases();
+KernelCases matmul_cases();
+KernelCases conv_cases();
+KernelCases pool_cases();
+KernelCases norm_cases();
+KernelCases l2_normalize_cases();
+KernelCases attention_cases();
+KernelCases likelihood_cases();
 
 /// What belongs together, under the name that tests/gpu_check.sh has for it.
 struct Family {
@@ -129,6 +149,11 @@ const std::vector<Family>& families();
 
 KernelCases timed_elementwise();
 KernelCases timed_softmax();
+KernelCases timed_random();
+KernelCases timed_matmul();
+KernelCases timed_conv();
+KernelCases timed_norm();
+KernelCases timed_attention();
 /// What the benchmark times, at its sizes.
 KernelCases timed_cases();
 

@@ -8,6 +8,7 @@
 
 #include "core/rng.h"
 #include "tests/common/hash_weights.h"
+#include "tests/kernels/activations.h"
 #include "tests/kernels/case.h"
 
 namespace sked::test {
@@ -255,6 +256,14 @@ void add_refusals(KernelCases& cases) {
 }
 
 }  // namespace
+
+double value(Activation act, double z) {
+  return act == Activation::none ? z : kFunctions[static_cast<size_t>(unary_of(act))].f(z);
+}
+
+double slope(Activation act, double z) {
+  return act == Activation::none ? 1 : kFunctions[static_cast<size_t>(unary_of(act))].df(z);
+}
 
 KernelCases elementwise_cases() {
   KernelCases cases;

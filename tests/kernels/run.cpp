@@ -24,12 +24,14 @@ TensorList on(const TensorList& list, Device device) {
 
 Operands::Operands(const KernelCase& c, DType dtype) : in(all_as(c.inputs, dtype)), out(all_as(c.outputs, dtype)) {}
 
-Operands Operands::stored_in_bf16(const KernelCase& c) {
+Operands Operands::stored_in_bf16(const KernelCase& c, const Storage& storage) {
   Operands operands(c, DType::f32);
-  for (const size_t i : c.bf16_inputs)
-    if (operands.in[i].defined()) operands.in[i] = operands.in[i].to(DType::bf16);
-  for (const size_t i : c.bf16_outputs)
-    if (operands.out[i].defined()) operands.out[i] = operands.out[i].to(DType::bf16);
+  const auto store = [](TensorList& list, const std::vector<size_t>& which) {
+    for (const size_t i : which)
+      if (list[i].defined() && is_floating(list[i].dtype())) list[i] = list[i].to(DType::bf16);
+  };
+  store(operands.in, storage.in);
+  store(operands.out, storage.out);
   return operands;
 }
 
@@ -64,6 +66,12 @@ ValueLists by_definition(const KernelCase& c, const Operands& operands) {
 
 ValueLists expected_of(const KernelCase& c, const Operands& operands) {
   return c.reference ? c.reference(values_of(operands.in), values_of(operands.out)) : by_definition(c, operands);
+}
+
+void round_results(ValueLists& expected, const Operands& operands) {
+  for (size_t i = 0; i < expected.size(); ++i)
+    if (operands.out[i].defined() && operands.out[i].dtype() == DType::bf16)
+      expected[i] = saved(expected[i], operands.out[i].shape()).to(DType::bf16).to_vector<double>();
 }
 
 void for_each_output(const TensorList& got, const ValueLists& expected, double tolerance, double scale, bool each,

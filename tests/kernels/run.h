@@ -12,8 +12,8 @@ struct Operands {
 
   /// All floating ones in `dtype`.
   Operands(const KernelCase& c, DType dtype);
-  /// In f32, but for those in bf16 that may be.
-  static Operands stored_in_bf16(const KernelCase& c);
+  /// In f32, but for those that are stored in bf16.
+  static Operands stored_in_bf16(const KernelCase& c, const Storage& storage);
   /// In f32, factors rounded to bf16.
   static Operands with_rounded_factors(const KernelCase& c);
 };
@@ -27,6 +27,9 @@ ValueLists values_of(const TensorList& list);
 ValueLists by_definition(const KernelCase& c, const Operands& operands);
 /// What the reference does, where there is one, else the definition.
 ValueLists expected_of(const KernelCase& c, const Operands& operands);
+
+/// As outputs that are stored in bf16 hold them: where nothing else is rounded they must be just that.
+void round_results(ValueLists& expected, const Operands& operands);
 
 /// Tells of each defined output how close it is. Throws Error where the number of its elements is another.
 void for_each_output(const TensorList& got, const ValueLists& expected, double tolerance, double scale, bool each,

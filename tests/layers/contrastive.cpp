@@ -15,9 +15,9 @@
 #include "core/safetensors.h"
 #include "layers/heads/composed.h"
 #include "layers/heads/streaming.h"
+#include "tests/common/compare.h"
 #include "tests/common/files.h"
 #include "tests/common/hash_weights.h"
-#include "tests/core/compare.h"
 #include "tests/layers/heads_common.h"
 #include "tests/layers/sampled_logits.h"
 

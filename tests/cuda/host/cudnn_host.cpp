@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "core/kernels/functors.h"
-#include "core/work_count.h"
+#include "cuda/recording.h"
 #include "cuda/runtime.h"
 
 namespace sked::cuda::cudnn {
@@ -52,7 +52,7 @@ std::vector<Candidate> candidates(const Convolution&, const Tensor&, const Tenso
 
 bool run_forward(const LinearGelu& p, const void* x, const void* w, const void* b, void* y, void* pre) {
   if (!aligned({x, w, b, y, pre})) return false;
-  WorkCount::launch(p.name());
+  count_launch(p.name());
   SKED_CUDA(cuda_on_host::submit(compute_stream().get(), [=] {
     const auto [N, I, O] = p.s;
     const auto bias = [&](int64_t o) {
@@ -73,8 +73,8 @@ bool run_forward(const LinearGelu& p, const void* x, const void* w, const void* 
 
 bool run_backward(const LinearGelu& p, const void* dy, const void* w, const void* pre, void* dx, float* db) {
   if (!aligned({dy, w, pre, dx, db})) return false;
-  if (p.bias) WorkCount::launch(p.name());
-  WorkCount::launch(p.name());
+  if (p.bias) count_launch(p.name());
+  count_launch(p.name());
   SKED_CUDA(cuda_on_host::submit(compute_stream().get(), [=] {
     const auto [N, I, O] = p.s;
     std::vector<double> sums(static_cast<size_t>(I));

@@ -1,0 +1,142 @@
+// gaussian_noise, dropout, drop_path: one addressed draw at a time.
+
+#include "core/kernels/random.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/rng.h"
+#include "tests/common/hash_weights.h"
+#include "tests/kernels/case.h"
+
+namespace sked::test {
+namespace {
+
+constexpr RngAddress kAddress{/*seed=*/31, /*stream=*/32, /*step=*/33};
+constexpr Tolerance kScaled{2e-7, "x · (1 / (1 − p)) for x / (1 − p)", 1, 1e-15, true};
+constexpr Tolerance kScaledOnGpu{3e-7, "x · (1 / (1 − p)) for x / (1 − p)"};
+
+/// Whatever the shape and the cut: the same numbers for a row as for its parts.
+KernelCase noise(const Tensor& examples, int64_t S, int64_t J, NoiseOrigin at) {
+  const std::string what = std::to_string(S) + " x " + std::to_string(J) + " at " + std::to_string(at.sample) + ", " +
+                           std::to_string(at.coordinate) + (at.antithetic ? ", antithetic" : "");
+  return case_of(kernel::gaussian_noise, what, {examples}, {unset({examples.numel(), S, J})}, kAddress, at)
+      .gives(
+          [=](const auto& in, const auto&) {
+            Values values;
+            for (const double example : in[0])
+              for (int64_t s = at.sample; s < at.sample + S; ++s)
+                for (int64_t j = at.coordinate; j < at.coordinate + J; ++j) {
+                  const auto words =
+                      random_words(kAddress, static_cast<uint64_t>(example),
+                                   static_cast<uint64_t>(at.antithetic ? s / 2 : s), static_cast<uint64_t>(j / 4));
+                  const double drawn = static_cast<double>(normal4(words)[static_cast<size_t>(j % 4)]);
+                  values.push_back(at.antithetic && s % 2 == 1 ? -drawn : drawn);
+                }
+            return ValueLists{values};
+          },
+          kExact);
+}
+
+void add_noise(KernelCases& cases) {
+  const Tensor examples = Tensor::from<int64_t>({0, 5, 1000000, 3, 5}, {5});
+  for (const int64_t J : {1, 2, 3, 4, 5, 10, 64, 255, 257, 1024}) {
+    for (const int64_t S : {1, 3}) cases.push_back(noise(examples, S, J, 2));
+    for (const bool antithetic : {false, true}) cases.push_back(noise(examples, 6, J, {2, 8, antithetic}));
+  }
+  // The whole, its last examples, its last samples, a block of its coordinates; pairs, and a part of them.
+  const Tensor six = Tensor::from<int64_t>({3, 1, 4, 1, 5, 9}, {6}), two = six.rows(0, 2);
+  cases.push_back(noise(six, 8, 10, 0));
+  cases.push_back(noise(six.rows(2, 6), 8, 10, 0));
+  cases.push_back(noise(six, 5, 10, 3));
+  cases.push_back(noise(two, 3, 13, {2, 24}));
+  cases.push_back(noise(two, 7, 10, {0, 0, true}));
+  cases.push_back(noise(two, 3, 6, {4, 4, true}));
+  for (const int64_t J : {10, 512}) cases.push_back(noise(hash_labels(50, 1000, 3), 9, J, 0));
+  cases.push_back(noise(Tensor::zeros({0}, DType::i64), 2, 3, 0));
+  cases.push_back(noise(two, 0, 3, 0));
+  cases.push_back(noise(two, 3, 0, 0));
+}
+
+/// One draw for each `width` elements.
+Reference dropped(double p, int64_t width) {
+  return [=](const auto& in, const auto&) {
+    Values y = in[0];
+    for (size_t i = 0; i < y.size(); ++i) {
+      const uint64_t draw = i / static_cast<size_t>(width);
+      const bool keep = static_cast<double>(uniform01(random_words(kAddress, 0, 0, draw / 4)[draw % 4])) >= p;
+      y[i] = keep ? y[i] / (1 - p) : 0.0;
+    }
+    return ValueLists{y};
+  };
+}
+
+using Dropping = Kernel<void(const Tensor&, Tensor&, RngAddress, double)>;
+void add_dropping(KernelCases& cases, const Dropping& kernel, const Shape& shape, int64_t width) {
+  const Tensor x = hash_tensor(shape, 1, 2);
+  for (const double p : {0.0, 0.1, 0.3, 0.5, 0.999})
+    cases.push_back(case_of(kernel, x.str() + " by " + std::to_string(p), {x}, {unset(shape)}, kAddress, p)
+                        .gives(dropped(p, width), kScaled)
+                        .on_gpu(kScaledOnGpu)
+                        .stored_in_bf16({0}, {0})
+                        .also_in_place(0));
+}
+
+void add_dropout(KernelCases& cases) {
+  for (const int64_t n : {0, 1, 3, 7, 255, 256, 1000, 1024, 9001, 40003}) add_dropping(cases, kernel::dropout, {n}, 1);
+  // On the GPU rows of a warp and of a block, in packs and alone, in several pieces.
+  for (const Shape& shape : {Shape{5, 7},
+                             {600, 3, 2},
+                             {9},
+                             {0, 3},
+                             {3, 0},
+                             {1, 1},
+                             {7, 3},
+                             {5, 0},
+                             {1000, 2},
+                             {37, 8},
+                             {9, 100},
+                             {6, 1024},
+                             {3, 1025},
+                             {5, 1032},
+                             {2, 20000},
+                             {3, 9001},
+                             {401, 101}})
+    add_dropping(cases, kernel::drop_path, shape, std::max<int64_t>(1, shape.product(1, shape.ndim())));
+}
+
+void add_refusals(KernelCases& cases) {
+  const Tensor ids = Tensor::from<int64_t>({0, 1}, {2}), negative = Tensor::from<int64_t>({0, -7}, {2});
+  const auto noise = [&](const Tensor& examples, const Shape& shape, NoiseOrigin at, std::vector<std::string> words) {
+    cases.push_back(case_of(kernel::gaussian_noise, "refused", {examples}, {unset(shape)}, kAddress, at)
+                        .is_refused(std::move(words)));
+  };
+  noise(ids.rows(0, 1), {2, 3, 4}, 0, {"(2)"});
+  noise(ids, {2, 3, 4}, -1, {"3", "-1"});
+  noise(ids, {2, 3, 4}, (int64_t{1} << 32) - 2, {"2^32"});
+  noise(negative, {2, 3, 4}, 0, {"-7", "row 1"});
+  noise(ids, {6, 4}, 0, {"(B, S, J)", "(6, 4)"});
+  const Tensor two = Tensor::zeros({2}), scalar = Tensor::zeros({});
+  for (const double p : {1.0, -0.1, std::nan("")})
+    cases.push_back(case_of(kernel::dropout, "refused", {two}, {two}, kAddress, p).is_refused({"[0, 1)"}));
+  cases.push_back(
+      case_of(kernel::dropout, "refused", {Tensor::zeros({3})}, {two}, kAddress, 0.5).is_refused({"(3)", "(2)"}));
+  cases.push_back(case_of(kernel::drop_path, "refused", {scalar}, {scalar}, kAddress, 0.5).is_refused({"first axis"}));
+}
+
+}  // namespace
+
+KernelCases random_cases() {
+  KernelCases cases;
+  add_noise(cases);
+  add_dropout(cases);
+  add_refusals(cases);
+  return cases;
+}
+
+KernelCases timed_random() {
+  KernelCase c = noise(Tensor::zeros({64}, DType::i64), 64, 1024, 0);
+  return {c.timed({"gaussian_noise 64x64x1024", 0, 64 * 64 * 1024 * 4.0})};
+}
+
+}  // namespace sked::test
