@@ -1,6 +1,5 @@
 // bench: kernels and training steps; correctness first, then time, GFLOP/s and the share of the measured GEMM peak.
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -25,10 +24,7 @@ double load_average() {
 }
 
 void bench(const CommonOptions& options, const std::vector<std::string>& topics, Settings settings) {
-  if (!options.out.empty()) {
-    check_writable(options.out);
-    check_own_results({options.out}, "threads");
-  }
+  if (!options.out.empty()) check_results({options.out}, "threads");
   settings.threads = omp_get_max_threads();
   settings.device = options.device;
   settings.record = options.graph;
@@ -88,28 +84,30 @@ int main(int argc, char** argv) {
       .example = "build/bench steps --threads 2 --peer python3   # training steps beside PyTorch, in turn"};
   return run_app(
       argc, argv, text,
-      [&](CLI::App& app) {
-        app.add_option("topics", topics,
-                       "kernels, likelihood, contrastive, steps, variance; all when none is named (on a GPU: steps); "
-                       "loader (needs Tiny ImageNet); gpu-knobs (what a GPU's libraries could do instead)")
-            ->check(
-                CLI::IsMember({"kernels", "likelihood", "contrastive", "steps", "variance", "loader", "gpu-knobs"}));
-        app.add_option("--samples", settings.samples, "Monte Carlo samples of the likelihood")
-            ->check(CLI::Range(1, 100000));
-        app.add_option("--pairs", settings.pairs, "Pairs of the contrastive loss")->check(CLI::Range(2, 1 << 20));
-        app.add_option("--rounds", settings.rounds, "timed repetitions; medians are reported")
-            ->check(CLI::Range(1, 1000));
-        app.add_option("--only", settings.only, "only cases whose name contains this");
-        app.add_flag("--profile", settings.profile,
-                     "steps, likelihood: one plain call of each after the warm-up, nothing checked or timed: what `ncu "
-                     "--profile-from-start off` sees, and a table of kernels, launches and bytes on any device");
-        app.add_option(
-               "--shrink", settings.shrink,
-               "divides the sizes of steps and gpu-knobs and the batch of the likelihood, to see them run where "
-               "they are too large; no figure means anything then")
-            ->check(CLI::Range(1, 1 << 20));
-        app.add_option("--peer", settings.peer, "Python interpreter with PyTorch to run the same steps in turn");
-        app.add_option("--peer-script", settings.script, "PyTorch's side of the steps");
-      },
+      {{.name = "topics",
+        .target = &topics,
+        .help = "kernels, likelihood, contrastive, steps, variance; all when none is named (on a GPU: steps); loader "
+                "(needs Tiny ImageNet); gpu-knobs (what a GPU's libraries could do instead)",
+        .one_of = {"kernels", "likelihood", "contrastive", "steps", "variance", "loader", "gpu-knobs"}},
+       {.name = "--samples",
+        .target = &settings.samples,
+        .help = "Monte Carlo samples of the likelihood",
+        .in = {{1, 100000}}},
+       {.name = "--pairs", .target = &settings.pairs, .help = "Pairs of the contrastive loss", .in = {{2, 1 << 20}}},
+       {.name = "--rounds",
+        .target = &settings.rounds,
+        .help = "timed repetitions; medians are reported",
+        .in = {{1, 1000}}},
+       {"--only", &settings.only, "only cases whose name contains this"},
+       {"--profile", &settings.profile,
+        "steps, likelihood: one plain call of each after the warm-up, nothing checked or timed: what `ncu "
+        "--profile-from-start off` sees, and a table of kernels, launches and bytes on any device"},
+       {.name = "--shrink",
+        .target = &settings.shrink,
+        .help = "divides the sizes of steps and gpu-knobs and the batch of the likelihood, to see them run where "
+                "they are too large; no figure means anything then",
+        .in = {{1, 1 << 20}}},
+       {"--peer", &settings.peer, "Python interpreter with PyTorch to run the same steps in turn"},
+       {"--peer-script", &settings.script, "PyTorch's side of the steps"}},
       [&](const CommonOptions& options) { bench::bench(options, topics, settings); });
 }

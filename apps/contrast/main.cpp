@@ -1,6 +1,5 @@
 // contrast: an image tower and a text tower trained to meet; zero-shot classification and retrieval.
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -70,10 +69,7 @@ Splits splits_for(const std::string& wanted, Subject& subject, const Shape& shap
 
 void evaluate_run(const ContrastOptions& wanted, const CommonOptions& common) {
   const std::filesystem::path out = std::filesystem::path(common.out) / "evaluation.json";
-  if (!common.out.empty()) {
-    check_writable_below(out);
-    check_own_results({out.string()}, "checkpoint");
-  }
+  if (!common.out.empty()) check_results({out.string()}, "checkpoint", FolderIs::made);
   Subject subject = load_subject(wanted.evaluate, common);
   const RunConfig& config = subject.config;
   require_usage(config.task == "contrastive", "contrast", subject.path, ": task: ", config.task,
@@ -131,16 +127,15 @@ int main(int argc, char** argv) {
                            "build/contrast --config apps/configs/contrast-fashion-mnist.json --out runs/contrast\n"
                            "  then: build/contrast --evaluate runs/contrast --set captions.templates=plain"};
   sked::ContrastOptions wanted;
-  const auto declare = [&](CLI::App& app) {
-    app.add_flag("--fresh", wanted.fresh, "Start over instead of going on from the folder's checkpoint");
-    app.add_option("--init", wanted.init, "Begin with the image tower of this checkpoint (train.init)")
-        ->type_name("FILE");
-    app.add_option("--evaluate", wanted.evaluate, "Train nothing: measure this run, or safetensors file")
-        ->check(CLI::ExistingPath)
-        ->type_name("RUN");
-    app.add_option("--dataset", wanted.dataset, "With --evaluate: zero-shot on this data set's classes")
-        ->type_name("DATASET[:PATH]");
-  };
-  return sked::run_app(argc, argv, text, declare,
+  const std::vector<sked::Option> own{
+      {"--fresh", &wanted.fresh, "Start over instead of going on from the folder's checkpoint"},
+      {"--init", &wanted.init, "Begin with the image tower of this checkpoint (train.init)", "FILE"},
+      {.name = "--evaluate",
+       .target = &wanted.evaluate,
+       .help = "Train nothing: measure this run, or safetensors file",
+       .value = "RUN",
+       .exists = true},
+      {"--dataset", &wanted.dataset, "With --evaluate: zero-shot on this data set's classes", "DATASET[:PATH]"}};
+  return sked::run_app(argc, argv, text, own,
                        [&](const sked::CommonOptions& common) { sked::contrast(wanted, common); });
 }

@@ -1,6 +1,5 @@
 // evaluate: what a checkpoint is worth, on its own test images, on images it never saw, and as a representation.
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -237,10 +236,7 @@ Json report_split(Asked& s, const EvaluateOptions& wanted) {
 
 void evaluate_app(const EvaluateOptions& wanted, const CommonOptions& common) {
   const std::filesystem::path out = std::filesystem::path(common.out) / "evaluation.json";
-  if (!common.out.empty()) {
-    check_writable_below(out);
-    check_own_results({out.string()}, "checkpoint");
-  }
+  if (!common.out.empty()) check_results({out.string()}, "checkpoint", FolderIs::made);
   Asked s = load_asked(wanted, common);
   std::optional<Splits> ood, few_shot;  // all that may not be there before anything is measured
   if (!wanted.ood.empty()) ood = ood_data(s, wanted.ood);
@@ -266,23 +262,26 @@ int main(int argc, char** argv) {
       "build/evaluate runs/first --samples 1000 --ood cifar-10\n"
       "  prints a table; with --out DIR also writes DIR/evaluation.json"};
   sked::EvaluateOptions wanted;
-  const auto declare = [&](CLI::App& app) {
-    app.add_option("checkpoint", wanted.checkpoint,
-                   "Run folder, or a safetensors file (one without a configuration inside needs --config)")
-        ->required()
-        ->check(CLI::ExistingPath);
-    app.add_option("--split", wanted.split, "Images to measure on")
-        ->check(CLI::IsMember({"test", "validation", "train"}))
-        ->type_name("test|validation|train")
-        ->capture_default_str();
-    app.add_option("--samples", wanted.samples, "Monte Carlo samples; 0: without noise; default: as trained")
-        ->check(CLI::Range(0, 1000000))
-        ->type_name("N");
-    app.add_option("--ood", wanted.ood, "AUROC of telling the test images from this dataset's")
-        ->type_name("DATASET[:PATH]");
-    app.add_option("--few-shot", wanted.few_shot, "Ridge regression on the representation, 1 to 25 images per class")
-        ->type_name("DATASET[:PATH]");
-  };
-  return sked::run_app(argc, argv, text, declare,
+  const std::vector<sked::Option> own{
+      {.name = "checkpoint",
+       .target = &wanted.checkpoint,
+       .help = "Run folder, or a safetensors file (one without a configuration inside needs --config)",
+       .required = true,
+       .exists = true},
+      {.name = "--split",
+       .target = &wanted.split,
+       .help = "Images to measure on",
+       .value = "test|validation|train",
+       .one_of = {"test", "validation", "train"},
+       .shows_default = true},
+      {.name = "--samples",
+       .target = &wanted.samples,
+       .help = "Monte Carlo samples; 0: without noise; default: as trained",
+       .value = "N",
+       .in = {{0, 1000000}}},
+      {"--ood", &wanted.ood, "AUROC of telling the test images from this dataset's", "DATASET[:PATH]"},
+      {"--few-shot", &wanted.few_shot, "Ridge regression on the representation, 1 to 25 images per class",
+       "DATASET[:PATH]"}};
+  return sked::run_app(argc, argv, text, own,
                        [&](const sked::CommonOptions& common) { sked::evaluate_app(wanted, common); });
 }

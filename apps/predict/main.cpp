@@ -1,6 +1,5 @@
 // predict: image files in; the likeliest classes, how noisy their label would be, and what they would be taken for.
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -220,10 +219,7 @@ void print(const std::vector<Answer>& all, const std::vector<std::string>& names
 }
 
 void check_outputs(const PredictArguments& wanted) {
-  if (!wanted.json.empty()) {
-    check_writable(wanted.json);
-    check_own_results({wanted.json}, "image");
-  }
+  if (!wanted.json.empty()) check_results({wanted.json}, "image");
   if (wanted.png.empty()) return;
   RunFolder{wanted.png}.create();
   check_writable(wanted.png + "/1.png");
@@ -271,25 +267,28 @@ int main(int argc, char** argv) {
                            "build/predict runs/first cat.jpg dog.png --top 3 --json answers.json --png annotated\n"
                            "  prints a table; ± is the deviation of a class's sampled logit"};
   sked::PredictArguments wanted;
-  const auto declare = [&](CLI::App& app) {
-    app.add_option("checkpoint", wanted.checkpoint,
-                   "Run folder, or a safetensors file (one without a configuration inside needs --config)")
-        ->required()
-        ->check(CLI::ExistingPath);
-    app.add_option("images", wanted.images, "Image files")->required()->type_name("FILE ...");
-    app.add_option("--top", wanted.top, "Classes listed for each image")
-        ->check(CLI::Range(1, 1000))
-        ->capture_default_str();
-    app.add_option("--samples", wanted.samples, "Monte Carlo samples of the probabilities; default: as trained")
-        ->check(CLI::Range(0, 1000000))
-        ->type_name("N");
-    app.add_option("--zero-shot", wanted.zero_shot, "Of a run of build/contrast: what the images may show")
-        ->type_name("\"a cat,a dog,...\"");
-    app.add_option("--json", wanted.json, "Also as JSON")->type_name("FILE");
-    app.add_option("--png", wanted.png, "Also the images with their classes below")->type_name("DIR");
-  };
+  const std::vector<sked::Option> own{
+      {.name = "checkpoint",
+       .target = &wanted.checkpoint,
+       .help = "Run folder, or a safetensors file (one without a configuration inside needs --config)",
+       .required = true,
+       .exists = true},
+      {.name = "images", .target = &wanted.images, .help = "Image files", .value = "FILE ...", .required = true},
+      {.name = "--top",
+       .target = &wanted.top,
+       .help = "Classes listed for each image",
+       .in = {{1, 1000}},
+       .shows_default = true},
+      {.name = "--samples",
+       .target = &wanted.samples,
+       .help = "Monte Carlo samples of the probabilities; default: as trained",
+       .value = "N",
+       .in = {{0, 1000000}}},
+      {"--zero-shot", &wanted.zero_shot, "Of a run of build/contrast: what the images may show", "\"a cat,a dog,...\""},
+      {"--json", &wanted.json, "Also as JSON", "FILE"},
+      {"--png", &wanted.png, "Also the images with their classes below", "DIR"}};
   bool complete = true;
-  const int code = sked::run_app(argc, argv, text, declare,
+  const int code = sked::run_app(argc, argv, text, own,
                                  [&](const sked::CommonOptions& common) { complete = sked::predict(wanted, common); });
   return code == 0 && !complete ? 1 : code;
 }

@@ -1,6 +1,5 @@
 // replicate: a grid of heads × settings × seeds, then the tables and the report.
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -11,6 +10,7 @@
 #include "apps/common/config/outputs.h"
 #include "apps/common/config/progress.h"
 #include "apps/common/measure/plots.h"
+#include "apps/common/run/make_task.h"
 #include "apps/common/run/resume.h"
 #include "apps/common/run/run_folder.h"
 #include "apps/common/run/task.h"
@@ -65,9 +65,7 @@ void check_models(const std::vector<PlannedRun>& runs) {
 /// somebody else is in the way.
 void check_outputs(const std::vector<PlannedRun>& runs, const std::filesystem::path& out, bool fresh) {
   RunFolder{out}.create();
-  const std::vector<std::string> results{(out / kResults).string(), (out / kTable).string(), (out / kReport).string()};
-  for (const std::string& file : results) check_writable(file);
-  check_own_results(results, "cells");
+  check_results({(out / kResults).string(), (out / kTable).string(), (out / kReport).string()}, "cells");
   for (const PlannedRun& run : runs) {
     const RunFolder folder{out / run.folder};
     check_writable_below(folder.config());
@@ -134,8 +132,6 @@ int main(int argc, char** argv) {
           "stopped goes on where it was when the same command is given again; --set changes the plan's base.",
       .example = "build/replicate --config apps/configs/demo.json --out runs/demo"};
   bool fresh = false;
-  return sked::run_app(
-      argc, argv, text,
-      [&](CLI::App& app) { app.add_flag("--fresh", fresh, "Start every run over instead of keeping what is there"); },
-      [&](const sked::CommonOptions& options) { sked::replicate(options, fresh); });
+  return sked::run_app(argc, argv, text, {{"--fresh", &fresh, "Start every run over instead of keeping what is there"}},
+                       [&](const sked::CommonOptions& options) { sked::replicate(options, fresh); });
 }

@@ -1,6 +1,5 @@
 // scale: what the heads cost as the number of classes grows.
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
 #include <map>
@@ -133,8 +132,7 @@ std::string prepare(const std::filesystem::path& out) {
   std::vector<std::string> results;
   for (const char* file : {kJson, kTable, "parameters.svg", "step.svg", "memory.svg"})
     results.push_back((out / file).string());
-  for (const std::string& file : results) check_writable(file);
-  check_own_results(results, "heads");
+  check_results(results, "heads");
   std::string no_plots = why_no_plots();
   if (!no_plots.empty()) note(no_plots + ": no plots");
   return no_plots;
@@ -197,21 +195,23 @@ int main(int argc, char** argv) {
       .example = "build/scale --width ViT-L --classes ImageNet JFT-4B --measure --out runs/scale"};
   return run_app(
       argc, argv, text,
-      [&](CLI::App& app) {
-        app.add_option("--width", settings.widths, "pre-logit widths: numbers or ViT-Ti to ViT-H, ResNet18/50/152");
-        app.add_option("--classes", settings.classes,
-                       "numbers of classes: numbers or ImageNet, JFT-300M, ImageNet-21k, JFT-4B");
-        app.add_option("--heads", settings.heads, "only these: DET, \"HET full\", HET, HET-XL")
-            ->check(CLI::IsMember({"DET", "HET full", "HET", "HET-XL"}));
-        app.add_option("--rank", settings.rank, "R of the noise factors (10)")->check(CLI::Range(1, 100000));
-        app.add_option("--samples", settings.samples, "S of a training step (16)")->check(CLI::Range(1, 100000));
-        app.add_option("--batch", settings.batch, "images of a measured step (32)")->check(CLI::Range(1, 1000000));
-        app.add_option("--rounds", settings.rounds, "measured steps; their median is reported (3)")
-            ->check(CLI::Range(1, 1000));
-        app.add_option("--limit-mb", settings.limit_mb,
-                       "heads that would take more are counted by formula, and not measured (4096)")
-            ->check(CLI::Range(1, 1000000));
-        app.add_flag("--measure", settings.measure, "measure training steps as well");
-      },
+      {{"--width", &settings.widths, "pre-logit widths: numbers or ViT-Ti to ViT-H, ResNet18/50/152"},
+       {"--classes", &settings.classes, "numbers of classes: numbers or ImageNet, JFT-300M, ImageNet-21k, JFT-4B"},
+       {.name = "--heads",
+        .target = &settings.heads,
+        .help = "only these: DET, \"HET full\", HET, HET-XL",
+        .one_of = {"DET", "HET full", "HET", "HET-XL"}},
+       {.name = "--rank", .target = &settings.rank, .help = "R of the noise factors (10)", .in = {{1, 100000}}},
+       {.name = "--samples", .target = &settings.samples, .help = "S of a training step (16)", .in = {{1, 100000}}},
+       {.name = "--batch", .target = &settings.batch, .help = "images of a measured step (32)", .in = {{1, 1000000}}},
+       {.name = "--rounds",
+        .target = &settings.rounds,
+        .help = "measured steps; their median is reported (3)",
+        .in = {{1, 1000}}},
+       {.name = "--limit-mb",
+        .target = &settings.limit_mb,
+        .help = "heads that would take more are counted by formula, and not measured (4096)",
+        .in = {{1, 1000000}}},
+       {"--measure", &settings.measure, "measure training steps as well"}},
       [&](const CommonOptions& options) { scale::run(options, settings); });
 }

@@ -1,6 +1,5 @@
 // train: one classifier from one configuration.
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
 
@@ -41,13 +40,10 @@ int main(int argc, char** argv) {
   std::string init;
   return sked::run_app(
       argc, argv, text,
-      [&](CLI::App& app) {
-        app.add_flag("--fresh", fresh, "Start over instead of going on from the folder's checkpoint");
-        app.add_option(
-               "--init", init,
-               "Begin with the weights of a checkpoint by timm, torchvision, transformers or this program (train.init)")
-            ->type_name("FILE");
-      },
+      {{"--fresh", &fresh, "Start over instead of going on from the folder's checkpoint"},
+       {"--init", &init,
+        "Begin with the weights of a checkpoint by timm, torchvision, transformers or this program (train.init)",
+        "FILE"}},
       [&](const sked::CommonOptions& options) {
         sked::RunConfig config = sked::load_config(options);
         sked::require_usage(config.task == "classification", "train", options.config, ": task: ", config.task,

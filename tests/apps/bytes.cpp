@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "apps/common/run/gradient_step.h"
+#include "apps/common/run/make_task.h"
 #include "apps/common/run/task.h"
 #include "core/precision.h"
 #include "core/work_count.h"

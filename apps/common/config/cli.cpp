@@ -153,9 +153,27 @@ void declare_common(CLI::App& app, CommonOptions& options, ProcessOptions& proce
       ->type_name("DIR");
 }
 
+void declare(CLI::App& app, const Option& option) {
+  CLI::Option* declared = std::visit(
+      [&](auto* target) {
+        if constexpr (std::is_same_v<decltype(target), bool*>) {
+          return app.add_flag(option.name, *target, option.help);
+        } else {
+          return app.add_option(option.name, *target, option.help);
+        }
+      },
+      option.target);
+  if (option.required) declared->required();
+  if (option.exists) declared->check(CLI::ExistingPath);
+  if (!option.one_of.empty()) declared->check(CLI::IsMember(option.one_of));
+  if (option.in) declared->check(CLI::Range(option.in->first, option.in->second));
+  if (!option.value.empty()) declared->type_name(option.value);
+  if (option.shows_default) declared->capture_default_str();
+}
+
 }  // namespace
 
-int run_app(int argc, const char* const* argv, const AppText& text, const std::function<void(CLI::App&)>& declare,
+int run_app(int argc, const char* const* argv, const AppText& text, const std::vector<Option>& own,
             const std::function<void(const CommonOptions&)>& body) {
   keep_streams_apart();
   end_in_one_line();
@@ -170,7 +188,7 @@ int run_app(int argc, const char* const* argv, const AppText& text, const std::f
     options.command = valid_utf8(quoted(argc, argv));
     ProcessOptions process;
     declare_common(app, options, process);
-    if (declare) declare(app);
+    for (const Option& option : own) declare(app, option);
     try {
       app.parse(argc, argv);
     } catch (const CLI::Success& help) {

@@ -208,9 +208,20 @@ Json parse_json(const std::string& text, const std::string& source) {
 
 std::string json_text(const Json& json) { return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"; }
 
+std::string json_line(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+bool has_keys(const std::string& text, const std::vector<std::string>& keys, const std::string& source) {
+  const Json json = parse_json(text, source);
+  return json.is_object() && std::ranges::all_of(keys, [&](const std::string& key) { return json.contains(key); });
+}
+
 void read_fields(const Json& object, const std::vector<Field>& fields, const std::string& source) {
   if (!object.is_object()) refuse(source, ": expected an object, got ", shown(object));
   read_object(object, "", fields, source);
+}
+
+void read_fields_text(const std::string& text, const std::vector<Field>& fields, const std::string& source) {
+  read_fields(parse_json(text, source), fields, source);
 }
 
 void set_field(const std::string& assignment, const std::vector<Field>& fields) {
@@ -240,6 +251,8 @@ Json write_fields(const std::vector<Field>& fields) {
   }
   return root;
 }
+
+std::string fields_line(const std::vector<Field>& fields) { return json_line(write_fields(fields)); }
 
 std::vector<std::string> differing_fields(const std::vector<Field>& a, const std::vector<Field>& b) {
   assert(a.size() == b.size());

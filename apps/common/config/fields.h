@@ -66,6 +66,11 @@ nlohmann::ordered_json parse_json(const std::string& text, const std::string& so
 /// Indented, with a line end: how every JSON file is written. What is not UTF-8 in it, from names of files, becomes
 /// U+FFFD.
 std::string json_text(const nlohmann::ordered_json& json);
+/// Likewise on one line without an end: for logs and metadata.
+std::string json_line(const nlohmann::ordered_json& json);
+
+/// Is a text a JSON object with all of these keys? Throws UsageError like parse_json.
+bool has_keys(const std::string& text, const std::vector<std::string>& keys, const std::string& source);
 
 /// Overwrites the fields that `object` names; the others stay. Throws UsageError naming `source` and the key for an
 /// unknown key (with the nearest valid one), a value of the wrong type (with both) or an integer out of range.
@@ -75,8 +80,14 @@ void read_fields(const nlohmann::ordered_json& object, const std::vector<Field>&
 /// Throws UsageError like read_fields.
 void set_field(const std::string& assignment, const std::vector<Field>& fields);
 
+/// The same from a JSON text; `source` names it.
+void read_fields_text(const std::string& text, const std::vector<Field>& fields, const std::string& source);
+
 /// All fields as nested objects, in the order of their description.
 nlohmann::ordered_json write_fields(const std::vector<Field>& fields);
+
+/// The same on one line.
+std::string fields_line(const std::vector<Field>& fields);
 
 /// The paths whose values differ between two lists of the same configuration type.
 std::vector<std::string> differing_fields(const std::vector<Field>& a, const std::vector<Field>& b);

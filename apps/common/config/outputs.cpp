@@ -15,7 +15,19 @@ namespace sked {
 
 void check_writable(const std::string& file) { const AtomicFile probe(file); }
 
-void check_own_results(const std::vector<std::string>& files, const std::string& key) {
+void check_writable_below(const std::filesystem::path& file) {
+  namespace fs = std::filesystem;
+  std::error_code unreadable;
+  fs::path folder = fs::absolute(file).parent_path();
+  if (fs::is_directory(folder, unreadable)) return check_writable(file.string());
+  while (!fs::exists(folder, unreadable) && folder.has_relative_path()) folder = folder.parent_path();
+  const int denied = ::access(folder.c_str(), W_OK | X_OK) == 0 ? 0 : errno;
+  const int error = fs::is_directory(folder, unreadable) ? denied : ENOTDIR;
+  require(error == 0, "output", "cannot write ", file.string(), ": ", folder.string(), ": ", std::strerror(error));
+}
+
+/// Throws Error naming the first of `files` that is there, unless they are results of before.
+static void check_own(const std::vector<std::string>& files, const std::string& key) {
   namespace fs = std::filesystem;
   constexpr uint64_t kMostBytes = uint64_t{1} << 30;
   std::error_code error;
@@ -33,15 +45,9 @@ void check_own_results(const std::vector<std::string>& files, const std::string&
        "another name)");
 }
 
-void check_writable_below(const std::filesystem::path& file) {
-  namespace fs = std::filesystem;
-  std::error_code unreadable;
-  fs::path folder = fs::absolute(file).parent_path();
-  if (fs::is_directory(folder, unreadable)) return check_writable(file.string());
-  while (!fs::exists(folder, unreadable) && folder.has_relative_path()) folder = folder.parent_path();
-  const int denied = ::access(folder.c_str(), W_OK | X_OK) == 0 ? 0 : errno;
-  const int error = fs::is_directory(folder, unreadable) ? denied : ENOTDIR;
-  require(error == 0, "output", "cannot write ", file.string(), ": ", folder.string(), ": ", std::strerror(error));
+void check_results(const std::vector<std::string>& files, const std::string& key, FolderIs folder) {
+  for (const std::string& file : files) folder == FolderIs::made ? check_writable_below(file) : check_writable(file);
+  check_own(files, key);
 }
 
 }  // namespace sked

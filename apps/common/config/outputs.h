@@ -13,8 +13,12 @@ void check_writable(const std::string& file);
 /// The same for a file whose folder is made first: of its folders the last that is there has to be one, and writable.
 void check_writable_below(const std::filesystem::path& file);
 
-/// Throws Error naming the first of `files` that is there, unless they are results of before: then the first of all is
-/// JSON, an object with `key` or a list of such. Empty files may be replaced.
-void check_own_results(const std::vector<std::string>& files, const std::string& key);
+/// Is a folder there when its files are checked, or made when they are written?
+enum class FolderIs { there, made };
+
+/// For results of which the first is JSON, an object with `key` or a list of such. Throws Error where one of `files`
+/// could not be written, and where one is there unless they are results of before: then the first of all is as said.
+/// Empty files may be replaced.
+void check_results(const std::vector<std::string>& files, const std::string& key, FolderIs folder = FolderIs::there);
 
 }  // namespace sked

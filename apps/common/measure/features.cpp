@@ -49,7 +49,7 @@ Tensor compute(Backbone& tower, const std::shared_ptr<const Dataset>& dataset, c
 }  // namespace
 
 Tensor image_features(Backbone& tower, const std::shared_ptr<const Dataset>& dataset, const RunConfig& config,
-                      Device device) {
+                      Device device, const std::function<void(const std::string&)>& say) {
   namespace fs = std::filesystem;
   const std::string about = description(*dataset, config), &folder = config.contrast.features;
   const fs::path path = fs::path(folder) / (dataset->name() + "-" + fingerprint(tower, about) + ".safetensors");
@@ -61,8 +61,9 @@ Tensor image_features(Backbone& tower, const std::shared_ptr<const Dataset>& dat
             " f32, got ", phi, " (remove the file to have it made again)");
     return phi.to(device);
   }
-  std::fprintf(stderr, "computing the features of %lld images, once: %s\n", static_cast<long long>(dataset->size()),
-               path.string().c_str());
+  const std::string line =
+      "computing the features of " + std::to_string(dataset->size()) + " images, once: " + path.string();
+  say ? say(line) : static_cast<void>(std::fprintf(stderr, "%s\n", line.c_str()));
   std::error_code failure;
   fs::create_directories(folder, failure);
   require(!failure, "features", folder, ": ", failure.message());

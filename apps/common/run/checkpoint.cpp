@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <string_view>
 
+#include "apps/common/run/metadata.h"
 #include "apps/common/run/run_folder.h"
 #include "core/error.h"
 #include "core/text.h"
@@ -45,20 +45,15 @@ std::map<std::string, std::string> metadata(const RunIdentity& run, TrainerState
           {"config", config_text(run.config)},
           {"data", identity_text(run.data)},
           {"files", identity_text(run.files)},
-          {"state", write_fields(fields_of(state)).dump()}};
+          {"state", fields_line(fields_of(state))}};
 }
 
-/// read(text, source) of a metadata entry; what is wrong with it is wrong with the file, not with anybody's usage.
+/// Of an entry that every checkpoint has.
 template <class Read>
-auto read_entry(const TensorFile& file, const std::string& path, const std::string& key, Read read) {
-  const auto found = file.metadata.find(key);
-  require(found != file.metadata.end(), "checkpoint", path, ": no entry ", key,
+auto read_required(const TensorFile& file, const std::string& path, const std::string& key, Read read) {
+  require(file.metadata.contains(key), "checkpoint", path, ": no entry ", key,
           " in its metadata: not a checkpoint of this program");
-  try {
-    return read(found->second, key);
-  } catch (const UsageError& error) {
-    fail("checkpoint", path, ": ", error.what());
-  }
+  return *read_entry(file, path, key, read);
 }
 
 /// Good weights are never replaced by others that are of no use.
@@ -140,7 +135,7 @@ bool is_checkpoint(const TensorFile& file) {
 }
 
 RunConfig config_of(const TensorFile& file, const std::string& path) {
-  return read_entry(file, path, "config", [](const std::string& text, const std::string& source) {
+  return read_required(file, path, "config", [](const std::string& text, const std::string& source) {
     RunConfig config = parse_config(text, source);
     validate(config);
     return config;
@@ -154,9 +149,9 @@ Checkpoint checkpoint_of(TensorFile file, const std::string& path) {
   c.config = config_of(c.file, path);
   c.data = identity_of(c.file, path);
   c.files = files_of(c.file, path);
-  c.state = read_entry(c.file, path, "state", [](const std::string& text, const std::string& source) {
+  c.state = read_required(c.file, path, "state", [](const std::string& text, const std::string& source) {
     TrainerState state;
-    read_fields(parse_json(text, source), fields_of(state), source);
+    read_fields_text(text, fields_of(state), source);
     return state;
   });
   const TrainerState& s = c.state;

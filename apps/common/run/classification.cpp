@@ -43,7 +43,8 @@ Evaluation ClassificationTask::evaluate(EvaluationPoint point) {
        .batch_size = config_.train.batch_size,
        .seed = config_.seed,
        .device = device_,
-       .skip_limit = config_.data.corrupt_limit()});
+       .skip_limit = config_.data.corrupt_limit(),
+       .on_skip = on_skip()});
 }
 
 void ClassificationTask::describe(Summary& summary) const {

@@ -49,13 +49,13 @@ struct EmbeddedImages {
 /// Of `examples`, in order, without those that cannot be read.
 EmbeddedImages embed_images(Towers& towers, const std::shared_ptr<const Dataset>& dataset,
                             const std::vector<int64_t>& examples, const RunConfig& config, Device device,
-                            const Tensor& features) {
+                            const Tensor& features, const std::function<void(const Skipped&)>& on_skip) {
   const auto count = static_cast<int64_t>(examples.size());
   EmbeddedImages all{Tensor::empty({count, config.contrast.width}), {}};
   std::shared_ptr<const Dataset> chosen = std::make_shared<Subset>(dataset, examples);
   if (features.defined()) chosen = std::make_shared<CaptionsOnly>(chosen);
   const std::string pipeline = features.defined() ? kPixel : config.data.eval_pipeline;
-  for_each_batch(chosen, pipeline, config.train.batch_size, config.data.corrupt_limit(), [&](const Batch& of_chosen) {
+  const auto embed = [&](const Batch& of_chosen) {
     const auto done = static_cast<int64_t>(all.examples.size());
     std::vector<int64_t> indices = of_chosen.indices.to_vector<int64_t>();
     for (int64_t& i : indices) i = examples[static_cast<size_t>(i)];
@@ -67,7 +67,8 @@ EmbeddedImages embed_images(Towers& towers, const std::shared_ptr<const Dataset>
     const Tensor embeddings = towers.model->head().embed_images(phi.value()).to(Device::cpu);
     require_finite(embeddings, batch, *dataset, "its embedding");
     all.embeddings.rows(done, done + embeddings.dim(0)).copy_from(embeddings);
-  });
+  };
+  for_each_batch(chosen, pipeline, config.train.batch_size, config.data.corrupt_limit(), embed, on_skip);
   all.embeddings = all.embeddings.rows(0, static_cast<int64_t>(all.examples.size()));
   return all;
 }
@@ -169,7 +170,7 @@ ZeroShotClasses zero_shot_classes(const Dataset& data, const CaptionSpec& spec) 
 
 Evaluation evaluate_zero_shot(Towers& towers, const std::shared_ptr<const Dataset>& dataset,
                               const ZeroShotClasses& classes, const RunConfig& config, Device device,
-                              const Tensor& features) {
+                              const Tensor& features, const std::function<void(const Skipped&)>& on_skip) {
   const std::vector<std::vector<int64_t>> chosen = drawn(examples_by_image(*dataset), config.contrast.retrieval);
   const bool labeled = !classes.prompts.empty();
   std::vector<int64_t> wanted;  // every example where all are classified, else an example of each image searched
@@ -179,7 +180,7 @@ Evaluation evaluate_zero_shot(Towers& towers, const std::shared_ptr<const Datase
   } else {
     for (const std::vector<int64_t>& examples : chosen) wanted.push_back(examples.front());
   }
-  const EmbeddedImages images = embed_images(towers, dataset, wanted, config, device, features);
+  const EmbeddedImages images = embed_images(towers, dataset, wanted, config, device, features, on_skip);
   const CaptionedImages searched = captioned_images(towers, *dataset, chosen, images, config, device);
   const double temperature = towers.model->head().temperature();
   Evaluation result;
@@ -237,7 +238,7 @@ std::string ContrastiveTask::training_pipeline() const {
 }
 
 Tensor ContrastiveTask::features_of(const std::shared_ptr<const Dataset>& dataset) {
-  return image_features(towers_.model->image(), dataset, config_, device_);
+  return image_features(towers_.model->image(), dataset, config_, device_, say_);
 }
 
 void ContrastiveTask::prepare() {
@@ -261,7 +262,7 @@ Var ContrastiveTask::loss(const TensorList& inputs, const Context& context) {
 Evaluation ContrastiveTask::evaluate(EvaluationPoint point) {
   const bool held_out = point == EvaluationPoint::periodic && holds_out();
   return evaluate_zero_shot(towers_, evaluation_set(point), classes_, config_, device_,
-                            held_out ? held_out_ : tested_on_);
+                            held_out ? held_out_ : tested_on_, on_skip());
 }
 
 void ContrastiveTask::describe(Summary& summary) const {

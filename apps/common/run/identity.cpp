@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/common/config/fields.h"
+#include "apps/common/run/metadata.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/fingerprint.h"
@@ -26,18 +27,16 @@ ImageSet read_set(const Json& json) {
   return {json.at("count").get<int64_t>(), json.at("fingerprint").get<std::string>()};
 }
 
-/// Of the metadata; nothing where there is no such entry.
-template <class T, class Read>
-std::optional<T> read_entry(const TensorFile& file, const std::string& path, const char* key, Read read) {
-  const auto found = file.metadata.find(key);
-  if (found == file.metadata.end()) return std::nullopt;
-  try {
-    return read(parse_json(found->second, key));
-  } catch (const UsageError& error) {
-    fail("checkpoint", path, ": ", error.what());
-  } catch (const Json::exception& error) {
-    fail("checkpoint", path, ": its entry ", key, " is not what one of this program says: ", excerpt(error.what()));
-  }
+/// For read_entry(): read(json) of an entry that is JSON.
+template <class Read>
+auto from_json(Read read) {
+  return [read](const std::string& text, const std::string& key) {
+    try {
+      return read(parse_json(text, key));
+    } catch (const Json::exception& error) {
+      throw UsageError("its entry " + key + " is not what one of this program says: " + excerpt(error.what()));
+    }
+  };
 }
 
 }  // namespace
@@ -57,10 +56,11 @@ std::string identity_text(const DataIdentity& identity) {
 }
 
 std::optional<DataIdentity> identity_of(const TensorFile& file, const std::string& path) {
-  return read_entry<DataIdentity>(file, path, kData, [](const Json& json) {
-    return DataIdentity{json.at("classes").get<std::vector<std::string>>(), read_set(json.at("train")),
-                        read_set(json.at("validation")), read_set(json.at("test"))};
-  });
+  return read_entry(file, path, kData, from_json([](const Json& json) {
+                      return DataIdentity{json.at("classes").get<std::vector<std::string>>(),
+                                          read_set(json.at("train")), read_set(json.at("validation")),
+                                          read_set(json.at("test"))};
+                    }));
 }
 
 FileIdentity identify_files(const std::map<std::string, std::string>& paths) {
@@ -80,7 +80,7 @@ FileIdentity identify_files(const std::map<std::string, std::string>& paths) {
 std::string identity_text(const FileIdentity& files) { return Json(files).dump(); }
 
 FileIdentity files_of(const TensorFile& file, const std::string& path) {
-  return read_entry<FileIdentity>(file, path, kFiles, [](const Json& json) { return json.get<FileIdentity>(); })
+  return read_entry(file, path, kFiles, from_json([](const Json& json) { return json.get<FileIdentity>(); }))
       .value_or(FileIdentity{});
 }
 

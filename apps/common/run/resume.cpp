@@ -2,8 +2,6 @@
 
 #include <omp.h>
 
-#include <nlohmann/json.hpp>
-
 #include "apps/common/config/progress.h"
 #include "apps/common/run/task.h"
 #include "core/error.h"
@@ -33,8 +31,7 @@ void check_same_run(const RunConfig& config, const RunConfig& then, const std::s
 bool is_run_config(const std::string& path) {
   constexpr uint64_t kMostBytes = uint64_t{1} << 24;
   try {
-    const auto json = parse_json(read_file(path, kMostBytes), path);
-    return json.is_object() && json.contains("data") && json.contains("optimizer") && json.contains("train");
+    return has_keys(read_file(path, kMostBytes), {"data", "optimizer", "train"}, path);
   } catch (const Error&) {
     return false;
   }

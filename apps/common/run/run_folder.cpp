@@ -8,8 +8,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <nlohmann/json.hpp>
 
+#include "apps/common/config/fields.h"
 #include "apps/common/config/progress.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -138,7 +138,7 @@ void MetricsLog::cut(int64_t bytes) {
 }
 
 void MetricsLog::write(const nlohmann::ordered_json& record) {
-  const std::string line = record.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  const std::string line = json_line(record) + "\n";
   const int error = write_all(descriptor_, line.data(), line.size());
   if (error != 0) {
     // The failure to report is the write's; without this cut a resumed run cuts the half line itself.

@@ -3,8 +3,6 @@
 #include <algorithm>
 
 #include "apps/common/config/progress.h"
-#include "apps/common/run/classification.h"
-#include "apps/common/run/contrastive.h"
 #include "core/error.h"
 #include "core/kernels/index.h"
 #include "core/precision.h"
@@ -29,6 +27,11 @@ Loader Task::training_loader(std::function<void(const Skipped&)> on_skip) const 
                  .bytes = device_ != Device::cpu,
                  .skip_limit = config_.data.corrupt_limit(),
                  .on_skip = std::move(on_skip)});
+}
+
+std::function<void(const Skipped&)> Task::on_skip() const {
+  if (!say_) return {};
+  return [say = say_](const Skipped& s) { say("left out: " + s.message); };
 }
 
 Var Task::network_input(const Tensor& images) const {
@@ -77,12 +80,6 @@ Splits load_data(const RunConfig& config) {
                 " has no test images: a trained model could not be measured");
   check_first_images(splits, config);
   return splits;
-}
-
-std::unique_ptr<Task> make_task(const RunConfig& config, Splits splits, Device device, const Checkpoint* checkpoint) {
-  if (config.task == "contrastive")
-    return std::make_unique<ContrastiveTask>(config, std::move(splits), device, checkpoint);
-  return std::make_unique<ClassificationTask>(config, std::move(splits), device);
 }
 
 }  // namespace sked

@@ -42,6 +42,9 @@ class Task {
   virtual Module& model() = 0;
   /// Begins with the weights of train.init, by name.
   virtual InitialReport begin_with(const TensorFile& file) = 0;
+  using Say = std::function<void(const std::string&)>;
+  /// From here on `say` is told of images that evaluations leave out, and of work that takes long; before, stderr is.
+  void tell(Say say) { say_ = std::move(say); }
   /// Called once when the weights are those training begins with or goes on from.
   virtual void prepare() {}
 
@@ -70,9 +73,13 @@ class Task {
     return point == EvaluationPoint::periodic && holds_out() ? splits_.validation : splits_.test;
   }
 
+  /// What evaluations are given to say which images they leave out.
+  std::function<void(const Skipped&)> on_skip() const;
+
   const RunConfig config_;
   const Device device_;
   Splits splits_;
+  Say say_;
 
  private:
   const Tensor values_;  // of the training pipeline's bytes, on the device
@@ -84,10 +91,5 @@ void say_notes(const Splits& splits);
 /// The data of a configuration, its notes said. Throws UsageError where no training image is left or there is no test
 /// image.
 Splits load_data(const RunConfig& config);
-
-/// The task of a configuration on its data, the model as initialized by the seed; `checkpoint`: what training goes on
-/// from, or null. Throws UsageError naming the key for what does not fit together.
-std::unique_ptr<Task> make_task(const RunConfig& config, Splits splits, Device device,
-                                const Checkpoint* checkpoint = nullptr);
 
 }  // namespace sked

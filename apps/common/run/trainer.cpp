@@ -8,6 +8,7 @@
 
 #include "apps/common/config/interrupt.h"
 #include "apps/common/run/follow_file.h"
+#include "apps/common/run/make_task.h"
 #include "apps/common/run/resume.h"
 #include "apps/common/run/run_checkpoints.h"
 #include "apps/common/run/training_log.h"
@@ -108,6 +109,7 @@ void Trainer::begin(const std::optional<Checkpoint>& checkpoint) {
   write_file(folder_.config(), config_text(config_));
   if (checkpoint) log_.note("goes on from step " + std::to_string(state_.step));
   if (initial_) log_.initial(*initial_, folder_);
+  task_->tell([this](const std::string& line) { log_.note(line); });
 }
 
 void Trainer::resume(const Checkpoint& checkpoint) {

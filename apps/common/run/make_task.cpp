@@ -1,0 +1,14 @@
+#include "apps/common/run/make_task.h"
+
+#include "apps/common/run/classification.h"
+#include "apps/common/run/contrastive.h"
+
+namespace sked {
+
+std::unique_ptr<Task> make_task(const RunConfig& config, Splits splits, Device device, const Checkpoint* checkpoint) {
+  if (config.task == "contrastive")
+    return std::make_unique<ContrastiveTask>(config, std::move(splits), device, checkpoint);
+  return std::make_unique<ClassificationTask>(config, std::move(splits), device);
+}
+
+}  // namespace sked

@@ -1,0 +1,15 @@
+#pragma once
+// Which kind of learning a configuration asks for.
+
+#include <memory>
+
+#include "apps/common/run/task.h"
+
+namespace sked {
+
+/// The task of a configuration on its data, the model as initialized by the seed; `checkpoint`: what training goes on
+/// from, or null. Throws UsageError naming the key for what does not fit together.
+std::unique_ptr<Task> make_task(const RunConfig& config, Splits splits, Device device,
+                                const Checkpoint* checkpoint = nullptr);
+
+}  // namespace sked
