@@ -10,8 +10,6 @@ namespace {
 
 void check(const OptimizerConfig& c) {
   const auto fraction = [](double x) { return x >= 0 && x < 1; };
-  require_usage(c.kind == "sgd" || c.kind == "adam" || c.kind == "adamw", "optimizer",
-                "expected kind sgd, adam or adamw, got ", c.kind);
   require_usage(fraction(c.momentum), "optimizer", "expected 0 <= momentum < 1, got ", c.momentum);
   require_usage(!c.nesterov || c.momentum > 0, "optimizer", "expected momentum > 0 with nesterov, got ", c.momentum);
   require_usage(fraction(c.beta1), "optimizer", "expected 0 <= beta1 < 1, got ", c.beta1);
@@ -23,7 +21,7 @@ void check(const OptimizerConfig& c) {
 
 /// The slots of optimizer state, in the order of Optimizer's members.
 std::vector<std::string> slots(const OptimizerConfig& config) {
-  if (config.kind != "sgd") return {"m", "v"};
+  if (config.kind != OptimizerKind::sgd) return {"m", "v"};
   return config.momentum > 0 ? std::vector<std::string>{"momentum"} : std::vector<std::string>{};
 }
 
@@ -77,7 +75,7 @@ Tensor Optimizer::step(double lr) {
   }
 
   ++steps_;
-  if (config_.kind == "sgd") {
+  if (config_.kind == OptimizerKind::sgd) {
     const SgdStep step{.lr = lr, .momentum = config_.momentum, .nesterov = config_.nesterov, .first = steps_ == 1};
     kernel::sgd_step(values, gradients, first_, rounded, decay_, scale, step);
   } else {
@@ -85,7 +83,7 @@ Tensor Optimizer::step(double lr) {
                         .beta1 = config_.beta1,
                         .beta2 = config_.beta2,
                         .eps = config_.eps,
-                        .decoupled = config_.kind == "adamw",
+                        .decoupled = config_.kind == OptimizerKind::adamw,
                         .step = steps_};
     kernel::adam_step(values, gradients, first_, second_, rounded, decay_, scale, step);
   }

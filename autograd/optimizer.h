@@ -1,6 +1,7 @@
 #pragma once
 // Optimizers over named parameters, with clipping.
 
+#include <array>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,8 +11,11 @@
 
 namespace sked {
 
+enum class OptimizerKind { sgd, adam, adamw };
+constexpr std::array<const char*, 3> names_of(OptimizerKind) { return {"sgd", "adam", "adamw"}; }
+
 struct OptimizerConfig {
-  std::string kind = "sgd";  // sgd | adam | adamw
+  OptimizerKind kind = OptimizerKind::sgd;
   double momentum = 0.9;
   bool nesterov = false;
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
@@ -29,7 +33,7 @@ bool decays(const NamedVar& parameter);
 /// a step writes that copy too.
 class Optimizer {
  public:
-  /// Throws UsageError for an unknown kind or a value out of range.
+  /// Throws UsageError for a value out of range.
   Optimizer(const OptimizerConfig& config, const std::vector<NamedVar>& parameters);
 
   /// One step with learning rate `lr`; returns the global gradient norm (1) before clipping, on the parameters' device,

@@ -9,8 +9,6 @@
 namespace sked {
 
 double Schedule::at(int64_t step) const {
-  require_usage(kind == "constant" || kind == "linear" || kind == "cosine", "schedule",
-                "expected kind constant, linear or cosine, got ", kind);
   require_usage(warmup >= 0 && total >= 1, "schedule", "expected warmup >= 0 and total >= 1, got ", warmup, " and ",
                 total);
   require_usage(floor >= 0 && floor <= 1, "schedule", "expected 0 <= floor <= 1, got ", floor);
@@ -18,10 +16,10 @@ double Schedule::at(int64_t step) const {
   const double now = static_cast<double>(step);
   // The first step of a warm-up already moves, and its last has the peak.
   if (step < warmup) return peak * (now + 1) / static_cast<double>(warmup);
-  if (kind == "constant") return peak;
+  if (kind == ScheduleKind::constant) return peak;
   const double span = static_cast<double>(std::max<int64_t>(total - warmup, 1));
   const double progress = std::min((now - static_cast<double>(warmup)) / span, 1.0);
-  const double left = kind == "linear" ? 1 - progress : 0.5 * (1 + std::cos(std::numbers::pi * progress));
+  const double left = kind == ScheduleKind::linear ? 1 - progress : 0.5 * (1 + std::cos(std::numbers::pi * progress));
   return peak * (floor + (1 - floor) * left);
 }
 

@@ -72,7 +72,7 @@ void evaluate_run(const ContrastOptions& wanted, const CommonOptions& common) {
   if (!common.out.empty()) check_results({out.string()}, "checkpoint", FolderIs::made);
   Subject subject = load_subject(wanted.evaluate, common);
   const RunConfig& config = subject.config;
-  require_usage(config.task == "contrastive", "contrast", subject.path, ": task: ", config.task,
+  require_usage(config.task == TaskKind::contrastive, "contrast", subject.path, ": task: ", name_of(config.task),
                 " is measured by build/evaluate");
   const Shape image = image_shape_of(config.data);
   const Shape shape = evaluation_pipeline(config.data.eval_pipeline).output_shape(image);
@@ -98,8 +98,8 @@ void contrast(const ContrastOptions& wanted, const CommonOptions& common) {
                 ": expected --evaluate RUN beside it");
   if (!wanted.evaluate.empty()) return evaluate_run(wanted, common);
   RunConfig config = load_config(common);
-  require_usage(config.task == "contrastive", "contrast", common.config, ": task: expected contrastive, got ",
-                config.task);
+  require_usage(config.task == TaskKind::contrastive, "contrast", common.config, ": task: expected contrastive, got ",
+                name_of(config.task));
   if (!wanted.init.empty()) config.train.init = wanted.init;
   std::filesystem::path out = common.out;
   if (out.empty())

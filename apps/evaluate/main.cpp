@@ -42,8 +42,8 @@ struct Asked {
 
 Asked load_asked(const EvaluateOptions& wanted, const CommonOptions& common) {
   Asked a{.subject = load_subject(wanted.checkpoint, common), .splits = {}, .model = {}, .predict = {}};
-  require_usage(a.config.task == "classification", "evaluate", a.subject.path, ": task: ", a.config.task,
-                " is measured by build/contrast --evaluate");
+  require_usage(a.config.task == TaskKind::classification, "evaluate", a.subject.path,
+                ": task: ", name_of(a.config.task), " is measured by build/contrast --evaluate");
   a.splits = load_data(a.subject);
   const Dataset& test = *a.splits.test;
   const Shape shape = Pipeline::parse(a.config.data.eval_pipeline).output_shape(test.image_shape());

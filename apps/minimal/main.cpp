@@ -27,9 +27,9 @@ int train(const std::string& head) {
   auto backbone = make_backbone({.name = "resnet-cifar", .blocks = {1, 1, 1}, .stem = "cifar2"}, {28, 28, 1}, init);
   auto noisy_or_not = make_head({.kind = head, .train_samples = 16}, backbone->width(), K, init);
   Classifier model(std::move(backbone), std::move(noisy_or_not));
-  Optimizer optimizer({.kind = "sgd", .weight_decay = 1e-4}, model.parameters());
+  Optimizer optimizer({.kind = OptimizerKind::sgd, .weight_decay = 1e-4}, model.parameters());
   const int64_t epochs = 4, steps = epochs * train.batches();
-  const Schedule lr{.kind = "cosine", .peak = 0.1, .warmup = steps / 20, .total = steps};
+  const Schedule lr{.kind = ScheduleKind::cosine, .peak = 0.1, .warmup = steps / 20, .total = steps};
 
   uint64_t step = 0;
   for (int64_t epoch = 0; epoch < epochs; ++epoch) {

@@ -201,8 +201,8 @@ std::vector<Answer> answers(const Asked& s, const PredictArguments& wanted, cons
   };
   try {
     if (files.empty()) return {};
-    return s.config.task == "contrastive" ? match(s, wanted, files, names, on_skip)
-                                          : classify(s, wanted, files, names, on_skip);
+    return s.config.task == TaskKind::contrastive ? match(s, wanted, files, names, on_skip)
+                                                  : classify(s, wanted, files, names, on_skip);
   } catch (const Error&) {
     if (refused < files.size()) throw;
     return {};  // what it says is said of each
@@ -228,7 +228,7 @@ void check_outputs(const PredictArguments& wanted) {
 /// Has every image an answer?
 bool predict(const PredictArguments& wanted, const CommonOptions& common) {
   const Asked s = load_asked(wanted, common);
-  const bool contrastive = s.config.task == "contrastive";
+  const bool contrastive = s.config.task == TaskKind::contrastive;
   require_usage(contrastive != wanted.zero_shot.empty(), "predict", wanted.checkpoint,
                 contrastive ? " was trained on captions: expected --zero-shot \"a cat,a dog,...\""
                             : " is a classifier with its own classes: --zero-shot is for runs of build/contrast");

@@ -197,7 +197,7 @@ std::string noisy_images(const Plan& plan, const Cell& cell, const std::filesyst
 }
 
 bool predicts_noise(const FinishedRun& run) {
-  return run.plan.config.task == "classification" && run.summary.head != "det";
+  return run.plan.config.task == TaskKind::classification && run.summary.head != "det";
 }
 
 }  // namespace

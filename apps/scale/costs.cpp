@@ -95,7 +95,7 @@ void measure(Costs& costs, const HeadKindConfig& head, int64_t batch, int rounds
   const int64_t D = costs.width, K = costs.classes;
   Init init(1);
   const std::unique_ptr<Head> made = make_head(head.config, D, K, init);
-  Optimizer optimizer({.kind = "adam"}, made->parameters());
+  Optimizer optimizer({.kind = OptimizerKind::adam}, made->parameters());
   Tensor examples = Tensor::empty({batch}, DType::i64), labels = Tensor::empty({batch}, DType::i64);
   for (int64_t i = 0; i < batch; ++i) examples.data<int64_t>()[i] = i, labels.data<int64_t>()[i] = i * 37 % K;
   Tensor values = Tensor::empty({batch, 1, D});

@@ -46,8 +46,8 @@ int main(int argc, char** argv) {
         "FILE"}},
       [&](const sked::CommonOptions& options) {
         sked::RunConfig config = sked::load_config(options);
-        sked::require_usage(config.task == "classification", "train", options.config, ": task: ", config.task,
-                            " is trained by build/contrast");
+        sked::require_usage(config.task == sked::TaskKind::classification, "train", options.config,
+                            ": task: ", sked::name_of(config.task), " is trained by build/contrast");
         if (!init.empty()) config.train.init = init;
         std::filesystem::path out = options.out;
         if (out.empty())

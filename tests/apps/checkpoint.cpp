@@ -19,7 +19,7 @@ const DataIdentity kData{{"cat", "d\"o\ng", ""}, {200, "0123"}, {}, {60, "abcd"}
 
 RunConfig small_config() {
   RunConfig config = tiny_config("");
-  config.optimizer.kind = "adamw";
+  config.optimizer.kind = OptimizerKind::adamw;
   return config;
 }
 

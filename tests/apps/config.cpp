@@ -6,12 +6,12 @@
 #include <doctest/doctest.h>
 
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "apps/common/config/cli.h"
 #include "core/error.h"
 #include "data/transforms.h"
 #include "layers/heads/make_head.h"
+#include "tests/apps/support.h"
 #include "tests/common/files.h"
 
 using namespace sked;
@@ -131,6 +131,22 @@ TEST_CASE("config: --set takes JSON, and bare text for text") {
   CHECK(one_line_with(set_refusal("train.batch_size=ten"), "train.batch_size", "an integer", "\"ten\""));
 }
 
+TEST_CASE("config: an enumeration is one of its names, in files, --set and what is written") {
+  RunConfig config = parse_config(R"({"optimizer": {"kind": "adam"}, "schedule": {"kind": "linear"}})", "run.json");
+  CHECK(config.optimizer.kind == OptimizerKind::adam);
+  CHECK(config.schedule.kind == ScheduleKind::linear);
+  set_field("optimizer.kind=adamw", fields_of(config));
+  set_field("schedule.kind=\"constant\"", fields_of(config));
+  CHECK(config.schedule.kind == ScheduleKind::constant);
+  CHECK(text_at(config_text(config), "/optimizer/kind") == "adamw");
+  CHECK(differing_keys(config, RunConfig{}) == std::vector<std::string>{"optimizer.kind", "schedule.kind"});
+  CHECK(refusal(R"({"optimizer": {"kind": "adamax"}})") ==
+        "[config] run.json: optimizer.kind: expected one of sgd, adam, adamw, got \"adamax\" (did you mean \"adam\"?)");
+  CHECK(one_line_with(refusal(R"({"schedule": {"kind": 3}})"), "schedule.kind", "expected text, got 3"));
+  CHECK(one_line_with(set_refusal("schedule.kind=cosin"), "--set schedule.kind=cosin: schedule.kind",
+                      "constant, linear, cosine", "did you mean \"cosine\""));
+}
+
 TEST_CASE("config: keys without effect on the numbers do not make another run") {
   RunConfig a, b;
   b.about.text = R"({"other":1})";
@@ -150,12 +166,13 @@ TEST_CASE("config: each task has sections of its own") {
   const RunConfig config = parse_config(R"({"text": {"depth": 3}, "task": "contrastive"})", "run.json");
   CHECK(config.text.depth == 3);
   CHECK(parse_config(config_text(config), "again").text.depth == 3);
-  CHECK(nlohmann::json::parse(config_text(config)).contains("contrast"));
-  CHECK_FALSE(nlohmann::json::parse(config_text(config)).contains("head"));
-  CHECK_FALSE(nlohmann::json::parse(config_text(RunConfig{})).contains("text"));
+  CHECK_FALSE(json_at(config_text(config), "/contrast").empty());
+  CHECK(json_at(config_text(config), "/head").empty());
+  CHECK(json_at(config_text(RunConfig{}), "/text").empty());
   CHECK(one_line_with(refusal(R"({"text": {"depth": 3}})"), "run.json", "unknown key text"));
   CHECK(one_line_with(refusal(R"({"task": "contrastive", "head": {}})"), "run.json", "unknown key head"));
-  CHECK(one_line_with(refusal(R"({"task": "ranking"})"), "classification or contrastive", "ranking"));
+  CHECK(one_line_with(refusal(R"({"task": "ranking"})"), "run.json: task: expected one of classification, contrastive",
+                      "\"ranking\""));
   CHECK(one_line_with(refusal(R"({"task": "contrastive", "contrast": {"retrieval": 0}})"), "contrast.retrieval"));
   CHECK(differing_keys(config, RunConfig{}) == std::vector<std::string>{"task"});
   RunConfig elsewhere = config;
@@ -174,8 +191,8 @@ TEST_CASE("config: every ready plan is valid and says how to run it") {
     const Shape image = image_shape_of(plan.base);
     const Shape in = Pipeline::parse(plan.base.data.train_pipeline).output_shape(image);
     CHECK(Pipeline::parse(plan.base.data.eval_pipeline).output_shape(image) == in);
-    CHECK(one_line_with(nlohmann::json::parse(plan.about).at("command").get<std::string>(),
-                        "build/replicate --config apps/configs/" + name + ".json", "--out runs/" + name.substr(5)));
+    CHECK(one_line_with(text_at(plan.about, "/command"), "build/replicate --config apps/configs/" + name + ".json",
+                        "--out runs/" + name.substr(5)));
     ++count;
   }
   CHECK(count == 4);
@@ -198,8 +215,7 @@ TEST_CASE("config: every ready single-run configuration is valid and says how to
     Init init(0);
     const auto backbone = make_backbone(config.model, in, init);
     make_head(config.head, backbone->width(), 10, init);
-    const auto about = nlohmann::json::parse(config.about.text);
-    const std::string command = about.at("command").get<std::string>();
+    const std::string command = text_at(config.about.text, "/command");
     CHECK(command.starts_with(published ? "build/evaluate " : "build/train "));
     CHECK(command.ends_with(" --config apps/configs/" + name));
     ++count;

@@ -204,9 +204,10 @@ TEST_CASE("contrast: images are drawn from the whole set, each with all its capt
   CHECK(part.measures.count == 20);
   CHECK(part.retrieval.captions > 20);  // not the first 20
   CHECK(part.retrieval.captions < 60);
-  const nlohmann::ordered_json json = evaluation_json(whole, false);
-  CHECK(json["retrieval"]["equal_captions"]["count"] == 120);
-  CHECK(read_evaluation(json, "test").retrieval.alike.text_to_image_10 == whole.retrieval.alike.text_to_image_10);
+  const std::string json = json_line(evaluation_json(whole, false));
+  CHECK(number_at(json, "/retrieval/equal_captions/count") == 120);
+  CHECK(read_evaluation(parse_json(json, "test"), "test").retrieval.alike.text_to_image_10 ==
+        whole.retrieval.alike.text_to_image_10);
 
   std::ranges::stable_sort(rows, {}, &std::pair<int64_t, std::string>::second);
   const Evaluation turned = evaluated(1000);
@@ -243,8 +244,8 @@ TEST_CASE("contrast: the program measures a finished run, on other templates, cl
   const std::string run = place.folder.path("run");
   const Outcome again = run_program({"contrast", "--evaluate", run, "--out", place.folder.path("measured")});
   CHECK(again.code == 0);
-  const auto json = nlohmann::json::parse(slurp(place.folder.path("measured/evaluation.json")));
-  CHECK(json["test"]["accuracy"] == nlohmann::json::parse(slurp(place.run("run").summary()))["test"]["accuracy"]);
+  CHECK(number_at(slurp(place.folder.path("measured/evaluation.json")), "/test/accuracy") ==
+        number_at(slurp(place.run("run").summary()), "/test/accuracy"));
   CHECK(run_program({"contrast", "--evaluate", run, "--set", "captions.templates=plain"}).code == 0);
 
   place.folder.write("double.txt", "shirt\nb\nc\nd\ne\nf\nshirt\nh\ni\nj\n");
@@ -303,9 +304,9 @@ TEST_CASE("predict: image files against phrases") {
   const Outcome named = run_program(
       {"predict", run, file, "--zero-shot", "a shirt, an ankle boot", "--json", place.folder.path("answer.json")});
   CHECK(named.code == 0);
-  const auto json = nlohmann::json::parse(slurp(place.folder.path("answer.json")));
-  REQUIRE(json[0]["top"].size() == 2);
-  CHECK(json[0]["top"][0]["probability"].get<double>() + json[0]["top"][1]["probability"].get<double>() ==
+  const std::string json = slurp(place.folder.path("answer.json"));
+  REQUIRE(size_at(json, "/0/top") == 2);
+  CHECK(number_at(json, "/0/top/0/probability") + number_at(json, "/0/top/1/probability") ==
         doctest::Approx(1).epsilon(1e-5));
   CHECK(fails_with(run_program({"predict", run, file}), 2, "--zero-shot"));
   CHECK(fails_with(run_program({"predict", run, file, "--zero-shot", "a shirt,a shirt"}), 2, "a shirt", "twice"));
@@ -392,7 +393,7 @@ TEST_CASE("contrast: a run is no beginning for a classifier, and is looked at by
   CHECK(asked.code == 1);
   CHECK(one_error_line(asked));
   CHECK(asked.out.starts_with(place.folder.path("good.png")));
-  const auto answers = nlohmann::json::parse(slurp(place.folder.path("a.json")));
-  REQUIRE(answers.size() == 1);
-  CHECK(answers[0]["top"].size() == 2);
+  const std::string answers = slurp(place.folder.path("a.json"));
+  REQUIRE(size_at(answers, "") == 1);
+  CHECK(size_at(answers, "/0/top") == 2);
 }

@@ -93,7 +93,7 @@ std::vector<std::pair<std::string, RunConfig>> recorded_runs(const std::string& 
   config.model.name = "vit";
   config.model.patch = 4, config.model.width = 16, config.model.depth = 2, config.model.heads = 2;
   config.model.dropout = 0.1, config.model.drop_path = 0.1, config.model.recompute = true;
-  config.optimizer.kind = "adamw";
+  config.optimizer.kind = OptimizerKind::adamw;
   config.optimizer.clip_norm = 1;
   config.head.link = "softmax";
   runs.emplace_back("vit", config);

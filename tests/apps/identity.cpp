@@ -4,8 +4,9 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "apps/common/measure/features.h"
 #include "apps/common/run/run_folder.h"
@@ -219,13 +220,13 @@ TEST_CASE("identity: the same image gets the same answer wherever it stands") {
     std::vector<std::string> arguments{"predict", data.folder.path("run"), "--json", json};
     arguments.insert(arguments.end(), images.begin(), images.end());
     REQUIRE(run_program(arguments).code == 0);
-    return nlohmann::json::parse(slurp(json));
+    return slurp(json);
   };
-  const auto one = answers({a, b, a}), other = answers({b, a});
-  CHECK(one[0] == one[2]);
-  CHECK(one[0] == other[1]);
-  CHECK(one[1] == other[0]);
-  CHECK(one[0] != one[1]);
+  const std::string one = answers({a, b, a}), other = answers({b, a});
+  CHECK(json_at(one, "/0") == json_at(one, "/2"));
+  CHECK(json_at(one, "/0") == json_at(other, "/1"));
+  CHECK(json_at(one, "/1") == json_at(other, "/0"));
+  CHECK(json_at(one, "/0") != json_at(one, "/1"));
 }
 
 TEST_CASE("identity: kept features are of these very images in this order") {

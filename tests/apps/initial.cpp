@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "apps/common/measure/evaluation.h"
 #include "apps/common/run/checkpoint.h"
@@ -300,15 +299,15 @@ TEST_CASE("initial: train begins with a checkpoint, says what it took, and resum
   config.head.kind = "det";
   config.train.steps = 1;
   config.train.ema_decay = 0.9;
-  config.schedule = {.kind = "constant", .peak = 1e-12};
+  config.schedule = {.kind = ScheduleKind::constant, .peak = 1e-12};
   train(config, second.path, {.quiet = true});
   const Tensor a = load_safetensors(first.last()).at("conv1.weight"),
                b = load_safetensors(second.last()).at("conv1.weight");
   check_close("conv1.weight", b, a.to(DType::f64), 1e-6);  // one step at a rate of 1e-12 later
-  const auto report = nlohmann::json::parse(slurp((second.path / "init.json").string()));
-  CHECK(report.at("loaded") > 10);
-  CHECK(report.at("not_found").empty());
-  CHECK(report.at("unused").size() > 3);
+  const std::string report = slurp((second.path / "init.json").string());
+  CHECK(number_at(report, "/loaded") > 10);
+  CHECK(json_at(report, "/not_found") == "[]");
+  CHECK(size_at(report, "/unused") > 3);
   std::filesystem::remove(second.summary());
   // Another file of that name is no beginning of this run; none is needed any more.
   std::filesystem::copy_file(first.best(), first.last(), std::filesystem::copy_options::overwrite_existing);

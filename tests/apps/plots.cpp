@@ -7,7 +7,8 @@
 #include <filesystem>
 #include <limits>
 
-#include "tests/apps/plans.h"
+#include "tests/apps/environment.h"
+#include "tests/apps/support.h"
 
 using namespace sked;
 using namespace sked::test;

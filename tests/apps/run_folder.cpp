@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <limits>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "apps/common/run/checkpoint.h"
@@ -208,7 +207,7 @@ TEST_CASE("run folder: a metrics.jsonl that is lost or shortened does not cost t
     CHECK(read_checkpoint(run.last()).state.step > step);
     std::istringstream lines(slurp(run.metrics()));
     std::vector<int64_t> steps;
-    for (std::string line; std::getline(lines, line);) steps.push_back(nlohmann::json::parse(line).at("step"));
+    for (std::string line; std::getline(lines, line);) steps.push_back(static_cast<int64_t>(number_at(line, "/step")));
     CHECK(std::ranges::is_sorted(steps));
     CHECK(std::ranges::find(steps, step) == steps.end());  // it was among the lines that are lost
     CHECK(std::ranges::find(steps, step + 1) != steps.end());
@@ -310,7 +309,7 @@ TEST_CASE("run folder: a run that diverges keeps the last good checkpoint and th
   config.train.eval_every = 0;
   config.train.epochs = 20;
   // The learning rate grows by the step until the weights are not numbers any more.
-  config.schedule = {.kind = "linear", .peak = 1e38, .warmup_steps = 1000};
+  config.schedule = {.kind = ScheduleKind::linear, .peak = 1e38, .warmup_steps = 1000};
   const RunFolder run = place.run("run");
   std::string first;
   for (int start = 0; start < 2; ++start) {

@@ -156,7 +156,7 @@ int StandInRecorder::recordings() const { return stand_in_recordings; }
 int StandInRecorder::replays() const { return stand_in_replays; }
 
 RunConfig tiny_captioned(RunConfig config) {
-  config.task = "contrastive";
+  config.task = TaskKind::contrastive;
   config.captions.templates = "photo";
   config.text.context = 24;
   config.text.width = 16;
@@ -168,7 +168,7 @@ RunConfig tiny_captioned(RunConfig config) {
   config.contrast.noise.rank = 2;
   config.contrast.train_samples = 4;
   config.contrast.retrieval = 40;
-  config.optimizer.kind = "adamw";
+  config.optimizer.kind = OptimizerKind::adamw;
   config.schedule.peak = 0.003;
   return config;
 }
@@ -250,6 +250,29 @@ size_t count_lines(const std::string& path) {
   const std::string text = slurp(path);
   return static_cast<size_t>(std::count(text.begin(), text.end(), '\n'));
 }
+
+namespace {
+
+nlohmann::ordered_json value_at(const std::string& json, const std::string& pointer) {
+  const auto whole = nlohmann::ordered_json::parse(json);
+  const nlohmann::ordered_json::json_pointer at(pointer);
+  return whole.contains(at) ? whole.at(at) : nlohmann::ordered_json();
+}
+
+}  // namespace
+
+std::string json_at(const std::string& json, const std::string& pointer) {
+  const auto value = value_at(json, pointer);
+  return value.is_null() ? "" : value.dump();
+}
+
+double number_at(const std::string& json, const std::string& pointer) { return value_at(json, pointer).get<double>(); }
+
+std::string text_at(const std::string& json, const std::string& pointer) {
+  return value_at(json, pointer).get<std::string>();
+}
+
+size_t size_at(const std::string& json, const std::string& pointer) { return value_at(json, pointer).size(); }
 
 std::string metrics_without_timings(const std::string& path) {
   std::istringstream lines(slurp(path));

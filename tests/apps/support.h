@@ -95,6 +95,15 @@ bool fails_with(const Outcome& outcome, int code, const Parts&... parts) {
 /// Number of lines of a file; 0 when it is not there.
 size_t count_lines(const std::string& path);
 
+/// What lies at a pointer ("/test/nll", "/heads/7/head") of a JSON text, as JSON; empty where there is nothing.
+std::string json_at(const std::string& json, const std::string& pointer);
+/// A number that is there.
+double number_at(const std::string& json, const std::string& pointer);
+/// Text that is there.
+std::string text_at(const std::string& json, const std::string& pointer);
+/// How many there are in a list or an object, which may not be there.
+size_t size_at(const std::string& json, const std::string& pointer);
+
 /// metrics.jsonl without its timings, and without what they change.
 std::string metrics_without_timings(const std::string& path);
 

@@ -4,7 +4,6 @@
 
 #include <doctest/doctest.h>
 
-#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "apps/common/run/checkpoint.h"
@@ -33,8 +32,7 @@ std::vector<double> losses(const RunFolder& run) {
   std::vector<double> values;
   std::istringstream lines(slurp(run.metrics()));
   for (std::string line; std::getline(lines, line);) {
-    const auto record = nlohmann::json::parse(line);
-    if (record.at("split") == "train") values.push_back(record.at("loss"));
+    if (text_at(line, "/split") == "train") values.push_back(number_at(line, "/loss"));
   }
   return values;
 }
@@ -70,12 +68,12 @@ TEST_CASE("trainer: the loss falls, and the folder holds a whole run") {
   CHECK(s.params_head_extra > 0);
   CHECK(s.peak_memory_bytes > 0);
   CHECK(parse_config(slurp(run.config()), "config.json").train.epochs == 12);
-  const auto json = nlohmann::json::parse(slurp(run.summary()));
+  const std::string json = slurp(run.summary());
   for (const char* key : {"head", "link", "dataset", "backbone", "seed", "params_total", "params_head_extra",
                           "temperature", "test", "images_per_second", "train_seconds", "peak_memory_bytes"})
-    CHECK_MESSAGE(json.contains(key), key);
+    CHECK_MESSAGE(!json_at(json, std::string("/") + key).empty(), key);
   for (const char* key : {"nll", "accuracy", "top5", "ece", "brier", "count"})
-    CHECK_MESSAGE(json["test"].contains(key), key);
+    CHECK_MESSAGE(!json_at(json, std::string("/test/") + key).empty(), key);
   const Summary read = read_summary(run.summary());
   CHECK(read.test.measures.nll == s.test.measures.nll);
   CHECK(read.test.measures.bins[14].count == s.test.measures.bins[14].count);
@@ -160,7 +158,7 @@ TEST_CASE("trainer: a loss that is not finite names its step and leaves the chec
   const Workplace place;
   RunConfig config = place.config();
   config.train.checkpoint_every = 1;
-  config.schedule = {.kind = "constant", .peak = 1e30};
+  config.schedule = {.kind = ScheduleKind::constant, .peak = 1e30};
   const RunFolder run = place.run("run");
   const std::string error = error_of([&] { train(config, run.path, kQuiet); });
   CHECK(one_line_with(error, "[train] the loss of step", "schedule.peak", "the last checkpoint is untouched"));
@@ -185,8 +183,6 @@ TEST_CASE("trainer: what cannot be trained is refused before anything is written
   CHECK(one_line_with(refusal("head.kind=hetxl"), "hetxl", "het-xl"));
   CHECK(one_line_with(refusal("head.train_samples=0"), "samples", "0"));
   CHECK(one_line_with(refusal("head.rank=9"), "rank", "9"));  // D = 8
-  CHECK(one_line_with(refusal("optimizer.kind=sdg"), "sdg"));
-  CHECK(one_line_with(refusal("schedule.kind=cosin"), "cosin"));
   CHECK(one_line_with(refusal("data.eval_pipeline=value_rnge(0,1)"), "value_rnge", "value_range"));
   CHECK(one_line_with(refusal("data.eval_pipeline=random_crop(6,0)|value_range(0,1)"), "eval_pipeline", "(6, 6, 1)"));
 }
@@ -219,8 +215,8 @@ TEST_CASE("trainer: averaged weights have batch statistics of their own, in ever
   const Outcome measured =
       run_program({"evaluate", run.path, "--data-root", place.root(), "--out", place.run("e").path});
   REQUIRE(measured.code == 0);
-  const auto json = nlohmann::json::parse(slurp(place.run("e").path.string() + "/evaluation.json"));
-  CHECK(json.at("test").at("nll").get<double>() == doctest::Approx(s.test.measures.nll).epsilon(1e-6));
+  const std::string json = slurp(place.run("e").path.string() + "/evaluation.json");
+  CHECK(number_at(json, "/test/nll") == doctest::Approx(s.test.measures.nll).epsilon(1e-6));
 }
 
 TEST_CASE("trainer: no epoch at all is a measurement of the weights it begins with") {

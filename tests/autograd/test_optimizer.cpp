@@ -11,6 +11,7 @@
 #include "autograd/reduce.h"
 #include "autograd/schedule.h"
 #include "autograd/weight_average.h"
+#include "core/names.h"
 #include "core/safetensors.h"
 #include "tests/common/hash_weights.h"
 
@@ -90,14 +91,14 @@ TEST_CASE("ten steps as PyTorch takes them") {
     follow(name, config, DType::f64, 1e-12);  // rounding of ten steps on numbers near 1
     follow(name, config, DType::f32, 2e-5);   // the same in f32; gradients reach 30
   };
-  both("sgd", {.kind = "sgd", .momentum = 0});
-  both("sgd/momentum", {.kind = "sgd", .momentum = 0.9});
-  both("sgd/nesterov_decay", {.kind = "sgd", .momentum = 0.9, .nesterov = true, .weight_decay = 0.1});
-  both("sgd/clipped", {.kind = "sgd", .momentum = 0.9, .weight_decay = 0.1, .clip_norm = 1});
-  both("adam", {.kind = "adam"});
-  both("adam/decay", {.kind = "adam", .beta1 = 0.8, .beta2 = 0.95, .eps = 1e-6, .weight_decay = 0.1});
-  both("adamw", {.kind = "adamw", .weight_decay = 0.1});
-  both("adamw/clipped", {.kind = "adamw", .weight_decay = 0.1, .clip_norm = 1});
+  both("sgd", {.kind = OptimizerKind::sgd, .momentum = 0});
+  both("sgd/momentum", {.kind = OptimizerKind::sgd, .momentum = 0.9});
+  both("sgd/nesterov_decay", {.kind = OptimizerKind::sgd, .momentum = 0.9, .nesterov = true, .weight_decay = 0.1});
+  both("sgd/clipped", {.kind = OptimizerKind::sgd, .momentum = 0.9, .weight_decay = 0.1, .clip_norm = 1});
+  both("adam", {.kind = OptimizerKind::adam});
+  both("adam/decay", {.kind = OptimizerKind::adam, .beta1 = 0.8, .beta2 = 0.95, .eps = 1e-6, .weight_decay = 0.1});
+  both("adamw", {.kind = OptimizerKind::adamw, .weight_decay = 0.1});
+  both("adamw/clipped", {.kind = OptimizerKind::adamw, .weight_decay = 0.1, .clip_norm = 1});
 }
 
 TEST_CASE("weight decay is for matrices and filters only") {
@@ -113,8 +114,8 @@ TEST_CASE("weight decay is for matrices and filters only") {
 }
 
 TEST_CASE("an optimizer resumed from its state goes on bit for bit") {
-  for (const std::string kind : {"sgd", "adam", "adamw"}) {
-    CAPTURE(kind);
+  for (const OptimizerKind kind : {OptimizerKind::sgd, OptimizerKind::adam, OptimizerKind::adamw}) {
+    CAPTURE(name_of(kind));
     const OptimizerConfig config{.kind = kind, .weight_decay = 0.1, .clip_norm = 2};
     const std::vector<NamedVar> p = values("start.", DType::f32, true);
     Optimizer first(config, p);
@@ -138,12 +139,12 @@ TEST_CASE("an optimizer resumed from its state goes on bit for bit") {
 
 TEST_CASE("state: names, and what does not fit is refused whole") {
   const std::vector<NamedVar> p = values("start.", DType::f32, true);
-  Optimizer sgd({.kind = "sgd", .momentum = 0.9}, p), adam({.kind = "adam"}, p);
+  Optimizer sgd({.kind = OptimizerKind::sgd, .momentum = 0.9}, p), adam({.kind = OptimizerKind::adam}, p);
   CHECK(sgd.state().tensors[0].first == "momentum.weight");
   REQUIRE(adam.state().tensors.size() == 4);
   CHECK(adam.state().tensors[1].first == "m.bias");
   CHECK(adam.state().tensors[2].first == "v.weight");
-  CHECK(Optimizer({.kind = "sgd", .momentum = 0}, p).state().tensors.empty());
+  CHECK(Optimizer({.kind = OptimizerKind::sgd, .momentum = 0}, p).state().tensors.empty());
 
   CHECK_THROWS_WITH_AS(adam.load_state(sgd.state()), "[optimizer] expected state for m.weight, got none", Error);
   Optimizer::State extra = sgd.state();
@@ -160,45 +161,42 @@ TEST_CASE("frozen parameters stay, missing gradients count as zero") {
   std::vector<NamedVar> p = values("start.", DType::f32, true);
   p[1].var.set_requires_grad(false);
   const Values frozen = p[1].var.value().to_vector<float>(), start = p[0].var.value().to_vector<float>();
-  Optimizer optimizer({.kind = "sgd", .momentum = 0, .weight_decay = 0.5}, p);
+  Optimizer optimizer({.kind = OptimizerKind::sgd, .momentum = 0, .weight_decay = 0.5}, p);
   optimizer.step(0.5);  // no gradient at all: decay alone
   CHECK(p[1].var.value().to_vector<float>() == frozen);
   const Values after = p[0].var.value().to_vector<float>();
   for (size_t i = 0; i < after.size(); ++i) CHECK(after[i] == doctest::Approx(0.75 * start[i]));
-  CHECK_FALSE(Optimizer({.kind = "adam", .clip_norm = 1}, {}).step(0.1).defined());
+  CHECK_FALSE(Optimizer({.kind = OptimizerKind::adam, .clip_norm = 1}, {}).step(0.1).defined());
 }
 
 TEST_CASE("configurations out of range are usage errors that name the key") {
-  CHECK(error_of({.kind = "adamax"}) == "[optimizer] expected kind sgd, adam or adamw, got adamax");
   CHECK(error_of({.momentum = 1}) == "[optimizer] expected 0 <= momentum < 1, got 1");
   CHECK(error_of({.momentum = 0, .nesterov = true}).find("nesterov") != std::string::npos);
-  CHECK(error_of({.kind = "adam", .beta1 = -0.1}).find("beta1") != std::string::npos);
-  CHECK(error_of({.kind = "adam", .beta2 = 1.5}).find("beta2") != std::string::npos);
-  CHECK(error_of({.kind = "adam", .eps = 0}).find("eps") != std::string::npos);
+  CHECK(error_of({.kind = OptimizerKind::adam, .beta1 = -0.1}).find("beta1") != std::string::npos);
+  CHECK(error_of({.kind = OptimizerKind::adam, .beta2 = 1.5}).find("beta2") != std::string::npos);
+  CHECK(error_of({.kind = OptimizerKind::adam, .eps = 0}).find("eps") != std::string::npos);
   CHECK(error_of({.weight_decay = -1}).find("weight_decay") != std::string::npos);
   CHECK(error_of({.clip_norm = NAN}).find("clip_norm") != std::string::npos);
 }
 
 TEST_CASE("schedules") {
-  const Schedule constant{.kind = "constant", .peak = 0.5, .warmup = 4, .total = 10};
+  const Schedule constant{.kind = ScheduleKind::constant, .peak = 0.5, .warmup = 4, .total = 10};
   CHECK(constant.at(0) == 0.125);
   CHECK(constant.at(3) == 0.5);
   CHECK(constant.at(99) == 0.5);
-  const Schedule linear{.kind = "linear", .peak = 1, .floor = 0.2, .warmup = 2, .total = 10};
+  const Schedule linear{.kind = ScheduleKind::linear, .peak = 1, .floor = 0.2, .warmup = 2, .total = 10};
   CHECK(linear.at(1) == 1);
   CHECK(linear.at(2) == 1);
   CHECK(linear.at(6) == doctest::Approx(0.6));
   CHECK(linear.at(10) == doctest::Approx(0.2));
   CHECK(linear.at(50) == doctest::Approx(0.2));
-  const Schedule cosine{.kind = "cosine", .peak = 2, .total = 8};
+  const Schedule cosine{.kind = ScheduleKind::cosine, .peak = 2, .total = 8};
   CHECK(cosine.at(0) == 2);
   CHECK(cosine.at(2) == doctest::Approx(1 + std::cos(std::numbers::pi / 4)));
   CHECK(cosine.at(4) == doctest::Approx(1));
   CHECK(std::abs(cosine.at(8)) < 1e-15);
   CHECK(Schedule{.warmup = 5, .total = 3}.at(4) == 0.1);  // all warm-up
 
-  CHECK_THROWS_WITH_AS((Schedule{.kind = "step"}.at(0)),
-                       "[schedule] expected kind constant, linear or cosine, got step", UsageError);
   CHECK_THROWS_AS((Schedule{.total = 0}.at(0)), UsageError);
   CHECK_THROWS_AS((Schedule{.floor = 2}.at(0)), UsageError);
   CHECK_THROWS_AS(Schedule{}.at(-1), Error);

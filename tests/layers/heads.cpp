@@ -94,7 +94,7 @@ TEST_CASE("heads: a learned temperature starts in the middle, moves, and stays w
     CAPTURE(kind);
     const std::unique_ptr<Head> head = head_of(head_config(kind, "efficient", "softmax"), 4, 3);
     CHECK(head->temperature() == doctest::Approx(0.05 + 4.95 / 2));
-    Optimizer optimizer({.kind = "adam"}, head->parameters());
+    Optimizer optimizer({.kind = OptimizerKind::adam}, head->parameters());
     Context context{true, 1, 0, first_examples(6)};
     for (; context.step < 20; ++context.step) {
       head->loss(Var(pre_logits(6, 4)), {hash_labels(6, 3, 1), {}}, context).backward();

@@ -30,7 +30,7 @@ TEST_CASE("heads: predictions, gradients and ten training losses equal PyTorch's
     Context context = fixture_context(file);
     CHECK(relative_error(head->predict(file.at("phi"), 9, context), file.at(c.name() + "/predict")) <= kTolerance);
 
-    Optimizer optimizer({.kind = "sgd", .momentum = 0.9}, head->parameters());
+    Optimizer optimizer({.kind = OptimizerKind::sgd, .momentum = 0.9}, head->parameters());
     std::vector<double> losses;
     for (context.step = 0; context.step < 10; ++context.step) {
       const Var phi(file.at("phi"), true);

@@ -209,11 +209,11 @@ std::vector<double> step_results(const std::string& name, ModelConfig config, bo
 }  // namespace
 
 TEST_CASE("networks: ResNet-20 and ten steps of SGD are PyTorch's") {
-  check_training("resnet20", {.name = "resnet20"}, {.kind = "sgd", .momentum = 0.9}, 0.0002);
+  check_training("resnet20", {.name = "resnet20"}, {.kind = OptimizerKind::sgd, .momentum = 0.9}, 0.0002);
 }
 
 TEST_CASE("networks: ViT-Ti/16 and ten steps of AdamW are PyTorch's") {
-  check_training("vit-ti", {.name = "vit-ti"}, {.kind = "adamw", .weight_decay = 0.1}, 2e-5);
+  check_training("vit-ti", {.name = "vit-ti"}, {.kind = OptimizerKind::adamw, .weight_decay = 0.1}, 2e-5);
 }
 
 // The CPU rounds each result to bf16 as any device does. Measured: φ moves by 0.9 % at most, the loss by 0.15 %, norms
@@ -248,8 +248,8 @@ TEST_CASE("networks: ten steps with activations in bf16 follow PyTorch's losses 
     Network network(name, config);
     CHECK(distance(training_losses(network, optimizer, lr), fixture(name + "/losses").to_vector<double>()) < 0.01);
   };
-  follows("resnet20", {.name = "resnet20"}, {.kind = "sgd", .momentum = 0.9}, 0.0002);
-  follows("vit-ti", {.name = "vit-ti"}, {.kind = "adamw", .weight_decay = 0.1}, 2e-5);
+  follows("resnet20", {.name = "resnet20"}, {.kind = OptimizerKind::sgd, .momentum = 0.9}, 0.0002);
+  follows("vit-ti", {.name = "vit-ti"}, {.kind = OptimizerKind::adamw, .weight_decay = 0.1}, 2e-5);
 }
 
 TEST_CASE("networks: small networks of every kind of block are PyTorch's") {

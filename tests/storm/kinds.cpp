@@ -296,7 +296,7 @@ void Maker::add_collections() {
 
 void Maker::add_captions() {
   RunConfig config = image_config("caption-tsv");
-  config.task = "contrastive";
+  config.task = TaskKind::contrastive;
   config.text.context = 40;
   config.text.width = 8;
   config.text.depth = 1;
@@ -305,7 +305,7 @@ void Maker::add_captions() {
   config.contrast.width = 8;
   config.contrast.noise.rank = 1;
   config.contrast.train_samples = 1;
-  config.optimizer.kind = "adamw";
+  config.optimizer.kind = OptimizerKind::adamw;
   const std::string table =
       "1.jpg\ta small cat\n2.png\tthe dog is here\n1.jpg\tanother cat, grün\n2.png\ta dog\n"
       "1.jpg\tthree of them\n2.png\tnothing else\n1.jpg\tit sits\n2.png\tit runs\n";

@@ -1,6 +1,7 @@
 #pragma once
 // What one training run is: everything that decides its numbers, bound to JSON by the descriptions below.
 
+#include <array>
 #include <cstdint>
 #include <string>
 
@@ -26,9 +27,9 @@ struct DataConfig : DataSpec {
 
 /// Learning rate over the run; Schedule (autograd/optimizer.h) has the formula.
 struct ScheduleConfig {
-  std::string kind = "cosine";  // constant | linear | cosine
-  double peak = 0.1;            // learning rate after the warm-up
-  double floor = 0;             // last learning rate, as a share of the peak
+  ScheduleKind kind = ScheduleKind::cosine;
+  double peak = 0.1;  // learning rate after the warm-up
+  double floor = 0;   // last learning rate, as a share of the peak
   double warmup_epochs = 0;
   int64_t warmup_steps = 0;  // > 0: instead of warmup_epochs
 };
@@ -62,10 +63,14 @@ struct ContrastiveConfig : ContrastConfig {
   int64_t retrieval = 1000;                // test images that retrieval searches among, with all their captions
 };
 
+/// Which kind of learning a run is.
+enum class TaskKind { classification, contrastive };
+constexpr std::array<const char*, 2> names_of(TaskKind) { return {"classification", "contrastive"}; }
+
 /// One training run.
 struct RunConfig {
-  JsonText about;                       // free: the command, the expected result, the run time
-  std::string task = "classification";  // classification | contrastive: which of the sections below there are
+  JsonText about;                            // free: the command, the expected result, the run time
+  TaskKind task = TaskKind::classification;  // which of the sections below there are
   DataConfig data;
   ModelConfig model;           // the image tower of contrastive training
   HeadConfig head;             // classification

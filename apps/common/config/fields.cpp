@@ -32,7 +32,7 @@ std::string shown(const Json& value) {
 
 const char* expected(const FieldPointer& field) {
   static constexpr const char* kNames[] = {"text",     "true or false",      "an integer", "a non-negative integer",
-                                           "a number", "a list of integers", "an object"};
+                                           "a number", "a list of integers", "an object",  "text"};
   return kNames[field.index()];
 }
 
@@ -80,15 +80,37 @@ bool assign(JsonText& field, const Json& value) {
   return value.is_object();
 }
 
+bool assign(const ChoicePointer& field, const Json& value, const std::string& where) {
+  if (!value.is_string()) return false;
+  const std::vector<std::string>& names = field.names();
+  const auto found = std::find(names.begin(), names.end(), value.get_ref<const std::string&>());
+  if (found == names.end())
+    refuse(where, ": expected one of ", join(names), ", got ", shown(value), " (did you mean \"",
+           nearest(value.get<std::string>(), names), "\"?)");
+  field.set(static_cast<size_t>(found - names.begin()));
+  return true;
+}
+
 void assign_field(const Field& field, const Json& value, const std::string& source) {
-  const bool taken = std::visit([&](auto* target) { return assign(*target, value); }, field.value);
+  const auto* choice = std::get_if<ChoicePointer>(&field.value);
+  const bool taken = choice ? assign(*choice, value, source + ": " + field.path)
+                            : std::visit(
+                                  [&](const auto& target) {
+                                    if constexpr (requires { *target; })
+                                      return assign(*target, value);
+                                    else
+                                      return false;
+                                  },
+                                  field.value);
   if (!taken) refuse(source, ": ", field.path, ": expected ", expected(field.value), ", got ", shown(value));
 }
 
 Json value_of(const Field& field) {
   return std::visit(
-      [](const auto* value) -> Json {
-        if constexpr (std::is_same_v<decltype(value), const JsonText*>) {
+      [](const auto& value) -> Json {
+        if constexpr (std::is_same_v<decltype(value), const ChoicePointer&>) {
+          return value.get();
+        } else if constexpr (std::is_same_v<decltype(value), JsonText* const&>) {
           return parse_json(value->text, "about");
         } else {
           return *value;
@@ -212,7 +234,8 @@ std::string json_line(const Json& json) { return json.dump(-1, ' ', false, Json:
 
 bool has_keys(const std::string& text, const std::vector<std::string>& keys, const std::string& source) {
   const Json json = parse_json(text, source);
-  return json.is_object() && std::ranges::all_of(keys, [&](const std::string& key) { return json.contains(key); });
+  return json.is_object() &&
+         std::all_of(keys.begin(), keys.end(), [&](const std::string& key) { return json.contains(key); });
 }
 
 void read_fields(const Json& object, const std::vector<Field>& fields, const std::string& source) {
@@ -234,7 +257,8 @@ void set_field(const std::string& assignment, const std::vector<Field>& fields) 
   if (!field) refuse_key(path, fields, source);
   const std::optional<JsonProblem> problem = json_problem(text, kDeepest);
   if (problem && problem->byte == 0) refuse("--set ", excerpt(assignment), ": ", problem->what);
-  const bool wants_text = std::holds_alternative<std::string*>(field->value);
+  const bool wants_text =
+      std::holds_alternative<std::string*>(field->value) || std::holds_alternative<ChoicePointer>(field->value);
   Json value = problem ? Json(text) : Json::parse(text);
   if (wants_text && !value.is_string()) value = text;
   assign_field(*field, value, source);

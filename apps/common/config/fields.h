@@ -13,6 +13,8 @@
 #include <variant>
 #include <vector>
 
+#include "core/names.h"
+
 namespace sked {
 
 /// A free JSON object kept as text, for entries a program carries along without reading them.
@@ -21,8 +23,30 @@ struct JsonText {
   bool operator==(const JsonText&) const = default;
 };
 
+/// The address of an enumeration that names its values (core/names.h): in JSON one of those names.
+class ChoicePointer {
+ public:
+  template <Named E>
+  explicit ChoicePointer(E* value)
+      : value_(value),
+        get_([](const void* v) { return static_cast<size_t>(*static_cast<const E*>(v)); }),
+        set_([](void* v, size_t i) { *static_cast<E*>(v) = static_cast<E>(i); }) {
+    for (const char* name : names_of(E{})) names_.emplace_back(name);
+  }
+  const std::vector<std::string>& names() const { return names_; }
+  const std::string& get() const { return names_[get_(value_)]; }
+  void set(size_t index) const { set_(value_, index); }
+
+ private:
+  void* value_;
+  size_t (*get_)(const void*);
+  void (*set_)(void*, size_t);
+  std::vector<std::string> names_;
+};
+
 /// The address of one field in a configuration, by type.
-using FieldPointer = std::variant<std::string*, bool*, int64_t*, uint64_t*, double*, std::vector<int64_t>*, JsonText*>;
+using FieldPointer =
+    std::variant<std::string*, bool*, int64_t*, uint64_t*, double*, std::vector<int64_t>*, JsonText*, ChoicePointer>;
 
 struct Field {
   std::string path;  // `train.batch_size`
@@ -35,7 +59,9 @@ class FieldList {
   /// A leaf, or a struct with a visit_fields of its own, whose leaves get `name.` in front.
   template <class T>
   void operator()(const char* name, T& member) {
-    if constexpr (std::is_constructible_v<FieldPointer, T*>) {
+    if constexpr (Named<T>) {
+      fields_.push_back({prefix_ + name, ChoicePointer(&member)});
+    } else if constexpr (std::is_constructible_v<FieldPointer, T*>) {
       fields_.push_back({prefix_ + name, FieldPointer(&member)});
     } else {
       const size_t before = prefix_.size();
@@ -73,7 +99,8 @@ std::string json_line(const nlohmann::ordered_json& json);
 bool has_keys(const std::string& text, const std::vector<std::string>& keys, const std::string& source);
 
 /// Overwrites the fields that `object` names; the others stay. Throws UsageError naming `source` and the key for an
-/// unknown key (with the nearest valid one), a value of the wrong type (with both) or an integer out of range.
+/// unknown key (with the nearest valid one), a value of the wrong type (with both), an integer out of range or a name
+/// that is none of an enumeration's (with all of them and the nearest).
 void read_fields(const nlohmann::ordered_json& object, const std::vector<Field>& fields, const std::string& source);
 
 /// Overwrites one field from `key.path=value`, as `--set` takes it: the value is JSON, or bare text for a string.

@@ -186,7 +186,7 @@ void Loading::check() const {
 
 InitialReport load_initial(const TensorFile& file, const std::string& path, const Module& model,
                            const InitialOptions& options) {
-  require(!is_checkpoint(file) || config_of(file, path).task == "classification", "init", path,
+  require(!is_checkpoint(file) || config_of(file, path).task == TaskKind::classification, "init", path,
           ": a run of build/contrast, an image and a text tower: expected a classifier, of build/train say");
   return Loading(file, path, model, options, false).run();
 }

@@ -122,7 +122,7 @@ RunIdentity identify(const RunConfig& config, const Splits& splits) {
     files["train.init"] = checkpoint_path(config.train.init);
   } catch (const Error&) {  // a run without weights by now
   }
-  if (config.task == "contrastive") {
+  if (config.task == TaskKind::contrastive) {
     const std::string& templates = config.captions.templates;
     if (templates != "plain" && templates != "photo") files["captions.templates"] = templates;
     files["captions.classes"] = config.captions.classes;

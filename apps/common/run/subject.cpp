@@ -26,8 +26,8 @@ RunConfig own_config(const RunConfig& own, const std::string& path, const Common
   };
   if (!common.config.empty()) {
     config = read_config(common.config);
-    require_usage(config.task == own.task, "checkpoint", path, ": task: ", own.task, ", the configuration's is ",
-                  config.task);
+    require_usage(config.task == own.task, "checkpoint", path, ": task: ", name_of(own.task),
+                  ", the configuration's is ", name_of(config.task));
     config.model = filled_in(config.model, own.model);
     config.head = filled_in(config.head, own.head);
     check(differing_network(config, own));

@@ -21,7 +21,7 @@ struct Timetable {
 
 Timetable timetable(const TrainConfig& config, int64_t epoch_steps);
 
-/// Throws UsageError for an unknown kind or a value out of range.
+/// Throws UsageError for a value out of range.
 Schedule schedule(const ScheduleConfig& config, const Timetable& timetable);
 
 }  // namespace sked
