@@ -32,7 +32,7 @@ double compare(const KernelCase& c, const TensorList& got, const ValueLists& exp
     if (log) log->compared({c.kernel, c.what, way, i, got[i].dtype()}, found);
     if (found.allowed > 0) largest = std::max(largest, found.error / found.allowed * tolerance);
     if (found.wrong > 0)
-      FAIL_CHECK(c.kernel, " ", c.what, ", ", way, ", output ", i, ": ", found.str(got[i].numel()), " (",
+      FAIL_CHECK(c.kernel, " ", c.what, ", ", std::string(way), ", output ", i, ": ", found.str(got[i].numel()), " (",
                  std::string(c.gpu.reason), ")");
   });
   return largest;
