@@ -26,10 +26,12 @@ FUZZ ?= $(basename $(notdir $(wildcard tests/fuzz/*.cpp)))
 
 tests: $(TESTS)
 fuzzers: $(addprefix $(BUILD)/fuzz/,$(FUZZ))
-# Builds the test binaries (and the programs and the library that tests/apps uses), then runs them.
-check: $(if $(filter apps storm,$(PRESENT)),$(PROGRAMS)) $(if $(filter apps,$(PRESENT)),lib) $(TESTS)
+# Builds the test binaries and, for tests/apps, the programs and the library, installed beside them; then runs them.
+check: override PREFIX := $(abspath $(BUILD))/installed
+check: override DESTDIR :=
+check: $(if $(filter apps storm,$(PRESENT)),$(PROGRAMS)) $(if $(filter apps,$(PRESENT)),install) $(TESTS)
 	@$(PREPARE) fashion-mnist || echo "tests go on without Fashion-MNIST"
-	@SKEDASTIC_DATA="$(DATA_ROOT)" BUILD="$(BUILD)" tests/run.sh \
+	@SKEDASTIC_DATA="$(DATA_ROOT)" BUILD="$(BUILD)" CXX="$(CXX) $(filter -fsanitize=%,$(OPT))" tests/run.sh \
 	  $(if $(filter file,$(origin SUITES)),$(PRESENT),$(SUITES))
 
 ifneq ($(BUILDING),)
