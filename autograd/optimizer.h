@@ -44,7 +44,7 @@ class Optimizer {
   /// Momenta (named `<slot>.<parameter>`) and the step count, for checkpoints. load_state throws where names or shapes
   /// differ.
   struct State {
-    std::vector<std::pair<std::string, Tensor>> tensors;
+    std::vector<NamedTensor> tensors;
     int64_t steps = 0;
   };
   State state() const;

@@ -6,9 +6,9 @@
 
 namespace sked::detail {
 
-void load_named(std::vector<std::pair<std::string, Tensor>> to, const std::vector<std::pair<std::string, Tensor>>& from,
-                std::string_view where) {
-  std::map<std::string, Tensor> found(from.begin(), from.end());
+void load_named(std::vector<NamedTensor> to, const std::vector<NamedTensor>& from, std::string_view where) {
+  std::map<std::string, Tensor> found;
+  for (const auto& [name, tensor] : from) found.emplace(name, tensor);
   for (const auto& [name, tensor] : to) {
     const auto entry = found.find(name);
     require(entry != found.end(), where, "expected state for ", name, ", got none");

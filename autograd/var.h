@@ -1,5 +1,9 @@
 #pragma once
 // Var: a tensor that remembers how it was computed, so that gradients can be taken (define-by-run reverse mode).
+//
+// Threads: a tape, what was computed on it and the leaves it leads to belong to one thread at a time, backward() and
+// the dropping of handles included. Threads may work side by side on Vars that share nothing but the values of leaves
+// that need no gradient. NoGrad and recomputing() are each thread's own.
 
 #include <functional>
 #include <memory>

@@ -1,16 +1,18 @@
 #pragma once
 // Kernel: one documented operation the hardware must do, with one implementation per device.
 //
-// core/kernels/<family>.h declares them, core/cpu/*.cpp and cuda/*.cu register implementations from static
-// initializers:
+// core/kernels/<family>.h declares them; from static initializers core/kernels/<family>.cpp registers what operands
+// must be, once for all devices, and core/cpu/<family>.cpp and cuda/<family>.cu implementations:
 //
 //   inline Kernel<void(const Tensor& x, Tensor& y, Unary op)> unary_forward{"unary_forward"};      // the list
+//   const auto registered = kernel::unary_forward.expect(check_unary);                             // its precondition
 //   const auto registered = kernel::unary_forward.define(Device::cpu, unary_forward_cpu);          // an implementation
 //   kernel::unary_forward(x, y, Unary::exp);                                                       // a call
 //
-// A call dispatches on the device of its first tensor. `define` gives the readable definition; `tune` a faster one for
-// f32 and bf16 (oneDNN …) that leaves f64 to the definition. The CPU stores bf16 but computes in f32 and f64: a call
-// with bf16 operands gets their values in f32, and its results are rounded to bf16 (core/widened.h).
+// A call dispatches on its first tensor's device, its operands' shapes, dtypes and devices checked (not the values of
+// indices, which lie on the device). `define` gives the readable definition; `tune` a faster one for f32 and bf16
+// (oneDNN …) that leaves f64 to the definition. The CPU stores bf16 but computes in f32 and f64: a call with bf16
+// operands gets their values in f32, and its results are rounded to bf16 (core/widened.h).
 
 #include <array>
 #include <string>
@@ -61,6 +63,16 @@ class ReferenceOnly {
 };
 
 namespace detail {
+/// An argument that is only looked at.
+template <class Arg>
+struct ReadOnly {
+  using Type = Arg;
+};
+template <class T>
+struct ReadOnly<T&> {
+  using Type = const T&;
+};
+
 template <class... Rest>
 const Tensor& first_tensor(const Tensor& t, const Rest&...) {
   return t;
@@ -79,11 +91,19 @@ template <class... Args>
 class Kernel<void(Args...)> final : public KernelBase {
  public:
   using Function = void (*)(Args...);
+  /// Throws `[where] …`, where being the kernel's name, naming what does not fit.
+  using Precondition = void (*)(const char* where, typename detail::ReadOnly<Args>::Type... args);
 
   explicit Kernel(const char* name) : KernelBase(name) {}
 
-  /// Registers the definition for `device`. Returns true, so that a static can be initialized with it. On the CPU
-  /// `stores` says that f takes elements as they are stored, bf16 among them.
+  /// Registers what operands must be on every device; a kernel without it cannot be called. Returns true, so that a
+  /// static can be initialized with it.
+  bool expect(Precondition precondition) {
+    precondition_ = precondition;
+    return true;
+  }
+  /// Registers the definition for `device`. On the CPU `stores` says that f takes elements as they are stored,
+  /// bf16 among them.
   bool define(Device device, Function f, bool stores = false) {
     definition_[index(device)] = f;
     stores_ = stores_ || stores;
@@ -95,6 +115,8 @@ class Kernel<void(Args...)> final : public KernelBase {
     return true;
   }
   bool implemented(Device device) const override { return definition_[index(device)] || tuned_[index(device)]; }
+  /// For a tuned implementation that leaves some operands, checked by now, to the definition.
+  Function definition(Device device) const { return definition_[index(device)]; }
   bool tuned(Device device) const override { return tuned_[index(device)] != nullptr; }
 
   void operator()(Args... args) const {
@@ -103,6 +125,8 @@ class Kernel<void(Args...)> final : public KernelBase {
     const bool tuned = tuned_[index(device)] && t.dtype() != DType::f64 && !ReferenceOnly::active();
     const Function f = tuned ? tuned_[index(device)] : definition_[index(device)];
     if (!f) fail(name(), "no ", device, " implementation", t.dtype() == DType::f64 ? " for f64" : "");
+    if (!precondition_) fail(name(), "no precondition");
+    precondition_(name(), args...);
     if (WorkCount::active()) WorkCount::call(name(), (detail::operand_bytes(args) + ... + 0));
     if (device == Device::cpu && !stores_ && (detail::holds_bf16(args) || ...)) return call_widened(f, args...);
     f(std::forward<Args>(args)...);
@@ -114,6 +138,7 @@ class Kernel<void(Args...)> final : public KernelBase {
     std::tuple<detail::Widened<Args>...> operands(args...);
     std::apply([f](auto&... operand) { f(operand.get()...), (operand.finish(), ...); }, operands);
   }
+  Precondition precondition_ = nullptr;
   std::array<Function, kDevices> definition_{}, tuned_{};
   bool stores_ = false;
 };

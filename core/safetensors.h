@@ -11,11 +11,6 @@
 
 namespace sked {
 
-struct NamedTensor {
-  std::string name;
-  Tensor tensor;
-};
-
 /// A tensor whose elements no tensor of this program has: its bytes are checked and left where they are.
 struct SkippedTensor {
   std::string name, dtype;  // as the file spells them

@@ -191,7 +191,7 @@ void Tensor::check_access(DType wanted) const {
   require(wanted == dtype_, "tensor", "expected elements of ", wanted, ", got ", *this);
 }
 
-void Tensor::copy_in(const void* values, int64_t count, DType) {
+void Tensor::copy_in(const void* values, int64_t count) {
   require(count == numel(), "tensor", "expected ", numel(), " values for ", shape_, ", got ", count);
   memory(device_).copy_from_host(raw(), values, bytes());
 }

@@ -1,5 +1,11 @@
 #pragma once
 // Tensor: a value-semantic handle on shared storage.
+//
+// Threads: as with a shared_ptr, several threads may each use handles of their own, on one storage too, and read one
+// handle, as long as nobody writes: to a handle (assignment), or to elements that another thread reads or writes
+// (data() and raw() of a tensor that is not const, copy_from, fill, and kernels' results). keep_rounded and
+// read_as(bf16) of a tensor that keeps rounded elements count as writing. No call takes a lock but allocation, which
+// may be done from any thread.
 
 #include <cstdint>
 #include <memory>
@@ -61,7 +67,7 @@ class Tensor {
   template <class T>
   static Tensor from(const std::vector<T>& values, const Shape& shape) {
     Tensor t = empty(shape, dtype_of<T>);
-    t.copy_in(values.data(), static_cast<int64_t>(values.size()), dtype_of<T>);
+    t.copy_in(values.data(), static_cast<int64_t>(values.size()));
     return t;
   }
   /// Uninitialized, with the shape, dtype and device of `other`.
@@ -143,7 +149,8 @@ class Tensor {
   void check_access(DType wanted) const;
   /// The same places of the copy of the storage.
   Tensor in_copy(const std::shared_ptr<Storage>& copy) const;
-  void copy_in(const void* values, int64_t count, DType dtype);
+  /// Overwrites the elements with `count` values of this tensor's dtype on the host.
+  void copy_in(const void* values, int64_t count);
 
   std::shared_ptr<Storage> storage_;
   size_t offset_ = 0;  // bytes
@@ -153,6 +160,12 @@ class Tensor {
 };
 
 using TensorList = std::vector<Tensor>;
+
+/// A tensor as files and states of training name it.
+struct NamedTensor {
+  std::string name;
+  Tensor tensor;
+};
 
 inline std::ostream& operator<<(std::ostream& out, const Tensor& tensor) { return out << tensor.str(); }
 

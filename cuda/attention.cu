@@ -10,7 +10,6 @@
 
 #include <cmath>
 
-#include "core/kernels/sizes.h"
 #include "core/math.h"
 #include "cuda/cudnn.h"
 #include "cuda/launch.cuh"
@@ -222,7 +221,7 @@ Problem problem_of(const AttentionSizes& s, double scale, bool causal) {
 
 void attention_forward(const Tensor& qkv, Tensor& y, Tensor& lse, double scale, bool causal) {
   const char* where = "attention_forward";
-  const Problem p = problem_of(attention_sizes(qkv, y, lse, where), scale, causal);
+  const Problem p = problem_of(attention_sizes(qkv), scale, causal);
   if (p.N * p.H * p.T == 0) return;
   visit_device(qkv.dtype(), where, [&]<class T>(T) {
     visit_width(p.E, where, [&]<int kE>(std::integral_constant<int, kE>) {
@@ -235,8 +234,7 @@ void attention_forward(const Tensor& qkv, Tensor& y, Tensor& lse, double scale, 
 void attention_backward(const Tensor& dy, const Tensor& qkv, const Tensor& y, const Tensor& lse, Tensor& dqkv,
                         double scale, bool causal) {
   const char* where = "attention_backward";
-  const Problem p = problem_of(attention_sizes(qkv, y, lse, where), scale, causal);
-  attention_sizes(dqkv, dy, lse, where);
+  const Problem p = problem_of(attention_sizes(qkv), scale, causal);
   if (p.N * p.H * p.T == 0) return;
   Tensor corrections = Tensor::empty(lse.shape(), DType::f32, Device::cuda);
   visit_device(qkv.dtype(), where, [&]<class T>(T) {
@@ -257,7 +255,7 @@ bool for_cudnn(const Tensor& qkv, const AttentionSizes& s) {
 }
 
 void attention_forward_tuned(const Tensor& qkv, Tensor& y, Tensor& lse, double scale, bool causal) {
-  const AttentionSizes s = attention_sizes(qkv, y, lse, "attention_forward");
+  const AttentionSizes s = attention_sizes(qkv);
   if (for_cudnn(qkv, s) && cudnn::run_forward({cudnn::Pass::forward, s, static_cast<float>(scale), causal}, qkv.raw(),
                                               y.raw(), lse.data<float>()))
     return;
@@ -266,8 +264,7 @@ void attention_forward_tuned(const Tensor& qkv, Tensor& y, Tensor& lse, double s
 
 void attention_backward_tuned(const Tensor& dy, const Tensor& qkv, const Tensor& y, const Tensor& lse, Tensor& dqkv,
                               double scale, bool causal) {
-  const AttentionSizes s = attention_sizes(qkv, y, lse, "attention_backward");
-  attention_sizes(dqkv, dy, lse, "attention_backward");
+  const AttentionSizes s = attention_sizes(qkv);
   if (for_cudnn(qkv, s) && cudnn::run_backward({cudnn::Pass::backward_input, s, static_cast<float>(scale), causal},
                                                dy.raw(), qkv.raw(), y.raw(), lse.data<float>(), dqkv.raw()))
     return;

@@ -5,7 +5,6 @@
 #include <numeric>
 
 #include "core/kernels/batch_norm.h"
-#include "core/kernels/sizes.h"
 #include "cuda/columns.cuh"
 #include "cuda/strided.cuh"
 
@@ -147,9 +146,7 @@ void batch_norm_forward(const Tensor& x, const Tensor& residual, const Tensor& g
                         Tensor& mean, Tensor& rstd, Tensor& running_mean, Tensor& running_var, double momentum,
                         double eps, bool relu) {
   const char* where = "batch_norm_forward";
-  const auto [M, C] =
-      BatchNormSizes(x, {&residual, &y}, {&gamma, &beta, &mean, &rstd, &running_mean, &running_var}, where);
-  require(M >= 2, where, "expected at least 2 rows to normalize over, got x ", x);
+  const auto [M, C] = batch_norm_sizes(x);
   visit_device(x.dtype(), where, [&, M = M, C = C]<class T>(T) {
     const ColumnPlan plan(1, M, C);
     Tensor partial = plan.partials(2);
@@ -165,7 +162,7 @@ void batch_norm_forward(const Tensor& x, const Tensor& residual, const Tensor& g
 void batch_norm_inference(const Tensor& x, const Tensor& residual, const Tensor& gamma, const Tensor& beta,
                           const Tensor& running_mean, const Tensor& running_var, Tensor& y, double eps, bool relu) {
   const char* where = "batch_norm_inference";
-  const auto [M, C] = BatchNormSizes(x, {&residual, &y}, {&gamma, &beta, &running_mean, &running_var}, where);
+  const auto [M, C] = batch_norm_sizes(x);
   visit_device(x.dtype(), where, [&, C = C]<class T>(T) {
     const Affine a{
         running_mean.data<float>(), nullptr, running_var.data<float>(), gamma.data<float>(), beta.data<float>(),
@@ -242,8 +239,7 @@ struct InputGradient {
 void batch_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& y, const Tensor& gamma, const Tensor& mean,
                          const Tensor& rstd, Tensor& dx, Tensor& dresidual, Tensor& dgamma, Tensor& dbeta, bool relu) {
   const char* where = "batch_norm_backward";
-  const auto [M, C] = BatchNormSizes(x, {&dy, &y, &dx, &dresidual}, {&gamma, &mean, &rstd, &dgamma, &dbeta}, where);
-  require(M >= 2 && (!relu || y.defined()), where, "expected at least 2 rows, and y under ReLU, got x ", x);
+  const auto [M, C] = batch_norm_sizes(x);
   visit_device(x.dtype(), where, [&, M = M, C = C]<class T>(T) {
     const T *up = dy.data<T>(), *in = x.data<T>(), *out = relu ? y.data<T>() : nullptr;
     T *kept = dresidual.defined() ? dresidual.data<T>() : nullptr, *to = dx.data<T>();

@@ -2,7 +2,6 @@
 
 #include "core/candidates.h"
 
-#include "core/kernels/sizes.h"
 #include "cuda/columns.cuh"
 #include "cuda/cudnn.h"
 #include "cuda/gemm.h"
@@ -54,7 +53,7 @@ std::vector<Candidate> product_candidates(const ProductWork& work, int most) {
 
 std::vector<Candidate> convolution_candidates(const ConvolutionWork& work, int most) {
   using Pass = ConvolutionWork::Pass;
-  const ConvSizes s = conv_sizes(work.x, work.filters, {}, work.y, work.window, "candidate");
+  const ConvSizes s = conv_sizes(work.x, work.y);
   const auto pass = work.pass == Pass::forward          ? cudnn::Pass::forward
                     : work.pass == Pass::backward_input ? cudnn::Pass::backward_input
                                                         : cudnn::Pass::backward_weight;

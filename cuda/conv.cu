@@ -12,7 +12,6 @@
 #include <algorithm>
 
 #include "core/kernels/memory.h"
-#include "core/kernels/sizes.h"
 #include "cuda/columns.cuh"
 #include "cuda/cudnn.h"
 #include "cuda/gemm.h"
@@ -141,7 +140,7 @@ void forward_by_windows(const Group& group, const Tensor& x, const Tensor& filte
 template <Product multiply>
 void conv2d_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y, Window window) {
   const char* where = "conv2d_forward";
-  const ConvSizes s = conv_sizes(x, w, b, y, window, where);
+  const ConvSizes s = conv_sizes(x, y);
   if (y.numel() == 0) return;
   const Tensor filters = window_order(w, x.dtype());
   const bool done = by_cudnn<multiply>(cudnn::Pass::forward, x.dtype(), s, window, x, filters, y);
@@ -157,7 +156,7 @@ void conv2d_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y
 template <Product multiply>
 void conv2d_backward_input(const Tensor& dy, const Tensor& w, Tensor& dx, Window window) {
   const char* where = "conv2d_backward_input";
-  const ConvSizes s = conv_sizes(dx, w, {}, dy, window, where);
+  const ConvSizes s = conv_sizes(dx, dy);
   if (dx.numel() == 0) return;
   const Tensor filters = window_order(w, dy.dtype());
   if (by_cudnn<multiply>(cudnn::Pass::backward_input, dy.dtype(), s, window, dy, filters, dx)) return;
@@ -197,7 +196,7 @@ Tensor filter_gradient_by_windows(const Group& group, const Tensor& dy, const Te
 template <Product multiply>
 void conv2d_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, Tensor& db, Window window) {
   const char* where = "conv2d_backward_weight";
-  const ConvSizes s = conv_sizes(x, dw, db, dy, window, where);
+  const ConvSizes s = conv_sizes(x, dy);
   const int64_t k = window.kernel;
   visit_device(dy.dtype(), where, [&]<class T>(T) {
     Tensor dfilters = Tensor::empty({s.O, k, k, s.I / window.groups}, x.dtype(), Device::cuda);

@@ -8,7 +8,9 @@
 
 #include "core/candidates.h"
 #include "core/dtype.h"
-#include "core/kernels/sizes.h"
+#include "core/kernels/attention.h"
+#include "core/kernels/conv.h"
+#include "core/kernels/matmul.h"
 
 namespace sked::cuda::cudnn {
 

@@ -4,7 +4,6 @@
 #include "core/kernels/elementwise.h"
 
 #include "core/kernels/functors.h"
-#include "core/kernels/sizes.h"
 #include "cuda/map.cuh"
 #include "cuda/strided.cuh"
 
@@ -34,8 +33,6 @@ struct Affine {
 
 /// 2 · n elements moved.
 void unary_forward(const Tensor& x, Tensor& y, Unary op) {
-  require_alike(x, y, "unary_forward");
-  require_shape(y, x.shape(), "unary_forward", "y");
   visit_device(x.dtype(), "unary_forward", [&]<class T>(T) {
     functor::visit(op, [&]<class F>(F) { map("unary_forward", x.numel(), Forward<F>{}, y.data<T>(), x.data<T>()); });
   });
@@ -43,10 +40,6 @@ void unary_forward(const Tensor& x, Tensor& y, Unary op) {
 
 /// 3 · n elements moved.
 void unary_backward(const Tensor& x, const Tensor& dy, Tensor& dx, Unary op) {
-  require_alike(x, dy, "unary_backward");
-  require_alike(x, dx, "unary_backward");
-  require_shape(dy, x.shape(), "unary_backward", "dy");
-  require_shape(dx, x.shape(), "unary_backward", "dx");
   visit_device(x.dtype(), "unary_backward", [&]<class T>(T) {
     functor::visit(op, [&]<class F>(F) {
       map("unary_backward", x.numel(), Backward<F>{}, dx.data<T>(), x.data<T>(), dy.data<T>());
@@ -56,8 +49,6 @@ void unary_backward(const Tensor& x, const Tensor& dy, Tensor& dx, Unary op) {
 
 /// 2 · n elements moved.
 void affine(const Tensor& x, Tensor& y, double alpha, double beta) {
-  require_alike(x, y, "affine");
-  require_shape(y, x.shape(), "affine", "y");
   const Affine f{static_cast<float>(alpha), static_cast<float>(beta)};
   visit_device(x.dtype(), "affine", [&]<class T>(T) { map("affine", x.numel(), f, y.data<T>(), x.data<T>()); });
 }
@@ -120,7 +111,6 @@ void broadcast_apply(const char* where, const Tensor& a, const Tensor& b, Tensor
 }
 
 void binary_forward(const Tensor& a, const Tensor& b, Tensor& y, Binary op) {
-  check_binary(a, b, y, "binary_forward");
   visit_device(a.dtype(), "binary_forward", [&]<class T>(T) {
     functor::visit(op, [&]<class F>(F) { broadcast_apply<T>("binary_forward", a, b, y, Forward<F>{}); });
   });
@@ -128,8 +118,6 @@ void binary_forward(const Tensor& a, const Tensor& b, Tensor& y, Binary op) {
 
 void binary_took_first(const Tensor& a, const Tensor& b, Tensor& mask, Binary op) {
   const char* where = "binary_took_first";
-  check_binary(a, b, mask, where);
-  require(op == Binary::max || op == Binary::min, where, "expected max or min, got ", name(op));
   visit_device(a.dtype(), where, [&]<class T>(T) {
     if (op == Binary::max) {
       broadcast_apply<T>(where, a, b, mask, TookFirst<functor::Max>{});

@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "core/kernels/group_norm.h"
-#include "core/kernels/sizes.h"
 #include "cuda/columns.cuh"
 
 namespace sked::cuda {
@@ -67,7 +66,7 @@ __global__ void group_normalize_kernel(Extents s, const T* x, const float* gamma
 void group_norm_forward(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tensor& y, Tensor& mean, Tensor& rstd,
                         int64_t groups, double eps) {
   const char* where = "group_norm_forward";
-  const GroupNormSizes sizes(x, {&y}, {&gamma, &beta}, {&mean, &rstd}, groups, where);
+  const GroupNormSizes sizes = group_norm_sizes(x, groups);
   const Extents s{sizes.N, sizes.P, sizes.C, sizes.groups, sizes.width};
   visit_device(x.dtype(), where, [&]<class T>(T) {
     const ColumnPlan plan(s.N, s.P, s.C);
@@ -134,7 +133,7 @@ __global__ void group_norm_backward_kernel(Extents s, const T* dy, const T* x, c
 void group_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& gamma, const Tensor& mean, const Tensor& rstd,
                          Tensor& dx, Tensor& dgamma, Tensor& dbeta, int64_t groups) {
   const char* where = "group_norm_backward";
-  const GroupNormSizes sizes(x, {&dy, &dx}, {&gamma, &dgamma, &dbeta}, {&mean, &rstd}, groups, where);
+  const GroupNormSizes sizes = group_norm_sizes(x, groups);
   const Extents s{sizes.N, sizes.P, sizes.C, sizes.groups, sizes.width};
   visit_device(x.dtype(), where, [&]<class T>(T) {
     const T *up = dy.data<T>(), *in = x.data<T>();

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/kernels/sizes.h"
 #include "cuda/launch.cuh"
 
 namespace sked::cuda {
@@ -29,7 +28,6 @@ int row_threads(int64_t D) {
 }
 
 void gather_rows(const Tensor& table, const Tensor& ids, Tensor& y) {
-  check_rows(table, ids, y, "gather_rows");
   const int64_t N = y.dim(0), V = table.dim(0), D = table.dim(1);
   visit_device(y.dtype(), "gather_rows", [&]<class T>(T) {
     launch("gather_rows", gather_rows_kernel<T>, N, row_threads(D), V, D, table.data<T>(), ids.data<int64_t>(),
@@ -65,7 +63,6 @@ __global__ void scatter_add_rows_kernel(int64_t N, int64_t V, int64_t D, const T
 }
 
 void scatter_add_rows(const Tensor& dy, const Tensor& ids, Tensor& dtable) {
-  check_rows(dtable, ids, dy, "scatter_add_rows");
   const int64_t N = dy.dim(0), V = dtable.dim(0), D = dtable.dim(1);
   visit_device(dy.dtype(), "scatter_add_rows", [&]<class T>(T) {
     launch("scatter_add_rows", scatter_add_rows_kernel<T>, N == 0 ? 0 : V, kThreads, N, V, D, dy.data<T>(),
@@ -84,7 +81,6 @@ __global__ void pick_kernel(int64_t count, int64_t S, int64_t K, const T* x, con
 }
 
 void pick(const Tensor& x, const Tensor& index, Tensor& y) {
-  check_pick(x, index, y, "pick");
   visit_device(x.dtype(), "pick", [&]<class T>(T) {
     launch("pick", pick_kernel<T>, ceil_div(y.numel(), kThreads), kThreads, y.numel(), x.dim(1), x.dim(2), x.data<T>(),
            index.data<int64_t>(), y.data<T>(), fault_site("pick"));
@@ -103,7 +99,6 @@ __global__ void pick_backward_kernel(int64_t count, int64_t S, int64_t K, const 
 }
 
 void pick_backward(const Tensor& dy, const Tensor& index, Tensor& dx) {
-  check_pick(dx, index, dy, "pick_backward");
   visit_device(dy.dtype(), "pick_backward", [&]<class T>(T) {
     launch("pick_backward", pick_backward_kernel<T>, ceil_div(dx.numel(), kThreads), kThreads, dx.numel(), dx.dim(1),
            dx.dim(2), dy.data<T>(), index.data<int64_t>(), dx.data<T>(), fault_site("pick_backward"));
@@ -151,7 +146,7 @@ __global__ void look_up_kernel(int64_t n, int64_t C, const uint8_t* x, const flo
 }
 
 void look_up(const Tensor& x, const Tensor& table, Tensor& y) {
-  const int64_t C = check_look_up(x, table, y);
+  const int64_t C = table.dim(1);
   visit_device(y.dtype(), "look_up", [&]<class T>(T) {
     const auto kernel = C <= kColumns ? look_up_kernel<true, T> : look_up_kernel<false, T>;
     launch("look_up", kernel, ceil_div(x.numel(), kRounds * kThreads * kBytes), kThreads, x.numel(), C,

@@ -1,7 +1,6 @@
 // Rows brought to length 1: a team of threads for each, read from memory once and once more from cache.
 
 #include "core/kernels/l2_normalize.h"
-#include "core/kernels/sizes.h"
 #include "cuda/teams.cuh"
 
 namespace sked::cuda {
@@ -23,7 +22,7 @@ __global__ void l2_normalize_forward_kernel(int64_t N, int64_t D, float eps, con
 
 void l2_normalize_forward(const Tensor& x, Tensor& y, Tensor& r, double eps) {
   const char* where = "l2_normalize_forward";
-  const auto [N, D] = l2_normalize_sizes(x, y, r, where);
+  const int64_t N = x.dim(0), D = x.dim(1);
   visit_device(x.dtype(), where, [&, N = N, D = D]<class T>(T) {
     visit_team(D, [&]<int kLanes>(std::integral_constant<int, kLanes>) {
       launch(where, l2_normalize_forward_kernel<kLanes, T>, team_blocks<kLanes>(N), kThreads, N, D,
@@ -47,8 +46,7 @@ __global__ void l2_normalize_backward_kernel(int64_t N, int64_t D, const T* dy, 
 
 void l2_normalize_backward(const Tensor& dy, const Tensor& y, const Tensor& r, Tensor& dx) {
   const char* where = "l2_normalize_backward";
-  const auto [N, D] = l2_normalize_sizes(y, dy, r, where);
-  l2_normalize_sizes(y, dx, r, where);
+  const int64_t N = y.dim(0), D = y.dim(1);
   visit_device(y.dtype(), where, [&, N = N, D = D]<class T>(T) {
     visit_team(D, [&]<int kLanes>(std::integral_constant<int, kLanes>) {
       launch(where, l2_normalize_backward_kernel<kLanes, T>, team_blocks<kLanes>(N), kThreads, N, D, dy.data<T>(),

@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include "core/kernels/layer_norm.h"
-#include "core/kernels/sizes.h"
 #include "cuda/columns.cuh"
 
 namespace sked::cuda {
@@ -125,8 +124,7 @@ float* floats(Tensor& t) { return t.defined() ? t.data<float>() : nullptr; }
 void layer_norm_forward(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tensor& y, Tensor& mean, Tensor& rstd,
                         double eps) {
   const char* where = "layer_norm_forward";
-  const auto [N, D] = LayerNormSizes(x, y, gamma, beta, mean, rstd, where);
-  require(gamma.defined() == beta.defined(), where, "expected gamma and beta both defined or both undefined");
+  const int64_t N = x.dim(0), D = x.dim(1);
   visit_device(x.dtype(), where, [&, N = N, D = D]<class T>(T) {
     const T* in = x.data<T>();
     T* out = y.data<T>();
@@ -264,7 +262,7 @@ __global__ void long_backward_kernel(Backward<T> p) {
 void layer_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& gamma, const Tensor& mean, const Tensor& rstd,
                          const Tensor& residual, Tensor& dx, Tensor& dgamma, Tensor& dbeta) {
   const char* where = "layer_norm_backward";
-  const auto [N, D] = layer_norm_backward_sizes(dy, x, gamma, mean, rstd, residual, dx, dgamma, dbeta, where);
+  const int64_t N = x.dim(0), D = x.dim(1);
   visit_device(x.dtype(), where, [&, N = N, D = D]<class T>(T) {
     Backward<T> p{N,
                   D,

@@ -39,11 +39,7 @@ void noise_forward(const Tensor& center, const Tensor& d, const Tensor& eps, con
                    Tensor& z, int64_t first) {
   const char* where = "noise_forward";
   Extents e(z, where);
-  check_alike(eps, z, "eps", where);
-  if (q.defined()) check_alike(q, z, "q", where);
-  e.classes = check_width(center, z, first + e.K, "center", where);
-  check_alike(d, center, "d", where);
-  if (v.defined()) check_alike(v, center, "v", where);
+  e.classes = center.dim(1);
   launch(where, noise_forward_kernel, ceil_div(z.numel(), kThreads), kThreads, e, first, center.data<float>(),
          d.data<float>(), eps.data<float>(), floats(v), floats(q), z.data<float>());
 }
@@ -73,14 +69,7 @@ void noise_backward(const Tensor& dz, const Tensor& eps, const Tensor& v, Tensor
                     Tensor& dv, int64_t first) {
   const char* where = "noise_backward";
   Extents e(dz, where);
-  check_alike(eps, dz, "eps", where);
-  e.classes = check_width(dcenter, dz, first + e.K, "gradients", where);
-  check_alike(dd, dcenter, "gradients", where);
-  if (v.defined()) {
-    check_alike(q, dz, "q", where);
-    check_alike(v, dcenter, "v", where);
-    check_alike(dv, dcenter, "dv", where);
-  }
+  e.classes = dcenter.dim(1);
   launch(where, noise_backward_kernel, ceil_div(e.columns(), kThreads), kThreads, e, first, dz.data<float>(),
          eps.data<float>(), floats(v), v.defined() ? q.data<float>() : nullptr, dcenter.data<float>(), dd.data<float>(),
          v.defined() ? dv.data<float>() : nullptr);
@@ -108,9 +97,8 @@ __global__ void label_tile_forward_kernel(Extents e, const T* a, const int64_t* 
 void label_tile_forward(const Tensor& a, const Tensor& labels, Tensor& lse, Tensor& target_logit, TileOrigin at) {
   const char* where = "label_tile_forward";
   Extents e(a, where, at);
-  e.S = check_width(lse, a, at.sample + e.C, "lse", where);
-  const int64_t* label = labels.defined() ? labels_of(labels, a, where) : nullptr;
-  if (label) check_alike(target_logit, lse, "target_logit", where);
+  e.S = lse.dim(1);
+  const int64_t* label = labels.defined() ? labels.data<int64_t>() : nullptr;
   visit_tile(a, e, where, [&]<class T, int kN>(T, std::integral_constant<int, kN>) {
     visit_team(e.K, [&]<int kLanes>(std::integral_constant<int, kLanes>) {
       launch(where, label_tile_forward_kernel<kLanes, kN, T>, team_blocks<kLanes>(e.rows()), kThreads, e, a.data<T>(),
@@ -142,9 +130,8 @@ void label_tile_backward(Tensor& a, const Tensor& labels, const Tensor& lse, con
                          TileOrigin at) {
   const char* where = "label_tile_backward";
   Extents e(a, where, at);
-  const int64_t* label = labels_of(labels, a, where);
-  e.S = check_width(lse, a, at.sample + e.C, "lse", where);
-  check_alike(weight, lse, "weight", where);
+  const int64_t* label = labels.data<int64_t>();
+  e.S = lse.dim(1);
   tile_backward(where, e, LabelGradient{label, lse.data<float>(), weight.data<float>()}, a, sums);
 }
 
@@ -181,8 +168,8 @@ __global__ void class_tile_forward_kernel(Extents e, const T* a, const float* ls
 void class_tile_forward(const Tensor& a, const Tensor& lse, Tensor& log_p, ClassLog log, TileOrigin at) {
   const char* where = "class_tile_forward";
   Extents e(a, where, at);
-  e.classes = check_width(log_p, a, at.class_index + e.K, "log_p", where);
-  if (log == ClassLog::softmax) e.S = check_width(lse, a, at.sample + e.C, "lse", where);
+  e.classes = log_p.dim(1);
+  if (log == ClassLog::softmax) e.S = lse.dim(1);
   visit_device(a.dtype(), where, [&]<class T>(T) {
     const auto run = [&](auto kernel) {
       launch(where, kernel, ceil_div(e.columns(), kThreads), kThreads, e, a.data<T>(), floats(lse),
@@ -209,21 +196,17 @@ __global__ void soft_tile_weights_kernel(Extents e, const T* a, const float* lse
   if (team.lane == 0) total[i] += sum;
 }
 
-/// Checks what both soft kernels take and completes the extents.
-Extents soft_extents(const Tensor& a, const Tensor& lse, const Tensor& log_p, const Tensor& share, const Tensor& total,
-                     TileOrigin at, const char* where) {
+Extents soft_extents(const Tensor& a, const Tensor& lse, const Tensor& log_p, TileOrigin at, const char* where) {
   Extents e(a, where, at);
-  e.S = check_width(lse, a, at.sample + e.C, "lse", where);
-  e.classes = check_width(log_p, a, at.class_index + e.K, "log_p", where);
-  check_alike(share, log_p, "share", where);
-  check_alike(total, lse, "total", where);
+  e.S = lse.dim(1);
+  e.classes = log_p.dim(1);
   return e;
 }
 
 void soft_tile_weights(const Tensor& a, const Tensor& lse, const Tensor& log_p, const Tensor& share, Tensor& total,
                        TileOrigin at) {
   const char* where = "soft_tile_weights";
-  const Extents e = soft_extents(a, lse, log_p, share, total, at, where);
+  const Extents e = soft_extents(a, lse, log_p, at, where);
   visit_device(a.dtype(), where, [&]<class T>(T) {
     visit_team(e.K, [&]<int kLanes>(std::integral_constant<int, kLanes>) {
       launch(where, soft_tile_weights_kernel<kLanes, T>, team_blocks<kLanes>(e.rows()), kThreads, e, a.data<T>(),
@@ -253,7 +236,7 @@ struct SoftGradient {
 void soft_tile_backward(Tensor& a, const Tensor& lse, const Tensor& log_p, const Tensor& share, const Tensor& total,
                         Tensor& sums, TileOrigin at) {
   const char* where = "soft_tile_backward";
-  const Extents e = soft_extents(a, lse, log_p, share, total, at, where);
+  const Extents e = soft_extents(a, lse, log_p, at, where);
   const SoftGradient f{lse.data<float>(), log_p.data<float>(), share.data<float>(), total.data<float>()};
   tile_backward(where, e, f, a, sums);
 }
@@ -274,22 +257,12 @@ void sigmoid_tile_backward(Tensor& a, const Tensor& log_p, const Tensor& log_not
                            const Tensor& rest, Tensor& sums, TileOrigin at) {
   const char* where = "sigmoid_tile_backward";
   Extents e(a, where, at);
-  e.classes = check_width(log_p, a, at.class_index + e.K, "log_p", where);
-  for (const Tensor* t : {&log_not_p, &share, &rest}) check_alike(*t, log_p, "log_not_p, share and rest", where);
+  e.classes = log_p.dim(1);
   const SigmoidGradient f{log_p.data<float>(), log_not_p.data<float>(), share.data<float>(), rest.data<float>()};
   tile_backward(where, e, f, a, sums);
 }
 
 // ---- classes that choose among the examples too --------------------------------------------------
-
-/// Throws unless t is (at least `samples`, at least `classes`) beside `a`; returns its width.
-int64_t check_columns(const Tensor& t, const Tensor& a, int64_t samples, int64_t classes, const char* what,
-                      const char* where) {
-  require(t.defined() && t.ndim() == 2 && t.dim(0) >= samples && t.dim(1) >= classes, where, "expected ", what, " (",
-          samples, " or more, ", classes, " or more), got ", t);
-  check_beside(t, a, where);
-  return t.dim(1);
-}
 
 /// A block for 32 columns of a sample: a warp reads 32 neighbors of a row. The tile is read twice, the second time
 /// from cache where it fits.
@@ -320,7 +293,7 @@ __global__ void column_tile_forward_kernel(Extents e, const T* a, float* lse) {
 void column_tile_forward(const Tensor& a, Tensor& lse, TileOrigin at) {
   const char* where = "column_tile_forward";
   Extents e(a, where, at);
-  e.classes = check_columns(lse, a, at.sample + e.C, at.class_index + e.K, "lse", where);
+  e.classes = lse.dim(1);
   visit_device(a.dtype(), where, [&]<class T>(T) {
     launch(where, column_tile_forward_kernel<T>, e.C * ceil_div(e.K, kWarp), kThreads, e, a.data<T>(),
            lse.data<float>());
@@ -350,11 +323,9 @@ void pair_tile_backward(Tensor& a, const Tensor& labels, const Tensor& lse, cons
                         const Tensor& column_lse, const Tensor& column_weight, Tensor& sums, TileOrigin at) {
   const char* where = "pair_tile_backward";
   Extents e(a, where, at);
-  const int64_t* label = labels_of(labels, a, where);
-  e.S = check_width(lse, a, at.sample + e.C, "lse", where);
-  check_alike(weight, lse, "weight", where);
-  e.classes = check_columns(column_lse, a, at.sample + e.C, at.class_index + e.K, "column_lse", where);
-  check_alike(column_weight, column_lse, "column_weight", where);
+  const int64_t* label = labels.data<int64_t>();
+  e.S = lse.dim(1);
+  e.classes = column_lse.dim(1);
   const LabelGradient own{label, lse.data<float>(), weight.data<float>()};
   const PairGradient f{own, column_lse.data<float>(), column_weight.data<float>()};
   tile_backward(where, e, f, a, sums);

@@ -6,7 +6,6 @@
 
 #include "core/kernels/functors.h"
 #include "core/kernels/memory.h"
-#include "core/kernels/sizes.h"
 #include "core/precision.h"
 #include "cuda/approx.cuh"
 #include "cuda/cudnn.h"
@@ -47,7 +46,7 @@ Gemm product_of(const Tensor& a, bool transpose_a, const Tensor& b, bool transpo
 /// 2 M N Q operations; the floor is those at the card's rate, or the three operands' bytes.
 template <Product product>
 void matmul(const Tensor& a, const Tensor& b, Tensor& c, bool transpose_a, bool transpose_b, bool accumulate) {
-  const MatmulSizes s = matmul_sizes(a, b, c, transpose_a, transpose_b);
+  const MatmulSizes s = matmul_sizes(a, b, c, transpose_a);
   visit_device(c.dtype(), "matmul", [](auto) {});
   if (c.numel() == 0) return;
   if (s.Q == 0) return accumulate ? void() : c.fill(0.0);
@@ -128,17 +127,9 @@ void finish_linear(const LinearSizes& s, const Tensor& z, const Tensor& b, Tenso
   });
 }
 
-/// Where the product goes: to `pre` where that is wanted, else to y.
-Tensor& place_of(Tensor& y, Tensor& pre, Activation act) {
-  if (act == Activation::none || !pre.defined()) return y;
-  require_shape(pre, y.shape(), "linear_forward", "pre");
-  require_alike(y, pre, "linear_forward");
-  return pre;
-}
-
 void linear_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y, Tensor& pre, Activation act) {
-  const LinearSizes s = linear_sizes(x, w, b, y, "linear_forward");
-  Tensor& z = place_of(y, pre, act);
+  const LinearSizes s = linear_sizes(x, w);
+  Tensor& z = product_target(y, pre, act);
   visit_device(x.dtype(), "linear_forward", [](auto) {});
   if (y.numel() == 0) return;
   gemm_definition(product_of(x, false, w.read_as(x.dtype()), true, z, s.N, s.O, s.I), "linear_forward");
@@ -159,8 +150,8 @@ bool gelu_rides(const LinearSizes& s, const Tensor& x, const Tensor& w, const Te
 /// Bias, ReLU and, in bf16, tanh-GELU ride on the product, and a large exact GELU on cuDNN's. Else it follows, as do a
 /// ReLU whose input is wanted, and in f32 tanh-GELU, which the library approximates.
 void linear_forward_tuned(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y, Tensor& pre, Activation act) {
-  const LinearSizes s = linear_sizes(x, w, b, y, "linear_forward");
-  Tensor& z = place_of(y, pre, act);
+  const LinearSizes s = linear_sizes(x, w);
+  Tensor& z = product_target(y, pre, act);
   visit_device(x.dtype(), "linear_forward", [](auto) {});
   if (y.numel() == 0) return;
   if (s.I == 0) {
@@ -187,7 +178,7 @@ void linear_forward_tuned(const Tensor& x, const Tensor& w, const Tensor& b, Ten
 
 template <Product product>
 void linear_backward_input(const Tensor& dy, const Tensor& w, Tensor& dx) {
-  const LinearSizes s = linear_sizes(dx, w, {}, dy, "linear_backward_input");
+  const LinearSizes s = linear_sizes(dx, w);
   visit_device(dy.dtype(), "linear_backward_input", [](auto) {});
   if (dx.numel() == 0) return;
   if (s.O == 0) return dx.fill(0.0);
@@ -209,7 +200,7 @@ void sum_rows(const Tensor& dy, const LinearSizes& s, Tensor& db) {
 template <Product product>
 void linear_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, Tensor& db) {
   const char* where = "linear_backward_weight";
-  const LinearSizes s = linear_sizes(x, dw, db, dy, where);
+  const LinearSizes s = linear_sizes(x, dw);
   visit_device(dy.dtype(), where, [](auto) {});
   if (s.N == 0 || dw.numel() == 0) {
     dw.fill(0.0);
@@ -285,7 +276,7 @@ template <Product product>
 void linear_backward_activation(const Tensor& dy, const Tensor& w, const Tensor& pre, Tensor& dx, Tensor& db,
                                 Activation act) {
   const char* where = "linear_backward_activation";
-  const LinearSizes s = activation_sizes(dy, w, pre, dx, db, where);
+  const LinearSizes s = linear_sizes(dx, w);
   visit_device(dy.dtype(), where, [](auto) {});
   const bool rides = product == gemm && act == Activation::gelu_tanh && dx.dtype() == DType::bf16;
   if (rides && dx.numel() > 0 && s.O > 0) {

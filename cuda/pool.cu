@@ -9,7 +9,6 @@
 #include <cmath>
 
 #include "core/kernels/pool.h"
-#include "core/kernels/sizes.h"
 #include "cuda/strided.cuh"
 
 namespace sked::cuda {
@@ -176,24 +175,24 @@ void pool_backward(const char* where, const Tensor& dy, const uint8_t* which, Te
 
 void max_pool2d_forward(const Tensor& x, Tensor& y, Tensor& which, Window window) {
   const char* where = "max_pool2d_forward";
-  const PoolSizes s = pool_sizes(x, y, which, window, where);
+  const PoolSizes s = pool_sizes(x, y);
   pool_forward<true>(where, x, y, which.data<uint8_t>(), s, window);
 }
 
 void max_pool2d_backward(const Tensor& dy, const Tensor& which, Tensor& dx, Window window) {
   const char* where = "max_pool2d_backward";
-  const PoolSizes s = pool_sizes(dx, dy, which, window, where);
+  const PoolSizes s = pool_sizes(dx, dy);
   pool_backward<true>(where, dy, which.data<uint8_t>(), dx, s, window);
 }
 
 void avg_pool2d_forward(const Tensor& x, Tensor& y, Window window) {
   const char* where = "avg_pool2d_forward";
-  pool_forward<false>(where, x, y, nullptr, pool_sizes(x, y, {}, window, where), window);
+  pool_forward<false>(where, x, y, nullptr, pool_sizes(x, y), window);
 }
 
 void avg_pool2d_backward(const Tensor& dy, Tensor& dx, Window window) {
   const char* where = "avg_pool2d_backward";
-  pool_backward<false>(where, dy, nullptr, dx, pool_sizes(dx, dy, {}, window, where), window);
+  pool_backward<false>(where, dy, nullptr, dx, pool_sizes(dx, dy), window);
 }
 
 [[maybe_unused]] const bool registered = kernel::max_pool2d_forward.define(Device::cuda, max_pool2d_forward) &&

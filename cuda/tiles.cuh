@@ -16,7 +16,6 @@ struct Extents {
   TileOrigin at;
 
   Extents(const Tensor& a, const char* where, TileOrigin at = {}) : at(at) {
-    require(a.defined() && a.ndim() == 3, where, "expected a tile (B, C, K), got ", a);
     B = a.dim(0), C = a.dim(1), K = a.dim(2);
     constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
     require(rows() <= kMost && K <= kMost, where, "expected fewer than 2^31 rows and columns, got ", a);
@@ -32,31 +31,6 @@ struct Extents {
   /// Where the classes of row r start among all classes.
   __device__ int64_t by_class(int64_t row) const { return example(row) * classes + at.class_index; }
 };
-
-/// Throws unless t is f32 beside a tile.
-inline void check_beside(const Tensor& t, const Tensor& a, const char* where) {
-  require_master(a, t, where);
-  require(t.dtype() == DType::f32, where, "expected f32 beside a tile, got ", t);
-}
-
-/// Throws unless t is (B, at least `least`) beside `a`; returns its width.
-inline int64_t check_width(const Tensor& t, const Tensor& a, int64_t least, const char* what, const char* where) {
-  require(t.defined() && t.ndim() == 2 && t.dim(0) == a.dim(0) && t.dim(1) >= least, where, "expected ", what, " (",
-          a.dim(0), ", ", least, " or more), got ", t);
-  check_beside(t, a, where);
-  return t.dim(1);
-}
-
-inline void check_alike(const Tensor& t, const Tensor& like, const char* what, const char* where) {
-  require_shape(t, like.shape(), where, what);
-  require_alike(t, like, where);
-}
-
-inline const int64_t* labels_of(const Tensor& labels, const Tensor& a, const char* where) {
-  require_shape(labels, {a.dim(0)}, where, "labels");
-  require(labels.device() == a.device(), where, "expected labels on ", a.device(), ", got ", labels);
-  return labels.data<int64_t>();
-}
 
 // ---- gradients of tiles --------------------------------------------------------------------------
 
@@ -87,11 +61,6 @@ void visit_tile(const Tensor& a, const Extents& e, const char* where, G&& g) {
 /// Turns the tile into its gradient by f, and adds the sums over rows where they are wanted.
 template <class F>
 void tile_backward(const char* where, const Extents& e, F f, Tensor& a, Tensor& sums) {
-  if (sums.defined()) {
-    require(sums.ndim() == 1 && sums.dim(0) >= e.at.class_index + e.K, where, "expected sums of ",
-            e.at.class_index + e.K, " or more classes, got ", sums);
-    check_beside(sums, a, where);
-  }
   if (a.numel() == 0) return;
   visit_tile(a, e, where, [&]<class T, int kN>(T, std::integral_constant<int, kN>) {
     float* const to = sums.defined() ? sums.data<float>() + e.at.class_index : nullptr;

@@ -94,7 +94,7 @@ const double kLogRatio = std::log(4.0 / 3.0);
 
 }  // namespace
 
-void resample(const uint8_t* image, const Shape& shape, const Window& window, int64_t height, int64_t width,
+void resample(const uint8_t* image, const Shape& shape, const Crop& window, int64_t height, int64_t width,
               uint8_t* out) {
   const int64_t channels = shape[2], stride = shape[1] * channels;
   const uint8_t* corner = image + window.top * stride + window.left * channels;
@@ -125,14 +125,14 @@ Shape small_size(const Shape& image, int64_t n) {
   return height <= width ? Shape{n, longer(width, height)} : Shape{longer(height, width), n};
 }
 
-Window central_window(const Shape& image, int64_t n) {
+Crop central_window(const Shape& image, int64_t n) {
   const auto half = [n](int64_t side) {
     return static_cast<int64_t>(std::nearbyint(static_cast<double>(side - n) / 2));
   };
   return {half(image[0]), half(image[1]), n, n};
 }
 
-Window inception_attempt(const Shape& image, double area, double ratio, double top, double left) {
+Crop inception_attempt(const Shape& image, double area, double ratio, double top, double left) {
   const auto height = static_cast<double>(image[0]), width = static_cast<double>(image[1]);
   const double target = height * width * (kLeastArea + (1 - kLeastArea) * area);
   const double aspect = std::exp(kLogRatio * (2 * ratio - 1));
@@ -143,11 +143,11 @@ Window inception_attempt(const Shape& image, double area, double ratio, double t
           static_cast<int64_t>(left * static_cast<double>(image[1] - w + 1)), h, w};
 }
 
-Window inception_window(const Shape& image, Rng& rng) {
+Crop inception_window(const Shape& image, Rng& rng) {
   for (int attempt = 0; attempt < 10; ++attempt) {
     double u[4];
     for (double& draw : u) draw = static_cast<double>(rng.uniform());
-    const Window window = inception_attempt(image, u[0], u[1], u[2], u[3]);
+    const Crop window = inception_attempt(image, u[0], u[1], u[2], u[3]);
     if (window.height > 0) return window;
   }
   const auto height = static_cast<double>(image[0]), width = static_cast<double>(image[1]);

@@ -10,7 +10,7 @@
 namespace sked {
 
 /// A rectangle of pixels inside an image.
-struct Window {
+struct Crop {
   int64_t top = 0, left = 0, height = 0, width = 0;
 };
 
@@ -18,7 +18,7 @@ struct Window {
 /// shrinking averages and enlarging interpolates, with weights of 22 fractional bits, first along rows, then along
 /// columns. Bit for bit `crop(window).resize((width, height), BILINEAR)` of Pillow 11 (13 may take columns first and
 /// then rounds differently by 1). `out` has height·width·C bytes.
-void resample(const uint8_t* image, const Shape& shape, const Window& window, int64_t height, int64_t width,
+void resample(const uint8_t* image, const Shape& shape, const Crop& window, int64_t height, int64_t width,
               uint8_t* out);
 
 /// (H, W) with the shorter side n and the longer one n·long/short, rounded down: torchvision's Resize(n).
@@ -26,15 +26,15 @@ Shape small_size(const Shape& image, int64_t n);
 
 /// The n×n window around the center, as torchvision's CenterCrop places it: halves round to even. The image is at least
 /// that large.
-Window central_window(const Shape& image, int64_t n);
+Crop central_window(const Shape& image, int64_t n);
 
 /// Szegedy et al., "Going deeper with convolutions" (arXiv 1409.4842), as torchvision's RandomResizedCrop: an area of 8
 /// to 100 % of the image, uniformly, with an aspect ratio of 3/4 to 4/3, log-uniformly; after ten windows that do not
 /// fit, the largest central one with a ratio in that range.
-Window inception_window(const Shape& image, Rng& rng);
+Crop inception_window(const Shape& image, Rng& rng);
 
 /// What inception_window does with four uniform numbers in [0, 1) of one attempt: area, ratio, top, left. Nothing (a
 /// height of 0) when that window does not fit.
-Window inception_attempt(const Shape& image, double area, double ratio, double top, double left);
+Crop inception_attempt(const Shape& image, double area, double ratio, double top, double left);
 
 }  // namespace sked

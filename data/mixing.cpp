@@ -31,7 +31,7 @@ std::vector<T> last_row(const Tensor& x) {
 }
 
 template <class T>
-void paste(Tensor& images, const Window& w) {
+void paste(Tensor& images, const Crop& w) {
   const int64_t batch = images.dim(0), width = images.dim(2), channels = images.dim(3), row = images.numel() / batch;
   const std::vector<T> last = last_row<T>(images);
   for (int64_t b = batch - 1; b >= 0; --b) {
@@ -58,12 +58,12 @@ void mixup(Tensor& x, double lambda) {
   }
 }
 
-void cutmix(Tensor& images, const Window& w) {
+void cutmix(Tensor& images, const Crop& w) {
   if (images.numel() == 0) return;
   images.dtype() == DType::u8 ? paste<uint8_t>(images, w) : paste<float>(images, w);
 }
 
-Window cutmix_window(const Shape& image, double lambda, double y, double x) {
+Crop cutmix_window(const Shape& image, double lambda, double y, double x) {
   const double half = 0.5 * std::sqrt(1 - lambda);
   const auto cut = [half](double center, int64_t side) {
     const auto middle = static_cast<int64_t>(center * static_cast<double>(side));
@@ -88,7 +88,7 @@ void mix(const Mixing& mixing, Tensor& images, Tensor& targets, Rng& rng) {
   } else {
     const Shape shape = images.shape().without(0);
     const auto y = static_cast<double>(rng.uniform()), x = static_cast<double>(rng.uniform());
-    const Window window = cutmix_window(shape, lambda, y, x);
+    const Crop window = cutmix_window(shape, lambda, y, x);
     cutmix(images, window);
     lambda = 1 - static_cast<double>(window.height * window.width) / static_cast<double>(shape[0] * shape[1]);
   }

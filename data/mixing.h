@@ -19,11 +19,11 @@ struct Mixing {
 void mixup(Tensor& x, double lambda);
 
 /// Pastes the window of the neighbor's image into each image (B, H, W, C), f32 or u8, in place.
-void cutmix(Tensor& images, const Window& window);
+void cutmix(Tensor& images, const Crop& window);
 
 /// The window of a share 1-λ of the area, centered at (row, column) shares of the image and cut off at its edges:
 /// r = ½ sqrt(1-λ), from H·(y-r) to H·(y+r), rounded down.
-Window cutmix_window(const Shape& image, double lambda, double y, double x);
+Crop cutmix_window(const Shape& image, double lambda, double y, double x);
 
 /// λ ~ Beta(α, α), α > 0.
 double beta(double alpha, Rng& rng);

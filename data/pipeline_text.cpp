@@ -37,18 +37,12 @@ constexpr std::array kKinds{
     StageKind{"mixup", "mixup(alpha)", Place::batch, 1, 1},
     StageKind{"cutmix", "cutmix(alpha)", Place::batch, 1, 1}};
 
-std::string_view trim(std::string_view text) {
-  const size_t begin = text.find_first_not_of(" \t\n");
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(" \t\n") - begin + 1);
-}
-
 /// The pieces between separators, trimmed; never empty.
 std::vector<std::string_view> split(std::string_view text, char separator) {
   std::vector<std::string_view> pieces;
   for (;;) {
     const size_t end = text.find(separator);
-    pieces.push_back(trim(text.substr(0, end)));
+    pieces.push_back(trimmed(text.substr(0, end)));
     if (end == std::string_view::npos) return pieces;
     text.remove_prefix(end + 1);
   }
@@ -63,19 +57,19 @@ std::vector<double> parse_numbers(std::string_view list, std::string_view stage)
     require_usage(error == std::errc{} && end == word.data() + word.size() && std::isfinite(value), "pipeline", stage,
                   ": expected a number, got `", word, "`");
     numbers.push_back(value);
-    rest = trim(rest.substr(word.size()));
+    rest = trimmed(rest.substr(word.size()));
   }
   return numbers;
 }
 
 StageText parse_stage(std::string_view text) {
   const size_t open = text.find('(');
-  StageText stage{text, trim(text.substr(0, open)), {}, {}};
+  StageText stage{text, trimmed(text.substr(0, open)), {}, {}};
   if (open == std::string_view::npos) return stage;
   require_usage(text.ends_with(')'), "pipeline", text, ": expected `name(arguments)`");
   const std::string_view inside = text.substr(open + 1, text.size() - open - 2);
   if (stage.name == "decode") {
-    stage.word = trim(inside);
+    stage.word = trimmed(inside);
     require_usage(stage.word == "as_stored", "pipeline", text, ": expected decode or decode(as_stored)");
     return stage;
   }

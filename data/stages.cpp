@@ -67,7 +67,7 @@ class CentralCrop final : public ByteStage {
     return {size_, size_, in[2]};
   }
   void apply(const uint8_t* in, const Shape& shape, Rng&, uint8_t* out) const override {
-    const Window window = central_window(shape, size_);
+    const Crop window = central_window(shape, size_);
     crop(in, shape, window.top, window.left, size_, out);
   }
 
@@ -84,7 +84,7 @@ class InceptionCrop final : public ByteStage {
   }
   /// The window has the same place in the smaller image, up to rounding: its draws are shares of the size.
   int shrink(const Shape& in, Rng rng) const override {
-    const Window window = inception_window(in, rng);
+    const Crop window = inception_window(in, rng);
     return shrink_to(std::min(window.height, window.width), size_);
   }
 

@@ -1,6 +1,10 @@
 #pragma once
 // Module: named parameters and buffers in a tree. Names follow timm / torchvision, so public checkpoints map one to
 // one.
+//
+// Threads: a module belongs to one thread at a time. forward() in training writes running statistics, and every
+// forward() reads parameters, which an optimizer, a checkpoint or set_requires_grad() writes; evaluations may share a
+// module only while nobody does, each with a Context of its own and off the tape (NoGrad).
 
 #include <memory>
 #include <string>

@@ -3,6 +3,7 @@
 #
 #   tests/lint.sh [FOLDER]      default: the repository this script lies in
 #
+# twice: no type is defined in two files
 # levels: includes point only downwards           circles: none among headers and sources
 # sizes: files and functions fit the screen       format: clang-format has nothing to change
 # READMEs: one per folder of the plan             top level: nothing but what the plan names
@@ -48,6 +49,7 @@ check_sources() {
   awk -v max_file=$max_file -v max_test=$max_test_file -v max_function=$max_function \
     -f "$here/lint/sizes.awk" "${sources[@]}" >>"$findings"
   awk -f "$here/lint/messages.awk" "${sources[@]}" >>"$findings"
+  awk -f "$here/lint/twice.awk" "${sources[@]}" >>"$findings"
 }
 
 check_top_level() {

@@ -5,7 +5,6 @@
 
 #include "core/cpu/softmax_rows.h"
 #include "core/kernels/attention.h"
-#include "core/kernels/sizes.h"
 
 namespace sked::cpu {
 namespace {
@@ -39,7 +38,7 @@ struct Packed {
 };
 
 void attention_forward(const Tensor& qkv, Tensor& y, Tensor& lse, double scale, bool causal) {
-  const AttentionSizes s = attention_sizes(qkv, y, lse, "attention_forward");
+  const AttentionSizes s = attention_sizes(qkv);
   visit_float(qkv.dtype(), "attention_forward", [&]<class T>(T) {
     const T* in = qkv.data<T>();
     T *out = y.data<T>(), *l = lse.data<T>();
@@ -85,8 +84,7 @@ void backward_head(const T* dy, const T* y, const T* lse, const Packed<const T>&
 
 void attention_backward(const Tensor& dy, const Tensor& qkv, const Tensor& y, const Tensor& lse, Tensor& dqkv,
                         double scale, bool causal) {
-  const AttentionSizes s = attention_sizes(qkv, y, lse, "attention_backward");
-  attention_sizes(dqkv, dy, lse, "attention_backward");
+  const AttentionSizes s = attention_sizes(qkv);
   visit_float(qkv.dtype(), "attention_backward", [&]<class T>(T) {
     const T *g = dy.data<T>(), *in = qkv.data<T>(), *out = y.data<T>(), *l = lse.data<T>();
     T* to = dqkv.data<T>();

@@ -6,7 +6,6 @@
 
 #include "core/cpu/rows.h"
 #include "core/kernels/batch_norm.h"
-#include "core/kernels/sizes.h"
 
 namespace sked::cpu {
 namespace {
@@ -88,9 +87,7 @@ void batch_norm_forward(const Tensor& x, const Tensor& residual, const Tensor& g
                         Tensor& mean, Tensor& rstd, Tensor& running_mean, Tensor& running_var, double momentum,
                         double eps, bool relu) {
   const char* where = "batch_norm_forward";
-  const auto [M, C] =
-      BatchNormSizes(x, {&residual, &y}, {&gamma, &beta, &mean, &rstd, &running_mean, &running_var}, where);
-  require(M >= 2, where, "expected at least 2 rows to normalize over, got x ", x);
+  const auto [M, C] = batch_norm_sizes(x);
   visit_float(x.dtype(), where, [&]<class T>(T) {
     Tensor variance = Tensor::like(mean);
     T *mu = mean.data<T>(), *var = variance.data<T>(), *r = rstd.data<T>();
@@ -111,7 +108,7 @@ void batch_norm_forward(const Tensor& x, const Tensor& residual, const Tensor& g
 void batch_norm_inference(const Tensor& x, const Tensor& residual, const Tensor& gamma, const Tensor& beta,
                           const Tensor& running_mean, const Tensor& running_var, Tensor& y, double eps, bool relu) {
   const char* where = "batch_norm_inference";
-  const auto [M, C] = BatchNormSizes(x, {&residual, &y}, {&gamma, &beta, &running_mean, &running_var}, where);
+  const auto [M, C] = batch_norm_sizes(x);
   visit_float(x.dtype(), where, [&]<class T>(T) {
     Tensor rstd = Tensor::like(running_var);
     const T* var = running_var.data<T>();
@@ -145,8 +142,7 @@ void gradient_sums(const T* dy, const T* x, const T* y, const T* mean, int64_t M
 void batch_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& y, const Tensor& gamma, const Tensor& mean,
                          const Tensor& rstd, Tensor& dx, Tensor& dresidual, Tensor& dgamma, Tensor& dbeta, bool relu) {
   const char* where = "batch_norm_backward";
-  const auto [M, C] = BatchNormSizes(x, {&dy, &y, &dx, &dresidual}, {&gamma, &mean, &rstd, &dgamma, &dbeta}, where);
-  require(M >= 2 && (!relu || y.defined()), where, "expected at least 2 rows, and y under ReLU, got x ", x);
+  const auto [M, C] = batch_norm_sizes(x);
   visit_float(x.dtype(), where, [&]<class T>(T) {
     Tensor sums = Tensor::empty({2, C}, x.dtype()), factors = Tensor::empty({3, C}, x.dtype());
     const T *in = x.data<T>(), *mu = mean.data<T>(), *r = rstd.data<T>(), *scale = gamma.data<T>();

@@ -5,7 +5,6 @@
 
 #include "core/cpu/gemm.h"
 #include "core/cpu/rows.h"
-#include "core/kernels/sizes.h"
 
 namespace sked::cpu {
 namespace {
@@ -103,7 +102,7 @@ Tensor window_order(const Group<T>& g, const Tensor& w) {
 }
 
 void conv2d_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y, Window window) {
-  const ConvSizes s = conv_sizes(x, w, b, y, window, "conv2d_forward");
+  const ConvSizes s = conv_sizes(x, y);
   visit_float(x.dtype(), "conv2d_forward", [&]<class T>(T) {
     const Group<T> group(s, window);
     const Tensor filters = window_order(group, w);
@@ -124,7 +123,7 @@ void conv2d_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y
 }
 
 void conv2d_backward_input(const Tensor& dy, const Tensor& w, Tensor& dx, Window window) {
-  const ConvSizes s = conv_sizes(dx, w, {}, dy, window, "conv2d_backward_input");
+  const ConvSizes s = conv_sizes(dx, dy);
   visit_float(dy.dtype(), "conv2d_backward_input", [&]<class T>(T) {
     const Group<T> group(s, window);
     const Tensor filters = window_order(group, w);
@@ -139,7 +138,7 @@ void conv2d_backward_input(const Tensor& dy, const Tensor& w, Tensor& dx, Window
 }
 
 void conv2d_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, Tensor& db, Window window) {
-  const ConvSizes s = conv_sizes(x, dw, db, dy, window, "conv2d_backward_weight");
+  const ConvSizes s = conv_sizes(x, dy);
   visit_float(dy.dtype(), "conv2d_backward_weight", [&]<class T>(T) {
     const Group<T> group(s, window);
     Tensor dfilters = Tensor::zeros_like(dw), columns = group.workspace();

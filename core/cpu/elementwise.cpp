@@ -4,15 +4,12 @@
 
 #include "core/cpu/parallel.h"
 #include "core/kernels/functors.h"
-#include "core/kernels/sizes.h"
 #include "core/kernels/strided.h"
 
 namespace sked::cpu {
 namespace {
 
 void unary_forward(const Tensor& x, Tensor& y, Unary op) {
-  require_alike(x, y, "unary_forward");
-  require_shape(y, x.shape(), "unary_forward", "y");
   visit_float(x.dtype(), "unary_forward", [&](auto type) {
     using T = decltype(type);
     const T* in = x.data<T>();
@@ -27,10 +24,6 @@ void unary_forward(const Tensor& x, Tensor& y, Unary op) {
 }
 
 void unary_backward(const Tensor& x, const Tensor& dy, Tensor& dx, Unary op) {
-  require_alike(x, dy, "unary_backward");
-  require_alike(x, dx, "unary_backward");
-  require_shape(dy, x.shape(), "unary_backward", "dy");
-  require_shape(dx, x.shape(), "unary_backward", "dx");
   visit_float(x.dtype(), "unary_backward", [&](auto type) {
     using T = decltype(type);
     const T* in = x.data<T>();
@@ -46,8 +39,6 @@ void unary_backward(const Tensor& x, const Tensor& dy, Tensor& dx, Unary op) {
 }
 
 void affine(const Tensor& x, Tensor& y, double alpha, double beta) {
-  require_alike(x, y, "affine");
-  require_shape(y, x.shape(), "affine", "y");
   visit_float(x.dtype(), "affine", [&](auto type) {
     using T = decltype(type);
     const T* in = x.data<T>();
@@ -98,7 +89,6 @@ void binary_apply(const Tensor& a, const Tensor& b, Tensor& y, F f) {
 }
 
 void binary_forward(const Tensor& a, const Tensor& b, Tensor& y, Binary op) {
-  check_binary(a, b, y, "binary_forward");
   visit_float(a.dtype(), "binary_forward", [&](auto type) {
     using T = decltype(type);
     functor::visit(op, [&](auto f) { binary_apply<T>(a, b, y, [=](T p, T q) { return f.forward(p, q); }); });
@@ -106,8 +96,6 @@ void binary_forward(const Tensor& a, const Tensor& b, Tensor& y, Binary op) {
 }
 
 void binary_took_first(const Tensor& a, const Tensor& b, Tensor& mask, Binary op) {
-  check_binary(a, b, mask, "binary_took_first");
-  require(op == Binary::max || op == Binary::min, "binary_took_first", "expected max or min, got ", name(op));
   visit_float(a.dtype(), "binary_took_first", [&](auto type) {
     using T = decltype(type);
     if (op == Binary::max) {

@@ -36,12 +36,4 @@ void finish_linear(const T* z, const T* b, int64_t N, int64_t O, T* pre, T* y, A
   }
 }
 
-/// Where the product itself goes: to `pre` where that is wanted, else to y.
-inline Tensor& product_of(Tensor& y, Tensor& pre, Activation act, const char* where) {
-  if (act == Activation::none || !pre.defined()) return y;
-  require_shape(pre, y.shape(), where, "pre");
-  require_alike(y, pre, where);
-  return pre;
-}
-
 }  // namespace sked::cpu

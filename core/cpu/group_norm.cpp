@@ -5,7 +5,6 @@
 
 #include "core/cpu/rows.h"
 #include "core/kernels/group_norm.h"
-#include "core/kernels/sizes.h"
 
 namespace sked::cpu {
 namespace {
@@ -47,7 +46,7 @@ void group_statistics(const T* x, const GroupNormSizes& s, double eps, T* mean, 
 void group_norm_forward(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tensor& y, Tensor& mean, Tensor& rstd,
                         int64_t groups, double eps) {
   const char* where = "group_norm_forward";
-  const GroupNormSizes s(x, {&y}, {&gamma, &beta}, {&mean, &rstd}, groups, where);
+  const GroupNormSizes s = group_norm_sizes(x, groups);
   visit_float(x.dtype(), where, [&]<class T>(T) {
     const T *in = x.data<T>(), *scale = gamma.data<T>(), *shift = beta.data<T>();
     T *out = y.data<T>(), *mu = mean.data<T>(), *r = rstd.data<T>();
@@ -102,7 +101,7 @@ void backward_image(const T* dy, const T* x, const T* gamma, const T* mean, cons
 void group_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& gamma, const Tensor& mean, const Tensor& rstd,
                          Tensor& dx, Tensor& dgamma, Tensor& dbeta, int64_t groups) {
   const char* where = "group_norm_backward";
-  const GroupNormSizes s(x, {&dy, &dx}, {&gamma, &dgamma, &dbeta}, {&mean, &rstd}, groups, where);
+  const GroupNormSizes s = group_norm_sizes(x, groups);
   visit_float(x.dtype(), where, [&]<class T>(T) {
     const T *g = dy.data<T>(), *in = x.data<T>(), *scale = gamma.data<T>(), *mu = mean.data<T>(), *r = rstd.data<T>();
     Tensor partials = Tensor::empty({s.N, 2 * s.C}, x.dtype()), sums = Tensor::empty({2 * s.C}, x.dtype());

@@ -5,7 +5,6 @@
 
 #include "core/cpu/parallel.h"
 #include "core/kernels/convert.h"
-#include "core/kernels/sizes.h"
 
 namespace sked::cpu {
 namespace {
@@ -19,14 +18,8 @@ const int64_t* checked_ids(const Tensor& ids, int64_t count, int64_t limit, cons
   return id;
 }
 
-/// Checks table (V,D) against rows (N,D) and ids (N); returns the ids.
-const int64_t* checked_rows(const Tensor& table, const Tensor& ids, const Tensor& rows, const char* where) {
-  check_rows(table, ids, rows, where);
-  return checked_ids(ids, rows.dim(0), table.dim(0), where);
-}
-
 void gather_rows(const Tensor& table, const Tensor& ids, Tensor& y) {
-  const int64_t* id = checked_rows(table, ids, y, "gather_rows");
+  const int64_t* id = checked_ids(ids, y.dim(0), table.dim(0), "gather_rows");
   const size_t bytes = static_cast<size_t>(table.dim(1)) * size_of(table.dtype());
   if (y.numel() == 0) return;
   const auto* from = static_cast<const std::byte*>(table.raw());
@@ -40,7 +33,7 @@ void gather_rows(const Tensor& table, const Tensor& ids, Tensor& y) {
 /// Threads share the columns, not the rows: each adds its part of every row in order of n, and no two touch the same
 /// element.
 void scatter_add_rows(const Tensor& dy, const Tensor& ids, Tensor& dtable) {
-  const int64_t* id = checked_rows(dtable, ids, dy, "scatter_add_rows");
+  const int64_t* id = checked_ids(ids, dy.dim(0), dtable.dim(0), "scatter_add_rows");
   const int64_t N = dy.dim(0), D = dy.dim(1);
   visit_float(dy.dtype(), "scatter_add_rows", [&](auto type) {
     using T = decltype(type);
@@ -57,14 +50,8 @@ void scatter_add_rows(const Tensor& dy, const Tensor& ids, Tensor& dtable) {
   });
 }
 
-/// Checks x (N,S,K) against index (N) and picked (N,S); returns the indices.
-const int64_t* checked_pick(const Tensor& x, const Tensor& index, const Tensor& picked, const char* where) {
-  check_pick(x, index, picked, where);
-  return checked_ids(index, x.dim(0), x.dim(2), where);
-}
-
 void pick(const Tensor& x, const Tensor& index, Tensor& y) {
-  const int64_t* id = checked_pick(x, index, y, "pick");
+  const int64_t* id = checked_ids(index, x.dim(0), x.dim(2), "pick");
   const int64_t S = x.dim(1), K = x.dim(2);
   visit_float(x.dtype(), "pick", [&](auto type) {
     using T = decltype(type);
@@ -77,7 +64,7 @@ void pick(const Tensor& x, const Tensor& index, Tensor& y) {
 }
 
 void pick_backward(const Tensor& dy, const Tensor& index, Tensor& dx) {
-  const int64_t* id = checked_pick(dx, index, dy, "pick_backward");
+  const int64_t* id = checked_ids(index, dx.dim(0), dx.dim(2), "pick_backward");
   const int64_t S = dx.dim(1), K = dx.dim(2);
   visit_float(dy.dtype(), "pick_backward", [&](auto type) {
     using T = decltype(type);
@@ -92,7 +79,7 @@ void pick_backward(const Tensor& dy, const Tensor& index, Tensor& dx) {
 }
 
 void look_up(const Tensor& x, const Tensor& table, Tensor& y) {
-  const int64_t C = check_look_up(x, table, y), rows = x.numel() / std::max<int64_t>(1, C);
+  const int64_t C = table.dim(1), rows = x.numel() / std::max<int64_t>(1, C);
   const uint8_t* byte = x.data<uint8_t>();
   visit_float(table.dtype(), "look_up", [&](auto type) {
     const auto* value = table.data<decltype(type)>();

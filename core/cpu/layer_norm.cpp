@@ -4,7 +4,6 @@
 
 #include "core/cpu/rows.h"
 #include "core/kernels/layer_norm.h"
-#include "core/kernels/sizes.h"
 
 namespace sked::cpu {
 namespace {
@@ -12,8 +11,7 @@ namespace {
 void layer_norm_forward(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tensor& y, Tensor& mean, Tensor& rstd,
                         double eps) {
   const char* where = "layer_norm_forward";
-  const auto [N, D] = LayerNormSizes(x, y, gamma, beta, mean, rstd, where);
-  require(gamma.defined() == beta.defined(), where, "expected gamma and beta both defined or both undefined");
+  const int64_t N = x.dim(0), D = x.dim(1);
   visit_float(x.dtype(), where, [&, N = N, D = D]<class T>(T) {
     const T *in = x.data<T>(), *scale = gamma.defined() ? gamma.data<T>() : nullptr;
     const T* shift = beta.defined() ? beta.data<T>() : nullptr;
@@ -70,7 +68,7 @@ void backward_row(const T* dy, const T* x, const T* gamma, T mean, T rstd, const
 void layer_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& gamma, const Tensor& mean, const Tensor& rstd,
                          const Tensor& residual, Tensor& dx, Tensor& dgamma, Tensor& dbeta) {
   const char* where = "layer_norm_backward";
-  const auto [N, D] = layer_norm_backward_sizes(dy, x, gamma, mean, rstd, residual, dx, dgamma, dbeta, where);
+  const int64_t N = x.dim(0), D = x.dim(1);
   visit_float(x.dtype(), where, [&, N = N, D = D]<class T>(T) {
     const T *g = dy.data<T>(), *in = x.data<T>(), *scale = gamma.defined() ? gamma.data<T>() : nullptr;
     const T *mu = mean.data<T>(), *r = rstd.data<T>(), *add = residual.defined() ? residual.data<T>() : nullptr;

@@ -20,19 +20,9 @@ struct Extents {
   int64_t B, C, K;
 
   Extents(int64_t B, int64_t C, int64_t K) : B(B), C(C), K(K) {}
-  Extents(const Tensor& a, const char* where) {
-    require(a.defined() && a.ndim() == 3, where, "expected a tile (B, C, K), got ", a);
-    B = a.dim(0), C = a.dim(1), K = a.dim(2);
-  }
+  explicit Extents(const Tensor& a) : Extents(a.dim(0), a.dim(1), a.dim(2)) {}
   int64_t elements() const { return B * C * K; }
 };
-
-/// Throws unless t is (B, at least `least`) like `a`; what it is called is in the message.
-void check_rows(const Tensor& t, const Tensor& a, int64_t least, const char* what, const char* where) {
-  require(t.defined() && t.ndim() == 2 && t.dim(0) == a.dim(0) && t.dim(1) >= least, where, "expected ", what, " (",
-          a.dim(0), ", ", least, " or more), got ", t);
-  require_alike(t, a, where);
-}
 
 /// NaN where either is: comparisons with it are false, so that it ends up in `high` or in `low`, and both are in the
 /// result.
@@ -65,11 +55,8 @@ void for_each_columns(const Extents& e, F&& f) {
 }
 
 /// sums[k] += Σ over the rows of the tile, now a gradient.
-void add_column_sums(const Tensor& a, const Extents& e, Tensor& sums, TileOrigin at, const char* where) {
+void add_column_sums(const Tensor& a, const Extents& e, Tensor& sums, TileOrigin at) {
   if (!sums.defined()) return;
-  require(sums.ndim() == 1 && sums.dim(0) >= at.class_index + e.K, where, "expected sums of ", at.class_index + e.K,
-          " or more classes, got ", sums);
-  require_alike(sums, a, where);
   Tensor tile = Tensor::empty({e.K}, a.dtype()), place = sums.rows(at.class_index, at.class_index + e.K);
   kernel::reduce_forward(a, tile, Reduce::sum, {1, e.B * e.C, e.K});
   kernel::add_scaled(tile, place, 1);
@@ -79,11 +66,7 @@ void add_column_sums(const Tensor& a, const Extents& e, Tensor& sums, TileOrigin
 
 void noise_forward(const Tensor& center, const Tensor& d, const Tensor& eps, const Tensor& v, const Tensor& q,
                    Tensor& z, int64_t first) {
-  const Extents e(z, "noise_forward");
-  require_shape(eps, z.shape(), "noise_forward", "eps");
-  if (q.defined()) require_shape(q, z.shape(), "noise_forward", "q");
-  for (const Tensor* t : {&center, &d}) check_rows(*t, z, first + e.K, "center and d", "noise_forward");
-  if (v.defined()) check_rows(v, z, first + e.K, "v", "noise_forward");
+  const Extents e(z);
   const int64_t J = center.dim(1);
   visit_float(z.dtype(), "noise_forward", [&](auto type) {
     using T = decltype(type);
@@ -127,14 +110,7 @@ void add_to(T* out, const double* sums, int64_t n) {
 
 void noise_backward(const Tensor& dz, const Tensor& eps, const Tensor& v, Tensor& q, Tensor& dcenter, Tensor& dd,
                     Tensor& dv, int64_t first) {
-  const Extents e(dz, "noise_backward");
-  require_shape(eps, dz.shape(), "noise_backward", "eps");
-  for (const Tensor* t : {&dcenter, &dd}) check_rows(*t, dz, first + e.K, "gradients", "noise_backward");
-  if (v.defined()) {
-    require_shape(q, dz.shape(), "noise_backward", "q");
-    for (const Tensor* t : {&v, static_cast<const Tensor*>(&dv)})
-      check_rows(*t, dz, first + e.K, "v", "noise_backward");
-  }
+  const Extents e(dz);
   const int64_t J = dcenter.dim(1);
   visit_float(dz.dtype(), "noise_backward", [&](auto type) {
     using T = decltype(type);
@@ -161,13 +137,8 @@ void noise_backward(const Tensor& dz, const Tensor& eps, const Tensor& v, Tensor
 // ---- one label an example ------------------------------------------------------------------------
 
 void label_tile_forward(const Tensor& a, const Tensor& labels, Tensor& lse, Tensor& target_logit, TileOrigin at) {
-  const Extents e(a, "label_tile_forward");
-  check_rows(lse, a, at.sample + e.C, "lse", "label_tile_forward");
+  const Extents e(a);
   const bool pick = labels.defined();
-  if (pick) {
-    require_shape(labels, {e.B}, "label_tile_forward", "labels");
-    require_shape(target_logit, lse.shape(), "label_tile_forward", "target_logit");
-  }
   const int64_t S = lse.dim(1);
   visit_float(a.dtype(), "label_tile_forward", [&](auto type) {
     using T = decltype(type);
@@ -184,10 +155,7 @@ void label_tile_forward(const Tensor& a, const Tensor& labels, Tensor& lse, Tens
 
 void label_tile_backward(Tensor& a, const Tensor& labels, const Tensor& lse, const Tensor& weight, Tensor& sums,
                          TileOrigin at) {
-  const Extents e(a, "label_tile_backward");
-  require_shape(labels, {e.B}, "label_tile_backward", "labels");
-  check_rows(lse, a, at.sample + e.C, "lse", "label_tile_backward");
-  require_shape(weight, lse.shape(), "label_tile_backward", "weight");
+  const Extents e(a);
   const int64_t S = lse.dim(1);
   visit_float(a.dtype(), "label_tile_backward", [&](auto type) {
     using T = decltype(type);
@@ -200,7 +168,7 @@ void label_tile_backward(Tensor& a, const Tensor& labels, const Tensor& lse, con
       if (k >= 0 && k < e.K) row[k] -= share;
     });
   });
-  add_column_sums(a, e, sums, at, "label_tile_backward");
+  add_column_sums(a, e, sums, at);
 }
 
 // ---- every class ---------------------------------------------------------------------------------
@@ -228,9 +196,7 @@ void join_samples(const T* a, int64_t C, int64_t K, int64_t width, T* log_p, F&&
 }
 
 void class_tile_forward(const Tensor& a, const Tensor& lse, Tensor& log_p, ClassLog log, TileOrigin at) {
-  const Extents e(a, "class_tile_forward");
-  check_rows(log_p, a, at.class_index + e.K, "log_p", "class_tile_forward");
-  if (log == ClassLog::softmax) check_rows(lse, a, at.sample + e.C, "lse", "class_tile_forward");
+  const Extents e(a);
   const int64_t classes = log_p.dim(1), S = lse.defined() ? lse.dim(1) : 0;
   visit_float(a.dtype(), "class_tile_forward", [&](auto type) {
     using T = decltype(type);
@@ -247,19 +213,9 @@ void class_tile_forward(const Tensor& a, const Tensor& lse, Tensor& log_p, Class
   });
 }
 
-/// What the two kernels of soft labels ask of their operands.
-void check_soft(const Extents& e, const Tensor& a, const Tensor& lse, const Tensor& log_p, const Tensor& share,
-                const Tensor& total, TileOrigin at, const char* where) {
-  check_rows(lse, a, at.sample + e.C, "lse", where);
-  check_rows(log_p, a, at.class_index + e.K, "log_p", where);
-  require_shape(share, log_p.shape(), where, "share");
-  require_shape(total, lse.shape(), where, "total");
-}
-
 void soft_tile_weights(const Tensor& a, const Tensor& lse, const Tensor& log_p, const Tensor& share, Tensor& total,
                        TileOrigin at) {
-  const Extents e(a, "soft_tile_weights");
-  check_soft(e, a, lse, log_p, share, total, at, "soft_tile_weights");
+  const Extents e(a);
   const int64_t S = lse.dim(1), classes = log_p.dim(1);
   visit_float(a.dtype(), "soft_tile_weights", [&](auto type) {
     using T = decltype(type);
@@ -278,8 +234,7 @@ void soft_tile_weights(const Tensor& a, const Tensor& lse, const Tensor& log_p, 
 
 void soft_tile_backward(Tensor& a, const Tensor& lse, const Tensor& log_p, const Tensor& share, const Tensor& total,
                         Tensor& sums, TileOrigin at) {
-  const Extents e(a, "soft_tile_backward");
-  check_soft(e, a, lse, log_p, share, total, at, "soft_tile_backward");
+  const Extents e(a);
   const int64_t S = lse.dim(1), classes = log_p.dim(1);
   visit_float(a.dtype(), "soft_tile_backward", [&](auto type) {
     using T = decltype(type);
@@ -295,15 +250,12 @@ void soft_tile_backward(Tensor& a, const Tensor& lse, const Tensor& log_p, const
       }
     });
   });
-  add_column_sums(a, e, sums, at, "soft_tile_backward");
+  add_column_sums(a, e, sums, at);
 }
 
 void sigmoid_tile_backward(Tensor& a, const Tensor& log_p, const Tensor& log_not_p, const Tensor& share,
                            const Tensor& rest, Tensor& sums, TileOrigin at) {
-  const Extents e(a, "sigmoid_tile_backward");
-  check_rows(log_p, a, at.class_index + e.K, "log_p", "sigmoid_tile_backward");
-  for (const Tensor* t : {&log_not_p, &share, &rest})
-    require_shape(*t, log_p.shape(), "sigmoid_tile_backward", "log_not_p, share and rest");
+  const Extents e(a);
   const int64_t classes = log_p.dim(1);
   visit_float(a.dtype(), "sigmoid_tile_backward", [&](auto type) {
     using T = decltype(type);
@@ -319,22 +271,13 @@ void sigmoid_tile_backward(Tensor& a, const Tensor& log_p, const Tensor& log_not
       }
     });
   });
-  add_column_sums(a, e, sums, at, "sigmoid_tile_backward");
+  add_column_sums(a, e, sums, at);
 }
 
 // ---- classes that choose among the examples too --------------------------------------------------
 
-/// Throws unless t is (at least `samples`, at least `classes`) like `a`.
-void check_columns(const Tensor& t, const Tensor& a, int64_t samples, int64_t classes, const char* what,
-                   const char* where) {
-  require(t.defined() && t.ndim() == 2 && t.dim(0) >= samples && t.dim(1) >= classes, where, "expected ", what, " (",
-          samples, " or more, ", classes, " or more), got ", t);
-  require_alike(t, a, where);
-}
-
 void column_tile_forward(const Tensor& a, Tensor& lse, TileOrigin at) {
-  const Extents e(a, "column_tile_forward");
-  check_columns(lse, a, at.sample + e.C, at.class_index + e.K, "lse", "column_tile_forward");
+  const Extents e(a);
   const int64_t classes = lse.dim(1);
   visit_float(a.dtype(), "column_tile_forward", [&](auto type) {
     using T = decltype(type);
@@ -351,12 +294,7 @@ void column_tile_forward(const Tensor& a, Tensor& lse, TileOrigin at) {
 void pair_tile_backward(Tensor& a, const Tensor& labels, const Tensor& lse, const Tensor& weight,
                         const Tensor& column_lse, const Tensor& column_weight, Tensor& sums, TileOrigin at) {
   const char* where = "pair_tile_backward";
-  const Extents e(a, where);
-  require_shape(labels, {e.B}, where, "labels");
-  check_rows(lse, a, at.sample + e.C, "lse", where);
-  require_shape(weight, lse.shape(), where, "weight");
-  check_columns(column_lse, a, at.sample + e.C, at.class_index + e.K, "column_lse", where);
-  require_shape(column_weight, column_lse.shape(), where, "column_weight");
+  const Extents e(a);
   const int64_t S = lse.dim(1), classes = column_lse.dim(1);
   visit_float(a.dtype(), where, [&](auto type) {
     using T = decltype(type);
@@ -371,7 +309,7 @@ void pair_tile_backward(Tensor& a, const Tensor& labels, const Tensor& lse, cons
       if (k >= 0 && k < e.K) row[k] -= share + shares[k];
     });
   });
-  add_column_sums(a, e, sums, at, where);
+  add_column_sums(a, e, sums, at);
 }
 
 const bool registered = kernel::noise_forward.define(Device::cpu, noise_forward) &&

@@ -1,17 +1,16 @@
-// Definitions of the matrix products: shape checks here, arithmetic in gemm.cpp.
+// Definitions of the matrix products; their arithmetic is in gemm.cpp.
 
 #include "core/kernels/matmul.h"
 
 #include "core/cpu/epilogue.h"
 #include "core/cpu/gemm.h"
 #include "core/cpu/rows.h"
-#include "core/kernels/sizes.h"
 
 namespace sked::cpu {
 namespace {
 
 void matmul(const Tensor& a, const Tensor& b, Tensor& c, bool transpose_a, bool transpose_b, bool accumulate) {
-  const MatmulSizes s = matmul_sizes(a, b, c, transpose_a, transpose_b);
+  const MatmulSizes s = matmul_sizes(a, b, c, transpose_a);
   visit_float(c.dtype(), "matmul", [&]<class T>(T) {
     const MatrixView<T> left{a.data<T>(), transpose_a ? 1 : s.Q, transpose_a ? s.M : 1};
     const MatrixView<T> right{b.data<T>(), transpose_b ? 1 : s.N, transpose_b ? s.Q : 1};
@@ -21,8 +20,8 @@ void matmul(const Tensor& a, const Tensor& b, Tensor& c, bool transpose_a, bool 
 }
 
 void linear_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y, Tensor& pre, Activation act) {
-  const LinearSizes s = linear_sizes(x, w, b, y, "linear_forward");
-  Tensor& z = product_of(y, pre, act, "linear_forward");
+  const LinearSizes s = linear_sizes(x, w);
+  Tensor& z = product_target(y, pre, act);
   visit_float(x.dtype(), "linear_forward", [&]<class T>(T) {
     T* product = z.data<T>();
     gemm<T>(s.N, s.O, s.I, {x.data<T>(), s.I, 1}, {w.data<T>(), 1, s.I}, product, s.O, false);
@@ -32,14 +31,14 @@ void linear_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y
 }
 
 void linear_backward_input(const Tensor& dy, const Tensor& w, Tensor& dx) {
-  const LinearSizes s = linear_sizes(dx, w, {}, dy, "linear_backward_input");
+  const LinearSizes s = linear_sizes(dx, w);
   visit_float(dy.dtype(), "linear_backward_input", [&]<class T>(T) {
     gemm<T>(s.N, s.I, s.O, {dy.data<T>(), s.O, 1}, {w.data<T>(), s.I, 1}, dx.data<T>(), s.I, false);
   });
 }
 
 void linear_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, Tensor& db) {
-  const LinearSizes s = linear_sizes(x, dw, db, dy, "linear_backward_weight");
+  const LinearSizes s = linear_sizes(x, dw);
   visit_float(dy.dtype(), "linear_backward_weight", [&]<class T>(T) {
     gemm<T>(s.O, s.I, s.N, {dy.data<T>(), 1, s.O}, {x.data<T>(), s.I, 1}, dw.data<T>(), s.I, false);
     if (db.defined()) sum_rows(dy.data<T>(), s.N, s.O, db.data<T>());
@@ -49,7 +48,7 @@ void linear_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, Tenso
 /// The product by its own kernel, tuned where it is; the activation's derivative over it in place.
 void linear_backward_activation(const Tensor& dy, const Tensor& w, const Tensor& pre, Tensor& dx, Tensor& db,
                                 Activation act) {
-  const LinearSizes s = activation_sizes(dy, w, pre, dx, db, "linear_backward_activation");
+  const LinearSizes s = linear_sizes(dx, w);
   kernel::linear_backward_input(dy, w, dx);
   kernel::unary_backward(pre, dx, dx, unary_of(act));
   if (!db.defined()) return;

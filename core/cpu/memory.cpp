@@ -8,7 +8,6 @@
 
 #include "core/cpu/parallel.h"
 #include "core/kernels/convert.h"
-#include "core/kernels/sizes.h"
 #include "core/kernels/strided.h"
 
 namespace sked::cpu {
@@ -26,7 +25,6 @@ void fill(Tensor& y, double value) {
 }
 
 void cast(const Tensor& x, Tensor& y) {
-  require_shape(y, x.shape(), "cast", "y");
   visit_any(x.dtype(), [&](auto from) {
     visit_any(y.dtype(), [&](auto to) {
       using From = decltype(from);
@@ -41,8 +39,6 @@ void cast(const Tensor& x, Tensor& y) {
 }
 
 void add_scaled(const Tensor& x, Tensor& y, double alpha) {
-  require_alike(x, y, "add_scaled");
-  require_shape(x, y.shape(), "add_scaled", "x");
   visit_float(x.dtype(), "add_scaled", [&](auto type) {
     using T = decltype(type);
     const T* in = x.data<T>();
@@ -117,7 +113,6 @@ void transpose_blocks(const T* x, T* y, const Strided<1>& strides, int across) {
 }
 
 void permute(const Tensor& x, Tensor& y, const std::vector<int>& perm) {
-  check_permute(x, y, perm);
   if (x.numel() == 0) return;
   const Strided<1> strides = permuted_strides(x, perm);
   visit_size(x.dtype(), [&](auto type) {
@@ -148,7 +143,7 @@ void copy_blocks(const std::byte* from, size_t from_pitch, std::byte* to, size_t
 }
 
 void slice(const Tensor& x, Tensor& y, int axis, int64_t start) {
-  axis = check_slice(x, y, axis, start, "slice");
+  axis = x.shape().axis(axis);
   const size_t unit = static_cast<size_t>(x.shape().product(axis + 1, x.ndim())) * size_of(x.dtype());
   const size_t from_pitch = unit * static_cast<size_t>(x.dim(axis)), to_pitch = unit * static_cast<size_t>(y.dim(axis));
   if (y.numel() == 0) return;
@@ -157,7 +152,7 @@ void slice(const Tensor& x, Tensor& y, int axis, int64_t start) {
 }
 
 void slice_insert(const Tensor& x, Tensor& y, int axis, int64_t start) {
-  axis = check_slice(y, x, axis, start, "slice_insert");
+  axis = y.shape().axis(axis);
   const size_t unit = static_cast<size_t>(x.shape().product(axis + 1, x.ndim())) * size_of(x.dtype());
   const size_t from_pitch = unit * static_cast<size_t>(x.dim(axis)), to_pitch = unit * static_cast<size_t>(y.dim(axis));
   if (x.numel() == 0) return;
@@ -167,9 +162,6 @@ void slice_insert(const Tensor& x, Tensor& y, int axis, int64_t start) {
 }
 
 void broadcast_to(const Tensor& x, Tensor& y) {
-  require_alike(x, y, "broadcast_to");
-  require(broadcast(x.shape(), y.shape()) == y.shape(), "broadcast_to", "expected a shape that broadcasts to ",
-          y.shape(), ", got ", x);
   if (y.numel() == 0) return;
   const auto strides = strided_broadcast(y.shape(), x.shape());
   visit_float(x.dtype(), "broadcast_to", [&](auto type) {

@@ -8,7 +8,6 @@
 #include "core/cpu/onednn_gemm.h"
 #include "core/cpu/softmax_rows.h"
 #include "core/kernels/attention.h"
-#include "core/kernels/sizes.h"
 
 namespace sked::cpu {
 namespace {
@@ -44,7 +43,7 @@ void for_each_head(const AttentionSizes& s, int64_t scratch, F&& f) {
 }
 
 void attention_forward(const Tensor& qkv, Tensor& y, Tensor& lse, double scale, bool causal) {
-  const AttentionSizes s = attention_sizes(qkv, y, lse, "attention_forward");
+  const AttentionSizes s = attention_sizes(qkv);
   const float *in = qkv.data<float>(), alpha = static_cast<float>(scale);
   float *out = y.data<float>(), *l = lse.data<float>();
   if (y.numel() == 0) return;
@@ -87,8 +86,7 @@ void backward_scores(const float* dy, const float* y, const float* lse, const At
 
 void attention_backward(const Tensor& dy, const Tensor& qkv, const Tensor& y, const Tensor& lse, Tensor& dqkv,
                         double scale, bool causal) {
-  const AttentionSizes s = attention_sizes(qkv, y, lse, "attention_backward");
-  attention_sizes(dqkv, dy, lse, "attention_backward");
+  const AttentionSizes s = attention_sizes(qkv);
   const float *g = dy.data<float>(), *in = qkv.data<float>(), *out = y.data<float>(), *l = lse.data<float>();
   const float alpha = static_cast<float>(scale);
   float* to = dqkv.data<float>();

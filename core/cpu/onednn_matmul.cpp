@@ -9,7 +9,7 @@
 #include "core/cpu/onednn_bf16.h"
 #include "core/cpu/onednn_gemm.h"
 #include "core/cpu/rows.h"
-#include "core/kernels/sizes.h"
+#include "core/kernels/matmul.h"
 
 namespace sked::cpu {
 namespace onednn {
@@ -101,11 +101,9 @@ void multiply_filters(int64_t N, int64_t I, int64_t O, const float* x, const flo
 }
 
 void matmul(const Tensor& a, const Tensor& b, Tensor& c, bool transpose_a, bool transpose_b, bool accumulate) {
-  const MatmulSizes s = matmul_sizes(a, b, c, transpose_a, transpose_b);
-  if (s.Q == 0 || c.numel() == 0) {
-    const ReferenceOnly definition;
-    return kernel::matmul(a, b, c, transpose_a, transpose_b, accumulate);
-  }
+  const MatmulSizes s = matmul_sizes(a, b, c, transpose_a);
+  if (s.Q == 0 || c.numel() == 0)
+    return kernel::matmul.definition(Device::cpu)(a, b, c, transpose_a, transpose_b, accumulate);
   const float *left = a.data<float>(), *right = b.data<float>();
   float* out = c.data<float>();
   if (s.batch == 1 && transpose_a && !transpose_b)
@@ -127,32 +125,23 @@ void matmul(const Tensor& a, const Tensor& b, Tensor& c, bool transpose_a, bool 
 bool is_empty(const LinearSizes& s) { return s.N == 0 || s.I == 0 || s.O == 0; }
 
 void linear_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y, Tensor& pre, Activation act) {
-  const LinearSizes s = linear_sizes(x, w, b, y, "linear_forward");
-  if (is_empty(s)) {
-    const ReferenceOnly definition;
-    return kernel::linear_forward(x, w, b, y, pre, act);
-  }
-  float* product = product_of(y, pre, act, "linear_forward").data<float>();
+  const LinearSizes s = linear_sizes(x, w);
+  if (is_empty(s)) return kernel::linear_forward.definition(Device::cpu)(x, w, b, y, pre, act);
+  float* product = product_target(y, pre, act).data<float>();
   multiply_filters(s.N, s.I, s.O, x.data<float>(), w.data<float>(), false, product);
   finish_linear(product, b.defined() ? b.data<float>() : nullptr, s.N, s.O, pre.defined() ? pre.data<float>() : nullptr,
                 y.data<float>(), act);
 }
 
 void linear_backward_input(const Tensor& dy, const Tensor& w, Tensor& dx) {
-  const LinearSizes s = linear_sizes(dx, w, {}, dy, "linear_backward_input");
-  if (is_empty(s)) {
-    const ReferenceOnly definition;
-    return kernel::linear_backward_input(dy, w, dx);
-  }
+  const LinearSizes s = linear_sizes(dx, w);
+  if (is_empty(s)) return kernel::linear_backward_input.definition(Device::cpu)(dy, w, dx);
   multiply_filters(s.N, s.O, s.I, dy.data<float>(), w.data<float>(), true, dx.data<float>());
 }
 
 void linear_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, Tensor& db) {
-  const LinearSizes s = linear_sizes(x, dw, db, dy, "linear_backward_weight");
-  if (is_empty(s)) {
-    const ReferenceOnly definition;
-    return kernel::linear_backward_weight(dy, x, dw, db);
-  }
+  const LinearSizes s = linear_sizes(x, dw);
+  if (is_empty(s)) return kernel::linear_backward_weight.definition(Device::cpu)(dy, x, dw, db);
   multiply_transposed(s.O, s.I, s.N, dy.data<float>(), x.data<float>(), dw.data<float>(), false);
   if (db.defined()) sum_rows(dy.data<float>(), s.N, s.O, db.data<float>());
 }

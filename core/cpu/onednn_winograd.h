@@ -2,7 +2,7 @@
 // Winograd's convolution F(2×2, 3×3) (Lavin and Gray, CVPR 2016, arXiv 1509.09308): for 3×3 filters at stride 1 it
 // takes 16 products where the sum written out takes 36, at about twice its rounding error.
 
-#include "core/kernels/sizes.h"
+#include "core/kernels/conv.h"
 
 namespace sked::cpu {
 

@@ -6,7 +6,6 @@
 #include "core/cpu/parallel.h"
 #include "core/cpu/sums.h"
 #include "core/kernels/convert.h"
-#include "core/kernels/sizes.h"
 #include "core/math.h"
 
 namespace sked::cpu {
@@ -42,11 +41,6 @@ auto pointers(List& list) {
   result.reserve(list.size());
   for (auto& t : list) result.push_back(t.template data<T>());
   return result;
-}
-
-void check_decay(const TensorList& parameters, const std::vector<double>& decay, const char* where) {
-  require(decay.size() == parameters.size(), where, "expected ", parameters.size(), " weight decays, got ",
-          decay.size());
 }
 
 double scale_of(const Tensor& grad_scale) { return grad_scale.defined() ? grad_scale.item() : 1.0; }
@@ -101,10 +95,6 @@ void sgd(TensorList& parameters, const TensorList& gradients, TensorList& moment
 
 void sgd_step(TensorList& parameters, const TensorList& gradients, TensorList& momentum, TensorList& rounded,
               const std::vector<double>& decay, const Tensor& grad_scale, SgdStep step) {
-  check_parallel(parameters, gradients, "sgd_step", "gradients");
-  check_rounded(parameters, rounded, "sgd_step");
-  if (step.momentum != 0.0) check_parallel(parameters, momentum, "sgd_step", "momentum");
-  check_decay(parameters, decay, "sgd_step");
   if (parameters.empty()) return;
   const double scale = scale_of(grad_scale);
   visit_float(parameters[0].dtype(), "sgd_step", [&](auto type) {
@@ -147,12 +137,6 @@ void adam(TensorList& parameters, const TensorList& gradients, TensorList& first
 
 void adam_step(TensorList& parameters, const TensorList& gradients, TensorList& m, TensorList& v, TensorList& rounded,
                const std::vector<double>& decay, const Tensor& grad_scale, AdamStep step) {
-  check_parallel(parameters, gradients, "adam_step", "gradients");
-  check_parallel(parameters, m, "adam_step", "m");
-  check_parallel(parameters, v, "adam_step", "v");
-  check_rounded(parameters, rounded, "adam_step");
-  check_decay(parameters, decay, "adam_step");
-  require(step.step >= 1, "adam_step", "expected steps counted from 1, got ", step.step);
   if (parameters.empty()) return;
   const double scale = scale_of(grad_scale);
   visit_float(parameters[0].dtype(), "adam_step", [&](auto type) {
@@ -162,9 +146,7 @@ void adam_step(TensorList& parameters, const TensorList& gradients, TensorList& 
 }
 
 void global_norm(const TensorList& tensors, Tensor& norm) {
-  require(norm.defined() && norm.numel() == 1, "global_norm", "expected norm (1), got ", norm);
   if (tensors.empty()) return norm.fill(0.0);
-  for (const Tensor& t : tensors) require_alike(tensors[0], t, "global_norm");
   visit_float(tensors[0].dtype(), "global_norm", [&](auto type) {
     using T = decltype(type);
     const auto data = pointers<T>(tensors);
@@ -180,7 +162,6 @@ void global_norm(const TensorList& tensors, Tensor& norm) {
 }
 
 void ema_step(TensorList& averages, const TensorList& values, double decay) {
-  check_parallel(averages, values, "ema_step", "values");
   if (averages.empty()) return;
   visit_float(averages[0].dtype(), "ema_step", [&](auto type) {
     using T = decltype(type);

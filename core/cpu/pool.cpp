@@ -4,7 +4,6 @@
 #include <limits>
 
 #include "core/kernels/pool.h"
-#include "core/kernels/sizes.h"
 
 namespace sked::cpu {
 namespace {
@@ -26,7 +25,7 @@ void for_each_window(int64_t h, const Window& window, int64_t outputs, F&& f) {
 }
 
 void max_pool2d_forward(const Tensor& x, Tensor& y, Tensor& which, Window window) {
-  const PoolSizes s = pool_sizes(x, y, which, window, "max_pool2d_forward");
+  const PoolSizes s = pool_sizes(x, y);
   visit_float(x.dtype(), "max_pool2d_forward", [&]<class T>(T) {
     const T* in = x.data<T>();
     T* out = y.data<T>();
@@ -60,7 +59,7 @@ void max_pool2d_forward(const Tensor& x, Tensor& y, Tensor& which, Window window
 }
 
 void max_pool2d_backward(const Tensor& dy, const Tensor& which, Tensor& dx, Window window) {
-  const PoolSizes s = pool_sizes(dx, dy, which, window, "max_pool2d_backward");
+  const PoolSizes s = pool_sizes(dx, dy);
   visit_float(dy.dtype(), "max_pool2d_backward", [&]<class T>(T) {
     const T* g = dy.data<T>();
     const uint8_t* taps = which.data<uint8_t>();
@@ -86,7 +85,7 @@ void max_pool2d_backward(const Tensor& dy, const Tensor& which, Tensor& dx, Wind
 }
 
 void avg_pool2d_forward(const Tensor& x, Tensor& y, Window window) {
-  const PoolSizes s = pool_sizes(x, y, {}, window, "avg_pool2d_forward");
+  const PoolSizes s = pool_sizes(x, y);
   visit_float(x.dtype(), "avg_pool2d_forward", [&]<class T>(T) {
     const T* in = x.data<T>();
     T* out = y.data<T>();
@@ -115,7 +114,7 @@ void avg_pool2d_forward(const Tensor& x, Tensor& y, Window window) {
 }
 
 void avg_pool2d_backward(const Tensor& dy, Tensor& dx, Window window) {
-  const PoolSizes s = pool_sizes(dx, dy, {}, window, "avg_pool2d_backward");
+  const PoolSizes s = pool_sizes(dx, dy);
   visit_float(dy.dtype(), "avg_pool2d_backward", [&]<class T>(T) {
     const T* g = dy.data<T>();
     T* out = dx.data<T>();

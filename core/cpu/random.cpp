@@ -6,7 +6,6 @@
 
 #include "core/cpu/lanes.h"
 #include "core/cpu/parallel.h"
-#include "core/kernels/sizes.h"
 
 namespace sked::cpu {
 namespace {
@@ -84,7 +83,6 @@ void spread_pairs(const Tensor& half, Tensor& noise) {
 }
 
 void gaussian_noise(const Tensor& examples, Tensor& noise, RngAddress address, NoiseOrigin origin) {
-  check_noise(examples, noise, origin);
   if (origin.antithetic) {
     Tensor half = Tensor::empty({noise.dim(0), (noise.dim(1) + 1) / 2, noise.dim(2)}, noise.dtype());
     gaussian_noise(examples, half, address, {origin.sample / 2, origin.coordinate});
@@ -123,8 +121,7 @@ struct Dropping {
   uint32_t threshold;
   double scale;
 
-  Dropping(double p, const char* where) {
-    require(p >= 0.0 && p < 1.0, where, "expected a probability in [0, 1), got ", p);
+  explicit Dropping(double p) {
     threshold = static_cast<uint32_t>(std::ceil(p * 0x1p24));
     scale = 1.0 / (1.0 - p);
   }
@@ -175,10 +172,7 @@ void drop(const T* x, T* y, int64_t draws, int64_t width, RngAddress address, co
 
 void run_drop(const Tensor& x, Tensor& y, int64_t draws, int64_t width, RngAddress address, double p,
               const char* where) {
-  require_alike(x, y, where);
-  require_shape(y, x.shape(), where, "y");
-  require(draws <= int64_t{1} << 34, where, "expected at most 2^34 draws, got ", draws);
-  const Dropping dropping(p, where);
+  const Dropping dropping(p);
   visit_float(x.dtype(), where, [&](auto type) {
     using T = decltype(type);
     drop(x.data<T>(), y.data<T>(), draws, width, address, dropping);
@@ -190,7 +184,6 @@ void dropout(const Tensor& x, Tensor& y, RngAddress address, double p) {
 }
 
 void drop_path(const Tensor& x, Tensor& y, RngAddress address, double p) {
-  require(x.defined() && x.ndim() >= 1, "drop_path", "expected a first axis, got ", x);
   run_drop(x, y, x.dim(0), x.shape().product(1, x.ndim()), address, p, "drop_path");
 }
 

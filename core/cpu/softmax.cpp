@@ -5,14 +5,13 @@
 #include <limits>
 
 #include "core/cpu/softmax_rows.h"
-#include "core/kernels/sizes.h"
 #include "core/kernels/softmax.h"
 
 namespace sked::cpu {
 namespace {
 
 void softmax_forward(const Tensor& x, Tensor& y) {
-  const auto [N, K] = RowSizes(x, {&y}, "softmax_forward");
+  const auto [N, K] = row_sizes(x);
   visit_float(x.dtype(), "softmax_forward", [&, N = N, K = K]<class T>(T) {
     const T* in = x.data<T>();
     T* out = y.data<T>();
@@ -22,7 +21,7 @@ void softmax_forward(const Tensor& x, Tensor& y) {
 }
 
 void softmax_backward(const Tensor& dy, const Tensor& y, Tensor& dx) {
-  const auto [N, K] = RowSizes(y, {&dy, &dx}, "softmax_backward");
+  const auto [N, K] = row_sizes(y);
   visit_float(y.dtype(), "softmax_backward", [&, N = N, K = K]<class T>(T) {
     const T *g = dy.data<T>(), *p = y.data<T>();
     T* out = dx.data<T>();
@@ -38,7 +37,7 @@ void softmax_backward(const Tensor& dy, const Tensor& y, Tensor& dx) {
 }
 
 void log_softmax_forward(const Tensor& x, Tensor& y) {
-  const auto [N, K] = RowSizes(x, {&y}, "log_softmax_forward");
+  const auto [N, K] = row_sizes(x);
   visit_float(x.dtype(), "log_softmax_forward", [&, N = N, K = K]<class T>(T) {
     const T* in = x.data<T>();
     T* out = y.data<T>();
@@ -54,7 +53,7 @@ void log_softmax_forward(const Tensor& x, Tensor& y) {
 }
 
 void log_softmax_backward(const Tensor& dy, const Tensor& y, Tensor& dx) {
-  const auto [N, K] = RowSizes(y, {&dy, &dx}, "log_softmax_backward");
+  const auto [N, K] = row_sizes(y);
   visit_float(y.dtype(), "log_softmax_backward", [&, N = N, K = K]<class T>(T) {
     const T *g = dy.data<T>(), *logp = y.data<T>();
     T* out = dx.data<T>();
@@ -90,8 +89,6 @@ void logsumexp_columns(const T* x, int64_t n, int64_t stride, int64_t columns, T
 }
 
 void logsumexp_forward(const Tensor& x, Tensor& y, ReduceView view) {
-  check_view(x, y, view, "logsumexp_forward");
-  require_alike(x, y, "logsumexp_forward");
   visit_float(x.dtype(), "logsumexp_forward", [&]<class T>(T) {
     const T* in = x.data<T>();
     T* out = y.data<T>();
@@ -110,9 +107,6 @@ void logsumexp_forward(const Tensor& x, Tensor& y, ReduceView view) {
 }
 
 void logsumexp_backward(const Tensor& x, const Tensor& y, const Tensor& dy, Tensor& dx, ReduceView view) {
-  check_view(x, y, view, "logsumexp_backward");
-  check_view(dx, dy, view, "logsumexp_backward");
-  for (const Tensor* other : {&y, &dy, static_cast<const Tensor*>(&dx)}) require_alike(x, *other, "logsumexp_backward");
   visit_float(x.dtype(), "logsumexp_backward", [&]<class T>(T) {
     const T *in = x.data<T>(), *lse = y.data<T>(), *g = dy.data<T>();
     T* out = dx.data<T>();
@@ -136,9 +130,8 @@ void logsumexp_backward(const Tensor& x, const Tensor& y, const Tensor& dy, Tens
 }
 
 /// The sizes, after a look at every label.
-RowSizes checked_labels(const Tensor& x, const Tensor& labels, std::initializer_list<const Tensor*> per_row,
-                        const char* where) {
-  const RowSizes s = cross_entropy_sizes(x, labels, per_row, where);
+RowSizes checked_labels(const Tensor& x, const Tensor& labels, const char* where) {
+  const RowSizes s = row_sizes(x);
   const int64_t* label = labels.data<int64_t>();
   for (int64_t n = 0; n < s.N; ++n)
     require(label[n] >= 0 && label[n] < s.K, where, "expected labels in 0 to ", s.K - 1, ", got ", label[n], " in row ",
@@ -147,7 +140,7 @@ RowSizes checked_labels(const Tensor& x, const Tensor& labels, std::initializer_
 }
 
 void cross_entropy_forward(const Tensor& x, const Tensor& labels, Tensor& loss, Tensor& lse) {
-  const auto [N, K] = checked_labels(x, labels, {&loss, &lse}, "cross_entropy_forward");
+  const auto [N, K] = checked_labels(x, labels, "cross_entropy_forward");
   visit_float(x.dtype(), "cross_entropy_forward", [&, N = N, K = K]<class T>(T) {
     const T* in = x.data<T>();
     const int64_t* label = labels.data<int64_t>();
@@ -162,8 +155,7 @@ void cross_entropy_forward(const Tensor& x, const Tensor& labels, Tensor& loss, 
 }
 
 void cross_entropy_backward(const Tensor& dloss, const Tensor& x, const Tensor& labels, const Tensor& lse, Tensor& dx) {
-  const auto [N, K] = checked_labels(x, labels, {&dloss, &lse}, "cross_entropy_backward");
-  RowSizes(x, {&dx}, "cross_entropy_backward");
+  const auto [N, K] = checked_labels(x, labels, "cross_entropy_backward");
   visit_float(x.dtype(), "cross_entropy_backward", [&, N = N, K = K]<class T>(T) {
     const T *g = dloss.data<T>(), *in = x.data<T>(), *l = lse.data<T>();
     const int64_t* label = labels.data<int64_t>();

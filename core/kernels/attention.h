@@ -3,6 +3,16 @@
 
 #include "core/kernel.h"
 
+namespace sked {
+
+/// qkv (N,T,3,H,E).
+struct AttentionSizes {
+  int64_t N, T, H, E;
+};
+inline AttentionSizes attention_sizes(const Tensor& qkv) { return {qkv.dim(0), qkv.dim(1), qkv.dim(3), qkv.dim(4)}; }
+
+}  // namespace sked
+
 namespace sked::kernel {
 
 /// For each image n and head h: P = softmax(scale q kᵀ) over the keys (keys ≤ query when causal), y = P v.

@@ -4,6 +4,16 @@
 
 #include "core/kernel.h"
 
+namespace sked {
+
+/// x (…,C) as M rows of C channels.
+struct BatchNormSizes {
+  int64_t M, C;
+};
+inline BatchNormSizes batch_norm_sizes(const Tensor& x) { return {x.shape().product(0, x.ndim() - 1), x.dim(-1)}; }
+
+}  // namespace sked
+
 namespace sked::kernel {
 
 /// Batch norm (Ioffe & Szegedy, arXiv 1502.03167) over all axes but the last: x (…, C), M rows. y = γ x̂ + β [+

@@ -74,4 +74,40 @@ Unary unary_of(Activation activation) {
   return activation == Activation::gelu ? Unary::gelu : Unary::gelu_tanh;
 }
 
+namespace {
+
+/// x and t alike and of one shape.
+void require_same(const Tensor& x, const Tensor& t, const char* what, const char* where) {
+  require_alike(x, t, where);
+  require_shape(t, x.shape(), where, what);
+}
+
+void check_unary_forward(const char* where, const Tensor& x, const Tensor& y, Unary) { require_same(x, y, "y", where); }
+
+void check_unary_backward(const char* where, const Tensor& x, const Tensor& dy, const Tensor& dx, Unary) {
+  require_same(x, dy, "dy", where);
+  require_same(x, dx, "dx", where);
+}
+
+void check_affine(const char* where, const Tensor& x, const Tensor& y, double, double) {
+  require_same(x, y, "y", where);
+}
+
+void check_binary(const char* where, const Tensor& a, const Tensor& b, const Tensor& y, Binary) {
+  require_alike(a, b, where);
+  require_alike(a, y, where);
+  require_shape(y, broadcast(a.shape(), b.shape()), where, "y");
+}
+
+void check_took_first(const char* where, const Tensor& a, const Tensor& b, const Tensor& mask, Binary op) {
+  check_binary(where, a, b, mask, op);
+  require(op == Binary::max || op == Binary::min, where, "expected max or min, got ", name(op));
+}
+
+[[maybe_unused]] const bool registered =
+    kernel::unary_forward.expect(check_unary_forward) && kernel::unary_backward.expect(check_unary_backward) &&
+    kernel::affine.expect(check_affine) && kernel::binary_forward.expect(check_binary) &&
+    kernel::binary_took_first.expect(check_took_first);
+
+}  // namespace
 }  // namespace sked

@@ -4,6 +4,18 @@
 
 #include "core/kernel.h"
 
+namespace sked {
+
+/// N images of P positions and C channels in groups of `width` channels.
+struct GroupNormSizes {
+  int64_t N, P, C, groups, width;
+};
+inline GroupNormSizes group_norm_sizes(const Tensor& x, int64_t groups) {
+  return {x.dim(0), x.dim(1), x.dim(2), groups, x.dim(2) / groups};
+}
+
+}  // namespace sked
+
 namespace sked::kernel {
 
 /// Group norm (Wu & He, arXiv 1803.08494): x (N,P,C) with P positions, statistics over P and the C/groups channels of a

@@ -4,6 +4,29 @@
 #include "core/kernel.h"
 #include "core/kernels/elementwise.h"
 
+namespace sked {
+
+/// batch products c (M,N) = op(a) (M,Q) op(b) (Q,N). A batch of a's that share b and need no transposing is one taller
+/// product.
+struct MatmulSizes {
+  int64_t batch, M, N, Q;
+  bool shared_b;
+};
+MatmulSizes matmul_sizes(const Tensor& a, const Tensor& b, const Tensor& c, bool transpose_a);
+
+/// x (N,I), w (O,I); y (N,O).
+struct LinearSizes {
+  int64_t N, I, O;
+};
+inline LinearSizes linear_sizes(const Tensor& x, const Tensor& w) { return {x.dim(0), x.dim(1), w.dim(0)}; }
+
+/// Where linear_forward's product goes: to `pre` where that is wanted, else to y.
+inline Tensor& product_target(Tensor& y, Tensor& pre, Activation act) {
+  return act == Activation::none || !pre.defined() ? y : pre;
+}
+
+}  // namespace sked
+
 namespace sked::kernel {
 
 /// c = op(a) op(b) [+ c when accumulate], op transposing the last two axes when asked.
@@ -13,8 +36,8 @@ namespace sked::kernel {
 inline Kernel<void(const Tensor& a, const Tensor& b, Tensor& c, bool transpose_a, bool transpose_b, bool accumulate)>
     matmul{"matmul"};
 
-/// y (N,O) = act(x (N,I) wᵀ + b), w (O,I), b (O) or undefined. With an activation and a defined `pre` (N,O), x wᵀ + b
-/// is stored there for the backward pass.
+/// y (N,O) = act(x (N,I) wᵀ + b), w (O,I), b (O) or undefined; both may be f32 beside x in bf16.
+/// With an activation and a defined `pre` (N,O), x wᵀ + b is stored there for the backward pass.
 inline Kernel<void(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y, Tensor& pre, Activation act)>
     linear_forward{"linear_forward"};
 

@@ -4,6 +4,18 @@
 #include "core/kernel.h"
 #include "core/kernels/window.h"
 
+namespace sked {
+
+/// x (N,H,W,C), y (N,P,Q,C).
+struct PoolSizes {
+  int64_t N, H, W, C, P, Q;
+};
+inline PoolSizes pool_sizes(const Tensor& x, const Tensor& y) {
+  return {x.dim(0), x.dim(1), x.dim(2), x.dim(3), y.dim(1), y.dim(2)};
+}
+
+}  // namespace sked
+
 namespace sked::kernel {
 
 /// y[n,p,q,c] = max over the window, padding counting as −∞. which (N,P,Q,C) u8: r·kernel + s of the first maximum, for

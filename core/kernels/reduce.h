@@ -11,6 +11,8 @@ const char* name(Reduce op);
 struct ReduceView {
   int64_t outer, n, inner;
 };
+/// Throws unless x holds `view` and y its (outer, inner).
+void require_view(const Tensor& x, const Tensor& y, ReduceView view, const char* where);
 }  // namespace sked
 
 namespace sked::kernel {

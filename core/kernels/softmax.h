@@ -5,6 +5,16 @@
 #include "core/kernel.h"
 #include "core/kernels/reduce.h"
 
+namespace sked {
+
+/// x (…,K) as N rows of K.
+struct RowSizes {
+  int64_t N, K;
+};
+inline RowSizes row_sizes(const Tensor& x) { return {x.shape().product(0, x.ndim() - 1), x.dim(-1)}; }
+
+}  // namespace sked
+
 namespace sked::kernel {
 
 /// y = exp(x − logsumexp x).

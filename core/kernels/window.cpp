@@ -13,4 +13,10 @@ int64_t Window::output(int64_t input) const {
   return last / stride + 1;
 }
 
+void require_window(const Window& window, const char* where) {
+  require(window.kernel >= 1 && window.stride >= 1 && window.padding >= 0 && window.groups >= 1, where,
+          "expected kernel, stride, groups >= 1 and padding >= 0, got kernel ", window.kernel, ", stride ",
+          window.stride, ", padding ", window.padding, ", groups ", window.groups);
+}
+
 }  // namespace sked

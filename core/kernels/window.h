@@ -13,4 +13,7 @@ struct Window {
   int64_t output(int64_t input) const;
 };
 
+/// Throws unless kernel, stride and groups are at least 1 and the padding is not negative.
+void require_window(const Window& window, const char* where);
+
 }  // namespace sked

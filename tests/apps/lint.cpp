@@ -81,6 +81,11 @@ std::vector<Fault> faults() {
         {"core/c.cuh", "#include \"core/a.h\"\n"},
         {"core/c.h", ""}},
        "in a circle of 3"},
+      // types of one name
+      {{{"core/a.h", "namespace sked {\nstruct Window {\n};\n}  // namespace sked\n"},
+        {"core/b.cpp", "namespace sked {\nnamespace {\nstruct Window {\n};\n}  // namespace\n}  // namespace sked\n"},
+        {"data/c.h", "namespace sked {\nenum class Window { a };\n}  // namespace sked\n"}},
+       "data/c.h:2: sked::Window is defined in core/a.h, too"},
       // sizes
       {{{"core/a.cpp", lines(501, "int f();\n")}}, "core/a.cpp:501: 501 lines, at most 500"},
       {{{"tests/a.cpp", lines(701, "int f();\n")}}, "tests/a.cpp:701: 701 lines, at most 700"},

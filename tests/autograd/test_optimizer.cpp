@@ -140,10 +140,10 @@ TEST_CASE("an optimizer resumed from its state goes on bit for bit") {
 TEST_CASE("state: names, and what does not fit is refused whole") {
   const std::vector<NamedVar> p = values("start.", DType::f32, true);
   Optimizer sgd({.kind = OptimizerKind::sgd, .momentum = 0.9}, p), adam({.kind = OptimizerKind::adam}, p);
-  CHECK(sgd.state().tensors[0].first == "momentum.weight");
+  CHECK(sgd.state().tensors[0].name == "momentum.weight");
   REQUIRE(adam.state().tensors.size() == 4);
-  CHECK(adam.state().tensors[1].first == "m.bias");
-  CHECK(adam.state().tensors[2].first == "v.weight");
+  CHECK(adam.state().tensors[1].name == "m.bias");
+  CHECK(adam.state().tensors[2].name == "v.weight");
   CHECK(Optimizer({.kind = OptimizerKind::sgd, .momentum = 0}, p).state().tensors.empty());
 
   CHECK_THROWS_WITH_AS(adam.load_state(sgd.state()), "[optimizer] expected state for m.weight, got none", Error);
@@ -151,10 +151,10 @@ TEST_CASE("state: names, and what does not fit is refused whole") {
   extra.tensors.emplace_back("momentum.other", Tensor::zeros({1}));
   CHECK_THROWS_WITH_AS(sgd.load_state(extra), "[optimizer] expected state of 2 tensors, got 3", Error);
   Optimizer::State wrong = sgd.state();
-  wrong.tensors[0].second = Tensor::full({3, 4}, 5);
-  wrong.tensors[1].second = Tensor::zeros({5});
+  wrong.tensors[0].tensor = Tensor::full({3, 4}, 5);
+  wrong.tensors[1].tensor = Tensor::zeros({5});
   CHECK_THROWS_AS(sgd.load_state(wrong), Error);
-  CHECK(sgd.state().tensors[0].second.to_vector<float>() == Values(12, 0.0F));
+  CHECK(sgd.state().tensors[0].tensor.to_vector<float>() == Values(12, 0.0F));
 }
 
 TEST_CASE("frozen parameters stay, missing gradients count as zero") {
@@ -212,7 +212,7 @@ TEST_CASE("weight averages") {
   CHECK(w.value().to_vector<float>() == Values{2, 2.75});
   average.swap();
   CHECK(w.value().to_vector<float>() == Values{5, 5});
-  CHECK(average.state()[0].first == "average.w");
+  CHECK(average.state()[0].name == "average.w");
 
   Tensor statistics = Tensor::from(Values{1}, {1});
   WeightAverage beside(0.75, {{"w", w}}, {{"mean", &statistics}});
@@ -223,13 +223,13 @@ TEST_CASE("weight averages") {
   statistics.fill(2);
   beside.swap();
   CHECK(statistics.item() == 3);
-  CHECK(beside.state()[1].first == "average.mean");
-  CHECK(beside.state()[1].second.item() == 2);
+  CHECK(beside.state()[1].name == "average.mean");
+  CHECK(beside.state()[1].tensor.item() == 2);
 
   WeightAverage other(0.75, {{"w", w}});
   other.load_state(average.state());
-  CHECK(other.state()[0].second.to_vector<float>() == Values{2, 2.75});
-  CHECK_FALSE(other.state()[0].second.shares_storage(average.state()[0].second));
+  CHECK(other.state()[0].tensor.to_vector<float>() == Values{2, 2.75});
+  CHECK_FALSE(other.state()[0].tensor.shares_storage(average.state()[0].tensor));
   CHECK_THROWS_AS(other.load_state({}), Error);
   CHECK_THROWS_AS(WeightAverage(1, {}), UsageError);
 }

@@ -176,14 +176,21 @@ TEST_CASE("bf16 rounds to nearest even, keeps NaN and overflows to infinity") {
 
 TEST_CASE("kernel: without an implementation a call says which is missing") {
   static Kernel<void(const Tensor&, Tensor&)> lonely{"test_only"};
+  Tensor y = Tensor::zeros({1});
+  CHECK_THROWS_WITH_AS(lonely(y, y), "[test_only] no cpu implementation", Error);
   lonely.define(Device::cpu, [](const Tensor&, Tensor& y) { y.fill(1); });
   CHECK(lonely.implemented(Device::cpu));
   CHECK(!lonely.implemented(Device::cuda));
   CHECK(!lonely.tuned(Device::cpu));
   lonely.tune(Device::cpu, [](const Tensor&, Tensor& y) { y.fill(2); });
-  Tensor y = Tensor::zeros({1});
+  CHECK_THROWS_WITH_AS(lonely(y, y), "[test_only] no precondition", Error);
+  lonely.expect([](const char* where, const Tensor& x, const Tensor&) {
+    require(x.numel() == 1, where, "expected one element, got ", x);
+  });
   lonely(y, y);
   CHECK(y.item() == 2);
+  const Tensor two = Tensor::zeros({2});
+  CHECK_THROWS_WITH_AS(lonely(two, y), "[test_only] expected one element, got (2) f32 on cpu", Error);
   {
     const ReferenceOnly only;
     lonely(y, y);

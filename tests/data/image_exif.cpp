@@ -224,7 +224,7 @@ TEST_CASE("pipeline: a JPEG that is turned is shrunk for the window of its uprig
     const Rng rng({seed, 0, 0});
     const auto shrunk = [&](const Shape& shape) {
       Rng draws = rng;
-      const Window window = inception_window(shape, draws);
+      const Crop window = inception_window(shape, draws);
       const int64_t least = std::min(window.height, window.width);
       return least >= 320 ? 8 : least >= 160 ? 4 : least >= 80 ? 2 : 1;
     };

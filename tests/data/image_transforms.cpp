@@ -31,7 +31,7 @@ void for_each_fixture(const std::string& prefix, Visit visit) {
   REQUIRE(count > 0);
 }
 
-Tensor resampled(const Tensor& in, const Window& window, int64_t height, int64_t width) {
+Tensor resampled(const Tensor& in, const Crop& window, int64_t height, int64_t width) {
   Tensor out = Tensor::empty({height, width, in.dim(2)}, DType::u8);
   resample(in.data<uint8_t>(), in.shape(), window, height, width, out.data<uint8_t>());
   return out;
@@ -39,9 +39,9 @@ Tensor resampled(const Tensor& in, const Window& window, int64_t height, int64_t
 
 TEST_CASE("resample: Pillow's antialiased bilinear, bit for bit") {
   for_each_fixture("resample/", [](const std::string& name, const Tensor& expected) {
-    const Window window = name.starts_with("whole")  ? Window{0, 0, 18, 22}
-                          : name.starts_with("part") ? Window{5, 3, 9, 17}
-                                                     : Window{1, 8, 16, 3};
+    const Crop window = name.starts_with("whole")  ? Crop{0, 0, 18, 22}
+                        : name.starts_with("part") ? Crop{5, 3, 9, 17}
+                                                   : Crop{1, 8, 16, 3};
     const Tensor got = resampled(image(), window, expected.dim(0), expected.dim(1));
     CHECK(difference(got, expected).largest == 0);
     // one channel at a time gives the same: 1 and 3 channels, and any other number
@@ -69,7 +69,7 @@ TEST_CASE("resize_small: torchvision's Resize of the shorter side") {
 
 TEST_CASE("central_crop: torchvision's CenterCrop") {
   for_each_fixture("central_crop/", [](const std::string& name, const Tensor& expected) {
-    const Window w = central_window(image().shape(), std::stoll(name));
+    const Crop w = central_window(image().shape(), std::stoll(name));
     CHECK(difference(resampled(image(), w, w.height, w.width), expected).largest == 0);
   });
 }
@@ -81,7 +81,7 @@ TEST_CASE("inception_crop: the windows of torchvision's RandomResizedCrop") {
     CAPTURE(i);
     const double* d = draws.data<double>() + 6 * i;
     const int64_t* expected = results.data<int64_t>() + 4 * i;
-    const Window w =
+    const Crop w =
         inception_attempt({static_cast<int64_t>(d[0]), static_cast<int64_t>(d[1]), 3}, d[2], d[3], d[4], d[5]);
     CHECK(w.top == expected[0]);
     CHECK(w.left == expected[1]);
@@ -93,7 +93,7 @@ TEST_CASE("inception_crop: the windows of torchvision's RandomResizedCrop") {
   CHECK(fitting < 200);
   // Images no window fits: the central one with the nearest ratio.
   Rng rng({1, 2, 3});
-  const Window wide = inception_window({10, 1000, 3}, rng), tall = inception_window({1000, 10, 3}, rng);
+  const Crop wide = inception_window({10, 1000, 3}, rng), tall = inception_window({1000, 10, 3}, rng);
   CHECK(wide.height == 10);
   CHECK(wide.width == 13);
   CHECK(wide.left == 493);

@@ -44,7 +44,7 @@ TEST_CASE("cutmix: windows and targets as torchvision's, at the edge too") {
   for (const auto& [name, lambda, x, y] : {Case{"cutmix", 0.7, 7, 4}, Case{"edge", 0.2, 1, 5}}) {
     CAPTURE(name);
     Tensor images = test::image_fixtures().at("mix/images").clone(), targets = one_hot();
-    const Window w =
+    const Crop w =
         cutmix_window({6, 10, 3}, lambda, (static_cast<double>(y) + 0.5) / 6, (static_cast<double>(x) + 0.5) / 10);
     cutmix(images, w);
     mixup(targets, 1 - static_cast<double>(w.height * w.width) / 60);

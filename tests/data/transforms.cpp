@@ -136,7 +136,7 @@ TEST_CASE("the stages on bytes are the functions their names say, in place and d
   const Tensor image = image_of(12, 3);
   const auto bytes_of = [&](const std::string& stage) { return run(stage + "|value_range(0,255)", image); };
   const auto expected = [](const Tensor& t) { return t.to_vector<float>(); };
-  const auto window = [&](const Window& w, int64_t height, int64_t width) {
+  const auto window = [&](const Crop& w, int64_t height, int64_t width) {
     Tensor out = Tensor::empty({height, width, 3}, DType::u8);
     resample(image.data<uint8_t>(), image.shape(), w, height, width, out.data<uint8_t>());
     return out;

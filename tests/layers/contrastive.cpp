@@ -103,14 +103,13 @@ Tensor images(int64_t pairs) { return hash_tensor({pairs, 7}, hash_name("image")
 Tensor texts(int64_t pairs) { return hash_tensor({pairs, 5}, hash_name("text"), 1.5F); }
 
 /// The loss and its gradients by image, text and parameters.
-std::vector<std::pair<std::string, Tensor>> evaluate(ContrastiveHead& head, const Tensor& image, const Tensor& text,
-                                                     const Context& context) {
+std::vector<NamedTensor> evaluate(ContrastiveHead& head, const Tensor& image, const Tensor& text,
+                                  const Context& context) {
   for (NamedVar& p : head.parameters()) p.var.clear_grad();
   const Var x(image, true), y(text, true);
   const Var loss = head.loss(x, y, context);
   loss.backward();
-  std::vector<std::pair<std::string, Tensor>> all = {
-      {"loss", loss.value()}, {"grad/image", x.grad()}, {"grad/text", y.grad()}};
+  std::vector<NamedTensor> all = {{"loss", loss.value()}, {"grad/image", x.grad()}, {"grad/text", y.grad()}};
   for (const NamedVar& p : head.parameters()) all.emplace_back("grad/" + p.name, p.var.grad());
   return all;
 }

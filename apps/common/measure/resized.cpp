@@ -23,7 +23,7 @@ class Resized final : public DatasetView {
     Tensor resized = Tensor::empty({size[0], size[1], shape_[2]}, DType::u8), out = Tensor::empty(shape_, DType::u8);
     resample(colored.data<uint8_t>(), colored.shape(), {0, 0, colored.dim(0), colored.dim(1)}, size[0], size[1],
              resized.data<uint8_t>());
-    const Window window = central_window(resized.shape(), side);
+    const Crop window = central_window(resized.shape(), side);
     crop(resized.data<uint8_t>(), resized.shape(), window.top, window.left, side, out.data<uint8_t>());
     return out;
   }

@@ -15,8 +15,6 @@ namespace {
 constexpr std::string_view kOptimizer = "optimizer.", kRaw = "raw.";
 constexpr std::string_view kAverage = "average.";  // as WeightAverage names what it holds
 
-using NamedStates = std::vector<std::pair<std::string, Tensor>>;
-
 /// Destinations share storage with the model's own tensors.
 std::vector<NamedTensor> weights_of(const Module& model) {
   std::vector<NamedTensor> tensors;
@@ -26,14 +24,14 @@ std::vector<NamedTensor> weights_of(const Module& model) {
 }
 
 /// Appends tensors whose names begin with `from` under names that begin with `prefix` instead.
-void append(std::vector<NamedTensor>& tensors, std::string_view prefix, const NamedStates& state,
+void append(std::vector<NamedTensor>& tensors, std::string_view prefix, const std::vector<NamedTensor>& state,
             std::string_view from) {
   for (const auto& [name, tensor] : state) tensors.push_back({std::string(prefix) + name.substr(from.size()), tensor});
 }
 
 /// The way back.
-NamedStates with_prefix(const TensorFile& file, std::string_view prefix, std::string_view from) {
-  NamedStates state;
+std::vector<NamedTensor> with_prefix(const TensorFile& file, std::string_view prefix, std::string_view from) {
+  std::vector<NamedTensor> state;
   for (const auto& [name, tensor] : file.tensors) {
     if (name.starts_with(prefix)) state.emplace_back(std::string(from) + name.substr(prefix.size()), tensor);
   }
@@ -209,7 +207,7 @@ void restore(const Checkpoint& checkpoint, const Trained& trained) {
   restore_weights(checkpoint.file, checkpoint.path, *trained.model);
   trained.optimizer->load_state({with_prefix(checkpoint.file, kOptimizer, ""), checkpoint.state.optimizer_steps});
   if (trained.average) {
-    NamedStates raw = with_prefix(checkpoint.file, kRaw, kAverage);
+    std::vector<NamedTensor> raw = with_prefix(checkpoint.file, kRaw, kAverage);
     // Older checkpoints kept only the raw weights' buffers, under plain names.
     for (const auto& [name, buffer] : trained.model->buffers()) {
       if (!checkpoint.file.contains(std::string(kRaw) + name))

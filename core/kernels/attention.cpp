@@ -1,0 +1,25 @@
+#include "core/kernels/attention.h"
+
+namespace sked {
+namespace {
+
+void check_forward(const char* where, const Tensor& qkv, const Tensor& y, const Tensor& lse, double, bool) {
+  require(qkv.ndim() == 5 && qkv.dim(2) == 3, where, "expected qkv (N,T,3,H,E), got ", qkv);
+  const auto [N, T, H, E] = attention_sizes(qkv);
+  require_shape(y, {N, T, H, E}, where, "y");
+  require_shape(lse, {N, H, T}, where, "lse");
+  require_alike(qkv, y, where);
+  require_master(qkv, lse, where);
+}
+
+void check_backward(const char* where, const Tensor& dy, const Tensor& qkv, const Tensor& y, const Tensor& lse,
+                    const Tensor& dqkv, double scale, bool causal) {
+  check_forward(where, qkv, y, lse, scale, causal);
+  check_forward(where, dqkv, dy, lse, scale, causal);
+}
+
+[[maybe_unused]] const bool registered =
+    kernel::attention_forward.expect(check_forward) && kernel::attention_backward.expect(check_backward);
+
+}  // namespace
+}  // namespace sked

@@ -1,0 +1,42 @@
+#include "core/kernels/conv.h"
+
+#include "core/kernels/checks.h"
+
+namespace sked {
+namespace {
+
+void require_conv(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& y, const Window& window,
+                  const char* where) {
+  require_window(window, where);
+  require(x.ndim() == 4 && w.ndim() == 4, where, "expected x (N,H,W,I) and w (O,I/groups,kernel,kernel), got x ", x,
+          " and w ", w);
+  const int64_t I = x.dim(3), O = w.dim(0);
+  require(I % window.groups == 0 && O % window.groups == 0, where, "expected channels divisible by groups ",
+          window.groups, ", got x ", x, " and w ", w);
+  require_shape(w, {O, I / window.groups, window.kernel, window.kernel}, where, "w");
+  require_shape(y, {x.dim(0), window.output(x.dim(1)), window.output(x.dim(2)), O}, where, "y");
+  require_master(x, w, where);
+  require_alike(x, y, where);
+  require_bias(b, O, x, where);
+}
+
+void check_forward(const char* where, const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& y,
+                   Window window) {
+  require_conv(x, w, b, y, window, where);
+}
+
+void check_backward_input(const char* where, const Tensor& dy, const Tensor& w, const Tensor& dx, Window window) {
+  require_conv(dx, w, {}, dy, window, where);
+}
+
+void check_backward_weight(const char* where, const Tensor& dy, const Tensor& x, const Tensor& dw, const Tensor& db,
+                           Window window) {
+  require_conv(x, dw, db, dy, window, where);
+}
+
+[[maybe_unused]] const bool registered = kernel::conv2d_forward.expect(check_forward) &&
+                                         kernel::conv2d_backward_input.expect(check_backward_input) &&
+                                         kernel::conv2d_backward_weight.expect(check_backward_weight);
+
+}  // namespace
+}  // namespace sked
