@@ -16,16 +16,16 @@ namespace sked {
 ///   efficient  V = (v 1ᵀ) ⊙ factors, factors (J,R)
 ///   diagonal   V = 0: v and factors are undefined
 struct NoiseScales {
-  Var d;        // (B,J); undefined: no noise at all
-  Var v;        // (B,J) of efficient factors; else undefined
-  Var factors;  // (J,R) beside v, (B,J,R) without
+  Var d = {};        // (B,J); undefined: no noise at all
+  Var v = {};        // (B,J) of efficient factors; else undefined
+  Var factors = {};  // (J,R) beside v, (B,J,R) without
 };
 
 /// Where the noise of a batch is drawn, a pure function of these numbers (METHOD.md, "Addressed noise").
 struct NoiseSource {
-  Tensor examples;               // (B) i64: the global index of each example
-  RngAddress factors, diagonal;  // of ε^R and of ε^J
-  bool antithetic = false;       // samples 2i and 2i + 1 are ε and −ε (core/kernels/random.h)
+  Tensor examples = {};                    // (B) i64: the global index of each example
+  RngAddress factors = {}, diagonal = {};  // of ε^R and of ε^J
+  bool antithetic = false;                 // samples 2i and 2i + 1 are ε and −ε (core/kernels/random.h)
 };
 
 /// The logits over temperature a_s (B,K) of samples s = 0 … S − 1, by what they are linear in (so that a temperature is
@@ -34,10 +34,10 @@ struct NoiseSource {
 ///   HET     a_s = z_s                   J = K; weight and bias undefined
 ///   HET-XL  a_s = z_s weightᵀ + bias    or, with `normalize`, (z_s / |z_s|) weightᵀ + bias
 struct SampledLogits {
-  Var center;  // (B,J)
-  NoiseScales scales;
-  Var weight, bias;  // (K,J), (K); bias may be undefined
-  NoiseSource noise;
+  Var center = {};  // (B,J)
+  NoiseScales scales = {};
+  Var weight = {}, bias = {};  // (K,J), (K); bias may be undefined
+  NoiseSource noise = {};
   int64_t samples = 1;     // S; 1 without noise
   bool normalize = false;  // each z_s is brought to length 1 (l2_normalize), the temperature staying with weight
 
