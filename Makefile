@@ -105,7 +105,8 @@ VECTORS := $(foreach f,-mprefer-vector-width=512 -mtune-ctrl=^inter_unit_moves_t
 WARNINGS := -Wall -Wextra -Wno-restrict $(if $(filter 1,$(WERROR)),-Werror)
 # The objects serve the programs and both libraries; names of ours are not meant to be replaced by others at run time.
 PIC := -fPIC -fno-semantic-interposition
-COMPILE = $(CXX) -std=c++20 $(if $(COLD),$(COLD_OPT),$(OPT)) $(if $(ARCH),-march=$(ARCH)) $(VECTORS) $(PIC) \
+OPTIMIZE = $(OPT)
+COMPILE = $(CXX) -std=c++20 $(OPTIMIZE) $(if $(ARCH),-march=$(ARCH)) $(VECTORS) $(PIC) \
           -fno-math-errno -fno-trapping-math -fopenmp $(WARNINGS) $(INCLUDES) $(CPPFLAGS) $(CXXFLAGS)
 LINK = $(CXX) $(OPT) -fopenmp $(CXXFLAGS) $(LDFLAGS)
 # sm_80, sm_90, and PTX of the latter for what comes after
@@ -154,21 +155,28 @@ remember = $(if $(subst <$(strip $(file <$(1)))>,,<$(strip $(2))>),$\
 STAMPS := $(BUILD)/stamps
 $(call remember,$(STAMPS)/compile,$(COMPILE))
 $(if $(GPU),$(call remember,$(STAMPS)/nvcc,$(NVCC_COMPILE)))
-# What runs once is compiled for a short build, under the sanitizers too. (cuda/cudnn.o is half a minute of templates
-# that only describe.)
-COLD_OPT := $(patsubst -O3,-O1,$(OPT:-O1=-O0))
-$(BUILD)/obj/tests/%.o $(BUILD)/obj/apps/%.o $(BUILD)/obj/cuda/cudnn.o: COLD = 1
-# References are loops over many numbers.
-$(BUILD)/obj/tests/kernels/%.o: COLD_OPT = $(patsubst -O3,-O1,$(OPT))
+# -O3 is for loops over elements, pixels and characters. What calls them is compiled for a short build, autograd and
+# layers with the fused multiply-adds of -O3, programs and tests (and cuda/cudnn.o, which only describes) without.
+GLUE_OPT = $(patsubst -O3,-O1 -fexpensive-optimizations,$(OPT))
+COLD_OPT = $(patsubst -O3,-O1,$(OPT:-O1=-O0))
+$(BUILD)/obj/tests/kernels/%.o: COLD_OPT = $(patsubst -O3,-O1,$(OPT)) # references are loops over many numbers
+GLUE := autograd/%.o layers/%.o core/json.o core/safetensors.o data/catalog.o data/shard_labels.o
+$(addprefix $(BUILD)/obj/,$(GLUE)): private OPTIMIZE = $(GLUE_OPT)
+$(addprefix $(BUILD)/obj/,tests/%.o apps/%.o cuda/cudnn.o): private OPTIMIZE = $(COLD_OPT)
 # The same bytes on every machine: no fused multiply-adds in the arithmetic of pixels.
 $(BUILD)/obj/data/image_%.o: EXTRA = -ffp-contract=off
 $(BUILD)/obj/apps/common/run/mpi%.o: EXTRA = $(MPI_CFLAGS)
 $(BUILD)/obj/cuda/%.o $(BUILD)/obj/tests/cuda/host/%.o: EXTRA = $(CUDA_INCLUDES)
-$(BUILD)/obj/tests/cuda/host/%.o: COLD =
-
-$(BUILD)/obj/%.o: %.cpp $(STAMPS)/compile
+$(BUILD)/obj/tests/cuda/host/%.o: private OPTIMIZE = $(OPT)
+# GCC reads the standard library's headers compiled; ccache could not share what was made with them, and with the
+# sanitizers every file shows that it includes what it uses.
+PRELUDE := $(if $(subst <g++>,,<$(CXX)$(findstring sanitize,$(OPT))>),,$(BUILD)/obj/prelude.h.gch)
+$(BUILD)/obj/prelude.h.gch: .make/prelude.h $(STAMPS)/compile
 	@mkdir -p $(@D); echo "  compile $<"
-	$(Q)$(COMPILE) $(EXTRA) -MMD -MP -c $< -o $@
+	$(Q)cp $< $(@:.gch=) && $(COMPILE) -x c++-header $< -o $@
+$(BUILD)/obj/%.o: %.cpp $(STAMPS)/compile $(PRELUDE)
+	@mkdir -p $(@D); echo "  compile $<"
+	$(Q)$(COMPILE) $(addprefix -include ,$(PRELUDE:.gch=)) $(EXTRA) -MMD -MP -c $< -o $@
 $(BUILD)/obj/%.cu.o: %.cu $(STAMPS)/nvcc
 	@mkdir -p $(@D); echo "  nvcc    $<"
 	$(Q)$(NVCC_COMPILE) -MMD -MP -MF $(@:.o=.d) -c $< -o $@
@@ -204,7 +212,6 @@ uninstall:
 # ---- the two commands of a newcomer, and their kin ----------------------------------------------------------------
 PREPARE = data/prepare.sh --root "$(DATA_ROOT)" $(if $(MIRROR),--mirror "$(MIRROR)")
 REPLICATE = SKEDASTIC_DATA="$(DATA_ROOT)" $(BUILD)/replicate
-
 demo: deps
 	$(SUBMAKE) $(BUILD)/train $(BUILD)/evaluate $(BUILD)/replicate
 	@$(PREPARE) fashion-mnist
@@ -215,16 +222,11 @@ contrast-demo: deps
 	$(REPLICATE) --config apps/configs/contrast-demo.json --out runs/contrast-demo
 test: deps
 	$(SUBMAKE) check
-bench: deps
-	$(SUBMAKE) $(BUILD)/bench
-	$(BUILD)/bench
 data:
 	@$(PREPARE) $(DATASETS)
 
 include tests/checks.mk
-ifneq ($(BUILDING),)
--include $(patsubst %.o,%.d,$(sort $(OBJECTS) $(LIBRARY)))
-endif
+-include $(if $(BUILDING),$(patsubst %.o,%.d,$(sort $(OBJECTS) $(LIBRARY))))
 
 # ---- packages and housekeeping ------------------------------------------------------------------------------------
 # package=word, as .make/deps.sh wants it
@@ -236,17 +238,13 @@ WANTED := $(if $(filter 0,$(ONEDNN)),,libdnnl-dev=ONEDNN) $(if $(filter 0,$(ZLIB
           dataset-fashion-mnist=$(DATA_ROOT)/fashion-mnist/train-images-idx3-ubyte.gz
 deps:
 	@$(PROBE) .make/deps.sh $(NEEDED) -- $(WANTED)
-vendor:
-	@$(PROBE) .make/vendor.sh
-vendor-cudnn:
-	@$(PROBE) .make/vendor.sh cudnn
+vendor vendor-cudnn:
+	@$(PROBE) .make/vendor.sh $(filter cudnn,$(subst -, ,$@))
 info:
 	@$(PROBE) FOUND="$(FOUND)" COMPILE="$(strip $(COMPILE))" LINK="$(strip $(LINK) ... $(LIBS))" NVCC="$(NVCC)" \
 	  DRIVER="$(DRIVER)" CUDNN_HEADER="$(CUDNN_HEADER)" MPICXX="$(MPICXX)" \
 	  $(foreach s,$(filter-out WERROR,$(SWITCHES)),$(s)=$($(s))) .make/info.sh
 help:
 	@cat .make/help.txt
-format:
-	@git ls-files -z -- '*.h' '*.cpp' '*.cu' '*.cuh' | xargs -0 -r clang-format -i
 clean:
 	rm -rf $(BUILD)

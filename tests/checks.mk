@@ -64,6 +64,11 @@ endif
 
 lint:
 	@tests/lint.sh
+format:
+	@git ls-files -z -- '*.h' '*.cpp' '*.cu' '*.cuh' | xargs -0 -r clang-format -i
+bench: deps
+	$(SUBMAKE) $(BUILD)/bench
+	$(BUILD)/bench
 
 # ---- sanitizers -----------------------------------------------------------------------------------------------------
 # -g1: lines for the traces, a third less to compile. GCC's own advice: with a sanitizer -Wmaybe-uninitialized reports

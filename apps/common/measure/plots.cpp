@@ -40,7 +40,7 @@ std::string shown(const std::string& name, int64_t longest) {
 /// A gnuplot string constant: in double quotes, ASCII but letters, digits and spaces as octal codes (of four digits,
 /// which gnuplot reads after a leading 0), so that nothing in a name has a meaning to gnuplot (in single quotes it
 /// misreads a quote at the beginning).
-std::string quoted(const std::string& text) {
+std::string in_quotes(const std::string& text) {
   std::string result = "\"";
   for (char c : text) {
     const auto byte = static_cast<unsigned char>(c);
@@ -51,13 +51,13 @@ std::string quoted(const std::string& text) {
   return result + "\"";
 }
 
-std::string quoted_title(const std::string& text) { return quoted(shown(text, kLongestTitle)); }
+std::string quoted_title(const std::string& text) { return in_quotes(shown(text, kLongestTitle)); }
 
 /// Labels of tics are formats for the position, in which a % is two.
 std::string quoted_tic(const std::string& name) {
   std::string format;
   for (char c : shown(name, kLongestName)) format.append(c == '%' ? 2 : 1, c);
-  return quoted(format);
+  return in_quotes(format);
 }
 
 void write_header(std::ostream& out, const Plot& plot) {
@@ -107,7 +107,7 @@ std::string script_of(const Plot& plot) {
     const char* style = plot.categories.empty() ? "with linespoints lw 2 pt 7 ps 0.4 " : "with points pt 7 ps 1.2 ";
     const bool none = empty(plot.series[s]);
     out << ", " << (none ? "NaN " : "$d" + std::to_string(s) + " using 1:2 ") << style << color << " title "
-        << quoted(shown(plot.series[s].name, kLongestName));
+        << in_quotes(shown(plot.series[s].name, kLongestName));
     if (!none && !plot.series[s].error.empty())
       out << ", $d" << s << " using 1:2:3 with yerrorbars lw 1.5 pt 7 ps 0 " << color << " notitle";
   }
