@@ -16,7 +16,7 @@ namespace sked {
 struct ContrastConfig {
   std::string kind = "det";  // det | het-xl: noise on the image side
   int64_t width = 128;       // D
-  NoiseConfig noise;
+  NoiseConfig noise = {};
   int64_t train_samples = 16;            // S of the loss, ≥ 1
   std::string noise_place = "before";    // before | after the image's normalization
   std::string likelihood = "streaming";  // streaming | composed: the plain composition of ops it is tested against

@@ -97,7 +97,7 @@ void require_finite(const Tensor& rows, const Batch& batch, const Dataset& datas
   for (int64_t i = 0; i < values.numel(); ++i) {
     const float value = values.data<float>()[i];
     require(std::isfinite(value), "evaluate", dataset.source(batch.indices.data<int64_t>()[i / width]), ": ", what,
-            " is ", value, ": expected finite numbers (are the weights finite?)");
+            " is ", std::isnan(value) ? std::abs(value) : value, ": expected finite numbers (are the weights finite?)");
   }
 }
 
