@@ -55,10 +55,11 @@ Var batch_norm_evaluation(const Var& x, const Var& residual, const Var& gamma, c
   if (!detail::on_tape({x, residual, gamma, beta})) return Var(y);
 
   return record(y, {x, residual, gamma, beta},
-                [x = x.value(), y = options.relu ? y : Tensor(), gamma = gamma.value(), mean = running_mean.clone(),
-                 rstd = reciprocal_root(running_var, options.eps), relu = options.relu, dx_needed = x.requires_grad(),
-                 dresidual_needed = residual.requires_grad(), dgamma_needed = gamma.requires_grad(),
-                 dbeta_needed = beta.requires_grad()](const Tensor& dy) {
+                [x = x.value(), y = options.relu ? y : Tensor(), gamma = gamma.value(),
+                 mean = running_mean.clone().to(gamma.dtype()),
+                 rstd = reciprocal_root(running_var, options.eps).to(gamma.dtype()), relu = options.relu,
+                 dx_needed = x.requires_grad(), dresidual_needed = residual.requires_grad(),
+                 dgamma_needed = gamma.requires_grad(), dbeta_needed = beta.requires_grad()](const Tensor& dy) {
                   Tensor dresidual = dy;
                   if (relu) {
                     dresidual = Tensor::like(dy);
