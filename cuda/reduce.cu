@@ -169,27 +169,28 @@ void reduce_max_backward(const Tensor& x, const Tensor& y, const Tensor& dy, Ten
   });
 }
 
+/// Does (value, i) come before (other, j)? NaN is largest; among equals the first.
+__device__ bool comes_first(float value, int64_t i, float other, int64_t j) {
+  const bool nan = value != value, other_nan = other != other;
+  if (nan != other_nan) return nan;
+  if (!nan && value != other) return value > other;
+  return i < j;
+}
+
 template <class T>
 __global__ void argmax_kernel(ReduceView v, int lanes, const T* x, int64_t* index) {
   const Result r(v, lanes);
   if (!r.exists(v)) return;
   float best = -INFINITY;
   int64_t which = v.n;  // none yet
-  // Is (value, i) to be taken rather than the best so far? NaN is largest; among equals the first.
-  const auto better = [&](float value, int64_t i) {
-    const bool nan = value != value, best_nan = best != best;
-    if (nan != best_nan) return nan;
-    if (!nan && value != best) return value > best;
-    return i < which;
-  };
   for (int64_t i = r.lane; i < v.n; i += lanes) {
     const float value = widen(x[r.first + i * r.step]);
-    if (better(value, i)) best = value, which = i;
+    if (comes_first(value, i, best, which)) best = value, which = i;
   }
   for (int offset = lanes / 2; offset > 0; offset /= 2) {
     const float value = __shfl_xor_sync(0xffffffffu, best, offset);
     const int64_t i = __shfl_xor_sync(0xffffffffu, which, offset);
-    if (better(value, i)) best = value, which = i;
+    if (comes_first(value, i, best, which)) best = value, which = i;
   }
   if (r.lane == 0) index[r.index] = which;
 }
@@ -202,9 +203,45 @@ void argmax(const Tensor& x, Tensor& index, ReduceView view) {
   });
 }
 
+/// A warp a row, which it reads k times, mostly from cache: each time it finds what comes behind the last one found.
+template <class T>
+__global__ void top_k_kernel(int64_t N, int64_t K, int64_t k, const T* x, T* values, int64_t* index) {
+  const int64_t n = global_thread() / kWarp;
+  if (n >= N) return;
+  const int lane = threadIdx.x % kWarp;
+  const T* row = x + n * K;
+  float last = 0;
+  int64_t last_at = -1;  // none yet
+  for (int64_t rank = 0; rank < k; ++rank) {
+    float best = -INFINITY;
+    int64_t which = K;  // none yet
+    for (int64_t i = lane; i < K; i += kWarp) {
+      const float value = widen(row[i]);
+      const bool left = last_at < 0 || comes_first(last, last_at, value, i);
+      if (left && comes_first(value, i, best, which)) best = value, which = i;
+    }
+    for (int offset = kWarp / 2; offset > 0; offset /= 2) {
+      const float value = __shfl_xor_sync(0xffffffffu, best, offset);
+      const int64_t i = __shfl_xor_sync(0xffffffffu, which, offset);
+      if (comes_first(value, i, best, which)) best = value, which = i;
+    }
+    last = best, last_at = which;
+    if (lane == 0) values[n * k + rank] = row[which], index[n * k + rank] = which;
+  }
+}
+
+void top_k(const Tensor& x, Tensor& values, Tensor& index) {
+  const int64_t N = x.dim(0);
+  visit_device(x.dtype(), "top_k", [&]<class T>(T) {
+    launch("top_k", top_k_kernel<T>, ceil_div(N * kWarp, kThreads), kThreads, N, x.dim(1), values.dim(1), x.data<T>(),
+           values.data<T>(), index.data<int64_t>());
+  });
+}
+
 [[maybe_unused]] const bool registered = kernel::reduce_forward.define(Device::cuda, reduce_forward) &&
                                          kernel::reduce_max_backward.define(Device::cuda, reduce_max_backward) &&
-                                         kernel::argmax.define(Device::cuda, argmax);
+                                         kernel::argmax.define(Device::cuda, argmax) &&
+                                         kernel::top_k.define(Device::cuda, top_k);
 
 }  // namespace
 }  // namespace sked::cuda

@@ -4,10 +4,10 @@
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <numeric>
 
 #include "apps/common/config/progress.h"
 #include "core/file.h"
+#include "core/kernels/reduce.h"
 #include "core/text.h"
 #include "data/image_file.h"
 
@@ -16,18 +16,12 @@ namespace sked {
 using Json = nlohmann::ordered_json;
 
 Answer likeliest(const Tensor& probabilities, int64_t b, int64_t count) {
-  const int64_t classes = probabilities.dim(1);
-  const float* p = probabilities.data<float>() + b * classes;
-  std::vector<int64_t> order(static_cast<size_t>(classes));
-  std::iota(order.begin(), order.end(), int64_t{0});
-  const auto shown = std::min(count, classes);
-  std::partial_sort(order.begin(), order.begin() + shown, order.end(),
-                    [p](int64_t x, int64_t y) { return p[x] != p[y] ? p[x] > p[y] : x < y; });
+  const Shape shown{1, std::min(count, probabilities.dim(1))};
+  Tensor p = Tensor::empty(shown), k = Tensor::empty(shown, DType::i64);
+  kernel::top_k(probabilities.rows(b, b + 1), p, k);
   Answer answer;
-  for (int64_t i = 0; i < shown; ++i) {
-    const int64_t k = order[static_cast<size_t>(i)];
-    answer.top.push_back({k, p[k], std::nullopt, {}});
-  }
+  for (int64_t i = 0; i < shown[1]; ++i)
+    answer.top.push_back({k.data<int64_t>()[i], p.data<float>()[i], std::nullopt, {}});
   return answer;
 }
 

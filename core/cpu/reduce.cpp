@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
+#include <vector>
 
 #include "core/cpu/parallel.h"
 #include "core/cpu/sums.h"
@@ -196,9 +198,31 @@ void argmax(const Tensor& x, Tensor& index, ReduceView view) {
   });
 }
 
+void top_k(const Tensor& x, Tensor& values, Tensor& index) {
+  const int64_t N = x.dim(0), K = x.dim(1), k = values.dim(1);
+  visit_float(x.dtype(), "top_k", [&]<class T>(T) {
+    const T* in = x.data<T>();
+    T* out = values.data<T>();
+    int64_t* which = index.data<int64_t>();
+    std::vector<int64_t> order(static_cast<size_t>(K));
+    for (int64_t n = 0; n < N; ++n) {
+      const T* row = in + n * K;
+      std::iota(order.begin(), order.end(), int64_t{0});
+      std::partial_sort(order.begin(), order.begin() + k, order.end(), [row](int64_t i, int64_t j) {
+        const bool tied = row[i] == row[j] || (row[i] != row[i] && row[j] != row[j]);
+        return tied ? i < j : functor::Max::took_first(row[i], row[j]);
+      });
+      for (int64_t i = 0; i < k; ++i) {
+        which[n * k + i] = order[static_cast<size_t>(i)];
+        out[n * k + i] = row[which[n * k + i]];
+      }
+    }
+  });
+}
+
 const bool registered = kernel::reduce_forward.define(Device::cpu, reduce_forward) &&
                         kernel::reduce_max_backward.define(Device::cpu, reduce_max_backward) &&
-                        kernel::argmax.define(Device::cpu, argmax);
+                        kernel::argmax.define(Device::cpu, argmax) && kernel::top_k.define(Device::cpu, top_k);
 
 }  // namespace
 }  // namespace sked::cpu

@@ -44,9 +44,19 @@ void check_argmax(const char* where, const Tensor& x, const Tensor& index, Reduc
   require(view.n > 0, where, "the argmax of nothing is undefined: ", x);
 }
 
+void check_top_k(const char* where, const Tensor& x, const Tensor& values, const Tensor& index) {
+  require_alike(x, values, where);
+  const bool fits = x.ndim() == 2 && values.ndim() == 2 && values.dim(0) == x.dim(0) && values.dim(1) >= 1 &&
+                    values.dim(1) <= x.dim(1);
+  require(fits, where, "expected x (N,K) and values (N,k) with 1 <= k <= K, got ", x, " and ", values);
+  require_shape(index, values.shape(), where, "index");
+  require(index.dtype() == DType::i64 && index.device() == x.device(), where, "expected indices in i64 on ", x.device(),
+          ", got ", index);
+}
+
 [[maybe_unused]] const bool registered = kernel::reduce_forward.expect(check_forward) &&
                                          kernel::reduce_max_backward.expect(check_max_backward) &&
-                                         kernel::argmax.expect(check_argmax);
+                                         kernel::argmax.expect(check_argmax) && kernel::top_k.expect(check_top_k);
 
 }  // namespace
 }  // namespace sked

@@ -28,4 +28,8 @@ inline Kernel<void(const Tensor& x, const Tensor& y, const Tensor& dy, Tensor& d
 /// index[o,j] (i64) = the first i with the largest x[o,i,j]. NaN counts as largest.
 inline Kernel<void(const Tensor& x, Tensor& index, ReduceView view)> argmax{"argmax"};
 
+/// The k largest of each row, largest first, of equals the first one first: values (N,k), index (N,k) i64, x (N,K) with
+/// 1 ≤ k ≤ K. NaN counts as largest.
+inline Kernel<void(const Tensor& x, Tensor& values, Tensor& index)> top_k{"top_k"};
+
 }  // namespace sked::kernel

@@ -1,10 +1,12 @@
-// reduce_forward, reduce_max_backward, argmax: one column after another.
+// reduce_forward, reduce_max_backward, argmax: one column after another; top_k: a row sorted whole.
 
 #include "core/kernels/reduce.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
+#include <vector>
 
 #include "tests/common/hash_weights.h"
 #include "tests/kernels/case.h"
@@ -69,6 +71,28 @@ KernelCase argmax(const Tensor& x, ReduceView v) {
           kExact);
 }
 
+KernelCase top_k(const Tensor& x, int64_t k) {
+  const Shape results{x.dim(0), k};
+  return case_of(kernel::top_k, x.str() + " by " + std::to_string(k), {x}, {unset(results), unset(results, DType::i64)})
+      .gives(
+          [K = x.dim(1), k](const auto& in, const auto&) {
+            ValueLists found(2);
+            for (auto row = in[0].begin(); row != in[0].end(); row += K) {
+              std::vector<std::pair<double, int64_t>> sorted;
+              for (int64_t i = 0; i < K; ++i) sorted.emplace_back(row[i], i);
+              std::stable_sort(sorted.begin(), sorted.end(),
+                               [](const auto& a, const auto& b) { return smaller(b.first, a.first); });
+              for (int64_t i = 0; i < k; ++i) {
+                found[0].push_back(sorted[static_cast<size_t>(i)].first);
+                found[1].push_back(static_cast<double>(sorted[static_cast<size_t>(i)].second));
+              }
+            }
+            return found;
+          },
+          kExact)
+      .stored_in_bf16({0}, {0});
+}
+
 KernelCase max_backward(const Tensor& x, ReduceView v) {
   const Shape results{v.outer, v.inner};
   const Values y = by_column(x.to_vector<double>(), v, largest)[0];
@@ -107,6 +131,7 @@ void add_ends(KernelCases& cases) {
     x.data<float>()[at] = std::numeric_limits<float>::quiet_NaN();
     cases.push_back(forward(x, {2, 37, 1}, Reduce::max));
     cases.push_back(argmax(x, {2, 37, 1}));
+    cases.push_back(top_k(x, 3));
   }
   cases.push_back(argmax(Tensor::from<double>({1, std::nan(""), 3, std::nan("")}, {4}), {1, 4, 1}));
   cases.push_back(forward(Tensor::full({2, 3}, -inf), {2, 3, 1}, Reduce::max));
@@ -132,6 +157,9 @@ void add_refusals(KernelCases& cases) {
   cases.push_back(
       case_of(kernel::argmax, "refused", {Tensor::zeros({0})}, {index}, ReduceView{1, 0, 1}).is_refused({"nothing"}));
   cases.push_back(case_of(kernel::argmax, "refused", {x}, {y}, ReduceView{2, 3, 1}).is_refused({"[", "i64", "f32"}));
+  const Tensor pairs = Tensor::zeros({2, 2}), four = Tensor::zeros({2, 4});
+  cases.push_back(case_of(kernel::top_k, "refused", {x}, {pairs, pairs}).is_refused({"i64", "f32"}));
+  cases.push_back(case_of(kernel::top_k, "refused", {x}, {four, four}).is_refused({"1 <= k <= K", "(2, 4)"}));
 }
 
 }  // namespace
@@ -146,6 +174,12 @@ KernelCases reduce_cases() {
     cases.push_back(argmax(tied(shape, 5, 6), v));
     cases.push_back(argmax(hash_tensor(shape, 1), v));
   }
+  for (const int64_t k : {1, 5, 67}) {
+    cases.push_back(top_k(hash_tensor({9, 67}, 1), k));
+    cases.push_back(top_k(tied({9, 67}, 5, 6), k));
+  }
+  cases.push_back(top_k(Tensor::full({2, 5}, -std::numeric_limits<double>::infinity()), 3));
+  cases.push_back(top_k(Tensor::zeros({0, 5}), 3));
   add_ends(cases);
   add_refusals(cases);
   return cases;
