@@ -41,6 +41,16 @@ void fill(Tensor& y, double value) {
   });
 }
 
+/// 8 bytes of y written an element.
+__global__ void arange_kernel(int64_t n, int64_t* y) {
+  const int64_t i = global_thread();
+  if (i < n) y[i] = i;
+}
+
+void arange(Tensor& y) {
+  launch("arange", arange_kernel, ceil_div(y.numel(), kThreads), kThreads, y.numel(), y.data<int64_t>());
+}
+
 /// What the CPU gives, NaN's bits aside.
 template <class To, class From>
 __device__ To converted(From x) {
@@ -260,10 +270,10 @@ void broadcast_to(const Tensor& x, Tensor& y) {
 }
 
 [[maybe_unused]] const bool registered =
-    kernel::fill.define(Device::cuda, fill) && kernel::cast.define(Device::cuda, cast) &&
-    kernel::add_scaled.define(Device::cuda, add_scaled) && kernel::permute.define(Device::cuda, permute) &&
-    kernel::slice.define(Device::cuda, slice) && kernel::slice_insert.define(Device::cuda, slice_insert) &&
-    kernel::broadcast_to.define(Device::cuda, broadcast_to);
+    kernel::fill.define(Device::cuda, fill) && kernel::arange.define(Device::cuda, arange) &&
+    kernel::cast.define(Device::cuda, cast) && kernel::add_scaled.define(Device::cuda, add_scaled) &&
+    kernel::permute.define(Device::cuda, permute) && kernel::slice.define(Device::cuda, slice) &&
+    kernel::slice_insert.define(Device::cuda, slice_insert) && kernel::broadcast_to.define(Device::cuda, broadcast_to);
 
 }  // namespace
 }  // namespace sked::cuda

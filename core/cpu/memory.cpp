@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numeric>
 #include <type_traits>
 
 #include "core/cpu/parallel.h"
@@ -22,6 +23,11 @@ void fill(Tensor& y, double value) {
     parallel_ranges(y.numel(), kLight,
                     [=](int64_t begin, int64_t end) { std::fill(out + begin, out + end, constant); });
   });
+}
+
+void arange(Tensor& y) {
+  int64_t* out = y.data<int64_t>();
+  parallel_ranges(y.numel(), kLight, [=](int64_t begin, int64_t end) { std::iota(out + begin, out + end, begin); });
 }
 
 void cast(const Tensor& x, Tensor& y) {
@@ -182,9 +188,10 @@ void broadcast_to(const Tensor& x, Tensor& y) {
 }
 
 const bool registered =
-    kernel::fill.define(Device::cpu, fill, true) && kernel::cast.define(Device::cpu, cast, true) &&
-    kernel::add_scaled.define(Device::cpu, add_scaled) && kernel::permute.define(Device::cpu, permute, true) &&
-    kernel::slice.define(Device::cpu, slice, true) && kernel::slice_insert.define(Device::cpu, slice_insert, true) &&
+    kernel::fill.define(Device::cpu, fill, true) && kernel::arange.define(Device::cpu, arange) &&
+    kernel::cast.define(Device::cpu, cast, true) && kernel::add_scaled.define(Device::cpu, add_scaled) &&
+    kernel::permute.define(Device::cpu, permute, true) && kernel::slice.define(Device::cpu, slice, true) &&
+    kernel::slice_insert.define(Device::cpu, slice_insert, true) &&
     kernel::broadcast_to.define(Device::cpu, broadcast_to);
 
 }  // namespace

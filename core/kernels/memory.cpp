@@ -10,6 +10,10 @@ void check_fill(const char* where, const Tensor& y, double) {
   require(y.defined(), where, "expected a tensor, got ", y);
 }
 
+void check_arange(const char* where, const Tensor& y) {
+  require(y.defined() && y.dtype() == DType::i64, where, "expected a tensor in i64, got ", y);
+}
+
 void check_cast(const char* where, const Tensor& x, const Tensor& y) {
   require_shape(y, x.shape(), where, "y");
   require(x.device() == y.device(), where, "expected tensors of one device, got ", x, " and ", y);
@@ -60,9 +64,10 @@ void check_broadcast_to(const char* where, const Tensor& x, const Tensor& y) {
 }
 
 [[maybe_unused]] const bool registered =
-    kernel::fill.expect(check_fill) && kernel::cast.expect(check_cast) && kernel::add_scaled.expect(check_add_scaled) &&
-    kernel::permute.expect(check_permute) && kernel::slice.expect(check_slice) &&
-    kernel::slice_insert.expect(check_slice_insert) && kernel::broadcast_to.expect(check_broadcast_to);
+    kernel::fill.expect(check_fill) && kernel::arange.expect(check_arange) && kernel::cast.expect(check_cast) &&
+    kernel::add_scaled.expect(check_add_scaled) && kernel::permute.expect(check_permute) &&
+    kernel::slice.expect(check_slice) && kernel::slice_insert.expect(check_slice_insert) &&
+    kernel::broadcast_to.expect(check_broadcast_to);
 
 }  // namespace
 }  // namespace sked

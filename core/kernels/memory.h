@@ -10,6 +10,9 @@ namespace sked::kernel {
 /// y[i] = value, any dtype.
 inline Kernel<void(Tensor& y, double value)> fill{"fill"};
 
+/// y[i] = i, in row-major order. i64.
+inline Kernel<void(Tensor& y)> arange{"arange"};
+
 /// y[i] = x[i] converted to y's dtype (round to nearest even to bf16; towards zero to integers). Same shape and device.
 inline Kernel<void(const Tensor& x, Tensor& y)> cast{"cast"};
 

@@ -1,4 +1,4 @@
-// fill, cast, add_scaled, permute, slice, slice_insert, broadcast_to: elements by their indices.
+// fill, arange, cast, add_scaled, permute, slice, slice_insert, broadcast_to: elements by their indices.
 
 #include "core/kernels/memory.h"
 
@@ -56,6 +56,18 @@ void add_fill(KernelCases& cases) {
   add(unset({7}), 2.5, 2.5);
   add(unset({2}, DType::u8), 300, 255);
   add(unset({1}, DType::i64), 0x1p53 + 2, 0x1p53 + 2);
+}
+
+void add_arange(KernelCases& cases) {
+  for (const Shape& shape : {Shape{0}, Shape{1}, Shape{7}, Shape{5, 3}, Shape{40003}})
+    cases.push_back(case_of(kernel::arange, shape.str(), {}, {unset(shape, DType::i64)})
+                        .gives(
+                            [n = shape.numel()](const auto&, const auto&) {
+                              Values y;
+                              for (int64_t i = 0; i < n; ++i) y.push_back(static_cast<double>(i));
+                              return ValueLists{y};
+                            },
+                            kExact));
 }
 
 /// One dtype after another: from integers to `from`, from there to `to`, and back to integers.
@@ -249,6 +261,7 @@ void add_broadcasts(KernelCases& cases) {
 void add_refusals(KernelCases& cases) {
   const Tensor two = Tensor::zeros({2}), three = Tensor::zeros({3}), integers = Tensor::zeros({2}, DType::i64);
   const Tensor wide = Tensor::zeros({2, 3}), high = Tensor::zeros({3, 2}), whole = Tensor::zeros({3, 4});
+  cases.push_back(case_of(kernel::arange, "refused", {}, {two}).is_refused({"[arange]", "i64", "(2) f32"}));
   cases.push_back(case_of(kernel::add_scaled, "refused", {three}, {two}, 1).is_refused({"(2)", "(3)"}));
   cases.push_back(case_of(kernel::add_scaled, "refused", {integers}, {integers}, 1).is_refused({"i64"}));
   const auto permute = [&](const std::vector<int>& perm, std::vector<std::string> words) {
@@ -276,6 +289,7 @@ void add_refusals(KernelCases& cases) {
 KernelCases memory_cases() {
   KernelCases cases;
   add_fill(cases);
+  add_arange(cases);
   add_cast(cases);
   add_add_scaled(cases);
   add_permute(cases);
