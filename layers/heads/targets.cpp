@@ -1,15 +1,9 @@
 #include "layers/heads/targets.h"
 
-#include <bit>
-#include <map>
-#include <mutex>
-#include <numeric>
-#include <utility>
-#include <vector>
-
 #include "autograd/elementwise.h"
 #include "autograd/softmax.h"
 #include "core/kernels/index.h"
+#include "core/kernels/memory.h"
 
 namespace sked {
 
@@ -38,21 +32,9 @@ Tensor dense_targets(const Targets& targets, int64_t classes, const Tensor& like
 }
 
 Tensor row_numbers(int64_t n, Device device) {
-  const auto make = [device](int64_t count) {
-    std::vector<int64_t> numbers(static_cast<size_t>(count));
-    std::iota(numbers.begin(), numbers.end(), int64_t{0});
-    return Tensor::from(numbers, {count}).to(device);
-  };
-  if (device == Device::cpu) return make(n);
-  // A recorded step (core/recording.h) reads them again, but may not bring them from the host: they are kept for good.
-  // Counts are powers of two, so that all that is kept is less than four times the largest batch.
-  static std::mutex mutex;
-  static auto& kept = *new std::map<std::pair<Device, int64_t>, Tensor>;
-  const auto count = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(n)));
-  const std::lock_guard lock(mutex);
-  Tensor& numbers = kept[{device, count}];
-  if (!numbers.defined()) numbers = make(count);
-  return numbers.rows(0, n);
+  Tensor numbers = Tensor::empty({n}, DType::i64, device);
+  kernel::arange(numbers);
+  return numbers;
 }
 
 }  // namespace sked
