@@ -82,9 +82,9 @@ std::vector<Fault> faults() {
         {"core/c.h", ""}},
        "in a circle of 3"},
       // types of one name
-      {{{"core/a.h", "namespace sked {\nstruct Window {\n};\n}  // namespace sked\n"},
-        {"core/b.cpp", "namespace sked {\nnamespace {\nstruct Window {\n};\n}  // namespace\n}  // namespace sked\n"},
-        {"data/c.h", "namespace sked {\nenum class Window { a };\n}  // namespace sked\n"}},
+      {{{"core/a.h", "namespace sked {\nstruct Window {};\n} // namespace sked\n"},
+        {"core/b.cpp", "namespace sked {\nnamespace {\nstruct Window {};\n} // namespace\n} // namespace sked\n"},
+        {"data/c.h", "namespace sked {\nenum class Window { a };\n} // namespace sked\n"}},
        "data/c.h:2: sked::Window is defined in core/a.h, too"},
       // sizes
       {{{"core/a.cpp", lines(501, "int f();\n")}}, "core/a.cpp:501: 501 lines, at most 500"},

@@ -8,8 +8,8 @@ FNR == 1 { depth = 0; count = split(FILENAME, part, "/"); program = part[1] == "
   if ($0 !~ /\}[^}]*$/) space[++depth] = opened
   next
 }
-/^\}  \/\/ namespace/ { --depth; next }
-/^(struct|class|union|enum|enum class) [A-Za-z0-9_]+( final)?( :[^:].*)?( \{.*)?$/ && !/;[ \t]*$/ {
+/^\} +\/\/ namespace/ { --depth; next }
+/^(struct|class|union|enum|enum class) [A-Za-z0-9_]+( final)?( :[^:].*)?( \{.*)?$/ && (/\{/ || !/;$/) {
   full = ""
   for (i = 1; i <= depth; ++i) { if (space[i] == "?") next; full = full space[i] "::" }
   name = $0; sub(/^(struct|class|union|enum class|enum) /, "", name); sub(/[^A-Za-z0-9_].*/, "", name)
