@@ -1,8 +1,6 @@
 // What make installs: the packages that are missing, and the library, against which README.md's program is compiled.
 
 #include <doctest/doctest.h>
-#include <stdio.h>
-#include <sys/wait.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -10,28 +8,13 @@
 #include <string>
 
 #include "tests/apps/support.h"
+#include "tests/common/shell.h"
 
 using namespace sked;
 using namespace sked::test;
 namespace fs = std::filesystem;
 
 namespace {
-
-struct Shell {
-  int code = -1;
-  std::string text;  // stdout and stderr
-};
-
-Shell shell(const std::string& command) {
-  Shell result;
-  FILE* pipe = popen(("{ " + command + "; } 2>&1").c_str(), "r");
-  REQUIRE(pipe != nullptr);
-  char buffer[4096];
-  while (const size_t n = fread(buffer, 1, sizeof buffer, pipe)) result.text.append(buffer, n);
-  const int status = pclose(pipe);
-  result.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  return result;
-}
 
 bool says(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 

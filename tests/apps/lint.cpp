@@ -1,8 +1,6 @@
 // lint: a tree without faults passes, and each rule sees a fault of its kind.
 
 #include <doctest/doctest.h>
-#include <stdio.h>
-#include <sys/wait.h>
 
 #include <filesystem>
 #include <sstream>
@@ -10,6 +8,7 @@
 #include <vector>
 
 #include "tests/common/files.h"
+#include "tests/common/shell.h"
 
 using namespace sked;
 using namespace sked::test;
@@ -26,20 +25,12 @@ struct Fault {
   std::string message;
 };
 
-struct Verdict {
-  int code = -1;
-  std::string text;
+struct Verdict : Shell {
   size_t findings = 0;
 };
 
 Verdict lint(const std::string& folder) {
-  Verdict verdict;
-  FILE* pipe = popen(("tests/lint.sh '" + folder + "' 2>&1").c_str(), "r");
-  REQUIRE(pipe != nullptr);
-  char buffer[4096];
-  while (const size_t n = fread(buffer, 1, sizeof buffer, pipe)) verdict.text.append(buffer, n);
-  const int status = pclose(pipe);
-  verdict.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  Verdict verdict{shell("tests/lint.sh '" + folder + "'")};
   for (char c : verdict.text) verdict.findings += c == '\n';
   // the closing line, and the one that says that formatting was not checked
   verdict.findings -= verdict.text.find("FORMAT NOT CHECKED") == std::string::npos ? 1 : 2;

@@ -25,6 +25,7 @@
 #include "tests/common/files.h"
 #include "tests/common/gpu.h"
 #include "tests/common/hash_weights.h"
+#include "tests/common/shell.h"
 
 namespace sked::test {
 namespace {
@@ -50,14 +51,9 @@ TEST_CASE("device: why no GPU is usable is said as CUDA says it") {
   REQUIRE(size > 0);
   const std::string program(path, static_cast<size_t>(size));
   const auto said_with = [&](const std::string& environment) {
-    const std::string command =
-        "env " + environment + " '" + program + "' -tc='device: where there is no usable GPU*' 2>&1";
-    std::string said;
-    std::FILE* pipe = popen(command.c_str(), "r");
-    REQUIRE(pipe);
-    for (char text[256]; std::fgets(text, sizeof text, pipe);) said += text;
-    CHECK(pclose(pipe) == 0);
-    return said;
+    const Shell asked = shell("env " + environment + " '" + program + "' -tc='device: where there is no usable GPU*'");
+    CHECK(asked.code == 0);
+    return asked.text;
   };
   const auto has = [](const std::string& text, const char* part) {
     CAPTURE(text);
