@@ -10,7 +10,6 @@ namespace sked {
 namespace {
 
 std::atomic<Precision> current{Precision::f32};
-std::atomic<DType> activations{DType::f32};
 std::atomic<bool> repeats_itself{false};
 
 /// A function's static: backends offer while other files' statics are being made.
@@ -34,11 +33,8 @@ Precision product_precision() { return current; }
 
 void set_product_precision(Precision precision) { current = precision; }
 
-DType activation_dtype() { return activations; }
-
-void set_activation_dtype(DType dtype) {
-  require(dtype == DType::f32 || dtype == DType::bf16, "precision", "expected activations in f32 or bf16, got ", dtype);
-  activations = dtype;
+DType activation_dtype(Device device) {
+  return device != Device::cpu && current == Precision::bf16 ? DType::bf16 : DType::f32;
 }
 
 Precision parse_precision(const std::string& text) {

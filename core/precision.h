@@ -1,6 +1,6 @@
 #pragma once
-// What matrix products and convolutions are computed in, what networks keep their activations in, and whether a run
-// must repeat itself bit for bit: for the whole process.
+// What matrix products and convolutions are computed in, and whether a run must repeat itself bit for bit: for the
+// whole process.
 
 #include <ostream>
 #include <string>
@@ -30,11 +30,9 @@ Precision product_precision();
 /// Not while kernels run on another thread.
 void set_product_precision(Precision precision);
 
-/// What networks keep their activations in from the first layer to the last: f32 until it is set. In bf16, parameters
-/// and their gradients, statistics, heads, losses and the optimizer's state stay f32.
-DType activation_dtype();
-/// f32 or bf16. Not while a network runs on another thread.
-void set_activation_dtype(DType dtype);
+/// What suits a network's activations there (Context::activations): bf16 on a GPU whose products are in bf16, else f32.
+/// On the CPU bf16 pays in products only, which round their factors as they read them.
+DType activation_dtype(Device device);
 
 /// Throws UsageError unless `text` names one.
 Precision parse_precision(const std::string& text);

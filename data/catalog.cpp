@@ -21,8 +21,6 @@
 namespace sked {
 namespace {
 
-const std::vector<std::string> kNoises{"none", "symmetric", "pair", "instance"};
-
 const std::vector<std::string> kFashionClasses{"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
                                                "Sandal",      "Shirt",   "Sneaker",  "Bag",   "Ankle boot"};
 const std::vector<std::string> kCifarClasses{"airplane", "automobile", "bird",  "cat",  "deer",
@@ -247,15 +245,14 @@ const Entry& entry_of(const DataSpec& spec) {
   require_known("dataset", spec.name, known_datasets());
   const Entry& entry = *std::ranges::find(entries(), spec.name, &Entry::name);
   require_known("label set of " + spec.name, spec.labels, entry.label_sets);
-  require_known("noise", spec.noise, kNoises);
-  require_usage(spec.noise == "none" || spec.labels == "clean", "load_splits", "expected clean labels for noise \"",
-                spec.noise, "\", got \"", spec.labels, "\"");
+  require_usage(spec.noise == LabelNoise::none || spec.labels == "clean", "load_splits",
+                "expected clean labels for noise \"", spec.noise, "\", got \"", spec.labels, "\"");
   require_usage(spec.noise_rate >= 0.0 && spec.noise_rate <= 1.0, "load_splits", "expected noise_rate in [0, 1], got ",
                 spec.noise_rate);
   require_usage(entry.anywhere != spec.path.empty(), "load_splits", "data.path: expected ",
                 entry.anywhere ? "the folder of " : "none for ", spec.name, ", got \"", spec.path, "\"");
-  require_usage(entry.open == nullptr || spec.noise == "none", "load_splits", "expected noise \"none\" for ", spec.name,
-                ", whose images are files, got \"", spec.noise, "\"");
+  require_usage(entry.open == nullptr || spec.noise == LabelNoise::none, "load_splits", "expected noise \"none\" for ",
+                spec.name, ", whose images are files, got \"", spec.noise, "\"");
   return entry;
 }
 
@@ -308,8 +305,8 @@ void cut(Splits& splits, const std::shared_ptr<const Dataset>& all, int64_t vali
 /// p(noisy label | x) of the noise asked for: f32 (N, K). Split 0 is training, 1 is test.
 Tensor noisy_label_distribution(const DataSpec& spec, const Tensor& images, const Tensor& labels, const Tensor& mean,
                                 int64_t classes, uint64_t split) {
-  if (spec.noise == "symmetric") return symmetric_noise(labels, classes, spec.noise_rate);
-  if (spec.noise == "pair") return pair_noise(labels, classes, spec.noise_rate);
+  if (spec.noise == LabelNoise::symmetric) return symmetric_noise(labels, classes, spec.noise_rate);
+  if (spec.noise == LabelNoise::pair) return pair_noise(labels, classes, spec.noise_rate);
   return instance_noise(images, labels, mean, classes, {spec.noise_rate, spec.noise_seed, split});
 }
 
@@ -363,7 +360,7 @@ Splits load_splits(const DataSpec& spec, int64_t validation_size, int64_t train_
           root, ": expected test images like the training images ", raw.train_images, ", got ", raw.test_images);
   Tensor labels = raw.train_labels;
   if (raw.human_labels.defined()) labels = raw.human_labels;
-  if (spec.noise != "none") labels = draw_noise(spec, raw);
+  if (spec.noise != LabelNoise::none) labels = draw_noise(spec, raw);
   cut(splits, std::make_shared<ImageDataset>(spec.name, raw.class_names, raw.train_images, labels), validation_size,
       train_size);
   splits.test = std::make_shared<ImageDataset>(spec.name, raw.class_names, raw.test_images, raw.test_labels,

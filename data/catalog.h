@@ -5,9 +5,14 @@
 #include <string>
 #include <vector>
 
+#include "core/names.h"
 #include "data/dataset.h"
 
 namespace sked {
+
+/// Noise drawn on clean training labels (label_noise.h).
+enum class LabelNoise { none, symmetric, pair, instance };
+constexpr std::array<const char*, 4> names_of(LabelNoise) { return {"none", "symmetric", "pair", "instance"}; }
 
 /// What a configuration says about its data.
 struct DataSpec {
@@ -22,8 +27,7 @@ struct DataSpec {
   std::string path = "";
   /// Training labels: clean; for cifar-10 also CIFAR-10N's aggregate, random1, random2, random3, worst.
   std::string labels = "clean";
-  /// Noise drawn on clean training labels: none, symmetric, pair, instance (see label_noise.h).
-  std::string noise = "none";
+  LabelNoise noise = LabelNoise::none;
   double noise_rate = 0.4;
   uint64_t noise_seed = 0;
   /// At most how many examples of each of training, validation and test may be lost: corrupt images, and halves of

@@ -23,6 +23,10 @@ struct Context {
   uint64_t step = 0;  // training step
   Tensor examples = {};   // (N) i64: global index of each example in the batch; defined whenever noise is drawn
   double momentum = 0.1;  // of running statistics: running ← (1 − momentum) running + momentum batch
+  /// What networks keep their activations in from the first layer to the last: f32 or bf16 (core/precision.h says which
+  /// suits a device). In bf16, parameters and their gradients, statistics, heads, losses and the optimizer's state stay
+  /// f32.
+  DType activations = DType::f32;
 };
 
 /// Hands out what modules draw at construction: initial weights and a stream of their own for later noise. Everything

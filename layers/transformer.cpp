@@ -81,7 +81,7 @@ LayerScale::LayerScale(Init& init, int64_t width, double start) : gamma_(paramet
   add("gamma", gamma_);
 }
 
-Var LayerScale::forward(const Var& x) const { return x * as_activation(gamma_); }
+Var LayerScale::forward(const Var& x) const { return x * cast(gamma_, x.dtype()); }
 
 TransformerBlock::TransformerBlock(Init& init, const BlockConfig& config)
     : norm1_(init, config.width, config.norm_eps),
@@ -133,7 +133,7 @@ Var AttentionPool::forward(const Var& x, const Context& context) const {
   const int64_t N = x.dim(0), T = x.dim(1), D = x.dim(2), H = heads_, E = D / H;
   const Var kv = permute(reshape(kv_.forward(x), {N, T, 2, H, E}), {2, 0, 3, 1, 4});  // (2,N,H,T,E)
   const auto part = [&](int64_t i) { return reshape(slice(kv, 0, i, i + 1), {N, H, T, E}); };
-  const Var q = broadcast_to(reshape(q_.forward(as_activation(latent_)), {1, H, 1, E}), {N, H, 1, E});
+  const Var q = broadcast_to(reshape(q_.forward(cast(latent_, x.dtype())), {1, H, 1, E}), {N, H, 1, E});
   const Var p = softmax(matmul(q, part(0), false, true) / std::sqrt(static_cast<double>(E)));  // (N,H,1,T)
   const Var y = proj_.forward(reshape(matmul(p, part(1)), {N, D}));
   return y + mlp_.forward(norm_.forward(y), context);

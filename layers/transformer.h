@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "core/names.h"
 #include "layers/dropout.h"
 #include "layers/linear.h"
 #include "layers/norm.h"
@@ -12,6 +13,7 @@ namespace sked {
 /// x Φ(x) · its tanh approximation · x σ(1.702 x) (both: Hendrycks & Gimpel, arXiv 1606.08415; the second as CLIP has
 /// it).
 enum class Gelu { exact, tanh, quick };
+constexpr std::array<const char*, 3> names_of(Gelu) { return {"exact", "tanh", "quick"}; }
 
 /// What a block is made of.
 struct BlockConfig {

@@ -11,6 +11,7 @@
 #include "core/device.h"
 #include "core/tensor.h"
 #include "core/work_count.h"
+#include "layers/transformer.h"
 
 namespace sked::bench {
 
@@ -90,7 +91,7 @@ void contrastive_rows(const Settings& settings, const Report& report);
 /// Whole training steps (forward, backward, SGD), beside PyTorch in turn where a peer is given.
 void step_rows(const Settings& settings, const Report& report);
 /// Seconds of ViT-S/16's step with that `model.gelu`.
-double step_seconds(const Settings& settings, const std::string& gelu);
+double step_seconds(const Settings& settings, Gelu gelu);
 
 /// What the GPU's libraries could do instead (core/candidates.h), each choice timed: cuBLASLt's algorithms and
 /// epilogues for the products of ViT-S/16 and ViT-B/16, cuDNN's plans for the convolutions of ResNet-50, the tiles of

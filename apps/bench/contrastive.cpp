@@ -20,10 +20,10 @@ struct Sizes {
 /// What two towers would hand over: B pairs of N(0,1) vectors.
 class Pass {
  public:
-  Pass(const Sizes& s, const std::string& likelihood) : examples_(Tensor::empty({s.pairs}, DType::i64)) {
+  Pass(const Sizes& s, Likelihood likelihood) : examples_(Tensor::empty({s.pairs}, DType::i64)) {
     for (int64_t i = 0; i < s.pairs; ++i) examples_.data<int64_t>()[i] = i;
     ContrastConfig config;
-    config.kind = "het-xl";
+    config.kind = ContrastKind::het_xl;
     config.width = s.width;
     config.train_samples = s.samples;
     config.likelihood = likelihood;
@@ -59,7 +59,7 @@ class Pass {
 /// Largest relative difference of loss and input gradients between the streaming form and the composition of ops.
 double check() {
   const Sizes small{96, 4, 32};
-  Pass streaming(small, "streaming"), composed(small, "composed");
+  Pass streaming(small, Likelihood::streaming), composed(small, Likelihood::composed);
   double error = std::abs(streaming.run(0) / composed.run(0) - 1);
   for (const auto& [got, want] :
        {std::pair{streaming.image(), composed.image()}, {streaming.text(), composed.text()}}) {
@@ -80,7 +80,7 @@ void contrastive_rows(const Settings& settings, const Report& report) {
   row.check(check(), composition_limit());
   // B S B D multiply-adds: one product forward, the same again and two gradients backward.
   row.operations = 8.0 * static_cast<double>(s.pairs * s.samples) * static_cast<double>(s.pairs * s.width);
-  Pass pass(s, "streaming");
+  Pass pass(s, Likelihood::streaming);
   std::unique_ptr<Peer> peer;
   if (!settings.peer.empty()) {
     peer = std::make_unique<Peer>(std::vector<std::string>{

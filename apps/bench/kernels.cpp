@@ -23,7 +23,7 @@ double gemm_peak(const Settings& settings) {
   const bool gpu = settings.device == Device::cuda;
   const int64_t n = gemm_size(settings);
   const int calls = gpu ? 10 : 1;
-  const auto factor = [&] { return random_tensor({n, n}, settings.device, activation_dtype()); };
+  const auto factor = [&] { return random_tensor({n, n}, settings.device, activation_dtype(settings.device)); };
   const Tensor a = factor(), b = factor();
   Tensor c = Tensor::like(a);
   const auto multiply = [&] {

@@ -197,9 +197,12 @@ void gpu_knobs(const Settings& s, const Tell& tell) {
   product_knobs(s, *lists, tell);
   convolution_knobs(s, *lists, tell);
   if (s.wants("tile")) tile_knobs(s, tell);
-  for (const char* gelu : {"exact", "tanh"})
+  for (const Gelu gelu : {Gelu::exact, Gelu::tanh})
     if (s.wants("gelu"))
-      tell({.kind = "model.gelu", .problem = "ViT-S/16 step", .choice = gelu, .seconds = step_seconds(s, gelu)});
+      tell({.kind = "model.gelu",
+            .problem = "ViT-S/16 step",
+            .choice = name_of(gelu),
+            .seconds = step_seconds(s, gelu)});
 }
 
 }  // namespace sked::bench

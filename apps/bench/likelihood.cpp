@@ -31,7 +31,7 @@ Tensor indices(int64_t n, int64_t factor, int64_t modulus) {
 /// A head with a batch of pre-logits.
 class Pass {
  public:
-  Pass(const std::string& kind, const Sizes& s, const std::string& likelihood, bool antithetic = false)
+  Pass(HeadKind kind, const Sizes& s, Likelihood likelihood, bool antithetic = false)
       : labels_(indices(s.batch, 37, s.classes).to(s.device)), examples_(indices(s.batch, 1, s.batch).to(s.device)) {
     HeadConfig config;
     config.kind = kind;
@@ -74,7 +74,8 @@ class Pass {
 /// Largest relative difference of loss and gradients between the streaming form and the composition of ops.
 double check(Device device) {
   const Sizes small{8, 16, 64, 301, device};
-  Pass streaming("het-xl", small, "streaming"), composed("het-xl", small, "composed");
+  Pass streaming(HeadKind::het_xl, small, Likelihood::streaming),
+      composed(HeadKind::het_xl, small, Likelihood::composed);
   const double loss = streaming.run(0), expected = composed.run(0);
   const std::vector<double> got = streaming.gradients(), want = composed.gradients();
   double difference = 0, size = 0;
@@ -109,8 +110,8 @@ struct Spread {
   double loss, gradient, seconds;
 };
 
-Spread spread(const std::string& kind, const Sizes& sizes, bool antithetic, uint64_t first, int draws) {
-  Pass pass(kind, sizes, "streaming", antithetic);
+Spread spread(HeadKind kind, const Sizes& sizes, bool antithetic, uint64_t first, int draws) {
+  Pass pass(kind, sizes, Likelihood::streaming, antithetic);
   Moments loss, gradient;
   uint64_t step = first;
   const double seconds = median_seconds(
@@ -132,7 +133,7 @@ void likelihood_rows(const Settings& settings, const Report& report) {
   if (!settings.wants(row.name)) return;
   // 2 B S D K forward, 6 B S D K backward (layers/heads/METHOD.md, "The streaming form").
   row.operations = 8.0 * static_cast<double>(s.batch * s.samples) * static_cast<double>(s.width * s.classes);
-  Pass pass("het-xl", s, "streaming");
+  Pass pass(HeadKind::het_xl, s, Likelihood::streaming);
   if (settings.profile) {
     pass.run(0);
     profile(row, s.device, [&] { pass.run(1); });
@@ -160,10 +161,10 @@ std::vector<VarianceRow> variance_rows(const Settings& settings) {
   constexpr int kGroups = 10;  // of draws, for the standard error
   const int draws = 5 * settings.rounds;
   std::vector<VarianceRow> rows;
-  for (const char* kind : {"het", "het-xl"}) {
+  for (const HeadKind kind : {HeadKind::het, HeadKind::het_xl}) {
     for (const int64_t samples : {2, 8, 32, 128}) {
       const Sizes sizes{32, samples, 64, 100};
-      VarianceRow row{.head = kind, .samples = samples};
+      VarianceRow row{.head = name_of(kind), .samples = samples};
       std::vector<double> loss, gradient, seconds;
       for (int g = 0; g < kGroups; ++g) {
         const auto first = static_cast<uint64_t>(g * draws);

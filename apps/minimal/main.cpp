@@ -17,14 +17,14 @@
 
 using namespace sked;
 
-int train(const std::string& head) {
+int train(HeadKind head) {
   const Splits data = load_splits({.name = "fashion-mnist"}, /*validation_size=*/0, /*train_size=*/10000);
   Loader train(data.train, Pipeline::parse("random_crop(28,2)|flip|value_range(-1,1)"), {.batch_size = 64});
   Loader test(data.test, Pipeline::parse("value_range(-1,1)"), {.batch_size = 500, .shuffle = false});
 
   Init init(/*seed=*/0);
   const int64_t K = data.train->classes();
-  auto backbone = make_backbone({.name = "resnet-cifar", .blocks = {1, 1, 1}, .stem = "cifar2"}, {28, 28, 1}, init);
+  auto backbone = make_backbone({.name = "resnet-cifar", .blocks = {1, 1, 1}, .stem = Stem::cifar2}, {28, 28, 1}, init);
   auto noisy_or_not = make_head({.kind = head, .train_samples = 16}, backbone->width(), K, init);
   Classifier model(std::move(backbone), std::move(noisy_or_not));
   Optimizer optimizer({.kind = OptimizerKind::sgd, .weight_decay = 1e-4}, model.parameters());
@@ -57,20 +57,22 @@ int train(const std::string& head) {
       }
     }
     const auto n = static_cast<double>(data.test->size());
-    std::printf("%s, epoch %ld: accuracy %.2f %%, NLL %.4f\n", head.c_str(), epoch + 1, 100 * right / n, nll / n);
+    std::printf("%s, epoch %ld: accuracy %.2f %%, NLL %.4f\n", name_of(head).c_str(), epoch + 1, 100 * right / n,
+                nll / n);
   }
   return 0;
 }
 
 int main(int argc, char** argv) {
   share_processors(argv);
-  const std::string head = argc == 2 ? argv[1] : "het-xl";
-  if (argc > 2 || (head != "det" && head != "het" && head != "het-xl")) {
+  const std::string name = argc == 2 ? argv[1] : "het-xl";
+  const auto head = value_named<HeadKind>(name);
+  if (argc > 2 || !head) {
     std::fprintf(stderr, "usage: %s [det|het|het-xl]\n", argv[0]);
-    return head == "--help" ? 0 : 2;
+    return name == "--help" ? 0 : 2;
   }
   try {
-    return train(head);
+    return train(*head);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "error: %s\n", error.what());
     return 1;

@@ -18,6 +18,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/fingerprint.h"
+#include "core/precision.h"
 #include "core/text.h"
 #include "data/catalog.h"
 #include "data/image_collection.h"
@@ -131,8 +132,8 @@ std::vector<Answer> classify(const Asked& s, const PredictArguments& wanted, con
                        .addresses = addresses},
                       [&](const Prediction& p) {
                         Head& head = classifier->head();
-                        const Tensor logits =
-                            sampled_logits(head, p.phi, kCovarianceSamples, s.config.head.link == "sigmoid", p.context);
+                        const Tensor logits = sampled_logits(head, p.phi, kCovarianceSamples,
+                                                             s.config.head.link == Link::sigmoid, p.context);
                         const Tensor noise = head.noise_scale(p.phi).to(Device::cpu);
                         require_finite(noise, p.batch, *files, "its predicted noise");
                         for (int64_t b = 0; b < p.probabilities.dim(0); ++b) {
@@ -176,7 +177,8 @@ std::vector<Answer> match(const Asked& s, const PredictArguments& wanted, const 
   std::vector<Answer> all;
   const auto files = images_for(s, given, phrases);
   const auto answer = [&](const Batch& batch) {
-    const Var phi = towers.model->image().forward(Var(batch.images.to(s.device)), Context{});
+    const Var phi =
+        towers.model->image().forward(Var(batch.images.to(s.device)), {.activations = activation_dtype(s.device)});
     const Tensor images = towers.model->head().embed_images(phi.value()).to(Device::cpu);
     require_finite(images, batch, *files, "its embedding");
     const Tensor p = zero_shot_probabilities(images, texts, towers.model->head().temperature());

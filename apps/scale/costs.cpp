@@ -35,10 +35,10 @@ Named look_up(const std::string& text, const std::vector<Named>& known, const ch
 
 /// Parameters beyond the classifier (layers/heads/METHOD.md, "Noise"), J = K for HET, D for HET-XL.
 int64_t extra_by_formula(const HeadConfig& c, int64_t D, int64_t K) {
-  if (c.kind == "det") return 0;
-  const int64_t J = c.kind == "het" ? K : D, R = c.noise.rank, diagonal = J * (D + 1),
+  if (c.kind == HeadKind::det) return 0;
+  const int64_t J = c.kind == HeadKind::het ? K : D, R = c.noise.rank, diagonal = J * (D + 1),
                 temperature = c.temperature.learn;
-  if (c.noise.factors == "full") return J * R * (D + 1) + diagonal + temperature;
+  if (c.noise.factors == Factors::full) return J * R * (D + 1) + diagonal + temperature;
   return J * (D + 1) + J * R + diagonal + temperature;
 }
 
@@ -46,10 +46,10 @@ int64_t extra_by_formula(const HeadConfig& c, int64_t D, int64_t K) {
 /// and twice backward, and of the streaming form one more forward pass.
 double operations_of(const HeadConfig& c, int64_t D, int64_t K) {
   const auto d = static_cast<double>(D), k = static_cast<double>(K), s = static_cast<double>(c.train_samples);
-  if (c.kind == "det") return 6 * d * k;
-  const double j = c.kind == "het" ? k : d, r = static_cast<double>(c.noise.rank);
-  const double scales = 6 * d * j * (c.noise.factors == "full" ? r + 1 : 2), noise = 8 * s * j * r;
-  return scales + noise + (c.kind == "het" ? 6 * d * k : 8 * s * d * k);
+  if (c.kind == HeadKind::det) return 6 * d * k;
+  const double j = c.kind == HeadKind::het ? k : d, r = static_cast<double>(c.noise.rank);
+  const double scales = 6 * d * j * (c.noise.factors == Factors::full ? r + 1 : 2), noise = 8 * s * j * r;
+  return scales + noise + (c.kind == HeadKind::het ? 6 * d * k : 8 * s * d * k);
 }
 
 }  // namespace
@@ -61,16 +61,16 @@ std::vector<HeadKindConfig> compared_heads(int64_t rank, int64_t samples) {
   HeadConfig base;
   base.noise.rank = rank;
   base.train_samples = samples;
-  const auto with = [&](const char* kind, const char* factors) {
+  const auto with = [&](HeadKind kind, Factors factors) {
     HeadConfig c = base;
     c.kind = kind;
     c.noise.factors = factors;
     return c;
   };
-  return {{"DET", with("det", "efficient")},
-          {"HET full", with("het", "full")},
-          {"HET", with("het", "efficient")},
-          {"HET-XL", with("het-xl", "efficient")}};
+  return {{"DET", with(HeadKind::det, Factors::efficient)},
+          {"HET full", with(HeadKind::het, Factors::full)},
+          {"HET", with(HeadKind::het, Factors::efficient)},
+          {"HET-XL", with(HeadKind::het_xl, Factors::efficient)}};
 }
 
 Costs count(const HeadKindConfig& head, const Named& width, const Named& classes, int64_t largest_bytes) {

@@ -5,8 +5,8 @@
 
 namespace sked {
 
-ClassifierHead::ClassifierHead(const HeadConfig& config, Link link, int64_t width, int64_t classes, Init& init)
-    : link_(link),
+ClassifierHead::ClassifierHead(const HeadConfig& config, int64_t width, int64_t classes, Init& init)
+    : link_(config.link),
       weight_(parameter(init.lecun_normal({classes, width}))),
       bias_(parameter(init.constant({classes}, config.bias_init))),
       temperature_(config.temperature, "head", init) {

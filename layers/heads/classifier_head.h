@@ -14,7 +14,7 @@ class ClassifierHead : public Head {
   int64_t extra_parameters() const override { return parameter_count() - weight_.numel() - bias_.numel(); }
 
  protected:
-  ClassifierHead(const HeadConfig& config, Link link, int64_t width, int64_t classes, Init& init);
+  ClassifierHead(const HeadConfig& config, int64_t width, int64_t classes, Init& init);
 
   int64_t classes() const { return weight_.dim(0); }
   /// Throws Error unless φ is (B,D).

@@ -17,12 +17,8 @@ const ContrastConfig& checked(const ContrastConfig& c, int64_t image_width, int6
   require_usage(image_width >= 1 && text_width >= 1, "contrast", "expected towers of width 1 or more, got ",
                 image_width, " (images) and ", text_width, " (texts)");
   require_usage(c.width >= 1 && c.width <= kMaxWidth, "contrast.width", "expected 1 to ", kMaxWidth, ", got ", c.width);
-  detail::position(c.kind, {"det", "het-xl"}, "contrast.kind");
-  detail::position(c.noise_place, {"before", "after"}, "contrast.noise");
-  detail::position(c.likelihood, {"streaming", "composed"}, "contrast.likelihood");
-  detail::factors_of(c.noise, "contrast");
-  require_usage(c.kind == "det" || c.train_samples >= 1, "contrast.train_samples", "expected 1 or more, got ",
-                c.train_samples);
+  require_usage(c.kind == ContrastKind::det || c.train_samples >= 1, "contrast.train_samples",
+                "expected 1 or more, got ", c.train_samples);
   return c;
 }
 
@@ -41,16 +37,16 @@ Tensor embed(const Linear& projection, const Tensor& x) {
 ContrastiveHead::ContrastiveHead(const ContrastConfig& config, int64_t image_width, int64_t text_width, Init& init)
     : image_width_(image_width),
       text_width_(text_width),
-      samples_(checked(config, image_width, text_width).kind == "det" ? 1 : config.train_samples),
-      composed_(config.likelihood == "composed"),
-      before_(config.kind != "det" && config.noise_place == "before"),
+      samples_(checked(config, image_width, text_width).kind == ContrastKind::det ? 1 : config.train_samples),
+      composed_(config.likelihood == Likelihood::composed),
+      before_(config.kind != ContrastKind::det && config.noise_place == ContrastNoise::before),
       image_projection_(init.lecun_normal({config.width, image_width})),
       text_projection_(init.lecun_normal({config.width, text_width})),
       temperature_(config.temperature, "contrast", init) {
   add("image_projection", image_projection_);
   add("text_projection", text_projection_);
   add("temperature", temperature_);
-  if (config.kind == "det") return;
+  if (config.kind == ContrastKind::det) return;
   noise_ = std::make_unique<GaussianNoise>(config.noise, "contrast", config.width, config.width, init);
   add("noise", *noise_);
 }

@@ -12,14 +12,22 @@
 
 namespace sked {
 
+/// Whether there is noise, on the image side.
+enum class ContrastKind { det, het_xl };
+constexpr std::array<const char*, 2> names_of(ContrastKind) { return {"det", "het-xl"}; }
+
+/// Where the noise comes in: before or after the image's normalization.
+enum class ContrastNoise { before, after };
+constexpr std::array<const char*, 2> names_of(ContrastNoise) { return {"before", "after"}; }
+
 /// What a configuration file says about it.
 struct ContrastConfig {
-  std::string kind = "det";  // det | het-xl: noise on the image side
-  int64_t width = 128;       // D
+  ContrastKind kind = ContrastKind::det;
+  int64_t width = 128;  // D
   NoiseConfig noise = {};
-  int64_t train_samples = 16;            // S of the loss, ≥ 1
-  std::string noise_place = "before";    // before | after the image's normalization
-  std::string likelihood = "streaming";  // streaming | composed: the plain composition of ops it is tested against
+  int64_t train_samples = 16;  // S of the loss, ≥ 1
+  ContrastNoise noise_place = ContrastNoise::before;
+  Likelihood likelihood = Likelihood::streaming;
   TemperatureConfig temperature{.learn = true, .value = 0.1, .lo = 0.005, .hi = 0.195};  // at first LiT's 0.1
 };
 

@@ -8,8 +8,8 @@ namespace sked {
 /// u = W φ + b, p = link(u / τ) (METHOD.md, "DET"). Parameters: those of ClassifierHead.
 class Deterministic : public ClassifierHead {
  public:
-  Deterministic(const HeadConfig& config, Link link, int64_t width, int64_t classes, Init& init)
-      : ClassifierHead(config, link, width, classes, init) {}
+  Deterministic(const HeadConfig& config, int64_t width, int64_t classes, Init& init)
+      : ClassifierHead(config, width, classes, init) {}
 
   /// Cross-entropy of u / τ. Neither samples nor the context play a part.
   Var loss(const Var& phi, const Targets& targets, const Context& context) override;

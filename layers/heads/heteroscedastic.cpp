@@ -28,20 +28,19 @@ NoiseScales divided(NoiseScales scales, const Var& tau) {
 
 }  // namespace
 
-Heteroscedastic::Heteroscedastic(const HeadConfig& config, NoisePlace place, Link link, int64_t width, int64_t classes,
-                                 Init& init)
-    : ClassifierHead(config, link, width, classes, init),
-      place_(place),
+Heteroscedastic::Heteroscedastic(const HeadConfig& config, int64_t width, int64_t classes, Init& init)
+    : ClassifierHead(config, width, classes, init),
+      kind_(config.kind),
       train_samples_(config.train_samples),
       chunk_(config.sample_chunk),
-      composed_(config.likelihood == "composed"),
+      composed_(config.likelihood == Likelihood::composed),
       noise_(config.noise, "head", width, noisy_coordinates(), init) {
   add("noise", noise_);
 }
 
 SampledLogits Heteroscedastic::before_noise(const Var& phi) const {
-  if (place_ == NoisePlace::logits) return {.center = linear(phi, weight_, bias_)};  // HET
-  return {.center = phi, .weight = weight_, .bias = bias_};                          // HET-XL
+  if (kind_ == HeadKind::het) return {.center = linear(phi, weight_, bias_)};
+  return {.center = phi, .weight = weight_, .bias = bias_};  // HET-XL
 }
 
 int64_t Heteroscedastic::noisy_coordinates() const {

@@ -7,15 +7,14 @@
 
 namespace sked {
 
-enum class NoisePlace { logits, pre_logits };
-
 /// p = E_s link(u_s / τ) with
 ///   HET    [2]  u_s = (W φ + b) + ε_s(x)   noise on the logits, J = K
 ///   HET-XL [1]  u_s = W (φ + ε_s(x)) + b   the same noise on the pre-logits, J = D: its parameters do not grow with K
 /// (METHOD.md, "HET" and METHOD.md, "HET-XL"). Parameters: those of ClassifierHead, and GaussianNoise's as `noise.*`.
 class Heteroscedastic : public ClassifierHead {
  public:
-  Heteroscedastic(const HeadConfig& config, NoisePlace place, Link link, int64_t width, int64_t classes, Init& init);
+  /// config.kind is het or het_xl.
+  Heteroscedastic(const HeadConfig& config, int64_t width, int64_t classes, Init& init);
 
   /// −log of the average over config.train_samples samples. Memory beside φ's and the parameters' is O(B S), or that of
   /// config.sample_chunk samples of the composed likelihood.
@@ -34,7 +33,7 @@ class Heteroscedastic : public ClassifierHead {
   /// `predict` of rows that fit into memory at once.
   Tensor predict_block(const Tensor& phi, int64_t samples, const Context& context) const;
 
-  NoisePlace place_;
+  HeadKind kind_;
   int64_t train_samples_, chunk_;
   bool composed_;
   GaussianNoise noise_;

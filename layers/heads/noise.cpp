@@ -1,6 +1,5 @@
 #include "layers/heads/noise.h"
 
-#include <array>
 #include <cmath>
 
 #include "autograd/elementwise.h"
@@ -16,20 +15,14 @@ constexpr double kSmallestDeviation = 1e-3;  // of d(x)
 
 /// The form of noise on so many coordinates, once the configuration has passed.
 Factors checked(const NoiseConfig& config, const std::string& section, int64_t coordinates) {
-  const Factors form = detail::factors_of(config, section);
-  require_usage(form == Factors::diagonal || (config.rank >= 1 && config.rank <= coordinates), section + ".rank",
-                "expected 1 to ", coordinates, " (number of noisy coordinates), got ", config.rank);
+  require_usage(config.factors == Factors::diagonal || (config.rank >= 1 && config.rank <= coordinates),
+                section + ".rank", "expected 1 to ", coordinates, " (number of noisy coordinates), got ", config.rank);
   require_usage(std::isfinite(config.init_scale) && config.init_scale >= 0, section + ".noise_init_scale",
                 "expected a finite value >= 0, got ", config.init_scale);
-  return form;
+  return config.factors;
 }
 
 }  // namespace
-
-Factors detail::factors_of(const NoiseConfig& config, const std::string& section) {
-  constexpr std::array forms = {Factors::full, Factors::efficient, Factors::diagonal};
-  return forms[position(config.factors, {"full", "efficient", "diagonal"}, section + ".factors")];
-}
 
 GaussianNoise::GaussianNoise(const NoiseConfig& config, const std::string& section, int64_t width, int64_t coordinates,
                              Init& init)

@@ -11,8 +11,6 @@
 
 namespace sked {
 
-enum class Factors { full, efficient, diagonal };
-
 /// Σ(x) = V(x) V(x)ᵀ + diag(d(x)²), drawn as ε_s = V(x) ε^R_s + d(x) ⊙ ε^J_s with independent standard normals ε^R (R)
 /// and ε^J (J) ([2]; METHOD.md, "Noise"). d(x) = softplus(W_d φ + b_d) + 1e-3, and V(x) (J,R) is, by its form,
 ///   full       V(x) = reshape(W_V φ + b_V)                      J·R·(D+1) + J·(D+1) parameters
@@ -22,7 +20,7 @@ enum class Factors { full, efficient, diagonal };
 /// config.init_scale multiplies the weights that read φ, so that V(x) is proportional to it in both forms.
 class GaussianNoise : public Module {
  public:
-  /// Throws UsageError naming the key in `section` of a configuration for unknown factors, R < 1 or R > J with factors
+  /// Throws UsageError naming the key in `section` of a configuration for R < 1 or R > J with factors
   /// that have a rank, an initial scale < 0.
   GaussianNoise(const NoiseConfig& config, const std::string& section, int64_t width, int64_t coordinates, Init& init);
 
@@ -57,12 +55,5 @@ class GaussianNoise : public Module {
   std::unique_ptr<Linear> factors_;  // absent for diagonal factors
   Var v_;                            // V of efficient factors
 };
-
-namespace detail {
-
-/// full | efficient | diagonal; else a UsageError that names the key in `section`.
-Factors factors_of(const NoiseConfig& config, const std::string& section);
-
-}  // namespace detail
 
 }  // namespace sked

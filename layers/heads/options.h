@@ -1,19 +1,22 @@
 #pragma once
-// What a configuration file says about heads, and reading it.
+// What a configuration file says about heads.
 
-#include <string>
-#include <vector>
+#include <cstdint>
 
-#include "core/error.h"
+#include "core/names.h"
 
 namespace sked {
 
+/// What the factor V(x) of the noise is (noise.h).
+enum class Factors { full, efficient, diagonal };
+constexpr std::array<const char*, 3> names_of(Factors) { return {"full", "efficient", "diagonal"}; }
+
 /// The noise of a head (noise.h).
 struct NoiseConfig {
-  std::string factors = "efficient";  // full | efficient | diagonal
-  int64_t rank = 8;                   // R; ignored (0) for diagonal factors
-  bool antithetic = false;            // samples in pairs ε, −ε: still unbiased, less variance
-  double init_scale = 1;              // factor on the covariance layers' lecun-normal initialization
+  Factors factors = Factors::efficient;
+  int64_t rank = 8;         // R; ignored (0) for diagonal factors
+  bool antithetic = false;  // samples in pairs ε, −ε: still unbiased, less variance
+  double init_scale = 1;    // factor on the covariance layers' lecun-normal initialization
 };
 
 /// The temperature of a head (temperature.h).
@@ -23,24 +26,29 @@ struct TemperatureConfig {
   double lo = 0.05, hi = 5;
 };
 
+/// Where the noise is: nowhere, on the logits, on the pre-logits.
+enum class HeadKind { det, het, het_xl };
+constexpr std::array<const char*, 3> names_of(HeadKind) { return {"det", "het", "het-xl"}; }
+
+/// How logits become probabilities.
+enum class Link { softmax, sigmoid };
+constexpr std::array<const char*, 2> names_of(Link) { return {"softmax", "sigmoid"}; }
+
+/// How the likelihood is computed: by streaming.h, or by composed.h, the plain composition of ops it is tested against.
+enum class Likelihood { streaming, composed };
+constexpr std::array<const char*, 2> names_of(Likelihood) { return {"streaming", "composed"}; }
+
 /// A head of classes (make_head.h).
 struct HeadConfig {
-  std::string kind = "det";  // det | het | het-xl
+  HeadKind kind = HeadKind::det;
   NoiseConfig noise = {};
-  std::string link = "softmax";          // softmax | sigmoid
-  int64_t train_samples = 64;            // S while training, ≥ 1
-  int64_t test_samples = 512;            // S for prediction; 0: deterministic, link((Wφ + b)/τ)
-  std::string likelihood = "streaming";  // streaming | composed: the plain composition of ops it is tested against
-  int64_t sample_chunk = 16;             // samples the composed likelihood holds in memory at once
+  Link link = Link::softmax;
+  int64_t train_samples = 64;  // S while training, ≥ 1
+  int64_t test_samples = 512;  // S for prediction; 0: deterministic, link((Wφ + b)/τ)
+  Likelihood likelihood = Likelihood::streaming;
+  int64_t sample_chunk = 16;  // samples the composed likelihood holds in memory at once
   TemperatureConfig temperature = {};
   double bias_init = 0;  // the classifier's bias starts here
 };
 
 }  // namespace sked
-
-namespace sked::detail {
-
-/// The position of `value` in `names`; else a UsageError of `key` with the nearest of them.
-size_t position(const std::string& value, const std::vector<std::string>& names, const std::string& key);
-
-}  // namespace sked::detail

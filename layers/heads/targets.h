@@ -2,10 +2,9 @@
 // Link functions, and what probabilities are trained towards. B examples, K classes.
 
 #include "autograd/var.h"
+#include "layers/heads/options.h"
 
 namespace sked {
-
-enum class Link { softmax, sigmoid };
 
 /// softmax over the last axis, or element-wise σ.
 Var link_probabilities(Link link, const Var& a);

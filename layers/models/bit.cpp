@@ -125,7 +125,7 @@ Bit::Bit(const BitConfig& config, const Shape& image_shape, Init& init)
 Bit::~Bit() = default;
 
 Var Bit::forward(const Var& images, const Context& context) {
-  Var x = stem_.conv.forward(as_activation(images));
+  Var x = stem_.conv.forward(as_activation(images, context));
   // The pooling pads by zeros, not by −∞: no ReLU has gone before, so the two differ.
   if (max_pool_) x = max_pool2d(pad_zeros(x, kMaxPool.padding), {kMaxPool.kernel, kMaxPool.stride, 0});
   for (const auto& stage : stages_)

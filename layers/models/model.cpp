@@ -103,45 +103,28 @@ void refuse(bool given, const char* key, const ModelConfig& config) {
   require_usage(!given, std::string("model.") + key, "is not a setting of ", config.name);
 }
 
-/// What `value` stands for among `choices`; where it is empty, `otherwise`.
-template <class T>
-T choice(const std::string& value, T otherwise, const std::vector<std::pair<std::string, T>>& choices,
-         const std::string& key) {
-  if (value.empty()) return otherwise;
-  std::vector<std::string> names;
-  for (const auto& [name, meaning] : choices) {
-    if (name == value) return meaning;
-    names.push_back(name);
-  }
-  require_usage(false, key, "expected ", join(names), ", got ", value);
-  return otherwise;
-}
-
 ResNetConfig residual(ResNetConfig r, const ModelConfig& config) {
   refuse(config.patch != 0, "patch", config);
   refuse(config.width != 0, "width", config);
   refuse(config.depth != 0, "depth", config);
   refuse(config.heads != 0, "heads", config);
   refuse(config.mlp != 0, "mlp", config);
-  refuse(!config.pool.empty(), "pool", config);
-  refuse(!config.class_token.empty(), "class_token", config);
-  refuse(!config.norm.empty(), "norm", config);
-  refuse(!config.positions.empty(), "positions", config);
+  refuse(config.pool.has_value(), "pool", config);
+  refuse(config.class_token.has_value(), "class_token", config);
+  refuse(config.norm.has_value(), "norm", config);
+  refuse(config.positions.has_value(), "positions", config);
   refuse(config.registers != 0, "registers", config);
   refuse(config.layer_scale != 0, "layer_scale", config);
   refuse(config.qk_norm, "qk_norm", config);
   refuse(config.pre_norm, "pre_norm", config);
   refuse(config.norm_eps != 0, "norm_eps", config);
-  refuse(!config.gelu.empty(), "gelu", config);
+  refuse(config.gelu.has_value(), "gelu", config);
   refuse(config.representation != 0, "representation", config);
   refuse(config.dropout != 0, "dropout", config);
   refuse(config.drop_path != 0, "drop_path", config);
   if (!config.blocks.empty()) r.blocks = config.blocks;
   if (config.base_width != 0) r.base_width = config.base_width;
-  r.stem =
-      choice(config.stem, r.stem,
-             {{"imagenet", Stem::imagenet}, {"deep", Stem::deep}, {"cifar", Stem::cifar}, {"cifar2", Stem::cifar2}},
-             "model.stem");
+  r.stem = config.stem.value_or(r.stem);
   r.recompute = config.recompute;
   check_size(static_cast<int64_t>(r.blocks.size()), 6, "model.blocks (stages)");
   for (const int64_t blocks : r.blocks) check_size(blocks, kMaxDepth, "model.blocks");
@@ -151,8 +134,7 @@ ResNetConfig residual(ResNetConfig r, const ModelConfig& config) {
 
 ResNetConfig resnet(ResNetConfig r, const ModelConfig& config) {
   r = residual(r, config);
-  r.shortcut = choice(config.shortcut, r.shortcut,
-                      {{"conv", Shortcut::conv}, {"pad", Shortcut::pad}, {"avg", Shortcut::avg}}, "model.shortcut");
+  r.shortcut = config.shortcut.value_or(r.shortcut);
   require_usage(r.base_width % 2 == 0 || (r.stem != Stem::deep && r.shortcut != Shortcut::pad), "model.base_width",
                 "expected an even number with the stem deep and the shortcut pad, got ", r.base_width);
   refuse(config.groups != 0 && !r.bottleneck, "groups", config);
@@ -166,7 +148,7 @@ ResNetConfig resnet(ResNetConfig r, const ModelConfig& config) {
 }
 
 BitConfig bit(const ResNetConfig& r, const ModelConfig& config) {
-  refuse(!config.shortcut.empty(), "shortcut", config);
+  refuse(config.shortcut.has_value(), "shortcut", config);
   refuse(config.groups != 0, "groups", config);
   refuse(config.width_per_group != 0, "width_per_group", config);
   require_usage(r.stem != Stem::deep, "model.stem", "expected imagenet, cifar, cifar2 of ", config.name, ", got deep");
@@ -175,23 +157,24 @@ BitConfig bit(const ResNetConfig& r, const ModelConfig& config) {
   return {.blocks = r.blocks, .base_width = r.base_width, .stem = r.stem, .recompute = r.recompute};
 }
 
+ClassToken default_class_token(Pool pool) { return pool == Pool::token ? ClassToken::yes : ClassToken::no; }
+LastNorm default_norm(Pool pool) { return pool == Pool::gap ? LastNorm::pooled : LastNorm::tokens; }
+
 /// How the tokens become φ, and which tokens there are.
 void set_tokens(VitConfig& v, const ModelConfig& config) {
-  v.pool = choice(config.pool, v.pool, {{"token", Pool::token}, {"gap", Pool::gap}, {"map", Pool::map}}, "model.pool");
-  v.class_token =
-      choice(config.class_token, v.pool == Pool::token, {{"yes", true}, {"no", false}}, "model.class_token");
+  v.pool = config.pool.value_or(v.pool);
+  v.class_token = config.class_token.value_or(default_class_token(v.pool)) == ClassToken::yes;
   require_usage(v.class_token || v.pool != Pool::token, "model.class_token",
                 "expected yes with the pool token, which reads it, got no");
-  v.norm_pooled = choice(config.norm, v.pool == Pool::gap, {{"tokens", false}, {"pooled", true}}, "model.norm");
-  v.embed_prefix = choice(config.positions, true, {{"all", true}, {"patches", false}}, "model.positions");
+  v.norm_pooled = config.norm.value_or(default_norm(v.pool)) == LastNorm::pooled;
+  v.embed_prefix = config.positions.value_or(Positions::all) == Positions::all;
   v.registers = config.registers;
   if (v.registers != 0) check_size(v.registers, kMaxWidth, "model.registers");
 }
 
 /// What differs inside the blocks and around them.
 void set_norms(VitConfig& v, const ModelConfig& config) {
-  v.gelu =
-      choice(config.gelu, v.gelu, {{"exact", Gelu::exact}, {"tanh", Gelu::tanh}, {"quick", Gelu::quick}}, "model.gelu");
+  v.gelu = config.gelu.value_or(v.gelu);
   v.qk_norm = config.qk_norm;
   v.pre_norm = config.pre_norm;
   v.layer_scale = config.layer_scale;
@@ -205,8 +188,8 @@ void set_norms(VitConfig& v, const ModelConfig& config) {
 VitConfig transformer(VitConfig v, const ModelConfig& config, const Shape& image_shape) {
   refuse(!config.blocks.empty(), "blocks", config);
   refuse(config.base_width != 0, "base_width", config);
-  refuse(!config.stem.empty(), "stem", config);
-  refuse(!config.shortcut.empty(), "shortcut", config);
+  refuse(config.stem.has_value(), "stem", config);
+  refuse(config.shortcut.has_value(), "shortcut", config);
   refuse(config.groups != 0, "groups", config);
   refuse(config.width_per_group != 0, "width_per_group", config);
   if (config.patch != 0) v.patch = config.patch;
@@ -239,26 +222,25 @@ VitConfig transformer(VitConfig v, const ModelConfig& config, const Shape& image
 ModelConfig written_out(const ModelConfig& config) {
   const Named& model = named(config.name);
   ModelConfig full = config;
-  const auto otherwise = [](std::string& text, const char* value) {
-    if (text.empty()) text = value;
+  const auto otherwise = [](auto& setting, auto value) {
+    if (!setting) setting = value;
   };
   if (model.family == Family::vit) {
-    if (full.heads == 0) full.heads = model.vit.heads;
-    if (full.norm_eps == 0) full.norm_eps = model.vit.norm_eps;
-    otherwise(full.pool, "token");
-    otherwise(full.class_token, full.pool == "token" ? "yes" : "no");
-    otherwise(full.norm, full.pool == "gap" ? "pooled" : "tokens");
-    otherwise(full.positions, "all");
-    otherwise(full.gelu, "exact");
+    otherwise(full.heads, model.vit.heads);
+    otherwise(full.norm_eps, model.vit.norm_eps);
+    otherwise(full.pool, model.vit.pool);
+    otherwise(full.class_token, default_class_token(*full.pool));
+    otherwise(full.norm, default_norm(*full.pool));
+    otherwise(full.positions, Positions::all);
+    otherwise(full.gelu, model.vit.gelu);
     return full;
   }
-  constexpr const char *kStems[] = {"imagenet", "cifar", "cifar2", "deep"}, *kShortcuts[] = {"conv", "pad", "avg"};
-  otherwise(full.stem, kStems[static_cast<size_t>(model.resnet.stem)]);
+  otherwise(full.stem, model.resnet.stem);
   if (model.family == Family::bit) return full;
-  otherwise(full.shortcut, kShortcuts[static_cast<size_t>(model.resnet.shortcut)]);
+  otherwise(full.shortcut, model.resnet.shortcut);
   if (model.resnet.bottleneck) {
-    if (full.groups == 0) full.groups = model.resnet.groups;
-    if (full.width_per_group == 0) full.width_per_group = model.resnet.width_per_group;
+    otherwise(full.groups, model.resnet.groups);
+    otherwise(full.width_per_group, model.resnet.width_per_group);
   }
   return full;
 }

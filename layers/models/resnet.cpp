@@ -218,7 +218,7 @@ ResNet::ResNet(const ResNetConfig& config, const Shape& image_shape, Init& init)
 }
 
 Var ResNet::forward(const Var& images, const Context& context) {
-  Var x = bn1_.forward_relu(conv1_.forward(as_activation(images), context), context);
+  Var x = bn1_.forward_relu(conv1_.forward(as_activation(images, context), context), context);
   if (max_pool_) x = max_pool2d(x, kMaxPool);
   for (const auto& stage : stages_)
     for (const auto& block : stage->blocks) x = run_block(*block, x, context, recompute_);

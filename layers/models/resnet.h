@@ -7,20 +7,10 @@
 
 #include "layers/backbone.h"
 #include "layers/conv.h"
+#include "layers/models/options.h"
 #include "layers/norm.h"
 
 namespace sked {
-
-/// How images enter. imagenet: 7×7 stride 2, then 3×3 max pooling of stride 2 · cifar: 3×3 stride 1 · cifar2: 3×3
-/// stride 2 · deep: three 3×3, the first of stride 2, the first two with half the channels (ResNet-C, He et al., arXiv
-/// 1812.01187), then the max pooling.
-enum class Stem { imagenet, cifar, cifar2, deep };
-
-/// Where a block changes shape. conv: 1×1 convolution with the block's stride, batch norm (option B of He et al., arXiv
-/// 1512.03385) · pad: every stride-th pixel, and channels of zeros, half of them on each side (their option A, no
-/// parameters) · avg: 2×2 mean of stride 2, over what there is of it at an odd edge, then 1×1 convolution and batch
-/// norm (ResNet-D, arXiv 1812.01187).
-enum class Shortcut { conv, pad, avg };
 
 struct ResNetConfig {
   std::vector<int64_t> blocks = {};  // per stage

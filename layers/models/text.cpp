@@ -24,7 +24,6 @@ TextConfig checked(TextConfig c, int64_t vocabulary) {
   check_size(c.heads, kMaxWidth, "text.heads");
   check_size(c.mlp, 4 * kMaxWidth, "text.mlp");
   check_heads(c.width, c.heads, "text.heads");
-  require_usage(c.pool == "last" || c.pool == "token", "text.pool", "expected last or token, got ", c.pool);
   check_probability(c.dropout, "text.dropout");
   check_size(vocabulary, kMaxVocabulary, "text (size of the vocabulary)");
   return c;
@@ -44,7 +43,7 @@ TextTower::TextTower(const TextConfig& config, int64_t vocabulary, Init& init)
                           .heads = config_.heads,
                           .mlp = config_.mlp,
                           .dropout = config_.dropout,
-                          .causal = config_.pool == "last"};
+                          .causal = config_.pool == TextPool::last};
   for (int64_t i = 0; i < config_.depth; ++i) {
     blocks_.push_back(std::make_unique<TransformerBlock>(init, block));
     add("blocks." + std::to_string(i), *blocks_.back());
@@ -56,8 +55,8 @@ TextTower::TextTower(const TextConfig& config, int64_t vocabulary, Init& init)
 Var TextTower::forward(const Tensor& tokens, const Tensor& ends, const Context& context) const {
   require(tokens.defined() && tokens.ndim() == 2 && tokens.dim(1) == config_.context, "text", "expected tokens (N, ",
           config_.context, "), got ", tokens);
-  Var x =
-      drop_.forward(as_activation(embedding(token_embedding_, tokens) + positional_embedding_), context);  // (N,T,W)
+  const Var embedded = as_activation(embedding(token_embedding_, tokens) + positional_embedding_, context);
+  Var x = drop_.forward(embedded, context);  // (N,T,W)
   for (const auto& block : blocks_) x = run_block(*block, x, context, config_.recompute);
   return as_feature(ln_final_.forward(read(x, ends)));
 }
@@ -65,7 +64,7 @@ Var TextTower::forward(const Tensor& tokens, const Tensor& ends, const Context& 
 // Ends on a device are looked at there alone: the host would have to wait for them.
 Var TextTower::read(const Var& x, const Tensor& ends) const {
   const int64_t N = x.dim(0), T = x.dim(1);
-  if (config_.pool != "last") return reshape(slice(x, 1, 0, 1), {N, config_.width});
+  if (config_.pool != TextPool::last) return reshape(slice(x, 1, 0, 1), {N, config_.width});
   require_shape(ends, {N}, "text", "ends");
   require(ends.dtype() == DType::i64, "text", "expected ends in i64, got ", ends);
   for (int64_t n = 0; ends.device() == Device::cpu && n < N; ++n) {

@@ -3,20 +3,22 @@
 // named as there (token_embedding, positional_embedding, ln_final), its blocks as in timm.
 
 #include <memory>
-#include <string>
 #include <vector>
 
 #include "layers/transformer.h"
 
 namespace sked {
 
+/// What a text tower reads. last: causal attention, read at the end marker · token: full attention, read at the first
+/// position; padding is attended to, as a token that is learned.
+enum class TextPool { last, token };
+constexpr std::array<const char*, 2> names_of(TextPool) { return {"last", "token"}; }
+
 /// What a configuration file says about it.
 struct TextConfig {
   int64_t context = 32;                                // T: tokens of a caption, markers included
   int64_t width = 128, depth = 4, heads = 4, mlp = 0;  // mlp 0: 4 · width
-  /// last: causal attention, read at the end marker. token: full attention, read at the first position; padding is
-  /// attended to, as a token that is learned.
-  std::string pool = "last";
+  TextPool pool = TextPool::last;
   double dropout = 0;      // behind the embedding and behind every dense layer but qkv, as in the vision transformers
   bool recompute = false;  // checkpoint every block
 };

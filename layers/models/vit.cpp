@@ -73,15 +73,15 @@ void Vit::add_blocks(Init& init, const BlockConfig& config, int64_t tokens) {
 
 /// images -> tokens (N,T,D): [class token,] [registers,] patches, plus positions.
 Var Vit::embed(const Var& images, const Context& context) const {
-  Var x = patch_embed_.forward(as_activation(images));
+  Var x = patch_embed_.forward(as_activation(images, context));
   const int64_t expected = pos_embed_.dim(1) - (config_.embed_prefix ? prefix() : 0);
   require(x.dim(1) == expected, "vit", "expected images of ", expected, " patches, got ", x.dim(1), " from ",
           images.value());
-  const Var positions = as_activation(pos_embed_);
+  const Var positions = cast(pos_embed_, x.dtype());
   if (!config_.embed_prefix) x = x + positions;
   std::vector<Var> tokens;
   for (const Var& token : {cls_token_, reg_token_})
-    if (token.defined()) tokens.push_back(broadcast_to(as_activation(token), token.shape().with(0, x.dim(0))));
+    if (token.defined()) tokens.push_back(broadcast_to(cast(token, x.dtype()), token.shape().with(0, x.dim(0))));
   tokens.push_back(x);
   if (tokens.size() > 1) x = concat(tokens, 1);
   if (config_.embed_prefix) x = x + positions;

@@ -6,13 +6,9 @@
 #include <vector>
 
 #include "layers/backbone.h"
-#include "layers/transformer.h"
+#include "layers/models/options.h"
 
 namespace sked {
-
-/// What becomes of the tokens. token: φ is the class token · gap: the mean of the patches · map: attention over the
-/// patches with one learned query (AttentionPool).
-enum class Pool { token, gap, map };
 
 struct VitConfig {
   int64_t patch = 16, width = 192, depth = 12, heads = 3, mlp = 768;

@@ -35,8 +35,11 @@ Came steps(const RunConfig& config, Device device, bool bytes) {
     const Batch batch = loader.next().value();
     came.images = batch.images.dtype();
     const WorkCount count;
-    const Tensor loss =
-        gradients.run(task->inputs(batch), {.training = true, .seed = 1, .step = step, .examples = batch.indices});
+    const Tensor loss = gradients.run(task->inputs(batch), {.training = true,
+                                                            .seed = 1,
+                                                            .step = step,
+                                                            .examples = batch.indices,
+                                                            .activations = activation_dtype(device)});
     if (device != Device::cpu) came.copied = count.entries().at("copy_from_host").bytes;
     came.losses.push_back(static_cast<float>(loss.item()));
     for (const NamedVar& p : task->model().parameters())
@@ -86,7 +89,7 @@ TEST_CASE("bytes: batches that travel as bytes give the losses and gradients of 
 TEST_CASE("bytes: batches that travel as bytes give the losses and gradients of f32, bit for bit, on the GPU") {
   if (no_gpu("batches as bytes")) return;
   check_pipelines(Device::cuda);
-  const Bf16Training on;
+  const InBf16 on;
   check_pipelines(Device::cuda);
 }
 

@@ -80,7 +80,7 @@ TEST_CASE("collections: several labels train the sigmoid link, and any of them i
   if (!can_decode_images()) return skip("built without image libraries");
   const Shards shards([](int i) { return std::pair(std::string(".json"), i % 2 ? "[0, 1]" : "[2]"); });
   RunConfig config = shards.config();
-  config.head.link = "sigmoid";
+  config.head.link = Link::sigmoid;
   config.data.train_pipeline = config.data.eval_pipeline;
   config.schedule.peak = 0.2;
   config.train.epochs = 20;
@@ -147,7 +147,7 @@ TEST_CASE("collections: what is wrong with them is one line of the program") {
   config.data.eval_pipeline += "|mixup(1)";
   CHECK(fails_with(running(config), 2, "data.eval_pipeline", "no mixup"));
   config = shards.config();
-  config.data.noise = "pair";
+  config.data.noise = LabelNoise::pair;
   CHECK(fails_with(running(config), 2, "noise"));
   const std::string whole = slurp(shard);
   shards.folder.write("data/train-0.tar", whole.substr(0, 700));

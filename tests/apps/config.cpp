@@ -47,7 +47,7 @@ TEST_CASE("config: a resolved configuration reads back as itself") {
   config.about.text = R"({"what":"a test"})";
   config.data.noise_rate = 0.1;  // not a short binary fraction
   config.model.blocks = {1, 2, 3};
-  config.head.kind = "het";
+  config.head.kind = HeadKind::het;
   config.train.epochs = 1.0 / 3;
   config.seed = 18446744073709551615u;
   const std::string text = config_text(config);
@@ -62,7 +62,7 @@ TEST_CASE("config: a resolved configuration reads back as itself") {
 
 TEST_CASE("config: keys that are left out keep their defaults") {
   const RunConfig config = parse_config(R"({"head": {"kind": "het-xl"}})", "run.json");
-  CHECK(config.head.kind == "het-xl");
+  CHECK(config.head.kind == HeadKind::het_xl);
   CHECK(config.head.noise.rank == HeadConfig{}.noise.rank);
   CHECK(config.train.batch_size == TrainConfig{}.batch_size);
 }
@@ -145,6 +145,40 @@ TEST_CASE("config: an enumeration is one of its names, in files, --set and what 
   CHECK(one_line_with(refusal(R"({"schedule": {"kind": 3}})"), "schedule.kind", "expected text, got 3"));
   CHECK(one_line_with(set_refusal("schedule.kind=cosin"), "--set schedule.kind=cosin: schedule.kind",
                       "constant, linear, cosine", "did you mean \"cosine\""));
+  CHECK(one_line_with(set_refusal("head.kind=het-xxl"), "expected one of det, het, het-xl, got \"het-xxl\"",
+                      "did you mean \"het-xl\""));
+  const std::vector<std::pair<std::string, std::string>> wrong = {
+      {"head.factors=ful", "full, efficient, diagonal"},
+      {"head.link=probit", "softmax, sigmoid"},
+      {"head.likelihood=exact", "streaming, composed"},
+      {"model.stem=big", "imagenet, cifar, cifar2, deep"},
+      {"model.shortcut=max", "conv, pad, avg"},
+      {"model.pool=max", "token, gap, map"},
+      {"model.class_token=true", "yes, no"},
+      {"model.norm=all", "tokens, pooled"},
+      {"model.positions=none", "all, patches"},
+      {"model.gelu=fast", "exact, tanh, quick"},
+      {"data.noise=pairs", "none, symmetric, pair, instance"},
+      {"head.kind=", "det, het, het-xl"}};
+  for (const auto& [assignment, names] : wrong)
+    CHECK(one_line_with(set_refusal(assignment), "[config] --set " + assignment, "expected one of " + names));
+  RunConfig pairs = parse_config(R"({"task": "contrastive"})", "run.json");
+  const std::vector<std::pair<std::string, std::string>> wrong_of_pairs = {{"contrast.kind=het", "det, het-xl"},
+                                                                           {"contrast.noise=behind", "before, after"},
+                                                                           {"text.pool=gap", "last, token"}};
+  for (const auto& [assignment, names] : wrong_of_pairs)
+    CHECK(one_line_with(error_of([&] { set_field(assignment, fields_of(pairs)); }), "expected one of " + names));
+}
+
+TEST_CASE("config: an optional enumeration may be left to the model's name") {
+  RunConfig config = parse_config(R"({"model": {"stem": "", "pool": "map"}})", "run.json");
+  CHECK_FALSE(config.model.stem);
+  CHECK(config.model.pool == Pool::map);
+  CHECK(text_at(config_text(config), "/model/stem").empty());
+  CHECK(text_at(config_text(config), "/model/pool") == "map");
+  set_field("model.pool=", fields_of(config));
+  CHECK_FALSE(config.model.pool);
+  CHECK(config_text(config) == config_text(RunConfig{}));
 }
 
 TEST_CASE("config: keys without effect on the numbers do not make another run") {
@@ -153,7 +187,7 @@ TEST_CASE("config: keys without effect on the numbers do not make another run") 
   b.data.root = "/elsewhere";
   b.train.loader_threads = 7;
   CHECK(differing_keys(a, b).empty());
-  b.head.kind = "het";
+  b.head.kind = HeadKind::het;
   b.train.epochs = 3;
   CHECK(differing_keys(a, b) == std::vector<std::string>{"head.kind", "train.epochs"});
 }

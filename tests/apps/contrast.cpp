@@ -93,18 +93,19 @@ TEST_CASE("contrast: it learns to name classes it was only told of in captions")
   const Workplace place;
   RunConfig config = place.config();
   config.train.epochs = 30;
-  for (const std::string kind : {"det", "het-xl"}) {
+  for (const ContrastKind kind : {ContrastKind::det, ContrastKind::het_xl}) {
     CAPTURE(kind);
     config.contrast.kind = kind;
-    const Summary s = train(config, place.run(kind).path, kQuiet);
+    const Summary s = train(config, place.run(name_of(kind)).path, kQuiet);
     CHECK(s.test.measures.count == 60);
     CHECK(s.test.measures.accuracy > 0.5);  // chance: 0.1
     CHECK(s.test.retrieval.count == 40);
     CHECK(s.test.retrieval.image_to_text_1 > 0.3);
     CHECK(s.test.retrieval.image_to_text_10 >= s.test.retrieval.image_to_text_1);
-    CHECK(s.head == kind);
-    CHECK((s.params_head_extra > 1) == (kind == "het-xl"));
-    CHECK(read_summary(place.run(kind).summary()).test.retrieval.text_to_image_5 == s.test.retrieval.text_to_image_5);
+    CHECK(s.head == name_of(kind));
+    CHECK((s.params_head_extra > 1) == (kind == ContrastKind::het_xl));
+    CHECK(read_summary(place.run(name_of(kind)).summary()).test.retrieval.text_to_image_5 ==
+          s.test.retrieval.text_to_image_5);
   }
 }
 
@@ -151,14 +152,14 @@ TEST_CASE("contrast: a run of recorded steps is the run without, bit for bit") {
   RunConfig config = place.config();
   config.text.dropout = 0.1;
   config.train.epochs = 2;
-  for (const std::string pool : {"last", "token"}) {
+  for (const TextPool pool : {TextPool::last, TextPool::token}) {
     CAPTURE(pool);
     config.text.pool = pool;
-    train(config, place.run(pool + "-plain").path, kQuiet);
+    train(config, place.run(name_of(pool) + "-plain").path, kQuiet);
     const StandInRecorder recorder;
-    train(config, place.run(pool + "-recorded").path, kQuiet);
+    train(config, place.run(name_of(pool) + "-recorded").path, kQuiet);
     CHECK(recorder.replays() == 19);  // of 20 steps
-    CHECK(same_tensors(place.run(pool + "-plain").last(), place.run(pool + "-recorded").last()));
+    CHECK(same_tensors(place.run(name_of(pool) + "-plain").last(), place.run(name_of(pool) + "-recorded").last()));
   }
 }
 
@@ -339,9 +340,7 @@ TEST_CASE("contrast: what is refused") {
   config.text.truncate = true;
   CHECK(place.contrast(config, "cut").code == 0);
 
-  config = place.config();
-  config.contrast.kind = "het";
-  CHECK(fails_with(place.contrast(config, "kind"), 2, "contrast.kind", "het"));
+  CHECK(fails_with(place.contrast(place.config(), "kind", {"--set", "contrast.kind=het"}), 2, "contrast.kind", "het"));
   config = place.config();
   config.contrast.lock_image = true;
   CHECK(fails_with(place.contrast(config, "locked"), 2, "contrast.lock_image", "train.init"));

@@ -81,12 +81,12 @@ std::vector<std::pair<std::string, RunConfig>> recorded_runs(const std::string& 
   config.train.log_every = 4;
   config.train.eval_every = 1;
   config.train.ema_decay = 0.9;
-  for (const std::string kind : {"det", "het", "het-xl"})
-    for (const std::string link : {"softmax", "sigmoid"})
-      for (const std::string likelihood : {"streaming", "composed"}) {
-        if (kind == "det" && likelihood == "composed") continue;  // it has no samples
+  for (const HeadKind kind : {HeadKind::det, HeadKind::het, HeadKind::het_xl})
+    for (const Link link : {Link::softmax, Link::sigmoid})
+      for (const Likelihood likelihood : {Likelihood::streaming, Likelihood::composed}) {
+        if (kind == HeadKind::det && likelihood == Likelihood::composed) continue;  // it has no samples
         config.head.kind = kind, config.head.link = link, config.head.likelihood = likelihood;
-        runs.emplace_back(kind + "-" + link + "-" + likelihood, config);
+        runs.emplace_back(name_of(kind) + "-" + name_of(link) + "-" + name_of(likelihood), config);
       }
   config.data.train_pipeline = "random_crop(8,1)|value_range(-1,1)|mixup(0.2)";
   config.model = {};
@@ -95,7 +95,7 @@ std::vector<std::pair<std::string, RunConfig>> recorded_runs(const std::string& 
   config.model.dropout = 0.1, config.model.drop_path = 0.1, config.model.recompute = true;
   config.optimizer.kind = OptimizerKind::adamw;
   config.optimizer.clip_norm = 1;
-  config.head.link = "softmax";
+  config.head.link = Link::softmax;
   runs.emplace_back("vit", config);
   return runs;
 }
@@ -140,13 +140,14 @@ TEST_CASE("devices: ten training steps on the GPU follow the CPU's losses") {
   if (no_gpu("ten training steps beside the CPU's")) return;
   check_follows({"ResNet-20, DET", "resnet20", {}, 16, 32});
   check_follows({"ViT-Ti, DET", "vit-ti", {}, 4, 64});
-  for (const std::string kind : {"het", "het-xl"})
-    for (const std::string factors : {"full", "efficient", "diagonal"})
-      for (const std::string link : {"softmax", "sigmoid"}) {
+  for (const HeadKind kind : {HeadKind::het, HeadKind::het_xl})
+    for (const Factors factors : {Factors::full, Factors::efficient, Factors::diagonal})
+      for (const Link link : {Link::softmax, Link::sigmoid}) {
         HeadConfig head;
         head.kind = kind, head.noise.factors = factors, head.link = link;
         head.noise.rank = 4, head.temperature.learn = true, head.noise.antithetic = true;
-        check_follows({"ResNet-20, " + kind + ", " + factors + ", " + link, "resnet20", head, 8, 32});
+        check_follows(
+            {"ResNet-20, " + name_of(kind) + ", " + name_of(factors) + ", " + name_of(link), "resnet20", head, 8, 32});
       }
 }
 

@@ -174,8 +174,8 @@ TEST_CASE("few-shot: the scale and place of a feature do not matter") {
 TEST_CASE("evaluate: a prediction that is not finite is refused, naming the image, and so is a set without images") {
   const TemporaryFolder folder;
   write_tiny_data(folder.path("data"));
-  for (const std::string kind : {"det", "het", "het-xl"}) {
-    for (const std::string link : {"softmax", "sigmoid"}) {
+  for (const HeadKind kind : {HeadKind::det, HeadKind::het, HeadKind::het_xl}) {
+    for (const Link link : {Link::softmax, Link::sigmoid}) {
       CAPTURE(kind);
       CAPTURE(link);
       RunConfig config = tiny_config(folder.path("data"));

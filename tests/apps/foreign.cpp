@@ -135,18 +135,19 @@ TEST_CASE("foreign: timm's vision transformers") {
 
 TEST_CASE("foreign: how timm's vision transformers pool") {
   CHECK(check_same("vit-gap", vit()) == Lines{"model.pool = gap (no cls_token)"});
-  CHECK(check_same("vit-gap", vit({.pool = "gap", .class_token = "no", .norm = "pooled"})).empty());
+  CHECK(
+      check_same("vit-gap", vit({.pool = Pool::gap, .class_token = ClassToken::no, .norm = LastNorm::pooled})).empty());
   CHECK(check_same("vit-gap-registers", vit()) == Lines{"model.pool = gap (no cls_token)",
                                                         "model.norm = tokens (norm.weight)",
                                                         "model.registers = 3 (reg_token)"});
-  CHECK(check_same("vit-gap-token", vit({.pool = "gap"})) ==
+  CHECK(check_same("vit-gap-token", vit({.pool = Pool::gap})) ==
         Lines{"model.class_token = yes (cls_token)", "model.norm = tokens (norm.weight)"});
-  CHECK(check_same("vit-gap-token-fc-norm", vit({.pool = "gap"})) == Lines{"model.class_token = yes (cls_token)"});
-  CHECK(check_same("vit-token-fc-norm", vit({.pool = "token"})) == Lines{"model.norm = pooled (fc_norm.weight)"});
+  CHECK(check_same("vit-gap-token-fc-norm", vit({.pool = Pool::gap})) == Lines{"model.class_token = yes (cls_token)"});
+  CHECK(check_same("vit-token-fc-norm", vit({.pool = Pool::token})) == Lines{"model.norm = pooled (fc_norm.weight)"});
   CHECK(check_same("vit-map", vit()) == Lines{"model.pool = map (attn_pool.latent)"});
   // Others' pooling sees the class token too (Perception Encoder): no tensor tells.
   CHECK(one_line_with(refusal("vit-map-token", vit()), "attn_pool.latent and cls_token", "model.pool"));
-  CHECK(check_same("vit-map-token", vit({.pool = "map"})) == Lines{"model.class_token = yes (cls_token)"});
+  CHECK(check_same("vit-map-token", vit({.pool = Pool::map})) == Lines{"model.class_token = yes (cls_token)"});
 }
 
 TEST_CASE("foreign: vision transformers of torchvision and transformers") {
@@ -197,7 +198,7 @@ TEST_CASE("foreign: position embeddings keep what stands in front of the patches
                             follow_file(config, file, network, {48, 48, 3});
                           }),
                           "pos_embed of 16 tokens", "model.positions"));
-      config.positions = "patches";
+      config.positions = Positions::patches;
     }
     follow_file(config, file, network, {48, 48, 3});
     const auto model = classifier(config, {48, 48, 3});
@@ -209,7 +210,7 @@ TEST_CASE("foreign: position embeddings keep what stands in front of the patches
     CHECK(one_line_with(error_of([&] { load_initial(file, "x.safetensors", *oblong); }), "x.safetensors: pos_embed of",
                         "the model's patches are no square grid"));
   }
-  const auto bare = classifier(vit({.positions = "patches"}));
+  const auto bare = classifier(vit({.positions = Positions::patches}));
   const TensorFile file = file_of("vit");
   CHECK(one_line_with(error_of([&] { load_initial(file, "x", *bare); }), "pos_embed of 17 tokens", "one of 16",
                       "patches alone", "(model.positions)"));
@@ -302,13 +303,14 @@ TEST_CASE("foreign: a network with what this program does not have is refused, n
 }
 
 TEST_CASE("foreign: a setting that contradicts the file is refused, naming both") {
-  CHECK(one_line_with(refusal("vit", vit({.pool = "map"})), "model.pool is map", "no attn_pool.latent"));
-  CHECK(one_line_with(refusal("vit-map", vit({.pool = "gap"})), "model.pool is gap", "map (attn_pool.latent)"));
-  CHECK(one_line_with(refusal("vit", vit({.pool = "gap", .class_token = "no"})), "model.class_token is no", "yes"));
-  CHECK(one_line_with(refusal("vit", vit({.norm = "pooled"})), "model.norm is pooled", "tokens (norm.weight)"));
-  CHECK(one_line_with(refusal("vit-gap", vit({.pool = "token"})), "model.pool is token", "gap (no cls_token)"));
+  CHECK(one_line_with(refusal("vit", vit({.pool = Pool::map})), "model.pool is map", "no attn_pool.latent"));
+  CHECK(one_line_with(refusal("vit-map", vit({.pool = Pool::gap})), "model.pool is gap", "map (attn_pool.latent)"));
+  CHECK(one_line_with(refusal("vit", vit({.pool = Pool::gap, .class_token = ClassToken::no})),
+                      "model.class_token is no", "yes"));
+  CHECK(one_line_with(refusal("vit", vit({.norm = LastNorm::pooled})), "model.norm is pooled", "tokens (norm.weight)"));
+  CHECK(one_line_with(refusal("vit-gap", vit({.pool = Pool::token})), "model.pool is token", "gap (no cls_token)"));
   CHECK(one_line_with(refusal("vit-gap-token-fc-norm", vit()), "cls_token and fc_norm.weight", "set model.pool"));
-  CHECK(one_line_with(refusal("vit", vit({.positions = "patches"})), "model.positions is patches",
+  CHECK(one_line_with(refusal("vit", vit({.positions = Positions::patches})), "model.positions is patches",
                       "all (pos_embed of 17 tokens)"));
   CHECK(one_line_with(refusal("vit-registers", vit({.registers = 2})), "model.registers is 2", "4 (reg_token)"));
   CHECK(one_line_with(refusal("vit", vit({.registers = 2})), "model.registers is 2", "0 (no reg_token)"));
@@ -324,15 +326,15 @@ TEST_CASE("foreign: a setting that contradicts the file is refused, naming both"
   CHECK(one_line_with(refusal("vit-qk-norm", heads), "heads of a width of 8", "is 4"));
 
   ModelConfig conv = padded();
-  conv.shortcut = "conv";
+  conv.shortcut = Shortcut::conv;
   CHECK(one_line_with(refusal("resnet-padded", conv), "model.shortcut is conv", "pad (no downsample tensors)"));
   CHECK(one_line_with(refusal("resnet-padded", {.name = "resnet-cifar", .blocks = {2, 1, 2}, .base_width = 8}),
                       "the file has blocks 2, 2, 2, model.blocks is 2, 1, 2"));
-  CHECK(one_line_with(refusal("resnet-d", {.name = "resnet50", .blocks = {1, 2, 1, 1}, .stem = "imagenet"}),
+  CHECK(one_line_with(refusal("resnet-d", {.name = "resnet50", .blocks = {1, 2, 1, 1}, .stem = Stem::imagenet}),
                       "model.stem is imagenet", "deep (conv1.0.weight)"));
   CHECK(one_line_with(refusal("resnext", {.name = "resnet50", .blocks = {1, 1, 1, 1}, .groups = 32}),
                       "model.groups is 32", "8 (layer1.0.conv2.weight)"));
-  CHECK(one_line_with(refusal("resnet", {.name = "resnet18", .blocks = {1, 1, 1, 1}, .stem = "cifar"}),
+  CHECK(one_line_with(refusal("resnet", {.name = "resnet18", .blocks = {1, 1, 1, 1}, .stem = Stem::cifar}),
                       "first convolution is 7×7, the model's 3×3 (model.stem"));
   CHECK(one_line_with(refusal("resnext", {.name = "resnet18", .blocks = {1, 1, 1, 1}}), "groups"));
 }
@@ -348,13 +350,14 @@ TEST_CASE("foreign: a checkpoint of this program also tells what its tensors do 
   };
   ModelConfig config = vit();
   config.heads = 0;
-  CHECK(follow_file(config, saved(vit({.pool = "gap", .norm_eps = 1e-5, .gelu = "tanh"})), "x", {32, 32, 3}) ==
+  CHECK(follow_file(config, saved(vit({.pool = Pool::gap, .norm_eps = 1e-5, .gelu = Gelu::tanh})), "x", {32, 32, 3}) ==
         Lines{"model.pool = gap (as in its configuration)", "model.gelu = tanh (as in its configuration)",
               "model.norm_eps = 1e-05 (as in its configuration)", "model.class_token = yes (cls_token)",
               "model.norm = tokens (norm.weight)"});
-  CHECK(one_line_with(refusal(saved(vit()), vit({.gelu = "quick"})), "model.gelu is quick", "exact"));
-  CHECK(one_line_with(refusal(saved(vit({.gelu = "tanh"})), vit({.gelu = "exact"})), "model.gelu is exact", "tanh"));
-  CHECK(one_line_with(refusal(saved(vit()), vit({.pool = "gap"})), "model.pool is gap", "token"));
+  CHECK(one_line_with(refusal(saved(vit()), vit({.gelu = Gelu::quick})), "model.gelu is quick", "exact"));
+  CHECK(one_line_with(refusal(saved(vit({.gelu = Gelu::tanh})), vit({.gelu = Gelu::exact})), "model.gelu is exact",
+                      "tanh"));
+  CHECK(one_line_with(refusal(saved(vit()), vit({.pool = Pool::gap})), "model.pool is gap", "token"));
   check_same("vit", saved(vit()), vit());
   for (const std::string hostile : {"", "[", "3", R"({"model": 3})", R"({"model": {"heads": -1e300, "gelu": 1}})"}) {
     TensorFile file = file_of("vit");
@@ -374,7 +377,7 @@ TEST_CASE("foreign: a checkpoint of this program also tells what its tensors do 
   file.metadata["state"] = "{}";
   file.metadata["config"] = R"({"model": {"name": "resnet20"}})";
   ModelConfig strided = padded();
-  strided.stem = "cifar2";
+  strided.stem = Stem::cifar2;
   CHECK(one_line_with(refusal(file, strided), "model.stem is cifar2", "cifar (as in its configuration)"));
   file.metadata["config"] = R"({"model": {"stem": "cifar2"}})";
   CHECK(follow_file(small, file, "x", {32, 32, 3}).front() == "model.stem = cifar2 (as in its configuration)");

@@ -34,7 +34,7 @@ RunConfig vit_config() {
 
 RunConfig resnet_config() {
   RunConfig c;
-  c.model = {.name = "resnet-cifar", .blocks = {1, 1}, .base_width = 8, .stem = "imagenet"};
+  c.model = {.name = "resnet-cifar", .blocks = {1, 1}, .base_width = 8, .stem = Stem::imagenet};
   return c;
 }
 
@@ -97,7 +97,7 @@ TEST_CASE("initial: position embeddings of another grid are resampled as timm do
 
 TEST_CASE("initial: another number of classes, another head, no class token") {
   RunConfig config = vit_config();
-  config.head.kind = "het-xl";
+  config.head.kind = HeadKind::het_xl;
   const auto model = classifier(config, 32, 5);
   const auto before = model->parameters();
   std::vector<float> head;
@@ -115,7 +115,7 @@ TEST_CASE("initial: another number of classes, another head, no class token") {
       CHECK(p.var.value().to_vector<float>() == file.at(p.name).to_vector<float>());
   }
   // Another network: refused, but for what fits of it.
-  config.model.pool = "gap";
+  config.model.pool = Pool::gap;
   const auto gap = classifier(config, 32, 5);
   CHECK(one_line_with(error_of([&] { load_initial(file, fixture("vit"), *gap); }), "init-vit.safetensors",
                       "has a norm behind the blocks (norm.bias and 1 more), the model has not (model.norm = tokens)",
@@ -167,8 +167,8 @@ TEST_CASE("initial: a classifier follows the names of its classes") {
 TEST_CASE("initial: noise per class goes as the classifier does, noise on the representation does not") {
   const std::vector<std::string> names{"ant", "bee", "cat", "dog", "elk", "fox", "gnu"};
   const std::vector<int64_t> rows{6, 0, 2};
-  for (const std::string kind : {"het", "het-xl"}) {
-    for (const std::string factors : {"full", "efficient", "diagonal"}) {
+  for (const HeadKind kind : {HeadKind::het, HeadKind::het_xl}) {
+    for (const Factors factors : {Factors::full, Factors::efficient, Factors::diagonal}) {
       CAPTURE(kind);
       CAPTURE(factors);
       RunConfig config = vit_config();
@@ -183,7 +183,7 @@ TEST_CASE("initial: noise per class goes as the classifier does, noise on the re
       for (const NamedVar& p : model->parameters()) {
         if (!p.name.starts_with("head.noise.")) continue;
         const Tensor &from = file.at(p.name), &got = p.var.value();
-        if (kind == "het-xl") {
+        if (kind == HeadKind::het_xl) {
           CHECK(got.to_vector<float>() == from.to_vector<float>());
           continue;
         }
@@ -195,10 +195,10 @@ TEST_CASE("initial: noise per class goes as the classifier does, noise on the re
       }
       // Other classes: noise on logits is new too. Another kind of head: so is its noise.
       const InitialReport fewer = load_initial(file, "x", *classifier(config, 32, 3));
-      CHECK(std::ranges::count(fewer.not_found, "head.noise.diagonal.weight") == (kind == "het" ? 1 : 0));
-      config.head.kind = "det";
+      CHECK(std::ranges::count(fewer.not_found, "head.noise.diagonal.weight") == (kind == HeadKind::het ? 1 : 0));
+      config.head.kind = HeadKind::det;
       CHECK(load_initial(file, "x", *classifier(config, 32, 7)).not_found.empty());
-      config.head.kind = kind == "het" ? "het-xl" : "het";
+      config.head.kind = kind == HeadKind::het ? HeadKind::het_xl : HeadKind::het;
       const InitialReport other = load_initial(file, "x", *classifier(config, 32, 7));
       CHECK(std::ranges::count(other.not_found, "head.noise.diagonal.weight") == 1);
       CHECK_FALSE(other.head_replaced);
@@ -209,7 +209,7 @@ TEST_CASE("initial: noise per class goes as the classifier does, noise on the re
 
 TEST_CASE("initial: where noise may be per class or not, it is new under other classes") {
   RunConfig config = vit_config();
-  config.head = {.kind = "het-xl", .noise = {.factors = "efficient", .rank = 2}};
+  config.head = {.kind = HeadKind::het_xl, .noise = {.factors = Factors::efficient, .rank = 2}};
   std::vector<std::string> names;  // as many as φ is wide
   for (int k = 0; k < 24; ++k) names.push_back("class " + std::to_string(k));
   const auto begun = classifier(config, 32, 24);
@@ -228,14 +228,14 @@ TEST_CASE("initial: where noise may be per class or not, it is new under other c
 
 TEST_CASE("initial: noise on pre-logits does not become noise on logits, even where both have one size") {
   RunConfig config = resnet_config();
-  config.head.kind = "het-xl";
+  config.head.kind = HeadKind::het_xl;
   config.head.noise.rank = 2;
   const int64_t width = make_classifier(config, {32, 32, 3}, 7, Device::cpu)->backbone().width();
   const auto given = classifier(config, 32, width);
   TensorFile file;
   for (const NamedVar& p : given->parameters()) file.tensors.push_back({p.name, p.var.value()});
   for (const auto& [name, buffer] : given->buffers()) file.tensors.push_back({name, *buffer});
-  config.head.kind = "het";
+  config.head.kind = HeadKind::het;
   const auto model = classifier(config, 32, width);
   const InitialReport report = load_initial(file, "x", *model, {.same_noise = false});
   CHECK(std::ranges::count(report.not_found, "head.noise.v") == 1);
@@ -296,7 +296,7 @@ TEST_CASE("initial: train begins with a checkpoint, says what it took, and resum
   const RunFolder first{folder.path("first")}, second{folder.path("second")}, third{folder.path("third")};
   train(config, first.path, {.quiet = true});
   config.train.init = first.last();
-  config.head.kind = "det";
+  config.head.kind = HeadKind::det;
   config.train.steps = 1;
   config.train.ema_decay = 0.9;
   config.schedule = {.kind = ScheduleKind::constant, .peak = 1e-12};

@@ -24,8 +24,8 @@ constexpr int64_t kClasses = 4, kWidth = 3, kRank = 2;
 
 std::unique_ptr<Head> het_head() {
   HeadConfig config;
-  config.kind = "het";
-  config.noise.factors = "full";
+  config.kind = HeadKind::het;
+  config.noise.factors = Factors::full;
   config.noise.rank = kRank;
   config.temperature.value = 2;
   Init init(3);

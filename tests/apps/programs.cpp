@@ -209,7 +209,7 @@ TEST_CASE("programs: a disk that fills up loses nothing that was there") {
   RunConfig config = tiny_config(place.folder.path("data"));
   config.model.base_width = 1;
   config.model.blocks = {1};
-  config.head.kind = "det";
+  config.head.kind = HeadKind::det;
   config.train.epochs = 100;
   config.train.eval_every = 0;
   config.train.checkpoint_every = 1000000;

@@ -135,8 +135,8 @@ TEST_CASE("plan: a grid, seeds outermost, each run with its own configuration an
     CHECK(run.config.seed == run.seed);
     CHECK(run.config.train.batch_size == 8);
     CHECK(run.config.data.noise_rate == (noisy ? 0.3 : DataSpec{}.noise_rate));
-    CHECK(run.config.data.noise == (noisy ? "symmetric" : DataSpec{}.noise));
-    CHECK(run.config.head.kind == (xl ? "het-xl" : "det"));
+    CHECK(run.config.data.noise == (noisy ? LabelNoise::symmetric : DataSpec{}.noise));
+    CHECK(run.config.head.kind == (xl ? HeadKind::het_xl : HeadKind::det));
     CHECK(run.config.head.noise.rank == (xl ? 4 : 2));
     CHECK(run.config.train.epochs == (xl ? 5 : 3));
   }
@@ -158,8 +158,8 @@ TEST_CASE("plan: what may be left out") {
 TEST_CASE("plan: the ready one is valid") {
   const std::vector<PlannedRun> runs = runs_of(read_plan("apps/configs/demo.json", {}));
   CHECK(runs.size() == 9);
-  CHECK(runs[2].config.head.kind == "het-xl");
-  CHECK(runs[2].config.data.noise == "instance");
+  CHECK(runs[2].config.head.kind == HeadKind::het_xl);
+  CHECK(runs[2].config.data.noise == LabelNoise::instance);
 }
 
 TEST_CASE("plan: a name becomes one folder, never a way out of it") {

@@ -56,7 +56,11 @@ struct Training {
   }
 
   Tensor backward() {
-    const Context context{.training = true, .seed = 1, .step = steps, .examples = Tensor::zeros({kBatch}, DType::i64)};
+    const Context context{.training = true,
+                          .seed = 1,
+                          .step = steps,
+                          .examples = Tensor::zeros({kBatch}, DType::i64),
+                          .activations = DType::bf16};
     const auto salt = static_cast<uint32_t>(100 + steps);
     return gradients.run({hash_tensor({kBatch, 8, 8, 1}, salt), hash_labels(kBatch, kClasses, salt)}, context);
   }
@@ -86,7 +90,8 @@ struct Training {
   /// A loss that trains nothing.
   void look() {
     const NoGrad off;
-    const Var phi = model->backbone().forward(Var(hash_tensor({kBatch, 8, 8, 1}, 7).to(Device::cuda)), {});
+    const Var phi = model->backbone().forward(Var(hash_tensor({kBatch, 8, 8, 1}, 7).to(Device::cuda)),
+                                              {.activations = DType::bf16});
     losses.push_back(static_cast<float>(
         model->head()
             .loss(phi, {.labels = hash_labels(kBatch, kClasses, 7).to(Device::cuda), .distributions = {}},
@@ -130,7 +135,7 @@ void run_through(Training& t, const std::string& path) {
 
 TEST_CASE("rounded weights: a run with them is the run without, bit for bit, recorded or not") {
   if (no_gpu("rounded copies of weights")) return;
-  const Bf16Training scope;
+  const InBf16 scope;
   const TemporaryFolder folder;
   for (const RunConfig& config : {vit_config(), tiny_config("")}) {
     CAPTURE(config.model.name);
@@ -155,9 +160,9 @@ TEST_CASE("rounded weights: a run with them is the run without, bit for bit, rec
 
 TEST_CASE("rounded weights: no step but the first casts a weight, for two bytes a parameter") {
   if (no_gpu("rounded copies of weights")) return;
-  const Bf16Training scope;
+  const InBf16 scope;
   RunConfig config = vit_config();
-  config.head.kind = "det";
+  config.head.kind = HeadKind::det;
   const auto casts = [](Training& t) {
     t.step();
     const WorkCount count;

@@ -113,7 +113,7 @@ RunConfig tiny_config(const std::string& root) {
   c.model.name = "resnet-cifar";
   c.model.blocks = {1, 1};
   c.model.base_width = 4;
-  c.head.kind = "het-xl";
+  c.head.kind = HeadKind::het_xl;
   c.head.noise.rank = 2;
   c.head.train_samples = 4;
   c.head.test_samples = 8;
@@ -163,7 +163,7 @@ RunConfig tiny_captioned(RunConfig config) {
   config.text.depth = 1;
   config.text.heads = 2;
   config.text.pieces = 120;
-  config.contrast.kind = "het-xl";
+  config.contrast.kind = ContrastKind::het_xl;
   config.contrast.width = 16;
   config.contrast.noise.rank = 2;
   config.contrast.train_samples = 4;

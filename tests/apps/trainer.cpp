@@ -118,7 +118,7 @@ TEST_CASE("trainer: with a weight average the test measures the average") {
 TEST_CASE("trainer: label noise and its known distribution") {
   const Workplace place;
   RunConfig config = place.config();
-  config.data.noise = "symmetric";
+  config.data.noise = LabelNoise::symmetric;
   config.data.noise_rate = 0.3;
   const Summary s = train(config, place.run("run").path, kQuiet);
   CHECK(s.noisy_share > 0.15);
@@ -146,7 +146,7 @@ TEST_CASE("trainer: a folder goes on only with its own configuration") {
   const RunFolder run = place.run("run");
   train(config, run.path, kQuiet);
   const std::string before = slurp(run.last());
-  config.head.kind = "het";
+  config.head.kind = HeadKind::het;
   config.seed = 3;
   CHECK_THROWS_AS(train(config, run.path, kQuiet), UsageError);
   CHECK(one_line_with(error_of([&] { train(config, run.path, kQuiet); }), "head.kind, seed differ", "--fresh"));

@@ -22,24 +22,6 @@ struct InBf16 : ProductsIn {
   InBf16() : ProductsIn(Precision::bf16) {}
 };
 
-/// While one lives, networks keep their activations in bf16.
-class ActivationsInBf16 {
- public:
-  ActivationsInBf16() : before_(activation_dtype()) { set_activation_dtype(DType::bf16); }
-  ~ActivationsInBf16() { set_activation_dtype(before_); }
-  ActivationsInBf16(const ActivationsInBf16&) = delete;
-  ActivationsInBf16& operator=(const ActivationsInBf16&) = delete;
-
- private:
-  const DType before_;
-};
-
-/// Both, as with --precision bf16 on a GPU.
-struct Bf16Training {
-  InBf16 products;
-  ActivationsInBf16 activations;
-};
-
 /// Rounded to bf16 and back.
 inline Tensor rounded(const Tensor& t) { return t.to(DType::bf16).to(DType::f32); }
 

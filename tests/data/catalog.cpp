@@ -121,7 +121,7 @@ TEST_CASE("catalog: noise is drawn on training labels; test labels stay clean an
   const TemporaryFolder folder;
   write_fashion_mnist(folder, 2000, 100);
   const Splits clean = load_splits({.root = folder.path()}, 500);
-  for (const std::string noise : {"symmetric", "pair", "instance"}) {
+  for (const LabelNoise noise : {LabelNoise::symmetric, LabelNoise::pair, LabelNoise::instance}) {
     CAPTURE(noise);
     const DataSpec spec{.noise = noise, .noise_rate = 0.3, .noise_seed = 4, .root = folder.path()};
     const Splits splits = load_splits(spec, 500);
@@ -157,9 +157,9 @@ TEST_CASE("catalog: what is not there is said, with what to do about it") {
   CHECK(one_line_with(loading({.name = "cifar10"}), "unknown dataset", "nearest: cifar-10", "fashion-mnist, cifar-10"));
   CHECK(one_line_with(loading({.labels = "worst"}), "label set of fashion-mnist", "known: clean"));
   CHECK(one_line_with(loading({.name = "cifar-10", .labels = "random4"}), "nearest: random1", "aggregate"));
-  CHECK(one_line_with(loading({.noise = "symetric"}), "nearest: symmetric", "none, symmetric, pair, instance"));
-  CHECK(one_line_with(loading({.name = "cifar-10", .labels = "worst", .noise = "pair"}), "clean labels", "worst"));
-  CHECK(one_line_with(loading({.noise = "pair", .noise_rate = 1.1}), "noise_rate in [0, 1], got 1.1"));
+  CHECK(one_line_with(loading({.name = "cifar-10", .labels = "worst", .noise = LabelNoise::pair}), "clean labels",
+                      "worst"));
+  CHECK(one_line_with(loading({.noise = LabelNoise::pair, .noise_rate = 1.1}), "noise_rate in [0, 1], got 1.1"));
   CHECK_THROWS_AS(load_splits({.name = "imagenet"}, 0), UsageError);
 
   write_fashion_mnist(folder, 30, 20);
@@ -202,7 +202,7 @@ TEST_CASE("catalog: the real Fashion-MNIST") {
   for (const int64_t label : labels_of(*splits.test)) ++counts[static_cast<size_t>(label)];
   CHECK(counts == std::vector<int64_t>(10, 1000));
 
-  const Splits noisy = load_splits({.noise = "instance", .noise_rate = 0.4, .root = *root}, 5000);
+  const Splits noisy = load_splits({.noise = LabelNoise::instance, .noise_rate = 0.4, .root = *root}, 5000);
   // flip rates N(0.4, 0.1²), 60,000 labels: five standard deviations
   CHECK(std::abs(noisy.noisy_share - 0.4) < 0.01);
 }

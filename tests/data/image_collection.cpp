@@ -555,8 +555,8 @@ TEST_CASE("catalog: folders and shards by path") {
   CHECK(one_line_with(loading({.name = "cifar-10", .path = "x"}), "data.path: expected none"));
   CHECK(one_line_with(loading({.name = "tiny-imagenet-200", .root = folder.path()}), "no shards",
                       "make data DATASETS=\"tiny-imagenet-200\""));
-  CHECK(
-      one_line_with(loading({.name = "shards", .path = folder.path("s"), .noise = "pair"}), "whose images are files"));
+  CHECK(one_line_with(loading({.name = "shards", .path = folder.path("s"), .noise = LabelNoise::pair}),
+                      "whose images are files"));
   std::filesystem::remove_all(folder.path("f/val/b"));
   CHECK(
       one_line_with(loading({.name = "image-folder", .path = folder.path("f")}), "f/val", "class folder b is missing"));

@@ -56,17 +56,17 @@ TEST_CASE("composed likelihood: the same loss and gradients for every chunk size
   const Tensor distributions = Tensor::full({rows, classes}, 0.25),
                multi_label = hash_tensor({rows, classes}, 8, 0.5F, 0.5F);
   for (const HeadCase& c : all_head_cases()) {
-    if (c.kind == "det") continue;
+    if (c.kind == HeadKind::det) continue;
     CAPTURE(c.name());
     const Targets targets = c.targets(labels, distributions, multi_label);
     const Context context{true, 3, 8, first_examples(rows)};
     HeadConfig config = c.config();
-    config.likelihood = "composed";
+    config.likelihood = Likelihood::composed;
     config.sample_chunk = config.train_samples;  // one chunk: plain autograd
     const LossAndGradients want = evaluate(*head_of(config, width, classes), phi, targets, context);
     const Tensor p = head_of(config, width, classes)->predict(phi, 12, context);
     for (const int64_t chunk : {1, 7, 0}) {
-      if (chunk == 0) config.likelihood = "streaming";
+      if (chunk == 0) config.likelihood = Likelihood::streaming;
       if (chunk > 0) config.sample_chunk = chunk;
       const LossAndGradients got = evaluate(*head_of(config, width, classes), phi, targets, context);
       CHECK(got.loss == doctest::Approx(want.loss).epsilon(1e-6));
@@ -149,9 +149,9 @@ TEST_CASE("composed likelihood: memory grows with the chunk, not with S") {
   const int64_t rows = 64, width = 8, classes = 1000;
   const Tensor phi = hash_tensor({rows, width}, 1), labels = hash_labels(rows, classes, 2);
   const Context context{true, 1, 0, first_examples(rows)};
-  const auto peak = [&](const char* kind, int64_t samples, int64_t chunk) {
-    HeadConfig config = head_config(kind, "efficient", "softmax");
-    config.likelihood = "composed";
+  const auto peak = [&](HeadKind kind, int64_t samples, int64_t chunk) {
+    HeadConfig config = head_config(kind, Factors::efficient, Link::softmax);
+    config.likelihood = Likelihood::composed;
     config.train_samples = samples;
     config.sample_chunk = chunk;
     const std::unique_ptr<Head> head = head_of(config, width, classes);
@@ -162,7 +162,7 @@ TEST_CASE("composed likelihood: memory grows with the chunk, not with S") {
     return static_cast<double>(memory.stats().peak - before);
   };
   const double one_sample = rows * classes * 4;  // bytes of the logits of one sample
-  for (const char* kind : {"het", "het-xl"}) {
+  for (const HeadKind kind : {HeadKind::het, HeadKind::het_xl}) {
     CAPTURE(kind);
     const double few = peak(kind, 16, 2), many = peak(kind, 256, 2), wide = peak(kind, 16, 4);
     CHECK(many <= 1.05 * few);

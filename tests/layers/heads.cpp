@@ -34,21 +34,21 @@ std::vector<double> row_sums(const Tensor& p) {
 TEST_CASE("heads: extra parameters are the formulas of METHOD.md, \"Noise\"") {
   const int64_t d = 10, k = 7, r = 3;
   for (const bool learned : {false, true}) {
-    for (const char* link : {"softmax", "sigmoid"}) {
-      for (const char* kind : {"het", "het-xl"}) {
-        const int64_t j = std::string(kind) == "het" ? k : d;
-        const auto extra = [&](const char* factors) {
+    for (const Link link : {Link::softmax, Link::sigmoid}) {
+      for (const HeadKind kind : {HeadKind::het, HeadKind::het_xl}) {
+        const int64_t j = kind == HeadKind::het ? k : d;
+        const auto extra = [&](Factors factors) {
           HeadConfig config = head_config(kind, factors, link);
           config.noise.rank = r;
           config.temperature.learn = learned;
           return head_of(config, d, k)->extra_parameters() - (learned ? 1 : 0);
         };
-        CHECK(extra("full") == j * r * (d + 1) + j * (d + 1));
-        CHECK(extra("efficient") == j * (d + 1) + j * r + j * (d + 1));
-        CHECK(extra("diagonal") == j * (d + 1));
+        CHECK(extra(Factors::full) == j * r * (d + 1) + j * (d + 1));
+        CHECK(extra(Factors::efficient) == j * (d + 1) + j * r + j * (d + 1));
+        CHECK(extra(Factors::diagonal) == j * (d + 1));
       }
     }
-    HeadConfig config = head_config("det", "", "softmax");
+    HeadConfig config = head_config(HeadKind::det, Factors::efficient, Link::softmax);
     config.temperature.learn = learned;
     CHECK(head_of(config, d, k)->extra_parameters() == (learned ? 1 : 0));
     CHECK(head_of(config, d, k)->parameter_count() == k * d + k + (learned ? 1 : 0));
@@ -58,17 +58,18 @@ TEST_CASE("heads: extra parameters are the formulas of METHOD.md, \"Noise\"") {
 TEST_CASE("heads: extra parameters of HET and HET-XL are as K to D") {
   // JFT-4B under a ResNet152, a tenth of each.
   const int64_t d = 204, k = 2959;
-  const auto extra = [&](const char* kind) {
-    HeadConfig config = head_config(kind, "efficient", "softmax");
+  const auto extra = [&](HeadKind kind) {
+    HeadConfig config = head_config(kind, Factors::efficient, Link::softmax);
     config.temperature.learn = false;
     return static_cast<double>(head_of(config, d, k)->extra_parameters());
   };
-  CHECK(extra("het") / extra("het-xl") == doctest::Approx(static_cast<double>(k) / d).epsilon(1e-12));
+  CHECK(extra(HeadKind::het) / extra(HeadKind::het_xl) == doctest::Approx(static_cast<double>(k) / d).epsilon(1e-12));
 }
 
 TEST_CASE("heads: names of parameters") {
   std::vector<std::string> names;
-  for (const NamedVar& p : head_of(head_config("het-xl", "efficient", "softmax"), 4, 3)->parameters())
+  for (const NamedVar& p :
+       head_of(head_config(HeadKind::het_xl, Factors::efficient, Link::softmax), 4, 3)->parameters())
     names.push_back(p.name);
   const std::vector<std::string> want = {"weight",
                                          "bias",
@@ -82,7 +83,7 @@ TEST_CASE("heads: names of parameters") {
 }
 
 TEST_CASE("heads: the classifier's bias starts at bias_init") {
-  HeadConfig config = head_config("het", "diagonal", "sigmoid");
+  HeadConfig config = head_config(HeadKind::het, Factors::diagonal, Link::sigmoid);
   config.bias_init = -10;
   for (const NamedVar& p : head_of(config, 4, 3)->parameters())
     if (p.name == "bias")
@@ -90,9 +91,9 @@ TEST_CASE("heads: the classifier's bias starts at bias_init") {
 }
 
 TEST_CASE("heads: a learned temperature starts in the middle, moves, and stays within its bounds") {
-  for (const char* kind : {"det", "het", "het-xl"}) {
+  for (const HeadKind kind : {HeadKind::det, HeadKind::het, HeadKind::het_xl}) {
     CAPTURE(kind);
-    const std::unique_ptr<Head> head = head_of(head_config(kind, "efficient", "softmax"), 4, 3);
+    const std::unique_ptr<Head> head = head_of(head_config(kind, Factors::efficient, Link::softmax), 4, 3);
     CHECK(head->temperature() == doctest::Approx(0.05 + 4.95 / 2));
     Optimizer optimizer({.kind = OptimizerKind::adam}, head->parameters());
     Context context{true, 1, 0, first_examples(6)};
@@ -105,7 +106,7 @@ TEST_CASE("heads: a learned temperature starts in the middle, moves, and stays w
     CHECK(head->temperature() > 0.05);
     CHECK(head->temperature() < 5);
   }
-  HeadConfig fixed = head_config("het", "efficient", "softmax");
+  HeadConfig fixed = head_config(HeadKind::het, Factors::efficient, Link::softmax);
   fixed.temperature.learn = false;
   fixed.temperature.value = 0.3;
   CHECK(head_of(fixed, 4, 3)->temperature() == 0.3);
@@ -115,19 +116,19 @@ TEST_CASE("heads: predictions are distributions; without samples they are the li
   const int64_t rows = 3, width = 4, classes = 5;
   const Tensor phi = pre_logits(rows, width);
   const Context context{false, 2, 0, first_examples(rows)};
-  for (const char* link : {"softmax", "sigmoid"}) {
+  for (const Link link : {Link::softmax, Link::sigmoid}) {
     CAPTURE(link);
-    const std::unique_ptr<Head> det = head_of(head_config("det", "", link), width, classes);
+    const std::unique_ptr<Head> det = head_of(head_config(HeadKind::det, Factors::efficient, link), width, classes);
     const Tensor want = det->predict(phi, 0, context);
     CHECK(relative_error(det->predict(phi, 100, context), want) == 0);
-    for (const char* kind : {"het", "het-xl"}) {
+    for (const HeadKind kind : {HeadKind::het, HeadKind::het_xl}) {
       CAPTURE(kind);
-      const std::unique_ptr<Head> head = head_of(head_config(kind, "full", link), width, classes);
+      const std::unique_ptr<Head> head = head_of(head_config(kind, Factors::full, link), width, classes);
       CHECK(relative_error(head->predict(phi, 0, {}), want) == 0);  // the same seed gives both the same classifier
       for (const int64_t samples : {1, 8}) {
         const Tensor p = head->predict(phi, samples, context);
         for (const double v : p.to_vector<double>()) CHECK((v > 0 && v < 1));
-        if (std::string(link) == "softmax")
+        if (link == Link::softmax)
           for (const double s : row_sums(p)) CHECK(s == doctest::Approx(1).epsilon(1e-6));
         Context training = context;
         training.training = true;
@@ -144,12 +145,12 @@ TEST_CASE("heads: HET and HET-XL with vanishing noise are DET") {
   const Tensor phi = pre_logits(rows, width);
   const Context context{true, 2, 0, first_examples(rows)};
   for (const HeadCase& c : all_head_cases()) {
-    if (c.kind == "det") continue;
+    if (c.kind == HeadKind::det) continue;
     CAPTURE(c.name());
     const Targets targets = c.targets(hash_labels(rows, classes, 1), Tensor::full({rows, classes}, 1.0 / 3),
                                       Tensor::full({rows, classes}, 0.5));
     const std::unique_ptr<Head> head = head_of(c.config(), width, classes);
-    const std::unique_ptr<Head> det = head_of(head_config("det", "", c.link()), width, classes);
+    const std::unique_ptr<Head> det = head_of(head_config(HeadKind::det, Factors::efficient, c.link()), width, classes);
     for (NamedVar& p : head->parameters()) {
       if (p.name.starts_with("noise.")) p.var.mutable_value().fill(p.name == "noise.diagonal.bias" ? -100 : 0);
     }
@@ -163,8 +164,8 @@ TEST_CASE("heads: HET and HET-XL with vanishing noise are DET") {
 }
 
 TEST_CASE("heads: the smallest of everything, and the largest rank") {
-  for (const char* kind : {"het", "het-xl"}) {
-    for (const char* factors : {"full", "efficient", "diagonal"}) {
+  for (const HeadKind kind : {HeadKind::het, HeadKind::het_xl}) {
+    for (const Factors factors : {Factors::full, Factors::efficient, Factors::diagonal}) {
       CAPTURE(kind);
       CAPTURE(factors);
       const Context context{true, 2, 0, first_examples(2)};
@@ -179,12 +180,12 @@ TEST_CASE("heads: the smallest of everything, and the largest rank") {
           for (const float g : p.var.grad().to_vector<float>()) CHECK(std::isfinite(g));
       };
       for (const double size : {1.0, 1e4}) {
-        HeadConfig config = head_config(kind, factors, "sigmoid");
+        HeadConfig config = head_config(kind, factors, Link::sigmoid);
         config.noise.rank = 1;
         finite_loss(config, 1, 1, size);  // D = K = R = 1
         config.train_samples = 1;
         finite_loss(config, 3, 1, size);  // S = 1
-        config = head_config(kind, factors, "softmax");
+        config = head_config(kind, factors, Link::softmax);
         config.noise.rank = 4;
         finite_loss(config, 4, 4, size);  // R = J
       }
@@ -209,8 +210,8 @@ std::string message_of(const std::function<void()>& f) {
 
 TEST_CASE("heads: a wrong configuration is refused by name") {
   const auto refusal = [](const std::function<void(HeadConfig&)>& change, int64_t classes = 10,
-                          const char* link = "softmax") {
-    HeadConfig config = head_config("het", "efficient", link);
+                          Link link = Link::softmax) {
+    HeadConfig config = head_config(HeadKind::het, Factors::efficient, link);
     change(config);
     return message_of([&] { head_of(config, 32, classes); });
   };
@@ -219,13 +220,9 @@ TEST_CASE("heads: a wrong configuration is refused by name") {
         "usage: [head.rank] expected 1 to 10 (number of noisy coordinates), got 16");
   CHECK(refusal([](HeadConfig& c) { c.noise.rank = 0; }) ==
         "usage: [head.rank] expected 1 to 10 (number of noisy coordinates), got 0");
-  CHECK(refusal([](HeadConfig& c) { c.kind = "het-xl", c.noise.rank = 33; }) ==
+  CHECK(refusal([](HeadConfig& c) { c.kind = HeadKind::het_xl, c.noise.rank = 33; }) ==
         "usage: [head.rank] expected 1 to 32 (number of noisy coordinates), got 33");
-  CHECK(refusal([](HeadConfig& c) { c.noise.factors = "diagonal", c.noise.rank = 16; }) == "no error");
-  CHECK(refusal([](HeadConfig& c) { c.kind = "het-xxl"; }) ==
-        "usage: [head.kind] expected one of det, het, het-xl, got \"het-xxl\" (did you mean \"het-xl\"?)");
-  CHECK(refusal([](HeadConfig& c) { c.noise.factors = "ful"; }).starts_with("usage: [head.factors]"));
-  CHECK(refusal([](HeadConfig& c) { c.link = "probit"; }).starts_with("usage: [head.link]"));
+  CHECK(refusal([](HeadConfig& c) { c.noise.factors = Factors::diagonal, c.noise.rank = 16; }) == "no error");
   CHECK(refusal([](HeadConfig& c) { c.train_samples = 0; }) == "usage: [head.train_samples] expected 1 or more, got 0");
   CHECK(refusal([](HeadConfig& c) { c.test_samples = -1; }) == "usage: [head.test_samples] expected 0 or more, got -1");
   CHECK(refusal([](HeadConfig& c) { c.test_samples = 0; }) == "no error");
@@ -238,18 +235,18 @@ TEST_CASE("heads: a wrong configuration is refused by name") {
   CHECK(refusal([](HeadConfig& c) { c.noise.init_scale = -1; }).starts_with("usage: [head.noise_init_scale]"));
   CHECK(refusal([](HeadConfig& c) { c.bias_init = INFINITY; }).starts_with("usage: [head.bias_init]"));
   CHECK(refusal([](HeadConfig&) {}, 1) == "usage: [head.link] expected 2 or more classes for the softmax link, got 1");
-  CHECK(refusal([](HeadConfig& c) { c.noise.rank = 1; }, 1, "sigmoid") == "no error");
-  CHECK(refusal([](HeadConfig&) {}, 0, "sigmoid").starts_with("usage: [head.link]"));
+  CHECK(refusal([](HeadConfig& c) { c.noise.rank = 1; }, 1, Link::sigmoid) == "no error");
+  CHECK(refusal([](HeadConfig&) {}, 0, Link::sigmoid).starts_with("usage: [head.link]"));
 }
 
 TEST_CASE("heads: wrong batches are refused") {
   const Tensor labels = Tensor::from<int64_t>({0, 2}, {2}), wrong = Tensor::from<int64_t>({0, 3}, {2});
   const Tensor q = Tensor::full({2, 3}, 1.0 / 3);
-  for (const char* kind : {"det", "het", "het-xl"}) {
-    for (const char* link : {"softmax", "sigmoid"}) {
+  for (const HeadKind kind : {HeadKind::det, HeadKind::het, HeadKind::het_xl}) {
+    for (const Link link : {Link::softmax, Link::sigmoid}) {
       CAPTURE(kind);
       CAPTURE(link);
-      const std::unique_ptr<Head> head = head_of(head_config(kind, "full", link), 4, 3);
+      const std::unique_ptr<Head> head = head_of(head_config(kind, Factors::full, link), 4, 3);
       const auto refusal = [&](const Targets& targets, int64_t width = 4) {
         return message_of([&] { head->loss(Var(pre_logits(2, width)), targets, {true, 1, 0, first_examples(2)}); });
       };
@@ -263,7 +260,7 @@ TEST_CASE("heads: wrong batches are refused") {
       CHECK(refusal({labels, {}}, 5) == "[head] expected pre-logits (B, 4), got (2, 5) f32 on cpu");
     }
   }
-  const std::unique_ptr<Head> head = head_of(head_config("het", "full", "softmax"), 4, 3);
+  const std::unique_ptr<Head> head = head_of(head_config(HeadKind::het, Factors::full, Link::softmax), 4, 3);
   CHECK(message_of([&] { head->predict(pre_logits(2, 4), 3, {}); }).starts_with("[head] expected the global index"));
   CHECK(message_of([&] { head->predict(pre_logits(2, 4), -1, {}); }) == "[head] expected 0 or more samples, got -1");
 }

@@ -10,10 +10,10 @@
 namespace sked::test {
 
 /// A head's configuration for tests: small, and cut into chunks that do not divide S.
-inline HeadConfig head_config(const std::string& kind, const std::string& factors, const std::string& link) {
+inline HeadConfig head_config(HeadKind kind, Factors factors, Link link) {
   HeadConfig config;
   config.kind = kind;
-  if (kind != "det") config.noise.factors = factors;
+  config.noise.factors = factors;
   config.link = link;
   config.noise.rank = 2;
   config.train_samples = 12;
@@ -23,10 +23,14 @@ inline HeadConfig head_config(const std::string& kind, const std::string& factor
 }
 
 struct HeadCase {
-  std::string kind, factors, target;  // target: labels | distributions | multi_label
+  HeadKind kind;
+  Factors factors;
+  std::string target;  // labels | distributions | multi_label
 
-  std::string name() const { return kind + "/" + factors + "/" + target; }
-  std::string link() const { return target == "multi_label" ? "sigmoid" : "softmax"; }
+  std::string name() const {
+    return name_of(kind) + "/" + (kind == HeadKind::det ? "none" : name_of(factors)) + "/" + target;
+  }
+  Link link() const { return target == "multi_label" ? Link::sigmoid : Link::softmax; }
   HeadConfig config() const { return head_config(kind, factors, link()); }
   /// The kind of target this case trains towards.
   Targets targets(const Tensor& labels, const Tensor& distributions, const Tensor& multi_label) const {
@@ -39,9 +43,10 @@ struct HeadCase {
 inline std::vector<HeadCase> all_head_cases() {
   std::vector<HeadCase> cases;
   for (const char* target : {"labels", "distributions", "multi_label"}) {
-    cases.push_back({"det", "none", target});
-    for (const char* kind : {"het", "het-xl"})
-      for (const char* factors : {"full", "efficient", "diagonal"}) cases.push_back({kind, factors, target});
+    cases.push_back({HeadKind::det, Factors::efficient, target});
+    for (const HeadKind kind : {HeadKind::het, HeadKind::het_xl})
+      for (const Factors factors : {Factors::full, Factors::efficient, Factors::diagonal})
+        cases.push_back({kind, factors, target});
   }
   return cases;
 }

@@ -47,7 +47,7 @@ void check_heads() {
   const Tensor labels = hash_labels(kRows, kClasses, 3), multi_label = hash_tensor({kRows, kClasses}, 8, 0.5F, 0.5F);
   const Context context{true, 3, 8, first_examples(kRows)};
   for (const HeadCase& c : all_head_cases()) {
-    for (const char* likelihood : {"streaming", "composed"}) {
+    for (const Likelihood likelihood : {Likelihood::streaming, Likelihood::composed}) {
       HeadConfig config = c.config();
       config.likelihood = likelihood;
       CAPTURE(c.name());
@@ -90,9 +90,9 @@ TEST_CASE("nan: in a weight it reaches them with products in bf16 too") {
 TEST_CASE("nan: in a weight it reaches the loss and the embeddings of image-text training") {
   const Tensor image = hash_tensor({kRows, 7}, 1), text = hash_tensor({kRows, 5}, 2);
   const Context context{true, 3, 8, first_examples(kRows)};
-  for (const char* kind : {"det", "het-xl"}) {
-    for (const char* likelihood : {"streaming", "composed"}) {
-      for (const char* noise : {"before", "after"}) {
+  for (const ContrastKind kind : {ContrastKind::det, ContrastKind::het_xl}) {
+    for (const Likelihood likelihood : {Likelihood::streaming, Likelihood::composed}) {
+      for (const ContrastNoise noise : {ContrastNoise::before, ContrastNoise::after}) {
         ContrastConfig config{.kind = kind, .width = kWidth, .noise_place = noise, .likelihood = likelihood};
         config.noise.rank = 2;
         CAPTURE(kind);

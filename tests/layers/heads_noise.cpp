@@ -14,7 +14,7 @@
 namespace sked::test {
 namespace {
 
-constexpr const char* kForms[] = {"full", "efficient", "diagonal"};
+constexpr Factors kForms[] = {Factors::full, Factors::efficient, Factors::diagonal};
 
 Tensor pre_logits(int64_t rows, int64_t width) { return hash_tensor({rows, width}, hash_name("phi"), 1.5F); }
 
@@ -42,7 +42,7 @@ void check_close(const std::vector<float>& got, const std::vector<float>& want) 
 TEST_CASE("noise: mean 0 and covariance V Vᵀ + diag(d²)") {
   const int64_t width = 3, j = 4, n = 200000;
   const Tensor phi = pre_logits(1, width);
-  for (const char* form : kForms) {
+  for (const Factors form : kForms) {
     CAPTURE(form);
     Init init(11);
     const GaussianNoise noise({.factors = form, .rank = 2}, "head", width, j, init);
@@ -63,14 +63,14 @@ TEST_CASE("noise: mean 0 and covariance V Vᵀ + diag(d²)") {
       for (int64_t b = 0; b < j; ++b)
         CHECK(std::abs(second[a * j + b] - at(a, b)) <= 4 * std::sqrt((at(a, a) * at(b, b) + at(a, b) * at(a, b)) / n));
     }
-    CHECK((std::abs(at(0, 1)) > 1e-3) == (form != std::string("diagonal")));
+    CHECK((std::abs(at(0, 1)) > 1e-3) == (form != Factors::diagonal));
   }
 }
 
 TEST_CASE("noise: the closed forms of covariance, variance and scale agree") {
   const int64_t width = 5, j = 3, rows = 4;
   const Tensor phi = pre_logits(rows, width);
-  for (const char* form : kForms) {
+  for (const Factors form : kForms) {
     CAPTURE(form);
     Init init(3);
     const GaussianNoise noise({.factors = form, .rank = 3}, "head", width, j, init);
@@ -80,10 +80,11 @@ TEST_CASE("noise: the closed forms of covariance, variance and scale agree") {
       CHECK(variance[i] == doctest::Approx(covariance[i * j + i % j]).epsilon(1e-5));
   }
   Init init(3);
-  const std::unique_ptr<Head> head = make_head(head_config("het", "full", "softmax"), width, j, init);
+  const std::unique_ptr<Head> head =
+      make_head(head_config(HeadKind::het, Factors::full, Link::softmax), width, j, init);
   Init same(3);
   same.next_stream();  // the classifier's
-  const GaussianNoise noise({.factors = "full", .rank = 2}, "head", width, j, same);
+  const GaussianNoise noise({.factors = Factors::full, .rank = 2}, "head", width, j, same);
   const std::vector<double> scale = head->noise_scale(phi).to_vector<double>();
   const std::vector<double> variance = noise.variance(phi).to_vector<double>();
   for (int64_t b = 0; b < rows; ++b) {
@@ -94,7 +95,7 @@ TEST_CASE("noise: the closed forms of covariance, variance and scale agree") {
 }
 
 TEST_CASE("noise: init_scale multiplies V(x), and leaves the smallest deviation") {
-  for (const char* form : {"full", "efficient"}) {
+  for (const Factors form : {Factors::full, Factors::efficient}) {
     Init init(3);
     const GaussianNoise noise({.factors = form, .rank = 2, .init_scale = 0}, "head", 4, 3, init);
     const double expected = std::pow(std::log(2.0) + 1e-3, 2);  // softplus(0) + 1e-3
@@ -107,7 +108,7 @@ TEST_CASE("noise: a function of its address, not of how a batch is cut") {
   const int64_t width = 4, j = 5, rows = 6;
   const Tensor phi = pre_logits(rows, width);
   const Context context{true, 9, 17, Tensor::from<int64_t>({5, 900, 2, 77, 0, 31}, {rows})};
-  for (const char* form : kForms) {
+  for (const Factors form : kForms) {
     CAPTURE(form);
     Init init(2);
     const GaussianNoise noise({.factors = form, .rank = 2}, "head", width, j, init);
@@ -174,10 +175,10 @@ const NamedVar& named(const std::vector<NamedVar>& parameters, const std::string
 TEST_CASE("heads: probabilities converge to the closed form") {
   const int64_t width = 3, samples = 1000000;
   const Tensor phi = pre_logits(1, width);
-  for (const char* link : {"softmax", "sigmoid"}) {
-    for (const char* kind : {"het", "het-xl"}) {
-      for (const char* form : kForms) {
-        const bool softmax = std::string(link) == "softmax", xl = std::string(kind) == "het-xl";
+  for (const Link link : {Link::softmax, Link::sigmoid}) {
+    for (const HeadKind kind : {HeadKind::het, HeadKind::het_xl}) {
+      for (const Factors form : kForms) {
+        const bool softmax = link == Link::softmax, xl = kind == HeadKind::het_xl;
         CAPTURE(link);
         CAPTURE(kind);
         CAPTURE(form);

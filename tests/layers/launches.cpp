@@ -45,7 +45,7 @@ double share_of_products(const WorkCount& count, double operations) {
 
 TEST_CASE("launches: the streaming likelihood of JFT-4B's classes, forward and backward") {
   if (no_gpu("launches of the likelihood")) return;
-  const Bf16Training on;
+  const InBf16 on;
   const int64_t S = 1000, K = 29593, D = 1024, R = 8;
   for (const auto& [B, most] : {std::pair{int64_t{64}, 300}, {int64_t{4096}, 12000}}) {
     SampledLogits a;
@@ -68,7 +68,7 @@ TEST_CASE("launches: the streaming likelihood of JFT-4B's classes, forward and b
 
 TEST_CASE("launches: a training step of ViT-S/16 in bf16") {
   if (no_gpu("launches of ViT-S/16")) return;
-  const Bf16Training on;
+  const InBf16 on;
   const int64_t N = 2, edge = 224, classes = 1000;  // as many launches as up to 13 images, from where on cuDNN saves 24
   Init init(7, Device::cuda);
   ModelConfig config;
@@ -79,7 +79,8 @@ TEST_CASE("launches: a training step of ViT-S/16 in bf16") {
   Optimizer optimizer({}, model.parameters());
   const Var images(Tensor::empty({N, edge, edge, 3}, DType::f32, Device::cuda));
   const Tensor labels = Tensor::empty({N}, DType::i64, Device::cuda), examples = labels.clone();
-  const Context context{.training = true, .seed = 1, .step = 0, .examples = examples};
+  const Context context{
+      .training = true, .seed = 1, .examples = examples, .activations = activation_dtype(Device::cuda)};
   // A plain step comes first, and leaves the weights' rounded copies and gradients.
   for (NamedVar& p : model.parameters()) {
     (void)p.var.value().read_as(DType::bf16);

@@ -194,22 +194,22 @@ TEST_CASE("layers: gradients of whole small backbones") {
   const std::vector<ModelConfig> configs = {
       {.name = "resnet-cifar", .blocks = {1, 1}, .base_width = 3},
       {.name = "vit", .patch = 4, .width = 8, .depth = 2, .heads = 2, .mlp = 12, .representation = 5},
-      {.name = "vit", .patch = 4, .width = 8, .depth = 1, .heads = 2, .mlp = 12, .pool = "gap"},
-      {.name = "resnet18", .blocks = {1, 1}, .base_width = 2, .stem = "cifar", .shortcut = "avg"},
-      {.name = "resnet18", .blocks = {1, 1, 1}, .base_width = 2, .stem = "cifar", .shortcut = "pad"},
+      {.name = "vit", .patch = 4, .width = 8, .depth = 1, .heads = 2, .mlp = 12, .pool = Pool::gap},
+      {.name = "resnet18", .blocks = {1, 1}, .base_width = 2, .stem = Stem::cifar, .shortcut = Shortcut::avg},
+      {.name = "resnet18", .blocks = {1, 1, 1}, .base_width = 2, .stem = Stem::cifar, .shortcut = Shortcut::pad},
       {.name = "vit",
        .patch = 4,
        .width = 8,
        .depth = 1,
        .heads = 2,
        .mlp = 12,
-       .pool = "map",
-       .positions = "patches",
+       .pool = Pool::map,
+       .positions = Positions::patches,
        .registers = 2,
        .layer_scale = 0.1,
        .qk_norm = true,
        .pre_norm = true,
-       .gelu = "quick"}};
+       .gelu = Gelu::quick}};
   for (const ModelConfig& config : configs) {
     Init init(1);
     const bool patches = config.name == "vit";

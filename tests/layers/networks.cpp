@@ -14,7 +14,6 @@
 #include "layers/linear.h"
 #include "layers/models/model.h"
 #include "tests/common/hash_weights.h"
-#include "tests/common/in_bf16.h"
 
 using namespace sked;
 
@@ -48,8 +47,9 @@ const Tensor& fixture(const std::string& key) {
 /// A backbone with a linear classifier, its batch, and what PyTorch found.
 class Network {
  public:
-  Network(std::string name, const ModelConfig& config)
+  Network(std::string name, const ModelConfig& config, DType activations = DType::f32)
       : name_(std::move(name)),
+        activations_(activations),
         setup_(fixture(name_ + "/setup").to_vector<int64_t>()),
         backbone_(make_backbone(config, {size(), size(), 3}, init_)),
         head_(init_.constant({kClasses, backbone_->width()}, 0), init_.constant({kClasses}, 0)) {
@@ -79,7 +79,7 @@ class Network {
   }
 
   double flops() const { return backbone_->flops_per_image(); }
-  Var phi(bool training) { return backbone_->forward(images_, {.training = training}); }
+  Var phi(bool training) { return backbone_->forward(images_, {.training = training, .activations = activations_}); }
   Var logits(const Var& phi) const { return head_.forward(phi); }
   Var loss(const Var& logits) const { return mean(cross_entropy(logits, labels_)); }
   Var loss() { return loss(logits(phi(true))); }
@@ -95,6 +95,7 @@ class Network {
   int64_t size() const { return setup_.at(1); }
 
   std::string name_;
+  DType activations_;
   std::vector<int64_t> setup_;  // batch, image edge, salt of images and labels
   Init init_{1};
   std::unique_ptr<Backbone> backbone_;
@@ -174,23 +175,27 @@ const std::vector<std::pair<std::string, ModelConfig>> kSmall = {
     {"bottleneck", {.name = "resnet50", .blocks = {2, 1}, .base_width = 8}},
     {"bit", {.name = "bit-resnet50", .blocks = {1, 1}, .base_width = 32}},
     {"wide", {.name = "wide-resnet50-2", .blocks = {1, 1}, .base_width = 8}},
-    {"option-a", {.name = "resnet-cifar", .blocks = {1, 1, 1}, .base_width = 8, .shortcut = "pad"}},
+    {"option-a", {.name = "resnet-cifar", .blocks = {1, 1, 1}, .base_width = 8, .shortcut = Shortcut::pad}},
     {"option-a-bottleneck",
-     {.name = "resnet50", .blocks = {1, 1}, .base_width = 8, .stem = "cifar", .shortcut = "pad"}},
+     {.name = "resnet50", .blocks = {1, 1}, .base_width = 8, .stem = Stem::cifar, .shortcut = Shortcut::pad}},
     {"resnext-d", {.name = "resnet50-d", .blocks = {1, 1, 1}, .base_width = 8, .groups = 4, .width_per_group = 28}},
     {"vit-token", small_vit({})},
-    {"vit-gap", small_vit({.pool = "gap", .representation = 24})},
+    {"vit-gap", small_vit({.pool = Pool::gap, .representation = 24})},
     {"vit-registers", small_vit({.registers = 3, .layer_scale = 0.1, .qk_norm = true, .norm_eps = 0.01})},
-    {"vit-clip", small_vit({.norm = "pooled",
-                            .positions = "patches",
+    {"vit-clip", small_vit({.norm = LastNorm::pooled,
+                            .positions = Positions::patches,
                             .registers = 2,
                             .pre_norm = true,
                             .norm_eps = 0.01,
-                            .gelu = "quick"})},
-    {"vit-map", small_vit({.pool = "map", .norm_eps = 0.01, .gelu = "tanh", .representation = 24})},
-    {"vit-map-prefix",
-     small_vit({.pool = "map", .class_token = "yes", .norm = "pooled", .registers = 1, .gelu = "quick"})},
-    {"vit-gap-tokens", small_vit({.pool = "gap", .class_token = "yes", .norm = "tokens", .registers = 1})},
+                            .gelu = Gelu::quick})},
+    {"vit-map", small_vit({.pool = Pool::map, .norm_eps = 0.01, .gelu = Gelu::tanh, .representation = 24})},
+    {"vit-map-prefix", small_vit({.pool = Pool::map,
+                                  .class_token = ClassToken::yes,
+                                  .norm = LastNorm::pooled,
+                                  .registers = 1,
+                                  .gelu = Gelu::quick})},
+    {"vit-gap-tokens",
+     small_vit({.pool = Pool::gap, .class_token = ClassToken::yes, .norm = LastNorm::tokens, .registers = 1})},
 };
 
 /// Gradients and buffers after one step, joined.
@@ -219,10 +224,9 @@ TEST_CASE("networks: ViT-Ti/16 and ten steps of AdamW are PyTorch's") {
 // The CPU rounds each result to bf16 as any device does. Measured: φ moves by 0.9 % at most, the loss by 0.15 %, norms
 // of gradients by 2.8 % (a bottleneck whose batch norm sees few rows; else 0.9 %), the losses of ten steps by 0.22 %.
 TEST_CASE("networks: activations in bf16 stay near PyTorch's float64, with f32 gradients") {
-  const test::ActivationsInBf16 scope;
   for (const auto& [name, config] : kSmall) {
     INFO(name);
-    Network network(name, config);
+    Network network(name, config, DType::bf16);
     const Var phi = network.phi(true);
     CHECK(phi.dtype() == DType::f32);
     const Var loss = network.loss(network.logits(phi));
@@ -241,11 +245,10 @@ TEST_CASE("networks: activations in bf16 stay near PyTorch's float64, with f32 g
 }
 
 TEST_CASE("networks: ten steps with activations in bf16 follow PyTorch's losses in float64") {
-  const test::ActivationsInBf16 scope;
   const auto follows = [](const std::string& name, const ModelConfig& config, const OptimizerConfig& optimizer,
                           double lr) {
     INFO(name);
-    Network network(name, config);
+    Network network(name, config, DType::bf16);
     CHECK(distance(training_losses(network, optimizer, lr), fixture(name + "/losses").to_vector<double>()) < 0.01);
   };
   follows("resnet20", {.name = "resnet20"}, {.kind = OptimizerKind::sgd, .momentum = 0.9}, 0.0002);

@@ -165,13 +165,13 @@ TEST_CASE("streaming likelihood: a temperature at either bound") {
   const int64_t rows = 5, width = 6, classes = 4;
   const Tensor phi = hash_tensor({rows, width}, hash_name("phi"), 1.5F), labels = hash_labels(rows, classes, 3);
   const Context context{true, 3, 8, first_examples(rows)};
-  for (const char* kind : {"het", "het-xl"}) {
+  for (const HeadKind kind : {HeadKind::het, HeadKind::het_xl}) {
     for (const double t : {-40.0, 40.0}) {
       CAPTURE(kind);
       CAPTURE(t);
       std::vector<Result> results;
-      for (const char* likelihood : {"composed", "streaming"}) {
-        HeadConfig config = head_config(kind, "efficient", "softmax");
+      for (const Likelihood likelihood : {Likelihood::composed, Likelihood::streaming}) {
+        HeadConfig config = head_config(kind, Factors::efficient, Link::softmax);
         config.likelihood = likelihood;
         Init init(5);
         const std::unique_ptr<Head> head = make_head(config, width, classes, init);

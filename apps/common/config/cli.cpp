@@ -207,8 +207,6 @@ int run_app(int argc, const char* const* argv, const AppText& text, const std::v
                 << " and computes them in f32: --precision " << process.precision << " changes nothing" << std::endl;
       set_product_precision(Precision::f32);
     }
-    // On the CPU bf16 pays in products only: it stores activations as it computes, in f32.
-    if (options.device == Device::cuda && product_precision() == Precision::bf16) set_activation_dtype(DType::bf16);
     if (options.threads > 0) omp_set_num_threads(options.threads);
     std::signal(SIGXFSZ, SIG_IGN);  // a file at its size limit is an error of write(), with a message
     body(options);

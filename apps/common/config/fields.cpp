@@ -82,12 +82,10 @@ bool assign(JsonText& field, const Json& value) {
 
 bool assign(const ChoicePointer& field, const Json& value, const std::string& where) {
   if (!value.is_string()) return false;
-  const std::vector<std::string>& names = field.names();
-  const auto found = std::find(names.begin(), names.end(), value.get_ref<const std::string&>());
-  if (found == names.end())
-    refuse(where, ": expected one of ", join(names), ", got ", shown(value), " (did you mean \"",
-           nearest(value.get<std::string>(), names), "\"?)");
-  field.set(static_cast<size_t>(found - names.begin()));
+  const auto& name = value.get_ref<const std::string&>();
+  if (!field.set(name))
+    refuse(where, ": expected one of ", join(field.names()), ", got ", shown(value), " (did you mean \"",
+           nearest(name, field.names()), "\"?)");
   return true;
 }
 

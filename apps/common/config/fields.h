@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -23,24 +24,49 @@ struct JsonText {
   bool operator==(const JsonText&) const = default;
 };
 
-/// The address of an enumeration that names its values (core/names.h): in JSON one of those names.
+/// The address of an enumeration that names its values (core/names.h): in JSON one of those names. An optional one may
+/// have no value: "".
 class ChoicePointer {
  public:
-  template <Named E>
+  template <NamedEnum E>
   explicit ChoicePointer(E* value)
-      : value_(value),
-        get_([](const void* v) { return static_cast<size_t>(*static_cast<const E*>(v)); }),
-        set_([](void* v, size_t i) { *static_cast<E*>(v) = static_cast<E>(i); }) {
-    for (const char* name : names_of(E{})) names_.emplace_back(name);
-  }
+      : ChoicePointer(
+            value, [](const void* v) { return name_of(*static_cast<const E*>(v)); },
+            [](void* v, const std::string& name) {
+              const auto found = value_named<E>(name);
+              if (found) *static_cast<E*>(v) = *found;
+              return found.has_value();
+            },
+            names_of(E{})) {}
+  template <NamedEnum E>
+  explicit ChoicePointer(std::optional<E>* value)
+      : ChoicePointer(
+            value,
+            [](const void* v) {
+              const auto& held = *static_cast<const std::optional<E>*>(v);
+              return held ? name_of(*held) : "";
+            },
+            [](void* v, const std::string& name) {
+              const auto found = value_named<E>(name);
+              if (found || name.empty()) *static_cast<std::optional<E>*>(v) = found;
+              return found || name.empty();
+            },
+            names_of(E{})) {}
   const std::vector<std::string>& names() const { return names_; }
-  const std::string& get() const { return names_[get_(value_)]; }
-  void set(size_t index) const { set_(value_, index); }
+  std::string get() const { return get_(value_); }
+  /// False, and nothing changed, where there is no such name.
+  bool set(const std::string& name) const { return set_(value_, name); }
 
  private:
+  using Get = std::string (*)(const void* value);
+  using Set = bool (*)(void* value, const std::string& name);
+  template <size_t N>
+  ChoicePointer(void* value, Get get, Set set, const std::array<const char*, N>& names)
+      : value_(value), get_(get), set_(set), names_(names.begin(), names.end()) {}
+
   void* value_;
-  size_t (*get_)(const void*);
-  void (*set_)(void*, size_t);
+  Get get_;
+  Set set_;
   std::vector<std::string> names_;
 };
 
@@ -59,7 +85,7 @@ class FieldList {
   /// A leaf, or a struct with a visit_fields of its own, whose leaves get `name.` in front.
   template <class T>
   void operator()(const char* name, T& member) {
-    if constexpr (Named<T>) {
+    if constexpr (std::is_constructible_v<ChoicePointer, T*>) {
       fields_.push_back({prefix_ + name, ChoicePointer(&member)});
     } else if constexpr (std::is_constructible_v<FieldPointer, T*>) {
       fields_.push_back({prefix_ + name, FieldPointer(&member)});

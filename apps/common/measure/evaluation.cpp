@@ -7,6 +7,7 @@
 
 #include "apps/common/config/interrupt.h"
 #include "core/error.h"
+#include "core/precision.h"
 #include "core/text.h"
 #include "layers/heads/make_head.h"
 
@@ -133,7 +134,7 @@ static Tensor addresses_of(const Batch& batch, const std::vector<int64_t>& addre
 
 void for_each_prediction(Classifier& classifier, std::shared_ptr<const Dataset> dataset, const std::string& pipeline,
                          const PredictOptions& options, const std::function<void(const Prediction&)>& visit) {
-  Context context{.training = false, .seed = options.seed};
+  Context context{.seed = options.seed, .activations = activation_dtype(options.device)};
   const auto predict = [&](const Batch& batch) {
     context.examples = addresses_of(batch, options.addresses).to(options.device);
     const Tensor phi = classifier.backbone().forward(Var(batch.images.to(options.device)), context).value();
@@ -145,13 +146,15 @@ void for_each_prediction(Classifier& classifier, std::shared_ptr<const Dataset> 
   for_each_batch(dataset, pipeline, options.batch_size, options.skip_limit, predict, options.on_skip);
 }
 
-std::string distribution_name(const RunConfig& config) { return config.data.noise == "none" ? "human" : "noisy"; }
+std::string distribution_name(const RunConfig& config) {
+  return config.data.noise == LabelNoise::none ? "human" : "noisy";
+}
 
 Evaluation evaluate(Classifier& classifier, std::shared_ptr<const Dataset> dataset, const RunConfig& config,
                     const PredictOptions& options) {
   Evaluation result;
   if (dataset->has_distributions()) result.distribution = distribution_name(config);
-  MetricsAccumulator accumulator(dataset->classes(), config.head.link == "sigmoid");
+  MetricsAccumulator accumulator(dataset->classes(), config.head.link == Link::sigmoid);
   for_each_prediction(classifier, dataset, config.data.eval_pipeline, options, [&](const Prediction& p) {
     accumulator.add(p.probabilities, p.batch.labels, p.batch.targets);
     if (p.batch.distributions.defined()) accumulator.add_distributions(p.probabilities, p.batch.distributions);

@@ -39,8 +39,9 @@ Tensor compute(Backbone& tower, const std::shared_ptr<const Dataset>& dataset, c
   int64_t done = 0;
   for_each_batch(dataset, config.data.eval_pipeline, config.train.batch_size, 0, [&](const Batch& batch) {
     const int64_t count = batch.images.dim(0);
+    const Var images(batch.images.to(device));
     phi.rows(done, done + count)
-        .copy_from(tower.forward(Var(batch.images.to(device)), Context{}).value().to(Device::cpu));
+        .copy_from(tower.forward(images, {.activations = activation_dtype(device)}).value().to(Device::cpu));
     done += count;
   });
   return phi;

@@ -16,7 +16,7 @@ ClassificationTask::ClassificationTask(const RunConfig& config, Splits splits, D
 
 InitialReport ClassificationTask::begin_with(const TensorFile& file) {
   const std::optional<DataIdentity> data = identity_of(file, config_.train.init);
-  const std::string kind = is_checkpoint(file) ? config_of(file, config_.train.init).head.kind : config_.head.kind;
+  const HeadKind kind = is_checkpoint(file) ? config_of(file, config_.train.init).head.kind : config_.head.kind;
   return load_initial(file, config_.train.init, *model_,
                       {.partial = config_.train.init_partial,
                        .same_noise = kind == config_.head.kind,
@@ -31,7 +31,7 @@ TensorList ClassificationTask::inputs(const Batch& batch) const {
 Var ClassificationTask::loss(const TensorList& inputs, const Context& context) {
   Targets targets;
   (inputs[1].dtype() == DType::i64 ? targets.labels : targets.distributions) = inputs[1];
-  const Var phi = model_->backbone().forward(network_input(inputs[0]), context);
+  const Var phi = model_->backbone().forward(network_input(inputs[0], context), context);
   return model_->head().loss(phi, targets, context);
 }
 
@@ -48,8 +48,8 @@ Evaluation ClassificationTask::evaluate(EvaluationPoint point) {
 }
 
 void ClassificationTask::describe(Summary& summary) const {
-  summary.head = config_.head.kind;
-  summary.link = config_.head.link;
+  summary.head = name_of(config_.head.kind);
+  summary.link = name_of(config_.head.link);
   summary.noisy_share = splits_.noisy_share;
   summary.params_head_extra = model_->head().extra_parameters();
 }

@@ -7,6 +7,7 @@
 #include "apps/common/measure/features.h"
 #include "autograd/index.h"
 #include "core/error.h"
+#include "core/precision.h"
 
 namespace sked {
 namespace {
@@ -62,8 +63,8 @@ EmbeddedImages embed_images(Towers& towers, const std::shared_ptr<const Dataset>
     all.examples.insert(all.examples.end(), indices.begin(), indices.end());
     Batch batch = of_chosen;
     batch.indices = Tensor::from(indices, of_chosen.indices.shape());  // in the data set
-    const Var phi =
-        image_representation(*towers.model, features, Var(image_input(features, batch).to(device)), Context{});
+    const Var phi = image_representation(*towers.model, features, Var(image_input(features, batch).to(device)),
+                                         {.activations = activation_dtype(device)});
     const Tensor embeddings = towers.model->head().embed_images(phi.value()).to(Device::cpu);
     require_finite(embeddings, batch, *dataset, "its embedding");
     all.embeddings.rows(done, done + embeddings.dim(0)).copy_from(embeddings);
@@ -254,7 +255,7 @@ TensorList ContrastiveTask::inputs(const Batch& batch) const {
 }
 
 Var ContrastiveTask::loss(const TensorList& inputs, const Context& context) {
-  const Var phi = image_representation(*towers_.model, trained_on_, network_input(inputs[0]), context);
+  const Var phi = image_representation(*towers_.model, trained_on_, network_input(inputs[0], context), context);
   const Var psi = towers_.model->text().forward(inputs[1], inputs[2], context);
   return towers_.model->head().loss(phi, psi, context);
 }
@@ -266,8 +267,8 @@ Evaluation ContrastiveTask::evaluate(EvaluationPoint point) {
 }
 
 void ContrastiveTask::describe(Summary& summary) const {
-  summary.head = config_.contrast.kind;
-  summary.link = "softmax";
+  summary.head = name_of(config_.contrast.kind);
+  summary.link = name_of(Link::softmax);
   summary.pairs_left_out = splits_.left_out.train;
   summary.test_pairs_left_out = splits_.left_out.test;
   summary.params_head_extra = towers_.model->head().extra_parameters();

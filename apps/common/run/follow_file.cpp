@@ -1,6 +1,8 @@
 #include "apps/common/run/follow_file.h"
 
+#include <optional>
 #include <sstream>
+#include <type_traits>
 #include <utility>
 
 #include "apps/common/config/config.h"
@@ -13,7 +15,10 @@ namespace sked {
 namespace {
 
 /// As a line for people shows a setting.
-std::string shown(const std::string& value) { return value; }
+template <NamedEnum E>
+std::string shown(const std::optional<E>& value) {
+  return value ? name_of(*value) : "";
+}
 std::string shown(bool value) { return value ? "true" : "false"; }
 std::string shown(int64_t value) { return std::to_string(value); }
 std::string shown(double value) {
@@ -33,7 +38,8 @@ class Following {
  private:
   /// The file has `told`, which tensor `by` shows; a model without a setting would have `otherwise`.
   template <class T>
-  void tell(const char* key, T& setting, const T& told, const T& otherwise, const std::string& by) {
+  void tell(const char* key, T& setting, const std::type_identity_t<T>& told, const std::type_identity_t<T>& otherwise,
+            const std::string& by) {
     if (setting != T{}) {
       require(setting == told || partial_, "init", path_, ": model.", key, " is ", shown(setting),
               ", the file's network has ", shown(told), " (", by, ")");
@@ -44,7 +50,7 @@ class Following {
   }
   /// For settings whose value counts only as present or not.
   template <class T>
-  void tell_presence(const char* key, T& setting, const T& told, const std::string& tensor) {
+  void tell_presence(const char* key, T& setting, const std::type_identity_t<T>& told, const std::string& tensor) {
     const bool there = file_.has(tensor);
     if (setting != T{})
       require(there || partial_, "init", path_, ": model.", key, " is ", shown(setting), ", the file has no ", tensor);
@@ -107,44 +113,44 @@ void Following::follow_configuration(const std::string& configuration, bool tran
 
 void Following::follow_transformer() {
   follow_pool();
-  tell<int64_t>("registers", model_.registers, extent("reg_token", 1), 0,
-                file_.has("reg_token") ? given("reg_token") : "no reg_token");
+  tell("registers", model_.registers, extent("reg_token", 1), 0,
+       file_.has("reg_token") ? given("reg_token") : "no reg_token");
   follow_positions();
   tell_presence("layer_scale", model_.layer_scale, 1e-5, "blocks.0.ls1.gamma");
   tell_presence("qk_norm", model_.qk_norm, true, "blocks.0.attn.q_norm.weight");
   tell_presence("pre_norm", model_.pre_norm, true, "norm_pre.weight");
   if (file_.has("pre_logits.fc.weight") || model_.representation != 0)
-    tell<int64_t>("representation", model_.representation, extent("pre_logits.fc.weight", 0), 0,
-                  file_.has("pre_logits.fc.weight") ? given("pre_logits.fc.weight") : "no pre_logits.fc.weight");
+    tell("representation", model_.representation, extent("pre_logits.fc.weight", 0), 0,
+         file_.has("pre_logits.fc.weight") ? given("pre_logits.fc.weight") : "no pre_logits.fc.weight");
   if (file_.transformers_vit && model_.norm_eps == 0)
     tell("norm_eps", model_.norm_eps, 1e-12, 0.0, "as in transformers");
 }
 
 /// pool, class_token and norm hang together: each one's default depends on the one before.
 void Following::follow_pool() {
-  using Text = std::string;
   const bool token = file_.has("cls_token"), pooled = file_.has("fc_norm.weight");
   if (file_.has("attn_pool.latent")) {
-    require(!token || !model_.pool.empty() || partial_, "init", path_, ": it has ", given("attn_pool.latent"), " and ",
+    require(!token || model_.pool || partial_, "init", path_, ": it has ", given("attn_pool.latent"), " and ",
             token ? given("cls_token") : "",
             ", which its pooling may see or not: here it sees the patches alone; set "
             "model.pool to map where its network's does too");
-    tell<Text>("pool", model_.pool, "map", "token", given("attn_pool.latent"));
+    tell("pool", model_.pool, Pool::map, Pool::token, given("attn_pool.latent"));
   } else if (!token) {
-    tell<Text>("pool", model_.pool, "gap", "token", "no cls_token");
+    tell("pool", model_.pool, Pool::gap, Pool::token, "no cls_token");
   } else {
-    require(model_.pool != "map" || partial_, "init", path_,
+    require(model_.pool != Pool::map || partial_, "init", path_,
             ": model.pool is map, the file's network has no attn_pool.latent");
-    require(!pooled || !model_.pool.empty() || partial_, "init", path_, ": it has ", given("cls_token"), " and ",
+    require(!pooled || model_.pool || partial_, "init", path_, ": it has ", given("cls_token"), " and ",
             pooled ? given("fc_norm.weight") : "", ": set model.pool to gap or token, whichever its network has");
   }
-  const bool token_by_default = model_.pool.empty() || model_.pool == "token";
+  const bool token_by_default = !model_.pool || model_.pool == Pool::token;
   if (token_by_default && !token) return;  // in part only
-  tell<Text>("class_token", model_.class_token, token ? "yes" : "no", token_by_default ? "yes" : "no",
-             token ? given("cls_token") : "no cls_token");
+  tell("class_token", model_.class_token, token ? ClassToken::yes : ClassToken::no,
+       token_by_default ? ClassToken::yes : ClassToken::no, token ? given("cls_token") : "no cls_token");
   if (pooled != file_.has("norm.weight"))
-    tell<Text>("norm", model_.norm, pooled ? "pooled" : "tokens", model_.pool == "gap" ? "pooled" : "tokens",
-               given(pooled ? "fc_norm.weight" : "norm.weight"));
+    tell("norm", model_.norm, pooled ? LastNorm::pooled : LastNorm::tokens,
+         model_.pool == Pool::gap ? LastNorm::pooled : LastNorm::tokens,
+         given(pooled ? "fc_norm.weight" : "norm.weight"));
 }
 
 /// Do the class token and the registers have rows in pos_embed?
@@ -158,36 +164,35 @@ void Following::follow_positions() {
     all = square_root(tokens - prefix).has_value();
     bare = square_root(tokens).has_value();
     require(
-        all || !bare || !model_.positions.empty() || partial_, "init", path_, ": ", given("pos_embed"), " of ", tokens,
+        all || !bare || model_.positions || partial_, "init", path_, ": ", given("pos_embed"), " of ", tokens,
         " tokens may be of patches alone, or of all tokens on a grid that is not square, which is not resampled: set "
         "model.positions to patches where they are");
   }
   const std::string by = given("pos_embed") + " of " + std::to_string(tokens) + " tokens";
   if (all && bare) {
-    require(!model_.positions.empty() || partial_, "init", path_, ": ", by,
+    require(model_.positions || partial_, "init", path_, ": ", by,
             " may be patches alone or all tokens: set model.positions to patches or all, whichever its network has");
   } else if (all || bare) {
-    tell<std::string>("positions", model_.positions, all ? "all" : "patches", "all", by);
+    tell("positions", model_.positions, all ? Positions::all : Positions::patches, Positions::all, by);
   }
 }
 
 void Following::follow_residual() {
-  using Text = std::string;
-  if (file_.has("conv1.0.weight")) tell<Text>("stem", model_.stem, "deep", "", given("conv1.0.weight"));
+  if (file_.has("conv1.0.weight")) tell("stem", model_.stem, Stem::deep, {}, given("conv1.0.weight"));
   bool shapes_change = file_.has("layer1.0.conv3.weight"), projections = false;
   std::string average;
   for (const auto& [name, tensor] : file_.tensors) {
     shapes_change = shapes_change || name.starts_with("layer2.");
-    projections = projections || name.find(".downsample.") != Text::npos;
+    projections = projections || name.find(".downsample.") != std::string::npos;
     if (name.ends_with(".downsample.1.weight") && tensor.shape.size() == 4) average = tensor.given;
   }
-  const Text otherwise = written_out(model_).shortcut;
+  const std::optional<Shortcut> otherwise = written_out(model_).shortcut;
   if (!average.empty())
-    tell<Text>("shortcut", model_.shortcut, "avg", otherwise, average);
+    tell("shortcut", model_.shortcut, Shortcut::avg, otherwise, average);
   else if (projections)
-    tell<Text>("shortcut", model_.shortcut, "conv", otherwise, "its downsample tensors");
+    tell("shortcut", model_.shortcut, Shortcut::conv, otherwise, "its downsample tensors");
   else if (shapes_change)
-    tell<Text>("shortcut", model_.shortcut, "pad", otherwise, "no downsample tensors");
+    tell("shortcut", model_.shortcut, Shortcut::pad, otherwise, "no downsample tensors");
   follow_groups();
 }
 
@@ -199,8 +204,8 @@ void Following::follow_groups() {
   const std::string& by = given("layer1.0.conv2.weight");
   const int64_t per_group = (seen * 64 + base - 1) / base;  // the least of which floor(base · per_group / 64) is seen
   const ModelConfig ours = written_out(model_);
-  tell<int64_t>("groups", model_.groups, filters / seen, ours.groups, by);
-  tell<int64_t>("width_per_group", model_.width_per_group, per_group, ours.width_per_group, by);
+  tell("groups", model_.groups, filters / seen, ours.groups, by);
+  tell("width_per_group", model_.width_per_group, per_group, ours.width_per_group, by);
 }
 
 }  // namespace

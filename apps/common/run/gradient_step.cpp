@@ -64,6 +64,8 @@ bool GradientStep::record(const TensorList& inputs, const Context& context) {
 Tensor GradientStep::replay(const TensorList& inputs, const Context& context) {
   require(context.seed == context_.seed && context.training == context_.training, "gradient_step", "expected the seed ",
           context_.seed, " of the recording, got ", context.seed);
+  require(context.activations == context_.activations, "gradient_step", "expected the recording's activations in ",
+          context_.activations, ", got ", context.activations);
   for (size_t i = 0; i < inputs.size(); ++i) inputs_[i].copy_from(inputs[i]);
   if (context.examples.defined()) context_.examples.copy_from(context.examples);
   context_.step = context.step;

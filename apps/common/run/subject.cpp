@@ -42,7 +42,7 @@ RunConfig own_config(const RunConfig& own, const std::string& path, const Common
 /// Do both speak of the same images, before some are held out?
 bool same_source(const DataConfig& a, const DataConfig& b) {
   return a.name == b.name && a.path == b.path && a.labels == b.labels && a.noise == b.noise &&
-         (a.noise == "none" || (a.noise_rate == b.noise_rate && a.noise_seed == b.noise_seed));
+         (a.noise == LabelNoise::none || (a.noise_rate == b.noise_rate && a.noise_seed == b.noise_seed));
 }
 
 /// Which weights of a run folder are looked at, where they are not those of its summary; else empty.

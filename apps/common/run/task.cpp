@@ -34,9 +34,9 @@ std::function<void(const Skipped&)> Task::on_skip() const {
   return [say = say_](const Skipped& s) { say("left out: " + s.message); };
 }
 
-Var Task::network_input(const Tensor& images) const {
+Var Task::network_input(const Tensor& images, const Context& context) const {
   if (images.dtype() != DType::u8) return Var(images);
-  Tensor pixels = Tensor::empty(images.shape(), activation_dtype(), images.device());
+  Tensor pixels = Tensor::empty(images.shape(), context.activations, images.device());
   kernel::look_up(images, values_, pixels);
   return Var(pixels);
 }

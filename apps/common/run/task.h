@@ -64,8 +64,8 @@ class Task {
  protected:
   Task(const RunConfig& config, Splits splits, Device device);
   /// Images of a batch on the device as networks take them: where they are bytes, what the training pipeline makes of
-  /// those, looked up there in the dtype of activations.
-  Var network_input(const Tensor& images) const;
+  /// those, looked up there in context.activations.
+  Var network_input(const Tensor& images, const Context& context) const;
   /// (H,W,C) of what the training pipeline makes. Throws UsageError where the evaluations' makes something else: they
   /// are used late, and what would fail then is refused now.
   Shape prepared_shape() const;

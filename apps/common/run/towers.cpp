@@ -9,6 +9,7 @@
 #include "autograd/reduce.h"
 #include "autograd/softmax.h"
 #include "core/error.h"
+#include "core/precision.h"
 #include "core/text.h"
 
 namespace sked {
@@ -59,7 +60,8 @@ Tensor embed_captions(Towers& towers, const std::vector<std::string>& captions, 
     const int64_t end = std::min(first + kBatch, total);
     const TokenBatch tokens = towers.tokenizer.encode({captions.begin() + first, captions.begin() + end},
                                                       config.text.context, config.text.truncate);
-    const Var psi = towers.model->text().forward(tokens.ids.to(device), tokens.ends.to(device), Context{});
+    const Var psi = towers.model->text().forward(tokens.ids.to(device), tokens.ends.to(device),
+                                                 {.activations = activation_dtype(device)});
     all.rows(first, end).copy_from(towers.model->head().embed_texts(psi.value()).to(Device::cpu));
   }
   for (int64_t i = 0; i < all.numel(); ++i)

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/precision.h"
 #include "core/stopwatch.h"
 
 namespace sked {
@@ -38,8 +39,11 @@ StepDone TrainingSteps::step(TrainerState& state) {
   const Stopwatch watch;
   const double waited = loader_.seconds_waited();
   const Batch batch = next_batch(state.step);
-  const Context context{
-      .training = true, .seed = config_.seed, .step = static_cast<uint64_t>(state.step), .examples = batch.indices};
+  const Context context{.training = true,
+                        .seed = config_.seed,
+                        .step = static_cast<uint64_t>(state.step),
+                        .examples = batch.indices,
+                        .activations = activation_dtype(device_)};
   StepDone done{.learning_rate = schedule_.at(state.step)};
   if (batch.images.dim(0) > 0) {  // a batch of which no image can be used changes nothing
     losses_.emplace_back(state.step, gradients_.run(task_.inputs(batch), context));
