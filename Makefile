@@ -136,8 +136,7 @@ APP_LIBS = $(LIBRARY_LIBS) $(MPI_LIBS)
 
 # ---- rules --------------------------------------------------------------------------------------------------------
 .PHONY: all programs tests fuzzers lib install $(PLAIN_GOALS) info check
-all: programs
-programs: $(PROGRAMS)
+all programs: $(PROGRAMS)
 
 ifneq ($(BUILDING),)
   LACKING := $(if $(filter COMPILER,$(FOUND)),$(filter-out $(FOUND),JSON CLI DOCTEST),COMPILER)
@@ -159,7 +158,8 @@ $(if $(GPU),$(call remember,$(STAMPS)/nvcc,$(NVCC_COMPILE)))
 GLUE_OPT = $(patsubst -O3,-O1 -fexpensive-optimizations,$(OPT))
 COLD_OPT = $(patsubst -O3,-O1,$(OPT:-O1=-O0))
 $(BUILD)/obj/tests/kernels/%.o: COLD_OPT = $(patsubst -O3,-O1,$(OPT)) # references are loops over many numbers
-GLUE := autograd/%.o layers/%.o core/json.o core/safetensors.o data/catalog.o data/shard_labels.o
+GLUE := autograd/%.o layers/%.o core/json.o core/safetensors.o data/caption%.o data/catalog.o data/dataset.o \
+        data/image_collection.o data/image_folder.o data/loader.o data/parts.o data/relabeled.o data/shard%.o
 $(addprefix $(BUILD)/obj/,$(GLUE)): private OPTIMIZE = $(GLUE_OPT)
 $(addprefix $(BUILD)/obj/,tests/%.o apps/%.o cuda/cudnn.o): private OPTIMIZE = $(COLD_OPT)
 # The same bytes on every machine: no fused multiply-adds in the arithmetic of pixels.

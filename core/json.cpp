@@ -2,14 +2,15 @@
 
 #include <nlohmann/json.hpp>
 #include <set>
-#include <vector>
+#include <utility>
 
+#include "core/error.h"
 #include "core/text.h"
 
 namespace sked {
 namespace {
 
-using nlohmann::json;
+using Library = nlohmann::ordered_json;
 
 /// The library's reason without its own prefix and position.
 std::string reason(const std::string& what) {
@@ -18,59 +19,238 @@ std::string reason(const std::string& what) {
   return start == std::string::npos ? what : what.substr(start + 2);
 }
 
-/// Stops the parser at the first problem. (A callback of json::parse sees keys and levels too, but with one each
-/// object's end looks at everything that its parent holds so far.)
-class Watch : public nlohmann::json_sax<json> {
+/// Builds the value as the library reads the text, and stops at the first problem. (The library's own builder looks at
+/// all keys of an object for each of them, keeps the last of two that are equal, and knows no limit of nesting.)
+class Builder final : public nlohmann::json_sax<Library> {
  public:
-  explicit Watch(size_t levels) : levels_(levels) {}
-
-  bool key(string_t& key) override {
-    return keys_.back().insert(key).second || stop("the key \"" + excerpt(key) + "\" stands twice in one object");
+  explicit Builder(size_t levels) : levels_(levels) {}
+  JsonRead take() {
+    if (problem_) return {{}, std::move(problem_)};
+    return {std::move(root_), {}};
   }
-  bool start_object(size_t) override { return enter(); }
-  bool start_array(size_t) override { return enter(); }
-  bool end_object() override { return leave(); }
-  bool end_array() override { return leave(); }
-  bool null() override { return true; }
-  bool boolean(bool) override { return true; }
-  bool number_integer(number_integer_t) override { return true; }
-  bool number_unsigned(number_unsigned_t) override { return true; }
-  bool number_float(number_float_t, const string_t&) override { return true; }
-  bool string(string_t&) override { return true; }
-  bool binary(binary_t&) override { return true; }
-  bool parse_error(size_t byte, const std::string&, const json::exception& error) override {
+
+  bool null() override { return put({}); }
+  bool boolean(bool value) override { return put(value); }
+  bool number_integer(number_integer_t value) override { return put(value); }
+  bool number_unsigned(number_unsigned_t value) override { return put(value); }
+  bool number_float(number_float_t value, const string_t&) override { return put(value); }
+  bool string(string_t& value) override { return put(std::move(value)); }
+  bool binary(binary_t&) override { return true; }  // there is none in a text
+  bool start_object(size_t) override { return open(Json::object()); }
+  bool start_array(size_t) override { return open(Json::array()); }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+  bool key(string_t& key) override {
+    if (!open_.back().keys.insert(key).second)
+      return stop("the key \"" + excerpt(key) + "\" stands twice in one object");
+    key_ = std::move(key);
+    return true;
+  }
+  bool parse_error(size_t byte, const std::string&, const Library::exception& error) override {
     return stop(valid_utf8(reason(error.what())), byte);
   }
 
-  std::optional<JsonProblem> problem;
-
  private:
-  bool enter() {
-    if (keys_.size() == levels_)
-      return stop("expected at most " + std::to_string(levels_) + " levels of nesting, got more");
-    keys_.emplace_back();
+  /// A value behind the key just read, at the end of the array, or the whole.
+  bool put(Json value) {
+    place(std::move(value));
     return true;
   }
-  bool leave() {
-    keys_.pop_back();
+  Json* place(Json&& value) {
+    if (open_.empty()) return &(root_ = std::move(value));
+    Json& parent = *open_.back().value;
+    if (parent.is_object())
+      parent.append(std::move(key_), std::move(value));
+    else
+      parent.push_back(std::move(value));
+    return &parent.back();
+  }
+  bool open(Json value) {
+    if (open_.size() == levels_)
+      return stop("expected at most " + std::to_string(levels_) + " levels of nesting, got more");
+    Json* where = place(std::move(value));
+    open_.push_back({where, {}});
+    return true;
+  }
+  bool close() {
+    open_.pop_back();
     return true;
   }
   bool stop(const std::string& what, size_t byte = 0) {
-    problem = {what, byte};
+    problem_ = {what, byte};
     return false;
   }
 
+  struct Open {
+    Json* value;  // does not move while it is open: its parent gets no other element
+    std::set<std::string> keys;
+  };
   size_t levels_;
-  std::vector<std::set<std::string>> keys_;  // of each level
+  std::vector<Open> open_;  // objects and arrays around this point
+  std::string key_;
+  Json root_;
+  std::optional<JsonProblem> problem_;
 };
+
+/// For printing.
+Library library_value(const Json& json) {
+  if (json.is_object()) {
+    Library object = Library::object();
+    for (const auto& [key, value] : json.members())
+      object.get_ref<Library::object_t&>().emplace_back(key, library_value(value));
+    return object;
+  }
+  if (json.is_array()) {
+    Library array = Library::array();
+    for (const Json& element : json.elements()) array.push_back(library_value(element));
+    return array;
+  }
+  if (json.is_string()) return json.string();
+  if (json.is_unsigned()) return json.unsigned_integer();
+  if (json.is_integer()) return json.integer();
+  if (json.is_number()) return json.number();
+  if (json.is_boolean()) return json.boolean();
+  return nullptr;
+}
 
 }  // namespace
 
-std::optional<JsonProblem> json_problem(const std::string& text, size_t levels) {
-  if (is_utf16(text)) return JsonProblem{"text in UTF-16, expected UTF-8", 1};
-  Watch watch(levels);
-  json::sax_parse(text, &watch);
-  return watch.problem;
+Json::Json() = default;
+Json::Json(bool value) : value_(value) {}
+Json::Json(double value) : value_(value) {}
+Json::Json(std::string value) : value_(Box(std::move(value))) {}
+Json::Json(Array elements) : value_(Box(std::move(elements))) {}
+Json::Json(std::initializer_list<Member> members) : value_(Box(Object(members))) {}
+Json::Json(Number value) {
+  std::visit([this](auto number) { value_ = number; }, value);
+}
+Json::Json(const std::map<std::string, std::string>& members) : value_(Box(Object())) {
+  for (const auto& [key, text] : members) append(key, text);
+}
+Json Json::object() { return Json(std::initializer_list<Member>{}); }
+Json Json::array(std::initializer_list<Json> elements) { return Json(Array(elements)); }
+
+Json::Json(const Json&) = default;
+Json::Json(Json&& other) noexcept : value_(std::exchange(other.value_, std::monostate())) {}
+Json& Json::operator=(const Json&) = default;
+Json& Json::operator=(Json&& other) noexcept {
+  value_ = std::exchange(other.value_, std::monostate());
+  return *this;
+}
+Json::~Json() = default;
+bool Json::operator==(const Json&) const = default;
+
+bool Json::is_null() const { return std::holds_alternative<std::monostate>(value_); }
+bool Json::is_boolean() const { return std::holds_alternative<bool>(value_); }
+bool Json::is_number() const { return is_integer() || std::holds_alternative<double>(value_); }
+bool Json::is_integer() const { return is_unsigned() || std::holds_alternative<int64_t>(value_); }
+bool Json::is_unsigned() const { return std::holds_alternative<uint64_t>(value_); }
+bool Json::is_string() const { return std::holds_alternative<Box<std::string>>(value_); }
+bool Json::is_array() const { return std::holds_alternative<Box<Array>>(value_); }
+bool Json::is_object() const { return std::holds_alternative<Box<Object>>(value_); }
+
+/// Printed only where it is wrong.
+void Json::expect(bool ok, std::string_view what) const {
+  if (!ok) fail("json", "expected ", what, ", got ", excerpt(dump()));
+}
+
+bool Json::boolean() const {
+  expect(is_boolean(), "true or false");
+  return std::get<bool>(value_);
+}
+
+int64_t Json::integer() const {
+  expect(is_integer(), "an integer");
+  if (!is_unsigned()) return std::get<int64_t>(value_);
+  const uint64_t value = std::get<uint64_t>(value_);
+  require(std::in_range<int64_t>(value), "json", "expected at most ", INT64_MAX, ", got ", value);
+  return static_cast<int64_t>(value);
+}
+
+uint64_t Json::unsigned_integer() const {
+  if (is_unsigned()) return std::get<uint64_t>(value_);
+  expect(is_integer() && std::get<int64_t>(value_) >= 0, "an integer from 0 on");
+  return static_cast<uint64_t>(std::get<int64_t>(value_));
+}
+
+double Json::number() const {
+  expect(is_number(), "a number");
+  if (is_unsigned()) return static_cast<double>(std::get<uint64_t>(value_));
+  if (is_integer()) return static_cast<double>(std::get<int64_t>(value_));
+  return std::get<double>(value_);
+}
+
+const std::string& Json::string() const {
+  expect(is_string(), "a string");
+  return *std::get<Box<std::string>>(value_);
+}
+
+const Json::Array& Json::elements() const {
+  expect(is_array(), "an array");
+  return *std::get<Box<Array>>(value_);
+}
+
+const Json::Object& Json::members() const {
+  expect(is_object(), "an object");
+  return *std::get<Box<Object>>(value_);
+}
+
+size_t Json::size() const { return is_array() ? elements().size() : is_object() ? members().size() : 0; }
+
+const Json* Json::find(std::string_view key) const {
+  if (!is_object()) return nullptr;
+  for (const Member& member : members())
+    if (member.key == key) return &member.value;
+  return nullptr;
+}
+
+const Json& Json::at(std::string_view key) const {
+  const Json* found = find(key);
+  if (found == nullptr) expect(false, "an object with the key " + excerpt(key));
+  return *found;
+}
+
+Json& Json::operator[](std::string_view key) {
+  if (const Json* found = find(key)) return const_cast<Json&>(*found);
+  append(std::string(key), {});
+  return back();
+}
+
+void Json::erase(std::string_view key) {
+  if (is_object())
+    std::erase_if(*std::get<Box<Object>>(value_), [&](const Member& member) { return member.key == key; });
+}
+
+void Json::update(const Json& other) {
+  for (const auto& [key, value] : other.members()) (*this)[key] = value;
+}
+
+void Json::append(std::string key, Json value) {
+  if (is_null()) *this = object();
+  expect(is_object(), "an object");
+  (*std::get<Box<Object>>(value_)).push_back({std::move(key), std::move(value)});
+}
+
+void Json::push_back(Json element) {
+  if (is_null()) *this = array();
+  expect(is_array(), "an array");
+  (*std::get<Box<Array>>(value_)).push_back(std::move(element));
+}
+
+Json& Json::back() {
+  expect(!empty(), "elements");
+  return is_array() ? (*std::get<Box<Array>>(value_)).back() : (*std::get<Box<Object>>(value_)).back().value;
+}
+
+std::string Json::dump(int indent) const {
+  return library_value(*this).dump(indent, ' ', false, Library::error_handler_t::replace);
+}
+
+JsonRead read_json(const std::string& text, size_t levels) {
+  if (is_utf16(text)) return {{}, JsonProblem{"text in UTF-16, expected UTF-8", 1}};
+  Builder builder(levels);
+  Library::sax_parse(text, &builder);
+  return builder.take();
 }
 
 }  // namespace sked

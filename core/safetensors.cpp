@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <nlohmann/json.hpp>
 #include <numeric>
 #include <optional>
 #include <set>
@@ -17,8 +16,6 @@
 
 namespace sked {
 namespace {
-
-using nlohmann::json;
 
 constexpr uint64_t kMaxHeader = 100'000'000;  // the reference implementation's limit
 constexpr size_t kLengthBytes = 8;
@@ -77,27 +74,28 @@ class HeaderReader {
   void check(bool ok, const Parts&... parts) const {
     require(ok, "load_safetensors", path_, ": ", parts...);
   }
-  json parse(const std::string& text) const;
-  Entry entry(const std::string& name, const json& value) const;
-  const TypeName& type(const std::string& name, const json& value) const;
-  uint64_t unsigned_number(const std::string& name, const char* what, const json& value) const;
-  void read_metadata(const json& value, std::map<std::string, std::string>& metadata) const;
+  Json parse(const std::string& text) const;
+  Entry entry(const std::string& name, const Json& value) const;
+  const TypeName& type(const std::string& name, const Json& value) const;
+  uint64_t unsigned_number(const std::string& name, const char* what, const Json& value) const;
+  void read_metadata(const Json& value, std::map<std::string, std::string>& metadata) const;
 
   const std::string& path_;
 };
 
-json HeaderReader::parse(const std::string& text) const {
+Json HeaderReader::parse(const std::string& text) const {
   check(text.starts_with('{'), "expected the header to be a JSON object");
   constexpr size_t kLevels = 3;  // of the format
-  const std::optional<JsonProblem> problem = json_problem(text, kLevels);
+  JsonRead header = read_json(text, kLevels);
+  const std::optional<JsonProblem>& problem = header.problem;
   check(!problem, "the header is not ",
         problem && problem->byte > 0 ? "valid JSON: " : "one: ", problem ? excerpt(problem->what) : "");
-  return json::parse(text);
+  return std::move(header.value);
 }
 
-const TypeName& HeaderReader::type(const std::string& name, const json& value) const {
+const TypeName& HeaderReader::type(const std::string& name, const Json& value) const {
   check(value.is_string(), "dtype of \"", name, "\": expected a string");
-  const auto& text = value.get_ref<const std::string&>();
+  const auto& text = value.string();
   for (const TypeName& type : kTypes) {
     if (type.name == text) return type;
   }
@@ -105,24 +103,24 @@ const TypeName& HeaderReader::type(const std::string& name, const json& value) c
        excerpt(text));
 }
 
-uint64_t HeaderReader::unsigned_number(const std::string& name, const char* what, const json& value) const {
-  check(value.is_number_unsigned(), what, " of \"", name, "\": expected whole numbers from 0 on");
-  return value.get<uint64_t>();
+uint64_t HeaderReader::unsigned_number(const std::string& name, const char* what, const Json& value) const {
+  check(value.is_unsigned(), what, " of \"", name, "\": expected whole numbers from 0 on");
+  return value.unsigned_integer();
 }
 
-Entry HeaderReader::entry(const std::string& full_name, const json& value) const {
+Entry HeaderReader::entry(const std::string& full_name, const Json& value) const {
   const std::string name = excerpt(full_name);  // for messages
   check(value.is_object() && value.size() == 3 && value.contains("dtype") && value.contains("shape") &&
             value.contains("data_offsets"),
         "\"", name, "\": expected an object of dtype, shape and data_offsets");
-  Entry entry{full_name, &type(name, value["dtype"]), {}, 0, 0};
+  Entry entry{full_name, &type(name, value.at("dtype")), {}, 0, 0};
 
-  const json& shape = value["shape"];
+  const Json& shape = value.at("shape");
   check(shape.is_array(), "shape of \"", name, "\": expected an array");
   check(shape.size() <= Shape::kMaxDims, "shape of \"", name, "\": expected at most ", Shape::kMaxDims, " axes, got ",
         shape.size());
   std::vector<uint64_t> factors;
-  for (const json& extent : shape) factors.push_back(unsigned_number(name, "shape", extent));
+  for (const Json& extent : shape.elements()) factors.push_back(unsigned_number(name, "shape", extent));
   entry.extents.assign(factors.begin(), factors.end());
   factors.push_back(entry.type->bits);
   const std::optional<uint64_t> bits = checked_product(factors);
@@ -130,27 +128,27 @@ Entry HeaderReader::entry(const std::string& full_name, const json& value) const
   check(*bits % 8 == 0, "shape of \"", name, "\": expected whole bytes, got ", *bits, " bits");
   const uint64_t bytes = *bits / 8;
 
-  const json& offsets = value["data_offsets"];
+  const Json& offsets = value.at("data_offsets");
   check(offsets.is_array() && offsets.size() == 2, "data_offsets of \"", name, "\": expected two numbers");
-  entry.begin = unsigned_number(name, "data_offsets", offsets[0]);
-  entry.end = unsigned_number(name, "data_offsets", offsets[1]);
+  entry.begin = unsigned_number(name, "data_offsets", offsets.elements()[0]);
+  entry.end = unsigned_number(name, "data_offsets", offsets.elements()[1]);
   check(entry.begin <= entry.end && entry.end - entry.begin == bytes, "data_offsets of \"", name, "\": expected ",
         bytes, " bytes for its shape, got [", entry.begin, ", ", entry.end, ")");
   return entry;
 }
 
-void HeaderReader::read_metadata(const json& value, std::map<std::string, std::string>& metadata) const {
+void HeaderReader::read_metadata(const Json& value, std::map<std::string, std::string>& metadata) const {
   check(value.is_object(), "expected ", kMetadata, " to be an object of strings");
-  for (const auto& [key, text] : value.items()) {
+  for (const auto& [key, text] : value.members()) {
     check(text.is_string(), "expected the metadata \"", excerpt(key), "\" to be a string");
-    metadata[key] = text.get<std::string>();
+    metadata[key] = text.string();
   }
 }
 
 std::vector<Entry> HeaderReader::read(const std::string& text, std::map<std::string, std::string>& metadata) const {
-  const json header = parse(text);
+  const Json header = parse(text);
   std::vector<Entry> entries;
-  for (const auto& [name, value] : header.items()) {
+  for (const auto& [name, value] : header.members()) {
     if (name == kMetadata) {
       read_metadata(value, metadata);
     } else {
@@ -208,28 +206,25 @@ void check_sums(TensorFile& file, const std::string& path, bool with_tensors) {
 
 std::string header_text(const std::string& path, const std::vector<NamedTensor>& tensors,
                         const std::vector<size_t>& order, const std::map<std::string, std::string>& metadata) {
-  nlohmann::ordered_json header = nlohmann::ordered_json::object();
+  const auto check_utf8 = [&](const std::string& text) {
+    require(!invalid_utf8(text), "save_safetensors", path, ": a name or the metadata is not UTF-8: ", excerpt(text));
+  };
+  for (const auto& [key, text] : metadata) check_utf8(key), check_utf8(text);
+  Json header = Json::object();
   if (!metadata.empty()) header[kMetadata] = metadata;
   uint64_t at = 0;
   std::set<std::string> names{kMetadata};
   for (const size_t i : order) {
     const auto& [name, tensor] = tensors[i];
+    check_utf8(name);
     require(names.insert(name).second, "save_safetensors", path, ": the name \"", name, "\" is taken");
     const auto* type = std::ranges::find(kTypes, std::optional(tensor.dtype()), &TypeName::dtype);
-    // push_back: a look-up of the name would make the header quadratic
-    header.get_ref<nlohmann::ordered_json::object_t&>().push_back(
-        {name,
-         {{"dtype", type->name},
-          {"shape", std::vector(tensor.shape().begin(), tensor.shape().end())},
-          {"data_offsets", {at, at + tensor.bytes()}}}});
+    header.append(name, {{"dtype", type->name},
+                         {"shape", std::vector(tensor.shape().begin(), tensor.shape().end())},
+                         {"data_offsets", Json::array({at, at + tensor.bytes()})}});
     at += tensor.bytes();
   }
-  std::string text;
-  try {
-    text = header.dump();
-  } catch (const json::exception& error) {
-    fail("save_safetensors", path, ": a name or the metadata is not UTF-8: ", error.what());
-  }
+  std::string text = header.dump();
   text.append((kLengthBytes - text.size() % kLengthBytes) % kLengthBytes, ' ');
   require(text.size() <= kMaxHeader, "save_safetensors", path, ": header of ", text.size(), " bytes, expected at most ",
           kMaxHeader);

@@ -4,7 +4,6 @@
 #include <array>
 #include <charconv>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "core/error.h"
 #include "core/json.h"
@@ -13,14 +12,12 @@
 namespace sked {
 namespace {
 
-using nlohmann::json;
-
 /// Keys of an object whose value is a label.
 constexpr std::array<std::string_view, 11> kLabelKeys{"label",    "labels",      "cls",       "class",
                                                       "class_id", "class_index", "class_idx", "target",
                                                       "category", "category_id", "label_id"};
 
-std::string shown(const json& value) { return excerpt(value.dump(-1, ' ', false, json::error_handler_t::replace)); }
+std::string shown(const Json& value) { return excerpt(value.dump()); }
 
 }  // namespace
 
@@ -85,42 +82,42 @@ int64_t ShardLabels::index_or_class(const std::string& word, const std::string& 
   return *number;
 }
 
-int64_t ShardLabels::index_of(const json& value, const std::string& source) const {
-  const bool too_large = value.is_number_unsigned() && value.get<uint64_t>() > uint64_t{INT64_MAX};
-  if (value.is_number_integer() && !too_large) return value.get<int64_t>();
+int64_t ShardLabels::index_of(const Json& value, const std::string& source) const {
+  const bool too_large = value.is_unsigned() && value.unsigned_integer() > uint64_t{INT64_MAX};
+  if (value.is_integer() && !too_large) return value.integer();
   require(value.is_string(), "shards", source, ": expected a class index or id, got ", shown(value));
-  return index_or_class(value.get_ref<const std::string&>(), source);
+  return index_or_class(value.string(), source);
 }
 
 void ShardLabels::read_json(const std::string& text, const std::string& source, ImageEntry& entry) {
   constexpr size_t kLevels = 32;
-  const std::optional<JsonProblem> problem = json_problem(text, kLevels);
+  const auto [value, problem] = sked::read_json(text, kLevels);
   require(!problem, "shards", source, ": ", problem && problem->byte > 0 ? "not JSON: " : "",
           problem ? excerpt(problem->what) : "");
-  const json value = json::parse(text);
   if (value.is_object()) return read_object(value, source, entry);
-  require(value.is_number_integer() || value.is_string() || value.is_array(), "shards", source,
+  require(value.is_integer() || value.is_string() || value.is_array(), "shards", source,
           ": expected an index, a class, a list or an object, got ", shown(value));
   read_value(value, source, entry);
 }
 
-void ShardLabels::read_value(const json& value, const std::string& source, ImageEntry& entry) {
+void ShardLabels::read_value(const Json& value, const std::string& source, ImageEntry& entry) {
   if (!value.is_array()) {
     entry.label = index_of(value, source);
     return;
   }
   require(!value.empty(), "shards", source, ": expected at least one class, got []");
   std::map<int64_t, float> targets;
-  for (const auto& one : value) targets[index_of(one, source)] = 1;
+  for (const Json& one : value.elements()) targets[index_of(one, source)] = 1;
   // A class may come again, as those of the boxes in an image do; in [0, 0, 1] these are no classes.
-  const bool shares = value.front().is_number() && targets.size() < value.size() && targets.rbegin()->first <= 1;
+  const bool shares =
+      value.elements().front().is_number() && targets.size() < value.size() && targets.rbegin()->first <= 1;
   require(!shares, "shards", source, ": ", shown(value),
           " may be a share for each class: expected a list of classes, each once");
-  if (both_.empty() && value.front().is_number() && value.size() == 2 && targets.size() == 2 &&
+  if (both_.empty() && value.elements().front().is_number() && value.size() == 2 && targets.size() == 2 &&
       targets.begin()->first == 0 && targets.rbegin()->first == 1)
     both_ = source + ": " + shown(value);
   entry.targets.assign(targets.begin(), targets.end());
-  entry.label = index_of(value.front(), source);
+  entry.label = index_of(value.elements().front(), source);
 }
 
 void ShardLabels::check_lists(int64_t classes) const {
@@ -129,9 +126,9 @@ void ShardLabels::check_lists(int64_t classes) const {
 }
 
 /// `{"label": 3, …}`, where none of its keys is a class; else shares.
-void ShardLabels::read_object(const json& object, const std::string& source, ImageEntry& entry) {
+void ShardLabels::read_object(const Json& object, const std::string& source, ImageEntry& entry) {
   std::string key, share_of;
-  for (const auto& [word, value] : object.items()) {
+  for (const auto& [word, value] : object.members()) {
     if (is_class(word)) {
       share_of = word;
     } else if (std::ranges::find(kLabelKeys, word) != kLabelKeys.end()) {
@@ -149,10 +146,10 @@ void ShardLabels::read_object(const json& object, const std::string& source, Ima
   require(!share_of.empty() || object.empty(), "shards", source,
           ": neither a label nor shares of classes: expected one of the keys ",
           join({kLabelKeys.begin(), kLabelKeys.end()}), ", or classes alone, got ", shown(object));
-  for (const auto& [word, share] : object.items()) {
+  for (const auto& [word, share] : object.members()) {
     const int64_t k = index_or_class(word, source);
     require(share.is_number(), "shards", source, ": expected a share of class ", excerpt(word), ", got ", shown(share));
-    const bool is_new = shares.emplace(k, share.get<double>()).second;
+    const bool is_new = shares.emplace(k, share.number()).second;
     require(is_new, "shards", source, ": the class ", excerpt(word), " is there twice");
   }
   read_shares(shares, source, entry);

@@ -3,12 +3,12 @@
 
 #include <cstdint>
 #include <map>
-#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 
+#include "core/json.h"
 #include "data/image_collection.h"
 
 namespace sked {
@@ -31,14 +31,14 @@ class ShardLabels {
   };
 
   void read_json(const std::string& text, const std::string& source, ImageEntry& entry);
-  void read_object(const nlohmann::json& object, const std::string& source, ImageEntry& entry);
-  void read_value(const nlohmann::json& value, const std::string& source, ImageEntry& entry);
+  void read_object(const Json& object, const std::string& source, ImageEntry& entry);
+  void read_value(const Json& value, const std::string& source, ImageEntry& entry);
   void read_shares(const std::map<int64_t, double>& shares, const std::string& source, ImageEntry& entry) const;
   void check_range(int64_t label, const std::string& source) const;
   bool is_class(const std::string& word) const;
   int64_t class_of(std::string_view word, const std::string& source) const;
   int64_t index_or_class(const std::string& word, const std::string& source) const;
-  int64_t index_of(const nlohmann::json& value, const std::string& source) const;
+  int64_t index_of(const Json& value, const std::string& source) const;
 
   ClassList classes_;
   std::unordered_map<std::string, Meaning> index_;

@@ -47,7 +47,7 @@ $(FAIL_CALLS): tests/storm/preload/fail_calls.cpp
 	@mkdir -p $(@D); echo "  link    $@"
 	$(Q)$(CXX) -std=c++20 -O1 -Wall -Wextra -shared -fPIC $< -o $@ -ldl
 ifneq ($(filter fuzzers,$(MAKECMDGOALS)),)
-  # By clang, with its instruments: what reads (JSON in fields.cpp). By GCC and without them: what only has to be there,
+  # By clang, with its instruments: what reads. By GCC and without them: what only has to be there,
   # with C++20 that clang does not take before its version 16.
   READERS := $(CORE) $(DATA) \
              $(call objects,apps/common/config/fields.cpp apps/common/run/identity.cpp apps/replicate/curve.cpp)

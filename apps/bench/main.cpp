@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
 #include <omp.h>
 
@@ -44,7 +43,7 @@ void bench(const CommonOptions& options, const std::vector<std::string>& topics,
   };
   require(!settings.profile || !topics.empty(), "bench", "--profile: name what it shall look at: steps, likelihood");
   const double load = load_average();
-  nlohmann::ordered_json head = {{"threads", settings.threads}, {"load_average", load}};
+  Json head = {{"threads", settings.threads}, {"load_average", load}};
   std::printf("threads %d · load average %.2f at start", settings.threads, load);
   double peak = 0;  // nothing is held against it in a profile, and gpu-knobs measures products itself
   if (!settings.profile && !(topics.size() == 1 && named("gpu-knobs"))) {

@@ -11,7 +11,6 @@
 namespace sked::bench {
 namespace {
 
-using Json = nlohmann::ordered_json;
 using Work = std::vector<std::pair<std::string, WorkCount::Entry>>;
 
 Work by_bytes(const Row& row) {

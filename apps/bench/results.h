@@ -2,10 +2,10 @@
 // What a benchmark has found out so far: printed as it is known, and kept in its JSON file at once, so that a run that
 // is cut off leaves what it had.
 
-#include <nlohmann/json.hpp>
 #include <string>
 
 #include "apps/bench/bench.h"
+#include "core/json.h"
 
 namespace sked::bench {
 
@@ -13,7 +13,7 @@ class Results {
  public:
   /// `file` may be empty: only printed then. `head` is what the JSON begins with; `peak` in operations per second, 0
   /// where it was not measured.
-  Results(std::string file, nlohmann::ordered_json head, double peak);
+  Results(std::string file, Json head, double peak);
 
   /// Takes the rows of a topic.
   Report rows(const std::string& topic);
@@ -27,7 +27,7 @@ class Results {
   void write() const;
 
   std::string file_;
-  nlohmann::ordered_json json_;
+  Json json_;
   double peak_;
   std::vector<std::string> failed_;
   std::string headed_;  // the topic whose columns are named

@@ -2,7 +2,6 @@
 
 #include <cstdio>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "apps/common/config/cli.h"
 #include "apps/common/config/outputs.h"
@@ -85,7 +84,7 @@ void evaluate_run(const ContrastOptions& wanted, const CommonOptions& common) {
       evaluate_zero_shot(towers, with_captions(splits, config.captions).test, classes, config, common.device);
   print(result);
   if (common.out.empty()) return;
-  nlohmann::ordered_json json{{"checkpoint", valid_utf8(wanted.evaluate)}, {"dataset", config.data.name}};
+  Json json{{"checkpoint", valid_utf8(wanted.evaluate)}, {"dataset", config.data.name}};
   json["test"] = evaluation_json(result, true);
   json["temperature"] = towers.model->head().temperature();
   json["command"] = common.command;

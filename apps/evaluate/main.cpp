@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "apps/common/config/cli.h"
@@ -21,8 +20,6 @@
 
 namespace sked {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 struct EvaluateOptions {
   std::string checkpoint;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "apps/common/config/progress.h"
 #include "core/file.h"
@@ -12,8 +11,6 @@
 #include "data/image_file.h"
 
 namespace sked {
-
-using Json = nlohmann::ordered_json;
 
 Answer likeliest(const Tensor& probabilities, int64_t b, int64_t count) {
   const Shape shown{1, std::min(count, probabilities.dim(1))};

@@ -2,12 +2,12 @@
 // What is said of one image, and how it is shown: a table, JSON, a picture with a caption.
 
 #include <cstdint>
-#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "apps/predict/uncertainty.h"
+#include "core/json.h"
 #include "core/tensor.h"
 
 namespace sked {
@@ -30,7 +30,7 @@ Answer likeliest(const Tensor& probabilities, int64_t b, int64_t count);
 
 /// The lines of the table. Names come from data sets and may be any bytes: shown as printable() has them.
 std::vector<std::string> lines_of(const Answer& answer, const std::vector<std::string>& names);
-nlohmann::ordered_json json_of(const Answer& answer, const std::vector<std::string>& names);
+Json json_of(const Answer& answer, const std::vector<std::string>& names);
 /// `<folder>/<number>-<file name>.png`: the image with the three likeliest classes below.
 void write_annotated(const std::string& folder, const Answer& answer, const std::vector<std::string>& names);
 

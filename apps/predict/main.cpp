@@ -1,8 +1,8 @@
 // predict: image files in; the likeliest classes, how noisy their label would be, and what they would be taken for.
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "apps/common/config/cli.h"
@@ -27,7 +27,6 @@
 namespace sked {
 namespace {
 
-using Json = nlohmann::ordered_json;
 using OnSkip = std::function<void(const Skipped&)>;
 constexpr int64_t kCorrelated = 3;  // classes listed beside each
 

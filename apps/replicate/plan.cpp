@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cctype>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "core/error.h"
@@ -13,7 +12,6 @@
 namespace sked {
 namespace {
 
-using Json = nlohmann::ordered_json;
 constexpr uint64_t kMaxPlanBytes = 1 << 20;
 
 template <class... Parts>
@@ -41,7 +39,7 @@ std::vector<Variation> variations(const Json& object, const std::string& key, co
                excerpt(object.dump()));
   std::vector<Variation> result;
   std::set<std::string> folders;
-  for (const auto& [name, entries] : object.items()) {
+  for (const auto& [name, entries] : object.members()) {
     check_name(name, key, path);
     if (!entries.is_object())
       fail_usage(path, ": `", key, ".", excerpt(name), "` expected an object, got ", excerpt(entries.dump()));
@@ -54,13 +52,13 @@ std::vector<Variation> variations(const Json& object, const std::string& key, co
 }
 
 std::vector<uint64_t> seeds_of(const Json& plan, const std::string& path) {
-  const Json seeds = plan.value("seeds", Json::array({0u, 1u, 2u}));
+  const Json seeds = plan.contains("seeds") ? plan.at("seeds") : Json::array({0u, 1u, 2u});
   std::set<uint64_t> unique;
   std::vector<uint64_t> result;
   bool ok = seeds.is_array() && !seeds.empty();
-  for (const Json& seed : seeds) {
-    ok = ok && seed.is_number_unsigned() && unique.insert(seed.get<uint64_t>()).second;
-    if (ok) result.push_back(seed.get<uint64_t>());
+  for (const Json& seed : ok ? seeds.elements() : Json::Array()) {
+    ok = ok && seed.is_unsigned() && unique.insert(seed.unsigned_integer()).second;
+    if (ok) result.push_back(seed.unsigned_integer());
   }
   if (!ok) fail_usage(path, ": `seeds` expected a list of different integers ≥ 0, got ", excerpt(seeds.dump()));
   return result;
@@ -97,7 +95,7 @@ Plan read_plan(const std::string& path, const std::vector<std::string>& override
   const Json json = parse_json(read_file(path, kMaxPlanBytes), path);
   if (!json.is_object()) fail_usage(path, ": expected an object, got ", excerpt(json.dump()));
   const std::vector<std::string> known = {"about", "base", "settings", "heads", "seeds"};
-  for (const auto& [key, value] : json.items())
+  for (const auto& [key, value] : json.members())
     if (std::find(known.begin(), known.end(), key) == known.end())
       fail_usage(path, ": unknown key `", excerpt(key), "`; did you mean `", nearest(key, known), "`?");
   for (const char* key : {"base", "heads"})
@@ -105,16 +103,16 @@ Plan read_plan(const std::string& path, const std::vector<std::string>& override
 
   Plan plan;
   plan.path = path;
-  const Json about = json.value("about", Json::object());
+  const Json about = json.contains("about") ? json.at("about") : Json::object();
   if (!about.is_object()) fail_usage(path, ": `about` expected an object, got ", excerpt(about.dump()));
   plan.about = about.dump();
-  plan.title = about.contains("title") && about["title"].is_string() ? about["title"].get<std::string>()
-                                                                     : std::filesystem::path(path).stem().string();
-  read_config_fields(json["base"], plan.base, path + ": base");
+  plan.title = about.contains("title") && about.at("title").is_string() ? about.at("title").string()
+                                                                        : std::filesystem::path(path).stem().string();
+  read_config_fields(json.at("base"), plan.base, path + ": base");
   for (const std::string& assignment : overrides) set_field(assignment, fields_of(plan.base));
-  plan.settings = json.contains("settings") ? variations(json["settings"], "settings", path)
+  plan.settings = json.contains("settings") ? variations(json.at("settings"), "settings", path)
                                             : std::vector<Variation>{{plan.base.data.name}};
-  plan.heads = variations(json["heads"], "heads", path);
+  plan.heads = variations(json.at("heads"), "heads", path);
   plan.seeds = seeds_of(json, path);
   return plan;
 }

@@ -3,15 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 #include <string_view>
 
 #include "core/text.h"
 
 namespace sked {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 std::string number(double value, int digits) {
   char buffer[64];
@@ -229,7 +226,7 @@ std::string results_json(const Plan& plan, const std::vector<Cell>& cells) {
     for (const Metric& metric : metrics())
       if (cell.has(metric)) entry[metric.key] = json_of(cell.of(metric));
     for (const FinishedRun& run : cell.runs) {
-      Json summary = Json::parse(summary_text(run.summary));
+      Json summary = parse_json(summary_text(run.summary), run.plan.folder);
       entry["runs"].push_back({{"seed", run.plan.seed}, {"folder", run.plan.folder}, {"summary", std::move(summary)}});
     }
     result["cells"].push_back(std::move(entry));

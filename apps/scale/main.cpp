@@ -3,7 +3,6 @@
 #include <cstdio>
 #include <filesystem>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "apps/common/config/cli.h"
@@ -73,20 +72,20 @@ std::string table_of(const std::vector<Costs>& all, const Settings& settings) {
   return out.str();
 }
 
-nlohmann::ordered_json json_of(const std::vector<Costs>& all, const Settings& settings) {
-  nlohmann::ordered_json result = {{"rank", settings.rank}, {"samples", settings.samples}};
+Json json_of(const std::vector<Costs>& all, const Settings& settings) {
+  Json result = {{"rank", settings.rank}, {"samples", settings.samples}};
   if (settings.measure) result["batch"] = settings.batch, result["rounds"] = settings.rounds;
   for (const Costs& c : all) {
-    nlohmann::ordered_json one = {{"head", c.head},
-                                  {"backbone", c.backbone},
-                                  {"width", c.width},
-                                  {"data", c.data},
-                                  {"classes", c.classes},
-                                  {"parameters", c.parameters},
-                                  {"extra_parameters", c.extra},
-                                  {"counted_on_a_module", c.counted},
-                                  {"bytes_with_gradients_and_adam", c.bytes},
-                                  {"operations_per_example", c.operations}};
+    Json one = {{"head", c.head},
+                {"backbone", c.backbone},
+                {"width", c.width},
+                {"data", c.data},
+                {"classes", c.classes},
+                {"parameters", c.parameters},
+                {"extra_parameters", c.extra},
+                {"counted_on_a_module", c.counted},
+                {"bytes_with_gradients_and_adam", c.bytes},
+                {"operations_per_example", c.operations}};
     if (c.seconds > 0) one["step_seconds"] = c.seconds, one["peak_bytes_above"] = c.extra_bytes;
     result["heads"].push_back(one);
   }

@@ -10,9 +10,9 @@
 
 namespace sked {
 
-/// How images enter a residual network. imagenet: 7×7 stride 2, then 3×3 max pooling of stride 2 · cifar: 3×3 stride 1 ·
-/// cifar2: 3×3 stride 2 · deep: three 3×3, the first of stride 2, the first two with half the channels (ResNet-C, He et
-/// al., arXiv 1812.01187), then the max pooling.
+/// How images enter a residual network. imagenet: 7×7 stride 2, then 3×3 max pooling of stride 2 · cifar: 3×3 stride 1
+/// · cifar2: 3×3 stride 2 · deep: three 3×3, the first of stride 2, the first two with half the channels (ResNet-C, He
+/// et al., arXiv 1812.01187), then the max pooling.
 enum class Stem { imagenet, cifar, cifar2, deep };
 constexpr std::array<const char*, 4> names_of(Stem) { return {"imagenet", "cifar", "cifar2", "deep"}; }
 

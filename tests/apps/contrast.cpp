@@ -205,7 +205,7 @@ TEST_CASE("contrast: images are drawn from the whole set, each with all its capt
   CHECK(part.measures.count == 20);
   CHECK(part.retrieval.captions > 20);  // not the first 20
   CHECK(part.retrieval.captions < 60);
-  const std::string json = json_line(evaluation_json(whole, false));
+  const std::string json = evaluation_json(whole, false).dump();
   CHECK(number_at(json, "/retrieval/equal_captions/count") == 120);
   CHECK(read_evaluation(parse_json(json, "test"), "test").retrieval.alike.text_to_image_10 ==
         whole.retrieval.alike.text_to_image_10);

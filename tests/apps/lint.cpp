@@ -62,6 +62,9 @@ std::vector<Fault> faults() {
       {{{"apps/common/config/a.cpp", "#include \"apps/common/run/b.h\"\n"}}, "apps/common/run/b.h points upwards"},
       {{{"data/a.cpp", "#include <cuda_runtime.h>\n"}}, "data/a.cpp:1: CUDA header"},
       {{{"core/a.cpp", "#include <dnnl.hpp>\n"}}, "core/a.cpp:1: oneDNN header"},
+      {{{"data/a.cpp", "#include <nlohmann/json.hpp>\n"}}, "data/a.cpp:1: JSON header"},
+      {{{"apps/train/main.cpp", "// METHOD.md, \"Heads\"\n#include <CLI/CLI.hpp>\nint main() {}\n"}},
+       "apps/train/main.cpp:2: CLI11 header"},
       {{{"core/a.cpp", "\n#ifdef CUDA\n#endif\n"}}, "core/a.cpp:2: a condition on CUDA"},
       // circles: of headers, and by way of a source
       {{{"core/a.h", "#include \"core/b.h\"\n"}, {"core/b.h", "#include \"core/a.h\"\n"}}, "in a circle of 2"},

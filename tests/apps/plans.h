@@ -10,7 +10,7 @@
 
 namespace sked::test {
 
-using Json = nlohmann::ordered_json;
+using LibraryJson = nlohmann::ordered_json;
 
 /// A tiny data set and a plan of two heads and two seeds on it, for the real binary.
 struct Workplace {
@@ -19,9 +19,9 @@ struct Workplace {
     write_plan(tiny_config(folder.path("data")));
   }
   void write_plan(const RunConfig& base, const char* last_head = "het-xl") {
-    const Json plan = {{"base", Json::parse(config_text(base))},
-                       {"heads", {{"DET", {{"head.kind", "det"}}}, {"HET <XL>", {{"head.kind", last_head}}}}},
-                       {"seeds", {0, 1}}};
+    const LibraryJson plan = {{"base", LibraryJson::parse(config_text(base))},
+                              {"heads", {{"DET", {{"head.kind", "det"}}}, {"HET <XL>", {{"head.kind", last_head}}}}},
+                              {"seeds", {0, 1}}};
     folder.write("plan.json", plan.dump());
   }
   std::vector<std::string> command(const std::string& out, const std::vector<std::string>& more = {}) const {
@@ -30,7 +30,9 @@ struct Workplace {
     words.insert(words.end(), more.begin(), more.end());
     return words;
   }
-  Json results(const std::string& out) const { return Json::parse(slurp(folder.path(out + "/results.json"))); }
+  LibraryJson results(const std::string& out) const {
+    return LibraryJson::parse(slurp(folder.path(out + "/results.json")));
+  }
   bool exists(const std::string& file) const { return std::filesystem::exists(folder.path(file)); }
   TemporaryFolder folder;
 };

@@ -22,8 +22,8 @@ using namespace sked::test;
 namespace {
 
 /// A plan of two settings and two heads, in a file of its own.
-Json example() {
-  return Json::parse(R"({
+LibraryJson example() {
+  return LibraryJson::parse(R"({
     "about": {"title": "Two heads", "note": "kept"},
     "base": {"train": {"batch_size": 16, "epochs": 3}, "head": {"rank": 2}},
     "settings": {"clean": {}, "noisy | 40 %": {"data.noise": "symmetric", "data.noise_rate": 0.3}},
@@ -49,7 +49,7 @@ std::string refusal(const std::string& text, const std::vector<std::string>& ove
 /// The same after a change of the example.
 template <class Change>
 std::string refusal_after(Change&& change) {
-  Json plan = example();
+  LibraryJson plan = example();
   change(plan);
   return refusal(plan.dump());
 }
@@ -97,11 +97,11 @@ uint32_t little_endian(const std::string& bytes, size_t at, int count) {
 }
 
 /// Without what differs from machine to machine and from stop to stop.
-Json without_timings(Json json) {
+LibraryJson without_timings(LibraryJson json) {
   for (const char* key :
        {"train_seconds", "wait_seconds", "test_seconds", "images_per_second", "peak_memory_bytes", "command"})
     if (json.is_object()) json.erase(key);
-  for (Json& part : json)
+  for (LibraryJson& part : json)
     if (part.is_structured()) part = without_timings(part);
   return json;
 }
@@ -118,7 +118,7 @@ TEST_CASE("plan: a grid, seeds outermost, each run with its own configuration an
   const TemporaryFolder folder;
   const Plan plan = read_plan(folder.write("plan.json", example().dump()), {"train.batch_size=8"});
   CHECK(plan.title == "Two heads");
-  CHECK(Json::parse(plan.about)["note"] == "kept");
+  CHECK(LibraryJson::parse(plan.about)["note"] == "kept");
   const std::vector<PlannedRun> runs = runs_of(plan);
   REQUIRE(runs.size() == 8);
   const std::vector<std::string> folders = {
@@ -173,23 +173,27 @@ TEST_CASE("plan: a name becomes one folder, never a way out of it") {
 
 TEST_CASE("plan: a wrong structure is refused with file and key") {
   REQUIRE(refusal(example().dump()).empty());
-  CHECK(one_line_with(refusal_after([](Json& p) { p["seed"] = {1}; }), "plan.json", "unknown key `seed`", "`seeds`?"));
-  CHECK(one_line_with(refusal_after([](Json& p) { p.erase("heads"); }), "plan.json", "`heads` is missing"));
-  CHECK(one_line_with(refusal_after([](Json& p) { p.erase("base"); }), "plan.json", "`base` is missing"));
-  CHECK(one_line_with(refusal_after([](Json& p) { p["heads"] = {"det"}; }), "plan.json", "`heads`", "object", "det"));
-  CHECK(one_line_with(refusal_after([](Json& p) { p["heads"] = Json::object(); }), "`heads`", "non-empty", "{}"));
-  CHECK(one_line_with(refusal_after([](Json& p) { p["heads"] = nullptr; }), "`heads`", "null"));
-  CHECK(one_line_with(refusal_after([](Json& p) { p["settings"] = Json::object(); }), "`settings`", "non-empty"));
-  CHECK(one_line_with(refusal_after([](Json& p) { p["heads"]["DET"] = "det"; }), "plan.json", "`heads.DET`", "object",
-                      "\"det\""));
-  CHECK(one_line_with(refusal_after([](Json& p) { p["base"] = 3; }), "plan.json", "base", "an object", "3"));
-  CHECK(one_line_with(refusal_after([](Json& p) { p["about"] = "words"; }), "plan.json", "`about`", "words"));
+  CHECK(one_line_with(refusal_after([](LibraryJson& p) { p["seed"] = {1}; }), "plan.json", "unknown key `seed`",
+                      "`seeds`?"));
+  CHECK(one_line_with(refusal_after([](LibraryJson& p) { p.erase("heads"); }), "plan.json", "`heads` is missing"));
+  CHECK(one_line_with(refusal_after([](LibraryJson& p) { p.erase("base"); }), "plan.json", "`base` is missing"));
+  CHECK(one_line_with(refusal_after([](LibraryJson& p) { p["heads"] = {"det"}; }), "plan.json", "`heads`", "object",
+                      "det"));
+  CHECK(one_line_with(refusal_after([](LibraryJson& p) { p["heads"] = LibraryJson::object(); }), "`heads`", "non-empty",
+                      "{}"));
+  CHECK(one_line_with(refusal_after([](LibraryJson& p) { p["heads"] = nullptr; }), "`heads`", "null"));
+  CHECK(one_line_with(refusal_after([](LibraryJson& p) { p["settings"] = LibraryJson::object(); }), "`settings`",
+                      "non-empty"));
+  CHECK(one_line_with(refusal_after([](LibraryJson& p) { p["heads"]["DET"] = "det"; }), "plan.json", "`heads.DET`",
+                      "object", "\"det\""));
+  CHECK(one_line_with(refusal_after([](LibraryJson& p) { p["base"] = 3; }), "plan.json", "base", "an object", "3"));
+  CHECK(one_line_with(refusal_after([](LibraryJson& p) { p["about"] = "words"; }), "plan.json", "`about`", "words"));
   CHECK(one_line_with(refusal("[1]"), "plan.json", "an object", "[1]"));
 }
 
 TEST_CASE("plan: two names that share a folder are refused") {
   const auto with = [](const std::string& key, const std::string& a, const std::string& b) {
-    return refusal_after([&](Json& p) { p[key] = {{a, Json::object()}, {b, Json::object()}}; });
+    return refusal_after([&](LibraryJson& p) { p[key] = {{a, LibraryJson::object()}, {b, LibraryJson::object()}}; });
   };
   CHECK(one_line_with(with("heads", "r 4", "r=4"), "plan.json", "`heads.r=4`", "the folder r-4"));
   CHECK(one_line_with(with("settings", "a/b", "a=b"), "plan.json", "`settings.a=b`", "the folder a-b"));
@@ -197,11 +201,11 @@ TEST_CASE("plan: two names that share a folder are refused") {
 }
 
 TEST_CASE("plan: a wrong value is refused with file, entry and key") {
-  const auto in_head = [](const char* key, const Json& value) {
-    return refusal_after([&](Json& p) { p["heads"]["DET"] = {{key, value}}; });
+  const auto in_head = [](const char* key, const LibraryJson& value) {
+    return refusal_after([&](LibraryJson& p) { p["heads"]["DET"] = {{key, value}}; });
   };
-  const auto in_setting = [](const char* key, const Json& value) {
-    return refusal_after([&](Json& p) { p["settings"]["clean"] = {{key, value}}; });
+  const auto in_setting = [](const char* key, const LibraryJson& value) {
+    return refusal_after([&](LibraryJson& p) { p["settings"]["clean"] = {{key, value}}; });
   };
   CHECK(one_line_with(in_head("head.knd", "det"), "plan.json", "heads.DET", "unknown key head.knd", "head.kind?"));
   CHECK(one_line_with(in_setting("data.noise_rat", 0.1), "plan.json", "settings.clean", "data.noise_rate?"));
@@ -211,13 +215,15 @@ TEST_CASE("plan: a wrong value is refused with file, entry and key") {
   CHECK(one_line_with(in_setting("data.noise", 3), "plan.json", "settings.clean", "data.noise", "text", "3"));
   CHECK(one_line_with(in_head("train.batch_size", 0), "plan.json", "heads.DET", "train.batch_size", "at least 1"));
   CHECK(one_line_with(in_head("seed", 5), "plan.json", "seed", "`seeds`", "5"));
-  CHECK(one_line_with(refusal_after([](Json& p) { p["base"]["train"]["bach_size"] = 1; }), "plan.json", "base",
+  CHECK(one_line_with(refusal_after([](LibraryJson& p) { p["base"]["train"]["bach_size"] = 1; }), "plan.json", "base",
                       "train.bach_size", "train.batch_size?"));
   CHECK(one_line_with(refusal(example().dump(), {"train.epoch=1"}), "--set train.epoch=1", "train.epochs?"));
 }
 
 TEST_CASE("plan: wrong seeds are refused with what was there") {
-  const auto seeds = [](const char* text) { return refusal_after([&](Json& p) { p["seeds"] = Json::parse(text); }); };
+  const auto seeds = [](const char* text) {
+    return refusal_after([&](LibraryJson& p) { p["seeds"] = LibraryJson::parse(text); });
+  };
   for (const char* text : {"[0,1,0]", "[-1]", "[1.5]", "[\"1\"]", "[]", "3", "{\"a\":1}", "null"}) {
     CAPTURE(text);
     CHECK(one_line_with(seeds(text), "plan.json", "`seeds`", text));
@@ -335,23 +341,23 @@ TEST_CASE("results.json: reads back, with estimates, runs and comparisons") {
   plan.about = R"({"note": "kept"})";
   const std::vector<Cell> cells =
       cells_of(plan, {finished(0, 0, 0, 1), finished(0, 0, 1, 3), finished(0, 1, 0, 2.5), finished(0, 1, 1, 2.5)});
-  const Json json = Json::parse(results_json(plan, cells));
+  const LibraryJson json = LibraryJson::parse(results_json(plan, cells));
   CHECK(json["about"]["note"] == "kept");
   REQUIRE(json["cells"].size() == 2);
   CHECK(json["cells"][0]["setting"] == "a");
   CHECK(json["cells"][0]["head"] == "DET");
-  CHECK(json["cells"][0]["nll"] == Json{{"mean", 2.0}, {"standard_error", 1.0}, {"count", 2}});
+  CHECK(json["cells"][0]["nll"] == LibraryJson{{"mean", 2.0}, {"standard_error", 1.0}, {"count", 2}});
   CHECK(json["cells"][0]["runs"][1]["seed"] == 1);
   CHECK(json["cells"][0]["runs"][1]["folder"] == "folder");
   CHECK(json["cells"][0]["runs"][1]["summary"]["test"]["nll"] == 3.0);
   CHECK_FALSE(json["cells"][0].contains("cross_entropy"));
-  const Json& first = json["comparisons"][0];
+  const LibraryJson& first = json["comparisons"][0];
   CHECK(first["metric"] == "nll");
   CHECK(first["best"] == "DET");
   CHECK(first["others"][0]["head"] == "HET|XL");
   CHECK(first["others"][0]["difference"]["mean"] == 0.5);
   CHECK(first["others"][0]["beyond_two_standard_errors"] == false);
-  CHECK(Json::parse(results_json(plan, {}))["cells"].empty());
+  CHECK(LibraryJson::parse(results_json(plan, {}))["cells"].empty());
 }
 
 TEST_CASE("pictures: a bitmap with its header, rows from the bottom up, B G R, padded") {
@@ -401,10 +407,10 @@ TEST_CASE("replicate: a whole plan, its files, and again without training") {
   const Outcome first = run_program(place.command("out"));
   REQUIRE_MESSAGE(first.code == 0, first.err);
   const std::string results = slurp(place.folder.path("out/results.json"));
-  const Json json = Json::parse(results);
+  const LibraryJson json = LibraryJson::parse(results);
   CHECK(json["title"] == "plan");
   REQUIRE(json["cells"].size() == 2);
-  for (const Json& cell : json["cells"]) {
+  for (const LibraryJson& cell : json["cells"]) {
     CHECK(cell["runs"].size() == 2);
     const double a = cell["runs"][0]["summary"]["test"]["nll"], b = cell["runs"][1]["summary"]["test"]["nll"];
     CHECK(cell["nll"]["mean"].get<double>() == doctest::Approx((a + b) / 2).epsilon(1e-14));  // rounding of double
@@ -480,7 +486,7 @@ TEST_CASE("replicate: --seed runs that seed only") {
   REQUIRE(run_program(place.command("out", {"--seed", "1", "--set", "train.steps=2"})).code == 0);
   CHECK(place.exists("out/fashion-mnist/DET/seed-1"));
   CHECK_FALSE(place.exists("out/fashion-mnist/DET/seed-0"));
-  const Json results = place.results("out");
+  const LibraryJson results = place.results("out");
   CHECK(results["cells"][0]["runs"].size() == 1);
   CHECK(results["cells"][0]["runs"][0]["summary"]["steps"] == 2);
 }

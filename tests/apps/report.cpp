@@ -20,10 +20,10 @@ struct Reporting : Workplace {
     base.train.steps = 2;
     base.train.eval_every = 0.1;
     base.train.eval_samples = base.head.test_samples = 2;
-    heads = {{"DET", {{"head.kind", "det"}}}, {"XL", Json::object()}};
+    heads = {{"DET", {{"head.kind", "det"}}}, {"XL", LibraryJson::object()}};
   }
   Outcome run(const std::string& out = "out", const std::vector<std::string>& more = {}) {
-    Json plan = {{"base", Json::parse(config_text(base))}, {"heads", heads}, {"seeds", {0, 1}}};
+    LibraryJson plan = {{"base", LibraryJson::parse(config_text(base))}, {"heads", heads}, {"seeds", {0, 1}}};
     plan.update(extra);
     folder.write("plan.json", plan.dump());
     return run_program(command(out, more));
@@ -33,7 +33,7 @@ struct Reporting : Workplace {
     return folder.path("out/fashion-mnist/" + head + "/seed-0/" + name);
   }
   RunConfig base;
-  Json heads, extra = Json::object();
+  LibraryJson heads, extra = LibraryJson::object();
 };
 
 /// A gnuplot of one's own in front of $PATH.
@@ -76,16 +76,16 @@ TEST_CASE("report: heads and settings of any printable name") {
                                           "é",
                                           "日本語",
                                           "'; system 'id"};
-  place.heads = Json::object();
+  place.heads = LibraryJson::object();
   for (const std::string& name : names) place.heads[name] = {{"head.kind", "det"}};
-  place.extra["settings"] = Json::object();
-  for (const std::string name : {"40 % | <wrong>", ".."}) place.extra["settings"][name] = Json::object();
+  place.extra["settings"] = LibraryJson::object();
+  for (const std::string name : {"40 % | <wrong>", ".."}) place.extra["settings"][name] = LibraryJson::object();
   place.extra["about"] = {{"title", "\x1b[31m<b>100 %</b>\nred"}};
   const Outcome outcome = place.run("out", {"--seed", "0", "--set", "train.steps=1"});
   REQUIRE_MESSAGE(outcome.code == 0, outcome.err);
   CHECK(outcome.err.empty());
   CHECK_FALSE(has_controls(outcome.out));
-  const Json results = place.results("out");
+  const LibraryJson results = place.results("out");
   REQUIRE(results["cells"].size() == 2 * names.size());
   for (size_t i = 0; i < names.size(); ++i) CHECK(results["cells"][i]["head"] == names[i]);
   const std::string table = place.file("table.md"), report = place.file("report.html");
@@ -106,11 +106,11 @@ TEST_CASE("report: heads and settings of any printable name") {
 
 TEST_CASE("report: names that cannot be shown or written are refused before anything is") {
   Reporting place;
-  const Json heads = place.heads;
+  const LibraryJson heads = place.heads;
   const auto refused = [&](const std::string& key, const std::string& name, const char* part) {
     place.heads = heads;
-    place.extra = Json::object();
-    (key == "heads" ? place.heads : place.extra[key])[name] = Json::object();
+    place.extra = LibraryJson::object();
+    (key == "heads" ? place.heads : place.extra[key])[name] = LibraryJson::object();
     return fails_with(place.run(), 2, "plan.json", "`" + key, part);
   };
   for (const std::string key : {"heads", "settings"}) {
@@ -176,7 +176,7 @@ TEST_CASE("report: no folder of temporary files is needed") {
 TEST_CASE("report: finished runs stay finished without their weights, and the report is made of what is there") {
   Reporting place;
   REQUIRE(place.run().code == 0);
-  const Json results = place.results("out");
+  const LibraryJson results = place.results("out");
   const std::string summary = slurp(place.run_file("XL", "summary.json"));
   for (const std::string head : {"DET", "XL"}) {
     fs::remove(place.run_file(head, "last.safetensors"));
@@ -227,12 +227,12 @@ TEST_CASE("report: a summary that is none is named") {
 TEST_CASE("report: heads that left the plan, and folders of others, are no part of the results") {
   Reporting place;
   REQUIRE(place.run().code == 0);
-  const Json before = place.results("out");
+  const LibraryJson before = place.results("out");
   place.folder.write("out/fashion-mnist/XL/seed-7/summary.json", "not ours");
   place.folder.write("out/fashion-mnist/notes.txt", "mine");
   place.heads.erase("XL");
   REQUIRE(place.run().code == 0);
-  const Json after = place.results("out");
+  const LibraryJson after = place.results("out");
   REQUIRE(after["cells"].size() == 1);
   CHECK(after["cells"][0] == before["cells"][0]);
   CHECK(after["comparisons"].empty());
@@ -244,11 +244,12 @@ TEST_CASE("report: heads that left the plan, and folders of others, are no part 
 TEST_CASE("report: a head that fails takes nothing from the results that are there") {
   Reporting place;
   REQUIRE(place.run().code == 0);
-  const Json before = place.results("out");
-  place.heads = {
-      {"fails", {{"schedule.peak", 1e30}, {"train.steps", 50}}}, {"DET", place.heads["DET"]}, {"XL", Json::object()}};
+  const LibraryJson before = place.results("out");
+  place.heads = {{"fails", {{"schedule.peak", 1e30}, {"train.steps", 50}}},
+                 {"DET", place.heads["DET"]},
+                 {"XL", LibraryJson::object()}};
   CHECK(place.run().code == 1);
-  const Json after = place.results("out");
+  const LibraryJson after = place.results("out");
   REQUIRE(after["cells"].size() == 2);
   for (size_t i = 0; i < 2; ++i) CHECK(after["cells"][i] == before["cells"][i]);
 }

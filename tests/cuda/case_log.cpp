@@ -14,7 +14,7 @@
 namespace sked::test {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using LibraryJson = nlohmann::ordered_json;
 
 constexpr int kDeadDevice = 3;  // the status that tests/gpu_check.sh goes on behind
 
@@ -31,7 +31,9 @@ int64_t number(const char* name, int64_t otherwise) {
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 /// JSON has no word for infinities and NaN.
-Json json_of(double value) { return std::isfinite(value) ? Json(value) : Json(std::to_string(value)); }
+LibraryJson json_of(double value) {
+  return std::isfinite(value) ? LibraryJson(value) : LibraryJson(std::to_string(value));
+}
 
 }  // namespace
 
@@ -61,7 +63,7 @@ void CaseLog::begin(int64_t number, const std::string& kernel, const std::string
   kernel_ = kernel;
   what_ = what;
   began_ = now();
-  write(Json{{"family", family_}, {"begin", number}, {"kernel", kernel}, {"what", what}}.dump());
+  write(LibraryJson{{"family", family_}, {"begin", number}, {"kernel", kernel}, {"what", what}}.dump());
   if (planted("hang")) pause();
   if (planted("crash")) std::abort();
   if (planted("dead")) setenv("CUDA_ON_HOST_DIES", "1", 1);  // means something to the emulated device alone
@@ -69,32 +71,33 @@ void CaseLog::begin(int64_t number, const std::string& kernel, const std::string
 }
 
 void CaseLog::compared(const Compared& c, const Closeness& closeness) {
-  write(Json{{"family", family_},
-             {"number", number_},
-             {"kernel", c.kernel},
-             {"what", c.what},
-             {"way", c.way},
-             {"output", c.output},
-             {"dtype", name(c.dtype)},
-             {"ok", closeness.wrong == 0},
-             {"error", json_of(closeness.error)},
-             {"allowed", json_of(closeness.allowed)},
-             {"index", closeness.index},
-             {"got", json_of(closeness.got)},
-             {"want", json_of(closeness.want)},
-             {"wrong", closeness.wrong},
-             {"non_finite", closeness.non_finite},
-             {"seconds", now() - began_}}
+  write(LibraryJson{{"family", family_},
+                    {"number", number_},
+                    {"kernel", c.kernel},
+                    {"what", c.what},
+                    {"way", c.way},
+                    {"output", c.output},
+                    {"dtype", name(c.dtype)},
+                    {"ok", closeness.wrong == 0},
+                    {"error", json_of(closeness.error)},
+                    {"allowed", json_of(closeness.allowed)},
+                    {"index", closeness.index},
+                    {"got", json_of(closeness.got)},
+                    {"want", json_of(closeness.want)},
+                    {"wrong", closeness.wrong},
+                    {"non_finite", closeness.non_finite},
+                    {"seconds", now() - began_}}
             .dump());
 }
 
 void CaseLog::thrown(const std::string& error) {
-  const Json line{{"family", family_}, {"number", number_}, {"kernel", kernel_}, {"what", what_}, {"thrown", error}};
-  write(line.dump(-1, ' ', false, Json::error_handler_t::replace));  // it may quote anything
+  const LibraryJson line{
+      {"family", family_}, {"number", number_}, {"kernel", kernel_}, {"what", what_}, {"thrown", error}};
+  write(line.dump(-1, ' ', false, LibraryJson::error_handler_t::replace));  // it may quote anything
 }
 
 void CaseLog::dead() {
-  write(Json{{"family", family_}, {"dead", number_}, {"kernel", kernel_}, {"what", what_}}.dump());
+  write(LibraryJson{{"family", family_}, {"dead", number_}, {"kernel", kernel_}, {"what", what_}}.dump());
   std::fflush(nullptr);
   std::_Exit(kDeadDevice);
 }

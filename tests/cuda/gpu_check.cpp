@@ -24,7 +24,7 @@
 namespace sked::test {
 namespace {
 
-using Json = nlohmann::json;
+using LibraryJson = nlohmann::json;
 
 const std::vector<std::string> kFamilies = {"attention",
                                             "attention with rounded factors",
@@ -75,20 +75,20 @@ int status_of(pid_t child) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-Json result_in(const std::string& folder) { return Json::parse(slurp(folder + "/gpu-check.json")); }
+LibraryJson result_in(const std::string& folder) { return LibraryJson::parse(slurp(folder + "/gpu-check.json")); }
 
 /// The one object of a list whose member has that value.
-Json find(const Json& list, const char* member, const std::string& value) {
-  for (const Json& object : list)
-    if (object.value(member, Json()) == value) return object;
+LibraryJson find(const LibraryJson& list, const char* member, const std::string& value) {
+  for (const LibraryJson& object : list)
+    if (object.value(member, LibraryJson()) == value) return object;
   FAIL("no " << member << " " << value << " in " << list.dump());
   return {};
 }
 
 /// Of the failures of a family, those that have the member.
-std::vector<Json> failures(const Json& result, const std::string& family, const char* member) {
-  std::vector<Json> found;
-  for (const Json& failure : result["failures"])
+std::vector<LibraryJson> failures(const LibraryJson& result, const std::string& family, const char* member) {
+  std::vector<LibraryJson> found;
+  for (const LibraryJson& failure : result["failures"])
     if (failure["family"] == family && failure.contains(member)) found.push_back(failure);
   return found;
 }
@@ -104,9 +104,9 @@ bool alive(const std::string& mark) {
 
 namespace {
 
-void check_families(const Json& result) {
+void check_families(const LibraryJson& result) {
   std::vector<std::string> families;
-  for (const Json& family : result["families"]) {
+  for (const LibraryJson& family : result["families"]) {
     families.push_back(family["family"]);
     CAPTURE(families.back());
     CHECK(family["cases"] == 4);
@@ -119,10 +119,10 @@ void check_families(const Json& result) {
   CHECK(families == kFamilies);
 }
 
-void check_faults(const Json& result) {
-  const std::vector<Json> wrong = failures(result, "norms", "error");
+void check_faults(const LibraryJson& result) {
+  const std::vector<LibraryJson> wrong = failures(result, "norms", "error");
   REQUIRE(!wrong.empty());
-  for (const Json& failure : wrong) {
+  for (const LibraryJson& failure : wrong) {
     CHECK(failure["number"] == 1);
     CHECK(failure["error"].get<double>() > failure["allowed"].get<double>());
     CHECK(failure["got"].get<double>() == failure["want"].get<double>() + failure["error"].get<double>());
@@ -146,9 +146,9 @@ void check_faults(const Json& result) {
   }
 }
 
-void check_margins(const Json& result) {
+void check_margins(const LibraryJson& result) {
   std::vector<std::string> measured;
-  for (const Json& margin : result["margins"]) {
+  for (const LibraryJson& margin : result["margins"]) {
     measured.push_back(margin["kernel"]);
     CHECK(margin["share"].is_number());
   }
@@ -164,7 +164,7 @@ TEST_CASE("gpu-check: planted faults are in its JSON with their values, and noth
   const std::string plant =
       "SKEDASTIC_PLANT=failure:norms:1,throw:softmax:0,dead:products:1,crash:index:2,throw:index:3";
   CHECK(status_of(start(folder.path(), {"STAGES=cases own-steps", "SKEDASTIC_LAST_CASE=3", plant})) == 1);
-  const Json result = result_in(folder.path());
+  const LibraryJson result = result_in(folder.path());
   CHECK(result["complete"] == true);
   for (const char* member : {"gpu", "clocks_before", "clocks_after", "nvcc", "cudnn", "torch", "load", "sources"})
     CHECK_MESSAGE(result["facts"].contains(member), std::string(member));
@@ -186,7 +186,7 @@ TEST_CASE("gpu-check: what hangs is ended, and looked at alone, and the next cas
   CHECK(status_of(start(folder.path(), {mark, "STAGES=cases", "FAMILIES=random,optimizers", "FAMILY_LIMIT=15",
                                         "ALONE_LIMIT=2", "SKEDASTIC_LAST_CASE=2", "SKEDASTIC_PLANT=hang:random:1"})) ==
         1);
-  const Json result = result_in(folder.path());
+  const LibraryJson result = result_in(folder.path());
   REQUIRE(failures(result, "random", "crashed").size() == 1);
   CHECK(failures(result, "random", "crashed")[0]["crashed"] == 1);
   CHECK(find(result["families"], "family", "random")["cases"] == 3);
@@ -213,7 +213,7 @@ TEST_CASE("gpu-check: stopped from outside it leaves its JSON and no process beh
   CHECK(alive(mark));
   kill(child, SIGTERM);
   CHECK(status_of(child) == 130);
-  const Json result = result_in(folder.path());
+  const LibraryJson result = result_in(folder.path());
   CHECK(result["complete"] == false);
   CHECK(find(result["stages"], "item", "cases/optimizers")["status"] == "passed");
   CHECK(find(result["families"], "family", "random")["cases"] == 2);

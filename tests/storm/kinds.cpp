@@ -18,7 +18,7 @@
 namespace sked::test {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using LibraryJson = nlohmann::ordered_json;
 using Words = std::vector<std::string>;
 
 /// Whatever a changed file asks for, no more work than this.
@@ -44,7 +44,7 @@ void make(const Words& words) {
 /// A checkpoint without the timings in it: the same bytes, and so the same mutations, every time.
 std::string checkpoint_text(const std::string& path, const std::string& copy) {
   TensorFile file = load_safetensors(path);
-  Json state = Json::parse(file.metadata["state"]);
+  LibraryJson state = LibraryJson::parse(file.metadata["state"]);
   for (const char* key : {"train_seconds", "wait_seconds"}) state[key] = 1.5;
   state["peak_memory_bytes"] = 1000000;
   state["metrics_bytes"] = 0;
@@ -57,8 +57,8 @@ std::string checkpoint_text(const std::string& path, const std::string& copy) {
 std::string without_checksums(const std::string& bytes) {
   uint64_t length = 0;
   std::memcpy(&length, bytes.data(), sizeof length);
-  Json header = Json::parse(bytes.substr(sizeof length, length)), &metadata = header["__metadata__"];
-  Json kept = Json::object();
+  LibraryJson header = LibraryJson::parse(bytes.substr(sizeof length, length)), &metadata = header["__metadata__"];
+  LibraryJson kept = LibraryJson::object();
   for (const auto& [key, text] : metadata.items())
     if (!key.starts_with("xxh64")) kept[key] = text;
   metadata = kept;
@@ -151,11 +151,11 @@ void Maker::add_runs() {
 }
 
 void Maker::add_plans() {
-  const Json plan = {{"about", {{"title", "t"}}},
-                     {"base", Json::parse(config_text(config_))},
-                     {"settings", {{"one", {{"data.noise_rate", 0.2}}}}},
-                     {"heads", {{"DET", {{"head.kind", "det"}}}, {"XL", {{"head.rank", 2}}}}},
-                     {"seeds", {0}}};
+  const LibraryJson plan = {{"about", {{"title", "t"}}},
+                            {"base", LibraryJson::parse(config_text(config_))},
+                            {"settings", {{"one", {{"data.noise_rate", 0.2}}}}},
+                            {"heads", {{"DET", {{"head.kind", "det"}}}, {"XL", {{"head.rank", 2}}}}},
+                            {"seeds", {0}}};
   const std::string path = folder_.write("plan.json", plan.dump(1));
   make(Words{"replicate", "--config", path, "--out", folder_.path("plan")} + kSmall);
   std::map<std::string, std::string> beside;

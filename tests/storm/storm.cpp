@@ -18,20 +18,20 @@
 namespace sked::test {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using LibraryJson = nlohmann::ordered_json;
 
 /// Removes what two runs of the same work may differ in, wherever it stands.
-void strip(Json& json) {
+void strip(LibraryJson& json) {
   for (const char* key : {"seconds", "images_per_second", "loader", "train_seconds", "wait_seconds", "test_seconds",
                           "peak_memory_bytes", "metrics_bytes", "command"}) {
     if (json.is_object()) json.erase(key);
   }
   if (json.is_structured())
-    for (Json& value : json) strip(value);
+    for (LibraryJson& value : json) strip(value);
 }
 
-Json stripped(const std::string& text) {
-  Json json = Json::parse(text);
+LibraryJson stripped(const std::string& text) {
+  LibraryJson json = LibraryJson::parse(text);
   strip(json);
   return json;
 }
@@ -48,7 +48,7 @@ std::string content_of(const std::filesystem::path& path) {
     const TensorFile file = load_safetensors(path.string());
     std::string all;
     for (const auto& [key, text] : file.metadata) {
-      const Json state = key == "state" ? stripped(text) : Json();
+      const LibraryJson state = key == "state" ? stripped(text) : LibraryJson();
       all += key + "=" + (state.is_object() ? state.dump() : text) + "\n";
     }
     for (const NamedTensor& t : file.tensors)
@@ -105,10 +105,10 @@ Jobs::Jobs(double epochs) {
     add({.program = "contrast",
          .runs = {""},
          .config = folder_.write("contrast.json", config_text(captioned(config)))});
-  const Json plan = {{"base", Json::parse(config_text(config))},
-                     {"settings", {{"s", Json::object()}}},
-                     {"heads", {{"DET", {{"head.kind", "det"}}}, {"XL", Json::object()}}},
-                     {"seeds", {0}}};
+  const LibraryJson plan = {{"base", LibraryJson::parse(config_text(config))},
+                            {"settings", {{"s", LibraryJson::object()}}},
+                            {"heads", {{"DET", {{"head.kind", "det"}}}, {"XL", LibraryJson::object()}}},
+                            {"seeds", {0}}};
   add({.program = "replicate",
        .runs = {"s/DET/seed-0", "s/XL/seed-0"},
        .config = folder_.write("plan.json", plan.dump())});

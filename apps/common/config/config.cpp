@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <nlohmann/json.hpp>
 #include <string_view>
 
 #include "core/error.h"
@@ -166,10 +165,11 @@ void visit_fields(FieldList& fields, RunConfig& c) {
   fields("seed", c.seed);
 }
 
-void read_config_fields(const nlohmann::ordered_json& object, RunConfig& config, const std::string& source) {
+void read_config_fields(const Json& object, RunConfig& config, const std::string& source) {
   require_usage(!object.is_object() || !object.contains("base") || !object.contains("heads"), "config", source,
                 ": a plan (it has base and heads): build/replicate runs it");
-  if (object.is_object() && object.contains("task")) read_fields({{"task", object["task"]}}, fields_of(config), source);
+  if (object.is_object() && object.contains("task"))
+    read_fields({{"task", object.at("task")}}, fields_of(config), source);
   read_fields(object, fields_of(config), source);
 }
 
@@ -239,9 +239,9 @@ namespace {
 template <class Section>
 Section filled(const Section& given, const Section& chosen) {
   Section result = given, untouched, from = chosen;
-  const nlohmann::ordered_json mine = write_fields(fields_of(result)), open = write_fields(fields_of(untouched));
-  nlohmann::ordered_json fill = write_fields(fields_of(from));
-  for (const auto& [key, value] : mine.items()) {
+  const Json mine = write_fields(fields_of(result)), open = write_fields(fields_of(untouched));
+  Json fill = write_fields(fields_of(from));
+  for (const auto& [key, value] : mine.members()) {
     if (value != open.at(key)) fill.erase(key);
   }
   read_fields(fill, fields_of(result), "configuration");

@@ -96,7 +96,7 @@ void visit_fields(FieldList& fields, TrainConfig& c);
 void visit_fields(FieldList& fields, RunConfig& c);
 
 /// Overwrites what `object` says; its `task` first, which decides the other keys. Throws UsageError like read_fields.
-void read_config_fields(const nlohmann::ordered_json& object, RunConfig& config, const std::string& source);
+void read_config_fields(const Json& object, RunConfig& config, const std::string& source);
 
 /// Reads a file over the defaults. Throws Error when it cannot be read, UsageError naming file and key for what is
 /// wrong in it.

@@ -3,17 +3,13 @@
 #include <algorithm>
 #include <cassert>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "core/error.h"
-#include "core/json.h"
 #include "core/text.h"
 
 namespace sked {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 constexpr size_t kDeepest = 32;  // levels of nesting
 
@@ -25,7 +21,7 @@ template <class... Parts>
 /// A value as messages show it: on one line and never long.
 std::string shown(const Json& value) {
   constexpr size_t kLongest = 60;
-  std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  std::string text = value.dump();
   if (text.size() > kLongest) text = text.substr(0, kLongest) + "...";
   return text;
 }
@@ -37,18 +33,18 @@ const char* expected(const FieldPointer& field) {
 }
 
 std::optional<int64_t> as_int64(const Json& value) {
-  if (value.is_number_unsigned() && value.get<uint64_t>() > uint64_t{std::numeric_limits<int64_t>::max()}) return {};
-  if (!value.is_number_integer()) return {};
-  return value.get<int64_t>();
+  if (value.is_unsigned() && value.unsigned_integer() > uint64_t{std::numeric_limits<int64_t>::max()}) return {};
+  if (!value.is_integer()) return {};
+  return value.integer();
 }
 
 // One overload per field type: assigns and returns true, or leaves the field and returns false.
 bool assign(std::string& field, const Json& value) {
-  if (value.is_string()) field = value.get<std::string>();
+  if (value.is_string()) field = value.string();
   return value.is_string();
 }
 bool assign(bool& field, const Json& value) {
-  if (value.is_boolean()) field = value.get<bool>();
+  if (value.is_boolean()) field = value.boolean();
   return value.is_boolean();
 }
 bool assign(int64_t& field, const Json& value) {
@@ -57,17 +53,17 @@ bool assign(int64_t& field, const Json& value) {
   return number.has_value();
 }
 bool assign(uint64_t& field, const Json& value) {
-  if (value.is_number_unsigned()) field = value.get<uint64_t>();
-  return value.is_number_unsigned();
+  if (value.is_unsigned()) field = value.unsigned_integer();
+  return value.is_unsigned();
 }
 bool assign(double& field, const Json& value) {
-  if (value.is_number()) field = value.get<double>();
+  if (value.is_number()) field = value.number();
   return value.is_number();
 }
 bool assign(std::vector<int64_t>& field, const Json& value) {
   if (!value.is_array()) return false;
   std::vector<int64_t> numbers;
-  for (const Json& element : value) {
+  for (const Json& element : value.elements()) {
     const auto number = as_int64(element);
     if (!number) return false;
     numbers.push_back(*number);
@@ -82,7 +78,7 @@ bool assign(JsonText& field, const Json& value) {
 
 bool assign(const ChoicePointer& field, const Json& value, const std::string& where) {
   if (!value.is_string()) return false;
-  const auto& name = value.get_ref<const std::string&>();
+  const auto& name = value.string();
   if (!field.set(name))
     refuse(where, ": expected one of ", join(field.names()), ", got ", shown(value), " (did you mean \"",
            nearest(name, field.names()), "\"?)");
@@ -111,7 +107,7 @@ Json value_of(const Field& field) {
         } else if constexpr (std::is_same_v<decltype(value), JsonText* const&>) {
           return parse_json(value->text, "about");
         } else {
-          return *value;
+          return Json(*value);
         }
       },
       field.value);
@@ -141,7 +137,7 @@ bool is_section(const std::string& path, const std::vector<Field>& fields) {
 
 void read_object(const Json& object, const std::string& prefix, const std::vector<Field>& fields,
                  const std::string& source) {
-  for (const auto& [key, value] : object.items()) {
+  for (const auto& [key, value] : object.members()) {
     const std::string path = prefix + key;
     if (const Field* field = find(path, fields)) {
       assign_field(*field, value, source);
@@ -164,71 +160,16 @@ std::string place(const std::string& text, size_t byte, const std::string& sourc
   return source + ":" + std::to_string(line) + ":" + std::to_string(column);
 }
 
-/// Builds the value of a text that json_problem() has passed, in time proportional to it: the library's own builder
-/// looks at all keys of an object for each of them.
-class JsonBuilder final : public nlohmann::json_sax<Json> {
- public:
-  Json take() { return std::move(root_); }
-
-  bool null() override { return add(nullptr); }
-  bool boolean(bool value) override { return add(value); }
-  bool number_integer(number_integer_t value) override { return add(value); }
-  bool number_unsigned(number_unsigned_t value) override { return add(value); }
-  bool number_float(number_float_t value, const string_t&) override { return add(value); }
-  bool string(string_t& value) override { return add(std::move(value)); }
-  bool binary(binary_t&) override { return true; }  // there is none in a text
-  bool start_object(size_t) override { return open(Json::object()); }
-  bool start_array(size_t) override { return open(Json::array()); }
-  bool end_object() override { return close(); }
-  bool end_array() override { return close(); }
-  bool key(string_t& name) override {
-    open_.back()->get_ref<Json::object_t&>().push_back({name, Json()});
-    return true;
-  }
-  bool parse_error(size_t, const std::string&, const Json::exception&) override { return false; }
-
- private:
-  /// Where the next value goes: behind the key just read, to the end of the array, or it is the whole.
-  Json* put(Json&& value) {
-    Json* place = &root_;
-    if (!open_.empty() && open_.back()->is_object())
-      place = &open_.back()->get_ref<Json::object_t&>().back().second;
-    else if (!open_.empty())
-      place = &open_.back()->get_ref<Json::array_t&>().emplace_back();
-    *place = std::move(value);
-    return place;
-  }
-  bool add(Json&& value) {
-    put(std::move(value));
-    return true;
-  }
-  bool open(Json&& value) {
-    open_.push_back(put(std::move(value)));
-    return true;
-  }
-  bool close() {
-    open_.pop_back();
-    return true;
-  }
-
-  Json root_;
-  std::vector<Json*> open_;  // objects and arrays around this point: none of them moves while it is open
-};
-
 }  // namespace
 
 Json parse_json(const std::string& text, const std::string& source) {
-  const std::optional<JsonProblem> problem = json_problem(text, kDeepest);
-  if (problem && problem->byte == 0) refuse(source, ": ", problem->what);
-  if (problem) refuse(place(text, problem->byte, source), ": malformed JSON: ", problem->what);
-  JsonBuilder builder;
-  Json::sax_parse(text, &builder);
-  return builder.take();
+  JsonRead read = read_json(text, kDeepest);
+  if (read.problem && read.problem->byte == 0) refuse(source, ": ", read.problem->what);
+  if (read.problem) refuse(place(text, read.problem->byte, source), ": malformed JSON: ", read.problem->what);
+  return std::move(read.value);
 }
 
-std::string json_text(const Json& json) { return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"; }
-
-std::string json_line(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+std::string json_text(const Json& json) { return json.dump(2) + "\n"; }
 
 bool has_keys(const std::string& text, const std::vector<std::string>& keys, const std::string& source) {
   const Json json = parse_json(text, source);
@@ -253,13 +194,12 @@ void set_field(const std::string& assignment, const std::vector<Field>& fields) 
   const Field* field = find(path, fields);
   if (!field && is_section(path, fields)) refuse(source, ": ", path, " is an object: set one of its keys");
   if (!field) refuse_key(path, fields, source);
-  const std::optional<JsonProblem> problem = json_problem(text, kDeepest);
+  const auto [parsed, problem] = read_json(text, kDeepest);
   if (problem && problem->byte == 0) refuse("--set ", excerpt(assignment), ": ", problem->what);
   const bool wants_text =
       std::holds_alternative<std::string*>(field->value) || std::holds_alternative<ChoicePointer>(field->value);
-  Json value = problem ? Json(text) : Json::parse(text);
-  if (wants_text && !value.is_string()) value = text;
-  assign_field(*field, value, source);
+  const bool as_text = problem || (wants_text && !parsed.is_string());
+  assign_field(*field, as_text ? Json(text) : parsed, source);
 }
 
 Json write_fields(const std::vector<Field>& fields) {
@@ -274,7 +214,7 @@ Json write_fields(const std::vector<Field>& fields) {
   return root;
 }
 
-std::string fields_line(const std::vector<Field>& fields) { return json_line(write_fields(fields)); }
+std::string fields_line(const std::vector<Field>& fields) { return write_fields(fields).dump(); }
 
 std::vector<std::string> differing_fields(const std::vector<Field>& a, const std::vector<Field>& b) {
   assert(a.size() == b.size());

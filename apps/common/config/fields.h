@@ -6,7 +6,6 @@
 // and reading a file, writing the resolved one, `--set key.path=value` and "did you mean" all follow from that list.
 
 #include <cstdint>
-#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <type_traits>
@@ -14,6 +13,7 @@
 #include <variant>
 #include <vector>
 
+#include "core/json.h"
 #include "core/names.h"
 
 namespace sked {
@@ -113,13 +113,10 @@ std::vector<Field> fields_of(Config& config) {
 
 /// Parses a JSON text that people wrote. Throws UsageError `[config] <source>:<line>:<column>: …` where it is
 /// malformed, and for a key used twice in one object.
-nlohmann::ordered_json parse_json(const std::string& text, const std::string& source);
+Json parse_json(const std::string& text, const std::string& source);
 
-/// Indented, with a line end: how every JSON file is written. What is not UTF-8 in it, from names of files, becomes
-/// U+FFFD.
-std::string json_text(const nlohmann::ordered_json& json);
-/// Likewise on one line without an end: for logs and metadata.
-std::string json_line(const nlohmann::ordered_json& json);
+/// Indented, with a line end: how every JSON file is written.
+std::string json_text(const Json& json);
 
 /// Is a text a JSON object with all of these keys? Throws UsageError like parse_json.
 bool has_keys(const std::string& text, const std::vector<std::string>& keys, const std::string& source);
@@ -127,7 +124,7 @@ bool has_keys(const std::string& text, const std::vector<std::string>& keys, con
 /// Overwrites the fields that `object` names; the others stay. Throws UsageError naming `source` and the key for an
 /// unknown key (with the nearest valid one), a value of the wrong type (with both), an integer out of range or a name
 /// that is none of an enumeration's (with all of them and the nearest).
-void read_fields(const nlohmann::ordered_json& object, const std::vector<Field>& fields, const std::string& source);
+void read_fields(const Json& object, const std::vector<Field>& fields, const std::string& source);
 
 /// Overwrites one field from `key.path=value`, as `--set` takes it: the value is JSON, or bare text for a string.
 /// Throws UsageError like read_fields.
@@ -137,7 +134,7 @@ void set_field(const std::string& assignment, const std::vector<Field>& fields);
 void read_fields_text(const std::string& text, const std::vector<Field>& fields, const std::string& source);
 
 /// All fields as nested objects, in the order of their description.
-nlohmann::ordered_json write_fields(const std::vector<Field>& fields);
+Json write_fields(const std::vector<Field>& fields);
 
 /// The same on one line.
 std::string fields_line(const std::vector<Field>& fields);

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <nlohmann/json.hpp>
 
 #include "apps/common/config/fields.h"
 #include "core/error.h"
@@ -36,8 +35,8 @@ static void check_own(const std::vector<std::string>& files, const std::string& 
   });
   if (taken == files.end()) return;
   try {
-    const auto json = parse_json(read_file(files.front(), kMostBytes), files.front());
-    if (json.is_array() ? json.empty() || json.front().contains(key) : json.contains(key)) return;
+    const Json json = parse_json(read_file(files.front(), kMostBytes), files.front());
+    if (json.is_array() ? json.empty() || json.elements().front().contains(key) : json.contains(key)) return;
   } catch (const Error&) {  // it is something else
   }
   fail("output", *taken,

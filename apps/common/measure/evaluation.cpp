@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
 #include "apps/common/config/interrupt.h"
 #include "core/error.h"
@@ -13,8 +12,6 @@
 
 namespace sked {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 void visit_fields(FieldList& fields, ReliabilityBin& b) {
   fields("count", b.count);
@@ -69,7 +66,7 @@ std::vector<Field> list_of(T& value) {
 
 /// Takes `key` out of `object`; null when it is not there.
 Json take(Json& object, const char* key) {
-  if (!object.is_object() || !object.contains(key)) return {};
+  if (!object.contains(key)) return {};
   Json value = std::move(object[key]);
   object.erase(key);
   return value;
@@ -197,7 +194,8 @@ Evaluation read_evaluation(Json object, const std::string& source) {
   if (bins.is_null()) return evaluation;
   require_usage(bins.is_array() && bins.size() == evaluation.measures.bins.size(), "config", source,
                 ": reliability: expected a list of ", kReliabilityBins, " bins");
-  for (size_t i = 0; i < bins.size(); ++i) read_fields(bins[i], list_of(evaluation.measures.bins[i]), source);
+  for (size_t i = 0; i < bins.size(); ++i)
+    read_fields(bins.elements()[i], list_of(evaluation.measures.bins[i]), source);
   return evaluation;
 }
 

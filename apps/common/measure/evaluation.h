@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,6 +11,7 @@
 #include "apps/common/config/config.h"
 #include "apps/common/measure/metrics.h"
 #include "apps/common/measure/retrieval.h"
+#include "core/json.h"
 #include "data/loader.h"
 #include "layers/classifier.h"
 
@@ -77,8 +77,8 @@ Evaluation evaluate(Classifier& classifier, std::shared_ptr<const Dataset> datas
 /// {nll, accuracy, top5, ece, brier, count [, human|noisy {cross_entropy, entropy, count}] [, retrieval {count,
 /// captions, image_to_text_1, … [, equal_captions {count, image_to_text_1, …}]}] [, unseen {…}] [, reliability […]]}.
 /// What nothing was measured for, an empty bin or no image of a seen class, has its count only.
-nlohmann::ordered_json evaluation_json(const Evaluation& evaluation, bool with_reliability);
+Json evaluation_json(const Evaluation& evaluation, bool with_reliability);
 /// The way back. Throws UsageError naming `source` for keys or types that do not fit.
-Evaluation read_evaluation(nlohmann::ordered_json object, const std::string& source);
+Evaluation read_evaluation(Json object, const std::string& source);
 
 }  // namespace sked

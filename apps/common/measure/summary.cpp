@@ -1,7 +1,5 @@
 #include "apps/common/measure/summary.h"
 
-#include <nlohmann/json.hpp>
-
 #include "core/error.h"
 #include "core/file.h"
 
@@ -43,7 +41,7 @@ std::vector<Field> list_of(Summary& s) {
 
 std::string summary_text(const Summary& summary) {
   Summary copy = summary;
-  nlohmann::ordered_json json = write_fields(list_of(copy));
+  Json json = write_fields(list_of(copy));
   json["test"] = evaluation_json(summary.test, true);
   return json_text(json);
 }
@@ -52,9 +50,9 @@ Summary read_summary(const std::string& path) {
   constexpr uint64_t kMostBytes = 1 << 20;
   Summary summary;
   try {
-    nlohmann::ordered_json json = parse_json(read_file(path, kMostBytes), path);
+    Json json = parse_json(read_file(path, kMostBytes), path);
     require(json.is_object() && json.contains("test"), "summary", path, ": expected an object with a key test");
-    summary.test = read_evaluation(json["test"], path);
+    summary.test = read_evaluation(json.at("test"), path);
     require(summary.test.measures.count > 0, "summary", path, ": test: expected what was measured, got no image");
     json.erase("test");
     read_fields(json, list_of(summary), path);

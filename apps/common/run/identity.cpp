@@ -1,7 +1,6 @@
 #include "apps/common/run/identity.h"
 
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "apps/common/config/fields.h"
 #include "apps/common/run/metadata.h"
@@ -14,7 +13,6 @@
 namespace sked {
 namespace {
 
-using Json = nlohmann::ordered_json;
 constexpr const char *kData = "data", *kFiles = "files";
 
 ImageSet set_of(const std::shared_ptr<const Dataset>& images) {
@@ -23,9 +21,7 @@ ImageSet set_of(const std::shared_ptr<const Dataset>& images) {
 
 Json json_of(const ImageSet& set) { return {{"count", set.count}, {"fingerprint", set.fingerprint}}; }
 
-ImageSet read_set(const Json& json) {
-  return {json.at("count").get<int64_t>(), json.at("fingerprint").get<std::string>()};
-}
+ImageSet read_set(const Json& json) { return {json.at("count").integer(), json.at("fingerprint").string()}; }
 
 /// For read_entry(): read(json) of an entry that is JSON.
 template <class Read>
@@ -33,7 +29,7 @@ auto from_json(Read read) {
   return [read](const std::string& text, const std::string& key) {
     try {
       return read(parse_json(text, key));
-    } catch (const Json::exception& error) {
+    } catch (const Error& error) {
       throw UsageError("its entry " + key + " is not what one of this program says: " + excerpt(error.what()));
     }
   };
@@ -52,14 +48,15 @@ std::string identity_text(const DataIdentity& identity) {
                   {"train", json_of(identity.train)},
                   {"validation", json_of(identity.validation)},
                   {"test", json_of(identity.test)}};
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return json.dump();
 }
 
 std::optional<DataIdentity> identity_of(const TensorFile& file, const std::string& path) {
   return read_entry(file, path, kData, from_json([](const Json& json) {
-                      return DataIdentity{json.at("classes").get<std::vector<std::string>>(),
-                                          read_set(json.at("train")), read_set(json.at("validation")),
-                                          read_set(json.at("test"))};
+                      DataIdentity identity{
+                          {}, read_set(json.at("train")), read_set(json.at("validation")), read_set(json.at("test"))};
+                      for (const Json& name : json.at("classes").elements()) identity.classes.push_back(name.string());
+                      return identity;
                     }));
 }
 
@@ -80,7 +77,11 @@ FileIdentity identify_files(const std::map<std::string, std::string>& paths) {
 std::string identity_text(const FileIdentity& files) { return Json(files).dump(); }
 
 FileIdentity files_of(const TensorFile& file, const std::string& path) {
-  return read_entry(file, path, kFiles, from_json([](const Json& json) { return json.get<FileIdentity>(); }))
+  return read_entry(file, path, kFiles, from_json([](const Json& json) {
+                      FileIdentity files;
+                      for (const auto& [key, fingerprint] : json.members()) files[key] = fingerprint.string();
+                      return files;
+                    }))
       .value_or(FileIdentity{});
 }
 

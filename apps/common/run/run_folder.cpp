@@ -137,8 +137,8 @@ void MetricsLog::cut(int64_t bytes) {
   bytes_ = kept;
 }
 
-void MetricsLog::write(const nlohmann::ordered_json& record) {
-  const std::string line = json_line(record) + "\n";
+void MetricsLog::write(const Json& record) {
+  const std::string line = record.dump() + "\n";
   const int error = write_all(descriptor_, line.data(), line.size());
   if (error != 0) {
     // The failure to report is the write's; without this cut a resumed run cuts the half line itself.

@@ -3,9 +3,10 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
+
+#include "core/json.h"
 
 namespace sked {
 
@@ -51,7 +52,7 @@ class MetricsLog {
   /// Forgets everything behind the first `bytes`: lines written after the checkpoint a run resumes from. Where the file
   /// is shorter, or ends in the middle of a line there, its whole lines are kept and a note says that some are missing.
   void cut(int64_t bytes);
-  void write(const nlohmann::ordered_json& record);
+  void write(const Json& record);
   /// Flushes to the disk and returns the length in bytes.
   int64_t sync();
 

@@ -1,15 +1,12 @@
 #include "apps/common/run/training_log.h"
 
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
 #include "core/file.h"
 #include "core/text.h"
 
 namespace sked {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 /// What the loader did since `before`: how fast one worker is, what of its time goes into reading and decoding, and
 /// what of the training's time is spent waiting for it.
