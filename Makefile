@@ -38,6 +38,8 @@ SWITCHES := ONEDNN ZLIB CUDA CUDNN IMAGES SENTENCEPIECE MPI WERROR
 allowed = 0 1 $(if $(filter CUDA,$(1)),host)
 $(foreach s,$(SWITCHES),$(if $(filter-out $(call allowed,$(s)),$($(s))),\
   $(error $(s)=$($(s)): expected $(if $(filter CUDA,$(s)),0$(comma) 1 or host,0 or 1))))
+$(foreach v,BUILD CXX,$(if $(strip $($(v))),,$(error $(v) is empty)))
+$(if $(word 2,$(BUILD))$(findstring %,$(BUILD))$(findstring :,$(BUILD)),$(error BUILD=$(BUILD): no blanks, % or :))
 
 # ---- what is on this machine --------------------------------------------------------------------------------------
 INCLUDES := -I. $(if $(wildcard .deps/include),-isystem .deps/include)
@@ -206,8 +208,7 @@ $(BUILD)/libskedastic.so: $(LIBRARY)
 install: lib programs
 	@VERSION=$(VERSION) LIBRARY_LIBS="$(strip $(LIBRARY_LIBS))" SONAME=$(SONAME) \
 	  .make/install.sh "$(BUILD)" "$(PREFIX)" "$(DESTDIR)" $(APPS)
-uninstall:
-	@.make/uninstall.sh "$(PREFIX)" "$(DESTDIR)"
+uninstall: ; @.make/uninstall.sh "$(PREFIX)" "$(DESTDIR)"
 
 # ---- the two commands of a newcomer, and their kin ----------------------------------------------------------------
 PREPARE = data/prepare.sh --root "$(DATA_ROOT)" $(if $(MIRROR),--mirror "$(MIRROR)")
@@ -222,8 +223,7 @@ contrast-demo: deps
 	$(REPLICATE) --config apps/configs/contrast-demo.json --out runs/contrast-demo
 test: deps
 	$(SUBMAKE) check
-data:
-	@$(PREPARE) $(DATASETS)
+data: ; @$(PREPARE) $(DATASETS)
 
 include tests/checks.mk
 -include $(if $(BUILDING),$(patsubst %.o,%.d,$(sort $(OBJECTS) $(LIBRARY))))
@@ -244,7 +244,7 @@ info:
 	@$(PROBE) FOUND="$(FOUND)" COMPILE="$(strip $(COMPILE))" LINK="$(strip $(LINK) ... $(LIBS))" NVCC="$(NVCC)" \
 	  DRIVER="$(DRIVER)" CUDNN_HEADER="$(CUDNN_HEADER)" MPICXX="$(MPICXX)" \
 	  $(foreach s,$(filter-out WERROR,$(SWITCHES)),$(s)=$($(s))) .make/info.sh
-help:
-	@cat .make/help.txt
+help: ; @cat .make/help.txt
 clean:
+	@[ ! -e $(BUILD) ] || [ -d $(BUILD)/stamps ] || { echo "error: $(BUILD) is no folder of builds" >&2; exit 1; }
 	rm -rf $(BUILD)

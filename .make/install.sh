@@ -12,6 +12,12 @@ case $prefix in
     exit 2
     ;;
 esac
+case $prefix in
+  *[!A-Za-z0-9/._+,@=~-]*)
+    echo "error: PREFIX=$prefix: expected a path of letters, digits and /._+,@=~-: pkg-config would not pass on others" >&2
+    exit 2
+    ;;
+esac
 list=$(mktemp)
 trap 'rm -f "$list"' EXIT
 # put MODE FROM TO
@@ -46,5 +52,10 @@ PC
 put 644 "$config" lib/pkgconfig/skedastic.pc
 rm -f "$config"
 echo lib/skedastic.files >>"$list"
+# What an older version put there and this one does not.
+if [ -f "$root$prefix/lib/skedastic.files" ]; then
+  grep -vxFf "$list" "$root$prefix/lib/skedastic.files" |
+    while read -r file; do rm -f "$root$prefix/$file"; done || true
+fi
 install -m 644 "$list" "$root$prefix/lib/skedastic.files"
 echo "installed in $root$prefix: $(wc -l <"$list") files; PKG_CONFIG_PATH=$prefix/lib/pkgconfig finds the library"

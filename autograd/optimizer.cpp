@@ -1,5 +1,9 @@
 #include "autograd/optimizer.h"
 
+#include <cmath>
+#include <set>
+#include <utility>
+
 #include "autograd/state.h"
 #include "autograd/support.h"
 #include "core/kernels/elementwise.h"
@@ -47,8 +51,11 @@ bool decays(const NamedVar& parameter) {
 Optimizer::Optimizer(const OptimizerConfig& config, const std::vector<NamedVar>& parameters) : config_(config) {
   check(config);
   const size_t count = slots(config).size();
+  std::set<const void*> known;
   for (const NamedVar& parameter : parameters) {
     if (!parameter.var.requires_grad()) continue;
+    require(known.insert(std::as_const(parameter.var).value().raw()).second, "optimizer",
+            "expected each parameter once, got ", parameter.name, " again");
     parameters_.push_back(parameter);
     if (parameter.var.dtype() == DType::f32) parameters_.back().var.mutable_value().keep_rounded();
     decay_.push_back(decays(parameter) ? config.weight_decay : 0);
@@ -58,6 +65,7 @@ Optimizer::Optimizer(const OptimizerConfig& config, const std::vector<NamedVar>&
 }
 
 Tensor Optimizer::step(double lr) {
+  require(std::isfinite(lr), "optimizer", "expected a finite learning rate, got ", lr);
   TensorList values, gradients, rounded;
   for (NamedVar& parameter : parameters_) {
     values.push_back(parameter.var.mutable_value());

@@ -11,6 +11,7 @@ namespace sked {
 double Schedule::at(int64_t step) const {
   require_usage(warmup >= 0 && total >= 1, "schedule", "expected warmup >= 0 and total >= 1, got ", warmup, " and ",
                 total);
+  require_usage(peak >= 0 && std::isfinite(peak), "schedule", "expected a finite peak >= 0, got ", peak);
   require_usage(floor >= 0 && floor <= 1, "schedule", "expected 0 <= floor <= 1, got ", floor);
   require(step >= 0, "schedule", "expected step >= 0, got ", step);
   const double now = static_cast<double>(step);

@@ -14,7 +14,7 @@ std::vector<const KernelBase*>& registry() {
 
 }  // namespace
 
-KernelBase::KernelBase(const char* name) : name_(name) { registry().push_back(this); }
+void KernelBase::enlist() const { registry().push_back(this); }
 
 std::vector<const KernelBase*> all_kernels() {
   std::vector<const KernelBase*> list = registry();

@@ -30,7 +30,8 @@ namespace sked {
 /// What the registry knows of every kernel.
 class KernelBase {
  public:
-  explicit KernelBase(const char* name);
+  /// Constant: a kernel has its name before any code runs.
+  explicit constexpr KernelBase(const char* name) : name_(name) {}
   KernelBase(const KernelBase&) = delete;
   KernelBase& operator=(const KernelBase&) = delete;
 
@@ -40,7 +41,9 @@ class KernelBase {
   virtual bool tuned(Device device) const = 0;
 
  protected:
-  ~KernelBase() = default;
+  constexpr ~KernelBase() = default;
+  /// Adds it to all_kernels().
+  void enlist() const;
 
  private:
   const char* name_;
@@ -94,11 +97,12 @@ class Kernel<void(Args...)> final : public KernelBase {
   /// Throws `[where] …`, where being the kernel's name, naming what does not fit.
   using Precondition = void (*)(const char* where, typename detail::ReadOnly<Args>::Type... args);
 
-  explicit Kernel(const char* name) : KernelBase(name) {}
+  explicit constexpr Kernel(const char* name) : KernelBase(name) {}
 
   /// Registers what operands must be on every device; a kernel without it cannot be called. Returns true, so that a
   /// static can be initialized with it.
   bool expect(Precondition precondition) {
+    enlist();
     precondition_ = precondition;
     return true;
   }

@@ -333,6 +333,9 @@ TensorFile load_safetensors_header(const std::string& path) { return load(path, 
 void save_safetensors(const std::string& path, const std::vector<NamedTensor>& given, const Metadata& metadata) {
   std::vector<NamedTensor> tensors;
   Metadata entries = metadata;
+  for (const auto& [key, text] : metadata)
+    require(key != kChecksum && !key.starts_with(checksum_key("")), "save_safetensors", path, ": metadata ",
+            excerpt(key), ": expected another key, which is that of a checksum");
   if (!given.empty() || !metadata.empty()) entries[kChecksum] = checksum_of(metadata);
   for (const auto& [name, tensor] : given) {
     require(tensor.defined(), "save_safetensors", path, ": \"", name, "\" is undefined");

@@ -95,11 +95,16 @@ class Tensor {
     check_access(dtype_of<T>);
     return static_cast<const T*>(raw());
   }
+  /// The elements' bytes. Throws when the tensor is undefined.
   void* raw() {
+    check_defined();
     storage_->about_to_change();
     return static_cast<std::byte*>(storage_->data()) + offset_;
   }
-  const void* raw() const { return static_cast<const std::byte*>(storage_->data()) + offset_; }
+  const void* raw() const {
+    check_defined();
+    return static_cast<const std::byte*>(storage_->data()) + offset_;
+  }
 
   /// The same elements under another shape; one extent may be -1. Throws when the counts differ.
   Tensor reshape(const std::vector<int64_t>& extents) const;
@@ -147,6 +152,7 @@ class Tensor {
 
  private:
   void check_access(DType wanted) const;
+  void check_defined() const { require(defined(), "tensor", "expected a defined tensor"); }
   /// The same places of the copy of the storage.
   Tensor in_copy(const std::shared_ptr<Storage>& copy) const;
   /// Overwrites the elements with `count` values of this tensor's dtype on the host.

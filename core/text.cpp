@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <numeric>
+#include <utility>
 
 #include "core/error.h"
 
@@ -27,7 +28,11 @@ size_t edit_distance(std::string_view a, std::string_view b) {
 std::string nearest(std::string_view word, const std::vector<std::string>& candidates) {
   constexpr size_t kMost = 256;  // a name of megabytes, out of a file, is near to nothing
   const auto shortened = [](std::string_view text) { return text.substr(0, kMost); };
-  const auto distance = [&](const std::string& c) { return edit_distance(shortened(word), shortened(c)); };
+  const std::string lower = lower_case(shortened(word));
+  const auto distance = [&](const std::string& c) {
+    const bool within = lower.size() >= 4 && lower_case(shortened(c)).find(lower) != std::string::npos;
+    return std::pair(!within, edit_distance(shortened(word), shortened(c)));
+  };
   const auto best = std::ranges::min_element(candidates, {}, distance);
   return best == candidates.end() ? std::string() : *best;
 }

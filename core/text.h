@@ -14,7 +14,8 @@ namespace sked {
 size_t edit_distance(std::string_view a, std::string_view b);
 
 /// The candidate of least edit distance to `word` (the first of several; of what is longer, the first 256 bytes count),
-/// for "did you mean …". Empty where there are no candidates.
+/// for "did you mean …"; one that has the whole of a word of four letters or more in it is nearer (`mnist`:
+/// fashion-mnist). Empty where there are no candidates.
 std::string nearest(std::string_view word, const std::vector<std::string>& candidates);
 
 /// Text from a file as one line of a message can show it: control characters become `?`, bytes that are not UTF-8

@@ -23,6 +23,7 @@ double load_average() {
 }
 
 void bench(const CommonOptions& options, const std::vector<std::string>& topics, Settings settings) {
+  require_usage(options.config.empty() && options.set.empty(), "bench", "--config and --set have no meaning here");
   if (!options.out.empty()) check_results({options.out}, "threads");
   settings.threads = omp_get_max_threads();
   settings.device = options.device;

@@ -19,7 +19,7 @@ class Results {
   Report rows(const std::string& topic);
   void knob(const Knob& knob);
   void variance(const VarianceRow& row);
-  /// Throws Error naming the rows that failed.
+  /// Throws Error naming the rows that failed, UsageError where there was none.
   void finish() const;
 
  private:
@@ -29,6 +29,7 @@ class Results {
   std::string file_;
   Json json_;
   double peak_;
+  bool any_ = false;
   std::vector<std::string> failed_;
   std::string headed_;  // the topic whose columns are named
 };

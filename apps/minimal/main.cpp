@@ -35,6 +35,7 @@ int train(HeadKind head) {
   for (int64_t epoch = 0; epoch < epochs; ++epoch) {
     train.start(epoch);
     while (const auto batch = train.next()) {
+      // Noise is drawn at an address: the step, and which image it is.
       const Context context{.training = true, .step = step, .examples = batch->indices};
       const Var phi = model.backbone().forward(Var(batch->images), context);
       const Var loss = model.head().loss(phi, {.labels = batch->labels}, context);
@@ -69,7 +70,7 @@ int main(int argc, char** argv) {
   const auto head = value_named<HeadKind>(name);
   if (argc > 2 || !head) {
     std::fprintf(stderr, "usage: %s [det|het|het-xl]\n", argv[0]);
-    return name == "--help" ? 0 : 2;
+    return name == "--help" || name == "-h" ? 0 : 2;
   }
   try {
     return train(*head);

@@ -16,8 +16,8 @@ ClassifierHead::ClassifierHead(const HeadConfig& config, int64_t width, int64_t 
 }
 
 void ClassifierHead::check(const Var& phi) const {
-  require(phi.ndim() == 2 && phi.dim(1) == weight_.dim(1), "head", "expected pre-logits (B, ", weight_.dim(1),
-          "), got ", phi.value());
+  require(phi.ndim() == 2 && phi.dim(1) == weight_.dim(1) && phi.dtype() == weight_.dtype(), "head",
+          "expected pre-logits (B, ", weight_.dim(1), ") ", weight_.dtype(), ", got ", phi.value());
 }
 
 Var ClassifierHead::mean_logits(const Var& phi) const {

@@ -17,7 +17,7 @@ class ClassifierHead : public Head {
   ClassifierHead(const HeadConfig& config, int64_t width, int64_t classes, Init& init);
 
   int64_t classes() const { return weight_.dim(0); }
-  /// Throws Error unless φ is (B,D).
+  /// Throws Error unless φ is (B,D), of the weights' dtype.
   void check(const Var& phi) const;
   /// (W φ + b) / τ (B,K): without noise.
   Var mean_logits(const Var& phi) const;

@@ -20,7 +20,10 @@ namespace {
 /// (B,J) -> (B,1,J), to meet (B,C,J).
 Var for_every_sample(const Var& x) { return reshape(x, {x.dim(0), 1, x.dim(1)}); }
 
-int64_t even_if_antithetic(int64_t chunk, const SampledLogits& a) {
+/// How many samples are computed at once: pairs stay together.
+int64_t at_once(int64_t chunk, const SampledLogits& a) {
+  require(chunk >= 1, "composed", "expected a chunk of 1 or more samples, got ", chunk);
+  chunk = std::min(chunk, a.samples);
   return a.noise.antithetic ? chunk + chunk % 2 : chunk;
 }
 
@@ -69,7 +72,7 @@ Var negative_log_likelihood(Link link, const Var& log_p, const Targets& targets)
 
 Var composed_loss(Link link, const SampledLogits& a, const Targets& targets, int64_t chunk) {
   check(a, "composed");
-  chunk = even_if_antithetic(chunk, a);
+  chunk = at_once(chunk, a);
   if (a.samples <= chunk) {
     const Var logs = log_probabilities(link, composed_logits(a, 0, a.samples), targets);
     return mean(negative_log_likelihood(link, logmeanexp(logs, 1), targets));
@@ -89,7 +92,7 @@ Var composed_loss(Link link, const SampledLogits& a, const Targets& targets, int
 Tensor composed_predict(Link link, const SampledLogits& a, int64_t chunk) {
   const NoGrad off;
   check(a, "composed");
-  chunk = even_if_antithetic(chunk, a);
+  chunk = at_once(chunk, a);
   Var total;
   for (int64_t first = 0; first < a.samples; first += chunk) {
     const Var logits = composed_logits(a, first, std::min(chunk, a.samples - first));

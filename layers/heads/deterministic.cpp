@@ -14,8 +14,14 @@ Var Deterministic::loss(const Var& phi, const Targets& targets, const Context&) 
   return mean(soft_cross_entropy(a, dense_targets(targets, classes(), a.value())));
 }
 
-Tensor Deterministic::predict(const Tensor& phi, int64_t, const Context&) { return predict_mean(phi); }
+Tensor Deterministic::predict(const Tensor& phi, int64_t samples, const Context&) {
+  require(samples >= 0, "head", "expected 0 or more samples, got ", samples);
+  return predict_mean(phi);
+}
 
-Tensor Deterministic::noise_scale(const Tensor& phi) { return Tensor::zeros({phi.dim(0)}, phi.dtype(), phi.device()); }
+Tensor Deterministic::noise_scale(const Tensor& phi) {
+  check(Var(phi));
+  return Tensor::zeros({phi.dim(0)}, phi.dtype(), phi.device());
+}
 
 }  // namespace sked

@@ -71,6 +71,7 @@ Tensor Heteroscedastic::predict(const Tensor& phi, int64_t samples, const Contex
   if (samples == 0) return predict_mean(phi);
   require(samples > 0, "head", "expected 0 or more samples, got ", samples);
   check(Var(phi));
+  check_examples(context, phi.dim(0));
   const int64_t j = noise_.coordinates();
   const int64_t at_once = composed_ ? std::min(chunk_, samples) : 1;
   const int64_t per_row = std::max(at_once * std::max(j, classes()), j * noise_.rank());
@@ -80,7 +81,7 @@ Tensor Heteroscedastic::predict(const Tensor& phi, int64_t samples, const Contex
     const int64_t end = std::min(begin + block, phi.dim(0));
     Context rows = context;
     rows.training = false;  // the noise of predictions
-    if (context.examples.defined()) rows.examples = context.examples.rows(begin, end);
+    rows.examples = context.examples.rows(begin, end);
     p.rows(begin, end).copy_from(predict_block(phi.rows(begin, end), samples, rows));
   }
   return p;

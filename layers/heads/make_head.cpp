@@ -9,9 +9,15 @@ namespace sked {
 
 namespace {
 
+constexpr int64_t kMostSamples = 1 << 24;
+
 void check_sampling(const HeadConfig& config) {
-  require_usage(config.train_samples >= 1, "head.train_samples", "expected 1 or more, got ", config.train_samples);
-  require_usage(config.test_samples >= 0, "head.test_samples", "expected 0 or more, got ", config.test_samples);
+  const auto check = [](int64_t samples, int64_t least, const char* key) {
+    require_usage(samples >= least && samples <= kMostSamples, key, "expected ", least, " to ", kMostSamples, ", got ",
+                  samples);
+  };
+  check(config.train_samples, 1, "head.train_samples");
+  check(config.test_samples, 0, "head.test_samples");
   require_usage(config.sample_chunk >= 1, "head.sample_chunk", "expected 1 or more, got ", config.sample_chunk);
 }
 

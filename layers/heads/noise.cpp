@@ -51,9 +51,13 @@ NoiseScales GaussianNoise::scales(const Var& phi) const {
   return scales;
 }
 
-NoiseSource GaussianNoise::source(const Context& context, int64_t rows) const {
+void check_examples(const Context& context, int64_t rows) {
   require(context.examples.defined() && context.examples.shape() == Shape{rows}, "head",
           "expected the global index of each of ", rows, " examples in the context, got ", context.examples);
+}
+
+NoiseSource GaussianNoise::source(const Context& context, int64_t rows) const {
+  check_examples(context, rows);
   const Streams& streams = context.training ? training_ : prediction_;
   const uint64_t step = context.training ? context.step : 0;
   return {context.examples, {context.seed, streams.factors, step}, {context.seed, streams.diagonal, step}, antithetic_};

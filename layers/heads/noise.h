@@ -11,6 +11,9 @@
 
 namespace sked {
 
+/// Throws Error unless the context has the global index of each of `rows` examples.
+void check_examples(const Context& context, int64_t rows);
+
 /// Σ(x) = V(x) V(x)ᵀ + diag(d(x)²), drawn as ε_s = V(x) ε^R_s + d(x) ⊙ ε^J_s with independent standard normals ε^R (R)
 /// and ε^J (J) ([2]; METHOD.md, "Noise"). d(x) = softplus(W_d φ + b_d) + 1e-3, and V(x) (J,R) is, by its form,
 ///   full       V(x) = reshape(W_V φ + b_V)                      J·R·(D+1) + J·(D+1) parameters

@@ -21,6 +21,11 @@ void check(const SampledLogits& a, const std::string& op) {
   const bool classifier = a.weight.defined();
   require(a.center.ndim() == 2, op, "expected center (B, J), got ", a.center.value());
   require(a.samples >= 1, op, "expected 1 or more samples, got ", a.samples);
+  for (const Var& input : inputs_of(a)) {
+    if (!input.defined()) continue;
+    require(input.dtype() == a.center.dtype(), op, "expected all inputs in center's ", a.center.dtype(), ", got ",
+            input.value());
+  }
   const int64_t J = a.center.dim(1);
   if (a.scales.d.defined()) {
     check_noise(a, a.center.dim(0), J, op);

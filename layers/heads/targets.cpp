@@ -1,5 +1,7 @@
 #include "layers/heads/targets.h"
 
+#include <algorithm>
+
 #include "autograd/elementwise.h"
 #include "autograd/softmax.h"
 #include "core/kernels/index.h"
@@ -8,6 +10,15 @@
 namespace sked {
 
 Var link_probabilities(Link link, const Var& a) { return link == Link::softmax ? softmax(a) : sigmoid(a); }
+
+/// On a GPU the host would have to wait for them.
+static void check_shares(const Tensor& shares) {
+  constexpr float kRounding = 1e-3F;
+  const float *p = shares.data<float>(), *end = p + shares.numel();
+  const float* wrong = std::find_if_not(p, end, [](float share) { return share >= 0 && share <= 1 + kRounding; });
+  if (wrong != end)
+    fail("loss", "expected distributions of numbers in [0, 1], got ", *wrong, " in row ", (wrong - p) / shares.dim(1));
+}
 
 void check_targets(const Targets& targets, int64_t rows, int64_t classes) {
   const bool labels = targets.labels.defined(), distributions = targets.distributions.defined();
@@ -18,6 +29,7 @@ void check_targets(const Targets& targets, int64_t rows, int64_t classes) {
   } else {
     require(is_floating(targets.distributions.dtype()) && targets.distributions.shape() == Shape{rows, classes}, "loss",
             "expected distributions (", rows, ", ", classes, ") f32, got ", targets.distributions);
+    if (targets.distributions.device() == Device::cpu) check_shares(targets.distributions.to(DType::f32));
   }
 }
 

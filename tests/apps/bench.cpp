@@ -98,6 +98,12 @@ TEST_CASE("bench: gpu-knobs needs a GPU, and lists every choice of it") {
   CHECK(kinds["model.gelu"] == 2);
 }
 
+TEST_CASE("bench: what it would not look at is refused") {
+  CHECK(fails_with(run_program({"bench", "kernels", "--set", "head.kind=hetxl"}), 2, "--config and --set"));
+  CHECK(fails_with(run_program({"bench", "contrastive", "--shrink", "64", "--rounds", "1", "--only", "nothing"}), 2,
+                   "--only"));
+}
+
 TEST_CASE("bench: a step that disagrees with the definitions is timed all the same, and marked") {
   kernel::cross_entropy_forward.tune(Device::cpu, [](const Tensor& x, const Tensor& labels, Tensor& loss, Tensor& lse) {
     const ReferenceOnly scope;

@@ -70,6 +70,7 @@ TEST_CASE("config: keys that are left out keep their defaults") {
 TEST_CASE("config: an unknown key is refused with the nearest valid one") {
   CHECK(one_line_with(refusal(R"({"train": {"bach_size": 3}})"), "run.json", "unknown key train.bach_size",
                       "train.batch_size?"));
+  CHECK(one_line_with(refusal(R"({"haed": {}})"), "unknown key haed", "did you mean head?"));
   CHECK(one_line_with(refusal(R"({"hed": 3})"), "unknown key hed", "did you mean"));
   CHECK(one_line_with(refusal(R"({"optimizer": {"floor": 0.5}})"), "optimizer.floor", "schedule.floor?"));
   CHECK(one_line_with(set_refusal("train.epoch=3"), "--set train.epoch=3", "train.epochs?"));
@@ -98,6 +99,12 @@ TEST_CASE("config: malformed JSON is refused with line and column") {
   CHECK(one_line_with(refusal("{\"about\": {\"a\": \"\xff\"}}"), "malformed JSON"));
   CHECK(one_line_with(refusal(R"({"seed": 1, "seed": 2})"), "seed", "twice"));
   CHECK(one_line_with(refusal(std::string(100000, '[')), "levels of nesting"));
+}
+
+TEST_CASE("config: a key may be dotted, but not twice in both ways") {
+  CHECK(parse_config(R"({"head.kind": "het"})", "run.json").head.kind == HeadKind::het);
+  CHECK(
+      one_line_with(refusal(R"({"head": {"kind": "det"}, "head.kind": "het"})"), "run.json", "head.kind stands twice"));
 }
 
 TEST_CASE("config: numbers out of range are refused with their key") {
@@ -142,7 +149,8 @@ TEST_CASE("config: an enumeration is one of its names, in files, --set and what 
   CHECK(differing_keys(config, RunConfig{}) == std::vector<std::string>{"optimizer.kind", "schedule.kind"});
   CHECK(refusal(R"({"optimizer": {"kind": "adamax"}})") ==
         "[config] run.json: optimizer.kind: expected one of sgd, adam, adamw, got \"adamax\" (did you mean \"adam\"?)");
-  CHECK(one_line_with(refusal(R"({"schedule": {"kind": 3}})"), "schedule.kind", "expected text, got 3"));
+  CHECK(one_line_with(refusal(R"({"schedule": {"kind": 3}})"), "schedule.kind",
+                      "expected one of constant, linear, cosine, got 3"));
   CHECK(one_line_with(set_refusal("schedule.kind=cosin"), "--set schedule.kind=cosin: schedule.kind",
                       "constant, linear, cosine", "did you mean \"cosine\""));
   CHECK(one_line_with(set_refusal("head.kind=het-xxl"), "expected one of det, het, het-xl, got \"het-xxl\"",
@@ -203,7 +211,7 @@ TEST_CASE("config: each task has sections of its own") {
   CHECK_FALSE(json_at(config_text(config), "/contrast").empty());
   CHECK(json_at(config_text(config), "/head").empty());
   CHECK(json_at(config_text(RunConfig{}), "/text").empty());
-  CHECK(one_line_with(refusal(R"({"text": {"depth": 3}})"), "run.json", "unknown key text"));
+  CHECK(one_line_with(refusal(R"({"text": {"depth": 3}})"), "run.json", "unknown key text", "task contrastive"));
   CHECK(one_line_with(refusal(R"({"task": "contrastive", "head": {}})"), "run.json", "unknown key head"));
   CHECK(one_line_with(refusal(R"({"task": "ranking"})"), "run.json: task: expected one of classification, contrastive",
                       "\"ranking\""));

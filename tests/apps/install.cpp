@@ -130,6 +130,36 @@ TEST_CASE("install: README's program, shared and static") {
   CHECK(fixed.text == shared.text);
 }
 
+TEST_CASE("install: a tensor of a global, statically linked, is made or refused in words") {
+  const std::string prefix = installed();
+  if (prefix.empty()) return;
+  const Shell program = build_and_run(prefix,
+                                      "#include \"core/tensor.h\"\n"
+                                      "static const sked::Tensor zero = sked::Tensor::zeros({3});\nint main() {}\n",
+                                      "$(pkg-config --cflags skedastic) $(pkg-config --static --libs skedastic | "
+                                      "sed 's/-lskedastic/-l:libskedastic.a/')");
+  INFO(program.text);
+  CHECK((program.code == 0 || says(program.text, "[fill] no cpu implementation")));
+}
+
+TEST_CASE("install: what an older version left goes, and a prefix that pkg-config would break is refused") {
+  const TemporaryFolder folder;
+  const std::string install = "VERSION=0 SONAME=s.so LIBRARY_LIBS= .make/install.sh '" + folder.path("b") + "' '";
+  fs::create_directories(folder.path("b"));
+  for (const char* file : {"libskedastic.a", "libskedastic.so"})
+    std::ofstream(folder.path(std::string("b/") + file)) << "x";
+  REQUIRE(shell(install + folder.path("p") + "' ''").code == 0);
+  std::ofstream(folder.path("p/include/skedastic/core/old.h")) << "// old";
+  std::ofstream(folder.path("p/lib/skedastic.files"), std::ios::app) << "include/skedastic/core/old.h\n";
+  CHECK(shell(install + folder.path("p") + "' ''").code == 0);
+  CHECK_FALSE(fs::exists(folder.path("p/include/skedastic/core/old.h")));
+  CHECK(fs::exists(folder.path("p/include/skedastic/core/tensor.h")));
+  const Shell refused = shell(install + folder.path("my prefix") + "' ''");
+  CHECK(refused.code == 2);
+  CHECK(says(refused.text, "my prefix: expected a path of letters"));
+  CHECK_FALSE(fs::exists(folder.path("my prefix")));
+}
+
 TEST_CASE("install: the program to show says how it is called") {
   const std::string minimal = build_folder() + "/minimal";
   const Shell help = shell("'" + minimal + "' --help"), wrong = shell("'" + minimal + "' hat");

@@ -62,6 +62,7 @@ std::vector<Fault> faults() {
       {{{"apps/common/config/a.cpp", "#include \"apps/common/run/b.h\"\n"}}, "apps/common/run/b.h points upwards"},
       {{{"data/a.cpp", "#include <cuda_runtime.h>\n"}}, "data/a.cpp:1: CUDA header"},
       {{{"core/a.cpp", "#include <dnnl.hpp>\n"}}, "core/a.cpp:1: oneDNN header"},
+      {{{"apps/train/a.cpp", "#include \"apps/scale/b.h\"\n"}}, "apps/train/a.cpp:1: an app includes no other"},
       {{{"data/a.cpp", "#include <nlohmann/json.hpp>\n"}}, "data/a.cpp:1: JSON header"},
       {{{"apps/train/main.cpp", "// METHOD.md, \"Heads\"\n#include <CLI/CLI.hpp>\nint main() {}\n"}},
        "apps/train/main.cpp:2: CLI11 header"},

@@ -212,7 +212,8 @@ TEST_CASE("plan: a wrong value is refused with file, entry and key") {
   CHECK(one_line_with(in_head("head.rank", "four"), "plan.json", "heads.DET", "head.rank", "an integer", "\"four\""));
   CHECK(one_line_with(in_head("head.rank", "4"), "head.rank", "an integer", "\"4\""));  // text is not a number
   CHECK(one_line_with(in_head("head.learn_temperature", "true"), "true or false", "\"true\""));
-  CHECK(one_line_with(in_setting("data.noise", 3), "plan.json", "settings.clean", "data.noise", "text", "3"));
+  CHECK(
+      one_line_with(in_setting("data.noise", 3), "plan.json", "settings.clean", "data.noise", "symmetric, pair", "3"));
   CHECK(one_line_with(in_head("train.batch_size", 0), "plan.json", "heads.DET", "train.batch_size", "at least 1"));
   CHECK(one_line_with(in_head("seed", 5), "plan.json", "seed", "`seeds`", "5"));
   CHECK(one_line_with(refusal_after([](LibraryJson& p) { p["base"]["train"]["bach_size"] = 1; }), "plan.json", "base",

@@ -179,6 +179,25 @@ TEST_CASE("configurations out of range are usage errors that name the key") {
   CHECK(error_of({.clip_norm = NAN}).find("clip_norm") != std::string::npos);
 }
 
+TEST_CASE("an optimizer takes each parameter once, and finite learning rates") {
+  const Var w(Tensor::full({2}, 1), true);
+  const auto message = [](const std::function<void()>& f) -> std::string {
+    try {
+      f();
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  CHECK(message([&] {
+          Optimizer({}, {{"w", w}, {"other", w}});
+        }) == "[optimizer] expected each parameter once, got other again");
+  Optimizer optimizer({}, {{"w", w}});
+  for (const double lr : {double{NAN}, double{INFINITY}})
+    CHECK(message([&] { optimizer.step(lr); }).starts_with("[optimizer] expected a finite learning rate"));
+  for (const float v : w.value().to_vector<float>()) CHECK(v == 1);
+}
+
 TEST_CASE("schedules") {
   const Schedule constant{.kind = ScheduleKind::constant, .peak = 0.5, .warmup = 4, .total = 10};
   CHECK(constant.at(0) == 0.125);
@@ -199,6 +218,7 @@ TEST_CASE("schedules") {
 
   CHECK_THROWS_AS((Schedule{.total = 0}.at(0)), UsageError);
   CHECK_THROWS_AS((Schedule{.floor = 2}.at(0)), UsageError);
+  CHECK_THROWS_AS((Schedule{.peak = NAN}.at(0)), UsageError);
   CHECK_THROWS_AS(Schedule{}.at(-1), Error);
 }
 

@@ -223,6 +223,7 @@ TEST_CASE("safetensors: saving what cannot be saved is an error, and the old fil
   CHECK(one_line_with(saving({{"a", {}}}), path, "\"a\" is undefined"));
   CHECK(one_line_with(saving({{"\xff", t}}), path, "UTF-8"));
   CHECK(one_line_with(saving({}, {{"k", "\xff"}}), path, "UTF-8"));
+  for (const char* key : {"xxh64", "xxh64.a"}) CHECK(one_line_with(saving({}, {{key, "x"}}), path, key, "checksum"));
   CHECK(slurp(path) == "old");
   CHECK(folder.count() == 1);
 }

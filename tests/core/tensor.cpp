@@ -129,6 +129,7 @@ TEST_CASE("tensor: an undefined tensor is harmless and says so") {
   CHECK(!none.to(DType::f64).defined());
   CHECK(none.to_vector<float>().empty());
   CHECK(one_line_with(error_of([&] { none.data<float>(); }), "defined"));
+  CHECK(one_line_with(error_of([&] { none.raw(); }), "defined"));
   CHECK(one_line_with(error_of([&] { none.item(); }), "undefined"));
   CHECK(one_line_with(error_of([&] { none.reshape({-1}); }), "undefined"));
 }

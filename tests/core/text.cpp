@@ -25,6 +25,8 @@ TEST_CASE("text: edit distance") {
 TEST_CASE("text: the nearest candidate, the first of several") {
   CHECK(nearest("resnet2O", {"resnet18", "resnet20", "vit-ti"}) == "resnet20");
   CHECK(nearest("b", {"a", "c"}) == "a");
+  CHECK(nearest("MNIST", {"shards", "fashion-mnist"}) == "fashion-mnist");
+  CHECK(nearest("het", {"det", "het-xl"}) == "det");  // three letters are within anything
   CHECK(nearest("anything", {"one"}) == "one");
   CHECK(nearest("x", {}).empty());
   CHECK(nearest(std::string(50'000'000, 'x'), std::vector<std::string>(1000, std::string(1000, 'y'))).size() == 1000);

@@ -10,6 +10,7 @@
 #include "autograd/reduce.h"
 #include "autograd/softmax.h"
 #include "core/allocator.h"
+#include "tests/common/files.h"
 #include "tests/common/hash_weights.h"
 #include "tests/layers/heads_common.h"
 #include "tests/layers/sampled_logits.h"
@@ -142,6 +143,29 @@ TEST_CASE("composed likelihood: logits of ±1e4 give the same whatever the chunk
         }
       }
     }
+  }
+}
+
+TEST_CASE("composed likelihood: any chunk from 1 on, and no other") {
+  const int64_t rows = 3, width = 4, classes = 3;
+  const Tensor phi = hash_tensor({rows, width}, 1), labels = hash_labels(rows, classes, 2);
+  const Context context{true, 1, 0, first_examples(rows)};
+  HeadConfig config = head_config(HeadKind::het_xl, Factors::efficient, Link::softmax);
+  config.likelihood = Likelihood::composed;
+  config.noise.antithetic = true;
+  config.train_samples = 5;
+  config.sample_chunk = 6;
+  const double want = evaluate(*head_of(config, width, classes), phi, {labels, {}}, context).loss;
+  config.sample_chunk = INT64_MAX;
+  CHECK(evaluate(*head_of(config, width, classes), phi, {labels, {}}, context).loss == want);
+  SampledLogits a;
+  a.center = Var(phi), a.weight = Var(hash_tensor({classes, width}, 3)), a.samples = 1;
+  for (const int64_t chunk : {0, -1}) {
+    CHECK(one_line_with(error_of([&] {
+                          composed_loss(Link::softmax, a, {labels, {}}, chunk);
+                        }),
+                        "a chunk of 1 or more"));
+    CHECK(one_line_with(error_of([&] { composed_predict(Link::softmax, a, chunk); }), "a chunk of 1 or more"));
   }
 }
 

@@ -223,8 +223,11 @@ TEST_CASE("heads: a wrong configuration is refused by name") {
   CHECK(refusal([](HeadConfig& c) { c.kind = HeadKind::het_xl, c.noise.rank = 33; }) ==
         "usage: [head.rank] expected 1 to 32 (number of noisy coordinates), got 33");
   CHECK(refusal([](HeadConfig& c) { c.noise.factors = Factors::diagonal, c.noise.rank = 16; }) == "no error");
-  CHECK(refusal([](HeadConfig& c) { c.train_samples = 0; }) == "usage: [head.train_samples] expected 1 or more, got 0");
-  CHECK(refusal([](HeadConfig& c) { c.test_samples = -1; }) == "usage: [head.test_samples] expected 0 or more, got -1");
+  CHECK(refusal([](HeadConfig& c) { c.train_samples = 0; }) ==
+        "usage: [head.train_samples] expected 1 to 16777216, got 0");
+  CHECK(refusal([](HeadConfig& c) { c.test_samples = -1; }) ==
+        "usage: [head.test_samples] expected 0 to 16777216, got -1");
+  CHECK(refusal([](HeadConfig& c) { c.test_samples = int64_t{1} << 40; }).starts_with("usage: [head.test_samples]"));
   CHECK(refusal([](HeadConfig& c) { c.test_samples = 0; }) == "no error");
   CHECK(refusal([](HeadConfig& c) { c.sample_chunk = 0; }) == "usage: [head.sample_chunk] expected 1 or more, got 0");
   CHECK(refusal([](HeadConfig& c) { c.temperature.value = 0; }) ==
@@ -257,12 +260,26 @@ TEST_CASE("heads: wrong batches are refused") {
       CHECK(refusal({labels, q}) == "[loss] expected labels or distributions, got both");
       CHECK(refusal({labels.rows(0, 1), {}}) == "[loss] expected labels (2) i64, got (1) i64 on cpu");
       CHECK(refusal({{}, q.rows(0, 1)}) == "[loss] expected distributions (2, 3) f32, got (1, 3) f32 on cpu");
-      CHECK(refusal({labels, {}}, 5) == "[head] expected pre-logits (B, 4), got (2, 5) f32 on cpu");
+      CHECK(refusal({labels, {}}, 5) == "[head] expected pre-logits (B, 4) f32, got (2, 5) f32 on cpu");
+      for (const double share : {-0.1, 1.5, std::nan("")})
+        CHECK(refusal({{}, Tensor::full({2, 3}, share)})
+                  .starts_with("[loss] expected distributions of numbers in [0, 1]"));
+      for (const DType other : {DType::bf16, DType::f64}) {
+        const Var phi(pre_logits(2, 4).to(other));
+        const Context context{true, 1, 0, first_examples(2)};
+        CHECK(message_of([&] {
+                head->loss(phi, {labels, {}}, context);
+              }).starts_with("[head] expected pre-logits (B, 4) f32"));
+      }
+      CHECK(message_of([&] { head->noise_scale(pre_logits(2, 5)); }).starts_with("[head] expected pre-logits"));
+      CHECK(message_of([&] { head->predict(pre_logits(2, 4), -1, {}); }) ==
+            "[head] expected 0 or more samples, got -1");
     }
   }
   const std::unique_ptr<Head> head = head_of(head_config(HeadKind::het, Factors::full, Link::softmax), 4, 3);
   CHECK(message_of([&] { head->predict(pre_logits(2, 4), 3, {}); }).starts_with("[head] expected the global index"));
-  CHECK(message_of([&] { head->predict(pre_logits(2, 4), -1, {}); }) == "[head] expected 0 or more samples, got -1");
+  const Context three{.examples = first_examples(3)};
+  CHECK(message_of([&] { head->predict(pre_logits(2, 4), 3, three); }).starts_with("[head] expected the global index"));
 }
 
 }  // namespace sked::test

@@ -223,6 +223,8 @@ TEST_CASE("streaming likelihood: labels out of range and shapes that do not fit 
   CHECK(one_line_with(refusal(nothing, Tensor::from<int64_t>({0, 5}, {2})), "0 to 4", "5", "row 1"));
   CHECK(one_line_with(refusal(nothing, Tensor::from<int64_t>({-1, 0}, {2})), "-1", "row 0"));
   CHECK(one_line_with(refusal(nothing, Tensor::from<int64_t>({0}, {1})), "labels", "(2)"));
+  CHECK(one_line_with(refusal([](SampledLogits& a) { a.bias = Var(a.bias.value().to(DType::bf16)); }, good),
+                      "all inputs in center's f32", "bf16"));
   CHECK(one_line_with(refusal([](SampledLogits& a) { a.samples = 0; }, good), "1 or more samples", "0"));
   CHECK(one_line_with(refusal([](SampledLogits& a) { a.scales.factors = Var(); }, good), "factors beside v"));
   CHECK(one_line_with(refusal([](SampledLogits& a) { a.bias = a.scales.d; }, good), "bias", "(5)"));

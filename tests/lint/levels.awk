@@ -29,6 +29,8 @@ FNR == 1 {
     print where level " must not include " path " (may include: " allowed ")"
   if (rank(FILENAME) > 0 && rank(path) > rank(FILENAME))
     print where "apps/common: config, measure, run: an include of " path " points upwards"
+  if (level == "apps" && path ~ /^apps\// && part[2] != "common" && path !~ "^apps/(common|" part[2] ")/")
+    print where "an app includes no other: " path
   if (level != "cuda" && FILENAME !~ /^tests\/cuda\/host\// && path ~ nvidia)
     print where "CUDA header " path " outside cuda/"
   if (path ~ /(^|\/)dnnl/ && FILENAME !~ /^core\/cpu\/onednn/)

@@ -170,6 +170,12 @@ void read_config_fields(const Json& object, RunConfig& config, const std::string
                 ": a plan (it has base and heads): build/replicate runs it");
   if (object.is_object() && object.contains("task"))
     read_fields({{"task", object.at("task")}}, fields_of(config), source);
+  for (const auto& [key, value] : object.is_object() ? object.members() : Json::Object()) {
+    const bool of_pairs = key == "captions" || key == "text" || key == "contrast", of_classes = key == "head";
+    const TaskKind task = of_pairs ? TaskKind::contrastive : TaskKind::classification;
+    require_usage((!of_pairs && !of_classes) || config.task == task, "config", source, ": unknown key ", key,
+                  ": it belongs to task ", task, ", and this is ", config.task);
+  }
   read_fields(object, fields_of(config), source);
 }
 

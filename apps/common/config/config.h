@@ -25,7 +25,7 @@ struct DataConfig : DataSpec {
   std::string eval_pipeline = "value_range(-1,1)";
 };
 
-/// Learning rate over the run; Schedule (autograd/optimizer.h) has the formula.
+/// Learning rate over the run; Schedule (autograd/schedule.h) has the formula.
 struct ScheduleConfig {
   ScheduleKind kind = ScheduleKind::cosine;
   double peak = 0.1;  // learning rate after the warm-up

@@ -4,6 +4,7 @@
 #include <cassert>
 #include <limits>
 #include <optional>
+#include <set>
 
 #include "core/error.h"
 #include "core/text.h"
@@ -26,9 +27,10 @@ std::string shown(const Json& value) {
   return text;
 }
 
-const char* expected(const FieldPointer& field) {
+std::string expected(const FieldPointer& field) {
+  if (const auto* choice = std::get_if<ChoicePointer>(&field)) return "one of " + join(choice->names());
   static constexpr const char* kNames[] = {"text",     "true or false",      "an integer", "a non-negative integer",
-                                           "a number", "a list of integers", "an object",  "text"};
+                                           "a number", "a list of integers", "an object"};
   return kNames[field.index()];
 }
 
@@ -76,18 +78,9 @@ bool assign(JsonText& field, const Json& value) {
   return value.is_object();
 }
 
-bool assign(const ChoicePointer& field, const Json& value, const std::string& where) {
-  if (!value.is_string()) return false;
-  const auto& name = value.string();
-  if (!field.set(name))
-    refuse(where, ": expected one of ", join(field.names()), ", got ", shown(value), " (did you mean \"",
-           nearest(name, field.names()), "\"?)");
-  return true;
-}
-
 void assign_field(const Field& field, const Json& value, const std::string& source) {
   const auto* choice = std::get_if<ChoicePointer>(&field.value);
-  const bool taken = choice ? assign(*choice, value, source + ": " + field.path)
+  const bool taken = choice ? value.is_string() && choice->set(value.string())
                             : std::visit(
                                   [&](const auto& target) {
                                     if constexpr (requires { *target; })
@@ -96,7 +89,10 @@ void assign_field(const Field& field, const Json& value, const std::string& sour
                                       return false;
                                   },
                                   field.value);
-  if (!taken) refuse(source, ": ", field.path, ": expected ", expected(field.value), ", got ", shown(value));
+  if (taken) return;
+  const std::string near = choice && value.is_string() ? nearest(value.string(), choice->names()) : "";
+  refuse(source, ": ", field.path, ": expected ", expected(field.value), ", got ", shown(value),
+         near.empty() ? "" : " (did you mean \"" + near + "\"?)");
 }
 
 Json value_of(const Field& field) {
@@ -124,29 +120,32 @@ bool is_section(const std::string& path, const std::vector<Field>& fields) {
 }
 
 [[noreturn]] void refuse_key(const std::string& path, const std::vector<Field>& fields, const std::string& source) {
+  const bool nested = path.find('.') != std::string::npos;
   std::vector<std::string> paths;
   std::vector<std::string> same_name;  // the same last word elsewhere: `lr.floor` for `schedule.floor`
   std::string last(1, '.');
   last += path.substr(path.rfind('.') + 1);
   for (const Field& field : fields) {
-    paths.push_back(field.path);
+    paths.push_back(nested ? field.path : field.path.substr(0, field.path.find('.')));
     if (field.path.ends_with(last)) same_name.push_back(field.path);
   }
   refuse(source, ": unknown key ", path, ": did you mean ", nearest(path, same_name.empty() ? paths : same_name), "?");
 }
 
+/// `seen`: the keys assigned so far, which may be written nested (`"head": {"kind": …}`) or dotted (`"head.kind": …`).
 void read_object(const Json& object, const std::string& prefix, const std::vector<Field>& fields,
-                 const std::string& source) {
+                 const std::string& source, std::set<std::string>& seen) {
   for (const auto& [key, value] : object.members()) {
     const std::string path = prefix + key;
     if (const Field* field = find(path, fields)) {
+      if (!seen.insert(path).second) refuse(source, ": the key ", path, " stands twice");
       assign_field(*field, value, source);
     } else if (!is_section(path, fields)) {
       refuse_key(path, fields, source);
     } else if (!value.is_object()) {
       refuse(source, ": ", path, ": expected an object, got ", shown(value));
     } else {
-      read_object(value, path + ".", fields, source);
+      read_object(value, path + ".", fields, source, seen);
     }
   }
 }
@@ -179,7 +178,8 @@ bool has_keys(const std::string& text, const std::vector<std::string>& keys, con
 
 void read_fields(const Json& object, const std::vector<Field>& fields, const std::string& source) {
   if (!object.is_object()) refuse(source, ": expected an object, got ", shown(object));
-  read_object(object, "", fields, source);
+  std::set<std::string> seen;
+  read_object(object, "", fields, source, seen);
 }
 
 void read_fields_text(const std::string& text, const std::vector<Field>& fields, const std::string& source) {

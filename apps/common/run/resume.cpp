@@ -152,7 +152,7 @@ void check_same_training(const Checkpoint& checkpoint, RunIdentity& run) {
   const auto count = [](int64_t n) { return std::to_string(n) + (n == 1 ? " thread" : " threads"); };
   if (then.threads > 0 && then.threads != threads)
     note(checkpoint.path + " was trained with " + count(then.threads) + " and goes on with " + count(threads) +
-         ": its last bits may differ from those of a run that never stopped");
+         ": it may drift apart from a run that never stopped");
   const std::string precision = name(product_precision());
   if (!then.precision.empty() && then.precision != precision)
     note(checkpoint.path + " was trained in " + then.precision + " and goes on in " + precision);

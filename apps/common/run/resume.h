@@ -31,8 +31,7 @@ RunIdentity identify(const RunConfig& config, const Splits& splits);
 
 /// May the training of a checkpoint go on with these images, and with the files that its configuration names? Error
 /// naming what differs where it may not; a file that is not there any more is not needed, and `run` keeps the
-/// checkpoint's fingerprint of it. What may change its last bits (another number of threads, another precision) is
-/// said.
+/// checkpoint's fingerprint of it. What may change its numbers (another number of threads, another precision) is said.
 void check_same_training(const Checkpoint& checkpoint, RunIdentity& run);
 
 /// What a finished run came to. Data that changed since, or another precision, is said, not refused: the numbers are

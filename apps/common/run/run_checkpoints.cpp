@@ -35,12 +35,14 @@ void RunCheckpoints::restore_best(const Module& model) const {
   restore_weights(file, path, model);
 }
 
-void RunCheckpoints::diverged(const std::string& what) const {
+void RunCheckpoints::diverged(const std::string& what, int64_t step) const {
   const auto there = [](const std::string& file) { return std::filesystem::exists(file); };
   const std::string checkpoint = "the last checkpoint is untouched: " + folder_.last() + " of step " +
                                  std::to_string(saved_step_) +
                                  (there(folder_.previous()) ? ", before it " + folder_.previous() : "");
-  fail("train", what, ": a lower schedule.peak, more schedule.warmup_epochs or optimizer.clip_norm may help; ",
+  fail("train", what,
+       step == 0 ? ": before any update: its data, or how the network starts (model, head, train.init); "
+                 : ": a lower schedule.peak, more schedule.warmup_epochs or optimizer.clip_norm may help; ",
        there(folder_.last()) ? checkpoint : "no checkpoint was written yet");
 }
 

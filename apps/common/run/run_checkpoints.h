@@ -31,7 +31,8 @@ class RunCheckpoints {
 
   /// Ends a training whose numbers are not finite: an Error that says `what`, what may help and which checkpoints there
   /// are.
-  [[noreturn]] void diverged(const std::string& what) const;
+  /// `step`: the last that was begun.
+  [[noreturn]] void diverged(const std::string& what, int64_t step) const;
 
  private:
   const RunFolder folder_;

@@ -131,7 +131,7 @@ Summary Trainer::run() {
     steps_.start(state_.step);
     return loop();
   } catch (const DivergedError& error) {
-    checkpoints_.diverged(error.what());
+    checkpoints_.diverged(error.what(), state_.step);
   }
 }
 
