@@ -88,10 +88,10 @@ COMMON := $(call objects,$(call sources,apps/common))
 
 APPS := $(filter-out common configs,$(patsubst apps/%/main.cpp,%,$(sort $(wildcard apps/*/main.cpp))))
 PROGRAMS := $(addprefix $(BUILD)/,$(APPS))
-# One case per kernel, for tests/core, tests/cuda and the benchmark.
-CASES := $(call objects,$(sort $(wildcard tests/kernels/*.cpp)) tests/common/closeness.cpp \
-                        tests/common/hash_weights.cpp)
-app_objects = $(call objects,$(call sources,apps/$(1))) $(if $(filter bench,$(1)),$(CASES))
+# One case per kernel, for tests/core and tests/cuda; the benchmark takes the families it times.
+CASES := $(call objects,$(sort $(wildcard tests/kernels/*.cpp)) $(patsubst %,tests/common/%.cpp,closeness hash_weights))
+UNTIMED := $(addprefix %/kernels/,$(addsuffix .o,families index l2_normalize likelihood memory optimizer pool reduce))
+app_objects = $(call objects,$(call sources,apps/$(1))) $(if $(filter bench,$(1)),$(filter-out $(UNTIMED),$(CASES)))
 APP_PARTS := $(filter-out %/main.o,$(foreach a,$(APPS),$(call app_objects,$(a))))
 
 # ---- flags --------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 // Kernels on the shapes that the benchmarked models use: the tests' cases of that size, checked and timed.
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 
 #include "apps/bench/bench.h"
@@ -63,10 +64,20 @@ void check(Row& row, const test::KernelCase& c, const test::Operands& operands) 
   });
 }
 
+/// The families that are timed, and linked (UNTIMED in the Makefile), in this order.
+test::KernelCases timed_cases() {
+  using namespace test;
+  KernelCases all;
+  for (const auto family :
+       {timed_conv, timed_matmul, timed_attention, timed_norm, timed_elementwise, timed_softmax, timed_random})
+    std::ranges::move(family(), std::back_inserter(all));
+  return all;
+}
+
 }  // namespace
 
 void kernel_rows(const Settings& settings, const Report& report) {
-  for (const test::KernelCase& c : test::timed_cases()) {
+  for (const test::KernelCase& c : timed_cases()) {
     if (!settings.wants(c.timing.row)) continue;
     Row row{.name = c.timing.row, .operations = c.timing.operations, .bytes = c.timing.bytes};
     test::Operands operands(c, DType::f32);

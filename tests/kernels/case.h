@@ -147,6 +147,7 @@ struct Family {
 };
 const std::vector<Family>& families();
 
+// What the benchmark times, at its sizes.
 KernelCases timed_elementwise();
 KernelCases timed_softmax();
 KernelCases timed_random();
@@ -154,7 +155,5 @@ KernelCases timed_matmul();
 KernelCases timed_conv();
 KernelCases timed_norm();
 KernelCases timed_attention();
-/// What the benchmark times, at its sizes.
-KernelCases timed_cases();
 
 }  // namespace sked::test

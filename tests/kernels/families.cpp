@@ -38,8 +38,4 @@ const std::vector<Family>& families() {
   return list;
 }
 
-KernelCases timed_cases() {
-  return all({timed_conv, timed_matmul, timed_attention, timed_norm, timed_elementwise, timed_softmax, timed_random});
-}
-
 }  // namespace sked::test
