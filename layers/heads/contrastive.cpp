@@ -17,8 +17,8 @@ const ContrastConfig& checked(const ContrastConfig& c, int64_t image_width, int6
   require_usage(image_width >= 1 && text_width >= 1, "contrast", "expected towers of width 1 or more, got ",
                 image_width, " (images) and ", text_width, " (texts)");
   require_usage(c.width >= 1 && c.width <= kMaxWidth, "contrast.width", "expected 1 to ", kMaxWidth, ", got ", c.width);
-  require_usage(c.kind == ContrastKind::det || c.train_samples >= 1, "contrast.train_samples",
-                "expected 1 or more, got ", c.train_samples);
+  require_usage(c.kind == ContrastKind::det || (c.train_samples >= 1 && c.train_samples <= kMostSamples),
+                "contrast.train_samples", "expected 1 to ", kMostSamples, ", got ", c.train_samples);
   return c;
 }
 

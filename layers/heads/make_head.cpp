@@ -9,8 +9,6 @@ namespace sked {
 
 namespace {
 
-constexpr int64_t kMostSamples = 1 << 24;
-
 void check_sampling(const HeadConfig& config) {
   const auto check = [](int64_t samples, int64_t least, const char* key) {
     require_usage(samples >= least && samples <= kMostSamples, key, "expected ", least, " to ", kMostSamples, ", got ",

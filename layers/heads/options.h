@@ -38,6 +38,9 @@ constexpr std::array<const char*, 2> names_of(Link) { return {"softmax", "sigmoi
 enum class Likelihood { streaming, composed };
 constexpr std::array<const char*, 2> names_of(Likelihood) { return {"streaming", "composed"}; }
 
+/// The most samples a configuration may ask for: more is a slip of the keyboard, found before it has been trained for.
+constexpr int64_t kMostSamples = 1 << 24;
+
 /// A head of classes (make_head.h).
 struct HeadConfig {
   HeadKind kind = HeadKind::det;

@@ -337,7 +337,8 @@ TEST_CASE("contrastive: a wrong configuration is refused by its key") {
   CHECK(refusal([](ContrastConfig& c) { c.noise.rank = 7; }).starts_with("[contrast.rank]"));
   CHECK(refusal([](ContrastConfig& c) { c.noise.rank = 7, c.noise.factors = Factors::diagonal; }) == "accepted");
   CHECK(refusal([](ContrastConfig& c) { c.noise.rank = 7, c.kind = ContrastKind::det; }) == "accepted");
-  CHECK(refusal([](ContrastConfig& c) { c.train_samples = 0; }).starts_with("[contrast.train_samples]"));
+  for (const int64_t samples : {int64_t{0}, int64_t{1} << 40})
+    CHECK(refusal([=](ContrastConfig& c) { c.train_samples = samples; }).starts_with("[contrast.train_samples]"));
   CHECK(refusal([](ContrastConfig& c) { c.temperature.value = -1; }).starts_with("[contrast.temperature]"));
   CHECK(refusal([](ContrastConfig& c) { c.temperature.lo = 0; }).starts_with("[contrast.temperature_lo]"));
   CHECK(refusal([](ContrastConfig& c) { c.temperature.hi = 0.005; }).starts_with("[contrast.temperature_hi]"));
