@@ -11,7 +11,6 @@
 SHELL := bash
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.DEFAULT_GOAL := all
 
 BUILD ?= build
 CXX ?= g++
@@ -38,8 +37,10 @@ SWITCHES := ONEDNN ZLIB CUDA CUDNN IMAGES SENTENCEPIECE MPI WERROR
 allowed = 0 1 $(if $(filter CUDA,$(1)),host)
 $(foreach s,$(SWITCHES),$(if $(filter-out $(call allowed,$(s)),$($(s))),\
   $(error $(s)=$($(s)): expected $(if $(filter CUDA,$(s)),0$(comma) 1 or host,0 or 1))))
-$(foreach v,BUILD CXX,$(if $(strip $($(v))),,$(error $(v) is empty)))
-$(if $(word 2,$(BUILD))$(findstring %,$(BUILD))$(findstring :,$(BUILD)),$(error BUILD=$(BUILD): no blanks, % or :))
+$(foreach v,BUILD $(if $(BUILDING),CXX),$(if $(strip $($(v))),,$(error $(v) is empty)))
+$(if $(strip $(word 2,$(BUILD))$(filter -%,$(BUILD))$(wildcard $(BUILD)/README.md)\
+  $(foreach c,% : ' " * ? ; & = ~ < > |,$(findstring $(c),$(BUILD)))),\
+  $(error BUILD=$(BUILD): expected a folder of builds, named with letters, digits, /, . and _))
 
 # ---- what is on this machine --------------------------------------------------------------------------------------
 INCLUDES := -I. $(if $(wildcard .deps/include),-isystem .deps/include)
@@ -221,8 +222,7 @@ contrast-demo: deps
 	$(SUBMAKE) $(BUILD)/contrast $(BUILD)/replicate
 	@$(PREPARE) fashion-mnist
 	$(REPLICATE) --config apps/configs/contrast-demo.json --out runs/contrast-demo
-test: deps
-	$(SUBMAKE) check
+test: deps ; $(SUBMAKE) check
 data: ; @$(PREPARE) $(DATASETS)
 
 include tests/checks.mk

@@ -54,8 +54,9 @@ rm -f "$config"
 echo lib/skedastic.files >>"$list"
 # What an older version put there and this one does not.
 if [ -f "$root$prefix/lib/skedastic.files" ]; then
-  grep -vxFf "$list" "$root$prefix/lib/skedastic.files" |
+  grep -vxFf "$list" "$root$prefix/lib/skedastic.files" | grep -E '^(include/skedastic|lib|bin)/' | grep -v '\.\.' |
     while read -r file; do rm -f "$root$prefix/$file"; done || true
+  find "$root$prefix/include/skedastic" -type d -empty -delete
 fi
 install -m 644 "$list" "$root$prefix/lib/skedastic.files"
 echo "installed in $root$prefix: $(wc -l <"$list") files; PKG_CONFIG_PATH=$prefix/lib/pkgconfig finds the library"

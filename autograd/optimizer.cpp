@@ -19,7 +19,8 @@ void check(const OptimizerConfig& c) {
   require_usage(fraction(c.beta1), "optimizer", "expected 0 <= beta1 < 1, got ", c.beta1);
   require_usage(fraction(c.beta2), "optimizer", "expected 0 <= beta2 < 1, got ", c.beta2);
   require_usage(c.eps > 0, "optimizer", "expected eps > 0, got ", c.eps);
-  require_usage(c.weight_decay >= 0, "optimizer", "expected weight_decay >= 0, got ", c.weight_decay);
+  require_usage(c.weight_decay >= 0 && std::isfinite(c.weight_decay), "optimizer", "expected weight_decay >= 0, got ",
+                c.weight_decay);
   require_usage(c.clip_norm >= 0, "optimizer", "expected clip_norm >= 0, got ", c.clip_norm);
 }
 

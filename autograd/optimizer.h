@@ -33,7 +33,7 @@ bool decays(const NamedVar& parameter);
 /// a step writes that copy too.
 class Optimizer {
  public:
-  /// Throws UsageError for a value out of range.
+  /// Throws UsageError for a value out of range, Error for a weight that is there twice.
   Optimizer(const OptimizerConfig& config, const std::vector<NamedVar>& parameters);
 
   /// One step with learning rate `lr`; returns the global gradient norm (1) before clipping, on the parameters' device,

@@ -19,6 +19,13 @@ std::string reason(const std::string& what) {
   return start == std::string::npos ? what : what.substr(start + 2);
 }
 
+/// The library quotes all of a string or number that has no end.
+std::string shortened(const std::string& text) {
+  constexpr size_t kBegin = 100, kEnd = 60;
+  if (text.size() <= kBegin + kEnd) return text;
+  return text.substr(0, kBegin) + "..." + text.substr(text.size() - kEnd);
+}
+
 /// Builds the value as the library reads the text, and stops at the first problem. (The library's own builder looks at
 /// all keys of an object for each of them, keeps the last of two that are equal, and knows no limit of nesting.)
 class Builder final : public nlohmann::json_sax<Library> {
@@ -31,7 +38,7 @@ class Builder final : public nlohmann::json_sax<Library> {
 
   bool null() override { return put({}); }
   bool boolean(bool value) override { return put(value); }
-  bool number_integer(number_integer_t value) override { return put(value); }
+  bool number_integer(number_integer_t value) override { return value == 0 ? put(0U) : put(value); }  // -0
   bool number_unsigned(number_unsigned_t value) override { return put(value); }
   bool number_float(number_float_t value, const string_t&) override { return put(value); }
   bool string(string_t& value) override { return put(std::move(value)); }
@@ -47,7 +54,7 @@ class Builder final : public nlohmann::json_sax<Library> {
     return true;
   }
   bool parse_error(size_t byte, const std::string&, const Library::exception& error) override {
-    return stop(valid_utf8(reason(error.what())), byte);
+    return stop(valid_utf8(shortened(reason(error.what()))), byte);
   }
 
  private:
@@ -132,13 +139,19 @@ Json Json::array(std::initializer_list<Json> elements) { return Json(Array(eleme
 
 Json::Json(const Json&) = default;
 Json::Json(Json&& other) noexcept : value_(std::exchange(other.value_, std::monostate())) {}
-Json& Json::operator=(const Json&) = default;
-Json& Json::operator=(Json&& other) noexcept {
-  value_ = std::exchange(other.value_, std::monostate());
+Json& Json::operator=(Json other) noexcept {
+  value_.swap(other.value_);
   return *this;
 }
 Json::~Json() = default;
-bool Json::operator==(const Json&) const = default;
+bool Json::operator==(const Json& other) const {
+  if (!is_number() || !other.is_number()) return value_ == other.value_;
+  if (!is_integer() || !other.is_integer()) return number() == other.number();
+  if (is_unsigned() != other.is_unsigned())  // one may be negative, the other too large for an int64_t
+    return std::in_range<int64_t>(is_unsigned() ? unsigned_integer() : other.unsigned_integer()) &&
+           integer() == other.integer();
+  return value_ == other.value_;
+}
 
 bool Json::is_null() const { return std::holds_alternative<std::monostate>(value_); }
 bool Json::is_boolean() const { return std::holds_alternative<bool>(value_); }
@@ -222,7 +235,8 @@ void Json::erase(std::string_view key) {
 }
 
 void Json::update(const Json& other) {
-  for (const auto& [key, value] : other.members()) (*this)[key] = value;
+  const Object added = other.members();  // which may be a part of this
+  for (const auto& [key, value] : added) (*this)[key] = value;
 }
 
 void Json::append(std::string key, Json value) {
@@ -250,7 +264,11 @@ JsonRead read_json(const std::string& text, size_t levels) {
   if (is_utf16(text)) return {{}, JsonProblem{"text in UTF-16, expected UTF-8", 1}};
   Builder builder(levels);
   Library::sax_parse(text, &builder);
-  return builder.take();
+  JsonRead read = builder.take();
+  // The library takes a zero byte for the end.
+  if (const size_t zero = text.find('\0'); !read.problem && zero != std::string::npos)
+    return {{}, JsonProblem{"a zero byte behind the value", zero + 1}};
+  return read;
 }
 
 }  // namespace sked

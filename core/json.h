@@ -50,10 +50,10 @@ class Json {
 
   Json(const Json&);
   Json(Json&&) noexcept;
-  Json& operator=(const Json&);
-  Json& operator=(Json&&) noexcept;
+  Json& operator=(Json other) noexcept;  // by value: what is assigned may be a part of this
   ~Json();
-  bool operator==(const Json&) const;
+  /// Numbers by their value, members in their order.
+  bool operator==(const Json& other) const;
 
   bool is_null() const;
   bool is_boolean() const;
@@ -84,6 +84,8 @@ class Json {
   const Json& at(std::string_view key) const;
   /// Added where there is none; null becomes an object.
   Json& operator[](std::string_view key);
+  template <std::integral T>
+  Json& operator[](T) = delete;  // elements()[i]
   void erase(std::string_view key);
   /// Adds the members of another object, or overwrites those of the same key.
   void update(const Json& other);
@@ -140,8 +142,8 @@ struct JsonRead {
 };
 
 /// The value of `text`, or what keeps it from being read: it is malformed, has more than `levels` levels of nesting
-/// (copying and printing a value recurse), or uses a key twice in one object, of which a reader would see one. Time and
-/// memory are linear in the text.
+/// (copying and printing a value recurse), uses a key twice in one object, of which a reader would see one, or has a
+/// zero byte behind the value. Time and memory are linear in the text.
 JsonRead read_json(const std::string& text, size_t levels);
 
 }  // namespace sked

@@ -217,7 +217,7 @@ std::string header_text(const std::string& path, const std::vector<NamedTensor>&
   for (const size_t i : order) {
     const auto& [name, tensor] = tensors[i];
     check_utf8(name);
-    require(names.insert(name).second, "save_safetensors", path, ": the name \"", name, "\" is taken");
+    require(names.insert(name).second, "save_safetensors", path, ": the name \"", excerpt(name), "\" is taken");
     const auto* type = std::ranges::find(kTypes, std::optional(tensor.dtype()), &TypeName::dtype);
     header.append(name, {{"dtype", type->name},
                          {"shape", std::vector(tensor.shape().begin(), tensor.shape().end())},

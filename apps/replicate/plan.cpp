@@ -109,7 +109,7 @@ Plan read_plan(const std::string& path, const std::vector<std::string>& override
   plan.title = about.contains("title") && about.at("title").is_string() ? about.at("title").string()
                                                                         : std::filesystem::path(path).stem().string();
   read_config_fields(json.at("base"), plan.base, path + ": base");
-  for (const std::string& assignment : overrides) set_field(assignment, fields_of(plan.base));
+  for (const std::string& assignment : overrides) set_config_field(assignment, plan.base);
   plan.settings = json.contains("settings") ? variations(json.at("settings"), "settings", path)
                                             : std::vector<Variation>{{plan.base.data.name}};
   plan.heads = variations(json.at("heads"), "heads", path);

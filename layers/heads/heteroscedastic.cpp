@@ -70,6 +70,7 @@ Var Heteroscedastic::loss(const Var& phi, const Targets& targets, const Context&
 Tensor Heteroscedastic::predict(const Tensor& phi, int64_t samples, const Context& context) {
   if (samples == 0) return predict_mean(phi);
   require(samples > 0, "head", "expected 0 or more samples, got ", samples);
+  require(samples <= kMostSamples, "head", "expected at most ", kMostSamples, " samples, got ", samples);
   check(Var(phi));
   check_examples(context, phi.dim(0));
   const int64_t j = noise_.coordinates();

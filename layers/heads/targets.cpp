@@ -15,7 +15,8 @@ Var link_probabilities(Link link, const Var& a) { return link == Link::softmax ?
 static void check_shares(const Tensor& shares) {
   constexpr float kRounding = 1e-3F;
   const float *p = shares.data<float>(), *end = p + shares.numel();
-  const float* wrong = std::find_if_not(p, end, [](float share) { return share >= 0 && share <= 1 + kRounding; });
+  const float* wrong =
+      std::find_if_not(p, end, [](float share) { return share >= -kRounding && share <= 1 + kRounding; });
   if (wrong != end)
     fail("loss", "expected distributions of numbers in [0, 1], got ", *wrong, " in row ", (wrong - p) / shares.dim(1));
 }

@@ -16,7 +16,8 @@ struct Targets {
 };
 
 /// Throws Error unless exactly one kind of target is there, with one row for each of `rows` examples: labels (B) i64 or
-/// distributions (B,K), on the CPU of numbers in [0,1]. (That labels lie in 0 … K−1 is checked where they are read.)
+/// distributions (B,K), on the CPU of numbers in [0,1], whose sums are the caller's. (That labels lie in 0 … K−1 is
+/// checked where they are read.)
 void check_targets(const Targets& targets, int64_t rows, int64_t classes);
 
 /// t (B,K) in the dtype and on the device of `like`: the distributions, or one-hot labels.

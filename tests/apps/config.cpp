@@ -70,6 +70,11 @@ TEST_CASE("config: keys that are left out keep their defaults") {
 TEST_CASE("config: an unknown key is refused with the nearest valid one") {
   CHECK(one_line_with(refusal(R"({"train": {"bach_size": 3}})"), "run.json", "unknown key train.bach_size",
                       "train.batch_size?"));
+  CHECK(refusal("{\"" + std::string(100'000, 'k') + "\": 1}").size() < 300);
+  CHECK(one_line_with(refusal(R"({"captions.templates": ""})"), "unknown key captions.templates", "task contrastive"));
+  RunConfig classes;
+  CHECK(one_line_with(error_of([&] { set_config_field("contrast.kind=det", classes); }), "--set contrast.kind=det",
+                      "task contrastive"));
   CHECK(one_line_with(refusal(R"({"haed": {}})"), "unknown key haed", "did you mean head?"));
   CHECK(one_line_with(refusal(R"({"hed": 3})"), "unknown key hed", "did you mean"));
   CHECK(one_line_with(refusal(R"({"optimizer": {"floor": 0.5}})"), "optimizer.floor", "schedule.floor?"));

@@ -153,6 +153,10 @@ TEST_CASE("install: what an older version left goes, and a prefix that pkg-confi
   std::ofstream(folder.path("p/lib/skedastic.files"), std::ios::app) << "include/skedastic/core/old.h\n";
   CHECK(shell(install + folder.path("p") + "' ''").code == 0);
   CHECK_FALSE(fs::exists(folder.path("p/include/skedastic/core/old.h")));
+  std::ofstream(folder.path("precious")) << "mine";
+  std::ofstream(folder.path("p/lib/skedastic.files"), std::ios::app) << "../precious\n\nlib/../../precious\n";
+  CHECK(shell(install + folder.path("p") + "' ''").code == 0);
+  CHECK(fs::exists(folder.path("precious")));
   CHECK(fs::exists(folder.path("p/include/skedastic/core/tensor.h")));
   const Shell refused = shell(install + folder.path("my prefix") + "' ''");
   CHECK(refused.code == 2);

@@ -40,6 +40,8 @@ TEST_CASE("json: problems with the byte of what is malformed") {
   CHECK(read_json("{\"a\": ,}", 3).problem->byte == 7);
   CHECK(read_json("", 3).problem->byte == 1);
   CHECK(read_json("1 2", 3).problem->byte == 3);
+  CHECK(read_json("{}" + std::string(3, '\0') + "{}", 3).problem->byte == 3);
+  CHECK(read_json("\"" + std::string(500'000, 'x'), 3).problem->what.size() < 300);
   CHECK(read_json("\"\xFF\"", 3).problem->what.find("\\xFF") != std::string::npos);
   CHECK(read_json("1e999", 3).problem->what.find("number overflow") == 0);
   CHECK(read_json("\xFF\xFE{", 3).problem->what == "text in UTF-16, expected UTF-8");
@@ -109,7 +111,28 @@ TEST_CASE("json: objects and arrays are built in the order of their making") {
   CHECK(line.dump() == "{\"again\":" + copy.dump() + "}");
   taken = taken.at("list").elements().front();
   CHECK(taken.dump() == "{\"x\":-1}");
+  for (const char* text : {"true", "7", "-7", "0.5", "\"text\"", "[1]", "{\"b\":2}", "null"}) {
+    CAPTURE(text);
+    const Json part = read_json(text, 3).value;
+    Json whole{{"a", part}};
+    whole["new"] = whole["a"];
+    CHECK(whole == Json{{"a", part}, {"new", part}});
+    whole["deep"].push_back(whole);
+    whole["self"] = whole;
+    CHECK(whole.at("self").at("deep").elements()[0].at("new") == part);
+    whole = whole["a"];
+    CHECK(whole == part);
+  }
+  Json nested = read_json(R"({"a": {"a": {"b": 1}, "c": 2}})", 4).value;
+  nested.update(nested["a"]);
+  CHECK(nested.dump() == R"({"a":{"b":1},"c":2})");
+  nested["a"] = std::move(nested);
+  CHECK(nested.dump() == R"({"a":{"a":{"b":1},"c":2}})");
   CHECK(sizeof(Json) == 16);
+  CHECK(Json(1) == Json(1U));
+  CHECK(Json(1) == Json(1.0));
+  CHECK(Json(-1) != Json(UINT64_MAX));
+  CHECK(Json(0.5) != Json(0));
   CHECK(Json{{"a", 1}} == Json{{"a", 1}});
   CHECK(Json{{"a", 1}} != Json{{"a", 2}});
   CHECK(Json{{"a", 1}, {"b", 1}} != Json{{"b", 1}, {"a", 1}});

@@ -231,7 +231,7 @@ RunConfig load_config(const CommonOptions& options) {
 }
 
 void apply_options(const CommonOptions& options, RunConfig& config) {
-  for (const std::string& assignment : options.set) set_field(assignment, fields_of(config));
+  for (const std::string& assignment : options.set) set_config_field(assignment, config);
   if (options.seed) config.seed = *options.seed;
   if (!options.data_root.empty()) config.data.root = options.data_root;
   validate(config);

@@ -98,6 +98,9 @@ void visit_fields(FieldList& fields, RunConfig& c);
 /// Overwrites what `object` says; its `task` first, which decides the other keys. Throws UsageError like read_fields.
 void read_config_fields(const Json& object, RunConfig& config, const std::string& source);
 
+/// Overwrites one key from `key.path=value` (set_field). Throws UsageError.
+void set_config_field(const std::string& assignment, RunConfig& config);
+
 /// Reads a file over the defaults. Throws Error when it cannot be read, UsageError naming file and key for what is
 /// wrong in it.
 RunConfig read_config(const std::string& path);

@@ -90,7 +90,8 @@ void assign_field(const Field& field, const Json& value, const std::string& sour
                                   },
                                   field.value);
   if (taken) return;
-  const std::string near = choice && value.is_string() ? nearest(value.string(), choice->names()) : "";
+  const std::string near =
+      choice && value.is_string() && !value.string().empty() ? nearest(value.string(), choice->names()) : "";
   refuse(source, ": ", field.path, ": expected ", expected(field.value), ", got ", shown(value),
          near.empty() ? "" : " (did you mean \"" + near + "\"?)");
 }
@@ -129,7 +130,8 @@ bool is_section(const std::string& path, const std::vector<Field>& fields) {
     paths.push_back(nested ? field.path : field.path.substr(0, field.path.find('.')));
     if (field.path.ends_with(last)) same_name.push_back(field.path);
   }
-  refuse(source, ": unknown key ", path, ": did you mean ", nearest(path, same_name.empty() ? paths : same_name), "?");
+  refuse(source, ": unknown key ", excerpt(path), ": did you mean ",
+         nearest(path, same_name.empty() ? paths : same_name), "?");
 }
 
 /// `seen`: the keys assigned so far, which may be written nested (`"head": {"kind": …}`) or dotted (`"head.kind": …`).
