@@ -6,15 +6,13 @@ set -euo pipefail
 build=$1 prefix=$2 root=$3
 shift 3
 case $prefix in
+  *[!A-Za-z0-9/._+,@=~-]*)
+    echo "error: PREFIX=$prefix: expected a path of letters, digits and /._+,@=~-: pkg-config would not pass on others" >&2
+    exit 2
+    ;;
   /*) ;;
   *)
     echo "error: PREFIX=$prefix: expected a path that begins with /" >&2
-    exit 2
-    ;;
-esac
-case $prefix in
-  *[!A-Za-z0-9/._+,@=~-]*)
-    echo "error: PREFIX=$prefix: expected a path of letters, digits and /._+,@=~-: pkg-config would not pass on others" >&2
     exit 2
     ;;
 esac

@@ -38,7 +38,7 @@ class Builder final : public nlohmann::json_sax<Library> {
 
   bool null() override { return put({}); }
   bool boolean(bool value) override { return put(value); }
-  bool number_integer(number_integer_t value) override { return value == 0 ? put(0U) : put(value); }  // -0
+  bool number_integer(number_integer_t value) override { return put(value); }
   bool number_unsigned(number_unsigned_t value) override { return put(value); }
   bool number_float(number_float_t value, const string_t&) override { return put(value); }
   bool string(string_t& value) override { return put(std::move(value)); }
@@ -129,7 +129,14 @@ Json::Json(std::string value) : value_(Box(std::move(value))) {}
 Json::Json(Array elements) : value_(Box(std::move(elements))) {}
 Json::Json(std::initializer_list<Member> members) : value_(Box(Object(members))) {}
 Json::Json(Number value) {
-  std::visit([this](auto number) { value_ = number; }, value);
+  std::visit(
+      [this](auto number) {
+        if (number < 0)
+          value_ = static_cast<int64_t>(number);
+        else
+          value_ = static_cast<uint64_t>(number);
+      },
+      value);
 }
 Json::Json(const std::map<std::string, std::string>& members) : value_(Box(Object())) {
   for (const auto& [key, text] : members) append(key, text);
@@ -145,11 +152,7 @@ Json& Json::operator=(Json other) noexcept {
 }
 Json::~Json() = default;
 bool Json::operator==(const Json& other) const {
-  if (!is_number() || !other.is_number()) return value_ == other.value_;
-  if (!is_integer() || !other.is_integer()) return number() == other.number();
-  if (is_unsigned() != other.is_unsigned())  // one may be negative, the other too large for an int64_t
-    return std::in_range<int64_t>(is_unsigned() ? unsigned_integer() : other.unsigned_integer()) &&
-           integer() == other.integer();
+  if (is_number() && other.is_number() && is_integer() != other.is_integer()) return number() == other.number();
   return value_ == other.value_;
 }
 
@@ -172,18 +175,23 @@ bool Json::boolean() const {
   return std::get<bool>(value_);
 }
 
+std::optional<int64_t> Json::as_int64() const {
+  if (const auto* negative = std::get_if<int64_t>(&value_)) return *negative;
+  const auto* value = std::get_if<uint64_t>(&value_);
+  if (value == nullptr || !std::in_range<int64_t>(*value)) return {};
+  return static_cast<int64_t>(*value);
+}
+
 int64_t Json::integer() const {
   expect(is_integer(), "an integer");
-  if (!is_unsigned()) return std::get<int64_t>(value_);
-  const uint64_t value = std::get<uint64_t>(value_);
-  require(std::in_range<int64_t>(value), "json", "expected at most ", INT64_MAX, ", got ", value);
-  return static_cast<int64_t>(value);
+  const std::optional<int64_t> value = as_int64();
+  if (!value) fail("json", "expected at most ", INT64_MAX, ", got ", std::get<uint64_t>(value_));
+  return *value;
 }
 
 uint64_t Json::unsigned_integer() const {
-  if (is_unsigned()) return std::get<uint64_t>(value_);
-  expect(is_integer() && std::get<int64_t>(value_) >= 0, "an integer from 0 on");
-  return static_cast<uint64_t>(std::get<int64_t>(value_));
+  expect(is_unsigned(), "an integer from 0 on");
+  return std::get<uint64_t>(value_);
 }
 
 double Json::number() const {

@@ -59,11 +59,13 @@ class Json {
   bool is_boolean() const;
   bool is_number() const;
   bool is_integer() const;   // a whole number, written without a fraction
-  bool is_unsigned() const;  // that of a text, from 0 on
+  bool is_unsigned() const;  // from 0 on
   bool is_string() const;
   bool is_array() const;
   bool is_object() const;
 
+  /// Where it is an integer that fits.
+  std::optional<int64_t> as_int64() const;
   // Each throws Error unless the value is of that kind, and the number fits.
   bool boolean() const;
   int64_t integer() const;
@@ -122,6 +124,7 @@ class Json {
     std::unique_ptr<T> held_;
   };
 
+  // An int64_t is negative: each integer has one form.
   std::variant<std::monostate, bool, int64_t, uint64_t, double, Box<std::string>, Box<Array>, Box<Object>> value_;
 };
 

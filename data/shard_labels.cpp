@@ -83,8 +83,7 @@ int64_t ShardLabels::index_or_class(const std::string& word, const std::string& 
 }
 
 int64_t ShardLabels::index_of(const Json& value, const std::string& source) const {
-  const bool too_large = value.is_unsigned() && value.unsigned_integer() > uint64_t{INT64_MAX};
-  if (value.is_integer() && !too_large) return value.integer();
+  if (const std::optional<int64_t> index = value.as_int64()) return *index;
   require(value.is_string(), "shards", source, ": expected a class index or id, got ", shown(value));
   return index_or_class(value.string(), source);
 }

@@ -23,7 +23,7 @@ double load_average() {
 }
 
 void bench(const CommonOptions& options, const std::vector<std::string>& topics, Settings settings) {
-  require_usage(options.config.empty() && options.set.empty(), "bench", "--config and --set have no meaning here");
+  refuse_config(options, "bench");
   if (!options.out.empty()) check_results({options.out}, "threads");
   settings.threads = omp_get_max_threads();
   settings.device = options.device;

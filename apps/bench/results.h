@@ -29,7 +29,6 @@ class Results {
   std::string file_;
   Json json_;
   double peak_;
-  bool any_ = false;
   std::vector<std::string> failed_;
   std::string headed_;  // the topic whose columns are named
 };

@@ -56,8 +56,9 @@ std::vector<uint64_t> seeds_of(const Json& plan, const std::string& path) {
   std::set<uint64_t> unique;
   std::vector<uint64_t> result;
   bool ok = seeds.is_array() && !seeds.empty();
-  for (const Json& seed : ok ? seeds.elements() : Json::Array()) {
-    ok = ok && seed.is_unsigned() && unique.insert(seed.unsigned_integer()).second;
+  for (size_t i = 0; ok && i < seeds.size(); ++i) {
+    const Json& seed = seeds.elements()[i];
+    ok = seed.is_unsigned() && unique.insert(seed.unsigned_integer()).second;
     if (ok) result.push_back(seed.unsigned_integer());
   }
   if (!ok) fail_usage(path, ": `seeds` expected a list of different integers ≥ 0, got ", excerpt(seeds.dump()));

@@ -226,8 +226,8 @@ std::string results_json(const Plan& plan, const std::vector<Cell>& cells) {
     for (const Metric& metric : metrics())
       if (cell.has(metric)) entry[metric.key] = json_of(cell.of(metric));
     for (const FinishedRun& run : cell.runs) {
-      Json summary = parse_json(summary_text(run.summary), run.plan.folder);
-      entry["runs"].push_back({{"seed", run.plan.seed}, {"folder", run.plan.folder}, {"summary", std::move(summary)}});
+      entry["runs"].push_back(
+          {{"seed", run.plan.seed}, {"folder", run.plan.folder}, {"summary", summary_json(run.summary)}});
     }
     result["cells"].push_back(std::move(entry));
   }

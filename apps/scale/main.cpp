@@ -147,7 +147,7 @@ std::vector<HeadKindConfig> chosen_heads(const Settings& settings) {
 }
 
 void run(const CommonOptions& options, const Settings& settings) {
-  require_usage(options.config.empty() && options.set.empty(), "scale", "--config and --set have no meaning here");
+  refuse_config(options, "scale");
   std::vector<Named> widths, classes;
   for (const std::string& w : settings.widths) widths.push_back(width_of(w));
   for (const std::string& k : settings.classes) classes.push_back(classes_of(k));

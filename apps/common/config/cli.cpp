@@ -230,6 +230,10 @@ RunConfig load_config(const CommonOptions& options) {
   return config;
 }
 
+void refuse_config(const CommonOptions& options, const char* app) {
+  require_usage(options.config.empty() && options.set.empty(), app, "--config and --set have no meaning here");
+}
+
 void apply_options(const CommonOptions& options, RunConfig& config) {
   for (const std::string& assignment : options.set) set_config_field(assignment, config);
   if (options.seed) config.seed = *options.seed;

@@ -63,5 +63,7 @@ int run_app(int argc, const char* const* argv, const AppText& text, const std::v
 RunConfig load_config(const CommonOptions& options);
 /// The same over a configuration that is there already.
 void apply_options(const CommonOptions& options, RunConfig& config);
+/// For a program without one: throws UsageError where --config or --set is given.
+void refuse_config(const CommonOptions& options, const char* app);
 
 }  // namespace sked

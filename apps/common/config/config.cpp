@@ -167,11 +167,15 @@ void visit_fields(FieldList& fields, RunConfig& c) {
 
 /// Throws UsageError for a key of the other task.
 static void check_task(const std::string& key, TaskKind task, const std::string& source) {
-  const std::string section = key.substr(0, key.find('.'));
-  const bool of_pairs = section == "captions" || section == "text" || section == "contrast";
-  const TaskKind needed = of_pairs ? TaskKind::contrastive : TaskKind::classification;
-  require_usage((!of_pairs && section != "head") || task == needed, "config", source, ": unknown key ", excerpt(key),
-                ": it belongs to task ", needed, ", and this is ", task);
+  const std::string section = key.substr(0, key.find('.')) + ".";
+  const auto has = [&](TaskKind kind) {
+    RunConfig config;
+    config.task = kind;
+    return std::ranges::any_of(fields_of(config), [&](const Field& f) { return f.path.starts_with(section); });
+  };
+  const TaskKind other = task == TaskKind::contrastive ? TaskKind::classification : TaskKind::contrastive;
+  require_usage(has(task) || !has(other), "config", source, ": unknown key ", excerpt(key), ": it belongs to task ",
+                other, ", and this is ", task);
 }
 
 void set_config_field(const std::string& assignment, RunConfig& config) {
@@ -180,12 +184,11 @@ void set_config_field(const std::string& assignment, RunConfig& config) {
 }
 
 void read_config_fields(const Json& object, RunConfig& config, const std::string& source) {
-  require_usage(!object.is_object() || !object.contains("base") || !object.contains("heads"), "config", source,
+  require_usage(!object.contains("base") || !object.contains("heads"), "config", source,
                 ": a plan (it has base and heads): build/replicate runs it");
-  if (object.is_object() && object.contains("task"))
-    read_fields({{"task", object.at("task")}}, fields_of(config), source);
-  for (const auto& [key, value] : object.is_object() ? object.members() : Json::Object())
-    check_task(key, config.task, source);
+  if (object.contains("task")) read_fields({{"task", object.at("task")}}, fields_of(config), source);
+  if (object.is_object())
+    for (const auto& [key, value] : object.members()) check_task(key, config.task, source);
   read_fields(object, fields_of(config), source);
 }
 
@@ -220,7 +223,7 @@ void check_utf8(RunConfig config) {
 
 void validate(const RunConfig& config) {
   check_utf8(config);
-  const auto check = [](bool ok, const char* key, const char* expected, auto value) {
+  const auto check = [](bool ok, const char* key, const std::string& expected, auto value) {
     require_usage(ok, "config", key, ": expected ", expected, ", got ", value);
   };
   const TrainConfig& t = config.train;
@@ -230,7 +233,8 @@ void validate(const RunConfig& config) {
   check(t.epochs <= 1e6, "train.epochs", "at most 1000000", t.epochs);
   check(t.log_every >= 1, "train.log_every", "at least 1", t.log_every);
   check(t.eval_every >= 0, "train.eval_every", "at least 0", t.eval_every);
-  check(t.eval_samples >= 0 && t.eval_samples <= kMostSamples, "train.eval_samples", "0 to 16777216", t.eval_samples);
+  check(t.eval_samples >= 0 && t.eval_samples <= kMostSamples, "train.eval_samples",
+        "0 to " + std::to_string(kMostSamples), t.eval_samples);
   check(t.checkpoint_every >= 0, "train.checkpoint_every", "at least 0", t.checkpoint_every);
   check(t.time_limit >= 0, "train.time_limit", "a number of seconds, at least 0", t.time_limit);
   check(t.ema_decay >= 0 && t.ema_decay < 1, "train.ema_decay", "a number in [0, 1)", t.ema_decay);

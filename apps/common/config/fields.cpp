@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cassert>
-#include <limits>
 #include <optional>
 #include <set>
 
@@ -34,12 +33,6 @@ std::string expected(const FieldPointer& field) {
   return kNames[field.index()];
 }
 
-std::optional<int64_t> as_int64(const Json& value) {
-  if (value.is_unsigned() && value.unsigned_integer() > uint64_t{std::numeric_limits<int64_t>::max()}) return {};
-  if (!value.is_integer()) return {};
-  return value.integer();
-}
-
 // One overload per field type: assigns and returns true, or leaves the field and returns false.
 bool assign(std::string& field, const Json& value) {
   if (value.is_string()) field = value.string();
@@ -50,7 +43,7 @@ bool assign(bool& field, const Json& value) {
   return value.is_boolean();
 }
 bool assign(int64_t& field, const Json& value) {
-  const auto number = as_int64(value);
+  const auto number = value.as_int64();
   if (number) field = *number;
   return number.has_value();
 }
@@ -66,7 +59,7 @@ bool assign(std::vector<int64_t>& field, const Json& value) {
   if (!value.is_array()) return false;
   std::vector<int64_t> numbers;
   for (const Json& element : value.elements()) {
-    const auto number = as_int64(element);
+    const auto number = element.as_int64();
     if (!number) return false;
     numbers.push_back(*number);
   }
@@ -78,18 +71,19 @@ bool assign(JsonText& field, const Json& value) {
   return value.is_object();
 }
 
+bool assign(const ChoicePointer& field, const Json& value) { return value.is_string() && field.set(value.string()); }
+
 void assign_field(const Field& field, const Json& value, const std::string& source) {
-  const auto* choice = std::get_if<ChoicePointer>(&field.value);
-  const bool taken = choice ? value.is_string() && choice->set(value.string())
-                            : std::visit(
-                                  [&](const auto& target) {
-                                    if constexpr (requires { *target; })
-                                      return assign(*target, value);
-                                    else
-                                      return false;
-                                  },
-                                  field.value);
+  const bool taken = std::visit(
+      [&](const auto& target) {
+        if constexpr (requires { *target; })
+          return assign(*target, value);
+        else
+          return assign(target, value);
+      },
+      field.value);
   if (taken) return;
+  const auto* choice = std::get_if<ChoicePointer>(&field.value);
   const std::string near =
       choice && value.is_string() && !value.string().empty() ? nearest(value.string(), choice->names()) : "";
   refuse(source, ": ", field.path, ": expected ", expected(field.value), ", got ", shown(value),

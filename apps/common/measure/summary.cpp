@@ -39,12 +39,14 @@ std::vector<Field> list_of(Summary& s) {
 
 }  // namespace
 
-std::string summary_text(const Summary& summary) {
-  Summary copy = summary;
+Json summary_json(const Summary& summary) {
+  Summary copy = summary;  // field lists hand out addresses to write to
   Json json = write_fields(list_of(copy));
   json["test"] = evaluation_json(summary.test, true);
-  return json_text(json);
+  return json;
 }
+
+std::string summary_text(const Summary& summary) { return json_text(summary_json(summary)); }
 
 Summary read_summary(const std::string& path) {
   constexpr uint64_t kMostBytes = 1 << 20;

@@ -30,7 +30,9 @@ struct Summary {
   std::string command;
 };
 
-/// Indented JSON, `test` as evaluation_json has it.
+/// `test` as evaluation_json has it.
+Json summary_json(const Summary& summary);
+/// The same as the text of a file.
 std::string summary_text(const Summary& summary);
 /// Throws Error naming the file where it cannot be read or is not a summary.
 Summary read_summary(const std::string& path);

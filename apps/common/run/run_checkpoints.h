@@ -29,9 +29,8 @@ class RunCheckpoints {
   /// Copies best.safetensors into `model`. Throws Error where it is not there, or is another run's.
   void restore_best(const Module& model) const;
 
-  /// Ends a training whose numbers are not finite: an Error that says `what`, what may help and which checkpoints there
-  /// are.
-  /// `step`: the last that was begun.
+  /// Ends a training whose numbers are not finite, `step` being the last that was begun: an Error that says `what`,
+  /// what may help and which checkpoints there are.
   [[noreturn]] void diverged(const std::string& what, int64_t step) const;
 
  private:
