@@ -13,6 +13,7 @@
 #include "apps/common/run/subject.h"
 #include "apps/common/run/task.h"
 #include "apps/evaluate/few_shot.h"
+#include "apps/evaluate/ood.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/text.h"
@@ -74,17 +75,6 @@ Splits other_data(const Asked& s, const std::string& name) {
   return splits;
 }
 
-std::vector<double> top_probabilities(Asked& s, const std::shared_ptr<const Dataset>& dataset) {
-  std::vector<double> top;
-  for_each_prediction(*s.model, dataset, s.config.data.eval_pipeline, s.predict, [&](const Prediction& p) {
-    const int64_t classes = p.probabilities.dim(1);
-    const float* row = p.probabilities.data<float>();
-    for (int64_t i = 0; i < p.probabilities.dim(0); ++i, row += classes)
-      top.push_back(*std::max_element(row, row + classes));
-  });
-  return top;
-}
-
 /// Is it one data set, however its path is written?
 bool same_data(const DataSpec& a, const DataSpec& b) {
   const auto place = [](const DataSpec& spec) {
@@ -98,14 +88,6 @@ Splits ood_data(const Asked& s, const std::string& name) {
   require_usage(!same_data(named_data(name, ""), s.config.data), "evaluate", "--ood ", name,
                 ": the model was trained on it");
   return other_data(s, name);
-}
-
-Json report_ood(Asked& s, const std::string& name, const Splits& other) {
-  const std::vector<double> own_top = top_probabilities(s, s.splits.test), top = top_probabilities(s, other.test);
-  const double area = auroc(own_top, top);
-  std::printf("out of distribution, %s, %zu images: AUROC %.4f by maximum probability\n", printable(name).c_str(),
-              top.size(), area);
-  return {{"dataset", name}, {"auroc", area}, {"count", top.size()}};
 }
 
 struct Features {
@@ -241,7 +223,7 @@ void evaluate_app(const EvaluateOptions& wanted, const CommonOptions& common) {
   Json result{{"checkpoint", valid_utf8(wanted.checkpoint)}, {"split", wanted.split}, {"samples", s.predict.samples}};
   result[wanted.split] = report_split(s, wanted);
   result["temperature"] = s.model->head().temperature();
-  if (ood) result["ood"] = report_ood(s, wanted.ood, *ood);
+  if (ood) result["ood"] = report_ood(*s.model, s.config, s.predict, s.splits.test, ood->test, wanted.ood);
   if (few_shot) result["few_shot"] = report_few_shot(s, wanted.few_shot, *few_shot);
   result["command"] = common.command;
   if (common.out.empty()) return;
