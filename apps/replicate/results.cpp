@@ -10,12 +10,6 @@
 namespace sked {
 namespace {
 
-std::string number(double value, int digits) {
-  char buffer[64];
-  std::snprintf(buffer, sizeof buffer, "%.*f", digits, value);
-  return buffer;
-}
-
 /// Values of `metric` for the seeds both cells have, in the same order.
 std::pair<std::vector<double>, std::vector<double>> paired(const Cell& a, const Cell& b, const Metric& metric) {
   std::pair<std::vector<double>, std::vector<double>> values;
@@ -40,27 +34,7 @@ std::string markdown(const std::string& text) {
   return result;
 }
 
-Json json_of(const Estimate& e) { return {{"mean", e.mean}, {"standard_error", e.standard_error}, {"count", e.count}}; }
-
 }  // namespace
-
-std::string Estimate::text(int digits, double scale) const {
-  const std::string value = number(mean * scale, digits);
-  const bool spread = count > 1 && !(digits == 0 && standard_error == 0);  // a count that never varies needs no ± 0
-  return spread ? value + " ± " + number(standard_error * scale, digits) : value;
-}
-
-Estimate estimate(const std::vector<double>& values) {
-  Estimate e;
-  e.count = static_cast<int64_t>(values.size());
-  const auto n = static_cast<double>(values.size());
-  if (values.empty()) return e;
-  for (double v : values) e.mean += v / n;
-  double squares = 0;
-  for (double v : values) squares += (v - e.mean) * (v - e.mean);
-  if (values.size() > 1) e.standard_error = std::sqrt(squares / (n - 1) / n);
-  return e;
-}
 
 const std::vector<Metric>& metrics() {
   constexpr auto with_distribution = [](const Summary& s) { return !s.test.distribution.empty(); };

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/common/measure/estimate.h"
 #include "apps/common/measure/summary.h"
 #include "apps/replicate/plan.h"
 
@@ -13,16 +14,6 @@ struct FinishedRun {
   PlannedRun plan;
   Summary summary;
 };
-
-/// Mean over seeds and its standard error s/sqrt(n), s the sample standard deviation; the error is 0 for n = 1
-/// (unknown).
-struct Estimate {
-  double mean = 0, standard_error = 0;
-  int64_t count = 0;
-  /// `0.4123 ± 0.0021`, or the mean alone for one seed and for whole numbers that do not vary; both times `scale`.
-  std::string text(int digits, double scale = 1) const;
-};
-Estimate estimate(const std::vector<double>& values);
 
 /// A column of the table.
 struct Metric {

@@ -147,18 +147,29 @@ std::string distribution_name(const RunConfig& config) {
   return config.data.noise == LabelNoise::none ? "human" : "noisy";
 }
 
+EvaluationAccumulator::EvaluationAccumulator(const Dataset& dataset, const RunConfig& config)
+    : distribution_(dataset.has_distributions() ? distribution_name(config) : ""),
+      metrics_(dataset.classes(), config.head.link == Link::sigmoid) {}
+
+void EvaluationAccumulator::add(const Tensor& probabilities, const Batch& batch) {
+  metrics_.add(probabilities, batch.labels, batch.targets);
+  if (batch.distributions.defined()) metrics_.add_distributions(probabilities, batch.distributions);
+}
+
+Evaluation EvaluationAccumulator::evaluation() const {
+  return {.measures = metrics_.measures(),
+          .distribution = distribution_,
+          .against = metrics_.distribution_measures(),
+          .retrieval = {},
+          .unseen = {}};
+}
+
 Evaluation evaluate(Classifier& classifier, std::shared_ptr<const Dataset> dataset, const RunConfig& config,
                     const PredictOptions& options) {
-  Evaluation result;
-  if (dataset->has_distributions()) result.distribution = distribution_name(config);
-  MetricsAccumulator accumulator(dataset->classes(), config.head.link == Link::sigmoid);
-  for_each_prediction(classifier, dataset, config.data.eval_pipeline, options, [&](const Prediction& p) {
-    accumulator.add(p.probabilities, p.batch.labels, p.batch.targets);
-    if (p.batch.distributions.defined()) accumulator.add_distributions(p.probabilities, p.batch.distributions);
-  });
-  result.measures = accumulator.measures();
-  result.against = accumulator.distribution_measures();
-  return result;
+  EvaluationAccumulator accumulator(*dataset, config);
+  for_each_prediction(classifier, dataset, config.data.eval_pipeline, options,
+                      [&](const Prediction& p) { accumulator.add(p.probabilities, p.batch); });
+  return accumulator.evaluation();
 }
 
 Json evaluation_json(const Evaluation& evaluation, bool with_reliability) {

@@ -71,6 +71,21 @@ struct Evaluation {
 /// What the label distributions of this configuration's test set are: `human` votes, or those of `noisy` labels.
 std::string distribution_name(const RunConfig& config);
 
+/// Gathers an evaluation batch by batch, wherever the probabilities come from.
+class EvaluationAccumulator {
+ public:
+  /// Of images of `dataset` as `config` measures them.
+  EvaluationAccumulator(const Dataset& dataset, const RunConfig& config);
+  /// probabilities f32 (B,K) of the images of the batch. Throws Error as MetricsAccumulator does.
+  void add(const Tensor& probabilities, const Batch& batch);
+  /// Throws Error where nothing was added.
+  Evaluation evaluation() const;
+
+ private:
+  std::string distribution_;
+  MetricsAccumulator metrics_;
+};
+
 Evaluation evaluate(Classifier& classifier, std::shared_ptr<const Dataset> dataset, const RunConfig& config,
                     const PredictOptions& options);
 

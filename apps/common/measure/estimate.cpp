@@ -1,0 +1,59 @@
+#include "apps/common/measure/estimate.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+namespace sked {
+namespace {
+
+std::string number(double value, int digits) {
+  char buffer[64];
+  std::snprintf(buffer, sizeof buffer, "%.*f", digits, value);
+  return buffer;
+}
+
+}  // namespace
+
+std::string Estimate::text(int digits, double scale) const {
+  const std::string value = number(mean * scale, digits);
+  const bool spread = count > 1 && !(digits == 0 && standard_error == 0);  // a count that never varies needs no ± 0
+  return spread ? value + " ± " + number(standard_error * scale, digits) : value;
+}
+
+Estimate estimate(const std::vector<double>& values) {
+  Estimate e;
+  e.count = static_cast<int64_t>(values.size());
+  const auto n = static_cast<double>(values.size());
+  if (values.empty()) return e;
+  for (double v : values) e.mean += v / n;
+  double squares = 0;
+  for (double v : values) squares += (v - e.mean) * (v - e.mean);
+  if (values.size() > 1) e.standard_error = std::sqrt(squares / (n - 1) / n);
+  return e;
+}
+
+Json json_of(const Estimate& e) { return {{"mean", e.mean}, {"standard_error", e.standard_error}, {"count", e.count}}; }
+
+Json combined(const std::vector<Json>& evaluations, const std::function<Json(const std::vector<double>&)>& by) {
+  Json result = Json::object();
+  if (evaluations.empty()) return result;
+  for (const auto& [key, first] : evaluations.front().members()) {
+    std::vector<Json> all;
+    for (const Json& evaluation : evaluations)
+      if (const Json* value = evaluation.find(key)) all.push_back(*value);
+    const auto every = [&](bool (Json::*is)() const) {
+      return all.size() == evaluations.size() && std::ranges::all_of(all, is);
+    };
+    if (every(&Json::is_object)) {
+      result[key] = combined(all, by);
+    } else if (every(&Json::is_number) && key != "count") {
+      std::vector<double> values;
+      for (const Json& value : all) values.push_back(value.number());
+      result[key] = by(values);
+    }
+  }
+  return result;
+}
+
+}  // namespace sked
