@@ -237,10 +237,140 @@ TEST_CASE("initial: noise on pre-logits does not become noise on logits, even wh
   for (const auto& [name, buffer] : given->buffers()) file.tensors.push_back({name, *buffer});
   config.head.kind = HeadKind::het;
   const auto model = classifier(config, 32, width);
-  const InitialReport report = load_initial(file, "x", *model, {.same_noise = false});
+  const InitialReport report =
+      load_initial(file, "x", *model,
+                   {.head = config.head, .file_head = HeadConfig{.kind = HeadKind::het_xl, .noise = {.rank = 2}}});
   CHECK(std::ranges::count(report.not_found, "head.noise.v") == 1);
   CHECK(std::ranges::count(report.unused, "head.noise.v") == 1);
   CHECK_FALSE(report.head_replaced);
+}
+
+namespace {
+
+/// A classifier's tensors, as a file has them.
+TensorFile file_of(const Classifier& model) {
+  TensorFile file;
+  for (const NamedVar& p : model.parameters()) file.tensors.push_back({p.name, p.var.value()});
+  for (const auto& [name, buffer] : model.buffers()) file.tensors.push_back({name, *buffer});
+  return file;
+}
+
+std::map<std::string, std::vector<float>> values_of(const Module& model) {
+  std::map<std::string, std::vector<float>> all;
+  for (const NamedVar& p : model.parameters()) all[p.name] = p.var.value().to_vector<float>();
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("initial: of any head any other one takes what it can, and the rest is its own") {
+  std::vector<HeadConfig> heads{{.kind = HeadKind::det}, {.kind = HeadKind::det, .link = Link::sigmoid}};
+  for (const HeadKind kind : {HeadKind::het, HeadKind::het_xl})
+    for (const Factors factors : {Factors::full, Factors::efficient, Factors::diagonal})
+      for (const int64_t rank : {2, 3}) {
+        heads.push_back({.kind = kind, .noise = {.factors = factors, .rank = rank}});
+        heads.back().temperature.learn = rank == 3;
+      }
+  RunConfig config = vit_config();
+  config.model.depth = 1;
+  for (const HeadConfig& from : heads) {
+    config.seed = 1;
+    config.head = from;
+    const auto given = classifier(config, 32, 7);
+    const TensorFile file = file_of(*given);
+    const auto theirs = values_of(*given);
+    for (const HeadConfig& to : heads)
+      for (const int64_t classes : {7, 3}) {
+        config.seed = 2;
+        config.head = to;
+        const auto model = classifier(config, 32, classes);
+        const auto ours = values_of(*model);
+        const InitialReport report = load_initial(file, "x", *model, {.head = to, .file_head = from});
+        // By the rules, written down once more.
+        const bool same_classes = classes == 7, noisy = to.kind != HeadKind::det;
+        const bool same_noise = from.kind == to.kind && from.noise.factors == to.noise.factors &&
+                                (from.noise.rank == to.noise.rank || to.noise.factors == Factors::diagonal) &&
+                                (to.kind == HeadKind::het_xl || same_classes);
+        for (const auto& [name, values] : values_of(*model)) {
+          CAPTURE(name);
+          const bool taken = name.starts_with("head.noise.")         ? same_noise
+                             : name.starts_with("head.temperature.") ? from.temperature.learn
+                             : name.starts_with("head.")             ? same_classes
+                                                                     : true;
+          CHECK(values == (taken ? theirs.at(name) : ours.at(name)));
+          CHECK((std::ranges::count(report.not_found, name) == 0) == taken);
+        }
+        // And said.
+        CHECK(report.head_replaced == !same_classes);
+        const auto said = [&](const std::string& part) {
+          return std::ranges::count_if(report.notes, [&](const auto& line) { return line.starts_with(part); }) == 1;
+        };
+        CHECK(said("the noise is new: ") == (noisy && !same_noise));
+        CHECK(said("the noise of the file's head is left out") == (!noisy && from.kind != HeadKind::det));
+        CHECK(said("the classifier was trained with link ") == (same_classes && from.link != to.link));
+      }
+  }
+}
+
+TEST_CASE("initial: what is new of a head is said with both values") {
+  RunConfig config = vit_config();
+  const auto notes = [&](const HeadConfig& from, const HeadConfig& to, int64_t classes = 7, float t = 0) {
+    config.head = from;
+    const auto given = classifier(config, 32, 7);
+    for (NamedVar& p : given->parameters())
+      if (p.name == "head.temperature.t") p.var.mutable_value().data<float>()[0] = t;
+    config.head = to;
+    std::vector<std::string> ours, theirs{"a", "b", "c", "d", "e", "f", "g"};
+    for (int64_t k = 0; k < classes; ++k) ours.push_back(theirs[static_cast<size_t>(6 - k)]);
+    const auto model = classifier(config, 32, classes);
+    return load_initial(file_of(*given), "x", *model,
+                        {.head = to, .file_head = from, .class_names = ours, .file_class_names = theirs})
+        .notes;
+  };
+  using Lines = std::vector<std::string>;
+  const HeadConfig het{.kind = HeadKind::het, .noise = {.rank = 3}};
+  HeadConfig other = het;
+  CHECK(notes(het, other).empty());
+  other.noise.rank = 2;
+  CHECK(notes(het, other) == Lines{"the noise is new: head.rank is 3 in the file, 2 here"});
+  other.noise.factors = Factors::full;
+  CHECK(notes(het, other) == Lines{"the noise is new: head.factors is efficient in the file, full here; head.rank is 3 "
+                                   "in the file, 2 here"});
+  other.kind = HeadKind::het_xl;
+  CHECK(notes(het, other).front().starts_with("the noise is new: head.kind is het in the file, het-xl here"));
+  CHECK(notes({}, het) == Lines{"the noise is new: the file has none"});
+  CHECK(notes(het, {}) == Lines{"the noise of the file's head is left out: this head has none (head.kind)"});
+  CHECK(notes({.link = Link::sigmoid}, {}) ==
+        Lines{"the classifier was trained with link sigmoid, here it is softmax: the logits are the file's, their "
+              "probabilities are not"});
+  HeadConfig learned, fixed;
+  learned.temperature.learn = true;
+  CHECK(notes(learned, learned, 7, 1).empty());
+  CHECK(notes(learned, fixed, 7, 1) == Lines{"the temperature is 3.66874 in the file, here it begins at 1"});
+  fixed.temperature.value = 0.5;
+  CHECK(notes(fixed, {}) == Lines{"the temperature is 0.5 in the file, here it begins at 1"});
+  HeadConfig narrow = learned;
+  narrow.temperature.hi = 1.05;
+  CHECK(notes(learned, narrow) == Lines{"the temperature is 2.525 in the file, here it begins at 0.55"});
+}
+
+TEST_CASE("initial: where φ has as many features as there are classes, the kind tells what the noise is of") {
+  RunConfig config = vit_config();
+  config.head = {.kind = HeadKind::het_xl, .noise = {.rank = 2}};
+  std::vector<std::string> names;
+  for (int k = 0; k < 24; ++k) names.push_back("class " + std::to_string(k));
+  const auto given = classifier(config, 32, 24);
+  std::vector<std::string> other = names;
+  std::swap(other[3], other[7]);
+  config.seed = 1;
+  const auto model = classifier(config, 32, 24);
+  const InitialReport report =
+      load_initial(file_of(*given), "x", *model,
+                   {.head = config.head, .file_head = config.head, .class_names = names, .file_class_names = other});
+  CHECK(report.head_mapped);
+  CHECK(report.notes.empty());
+  for (const NamedVar& p : model->parameters())
+    if (p.name == "head.noise.v") CHECK(p.var.value().to_vector<float>() == values_of(*given).at(p.name));
 }
 
 TEST_CASE("initial: weights that are not finite are refused, named as in the file") {
@@ -307,6 +437,7 @@ TEST_CASE("initial: train begins with a checkpoint, says what it took, and resum
   const std::string report = slurp((second.path / "init.json").string());
   CHECK(number_at(report, "/loaded") > 10);
   CHECK(json_at(report, "/not_found") == "[]");
+  CHECK(size_at(report, "/notes") == 1);  // its noise is left out
   CHECK(size_at(report, "/unused") > 3);
   std::filesystem::remove(second.summary());
   // Another file of that name is no beginning of this run; none is needed any more.

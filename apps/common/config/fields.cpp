@@ -221,4 +221,17 @@ std::vector<std::string> differing_fields(const std::vector<Field>& a, const std
   return paths;
 }
 
+std::string differences(const std::vector<Field>& file, const std::vector<Field>& here,
+                        const std::vector<std::string>& paths, const std::string& section) {
+  const auto words = [](const std::vector<Field>& fields, const std::string& path) {
+    const Json value = value_of(*find(path, fields));
+    return value.is_string() ? excerpt(value.string()) : shown(value);
+  };
+  std::string text;
+  for (const std::string& path : paths)
+    text.append(text.empty() ? "" : "; ")
+        .append(section + path + " is " + words(file, path) + " in the file, " + words(here, path) + " here");
+  return text;
+}
+
 }  // namespace sked

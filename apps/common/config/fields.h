@@ -142,4 +142,9 @@ std::string fields_line(const std::vector<Field>& fields);
 /// The paths whose values differ between two lists of the same configuration type.
 std::vector<std::string> differing_fields(const std::vector<Field>& a, const std::vector<Field>& b);
 
+/// The same in words, for the fields `paths`, each with `section` in front: `head.rank is 8 in the file, 4 here`, and
+/// `; ` before the next.
+std::string differences(const std::vector<Field>& file, const std::vector<Field>& here,
+                        const std::vector<std::string>& paths, const std::string& section);
+
 }  // namespace sked

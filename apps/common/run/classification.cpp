@@ -16,12 +16,12 @@ ClassificationTask::ClassificationTask(const RunConfig& config, Splits splits, D
 
 InitialReport ClassificationTask::begin_with(const TensorFile& file) {
   const std::optional<DataIdentity> data = identity_of(file, config_.train.init);
-  const HeadKind kind = is_checkpoint(file) ? config_of(file, config_.train.init).head.kind : config_.head.kind;
-  return load_initial(file, config_.train.init, *model_,
-                      {.partial = config_.train.init_partial,
-                       .same_noise = kind == config_.head.kind,
-                       .class_names = splits_.train->class_names(),
-                       .file_class_names = data ? data->classes : std::vector<std::string>{}});
+  InitialOptions options{.partial = config_.train.init_partial,
+                         .head = config_.head,
+                         .class_names = splits_.train->class_names(),
+                         .file_class_names = data ? data->classes : std::vector<std::string>{}};
+  if (is_checkpoint(file)) options.file_head = config_of(file, config_.train.init).head;
+  return load_initial(file, config_.train.init, *model_, options);
 }
 
 TensorList ClassificationTask::inputs(const Batch& batch) const {

@@ -1,7 +1,11 @@
 #include "apps/common/run/head_rows.h"
 
+#include <algorithm>
+#include <cmath>
 #include <map>
+#include <sstream>
 
+#include "apps/common/config/config.h"
 #include "core/error.h"
 #include "core/text.h"
 
@@ -37,9 +41,12 @@ HeadRows::HeadRows(const ForeignWeights& file, const Shapes& model, const std::s
             ": expected a name of each of its ", file_classes_, " classes, got ", file_class_names.size());
     compare_classes(options.class_names, file_class_names);
   }
-  compare_noise(file, model);
-  noise_is_new_ = noise_is_new_ || !options.same_noise;
-  temperature_is_new_ = !file.has("head.temperature.t");
+  compare_noise(file, model, options);
+  compare_temperature(file, options);
+  if (options.file_head && options.file_head->link != options.head.link && !replaced())
+    notes_.push_back(std::string("the classifier was trained with link ") + name_of(options.file_head->link) +
+                     ", here it is " + name_of(options.head.link) +
+                     ": the logits are the file's, their probabilities are not");
 }
 
 void HeadRows::compare_classes(const std::vector<std::string>& names, const std::vector<std::string>& file_names) {
@@ -69,26 +76,70 @@ void HeadRows::compare_classes(const std::vector<std::string>& names, const std:
            " classes";
 }
 
-/// Noise on logits has a row per class as the classifier has, noise on φ has none. It is taken as a whole or not at
-/// all.
-void HeadRows::compare_noise(const ForeignWeights& file, const Shapes& model) {
+int64_t HeadRows::rows_per_class(int64_t rows) const { return rows % file_classes_ == 0 ? rows / file_classes_ : 0; }
+
+std::string HeadRows::noise_apart(const ForeignWeights& file, const Shapes& model, const InitialOptions& options) {
   const ForeignTensor *weight = file.find("head.weight"), *bias = file.find("head.noise.diagonal.bias");
-  if (weight == nullptr || weight->shape.size() < 2 || bias == nullptr || bias->shape.size() != 1) {
-    noise_is_new_ = true;
-    return;
-  }
+  if (weight == nullptr || weight->shape.size() < 2 || bias == nullptr || bias->shape.size() != 1)
+    return "the file has no classifier that it belongs to";
+  HeadConfig theirs = options.file_head.value_or(options.head), ours = options.head;
+  const auto settings = [&] {
+    std::vector<std::string> keys = differing_fields(fields_of(theirs), fields_of(ours));
+    std::erase_if(keys, [](const std::string& key) { return key != "kind" && key != "factors" && key != "rank"; });
+    return differences(fields_of(theirs), fields_of(ours), keys, "head.");
+  };
+  if (theirs.kind != ours.kind) return settings();
   const int64_t coordinates = bias->shape[0], width = weight->shape[1];
-  noise_per_class_ = coordinates == file_classes_;
-  noise_is_new_ = noise_per_class_ && (replaced() || (mapped() && coordinates == width));  // then it may be on φ
+  const bool known = options.file_head.has_value();
+  noise_per_class_ = file_classes_ > 0 && (known ? theirs.kind == HeadKind::het : coordinates == file_classes_);
+  if (noise_per_class_ && replaced()) return "it is one of each class, and the classifier is new";
+  if (noise_per_class_ && mapped() && !known && coordinates == width)
+    return "it may be one of each class or of each feature";
   const auto fits = [&](const std::string& name, std::vector<int64_t> shape) {
     const auto own = model.find(name);
-    if (!shape.empty() && noise_per_class_ && mapped()) shape[0] = shape[0] / file_classes_ * classes_;
+    if (!shape.empty() && noise_per_class_ && mapped() && rows_per_class(shape[0]) > 0)
+      shape[0] = rows_per_class(shape[0]) * classes_;
     return own != model.end() && own->second == shape;
   };
-  for (const auto& [name, tensor] : file.tensors)
-    if (is_noise(name)) noise_is_new_ = noise_is_new_ || !fits(name, tensor.shape);
-  for (const auto& [name, shape] : model)
-    if (is_noise(name)) noise_is_new_ = noise_is_new_ || !file.has(name);
+  bool same = true;
+  for (const auto& [name, tensor] : file.tensors) same = same && (!is_noise(name) || fits(name, tensor.shape));
+  for (const auto& [name, shape] : model) same = same && (!is_noise(name) || file.has(name));
+  if (same) return "";
+  const std::string keys = settings();
+  return keys.empty() ? "its tensors are of other sizes" : keys;
+}
+
+void HeadRows::compare_noise(const ForeignWeights& file, const Shapes& model, const InitialOptions& options) {
+  const auto noisy = [](const auto& tensors) {
+    return std::ranges::any_of(tensors, [](const auto& tensor) { return is_noise(tensor.first); });
+  };
+  const bool theirs = noisy(file.tensors), ours = noisy(model);
+  noise_is_new_ = true;
+  if (!ours) {
+    if (theirs) notes_.emplace_back("the noise of the file's head is left out: this head has none (head.kind)");
+    return;
+  }
+  const std::string why = theirs ? noise_apart(file, model, options) : "the file has none";
+  noise_is_new_ = !why.empty();
+  if (noise_is_new_) notes_.push_back("the noise is new: " + why);
+}
+
+void HeadRows::compare_temperature(const ForeignWeights& file, const InitialOptions& options) {
+  const ForeignTensor* t = file.find("head.temperature.t");
+  temperature_is_new_ = t == nullptr;
+  if (!options.file_head) return;
+  const TemperatureConfig &theirs = options.file_head->temperature, &ours = options.head.temperature;
+  const bool scalar = t != nullptr && t->tensor.defined() && t->is_weight() && t->tensor.numel() == 1;
+  if (theirs.learn != scalar) return;  // not what its configuration says
+  if (scalar && ours.learn && theirs.lo == ours.lo && theirs.hi == ours.hi) return;
+  temperature_is_new_ = true;
+  const auto between = [](const TemperatureConfig& c, double at) { return c.lo + (c.hi - c.lo) / (1 + std::exp(-at)); };
+  const double before = scalar ? between(theirs, t->tensor.to(DType::f64).item()) : theirs.value,
+               now = ours.learn ? between(ours, 0) : ours.value;
+  if (replaced() || std::abs(before - now) <= 1e-6 * now) return;
+  std::ostringstream text;
+  text << "the temperature is " << before << " in the file, here it begins at " << now;
+  notes_.push_back(text.str());
 }
 
 bool HeadRows::is_new(const std::string& name) const {
@@ -105,8 +156,8 @@ Tensor HeadRows::rows_of(const std::string& name, const Tensor& tensor) const {
   const bool convolution = is_classifier(name) && tensor.ndim() == 4 && tensor.dim(2) == 1 && tensor.dim(3) == 1;
   const Tensor all = convolution ? tensor.reshape({tensor.dim(0), tensor.dim(1)}) : tensor;
   if (!mapped() || (is_noise(name) && !noise_per_class_)) return all;
-  const int64_t each = all.dim(0) / file_classes_;  // rows of a class: full factors have one for each of their ranks
-  if (each == 0 || all.dim(0) % file_classes_ != 0) return all;
+  const int64_t each = rows_per_class(all.dim(0));
+  if (each == 0) return all;
   Tensor rows = Tensor::empty(all.shape().with(0, classes_ * each), all.dtype());
   for (int64_t k = 0; k < classes_; ++k) {
     const int64_t from = rows_[static_cast<size_t>(k)] * each;

@@ -12,8 +12,13 @@
 namespace sked {
 
 /// The classifier `head.weight`, `head.bias` (a row per class), and around it `head.noise.*` and `head.temperature.*`.
-/// It is taken as it is where the classes are the same, or as many and the names of the file's not known; by rows where
-/// the model's are known to be among the file's; else the model's own stays.
+///
+///   classifier   as it is where the classes are the same, or as many and the names of the file's not known; by rows
+///                where the model's are known to be among the file's; else the model's own stays. Another link takes
+///                nothing from it: the logits are the file's, and the line says that their probabilities are not.
+///   noise        as a whole or not at all: where its kind (on logits, on the representation) and all sizes are the
+///                model's. That on logits goes with the classifier, row by row; where that is new, so is it.
+///   temperature  where both learn it, within the same bounds; else the model's own, and a line where it is another.
 class HeadRows {
  public:
   HeadRows() = default;
@@ -33,16 +38,24 @@ class HeadRows {
   bool mapped() const { return !rows_.empty(); }
   /// What there is to say about the classifier.
   std::string about() const { return replaced() ? "the classifier is new: " + why_new_ : about_; }
+  /// And about the rest of the head: a line each.
+  const std::vector<std::string>& notes() const { return notes_; }
 
  private:
   void compare_classes(const std::vector<std::string>& names, const std::vector<std::string>& file_names);
-  void compare_noise(const ForeignWeights& file, const Shapes& model);
+  /// Why the noise is not the file's; empty where it is.
+  std::string noise_apart(const ForeignWeights& file, const Shapes& model, const InitialOptions& options);
+  void compare_noise(const ForeignWeights& file, const Shapes& model, const InitialOptions& options);
+  void compare_temperature(const ForeignWeights& file, const InitialOptions& options);
+  /// Of a tensor with `rows` rows, those of a class: full factors have one for each of their ranks. 0: it has none.
+  int64_t rows_per_class(int64_t rows) const;
 
   bool model_has_one_ = false;
   bool noise_is_new_ = false, noise_per_class_ = false, temperature_is_new_ = false;
   int64_t classes_ = 0, file_classes_ = 0;
   std::vector<int64_t> rows_;  // of the file for each class of the model; empty: as they are
   std::string why_new_, about_;
+  std::vector<std::string> notes_;
 };
 
 }  // namespace sked

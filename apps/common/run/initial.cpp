@@ -75,6 +75,7 @@ InitialReport Loading::run() {
   report_.head_replaced = head_.replaced();
   report_.head_mapped = head_.mapped();
   report_.classifier = head_.about();
+  report_.notes = head_.notes();
   return std::move(report_);
 }
 

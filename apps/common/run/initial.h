@@ -22,15 +22,15 @@ struct InitialReport {
   bool head_replaced = false;             // the classifier stays as initialized
   bool head_mapped = false;               // its rows are the file's in the order of the model's classes
   std::string classifier;                 // what there is to say about it, `the classifier is new: …`; empty: nothing
+  std::vector<std::string> notes;         // and about the rest: `the noise is new: head.rank is 8 in the file, 4 here`
 };
 
 /// Copies tensors into `model` by name. It is to be the file's network: every tensor of the file is used and every one
 /// of the model is found, but for
 ///
-///   classifier   one of another number of classes, or of other classes, is left out, and that of the model stays as
-///                initialized, as where the file has none; where both sides' class names are known and the model's are
-///                among the file's, in any order, it gets their rows. The noise and the temperature of a head the other
-///                side does not have are left out or stay as initialized; noise per class goes as the classifier does.
+///   head         what of it the model can take, of other classes, another kind, rank, factors, link or temperature
+///                (head_rows.h); the rest of the file's is left out, and that of the model stays as initialized. A file
+///                may have none. The report says each.
 ///   positions    embeddings of another (square) grid are resampled as timm does: bicubic with antialiasing; those of
 ///                the class token and the registers are kept.
 ///   no weights   num_batches_tracked, mask_token, integers and booleans; optimizer.* and raw.* of this program.

@@ -45,11 +45,13 @@ void TrainingLog::initial(const InitialReport& report, const RunFolder& folder) 
                                        {"head_replaced", report.head_replaced},
                                        {"head_mapped", report.head_mapped},
                                        {"classifier", report.classifier},
+                                       {"notes", report.notes},
                                        {"interpolated", report.interpolated},
                                        {"unused", report.unused},
                                        {"not_found", report.not_found}}));
   note("begins with " + std::to_string(report.loaded) + " tensors of " + file +
        (report.classifier.empty() ? "" : "; " + report.classifier));
+  for (const std::string& line : report.notes) note("  " + line);
   const auto list = [&](const char* what, const std::vector<std::string>& names) {
     if (!names.empty()) note(what + std::to_string(names.size()) + ": " + join(names));
   };
