@@ -4,6 +4,7 @@
 
 #include "autograd/elementwise.h"
 #include "autograd/softmax.h"
+#include "core/kernels/elementwise.h"
 #include "core/kernels/index.h"
 #include "core/kernels/memory.h"
 
@@ -42,6 +43,19 @@ Tensor dense_targets(const Targets& targets, int64_t classes, const Tensor& like
   kernel::pick_backward(Tensor::full({rows, 1}, 1, like.dtype(), like.device()), targets.labels.to(like.device()),
                         one_hot);
   return one_hot.reshape({rows, classes});
+}
+
+TargetValues label_smoothing(double a, int64_t classes) {
+  const double off = a / static_cast<double>(classes);
+  return {1 - a + off, off};
+}
+
+Targets with_values(const Targets& targets, TargetValues values, int64_t classes, const Tensor& like) {
+  if (values == TargetValues{}) return targets;
+  const Tensor dense = dense_targets(targets, classes, like);
+  Tensor t = Tensor::like(dense);
+  kernel::affine(dense, t, values.on - values.off, values.off);
+  return {.distributions = t};
 }
 
 Tensor row_numbers(int64_t n, Device device) {

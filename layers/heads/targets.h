@@ -20,6 +20,21 @@ struct Targets {
 /// checked where they are read.)
 void check_targets(const Targets& targets, int64_t rows, int64_t classes);
 
+/// What targets of 1 and of 0 become in training: t ← off + (on − off) t. Mixed targets stay what the mixture of such
+/// targets is, since its weights sum to 1.
+struct TargetValues {
+  double on = 1, off = 0;
+  bool operator==(const TargetValues&) const = default;
+};
+
+/// A share a in [0, 1) of every target spread over all K classes, t ← (1 − a) t + a/K: label smoothing (Szegedy et al.,
+/// arXiv 1512.00567), as PyTorch's CrossEntropyLoss has it and timm's BinaryCrossEntropy.
+TargetValues label_smoothing(double a, int64_t classes);
+
+/// The targets with these values, as distributions in the dtype and on the device of `like`; as they are where the
+/// values are 1 and 0.
+Targets with_values(const Targets& targets, TargetValues values, int64_t classes, const Tensor& like);
+
 /// t (B,K) in the dtype and on the device of `like`: the distributions, or one-hot labels.
 Tensor dense_targets(const Targets& targets, int64_t classes, const Tensor& like);
 

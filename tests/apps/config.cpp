@@ -120,6 +120,18 @@ TEST_CASE("config: numbers out of range are refused with their key") {
   CHECK(one_line_with(refusal(R"({"schedule": {"peak": 0}})"), "schedule.peak"));
   CHECK(one_line_with(refusal(R"({"data": {"validation": -5}})"), "data.validation", "-5"));
   CHECK(refusal(R"({"train": {"steps": 5, "epochs": 0}})").empty());
+  CHECK(one_line_with(refusal(R"({"train": {"label_smoothing": 1}})"), "train.label_smoothing", "[0, 1)", "got 1"));
+  CHECK(one_line_with(refusal(R"({"task": "contrastive", "train": {"label_smoothing": 0.1}})"), "train.label_smoothing",
+                      "contrastive", "got 0.1"));
+  CHECK(one_line_with(refusal(R"({"train": {"on_value": 0.9}})"), "train.on_value", "head.link sigmoid"));
+  CHECK(one_line_with(refusal(R"({"train": {"off_value": 0.1}})"), "train.off_value", "head.link sigmoid"));
+  const std::string sigmoid = R"({"head.link": "sigmoid", "train": {)";
+  CHECK(refusal(sigmoid + R"("on_value": 0.9999, "off_value": 0.0001}})").empty());
+  CHECK(one_line_with(refusal(sigmoid + R"("on_value": 0.2, "off_value": 0.2}})"), "train.on_value", "off_value",
+                      "got 0.2"));
+  CHECK(one_line_with(refusal(sigmoid + R"("off_value": -0.1}})"), "train.off_value", "got -0.1"));
+  CHECK(one_line_with(refusal(sigmoid + R"("on_value": 0.9, "label_smoothing": 0.1}})"), "train.label_smoothing",
+                      "beside train.on_value"));
 }
 
 TEST_CASE("config: --set takes JSON, and bare text for text") {

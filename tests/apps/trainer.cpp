@@ -115,6 +115,30 @@ TEST_CASE("trainer: with a weight average the test measures the average") {
   CHECK(s.weights == "last");
 }
 
+TEST_CASE("trainer: smoothed targets are the loss's, not the measures'") {
+  const Workplace place;
+  RunConfig config = place.config();
+  config.train.steps = 1;
+  config.schedule = {.kind = ScheduleKind::constant, .peak = 1e-9};  // the weights stay
+  const auto check_against = [&](const std::string& name, const Summary& plain, double plain_loss) {
+    const Summary s = train(config, place.run(name).path, kQuiet);
+    CHECK(s.test.measures.nll == doctest::Approx(plain.test.measures.nll).epsilon(1e-5));
+    CHECK(std::abs(losses(place.run(name)).at(0) - plain_loss) > 1e-3);
+  };
+  const Summary hard = train(config, place.run("hard").path, kQuiet);
+  config.train.label_smoothing = 0.5;
+  check_against("smoothed", hard, losses(place.run("hard")).at(0));
+  config.data.train_pipeline += "|mixup(1)";
+  check_against("mixed", hard, losses(place.run("hard")).at(0));
+  config = place.config();
+  config.train.steps = 1;
+  config.schedule = {.kind = ScheduleKind::constant, .peak = 1e-9};
+  config.head.link = Link::sigmoid;
+  const Summary sigmoid = train(config, place.run("sigmoid").path, kQuiet);
+  config.train.on_value = 0.9, config.train.off_value = 0.05;
+  check_against("values", sigmoid, losses(place.run("sigmoid")).at(0));
+}
+
 TEST_CASE("trainer: label noise and its known distribution") {
   const Workplace place;
   RunConfig config = place.config();

@@ -141,6 +141,9 @@ void visit_fields(FieldList& fields, TrainConfig& c) {
   fields("eval_samples", c.eval_samples);
   fields("checkpoint_every", c.checkpoint_every);
   fields("time_limit", c.time_limit);
+  fields("label_smoothing", c.label_smoothing);
+  fields("on_value", c.on_value);
+  fields("off_value", c.off_value);
   fields("ema_decay", c.ema_decay);
   fields("init", c.init);
   fields("init_partial", c.init_partial);
@@ -219,13 +222,34 @@ void check_utf8(RunConfig config) {
   }
 }
 
+template <class T>
+void check(bool ok, const char* key, const std::string& expected, const T& value) {
+  require_usage(ok, "config", key, ": expected ", expected, ", got ", value);
+}
+
+/// What training makes of its targets.
+void check_targets(const RunConfig& config) {
+  const TrainConfig& t = config.train;
+  const bool values = t.on_value != 1 || t.off_value != 0;
+  check(t.label_smoothing >= 0 && t.label_smoothing < 1, "train.label_smoothing", "a number in [0, 1)",
+        t.label_smoothing);
+  check(t.label_smoothing == 0 || config.task == TaskKind::classification, "train.label_smoothing",
+        "0 with task contrastive, whose targets are pairs", t.label_smoothing);
+  check(t.off_value >= 0 && t.off_value < 1, "train.off_value", "a number in [0, 1)", t.off_value);
+  check(t.on_value > t.off_value && t.on_value <= 1, "train.on_value", "a number above train.off_value, at most 1",
+        t.on_value);
+  require_usage(!values || config.head.link == Link::sigmoid, "config",
+                t.on_value != 1 ? "train.on_value" : "train.off_value",
+                ": expected head.link sigmoid beside it: distributions are smoothed by train.label_smoothing");
+  require_usage(!values || t.label_smoothing == 0, "config",
+                "train.label_smoothing: expected 0 beside train.on_value and train.off_value, got ", t.label_smoothing);
+}
+
 }  // namespace
 
 void validate(const RunConfig& config) {
   check_utf8(config);
-  const auto check = [](bool ok, const char* key, const std::string& expected, auto value) {
-    require_usage(ok, "config", key, ": expected ", expected, ", got ", value);
-  };
+  check_targets(config);
   const TrainConfig& t = config.train;
   check(t.batch_size >= 1, "train.batch_size", "at least 1", t.batch_size);
   check(t.steps >= 0, "train.steps", "at least 0", t.steps);

@@ -43,6 +43,9 @@ struct TrainConfig {
   int64_t eval_samples = 64;     // Monte Carlo samples of those; the final test uses head.test_samples
   int64_t checkpoint_every = 0;  // steps between two checkpoints; 0: at the end of each epoch
   double time_limit = 0;         // > 0: seconds from the program's start after which it stops as by Ctrl-C, exit 124
+  double label_smoothing = 0;    // classification: share of every target spread over all classes, in training only
+  double on_value = 1;           // sigmoid link: what training has for a target of 1,
+  double off_value = 0;          // and of 0 (the upstream recipe of ViT and HET on ImageNet-21k: 0.9999 and 0.0001)
   double ema_decay = 0;          // > 0: evaluate and save an exponential moving average of the weights
   std::string init = "";         // safetensors file to begin with (initial.h): fine-tuning
   bool init_partial = false;     // begin with what fits of it, whatever else it or the model has

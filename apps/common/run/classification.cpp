@@ -32,7 +32,14 @@ Var ClassificationTask::loss(const TensorList& inputs, const Context& context) {
   Targets targets;
   (inputs[1].dtype() == DType::i64 ? targets.labels : targets.distributions) = inputs[1];
   const Var phi = model_->backbone().forward(network_input(inputs[0], context), context);
+  targets = with_values(targets, target_values(), splits_.train->classes(), phi.value());
   return model_->head().loss(phi, targets, context);
+}
+
+TargetValues ClassificationTask::target_values() const {
+  const TrainConfig& t = config_.train;
+  if (t.label_smoothing > 0) return label_smoothing(t.label_smoothing, splits_.train->classes());
+  return {.on = t.on_value, .off = t.off_value};
 }
 
 Evaluation ClassificationTask::evaluate(EvaluationPoint point) {

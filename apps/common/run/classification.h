@@ -21,6 +21,9 @@ class ClassificationTask final : public Task {
   void describe(Summary& summary) const override;
 
  private:
+  /// What train.label_smoothing, or train.on_value and train.off_value, make of the targets.
+  TargetValues target_values() const;
+
   std::unique_ptr<Classifier> model_;
 };
 
