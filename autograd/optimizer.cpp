@@ -22,6 +22,10 @@ void check(const OptimizerConfig& c) {
   require_usage(c.weight_decay >= 0 && std::isfinite(c.weight_decay), "optimizer", "expected weight_decay >= 0, got ",
                 c.weight_decay);
   require_usage(c.clip_norm >= 0, "optimizer", "expected clip_norm >= 0, got ", c.clip_norm);
+  require_usage(c.noise_lr_scale >= 0 && std::isfinite(c.noise_lr_scale), "optimizer",
+                "expected noise_lr_scale >= 0, got ", c.noise_lr_scale);
+  require_usage((c.noise_weight_decay >= 0 && std::isfinite(c.noise_weight_decay)) || c.noise_weight_decay == -1,
+                "optimizer", "expected noise_weight_decay >= 0 (or -1: weight_decay), got ", c.noise_weight_decay);
 }
 
 /// The slots of optimizer state, in the order of Optimizer's members.
@@ -49,8 +53,12 @@ bool decays(const NamedVar& parameter) {
          leaf != "reg_token";
 }
 
-Optimizer::Optimizer(const OptimizerConfig& config, const std::vector<NamedVar>& parameters) : config_(config) {
+bool of_noise(const NamedVar& parameter) { return ("." + parameter.name).find(".noise.") != std::string::npos; }
+
+Optimizer::Optimizer(const OptimizerConfig& config, const std::vector<NamedVar>& parameters)
+    : config_(config), groups_(config.noise_lr_scale == 1 ? 1 : 2) {
   check(config);
+  const double noise_decay = config.noise_weight_decay < 0 ? config.weight_decay : config.noise_weight_decay;
   const size_t count = slots(config).size();
   std::set<const void*> known;
   for (const NamedVar& parameter : parameters) {
@@ -59,7 +67,9 @@ Optimizer::Optimizer(const OptimizerConfig& config, const std::vector<NamedVar>&
             "expected each parameter once, got ", parameter.name, " again");
     parameters_.push_back(parameter);
     if (parameter.var.dtype() == DType::f32) parameters_.back().var.mutable_value().keep_rounded();
-    decay_.push_back(decays(parameter) ? config.weight_decay : 0);
+    const bool noise = of_noise(parameter);
+    groups_[noise ? groups_.size() - 1 : 0].push_back(parameters_.size() - 1);
+    decay_.push_back(!decays(parameter) ? 0 : noise ? noise_decay : config.weight_decay);
     if (count >= 1) first_.push_back(Tensor::zeros_like(parameter.var.value()));
     if (count >= 2) second_.push_back(Tensor::zeros_like(parameter.var.value()));
   }
@@ -67,26 +77,42 @@ Optimizer::Optimizer(const OptimizerConfig& config, const std::vector<NamedVar>&
 
 Tensor Optimizer::step(double lr) {
   require(std::isfinite(lr), "optimizer", "expected a finite learning rate, got ", lr);
-  TensorList values, gradients, rounded;
-  for (NamedVar& parameter : parameters_) {
-    values.push_back(parameter.var.mutable_value());
+  TensorList gradients;
+  for (const NamedVar& parameter : parameters_) {
     const Tensor& grad = parameter.var.grad();
-    gradients.push_back(grad.defined() ? grad : Tensor::zeros_like(values.back()));
-    rounded.push_back(values.back().rounded_copy());
+    gradients.push_back(grad.defined() ? grad : Tensor::zeros_like(parameter.var.value()));
   }
-  if (values.empty()) return {};
+  if (gradients.empty()) return {};
 
   Tensor norm, scale;
   if (config_.clip_norm > 0) {
-    norm = detail::empty({1}, values.front());
+    norm = detail::empty({1}, gradients.front());
     kernel::global_norm(gradients, norm);
     scale = clip_factor(norm, config_.clip_norm);
   }
 
   ++steps_;
+  for (size_t g = 0; g < groups_.size(); ++g)
+    step_group(groups_[g], gradients, scale, g == 0 ? lr : lr * config_.noise_lr_scale);
+  return norm;
+}
+
+void Optimizer::step_group(const std::vector<size_t>& group, const TensorList& gradients, const Tensor& scale,
+                           double lr) {
+  TensorList values, grads, rounded, first, second;
+  std::vector<double> decay;
+  for (const size_t i : group) {
+    values.push_back(parameters_[i].var.mutable_value());
+    rounded.push_back(values.back().rounded_copy());
+    grads.push_back(gradients[i]);
+    decay.push_back(decay_[i]);
+    if (!first_.empty()) first.push_back(first_[i]);
+    if (!second_.empty()) second.push_back(second_[i]);
+  }
+  if (values.empty()) return;
   if (config_.kind == OptimizerKind::sgd) {
     const SgdStep step{.lr = lr, .momentum = config_.momentum, .nesterov = config_.nesterov, .first = steps_ == 1};
-    kernel::sgd_step(values, gradients, first_, rounded, decay_, scale, step);
+    kernel::sgd_step(values, grads, first, rounded, decay, scale, step);
   } else {
     const AdamStep step{.lr = lr,
                         .beta1 = config_.beta1,
@@ -94,11 +120,10 @@ Tensor Optimizer::step(double lr) {
                         .eps = config_.eps,
                         .decoupled = config_.kind == OptimizerKind::adamw,
                         .step = steps_};
-    kernel::adam_step(values, gradients, first_, second_, rounded, decay_, scale, step);
+    kernel::adam_step(values, grads, first, second, rounded, decay, scale, step);
   }
   for (size_t i = 0; i < values.size(); ++i)
     if (rounded[i].defined()) values[i].set_rounded_current();
-  return norm;
 }
 
 void Optimizer::clear_grads() {

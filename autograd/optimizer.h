@@ -21,8 +21,14 @@ struct OptimizerConfig {
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
   double weight_decay =
       0;  // coupled for sgd and adam, decoupled for adamw; never on norms, biases, embeddings of position or class
-  double clip_norm = 0;  // global gradient norm; 0: off
+  double clip_norm = 0;            // global gradient norm, over all parameters; 0: off
+  double noise_lr_scale = 1;       // learning rate of the heads' covariance layers, as a factor on that of the rest
+  double noise_weight_decay = -1;  // weight decay of the covariance layers; -1: weight_decay
 };
+
+/// Is a parameter one of the covariance layers, those of a GaussianNoise: `head.noise.factors.weight` …? They form a
+/// parameter group of their own.
+bool of_noise(const NamedVar& parameter);
 
 /// Does weight decay apply to a parameter? Matrices and filters only: not to vectors and scalars, nor to `pos_embed`,
 /// `cls_token`, `reg_token`.
@@ -52,9 +58,12 @@ class Optimizer {
 
  private:
   OptimizerConfig config_;
+  void step_group(const std::vector<size_t>& group, const TensorList& gradients, const Tensor& scale, double lr);
+
   std::vector<NamedVar> parameters_;
   std::vector<double> decay_;
-  TensorList first_, second_;  // momentum or m; v
+  TensorList first_, second_;                // momentum or m; v
+  std::vector<std::vector<size_t>> groups_;  // parameters of one learning rate: all, or those of the noise behind them
   int64_t steps_ = 0;
 };
 

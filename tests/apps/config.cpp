@@ -125,6 +125,11 @@ TEST_CASE("config: numbers out of range are refused with their key") {
                       "contrastive", "got 0.1"));
   CHECK(one_line_with(refusal(R"({"train": {"on_value": 0.9}})"), "train.on_value", "head.link sigmoid"));
   CHECK(one_line_with(refusal(R"({"train": {"off_value": 0.1}})"), "train.off_value", "head.link sigmoid"));
+  CHECK(one_line_with(refusal(R"({"schedule": {"timescale": 0}})"), "schedule.timescale", "above 0"));
+  CHECK(one_line_with(refusal(R"({"schedule": {"cooldown_steps": -1}})"), "schedule.cooldown_steps", "-1"));
+  CHECK(one_line_with(refusal(R"({"optimizer": {"noise_lr_scale": -1}})"), "optimizer.noise_lr_scale", "-1"));
+  CHECK(one_line_with(refusal(R"({"optimizer": {"noise_weight_decay": -0.5}})"), "optimizer.noise_weight_decay",
+                      "-1: as weight_decay", "-0.5"));
   const std::string sigmoid = R"({"head.link": "sigmoid", "train": {)";
   CHECK(refusal(sigmoid + R"("on_value": 0.9999, "off_value": 0.0001}})").empty());
   CHECK(one_line_with(refusal(sigmoid + R"("on_value": 0.2, "off_value": 0.2}})"), "train.on_value", "off_value",
@@ -167,7 +172,7 @@ TEST_CASE("config: an enumeration is one of its names, in files, --set and what 
   CHECK(refusal(R"({"optimizer": {"kind": "adamax"}})") ==
         "[config] run.json: optimizer.kind: expected one of sgd, adam, adamw, got \"adamax\" (did you mean \"adam\"?)");
   CHECK(one_line_with(refusal(R"({"schedule": {"kind": 3}})"), "schedule.kind",
-                      "expected one of constant, linear, cosine, got 3"));
+                      "expected one of constant, linear, cosine, rsqrt, got 3"));
   CHECK(one_line_with(set_refusal("schedule.kind=cosin"), "--set schedule.kind=cosin: schedule.kind",
                       "constant, linear, cosine", "did you mean \"cosine\""));
   CHECK(one_line_with(set_refusal("head.kind=het-xxl"), "expected one of det, het, het-xl, got \"het-xxl\"",

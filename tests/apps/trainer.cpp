@@ -204,6 +204,7 @@ TEST_CASE("trainer: what cannot be trained is refused before anything is written
   CHECK(one_line_with(refusal("data.name=cifar-10"), "cifar-10", "make data"));
   CHECK(one_line_with(refusal("data.validation=200"), "0 to 199", "200"));
   CHECK(one_line_with(refusal("model.name=resnet21"), "resnet21", "resnet20"));
+  CHECK(one_line_with(refusal("schedule.cooldown_steps=31"), "schedule.cooldown_steps", "30 steps", "31"));
   CHECK(one_line_with(refusal("head.train_samples=0"), "samples", "0"));
   CHECK(one_line_with(refusal("head.rank=9"), "rank", "9"));  // D = 8
   CHECK(one_line_with(refusal("data.eval_pipeline=value_rnge(0,1)"), "value_rnge", "value_range"));

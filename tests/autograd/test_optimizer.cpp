@@ -22,9 +22,11 @@ namespace {
 constexpr double kRate = 0.05;
 constexpr int kSteps = 10;
 
-std::vector<NamedVar> values(const std::string& prefix, DType dtype, bool requires_grad) {
+std::vector<NamedVar> values(const std::string& prefix, DType dtype, bool requires_grad, bool noise = false) {
   std::vector<NamedVar> vars;
-  for (const auto& [name, shape] : {std::pair<std::string, Shape>{"weight", {3, 4}}, {"bias", {4}}}) {
+  std::vector<std::pair<std::string, Shape>> shapes{{"weight", {3, 4}}, {"bias", {4}}};
+  if (noise) shapes.emplace_back("head.noise.v", Shape{2, 3});
+  for (const auto& [name, shape] : shapes) {
     vars.push_back({name, Var(hash_tensor(shape, hash_name(prefix + name), 1.5F).to(dtype), requires_grad)});
   }
   return vars;
@@ -40,7 +42,7 @@ Var loss_of(const std::vector<NamedVar>& p, const std::vector<NamedVar>& target)
 /// One step; returns what Optimizer::step does.
 double advance(Optimizer& optimizer, const std::vector<NamedVar>& p, double lr = kRate) {
   optimizer.clear_grads();
-  loss_of(p, values("target.", p[0].var.dtype(), false)).backward();
+  loss_of(p, values("target.", p[0].var.dtype(), false, p.size() > 2)).backward();
   const Tensor norm = optimizer.step(lr);
   return norm.defined() ? norm.item() : 0;
 }
@@ -56,7 +58,7 @@ double worst(const Tensor& got, const Tensor& expected) {
 void follow(const std::string& name, const OptimizerConfig& config, DType dtype, double tolerance) {
   CAPTURE(name);
   const TensorFile file = load_safetensors("tests/fixtures/optimizers.safetensors");
-  const std::vector<NamedVar> p = values("start.", dtype, true);
+  const std::vector<NamedVar> p = values("start.", dtype, true, name.ends_with("/noise"));
   Optimizer optimizer(config, p);
   for (int step = 0; step < kSteps; ++step) {
     const double norm = advance(optimizer, p);
@@ -99,6 +101,47 @@ TEST_CASE("ten steps as PyTorch takes them") {
   both("adam/decay", {.kind = OptimizerKind::adam, .beta1 = 0.8, .beta2 = 0.95, .eps = 1e-6, .weight_decay = 0.1});
   both("adamw", {.kind = OptimizerKind::adamw, .weight_decay = 0.1});
   both("adamw/clipped", {.kind = OptimizerKind::adamw, .weight_decay = 0.1, .clip_norm = 1});
+}
+
+TEST_CASE("the covariance layers as a parameter group of PyTorch's, for every optimizer") {
+  OptimizerConfig config{.weight_decay = 0.1, .noise_lr_scale = 0.3, .noise_weight_decay = 0.5};
+  const auto both = [&](OptimizerKind kind, double clip_norm) {
+    config.kind = kind, config.clip_norm = clip_norm;
+    follow(name_of(kind) + "/noise", config, DType::f64, 1e-12);
+    follow(name_of(kind) + "/noise", config, DType::f32, 2e-5);
+  };
+  both(OptimizerKind::sgd, 0);
+  both(OptimizerKind::adam, 0);
+  both(OptimizerKind::adamw, 1);
+
+  const auto is = [](const std::string& name) { return of_noise({name, Var(Tensor::zeros({1}), true)}); };
+  CHECK(is("head.noise.diagonal.bias"));
+  CHECK(is("noise.v"));
+  CHECK_FALSE(is("head.weight"));
+  CHECK_FALSE(is("blocks.0.denoise.weight"));
+}
+
+TEST_CASE("covariance layers without values of their own step as the rest, bit for bit, and a scale of 0 holds them") {
+  for (const OptimizerKind kind : {OptimizerKind::sgd, OptimizerKind::adam, OptimizerKind::adamw}) {
+    CAPTURE(name_of(kind));
+    const auto after = [&](const OptimizerConfig& config) {
+      const std::vector<NamedVar> p = values("start.", DType::f32, true, true);
+      Optimizer optimizer(config, p);
+      for (int i = 0; i < 3; ++i) advance(optimizer, p);
+      std::vector<Values> all;
+      for (const NamedVar& parameter : p) all.push_back(parameter.var.value().to_vector<float>());
+      return all;
+    };
+    const OptimizerConfig plain{.kind = kind, .weight_decay = 0.1, .clip_norm = 2};
+    OptimizerConfig same = plain, held = plain;
+    same.noise_weight_decay = 0.1;
+    held.noise_lr_scale = 0;
+    const std::vector<Values> expected = after(plain);
+    CHECK(after(same) == expected);
+    const std::vector<Values> frozen = after(held);
+    CHECK(frozen[2] == values("start.", DType::f32, true, true)[2].var.value().to_vector<float>());
+    CHECK(frozen[2] != expected[2]);
+  }
 }
 
 TEST_CASE("weight decay is for matrices and filters only") {
@@ -177,6 +220,8 @@ TEST_CASE("configurations out of range are usage errors that name the key") {
   CHECK(error_of({.kind = OptimizerKind::adam, .eps = 0}).find("eps") != std::string::npos);
   CHECK(error_of({.weight_decay = -1}).find("weight_decay") != std::string::npos);
   CHECK(error_of({.clip_norm = NAN}).find("clip_norm") != std::string::npos);
+  CHECK(error_of({.noise_lr_scale = -1}) == "[optimizer] expected noise_lr_scale >= 0, got -1");
+  CHECK(error_of({.noise_weight_decay = -2}).find("noise_weight_decay") != std::string::npos);
 }
 
 TEST_CASE("an optimizer takes each parameter once, and finite learning rates") {
@@ -216,10 +261,46 @@ TEST_CASE("schedules") {
   CHECK(std::abs(cosine.at(8)) < 1e-15);
   CHECK(Schedule{.warmup = 5, .total = 3}.at(4) == 0.1);  // all warm-up
 
+  const Schedule trapezoid{.kind = ScheduleKind::constant, .peak = 0.5, .total = 10, .cooldown = 4};
+  CHECK(trapezoid.at(6) == 0.5);
+  CHECK(trapezoid.at(9) == 0.125);
+  CHECK(trapezoid.at(10) == 0);
+  CHECK(trapezoid.at(99) == 0);
+  CHECK(Schedule{.kind = ScheduleKind::rsqrt, .peak = 1, .floor = 0.5, .total = 10, .timescale = 4}.at(12) == 0.75);
+
+  CHECK_THROWS_AS((Schedule{.timescale = 0}.at(0)), UsageError);
+  CHECK_THROWS_AS((Schedule{.cooldown = -1}.at(0)), UsageError);
   CHECK_THROWS_AS((Schedule{.total = 0}.at(0)), UsageError);
   CHECK_THROWS_AS((Schedule{.floor = 2}.at(0)), UsageError);
   CHECK_THROWS_AS((Schedule{.peak = NAN}.at(0)), UsageError);
   CHECK_THROWS_AS(Schedule{}.at(-1), Error);
+}
+
+TEST_CASE("rsqrt with a cooldown is big_vision's, but for a warm-up that is a step ahead") {
+  const TensorFile file = load_safetensors("tests/fixtures/optimizers.safetensors");
+  struct Case {
+    std::string name;
+    Schedule schedule;
+  };
+  const auto schedule = [](int64_t warmup, double timescale, int64_t cooldown) {
+    return Schedule{.kind = ScheduleKind::rsqrt,
+                    .peak = 0.8,
+                    .warmup = warmup,
+                    .total = 40,
+                    .timescale = timescale,
+                    .cooldown = cooldown};
+  };
+  for (const auto& [name, s] : {Case{"0-10-0", schedule(0, 10, 0)}, Case{"5-7.5-0", schedule(5, 7.5, 0)},
+                                Case{"5-20-12", schedule(5, 20, 12)}, Case{"0-100-40", schedule(0, 100, 40)}}) {
+    CAPTURE(name);
+    const std::vector<double> expected = file.at("schedule/rsqrt/" + name).to_vector<double>();
+    REQUIRE(expected.size() == 41);
+    for (int64_t step = 0; step <= 40; ++step) {
+      CAPTURE(step);
+      const int64_t theirs = step < s.warmup ? step + 1 : step;
+      CHECK(std::abs(s.at(step) - expected[static_cast<size_t>(theirs)]) < 1e-15);
+    }
+  }
 }
 
 TEST_CASE("weight averages") {

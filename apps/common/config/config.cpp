@@ -122,6 +122,8 @@ void visit_fields(FieldList& fields, OptimizerConfig& c) {
   fields("eps", c.eps);
   fields("weight_decay", c.weight_decay);
   fields("clip_norm", c.clip_norm);
+  fields("noise_lr_scale", c.noise_lr_scale);
+  fields("noise_weight_decay", c.noise_weight_decay);
 }
 
 void visit_fields(FieldList& fields, ScheduleConfig& c) {
@@ -130,6 +132,8 @@ void visit_fields(FieldList& fields, ScheduleConfig& c) {
   fields("floor", c.floor);
   fields("warmup_epochs", c.warmup_epochs);
   fields("warmup_steps", c.warmup_steps);
+  fields("timescale", c.timescale);
+  fields("cooldown_steps", c.cooldown_steps);
 }
 
 void visit_fields(FieldList& fields, TrainConfig& c) {
@@ -268,6 +272,13 @@ void validate(const RunConfig& config) {
   check(s.floor >= 0 && s.floor <= 1, "schedule.floor", "a number in [0, 1]", s.floor);
   check(s.warmup_epochs >= 0, "schedule.warmup_epochs", "at least 0", s.warmup_epochs);
   check(s.warmup_steps >= 0, "schedule.warmup_steps", "at least 0", s.warmup_steps);
+  check(s.timescale > 0, "schedule.timescale", "a number of steps above 0", s.timescale);
+  check(s.cooldown_steps >= 0, "schedule.cooldown_steps", "at least 0", s.cooldown_steps);
+  const double noise_decay = config.optimizer.noise_weight_decay;
+  check(config.optimizer.noise_lr_scale >= 0, "optimizer.noise_lr_scale", "at least 0",
+        config.optimizer.noise_lr_scale);
+  check(noise_decay >= 0 || noise_decay == -1, "optimizer.noise_weight_decay", "at least 0 (or -1: as weight_decay)",
+        noise_decay);
   const ContrastiveConfig& contrast = config.contrast;
   check(contrast.retrieval >= 1 && contrast.retrieval <= 1 << 16, "contrast.retrieval", "1 to 65536",
         contrast.retrieval);

@@ -31,7 +31,9 @@ struct ScheduleConfig {
   double peak = 0.1;  // learning rate after the warm-up
   double floor = 0;   // last learning rate, as a share of the peak
   double warmup_epochs = 0;
-  int64_t warmup_steps = 0;  // > 0: instead of warmup_epochs
+  int64_t warmup_steps = 0;    // > 0: instead of warmup_epochs
+  double timescale = 10000;    // of rsqrt, in steps
+  int64_t cooldown_steps = 0;  // last steps, over which the learning rate falls to 0, whatever the kind
 };
 
 struct TrainConfig {

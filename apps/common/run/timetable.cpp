@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/error.h"
+
 namespace sked {
 namespace {
 
@@ -27,7 +29,12 @@ Schedule schedule(const ScheduleConfig& config, const Timetable& timetable) {
                           .warmup = config.warmup_steps > 0 ? config.warmup_steps
                                                             : std::llround(config.warmup_epochs *
                                                                            static_cast<double>(timetable.epoch_steps)),
-                          .total = std::max<int64_t>(timetable.total, 1)};
+                          .total = std::max<int64_t>(timetable.total, 1),
+                          .timescale = config.timescale,
+                          .cooldown = config.cooldown_steps};
+  require_usage(timetable.total == 0 || config.cooldown_steps <= timetable.total, "config",
+                "schedule.cooldown_steps: expected at most the ", timetable.total, " steps of the training, got ",
+                config.cooldown_steps);
   schedule.at(0);  // refuses what it cannot be
   return schedule;
 }
