@@ -1,12 +1,16 @@
 #include "layers/models/model.h"
 
+#include <charconv>
 #include <map>
+#include <optional>
+#include <string_view>
 
 #include "core/text.h"
 #include "layers/models/bit.h"
 #include "layers/models/limits.h"
 #include "layers/models/resnet.h"
 #include "layers/models/vit.h"
+#include "layers/models/wide_resnet.h"
 
 namespace sked {
 
@@ -14,7 +18,7 @@ namespace {
 
 using detail::check_heads, detail::check_probability, detail::check_size, detail::kMaxDepth, detail::kMaxWidth;
 
-enum class Family { resnet, bit, vit };
+enum class Family { resnet, bit, wide, vit };
 
 /// A name and what it stands for; only the member of its family counts.
 struct Named {
@@ -48,6 +52,10 @@ Named tweaked(std::vector<int64_t> blocks) {
 Named bit(std::vector<int64_t> blocks, int64_t factor = 1) {
   return {Family::bit, {.blocks = std::move(blocks), .base_width = 64 * factor, .bottleneck = true}, {}};
 }
+/// Three stages of n blocks, `factor` times the channels of a ResNet for CIFAR (arXiv 1605.07146).
+Named wide(int64_t n, int64_t factor) {
+  return {Family::wide, {.blocks = {n, n, n}, .base_width = 16 * factor, .stem = Stem::cifar}, {}};
+}
 Named vit(int64_t patch, int64_t width, int64_t depth, int64_t heads) {
   return {Family::vit, {}, {.patch = patch, .width = width, .depth = depth, .heads = heads, .mlp = 4 * width}};
 }
@@ -69,6 +77,7 @@ const std::map<std::string, Named>& models() {
       {"resnext101-64x4d", grouped({3, 4, 23, 3}, 64, 4)},
       {"wide-resnet50-2", grouped({3, 4, 6, 3}, 1, 128)},
       {"wide-resnet101-2", grouped({3, 4, 23, 3}, 1, 128)},
+      {"wide-resnet28-10", wide(4, 10)},
       {"resnet50-d", tweaked({3, 4, 6, 3})},
       {"resnet101-d", tweaked({3, 4, 23, 3})},
       {"bit-resnet50", bit({3, 4, 6, 3})},
@@ -88,19 +97,43 @@ const std::map<std::string, Named>& models() {
   return models;
 }
 
-const Named& named(const std::string& name) {
+/// `wide-resnet<depth>-<factor>`, other than those of torchvision; nothing where `name` is none.
+std::optional<Named> wide_by_name(std::string_view name) {
+  constexpr std::string_view kPrefix = "wide-resnet";
+  if (!name.starts_with(kPrefix)) return std::nullopt;
+  int64_t depth = 0, factor = 0;
+  const char *begin = name.data() + kPrefix.size(), *end = name.data() + name.size();
+  const auto [dash, no_depth] = std::from_chars(begin, end, depth);
+  if (no_depth != std::errc{} || dash == end || *dash != '-') return std::nullopt;
+  const auto [rest, no_factor] = std::from_chars(dash + 1, end, factor);
+  if (no_factor != std::errc{} || rest != end) return std::nullopt;
+  require_usage(depth >= 10 && depth % 6 == 4, "model.name", "expected wide-resnet<depth>-<factor> with a depth of 6n",
+                " + 4 (10, 16, 22, 28 ...), wide-resnet50-2 or wide-resnet101-2, got ", name);
+  check_size((depth - 4) / 6, kMaxDepth, "model.name (blocks per stage)");
+  check_size(factor, kMaxWidth >> 7, "model.name (factor on the channels)");
+  return wide((depth - 4) / 6, factor);
+}
+
+Named named(const std::string& name) {
   const auto found = models().find(name);
   if (found != models().end()) return found->second;
+  if (std::optional<Named> model = wide_by_name(name)) return *model;
   std::vector<std::string> names;
   for (const auto& [known, unused] : models()) names.push_back(known);
   require_usage(false, "model.name", "unknown backbone ", name, "; did you mean ", nearest(name, names),
                 "? Known: ", join(names));
-  return found->second;
+  return {};
 }
 
 /// A setting that is `given` but belongs to the other family is an error: it would silently do nothing.
 void refuse(bool given, const char* key, const ModelConfig& config) {
   require_usage(!given, std::string("model.") + key, "is not a setting of ", config.name);
+}
+
+void refuse_shapes_of_blocks(const ModelConfig& config) {
+  refuse(config.shortcut.has_value(), "shortcut", config);
+  refuse(config.groups != 0, "groups", config);
+  refuse(config.width_per_group != 0, "width_per_group", config);
 }
 
 ResNetConfig residual(ResNetConfig r, const ModelConfig& config) {
@@ -120,7 +153,6 @@ ResNetConfig residual(ResNetConfig r, const ModelConfig& config) {
   refuse(config.norm_eps != 0, "norm_eps", config);
   refuse(config.gelu.has_value(), "gelu", config);
   refuse(config.representation != 0, "representation", config);
-  refuse(config.dropout != 0, "dropout", config);
   refuse(config.drop_path != 0, "drop_path", config);
   if (!config.blocks.empty()) r.blocks = config.blocks;
   if (config.base_width != 0) r.base_width = config.base_width;
@@ -133,6 +165,7 @@ ResNetConfig residual(ResNetConfig r, const ModelConfig& config) {
 }
 
 ResNetConfig resnet(ResNetConfig r, const ModelConfig& config) {
+  refuse(config.dropout != 0, "dropout", config);
   r = residual(r, config);
   r.shortcut = config.shortcut.value_or(r.shortcut);
   require_usage(r.base_width % 2 == 0 || (r.stem != Stem::deep && r.shortcut != Shortcut::pad), "model.base_width",
@@ -148,13 +181,24 @@ ResNetConfig resnet(ResNetConfig r, const ModelConfig& config) {
 }
 
 BitConfig bit(const ResNetConfig& r, const ModelConfig& config) {
-  refuse(config.shortcut.has_value(), "shortcut", config);
-  refuse(config.groups != 0, "groups", config);
-  refuse(config.width_per_group != 0, "width_per_group", config);
+  refuse(config.dropout != 0, "dropout", config);
+  refuse_shapes_of_blocks(config);
   require_usage(r.stem != Stem::deep, "model.stem", "expected imagenet, cifar, cifar2 of ", config.name, ", got deep");
   require_usage(r.base_width % 32 == 0, "model.base_width", "expected a multiple of 32 (group norm's groups), got ",
                 r.base_width);
   return {.blocks = r.blocks, .base_width = r.base_width, .stem = r.stem, .recompute = r.recompute};
+}
+
+WideResNetConfig wide(const ResNetConfig& r, const ModelConfig& config) {
+  refuse_shapes_of_blocks(config);
+  require_usage(r.stem == Stem::cifar || r.stem == Stem::cifar2, "model.stem", "expected cifar or cifar2 of ",
+                config.name, ", got ", name_of(r.stem));
+  check_probability(config.dropout, "model.dropout");
+  return {.blocks = r.blocks,
+          .base_width = r.base_width,
+          .stem = r.stem,
+          .dropout = config.dropout,
+          .recompute = r.recompute};
 }
 
 ClassToken default_class_token(Pool pool) { return pool == Pool::token ? ClassToken::yes : ClassToken::no; }
@@ -189,9 +233,7 @@ VitConfig transformer(VitConfig v, const ModelConfig& config, const Shape& image
   refuse(!config.blocks.empty(), "blocks", config);
   refuse(config.base_width != 0, "base_width", config);
   refuse(config.stem.has_value(), "stem", config);
-  refuse(config.shortcut.has_value(), "shortcut", config);
-  refuse(config.groups != 0, "groups", config);
-  refuse(config.width_per_group != 0, "width_per_group", config);
+  refuse_shapes_of_blocks(config);
   if (config.patch != 0) v.patch = config.patch;
   if (config.width != 0) v.mlp = 4 * (v.width = config.width);
   if (config.depth != 0) v.depth = config.depth;
@@ -220,7 +262,7 @@ VitConfig transformer(VitConfig v, const ModelConfig& config, const Shape& image
 }  // namespace
 
 ModelConfig written_out(const ModelConfig& config) {
-  const Named& model = named(config.name);
+  const Named model = named(config.name);
   ModelConfig full = config;
   const auto otherwise = [](auto& setting, auto value) {
     if (!setting) setting = value;
@@ -236,7 +278,7 @@ ModelConfig written_out(const ModelConfig& config) {
     return full;
   }
   otherwise(full.stem, model.resnet.stem);
-  if (model.family == Family::bit) return full;
+  if (model.family == Family::bit || model.family == Family::wide) return full;
   otherwise(full.shortcut, model.resnet.shortcut);
   if (model.resnet.bottleneck) {
     otherwise(full.groups, model.resnet.groups);
@@ -248,12 +290,14 @@ ModelConfig written_out(const ModelConfig& config) {
 std::unique_ptr<Backbone> make_backbone(const ModelConfig& config, const Shape& image_shape, Init& init) {
   require_usage(image_shape.ndim() == 3 && image_shape.numel() > 0, "model", "expected images (H,W,C), got ",
                 image_shape);
-  const Named& model = named(config.name);
+  const Named model = named(config.name);
   switch (model.family) {
     case Family::resnet:
       return std::make_unique<ResNet>(resnet(model.resnet, config), image_shape, init);
     case Family::bit:
       return std::make_unique<Bit>(bit(residual(model.resnet, config), config), image_shape, init);
+    case Family::wide:
+      return std::make_unique<WideResNet>(wide(residual(model.resnet, config), config), image_shape, init);
     default:
       return std::make_unique<Vit>(transformer(model.vit, config, image_shape), image_shape, init);
   }

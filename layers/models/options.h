@@ -43,9 +43,10 @@ constexpr std::array<const char*, 2> names_of(Positions) { return {"all", "patch
 /// Names: resnet20 | resnet32 | resnet44 | resnet56 (CIFAR, He et al., arXiv 1512.03385, section 4.2) ·
 /// resnet18 | resnet34 | resnet50 | resnet101 | resnet152 (ImageNet, v1.5: stride on the 3×3) ·
 /// resnext50-32x4d | resnext101-32x8d | resnext101-64x4d (groups: arXiv 1611.05431) · wide-resnet50-2 |
-/// wide-resnet101-2 (twice the channels in the 3×3: arXiv 1605.07146) · resnet50-d | resnet101-d (deep stem, shortcut
-/// avg: arXiv 1812.01187) · bit-resnet50 | bit-resnet101 | bit-resnet152 and, with that many times the channels,
-/// bit-resnet50x3 | bit-resnet101x3 | bit-resnet152x2 | bit-resnet152x4 (pre-activation, group norm, weight
+/// wide-resnet101-2 (twice the channels in the 3×3: arXiv 1605.07146) · wide-resnet28-10 and any other
+/// wide-resnet<6n + 4>-<factor> (pre-activation, CIFAR: the same paper's own) · resnet50-d | resnet101-d (deep stem,
+/// shortcut avg: arXiv 1812.01187) · bit-resnet50 | bit-resnet101 | bit-resnet152 and, with that many times the
+/// channels, bit-resnet50x3 | bit-resnet101x3 | bit-resnet152x2 | bit-resnet152x4 (pre-activation, group norm, weight
 /// standardization: arXiv 1912.11370) · vit-ti | vit-s | vit-b | vit-l | vit-h (arXiv 2010.11929; pre-norm) ·
 /// resnet-cifar | vit (free sizes, below).
 struct ModelConfig {
@@ -72,7 +73,8 @@ struct ModelConfig {
   double norm_eps = 0;            // of every layer norm; 0: 1e-6
   std::optional<Gelu> gelu = {};  // exact is timm's, tanh flax's default
   int64_t representation = 0;     // width of an extra tanh layer behind the pooling; 0: none
-  double dropout = 0, drop_path = 0;
+  double dropout = 0;             // of wide-resnet<depth>-<factor> too
+  double drop_path = 0;
   // memory
   bool recompute = false;  // checkpoint every block
 };

@@ -242,6 +242,30 @@ TEST_CASE("foreign: residual networks") {
   check_same("resnet", renamed(file_of("resnet"), shortcuts), basic);
 }
 
+TEST_CASE("foreign: wide residual networks for CIFAR, as PyTorch's implementations name them") {
+  const ModelConfig config{.name = "wide-resnet10-1"};
+  const auto model = classifier(config);
+  TensorFile file;
+  for (const NamedVar& p : model->parameters()) {
+    std::string name = p.name;
+    if (const size_t at = name.find(".downsample."); at != std::string::npos) name.replace(at, 12, ".shortcut.");
+    if (name.starts_with("head.")) name.replace(0, 4, "linear");
+    Tensor value = p.var.value();
+    value.copy_from(weight(p.name, p.var.shape()));
+    file.tensors.push_back({"module." + name, p.var.value()});
+  }
+  for (const auto& [name, buffer] : model->buffers()) {
+    buffer->copy_from(weight(name, buffer->shape()));
+    file.tensors.push_back({"module." + name, *buffer});
+  }
+  ModelConfig followed = config;
+  CHECK(follow_file(followed, file, "x.safetensors", {32, 32, 3}).empty());
+  const auto begun = classifier(followed);
+  CHECK(load_initial(file, "x.safetensors", *begun).not_found.empty());
+  CHECK(log_probabilities(*begun).to_vector<float>() == log_probabilities(*model).to_vector<float>());
+  CHECK(one_line_with(refusal(file, {.name = "wide-resnet10-2"}), "convolutions as shortcuts"));
+}
+
 TEST_CASE("foreign: what wrappers put in front of all names goes") {
   for (const std::string prefix : {"module.", "_orig_mod.", "model.", "model._orig_mod.", "module.model."}) {
     CAPTURE(prefix);

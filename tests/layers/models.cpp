@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <sstream>
+#include <tuple>
 
 #include "core/safetensors.h"
 #include "tests/common/hash_weights.h"
@@ -83,6 +84,60 @@ TEST_CASE("models: grouped, wide and tweaked residual networks have torchvision'
     CHECK(backbone->parameter_count() == parameters - 2'049'000);
     check_names("names/" + name, *backbone);
   }
+}
+
+TEST_CASE("models: wide residual networks for CIFAR have 6n + 4 layers and the published sizes") {
+  const Shape image{32, 32, 3};
+  // With classifiers of 10 classes: 64 · factor · 10 + 10. Zagoruyko and Komodakis, table 4: 36.5, 8.9, 2.2, 2.7 M.
+  const std::vector<std::tuple<std::string, int64_t, int64_t>> published = {{"wide-resnet28-10", 36'479'194, 10},
+                                                                            {"wide-resnet40-4", 8'949'210, 4},
+                                                                            {"wide-resnet40-2", 2'243'546, 2},
+                                                                            {"wide-resnet16-4", 2'748'890, 4}};
+  for (const auto& [name, parameters, factor] : published) {
+    INFO(name);
+    CHECK(count({.name = name}, image) == parameters - 640 * factor - 10);
+    CHECK(make({.name = name}, image)->width() == 64 * factor);
+  }
+  check_names("wide-resnet28-10/names", {.name = "wide-resnet28-10"}, image);
+  check_names("wide-resnet/names", {.name = "wide-resnet16-2"}, image);
+  CHECK(make({.name = "wide-resnet28-10"}, image)->flops_per_image() / 2e9 == doctest::Approx(5.25).epsilon(0.01));
+
+  const auto refused_depth = [](const std::string& name) {
+    return refusal({.name = name}) ==
+           "[model.name] expected wide-resnet<depth>-<factor> with a depth of 6n + 4 (10, 16, 22, 28 ...), "
+           "wide-resnet50-2 or wide-resnet101-2, got " +
+               name;
+  };
+  CHECK(refused_depth("wide-resnet26-10"));
+  CHECK(refused_depth("wide-resnet4-10"));
+  CHECK(refused_depth("wide-resnet-8-10"));
+  CHECK(refused_depth("wide-resnet50-3"));
+  CHECK(contains(refusal({.name = "wide-resnet6154-1"}), "(blocks per stage)] expected 1 to 1024, got 1025"));
+  CHECK(contains(refusal({.name = "wide-resnet28-0"}), "(factor on the channels)] expected 1 to 512, got 0"));
+  CHECK(contains(refusal({.name = "wide-resnet28-513"}), "got 513"));
+  for (const char* name : {"wide-resnet", "wide-resnet28", "wide-resnet28-", "wide-resnet28-10x", "wide-resnet28-1e1",
+                           "wide-resnet99999999999999999999-1"})
+    CHECK(contains(refusal({.name = name}), std::string("unknown backbone ") + name + ";"));
+
+  CHECK(refusal({.name = "wide-resnet10-1", .dropout = 0.3}) == "accepted");
+  CHECK(contains(refusal({.name = "wide-resnet10-1", .dropout = 1}), "[model.dropout]"));
+  CHECK(refusal({.name = "wide-resnet10-1", .stem = Stem::cifar2}) == "accepted");
+  CHECK(refusal({.name = "wide-resnet10-1", .stem = Stem::imagenet}) ==
+        "[model.stem] expected cifar or cifar2 of wide-resnet10-1, got imagenet");
+  CHECK(refusal({.name = "wide-resnet10-1", .shortcut = Shortcut::pad}) ==
+        "[model.shortcut] is not a setting of wide-resnet10-1");
+}
+
+TEST_CASE("models: dropout in wide residual networks is of training alone") {
+  const auto phi = [](double dropout, bool training) {
+    Init init(1);
+    const auto backbone = make_backbone({.name = "wide-resnet10-1", .dropout = dropout}, {8, 8, 3}, init);
+    return backbone->forward(Var(test::hash_tensor({2, 8, 8, 3}, 1)), {.training = training})
+        .value()
+        .to_vector<float>();
+  };
+  CHECK(phi(0.5, false) == phi(0, false));
+  CHECK(phi(0.5, true) != phi(0, true));
 }
 
 TEST_CASE("models: the widest BiT networks, without building them") {
@@ -185,6 +240,7 @@ TEST_CASE("models: widths, arithmetic and output shapes") {
       {.name = "resnext50-32x4d", .blocks = {1, 1}, .base_width = 16},
       {.name = "resnet18", .blocks = {1, 1, 1}, .base_width = 4, .stem = Stem::deep},
       {.name = "resnet20", .shortcut = Shortcut::pad},
+      {.name = "wide-resnet10-1", .stem = Stem::cifar2, .dropout = 0.5},
       {.name = "vit", .patch = 4, .width = 12, .depth = 1, .pool = Pool::map},
       {.name = "vit", .patch = 4, .width = 12, .depth = 1},
       {.name = "vit", .patch = 4, .width = 12, .depth = 1, .representation = 7}};

@@ -87,7 +87,7 @@ std::vector<std::string> Following::run(const std::string& configuration) {
   if (!same_family) return {};
   if (!configuration.empty()) follow_configuration(configuration, transformer);
   if (transformer) follow_transformer();
-  if (!transformer && !bit) follow_residual();
+  if (written_out(model_).shortcut) follow_residual();
   return std::move(lines_);
 }
 
