@@ -9,9 +9,10 @@
 #include "apps/common/config/outputs.h"
 #include "apps/common/measure/evaluation.h"
 #include "apps/common/measure/resized.h"
+#include "apps/common/run/asked.h"
 #include "apps/common/run/run_folder.h"
-#include "apps/common/run/subject.h"
 #include "apps/common/run/task.h"
+#include "apps/evaluate/ensemble.h"
 #include "apps/evaluate/few_shot.h"
 #include "apps/evaluate/ood.h"
 #include "core/error.h"
@@ -23,47 +24,15 @@ namespace sked {
 namespace {
 
 struct EvaluateOptions {
-  std::string checkpoint;
+  std::vector<std::string> runs;
   std::string split = "test";
   std::optional<int64_t> samples;
   std::string ood, few_shot;
 };
 
-/// A classifier with its weights, its data, and how to ask it.
-struct Asked {
-  Subject subject;
-  const RunConfig& config = subject.config;
-  Splits splits;
-  std::unique_ptr<Classifier> model;
-  PredictOptions predict;
-};
-
-Asked load_asked(const EvaluateOptions& wanted, const CommonOptions& common) {
-  Asked a{.subject = load_subject(wanted.checkpoint, common), .splits = {}, .model = {}, .predict = {}};
-  require_usage(a.config.task == TaskKind::classification, "evaluate", a.subject.path,
-                ": task: ", name_of(a.config.task), " is measured by build/contrast --evaluate");
-  a.splits = load_data(a.subject);
-  const Dataset& test = *a.splits.test;
-  const Shape shape = Pipeline::parse(a.config.data.eval_pipeline).output_shape(test.image_shape());
-  a.model = classifier_of(a.subject, shape, test.classes(), common.device);
-  a.predict = {.samples = wanted.samples.value_or(a.config.head.test_samples),
-               .batch_size = a.config.train.batch_size,
-               .seed = a.config.seed,
-               .device = common.device,
-               .skip_limit = a.config.data.corrupt_limit()};
-  return a;
-}
-
-std::shared_ptr<const Dataset> choose_split(const Splits& splits, const std::string& name) {
-  const auto& chosen = name == "train" ? splits.train : name == "validation" ? splits.validation : splits.test;
-  require_usage(chosen != nullptr, "evaluate", "--split ", name,
-                ": this configuration holds no images out for validation");
-  return chosen;
-}
-
 /// Another dataset by `name` or `name:path`, its images in the shape of this model's.
 Splits other_data(const Asked& s, const std::string& name) {
-  Splits splits = load_splits(named_data(name, s.config.data.root), 0);
+  Splits splits = load_splits(named_data(name, s.config().data.root), 0);
   say_notes(splits);
   const Shape shape = s.splits.test->image_shape();
   if (splits.test->image_shape() != shape) {
@@ -85,7 +54,7 @@ bool same_data(const DataSpec& a, const DataSpec& b) {
 }
 
 Splits ood_data(const Asked& s, const std::string& name) {
-  require_usage(!same_data(named_data(name, ""), s.config.data), "evaluate", "--ood ", name,
+  require_usage(!same_data(named_data(name, ""), s.config().data), "evaluate", "--ood ", name,
                 ": the model was trained on it");
   return other_data(s, name);
 }
@@ -100,7 +69,7 @@ Features features_of(Asked& s, const std::shared_ptr<const Dataset>& dataset) {
   int64_t done = 0;
   PredictOptions without_noise = s.predict;
   without_noise.samples = 0;
-  for_each_prediction(*s.model, dataset, s.config.data.eval_pipeline, without_noise, [&](const Prediction& p) {
+  for_each_prediction(*s.model, dataset, s.config().data.eval_pipeline, without_noise, [&](const Prediction& p) {
     const int64_t count = p.phi.dim(0);
     f.phi.rows(done, done + count).copy_from(p.phi);
     f.labels.rows(done, done + count).copy_from(p.batch.labels);
@@ -201,9 +170,9 @@ Json report_few_shot(Asked& s, const std::string& name, const Splits& data) {
 Json report_split(Asked& s, const EvaluateOptions& wanted) {
   const auto images = choose_split(s.splits, wanted.split);
   check_images(s.subject, *images, wanted.split);
-  const Evaluation e = evaluate(*s.model, images, s.config, s.predict);
+  const Evaluation e = evaluate(*s.model, images, s.config(), s.predict);
   const Measures& m = e.measures;
-  std::printf("%s, %s images: %lld, %lld Monte Carlo samples\n", s.config.data.name.c_str(), wanted.split.c_str(),
+  std::printf("%s, %s images: %lld, %lld Monte Carlo samples\n", s.config().data.name.c_str(), wanted.split.c_str(),
               static_cast<long long>(m.count), static_cast<long long>(s.predict.samples));
   std::printf("  nll       %.4f\n  accuracy  %.2f %%\n  top-5     %.2f %%\n  ece       %.4f\n  brier     %.4f\n", m.nll,
               100 * m.accuracy, 100 * m.top5, m.ece, m.brier);
@@ -213,18 +182,31 @@ Json report_split(Asked& s, const EvaluateOptions& wanted) {
   return evaluation_json(e, true);
 }
 
-void evaluate_app(const EvaluateOptions& wanted, const CommonOptions& common) {
-  const std::filesystem::path out = std::filesystem::path(common.out) / "evaluation.json";
-  if (!common.out.empty()) check_results({out.string()}, "checkpoint", FolderIs::made);
-  Asked s = load_asked(wanted, common);
+Json report_run(const EvaluateOptions& wanted, const CommonOptions& common) {
+  Asked s = load_asked(wanted.runs.front(), wanted.samples, common);
   std::optional<Splits> ood, few_shot;  // all that may not be there before anything is measured
   if (!wanted.ood.empty()) ood = ood_data(s, wanted.ood);
   if (!wanted.few_shot.empty()) few_shot = few_shot_data(s, wanted.few_shot);
-  Json result{{"checkpoint", valid_utf8(wanted.checkpoint)}, {"split", wanted.split}, {"samples", s.predict.samples}};
+  Json result{{"checkpoint", valid_utf8(wanted.runs.front())}, {"split", wanted.split}, {"samples", s.predict.samples}};
   result[wanted.split] = report_split(s, wanted);
   result["temperature"] = s.model->head().temperature();
-  if (ood) result["ood"] = report_ood(*s.model, s.config, s.predict, s.splits.test, ood->test, wanted.ood);
+  if (ood) result["ood"] = report_ood(*s.model, s.config(), s.predict, s.splits.test, ood->test, wanted.ood);
   if (few_shot) result["few_shot"] = report_few_shot(s, wanted.few_shot, *few_shot);
+  return result;
+}
+
+Json report_runs(const EvaluateOptions& wanted, const CommonOptions& common) {
+  require_usage(wanted.ood.empty(), "evaluate", "--ood ", wanted.ood, ": expected one run, got ", wanted.runs.size());
+  require_usage(wanted.few_shot.empty(), "evaluate", "--few-shot ", wanted.few_shot, ": expected one run, got ",
+                wanted.runs.size());
+  const Ensemble ensemble = Ensemble::load(wanted.runs, wanted.split, wanted.samples, common);
+  return report_ensemble(ensemble, wanted.runs, wanted.split);
+}
+
+void evaluate_app(const EvaluateOptions& wanted, const CommonOptions& common) {
+  const std::filesystem::path out = std::filesystem::path(common.out) / "evaluation.json";
+  if (!common.out.empty()) check_results({out.string()}, "checkpoint", FolderIs::made);
+  Json result = wanted.runs.size() == 1 ? report_run(wanted, common) : report_runs(wanted, common);
   result["command"] = common.command;
   if (common.out.empty()) return;
   RunFolder{common.out}.create();
@@ -243,8 +225,9 @@ int main(int argc, char** argv) {
   sked::EvaluateOptions wanted;
   const std::vector<sked::Option> own{
       {.name = "checkpoint",
-       .target = &wanted.checkpoint,
-       .help = "Run folder, or a safetensors file (one without a configuration inside needs --config)",
+       .target = &wanted.runs,
+       .help = "Run folder, or a safetensors file (one without a configuration inside needs --config); of several the "
+               "predicted probabilities are averaged",
        .required = true,
        .exists = true},
       {.name = "--split",

@@ -274,17 +274,6 @@ std::string write_images(const TemporaryFolder& folder, const std::string& name,
   return folder.path(name);
 }
 
-/// A run of a few steps.
-std::string train_run(const TemporaryFolder& folder, RunConfig config, const std::string& name) {
-  config.train.steps = 2;
-  config.train.eval_samples = config.head.test_samples = 2;
-  folder.write(name + ".json", config_text(config));
-  const Outcome outcome =
-      run_program({"train", "--config", folder.path(name + ".json"), "--out", folder.path(name), "--threads", "1"});
-  REQUIRE_MESSAGE(outcome.code == 0, outcome.err);
-  return folder.path(name);
-}
-
 }  // namespace
 
 TEST_CASE("evaluate: what else it is asked about is looked at before anything is measured") {

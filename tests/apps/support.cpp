@@ -240,6 +240,16 @@ Outcome run_program(const std::vector<std::string>& arguments, const RunLimits& 
   return outcome;
 }
 
+std::string train_run(const TemporaryFolder& folder, RunConfig config, const std::string& name) {
+  config.train.steps = 2;
+  config.train.eval_samples = config.head.test_samples = 2;
+  folder.write(name + ".json", config_text(config));
+  const Outcome outcome =
+      run_program({"train", "--config", folder.path(name + ".json"), "--out", folder.path(name), "--threads", "1"});
+  require(outcome.code == 0, "train_run", outcome.err);
+  return folder.path(name);
+}
+
 bool one_error_line(const Outcome& outcome) {
   const bool one = outcome.err.starts_with("error: ") && std::count(outcome.err.begin(), outcome.err.end(), '\n') == 1;
   if (!one) MESSAGE("stderr is: " << outcome.err);

@@ -68,6 +68,9 @@ std::string build_folder();
 /// Runs build/<arguments[0]>, on the CPU where the arguments name no device, and waits for it.
 Outcome run_program(const std::vector<std::string>& arguments, const RunLimits& limits = {});
 
+/// A run of two steps in `folder`; its path.
+std::string train_run(const TemporaryFolder& folder, RunConfig config, const std::string& name);
+
 /// While one lives, steps are recorded on the CPU by a stand-in for CUDA graphs: each replay computes the recorded work
 /// again, in memory set apart for it.
 class StandInRecorder {

@@ -1,0 +1,31 @@
+#pragma once
+// A trained classifier that is asked for predictions, with the data it is asked about.
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "apps/common/measure/evaluation.h"
+#include "apps/common/run/subject.h"
+
+namespace sked {
+
+struct Asked {
+  Subject subject;
+  Splits splits;
+  std::unique_ptr<Classifier> model;
+  PredictOptions predict;
+
+  const RunConfig& config() const { return subject.config; }
+};
+
+/// The classifier of `given`, a run folder or a file, and its data: those of `like` where its configuration asks for
+/// the same, which are then not read again. `samples`: instead of head.test_samples. Throws UsageError for another task
+/// than classification, and what load_subject(), load_data() and classifier_of() throw.
+Asked load_asked(const std::string& given, std::optional<int64_t> samples, const CommonOptions& common,
+                 const Asked* like = nullptr);
+
+/// `train`, `validation` or `test` of them. Throws UsageError where no image is held out for validation.
+std::shared_ptr<const Dataset> choose_split(const Splits& splits, const std::string& name);
+
+}  // namespace sked
