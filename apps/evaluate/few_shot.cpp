@@ -3,58 +3,22 @@
 #include <algorithm>
 #include <cmath>
 
+#include "apps/evaluate/cholesky.h"
 #include "core/error.h"
 #include "data/loader.h"
 
 namespace sked {
 namespace {
 
-/// A = XᵀX + λI, lower triangle, (D,D).
-std::vector<double> gram(const Tensor& x, double lambda) {
-  const int64_t n = x.dim(0), d = x.dim(1);
-  std::vector<double> a(static_cast<size_t>(d * d), 0.0);
-  const double* px = x.data<double>();
-#pragma omp parallel for schedule(dynamic, 8)
-  for (int64_t i = 0; i < d; ++i) {
-    double* row = a.data() + i * d;
-    for (int64_t k = 0; k < n; ++k) {
-      const double* example = px + k * d;
-      for (int64_t j = 0; j <= i; ++j) row[j] += example[i] * example[j];
-    }
-    row[i] += lambda;
-  }
-  return a;
-}
-
-/// A = LLᵀ in place, row by row.
-void cholesky(std::vector<double>& a, int64_t d) {
-  for (int64_t i = 0; i < d; ++i) {
-    double* row = a.data() + i * d;
-    for (int64_t j = 0; j <= i; ++j) {
-      const double* other = a.data() + j * d;
-      double sum = row[j];
-      for (int64_t k = 0; k < j; ++k) sum -= row[k] * other[k];
-      if (i == j) require(sum > 0, "ridge", "expected a positive definite matrix, got pivot ", sum, ": raise lambda");
-      row[j] = i == j ? std::sqrt(sum) : sum / other[j];
-    }
-  }
-}
-
-/// W ← A⁻¹ W by forward and backward substitution, W (D,K).
+/// W ← A⁻¹ W, A = LLᵀ, W (D,K).
 void substitute(const std::vector<double>& l, Tensor& w) {
   const int64_t d = w.dim(0), classes = w.dim(1);
-  double* pw = w.data<double>();
+  std::vector<double> column(static_cast<size_t>(d));
   for (int64_t c = 0; c < classes; ++c) {
-    for (int64_t i = 0; i < d; ++i) {
-      double sum = pw[i * classes + c];
-      for (int64_t k = 0; k < i; ++k) sum -= l[static_cast<size_t>(i * d + k)] * pw[k * classes + c];
-      pw[i * classes + c] = sum / l[static_cast<size_t>(i * d + i)];
-    }
-    for (int64_t i = d - 1; i >= 0; --i) {
-      double sum = pw[i * classes + c];
-      for (int64_t k = i + 1; k < d; ++k) sum -= l[static_cast<size_t>(k * d + i)] * pw[k * classes + c];
-      pw[i * classes + c] = sum / l[static_cast<size_t>(i * d + i)];
-    }
+    for (int64_t i = 0; i < d; ++i) column[static_cast<size_t>(i)] = w.data<double>()[i * classes + c];
+    solve_lower(l, column);
+    solve_upper(l, column);
+    for (int64_t i = 0; i < d; ++i) w.data<double>()[i * classes + c] = column[static_cast<size_t>(i)];
   }
 }
 
@@ -120,8 +84,11 @@ Tensor ridge(const Tensor& x, const Tensor& y, double lambda) {
       for (int64_t c = 0; c < classes; ++c) pw[i * classes + c] += px[k * d + i] * py[k * classes + c];
     }
   }
-  std::vector<double> a = gram(x, lambda);
-  cholesky(a, d);
+  std::vector<double> a(static_cast<size_t>(d * d), 0.0);
+  add_gram(x, a);
+  for (int64_t i = 0; i < d; ++i) a[static_cast<size_t>(i * d + i)] += lambda;
+  const std::optional<double> pivot = cholesky(a, d);
+  require(!pivot, "ridge", "expected a positive definite matrix, got pivot ", pivot.value_or(0), ": raise lambda");
   substitute(a, w);
   return w;
 }

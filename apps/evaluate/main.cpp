@@ -28,6 +28,7 @@ struct EvaluateOptions {
   std::string split = "test";
   std::optional<int64_t> samples;
   std::string ood, few_shot;
+  bool mahalanobis = false;
 };
 
 /// Another dataset by `name` or `name:path`, its images in the shape of this model's.
@@ -57,6 +58,26 @@ Splits ood_data(const Asked& s, const std::string& name) {
   require_usage(!same_data(named_data(name, ""), s.config().data), "evaluate", "--ood ", name,
                 ": the model was trained on it");
   return other_data(s, name);
+}
+
+Json report_other(Asked& s, const EvaluateOptions& wanted, const Splits& other) {
+  PredictOptions without_noise = s.predict;  // of the training images φ alone is asked for
+  without_noise.samples = 0;
+  const auto predict_with = [&s](const PredictOptions& options) -> PredictAll {
+    return [&s, options](const auto& dataset, const auto& visit) {
+      for_each_prediction(*s.model, dataset, s.config().data.eval_pipeline, options, visit);
+    };
+  };
+  std::optional<Mahalanobis> training;
+  if (wanted.mahalanobis)
+    training = training_representations(predict_with(without_noise), s.splits.train, s.model->backbone().width(),
+                                        s.predict.batch_size);
+  return report_ood({.predict = predict_with(s.predict),
+                     .sigmoid = s.config().head.link == Link::sigmoid,
+                     .head = &s.model->head(),
+                     .noisy = s.config().head.kind != HeadKind::det,
+                     .training = training ? &*training : nullptr},
+                    s.splits.test, other.test, wanted.ood);
 }
 
 struct Features {
@@ -184,13 +205,15 @@ Json report_split(Asked& s, const EvaluateOptions& wanted) {
 
 Json report_run(const EvaluateOptions& wanted, const CommonOptions& common) {
   Asked s = load_asked(wanted.runs.front(), wanted.samples, common);
+  require_usage(!wanted.mahalanobis || !s.splits.train->has_targets(), "evaluate",
+                "--mahalanobis: expected training images of one class each, got several labels or soft ones");
   std::optional<Splits> ood, few_shot;  // all that may not be there before anything is measured
   if (!wanted.ood.empty()) ood = ood_data(s, wanted.ood);
   if (!wanted.few_shot.empty()) few_shot = few_shot_data(s, wanted.few_shot);
   Json result{{"checkpoint", valid_utf8(wanted.runs.front())}, {"split", wanted.split}, {"samples", s.predict.samples}};
   result[wanted.split] = report_split(s, wanted);
   result["temperature"] = s.model->head().temperature();
-  if (ood) result["ood"] = report_ood(*s.model, s.config(), s.predict, s.splits.test, ood->test, wanted.ood);
+  if (ood) result["ood"] = report_other(s, wanted, *ood);
   if (few_shot) result["few_shot"] = report_few_shot(s, wanted.few_shot, *few_shot);
   return result;
 }
@@ -206,6 +229,8 @@ Json report_runs(const EvaluateOptions& wanted, const CommonOptions& common) {
 void evaluate_app(const EvaluateOptions& wanted, const CommonOptions& common) {
   const std::filesystem::path out = std::filesystem::path(common.out) / "evaluation.json";
   if (!common.out.empty()) check_results({out.string()}, "checkpoint", FolderIs::made);
+  require_usage(!wanted.mahalanobis || !wanted.ood.empty(), "evaluate",
+                "--mahalanobis: expected --ood DATASET, whose images it tells apart, got none");
   Json result = wanted.runs.size() == 1 ? report_run(wanted, common) : report_runs(wanted, common);
   result["command"] = common.command;
   if (common.out.empty()) return;
@@ -241,7 +266,10 @@ int main(int argc, char** argv) {
        .help = "Monte Carlo samples; 0: without noise; default: as trained",
        .value = "N",
        .in = {{0, 1000000}}},
-      {"--ood", &wanted.ood, "AUROC of telling the test images from this dataset's", "DATASET[:PATH]"},
+      {"--ood", &wanted.ood, "Telling the test images from this dataset's: AUROC, AUPRC, FPR@95 of several scores",
+       "DATASET[:PATH]"},
+      {"--mahalanobis", &wanted.mahalanobis,
+       "With --ood, also by Mahalanobis distances to the training images, which are all looked at once more"},
       {"--few-shot", &wanted.few_shot, "Ridge regression on the representation, 1 to 25 images per class",
        "DATASET[:PATH]"}};
   return sked::run_app(argc, argv, text, own,

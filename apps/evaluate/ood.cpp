@@ -4,34 +4,89 @@
 #include <cstdio>
 #include <vector>
 
+#include "apps/common/config/progress.h"
+#include "apps/common/measure/detection.h"
+#include "apps/common/measure/uncertainty.h"
 #include "core/text.h"
 
 namespace sked {
 namespace {
 
-std::vector<double> top_probabilities(Classifier& model, const RunConfig& config, const PredictOptions& options,
-                                      const std::shared_ptr<const Dataset>& dataset) {
-  std::vector<double> top;
-  for_each_prediction(model, dataset, config.data.eval_pipeline, options, [&](const Prediction& p) {
-    const int64_t classes = p.probabilities.dim(1);
-    const float* row = p.probabilities.data<float>();
-    for (int64_t i = 0; i < p.probabilities.dim(0); ++i, row += classes)
-      top.push_back(*std::max_element(row, row + classes));
+/// Greater values mean further out of distribution.
+struct Score {
+  const char *key, *title;
+  std::vector<double> values = {};
+};
+
+/// Appends one number for each row of a matrix on any device.
+template <class F>
+void append_rows(Score& score, const Tensor& matrix, const F& of_row) {
+  const Tensor rows = matrix.to(Device::cpu);
+  const int64_t width = rows.numel() / std::max<int64_t>(1, rows.dim(0));
+  for (int64_t i = 0; i < rows.dim(0); ++i) score.values.push_back(of_row(rows.data<float>() + i * width, width));
+}
+
+double minus_greatest(const float* row, int64_t width) { return -*std::max_element(row, row + width); }
+
+/// Every score that `d` knows, of every image.
+std::vector<Score> scores_of(const Detector& d, const std::shared_ptr<const Dataset>& dataset) {
+  Score probability{"max_probability", "maximum probability"}, entropies{"entropy", "entropy"},
+      logit{"max_logit", "maximum logit"}, noise{"noise", "predicted noise"}, nearest{"mahalanobis", "Mahalanobis"},
+      relative{"relative_mahalanobis", "relative Mahalanobis"};
+  const auto entropy_of = [&](const float* row, int64_t classes) { return entropy(row, classes, d.sigmoid); };
+  d.predict(dataset, [&](const Prediction& p) {
+    append_rows(probability, p.probabilities, minus_greatest);
+    append_rows(entropies, p.probabilities, entropy_of);
+    if (d.head) append_rows(logit, d.head->classifier_logits(p.phi), minus_greatest);
+    if (d.head && d.noisy) append_rows(noise, d.head->noise_scale(p.phi), [](const float* s, int64_t) { return *s; });
+    if (!d.training) return;
+    for (const Mahalanobis::Distances& distances : d.training->distances(p.phi)) {
+      nearest.values.push_back(distances.nearest);
+      relative.values.push_back(distances.relative);
+    }
   });
-  return top;
+  std::vector<Score> scores;
+  for (Score* s : {&probability, &entropies, &logit, &noise, &nearest, &relative})
+    if (!s->values.empty()) scores.push_back(std::move(*s));
+  return scores;
 }
 
 }  // namespace
 
-Json report_ood(Classifier& model, const RunConfig& config, const PredictOptions& options,
-                const std::shared_ptr<const Dataset>& own, const std::shared_ptr<const Dataset>& other,
-                const std::string& name) {
-  const std::vector<double> own_top = top_probabilities(model, config, options, own),
-                            top = top_probabilities(model, config, options, other);
-  const double area = auroc(own_top, top);
-  std::printf("out of distribution, %s, %zu images: AUROC %.4f by maximum probability\n", printable(name).c_str(),
-              top.size(), area);
-  return {{"dataset", name}, {"auroc", area}, {"count", top.size()}};
+Mahalanobis training_representations(const PredictAll& predict, const std::shared_ptr<const Dataset>& train,
+                                     int64_t width, int64_t batch_size) {
+  Mahalanobis gaussians(train->classes(), width);
+  const int64_t batches = (train->size() + batch_size - 1) / batch_size;
+  int64_t done = 0;
+  {
+    Progress progress("training images:", 0, batches, static_cast<double>(batch_size), false);
+    predict(train, [&](const Prediction& p) {
+      gaussians.add(p.phi, p.batch.labels);
+      progress.update(++done);
+    });
+  }
+  gaussians.fit();
+  if (gaussians.regularization() > 0)
+    std::printf(
+        "note: the representation of %lld training images, %lld wide, has a singular covariance: %.3g, a millionth of "
+        "its mean variance, was added to its diagonal\n",
+        static_cast<long long>(gaussians.count()), static_cast<long long>(width), gaussians.regularization());
+  return gaussians;
+}
+
+Json report_ood(const Detector& detector, const std::shared_ptr<const Dataset>& own,
+                const std::shared_ptr<const Dataset>& other, const std::string& name) {
+  const std::vector<Score> in = scores_of(detector, own), out = scores_of(detector, other);
+  std::printf("out of distribution (positive): %s, %zu images, by\n  %-22s   AUROC   AUPRC  AUPRC-in  FPR@95\n",
+              printable(name).c_str(), out.front().values.size(), "");
+  Json scores = Json::object();
+  for (size_t i = 0; i < in.size(); ++i) {
+    const Detection d = detection(in[i].values, out[i].values);
+    std::printf("  %-22s  %.4f  %.4f  %8.4f  %.4f\n", in[i].title, d.auroc, d.auprc, d.auprc_in, d.fpr95);
+    scores[in[i].key] = {{"auroc", d.auroc}, {"auprc", d.auprc}, {"auprc_in", d.auprc_in}, {"fpr95", d.fpr95}};
+  }
+  const Json area = scores.at("max_probability").at("auroc");
+  return {{"dataset", name}, {"count", out.front().values.size()}, {"auroc", area}, {"scores", std::move(scores)}};
 }
 
 }  // namespace sked

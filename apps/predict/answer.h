@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "apps/predict/uncertainty.h"
+#include "apps/common/measure/uncertainty.h"
 #include "core/json.h"
 #include "core/tensor.h"
 

@@ -25,6 +25,12 @@ Var ClassifierHead::mean_logits(const Var& phi) const {
   return u / temperature_.var(u);
 }
 
+Tensor ClassifierHead::classifier_logits(const Tensor& phi) {
+  const NoGrad off;
+  check(Var(phi));
+  return linear(Var(phi), weight_, bias_).value();
+}
+
 Tensor ClassifierHead::predict_mean(const Tensor& phi) const {
   const NoGrad off;
   check(Var(phi));

@@ -10,6 +10,7 @@ namespace sked {
 /// Parameters `weight` W (K,D), lecun-normal, `bias` b (K), constant, and `temperature.t` when τ is learned.
 class ClassifierHead : public Head {
  public:
+  Tensor classifier_logits(const Tensor& phi) override;
   double temperature() const override { return temperature_.value(); }
   int64_t extra_parameters() const override { return parameter_count() - weight_.numel() - bias_.numel(); }
 

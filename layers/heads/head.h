@@ -13,6 +13,8 @@ class Head : public Module {
   virtual Var loss(const Var& phi, const Targets& targets, const Context& context) = 0;
   /// Probabilities (B,K): (1/S) Σ_s link(u_s/τ) with S = `samples`; 0: link((Wφ + b)/τ). No tape.
   virtual Tensor predict(const Tensor& phi, int64_t samples, const Context& context) = 0;
+  /// Wφ + b (B,K): neither noise nor τ. No tape.
+  virtual Tensor classifier_logits(const Tensor& phi) = 0;
   /// Standard deviation of the noise per coordinate, averaged over coordinates: (B) f32; zeros for DET. For reports.
   virtual Tensor noise_scale(const Tensor& phi) = 0;
   /// The current τ.

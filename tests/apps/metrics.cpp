@@ -8,6 +8,7 @@
 #include <cmath>
 #include <limits>
 
+#include "apps/common/measure/detection.h"
 #include "core/rng.h"
 #include "core/safetensors.h"
 #include "tests/common/files.h"
@@ -102,10 +103,23 @@ TEST_CASE("metrics: soft targets, several labels and distributions as scikit-lea
   CHECK(against.distribution_measures().entropy == doctest::Approx(want[1]).epsilon(kRounding));
 }
 
-TEST_CASE("metrics: AUROC as scikit-learn measures it, ties included") {
+TEST_CASE("detection: AUROC, AUPRC and FPR@95 as scikit-learn measures them, ties included") {
   const TensorFile file = load_safetensors("tests/fixtures/measures.safetensors");
   CHECK(auroc(file.at("auroc/positives").to_vector<double>(), file.at("auroc/negatives").to_vector<double>()) ==
         close(file.at("auroc/area").to_vector<double>()[0]));
+  for (const std::string name :
+       {"plain", "ties", "twenty", "forty", "equal", "apart", "wrong", "single", "one_out", "one_in"}) {
+    CAPTURE(name);
+    const auto scores = [&](const char* side) { return file.at("detection/" + name + "/" + side).to_vector<double>(); };
+    const Detection d = detection(scores("in"), scores("out"));
+    const std::vector<double> want = scores("measures");
+    CHECK(d.auroc == close(want[0]));
+    CHECK(d.auprc == close(want[1]));
+    CHECK(d.auprc_in == close(want[2]));
+    CHECK(d.fpr95 == close(want[3]));
+  }
+  CHECK(one_line_with(error_of([] { detection({1}, {}); }), "both sides", "0 and 1"));
+  CHECK(one_line_with(error_of([] { detection({std::nan("")}, {1}); }), "not a number"));
 }
 
 TEST_CASE("metrics: the chance of being among the first") {
@@ -240,7 +254,7 @@ TEST_CASE("metrics: what is no prediction is refused") {
   CHECK(one_line_with(error_of([&] { accumulator.measures(); }), "none"));  // nothing of them was taken
 }
 
-TEST_CASE("metrics: AUROC equals counting all pairs, ties included") {
+TEST_CASE("detection: AUROC equals counting all pairs, ties included") {
   CHECK(auroc({2, 3}, {0, 1}) == 1);
   CHECK(auroc({0}, {1}) == 0);
   CHECK(auroc({1, 1, 1}, {1, 1}) == 0.5);

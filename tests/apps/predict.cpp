@@ -6,8 +6,8 @@
 #include <cmath>
 #include <filesystem>
 
+#include "apps/common/measure/uncertainty.h"
 #include "apps/common/run/run_folder.h"
-#include "apps/predict/uncertainty.h"
 #include "core/file.h"
 #include "core/safetensors.h"
 #include "core/text.h"

@@ -163,6 +163,29 @@ TEST_CASE("heads: HET and HET-XL with vanishing noise are DET") {
   }
 }
 
+TEST_CASE("heads: the classifier's logits, divided by τ, are those of the prediction without noise") {
+  const int64_t rows = 4, width = 5, classes = 3;
+  const Tensor phi = pre_logits(rows, width);
+  for (const HeadCase& c : all_head_cases()) {
+    CAPTURE(c.name());
+    HeadConfig config = c.config();
+    config.temperature.learn = false;
+    config.temperature.value = 2;
+    const std::unique_ptr<Head> head = head_of(config, width, classes);
+    const Tensor logits = head->classifier_logits(phi), p = head->predict(phi, 0, {});
+    CHECK(logits.shape() == Shape{rows, classes});
+    for (int64_t i = 0; i < rows; ++i) {
+      const float *u = logits.data<float>() + i * classes, *got = p.data<float>() + i * classes;
+      double sum = 0;
+      for (int64_t k = 0; k < classes; ++k) sum += std::exp(u[k] / 2);
+      for (int64_t k = 0; k < classes; ++k) {
+        const double e = std::exp(u[k] / 2);
+        CHECK(got[k] == doctest::Approx(c.link() == Link::softmax ? e / sum : e / (1 + e)).epsilon(1e-6));
+      }
+    }
+  }
+}
+
 TEST_CASE("heads: the smallest of everything, and the largest rank") {
   for (const HeadKind kind : {HeadKind::het, HeadKind::het_xl}) {
     for (const Factors factors : {Factors::full, Factors::efficient, Factors::diagonal}) {
@@ -272,6 +295,7 @@ TEST_CASE("heads: wrong batches are refused") {
               }).starts_with("[head] expected pre-logits (B, 4) f32"));
       }
       CHECK(message_of([&] { head->noise_scale(pre_logits(2, 5)); }).starts_with("[head] expected pre-logits"));
+      CHECK(message_of([&] { head->classifier_logits(pre_logits(2, 5)); }).starts_with("[head] expected pre-logits"));
       CHECK(message_of([&] { head->predict(pre_logits(2, 4), -1, {}); }) ==
             "[head] expected 0 or more samples, got -1");
     }

@@ -79,7 +79,7 @@ Progress::Progress(std::string label, int64_t begin, int64_t total, double image
 
 Progress::~Progress() { clear(); }
 
-void Progress::update(int64_t done, double loss) {
+void Progress::update(int64_t done, std::optional<double> loss) {
   const auto now = Clock::now();
   const bool last = done >= total_;
   if (quiet_ || (!last && now - last_draw_ < kRedraw)) return;
@@ -95,11 +95,12 @@ void Progress::update(int64_t done, double loss) {
   draw(done, loss);
 }
 
-void Progress::draw(int64_t done, double loss) {
+void Progress::draw(int64_t done, std::optional<double> loss) {
   const double share = total_ > 0 ? static_cast<double>(done) / static_cast<double>(total_) : 1;
   const double rate = seconds_per_step_ > 0 ? images_per_step_ / seconds_per_step_ : 0;
-  std::string text = format(" step %lld/%lld  loss %.4f  %.0f images/s", static_cast<long long>(done),
-                            static_cast<long long>(total_), loss, rate);
+  std::string text = format(" step %lld/%lld", static_cast<long long>(done), static_cast<long long>(total_));
+  if (loss) text += format("  loss %.4f", *loss);
+  text += format("  %.0f images/s", rate);
   if (done < total_) text += "  " + duration(seconds_per_step_ * static_cast<double>(total_ - done)) + " left";
   if (terminal_) {
     const int64_t room = columns() - 1;  // some terminals wrap after their last column

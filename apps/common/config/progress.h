@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace sked {
@@ -24,8 +25,9 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  /// `done` steps are behind us; `loss` is the latest known. Cheap: looks at the clock, and draws only when it is time.
-  void update(int64_t done, double loss);
+  /// `done` steps are behind us; `loss` is the latest known, where there is one. Cheap: looks at the clock, and draws
+  /// only when it is time.
+  void update(int64_t done, std::optional<double> loss = {});
   /// A line that stays, e.g. the result of an evaluation.
   void note(const std::string& line);
   /// Leaves out the time since the last update: call after an evaluation, so that it does not count as slow steps.
@@ -34,7 +36,7 @@ class Progress {
  private:
   using Clock = std::chrono::steady_clock;
 
-  void draw(int64_t done, double loss);
+  void draw(int64_t done, std::optional<double> loss);
   void clear();
 
   std::string label_;

@@ -152,23 +152,4 @@ DistributionMeasures MetricsAccumulator::distribution_measures() const {
   return {distribution_count_, mean_of(cross_entropy_, distribution_count_), mean_of(entropy_, distribution_count_)};
 }
 
-double auroc(const std::vector<double>& positives, const std::vector<double>& negatives) {
-  require(!positives.empty() && !negatives.empty(), "auroc", "expected scores on both sides, got ", positives.size(),
-          " and ", negatives.size());
-  std::vector<std::pair<double, bool>> scores;  // score, is it a positive
-  scores.reserve(positives.size() + negatives.size());
-  for (double s : positives) scores.emplace_back(s, true);
-  for (double s : negatives) scores.emplace_back(s, false);
-  for (const auto& [score, positive] : scores) require(!std::isnan(score), "auroc", "a score is not a number");
-  std::sort(scores.begin(), scores.end());
-  double wins = 0, below = 0;  // below: negatives under the current score
-  for (size_t begin = 0, end = 0; begin < scores.size(); begin = end) {
-    double ties[2] = {0, 0};  // negatives and positives of this very score
-    for (; end < scores.size() && scores[end].first == scores[begin].first; ++end) ++ties[scores[end].second];
-    wins += ties[1] * (below + 0.5 * ties[0]);
-    below += ties[0];
-  }
-  return wins / (static_cast<double>(positives.size()) * static_cast<double>(negatives.size()));
-}
-
 }  // namespace sked

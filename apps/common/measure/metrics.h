@@ -85,8 +85,4 @@ class MetricsAccumulator {
   double cross_entropy_ = 0, entropy_ = 0;
 };
 
-/// Area under the ROC curve of telling `positives` from `negatives` by score: P(score⁺ > score⁻) + ½ P(equal), from
-/// ranks (Mann–Whitney U). Throws Error when either is empty or a score is not a number.
-double auroc(const std::vector<double>& positives, const std::vector<double>& negatives);
-
 }  // namespace sked

@@ -1,4 +1,4 @@
-#include "apps/predict/uncertainty.h"
+#include "apps/common/measure/uncertainty.h"
 
 #include <algorithm>
 #include <cmath>
@@ -29,7 +29,19 @@ std::vector<double> centered(const Tensor& logits, int64_t b, int64_t k, double&
 
 double safe_log(float p) { return std::log(std::max(static_cast<double>(p), 0x1p-149)); }
 
+/// −p log p, 0 where p is.
+double surprise(double p) { return p > 0 ? -p * std::log(p) : 0; }
+
 }  // namespace
+
+double entropy(const float* p, int64_t classes, bool sigmoid) {
+  double sum = 0;
+  for (int64_t k = 0; k < classes; ++k) {
+    const double yes = p[k];
+    sum += surprise(yes) + (sigmoid ? surprise(1 - yes) : 0);
+  }
+  return sum;
+}
 
 Tensor sampled_logits(Head& head, const Tensor& phi, int64_t samples, bool sigmoid, const Context& context) {
   require(samples >= 2, "predict", "expected at least 2 samples for a covariance, got ", samples);

@@ -1,5 +1,6 @@
 #pragma once
-// What a heteroscedastic head's sampled logits say about an image: how much each moves, and which move together.
+// How uncertain a prediction is, and what a heteroscedastic head's samples say about it: how much each logit moves,
+// and which move together.
 
 #include <cstdint>
 #include <vector>
@@ -7,6 +8,9 @@
 #include "layers/heads/head.h"
 
 namespace sked {
+
+/// −Σ_k p_k log p_k in nats, p of K probabilities; `sigmoid`: the sum over K yes-or-no questions of theirs.
+double entropy(const float* p, int64_t classes, bool sigmoid = false);
 
 /// f32 (S,B,K): S samples of u/τ up to a constant per sample and image, which a softmax does not see: log p less its
 /// mean over the classes (softmax link), or log p − log(1−p) (sigmoid link). Each sample is a prediction of the head
