@@ -18,6 +18,15 @@ std::array<double, 6> rotation(double degrees, const Shape& shape) {
   return {cos, sin, cos * -x + sin * -y + x, -sin, cos, -sin * -x + cos * -y + y};
 }
 
+/// Element `magnitude` of torch.linspace(begin, end, kMostMagnitude + 1) in f32, to the bit: from either end to the
+/// middle, each product and sum rounded once.
+double linspace(double begin, double end, int magnitude) {
+  const auto first = static_cast<float>(begin), last = static_cast<float>(end);
+  const float step = (last - first) / kMostMagnitude;
+  if (2 * magnitude < kMostMagnitude) return std::fma(step, static_cast<float>(magnitude), first);
+  return std::fma(-step, static_cast<float>(kMostMagnitude - magnitude), last);
+}
+
 bool has_sign(Augmentation operation) {
   return operation >= Augmentation::shear_x && operation <= Augmentation::sharpness;
 }
@@ -44,32 +53,32 @@ void affine(const uint8_t* image, const Shape& shape, const std::array<double, 6
 }
 
 double strength_of(Augmentation operation, int magnitude, bool negative, const Shape& shape) {
-  const double share = static_cast<double>(magnitude) / kMostMagnitude;
+  const auto translation = [](int64_t side) { return 150.0 / 331.0 * static_cast<double>(side); };
   double strength = 0;
   switch (operation) {
     case Augmentation::shear_x:
     case Augmentation::shear_y:
-      strength = 0.3 * share;
+      strength = linspace(0, 0.3, magnitude);
       break;
     case Augmentation::translate_x:
-      strength = 150.0 / 331.0 * static_cast<double>(shape[1]) * share;
+      strength = linspace(0, translation(shape[1]), magnitude);
       break;
     case Augmentation::translate_y:
-      strength = 150.0 / 331.0 * static_cast<double>(shape[0]) * share;
+      strength = linspace(0, translation(shape[0]), magnitude);
       break;
     case Augmentation::rotate:
-      strength = 30.0 * share;
+      strength = linspace(0, 30, magnitude);
       break;
     case Augmentation::brightness:
     case Augmentation::color:
     case Augmentation::contrast:
     case Augmentation::sharpness:
-      strength = 0.9 * share;
+      strength = linspace(0, 0.9, magnitude);
       break;
     case Augmentation::posterize:
       return 8 - std::nearbyint(magnitude / (kMostMagnitude / 4.0));
     case Augmentation::solarize:
-      return 255.0 * (1.0 - share);
+      return linspace(255, 0, magnitude);
     default:
       return 0;
   }

@@ -33,8 +33,9 @@ enum class Augmentation {
 inline constexpr int kAugmentations = 14;
 inline constexpr int kMostMagnitude = 30;
 
-/// The strength that magnitude 0 … kMostMagnitude means for an operation on an image of this size; `negative` turns the
-/// sign of those that have one (shear, translation, rotation, brightness, color, contrast, sharpness).
+/// The strength that magnitude 0 … kMostMagnitude means for an operation on an image of this size, torchvision's f32;
+/// `negative` turns the sign of those that have one (shear, translation, rotation, brightness, color, contrast,
+/// sharpness).
 double strength_of(Augmentation operation, int magnitude, bool negative, const Shape& shape);
 
 /// One operation with this strength: `image` to `out` (both H·W·C bytes, not the same).

@@ -89,7 +89,6 @@ void column_pass(const uint8_t* in, int64_t stride, int64_t bytes, const Axis& a
   }
 }
 
-constexpr double kLeastArea = 0.08;
 const double kLogRatio = std::log(4.0 / 3.0);
 
 }  // namespace
@@ -132,9 +131,9 @@ Crop central_window(const Shape& image, int64_t n) {
   return {half(image[0]), half(image[1]), n, n};
 }
 
-Crop inception_attempt(const Shape& image, double area, double ratio, double top, double left) {
+Crop inception_attempt(const Shape& image, double area, double ratio, double top, double left, AreaRange range) {
   const auto height = static_cast<double>(image[0]), width = static_cast<double>(image[1]);
-  const double target = height * width * (kLeastArea + (1 - kLeastArea) * area);
+  const double target = height * width * (range.lo + (range.hi - range.lo) * area);
   const double aspect = std::exp(kLogRatio * (2 * ratio - 1));
   const auto w = static_cast<int64_t>(std::nearbyint(std::sqrt(target * aspect)));
   const auto h = static_cast<int64_t>(std::nearbyint(std::sqrt(target / aspect)));
@@ -143,11 +142,11 @@ Crop inception_attempt(const Shape& image, double area, double ratio, double top
           static_cast<int64_t>(left * static_cast<double>(image[1] - w + 1)), h, w};
 }
 
-Crop inception_window(const Shape& image, Rng& rng) {
+Crop inception_window(const Shape& image, Rng& rng, AreaRange range) {
   for (int attempt = 0; attempt < 10; ++attempt) {
     double u[4];
     for (double& draw : u) draw = static_cast<double>(rng.uniform());
-    const Crop window = inception_attempt(image, u[0], u[1], u[2], u[3]);
+    const Crop window = inception_attempt(image, u[0], u[1], u[2], u[3], range);
     if (window.height > 0) return window;
   }
   const auto height = static_cast<double>(image[0]), width = static_cast<double>(image[1]);

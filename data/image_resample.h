@@ -28,13 +28,19 @@ Shape small_size(const Shape& image, int64_t n);
 /// that large.
 Crop central_window(const Shape& image, int64_t n);
 
-/// Szegedy et al., "Going deeper with convolutions" (arXiv 1409.4842), as torchvision's RandomResizedCrop: an area of 8
-/// to 100 % of the image, uniformly, with an aspect ratio of 3/4 to 4/3, log-uniformly; after ten windows that do not
-/// fit, the largest central one with a ratio in that range.
-Crop inception_window(const Shape& image, Rng& rng);
+/// Shares of an image's area, 0 < lo ≤ hi ≤ 1.
+struct AreaRange {
+  double lo = 0.08, hi = 1;
+};
+
+/// Szegedy et al., "Going deeper with convolutions" (arXiv 1409.4842), as torchvision's RandomResizedCrop: an area of
+/// `range` of the image, uniformly, with an aspect ratio (width over height) of 3/4 to 4/3, log-uniformly; after ten
+/// windows that do not fit, the largest central one with a ratio in that range, whatever its area. (TensorFlow's
+/// sample_distorted_bounding_box, which big_vision calls with 5 to 100 %, draws the ratio uniformly.)
+Crop inception_window(const Shape& image, Rng& rng, AreaRange range = {});
 
 /// What inception_window does with four uniform numbers in [0, 1) of one attempt: area, ratio, top, left. Nothing (a
 /// height of 0) when that window does not fit.
-Crop inception_attempt(const Shape& image, double area, double ratio, double top, double left);
+Crop inception_attempt(const Shape& image, double area, double ratio, double top, double left, AreaRange range = {});
 
 }  // namespace sked

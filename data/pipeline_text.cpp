@@ -21,13 +21,15 @@ struct StageKind {
   size_t arguments;
   /// Numbers in each argument; 0 means one or more.
   size_t numbers;
+  /// Arguments that may follow, all or none.
+  size_t optional = 0;
 };
 constexpr std::array kKinds{
-    StageKind{"decode", "decode or decode(as_stored)", Place::decode, 0, 0},
+    StageKind{"decode", "decode, decode(as_stored), decode(full) or decode(as_stored, full)", Place::decode, 0, 0},
     StageKind{"resize", "resize(n)", Place::bytes, 1, 1},
     StageKind{"resize_small", "resize_small(n)", Place::bytes, 1, 1},
     StageKind{"central_crop", "central_crop(n)", Place::bytes, 1, 1},
-    StageKind{"inception_crop", "inception_crop(n)", Place::bytes, 1, 1},
+    StageKind{"inception_crop", "inception_crop(n) or inception_crop(n, lo, hi)", Place::bytes, 1, 1, 2},
     StageKind{"random_crop", "random_crop(n, pad)", Place::bytes, 2, 1},
     StageKind{"flip", "flip", Place::bytes, 0, 0},
     StageKind{"color_jitter", "color_jitter(brightness, contrast, saturation, hue)", Place::bytes, 4, 1},
@@ -69,8 +71,10 @@ StageText parse_stage(std::string_view text) {
   require_usage(text.ends_with(')'), "pipeline", text, ": expected `name(arguments)`");
   const std::string_view inside = text.substr(open + 1, text.size() - open - 2);
   if (stage.name == "decode") {
-    stage.word = trimmed(inside);
-    require_usage(stage.word == "as_stored", "pipeline", text, ": expected decode or decode(as_stored)");
+    stage.words = split(inside, ',');
+    const auto known = [](std::string_view word) { return word == "as_stored" || word == "full"; };
+    const bool ok = std::ranges::all_of(stage.words, known) && std::ranges::count(stage.words, stage.words[0]) == 1;
+    require_usage(ok, "pipeline", text, ": expected ", kKinds[0].usage);
     return stage;
   }
   for (const std::string_view list : split(inside, ',')) {
@@ -91,8 +95,11 @@ const StageKind& kind_of(const StageText& stage) {
                                   "; known: ", join(names));
 }
 
+bool has_word(const StageText& stage, std::string_view word) { return std::ranges::count(stage.words, word) > 0; }
+
 void check_arguments(const StageText& stage, const StageKind& kind) {
-  bool ok = stage.arguments.size() == kind.arguments;
+  const size_t count = stage.arguments.size();
+  bool ok = count == kind.arguments || count == kind.arguments + kind.optional;
   for (const auto& argument : stage.arguments) {
     ok = ok && !argument.empty() && (kind.numbers == 0 || argument.size() == kind.numbers);
   }
@@ -143,7 +150,8 @@ Pipeline Pipeline::parse(std::string_view text) {
     switch (kind.place) {
       case Place::decode:
         pipeline.decodes_ = true;
-        pipeline.turning_ = stage.word.empty() ? Turning::upright : Turning::as_stored;
+        pipeline.turning_ = has_word(stage, "as_stored") ? Turning::as_stored : Turning::upright;
+        pipeline.full_size_ = has_word(stage, "full");
         break;
       case Place::bytes:
         pipeline.stages_.push_back(make_stage(stage));

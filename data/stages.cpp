@@ -77,19 +77,20 @@ class CentralCrop final : public ByteStage {
 
 class InceptionCrop final : public ByteStage {
  public:
-  explicit InceptionCrop(int64_t size) : size_(size) {}
+  InceptionCrop(int64_t size, AreaRange range) : size_(size), range_(range) {}
   Shape output_shape(const Shape& in) const override { return {size_, size_, in[2]}; }
   void apply(const uint8_t* in, const Shape& shape, Rng& rng, uint8_t* out) const override {
-    resample(in, shape, inception_window(shape, rng), size_, size_, out);
+    resample(in, shape, inception_window(shape, rng, range_), size_, size_, out);
   }
   /// The window has the same place in the smaller image, up to rounding: its draws are shares of the size.
   int shrink(const Shape& in, Rng rng) const override {
-    const Crop window = inception_window(in, rng);
+    const Crop window = inception_window(in, rng, range_);
     return shrink_to(std::min(window.height, window.width), size_);
   }
 
  private:
   int64_t size_;
+  AreaRange range_;
 };
 
 class RandomCrop final : public ByteStage {
@@ -179,6 +180,17 @@ int64_t whole(const StageText& stage, size_t position, int64_t lo, int64_t hi) {
   return static_cast<int64_t>(value);
 }
 
+/// Of inception_crop(n, lo, hi), or its default.
+AreaRange area_range(const StageText& stage) {
+  if (stage.arguments.size() == 1) return {};
+  const double lo = stage.arguments[1][0], hi = stage.arguments[2][0];
+  // Up to 1 % can only be meant as a share.
+  require_usage(lo > 0 && lo <= hi && hi > 1 && hi <= 100, "pipeline", stage.text,
+                ": expected an area in percent, 0 < lo <= hi <= 100 (8 and 100 are the default), got ", lo, " and ",
+                hi);
+  return {lo / 100, hi / 100};
+}
+
 }  // namespace
 
 std::shared_ptr<const ByteStage> make_stage(const StageText& stage) {
@@ -188,7 +200,7 @@ std::shared_ptr<const ByteStage> make_stage(const StageText& stage) {
   if (stage.name == "resize") return std::make_shared<Resize>(size());
   if (stage.name == "resize_small") return std::make_shared<ResizeSmall>(size());
   if (stage.name == "central_crop") return std::make_shared<CentralCrop>(size());
-  if (stage.name == "inception_crop") return std::make_shared<InceptionCrop>(size());
+  if (stage.name == "inception_crop") return std::make_shared<InceptionCrop>(size(), area_range(stage));
   if (stage.name == "random_crop") return std::make_shared<RandomCrop>(size(), whole(stage, 1, 0, kMost));
   if (stage.name == "randaugment") {
     return std::make_shared<RandAugment>(whole(stage, 0, 0, 64), static_cast<int>(whole(stage, 1, 0, kMostMagnitude)));

@@ -9,9 +9,10 @@
 
 namespace sked {
 
-/// `name(1, 2 3)`: arguments are lists of numbers, here {1} and {2, 3}; those of decode are a word.
+/// `name(1, 2 3)`: arguments are lists of numbers, here {1} and {2, 3}; those of decode are words.
 struct StageText {
-  std::string_view text, name, word;
+  std::string_view text, name;
+  std::vector<std::string_view> words;
   std::vector<std::vector<double>> arguments;
 };
 

@@ -52,7 +52,7 @@ void Pipeline::check(const Dataset& dataset) const {
 
 Tensor Pipeline::decode(const EncodedImage& encoded, const Rng& rng) const {
   int shrink = 1;
-  if (!stages_.empty() && is_jpeg(encoded.bytes)) {
+  if (!full_size_ && !stages_.empty() && is_jpeg(encoded.bytes)) {
     // The stage sees the image upright: its window, and so what may be left out, is one of that shape.
     const ImageHeader header = image_header(encoded.bytes, encoded.source);
     const bool swaps = turning_ == Turning::upright && header.orientation >= 5;

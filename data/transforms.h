@@ -38,14 +38,18 @@ class ByteStage {
 
 /// A preprocessing pipeline, e.g. `decode|inception_crop(224)|flip|randaugment(2,10)|value_range(-1,1)|mixup(0.2)`.
 ///
-///   decode                   an image file to RGB bytes, upright as its EXIF orientation says, JPEG at a fraction of
-///                            its size where the next stage needs no more; images that are bytes already pass. The
-///                            first stage, for datasets of files
+///   decode                   an image file to RGB bytes, upright as its EXIF orientation says, JPEG at 1/2, 1/4 or 1/8
+///                            of its size where that is enough for the next stage, a resize or inception_crop: faster,
+///                            but not what they make of the whole image (README.md). Images that are bytes already
+///                            pass. The first stage, for datasets of files
 ///   decode(as_stored)        the same without turning, as torchvision's ImageFolder, timm and webdataset read files
+///   decode(full)             JPEG always at its size: pixels as Pillow and torchvision make them;
+///                            decode(as_stored, full) is both
 ///   resize(n)                to n×n, whatever the aspect          } antialiased bilinear, bit for bit Pillow's
 ///   resize_small(n)          the shorter side to n, aspect kept   } (image_resample.h)
 ///   central_crop(n)          the window of n×n around the center
-///   inception_crop(n)        8 to 100 % of the area at a ratio of 3/4 to 4/3, resized to n×n
+///   inception_crop(n)        8 to 100 % of the area at a width of 3/4 to 4/3 of the height, resized to n×n
+///   inception_crop(n, lo, hi)  lo to hi percent of the area instead (big_vision's default: 5, 100)
 ///   random_crop(n, pad)      zero padding of `pad` pixels on each side, then a window of n×n at a uniform position
 ///   flip                     mirrored left to right with probability 1/2
 ///   color_jitter(b, c, s, h) brightness, contrast, saturation by factors in 1 ± b, c, s, hue by up to h of the
@@ -95,6 +99,7 @@ class Pipeline {
   std::string text_;
   bool decodes_ = false;
   Turning turning_ = Turning::upright;
+  bool full_size_ = false;  // JPEG is not decoded at a fraction
   Mixing mixing_;
   std::vector<std::shared_ptr<const ByteStage>> stages_;
   Tensor values_;

@@ -236,14 +236,16 @@ TEST_CASE("pipeline: a JPEG that is turned is shrunk for the window of its uprig
   CHECK(matters);
 }
 
-TEST_CASE("pipeline: decode and its one word") {
+TEST_CASE("pipeline: decode and its words") {
   const auto parsing = [](const std::string& text) {
     return error_of([&] { Pipeline::parse(text + "|value_range(0,1)"); });
   };
   CHECK(parsing("decode").empty());
-  CHECK(parsing("decode(as_stored)").empty());
-  for (const char* text : {"decode()", "decode(upright)", "decode(1)", "decode(as_stored, 1)"})
-    CHECK(one_line_with(parsing(text), text, "expected decode or decode(as_stored)"));
+  for (const char* text : {"decode(as_stored)", "decode(full)", "decode(as_stored, full)", "decode( full,as_stored )"})
+    CHECK(parsing(text).empty());
+  for (const char* text : {"decode()", "decode(upright)", "decode(1)", "decode(as_stored, 1)", "decode(full,)",
+                           "decode(full, full)", "decode(full as_stored)"})
+    CHECK(one_line_with(parsing(text), text, "expected decode, decode(as_stored), decode(full) or"));
   CHECK(one_line_with(parsing("decode|decode(as_stored)"), "out of order"));
   CHECK(one_line_with(parsing("flip(as_stored)"), "expected a number, got `as_stored`"));
 }

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include "data/transforms.h"
 #include "tests/common/files.h"
 #include "tests/data/images.h"
 
@@ -109,6 +110,29 @@ TEST_CASE("image file: a JPEG at a fraction of its size") {
   }
   CHECK(decode_image(image_file("png"), "x", 3, 4).shape() == Shape{18, 22, 3});
   CHECK(one_line_with(error_of([] { decode_image(image_file("large"), "x", 3, 3); }), "1, 2, 4 or 8, got 3"));
+}
+
+TEST_CASE("pipeline: a JPEG decoded in full and resized is Pillow's image, one decoded at a fraction is near it") {
+  if (without_libraries()) return;
+  const std::vector<uint8_t> file = image_file("large");  // (200, 260), an eighth of which is enough for 24
+  const auto resized = [&](const std::string& decode) {
+    const Pipeline pipeline = Pipeline::parse(decode + "|resize(24)|value_range(0,255)");
+    Rng rng({1, 2, 3});
+    const Tensor decoded = pipeline.decode({file, "large"}, rng);
+    Tensor out = Tensor::empty({24, 24, 3}, DType::u8);
+    pipeline.apply(decoded, rng, out.data<uint8_t>());
+    return std::pair(decoded.shape(), difference(out, image_fixtures().at("resized/large/24")));
+  };
+  const auto [whole, full] = resized("decode(full)");
+  CHECK(whole == Shape{200, 260, 3});
+  CHECK(full.largest <= 2);  // as JPEG files above: libraries bring the color's resolution up differently
+  CHECK(full.mean < 0.1);
+  const auto [part, fast] = resized("decode");
+  CHECK(part == Shape{25, 33, 3});
+  MESSAGE("from Pillow, of 255: in full at most " << full.largest << ", mean " << full.mean << "; at an eighth at most "
+                                                  << fast.largest << ", mean " << fast.mean);
+  CHECK(fast.mean > 2);
+  CHECK(fast.mean < 20);  // the picture is all grain and edges; measured 10.3
 }
 
 TEST_CASE("image file: cut anywhere, a file is an error that names it") {

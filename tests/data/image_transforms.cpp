@@ -74,23 +74,29 @@ TEST_CASE("central_crop: torchvision's CenterCrop") {
   });
 }
 
-TEST_CASE("inception_crop: the windows of torchvision's RandomResizedCrop") {
-  const Tensor &draws = image_fixtures().at("windows/draws"), &results = image_fixtures().at("windows/results");
-  int fitting = 0;
-  for (int64_t i = 0; i < draws.dim(0); ++i) {
-    CAPTURE(i);
-    const double* d = draws.data<double>() + 6 * i;
-    const int64_t* expected = results.data<int64_t>() + 4 * i;
-    const Crop w =
-        inception_attempt({static_cast<int64_t>(d[0]), static_cast<int64_t>(d[1]), 3}, d[2], d[3], d[4], d[5]);
-    CHECK(w.top == expected[0]);
-    CHECK(w.left == expected[1]);
-    CHECK(w.height == expected[2]);
-    CHECK(w.width == expected[3]);
-    fitting += w.height > 0;
+TEST_CASE("inception_crop: the windows of torchvision's RandomResizedCrop, for several ranges of area") {
+  const std::vector<std::pair<std::string, AreaRange>> ranges{
+      {"8-100", {}}, {"5-100", {.lo = 0.05}}, {"20-50", {.lo = 0.2, .hi = 0.5}}};
+  for (const auto& [name, range] : ranges) {
+    CAPTURE(name);
+    const Tensor &draws = image_fixtures().at("windows/" + name + "/draws"),
+                 &results = image_fixtures().at("windows/" + name + "/results");
+    int fitting = 0;
+    for (int64_t i = 0; i < draws.dim(0); ++i) {
+      CAPTURE(i);
+      const double* d = draws.data<double>() + 6 * i;
+      const int64_t* expected = results.data<int64_t>() + 4 * i;
+      const Crop w =
+          inception_attempt({static_cast<int64_t>(d[0]), static_cast<int64_t>(d[1]), 3}, d[2], d[3], d[4], d[5], range);
+      CHECK(w.top == expected[0]);
+      CHECK(w.left == expected[1]);
+      CHECK(w.height == expected[2]);
+      CHECK(w.width == expected[3]);
+      fitting += w.height > 0;
+    }
+    CHECK(fitting > 60);
+    CHECK(fitting < 200);
   }
-  CHECK(fitting > 60);
-  CHECK(fitting < 200);
   // Images no window fits: the central one with the nearest ratio.
   Rng rng({1, 2, 3});
   const Crop wide = inception_window({10, 1000, 3}, rng), tall = inception_window({1000, 10, 3}, rng);
@@ -135,19 +141,43 @@ TEST_CASE("color: one channel, one pixel, one value") {
   CHECK(all({5, 1, 1}, 0));
 }
 
-TEST_CASE("randaugment: torchvision's operations at its strengths, bit for bit") {
+/// Calls visit(operation, its name) for each.
+template <class Visit>
+void for_each_augmentation(Visit visit) {
   const std::vector<std::string> names{"Identity",  "ShearX",     "ShearY",       "TranslateX", "TranslateY",
                                        "Rotate",    "Brightness", "Color",        "Contrast",   "Sharpness",
                                        "Posterize", "Solarize",   "AutoContrast", "Equalize"};
   REQUIRE(names.size() == kAugmentations);
   for (size_t i = 0; i < names.size(); ++i) {
-    for_each_fixture("augment/" + names[i] + "/", [&](const std::string& level, const Tensor& expected) {
-      const int number = std::stoi(level);  // m, or -m - 1 for the other sign
-      const auto operation = static_cast<Augmentation>(i);
-      const double strength = strength_of(operation, number < 0 ? -number - 1 : number, number < 0, image().shape());
-      Tensor got = Tensor::empty(image().shape(), DType::u8);
-      augment(operation, strength, image().data<uint8_t>(), image().shape(), got.data<uint8_t>());
-      CHECK(difference(got, expected).largest == 0);
+    CAPTURE(names[i]);
+    visit(static_cast<Augmentation>(i), names[i]);
+  }
+}
+
+TEST_CASE("randaugment: torchvision's operations at every magnitude and sign, bit for bit") {
+  const Tensor& in = image_fixtures().at("augmentable");
+  for_each_augmentation([&](Augmentation operation, const std::string& name) {
+    const Tensor& expected = image_fixtures().at("augment/" + name);  // (31 or 62, H, W, 3)
+    REQUIRE(expected.dim(0) % (kMostMagnitude + 1) == 0);
+    for (int64_t i = 0; i < expected.dim(0); ++i) {
+      CAPTURE(i);
+      const double strength =
+          strength_of(operation, static_cast<int>(i) % (kMostMagnitude + 1), i > kMostMagnitude, in.shape());
+      Tensor got = Tensor::empty(in.shape(), DType::u8);
+      augment(operation, strength, in.data<uint8_t>(), in.shape(), got.data<uint8_t>());
+      CHECK(difference(got, expected.rows(i, i + 1).reshape(in.shape())).largest == 0);
+    }
+  });
+}
+
+TEST_CASE("randaugment: strengths are torchvision's f32, to the bit") {
+  for (const auto& [size, shape] : {std::pair<std::string, Shape>{"8x11", {8, 11, 3}}, {"224x331", {224, 331, 3}}}) {
+    for_each_augmentation([&](Augmentation operation, const std::string& name) {
+      const std::vector<double> expected = image_fixtures().at("strength/" + size + "/" + name).to_vector<double>();
+      for (int m = 0; m <= kMostMagnitude; ++m) {
+        CAPTURE(m);
+        CHECK(strength_of(operation, m, false, shape) == expected[static_cast<size_t>(m)]);
+      }
     });
   }
 }

@@ -147,6 +147,11 @@ TEST_CASE("the stages on bytes are the functions their names say, in place and d
   CHECK(bytes_of("decode|resize(5)") == bytes_of("resize(5)"));
   Rng draws({5, 1, 0}, 0);
   CHECK(bytes_of("inception_crop(6)") == expected(window(inception_window(image.shape(), draws), 6, 6)));
+  CHECK(bytes_of("inception_crop(6,8,100)") == bytes_of("inception_crop(6)"));
+  Rng narrow({5, 1, 0}, 0);
+  const Crop quarter = inception_window(image.shape(), narrow, {.lo = 0.25, .hi = 0.25});
+  CHECK(std::abs(quarter.height * quarter.width - 36) <= 6);  // of 144
+  CHECK(bytes_of("inception_crop(6, 25, 25)") == expected(window(quarter, 6, 6)));
   CHECK(bytes_of("randaugment(0,9)") == expected(image));
   CHECK(bytes_of("color_jitter(0,0,0,0)") == expected(image));
   Rng again({5, 1, 0}, 0);
@@ -219,6 +224,11 @@ TEST_CASE("texts that are no pipeline are errors that say what is expected") {
   CHECK(one_line_with(parsing("resize(0)|value_range(0,1)"), "argument 1 in 1 to 32768"));
   CHECK(one_line_with(parsing("resize_small(2.5)|value_range(0,1)"), "whole numbers"));
   CHECK(one_line_with(parsing("central_crop(8,8)|value_range(0,1)"), "expected central_crop(n)"));
+  CHECK(
+      one_line_with(parsing("inception_crop(8,5)|value_range(0,1)"), "inception_crop(n) or inception_crop(n, lo, hi)"));
+  for (const char* area : {"0,100", "50,20", "5,101", "-5,50", "0.08,1"})
+    CHECK(one_line_with(parsing("inception_crop(8," + std::string(area) + ")|value_range(0,1)"), "in percent",
+                        "0 < lo <= hi <= 100"));
   CHECK(one_line_with(parsing("randaugment(2,31)|value_range(0,1)"), "argument 2 in 0 to 30"));
   CHECK(one_line_with(parsing("color_jitter(1,1,1,0.6)|value_range(0,1)"), "hue of at most 0.5"));
   CHECK(one_line_with(parsing("color_jitter(1,1,1)|value_range(0,1)"), "color_jitter(brightness, contrast"));
