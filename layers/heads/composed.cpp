@@ -39,12 +39,13 @@ Var composed_noise(const NoiseScales& scales, const NoiseSource& source, int64_t
     kernel::gaussian_noise(source.examples, noise, address, {first, 0, source.antithetic});
     return Var(noise);
   };
-  const Var independent = for_every_sample(d) * normal(source.diagonal, d.dim(1));  // d ⊙ ε^J_s
-  if (!factors.defined()) return independent;
+  const Var diagonal =  // d ⊙ ε^J_s
+      for_every_sample(d) * normal(source.diagonal, source.shared_diagonal ? 1 : d.dim(1));
+  if (!factors.defined()) return diagonal;
   const Var eps = normal(source.factors, factors.dim(-1));  // ε^R_s (B,C,R)
-  if (!v.defined()) return matmul(eps, factors, false, true) + independent;
+  if (!v.defined()) return matmul(eps, factors, false, true) + diagonal;
   const Var q = linear(eps, factors);  // one product for all rows, factors being shared
-  return for_every_sample(v) * q + independent;
+  return for_every_sample(v) * q + diagonal;
 }
 
 Var composed_logits(const SampledLogits& a, int64_t first, int64_t count) {

@@ -70,6 +70,7 @@ SampledLogits ContrastiveHead::logits(const Var& phi, const Var& texts, const Co
   a.samples = samples_;
   if (!noise_) return a;
   a.scales = noise_->scales(phi);
+  if (const Var mean = noise_->mean(a.scales); mean.defined()) a.center = a.center + mean;
   a.noise = noise_->source(context, phi.dim(0));
   return a;
 }

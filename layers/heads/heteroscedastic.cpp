@@ -52,6 +52,7 @@ SampledLogits Heteroscedastic::logits(const Var& phi, int64_t samples, const Con
   const Var tau = temperature_.var(phi);
   const NoiseScales scales = noise_.scales(phi);
   SampledLogits a = before_noise(phi);
+  if (const Var mean = noise_.mean(scales); mean.defined()) a.center = a.center + mean;
   a.center = a.center / tau;
   if (a.bias.defined()) a.bias = a.bias / tau;
   a.scales = divided(scales, tau);

@@ -97,7 +97,14 @@ void LogitTiles::draw() {
 Tensor LogitTiles::noisy(int64_t first, int64_t n) {
   Tensor z = empty({B_, count_, n});
   eps_ = empty(z.shape());
-  kernel::gaussian_noise(x_.noise.examples, eps_, x_.noise.diagonal, {sample_, first, x_.noise.antithetic});
+  const NoiseSource& noise = x_.noise;
+  if (noise.shared_diagonal) {
+    Tensor one = empty({B_, count_, 1});
+    kernel::gaussian_noise(noise.examples, one, noise.diagonal, {sample_, 0, noise.antithetic});
+    kernel::broadcast_to(one, eps_);
+  } else {
+    kernel::gaussian_noise(noise.examples, eps_, noise.diagonal, {sample_, first, noise.antithetic});
+  }
   if (x_.scales.factors.defined()) project(first, n);
   const Tensor v = x_.scales.v.defined() ? x_.scales.v.value() : Tensor();
   kernel::noise_forward(x_.center.value(), x_.scales.d.value(), eps_, v, q_, z, first);

@@ -19,7 +19,18 @@ Factors checked(const NoiseConfig& config, const std::string& section, int64_t c
                 section + ".rank", "expected 1 to ", coordinates, " (number of noisy coordinates), got ", config.rank);
   require_usage(std::isfinite(config.init_scale) && config.init_scale >= 0, section + ".noise_init_scale",
                 "expected a finite value >= 0, got ", config.init_scale);
+  require_usage(config.init == 0 || (std::isfinite(config.init) && config.init > kSmallestDeviation),
+                section + ".noise_init", "expected a finite value > ", kSmallestDeviation,
+                " (or 0: the bias of d(x) starts at 0), got ", config.init);
+  require_usage(!config.factor_bias || config.factors == Factors::efficient, section + ".factor_bias",
+                "expected factors efficient beside it, got ", config.factors);
   return config.factors;
+}
+
+/// b_d at which softplus(b_d) + 1e-3 is config.init.
+double diagonal_bias(const NoiseConfig& config) {
+  const double rest = config.init - kSmallestDeviation;
+  return config.init == 0 ? 0 : rest + std::log(-std::expm1(-rest));  // log(exp(rest) − 1)
 }
 
 }  // namespace
@@ -29,10 +40,12 @@ GaussianNoise::GaussianNoise(const NoiseConfig& config, const std::string& secti
     : form_(checked(config, section, coordinates)),
       coordinates_(coordinates),
       rank_(form_ == Factors::diagonal ? 0 : config.rank),
+      shared_diagonal_(config.diagonal == DiagonalNoise::shared),
       antithetic_(config.antithetic),
       training_{init.next_stream(), init.next_stream()},
       prediction_{init.next_stream(), init.next_stream()},
-      diagonal_(init.lecun_normal({coordinates, width}, config.init_scale), init.constant({coordinates}, 0)) {
+      diagonal_(init.lecun_normal({coordinates, width}, config.init_scale),
+                init.constant({coordinates}, diagonal_bias(config))) {
   add("diagonal", diagonal_);
   if (form_ == Factors::diagonal) return;
   const int64_t outputs = form_ == Factors::full ? coordinates * rank_ : coordinates;
@@ -42,6 +55,9 @@ GaussianNoise::GaussianNoise(const NoiseConfig& config, const std::string& secti
   if (form_ == Factors::full) return;
   v_ = parameter(init.lecun_normal({coordinates, rank_}));
   add("v", v_);
+  if (!config.factor_bias) return;
+  v_bias_ = parameter(init.constant({coordinates}, 0));
+  add("v_bias", v_bias_);
 }
 
 NoiseScales GaussianNoise::scales(const Var& phi) const {
@@ -50,6 +66,8 @@ NoiseScales GaussianNoise::scales(const Var& phi) const {
   if (form_ == Factors::efficient) scales.v = factors_->forward(phi), scales.factors = v_;
   return scales;
 }
+
+Var GaussianNoise::mean(const NoiseScales& scales) const { return v_bias_.defined() ? scales.v * v_bias_ : Var(); }
 
 void check_examples(const Context& context, int64_t rows) {
   require(context.examples.defined() && context.examples.shape() == Shape{rows}, "head",
@@ -60,7 +78,11 @@ NoiseSource GaussianNoise::source(const Context& context, int64_t rows) const {
   check_examples(context, rows);
   const Streams& streams = context.training ? training_ : prediction_;
   const uint64_t step = context.training ? context.step : 0;
-  return {context.examples, {context.seed, streams.factors, step}, {context.seed, streams.diagonal, step}, antithetic_};
+  return {.examples = context.examples,
+          .factors = {context.seed, streams.factors, step},
+          .diagonal = {context.seed, streams.diagonal, step},
+          .shared_diagonal = shared_diagonal_,
+          .antithetic = antithetic_};
 }
 
 Tensor GaussianNoise::variance(const Tensor& phi) const {
@@ -82,9 +104,12 @@ Tensor GaussianNoise::covariance(const Tensor& phi) const {
   const NoGrad off;
   const auto [d, v, factors] = scales(Var(phi));
   const int64_t rows = phi.dim(0), j = coordinates_;
-  Tensor identity = Tensor::zeros({j, j}, phi.dtype());
-  for (int64_t i = 0; i < j; ++i) identity.rows(i, i + 1).reshape({j, 1}).rows(i, i + 1).fill(1);
-  const Var diagonal = reshape(square(d), {rows, j, 1}) * Var(identity.to(phi.device()));  // diag(d²)
+  Var diagonal = reshape(d, {rows, j, 1}) * reshape(d, {rows, 1, j});  // d dᵀ: what is shared
+  if (!shared_diagonal_) {
+    Tensor identity = Tensor::zeros({j, j}, phi.dtype());
+    for (int64_t i = 0; i < j; ++i) identity.rows(i, i + 1).reshape({j, 1}).rows(i, i + 1).fill(1);
+    diagonal = diagonal * Var(identity.to(phi.device()));  // diag(d²)
+  }
   if (form_ == Factors::diagonal) return diagonal.value();
   const Var all = form_ == Factors::full ? factors : reshape(v, {rows, j, 1}) * factors;  // V(x) (B,J,R)
   return (matmul(all, all, false, true) + diagonal).value();

@@ -19,12 +19,14 @@ void check_examples(const Context& context, int64_t rows);
 ///   full       V(x) = reshape(W_V φ + b_V)                      J·R·(D+1) + J·(D+1) parameters
 ///   efficient  V(x) = (v(x) 1ᵀ) ⊙ V, v(x) = W_v φ + b_v, V free  J·(D+1) + J·R + J·(D+1)
 ///   diagonal   absent                                          J·(D+1)
-/// Modules: `factors` (W_V, b_V or W_v, b_v), `v` (V), `diagonal` (W_d, b_d); weights lecun-normal, biases 0.
-/// config.init_scale multiplies the weights that read φ, so that V(x) is proportional to it in both forms.
+/// With config.factor_bias efficient factors take V ε^R + c in place of V ε^R, c (J) free: ε_s then has the mean
+/// v(x) ⊙ c. Modules: `factors` (W_V, b_V or W_v, b_v), `v` (V), `v_bias` (c), `diagonal` (W_d, b_d); weights
+/// lecun-normal, biases 0, but b_d such that d(x) is config.init where W_d φ is 0. config.init_scale multiplies the
+/// weights that read φ, so that V(x) is proportional to it in both forms.
 class GaussianNoise : public Module {
  public:
   /// Throws UsageError naming the key in `section` of a configuration for R < 1 or R > J with factors
-  /// that have a rank, an initial scale < 0.
+  /// that have a rank, an initial deviation or scale out of range, a bias of factors that are not efficient.
   GaussianNoise(const NoiseConfig& config, const std::string& section, int64_t width, int64_t coordinates, Init& init);
 
   /// J.
@@ -34,6 +36,8 @@ class GaussianNoise : public Module {
 
   /// What the noise of a batch depends on, computed once for all its samples from φ (B,D).
   NoiseScales scales(const Var& phi) const;
+  /// E ε_s = v(x) ⊙ c (B,J), to be added to what the noise is added to; undefined where the noise has no mean.
+  Var mean(const NoiseScales& scales) const;
 
   /// Where the noise of a batch is drawn: ε^R and ε^J are addressed by (context.seed, a stream each, context.step) and
   /// (example, sample, coordinate). Outside training they come from other streams at step 0, so that predictions do not
@@ -52,11 +56,11 @@ class GaussianNoise : public Module {
 
   Factors form_;
   int64_t coordinates_, rank_;
-  bool antithetic_;
+  bool shared_diagonal_, antithetic_;
   Streams training_, prediction_;
   Linear diagonal_;
   std::unique_ptr<Linear> factors_;  // absent for diagonal factors
-  Var v_;                            // V of efficient factors
+  Var v_, v_bias_;                   // V and c of efficient factors
 };
 
 }  // namespace sked

@@ -25,6 +25,7 @@ struct NoiseScales {
 struct NoiseSource {
   Tensor examples = {};                    // (B) i64: the global index of each example
   RngAddress factors = {}, diagonal = {};  // of ε^R and of ε^J
+  bool shared_diagonal = false;            // ε^J is one number, its first, for all coordinates
   bool antithetic = false;                 // samples 2i and 2i + 1 are ε and −ε (core/kernels/random.h)
 };
 

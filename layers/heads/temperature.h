@@ -7,11 +7,12 @@
 namespace sked {
 
 /// A fixed τ, or a learned one ([1]; METHOD.md, "Temperature"): τ = lo + (hi − lo) sigmoid(t) with one scalar parameter
-/// `t`, 0 at first. Bounded on both sides: as τ → 0 the averaged softmax becomes an average of argmaxes, and its
-/// gradient noise without bound.
+/// `t`, at first such that τ is config.init, or 0. Bounded on both sides: as τ → 0 the averaged softmax becomes an
+/// average of argmaxes, and its gradient noise without bound.
 class Temperature : public Module {
  public:
-  /// Throws UsageError naming the key in `section` of a configuration unless τ > 0 and, where learned, 0 < lo < hi.
+  /// Throws UsageError naming the key in `section` of a configuration unless τ > 0 and, where learned, 0 < lo < hi
+  /// and lo < init < hi (or init = 0).
   Temperature(const TemperatureConfig& config, const std::string& section, Init& init);
 
   /// τ as a scalar of the logits' dtype and device, on the tape when it is learned.

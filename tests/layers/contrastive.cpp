@@ -8,6 +8,7 @@
 #include <cmath>
 #include <sstream>
 
+#include "autograd/elementwise.h"
 #include "autograd/gradcheck.h"
 #include "autograd/reduce.h"
 #include "core/allocator.h"
@@ -46,6 +47,8 @@ const std::vector<Problem> kGrid = {
     pairs(1, 1, 3, 0, {.noise = false}),
     pairs(33, 6, 17, 3, {.normalize = true}),
     pairs(90, 2, 9, 2, {.antithetic = true, .normalize = true}),
+    pairs(6, 5, 6, 2, {.normalize = true, .shared_diagonal = true}),
+    pairs(7, 4, 5, 0, {.antithetic = true, .shared_diagonal = true}),
 };
 
 const std::vector<TileSize> kTiles = {{0, 0}, {1, 4}, {2, 8}, {3, 20}, {1000, 1000}};
@@ -54,7 +57,7 @@ std::string describe(const Problem& p, TileSize tile) {
   std::ostringstream out;
   out << "B" << p.B << " S" << p.S << " D" << p.D << " R" << p.R << (p.full ? " full" : "")
       << (p.normalize ? " normalized" : "") << (p.antithetic ? " antithetic" : "") << (p.noise ? "" : " without noise")
-      << " tile " << tile.samples << "x" << tile.classes;
+      << (p.shared_diagonal ? " shared" : "") << " tile " << tile.samples << "x" << tile.classes;
   return out.str();
 }
 
@@ -104,7 +107,7 @@ std::vector<Case> all_cases() {
   return cases;
 }
 
-Tensor images(int64_t pairs) { return hash_tensor({pairs, 7}, hash_name("image"), 1.5F); }
+Tensor images(int64_t pairs, int64_t width = 7) { return hash_tensor({pairs, width}, hash_name("image"), 1.5F); }
 Tensor texts(int64_t pairs) { return hash_tensor({pairs, 5}, hash_name("text"), 1.5F); }
 
 /// The loss and its gradients by image, text and parameters.
@@ -245,6 +248,32 @@ TEST_CASE("contrastive: without noise left, HET-XL is DET") {
     // d(x) = 1e-3 is left, which moves logits of 1/τ = 10 by about a hundredth, averaged over samples
     CHECK(head->loss(Var(images(6)), Var(texts(6)), context).value().item() == doctest::Approx(want).epsilon(5e-3));
   }
+}
+
+// Without V and all but without d the noise is its mean: v(x) ⊙ c is added to φ, which the projection's bias would be
+// with v = 1. So the loss is that of images moved by what the projection maps to c.
+TEST_CASE("contrastive: a bias of the factors moves the images") {
+  const Context context{true, 3, 8, first_examples(6)};
+  ContrastConfig config = small_config(ContrastKind::het_xl, Factors::efficient, ContrastNoise::before);
+  config.noise.factor_bias = true;
+  const auto head = head_of(config, 6, 5), plain = head_of(config, 6, 5);
+  for (ContrastiveHead* h : {head.get(), plain.get()}) {
+    set_hash_parameters(*h);
+    for (NamedVar& p : h->parameters()) {
+      Tensor& value = p.var.mutable_value();
+      if (p.name.starts_with("noise.")) value.fill(p.name == "noise.diagonal.bias" ? -100 : 0);
+      if (p.name == "noise.factors.bias") value.fill(1);
+      if (p.name == "noise.v_bias" && h == head.get()) value.fill(0.5);
+      if (p.name == "image_projection.weight") {  // the identity
+        value.fill(0);
+        for (int64_t i = 0; i < 6; ++i) value.data<float>()[7 * i] = 1;
+      }
+    }
+  }
+  const Var moved = Var(images(6, 6)) + 0.5;
+  const double want = plain->loss(moved, Var(texts(6)), context).value().item();
+  CHECK(head->loss(Var(images(6, 6)), Var(texts(6)), context).value().item() == doctest::Approx(want).epsilon(5e-3));
+  CHECK(std::abs(plain->loss(Var(images(6, 6)), Var(texts(6)), context).value().item() - want) > 0.05 * want);
 }
 
 TEST_CASE("contrastive: names, temperature and extra parameters") {

@@ -110,6 +110,11 @@ TEST_CASE("heads: a learned temperature starts in the middle, moves, and stays w
   fixed.temperature.learn = false;
   fixed.temperature.value = 0.3;
   CHECK(head_of(fixed, 4, 3)->temperature() == 0.3);
+  for (const double init : {0.06, 1.0, 4.9}) {
+    HeadConfig started = head_config(HeadKind::het, Factors::efficient, Link::softmax);
+    started.temperature.init = init;
+    CHECK(head_of(started, 4, 3)->temperature() == doctest::Approx(init).epsilon(1e-6));
+  }
 }
 
 TEST_CASE("heads: predictions are distributions; without samples they are the link of the mean logits") {
@@ -259,6 +264,16 @@ TEST_CASE("heads: a wrong configuration is refused by name") {
   CHECK(refusal([](HeadConfig& c) { c.temperature.lo = 0; }).starts_with("usage: [head.temperature_lo]"));
   CHECK(refusal([](HeadConfig& c) { c.temperature.lo = 5; }).starts_with("usage: [head.temperature_hi]"));
   CHECK(refusal([](HeadConfig& c) { c.noise.init_scale = -1; }).starts_with("usage: [head.noise_init_scale]"));
+  CHECK(refusal([](HeadConfig& c) { c.noise.init = 0.001; }) ==
+        "usage: [head.noise_init] expected a finite value > 0.001 (or 0: the bias of d(x) starts at 0), got 0.001");
+  CHECK(refusal([](HeadConfig& c) { c.noise.init = INFINITY; }).starts_with("usage: [head.noise_init]"));
+  CHECK(refusal([](HeadConfig& c) { c.noise.init = std::nan(""); }).starts_with("usage: [head.noise_init]"));
+  CHECK(refusal([](HeadConfig& c) { c.noise.factor_bias = true, c.noise.factors = Factors::full; }) ==
+        "usage: [head.factor_bias] expected factors efficient beside it, got full");
+  CHECK(refusal([](HeadConfig& c) { c.temperature.init = 5; }) ==
+        "usage: [head.temperature_init] expected a value between temperature_lo = 0.05 and temperature_hi = 5 (or 0: "
+        "their middle), got 5");
+  CHECK(refusal([](HeadConfig& c) { c.temperature.init = 0.01; }).starts_with("usage: [head.temperature_init]"));
   CHECK(refusal([](HeadConfig& c) { c.bias_init = INFINITY; }).starts_with("usage: [head.bias_init]"));
   CHECK(refusal([](HeadConfig&) {}, 1) == "usage: [head.link] expected 2 or more classes for the softmax link, got 1");
   CHECK(refusal([](HeadConfig& c) { c.noise.rank = 1; }, 1, Link::sigmoid) == "no error");

@@ -22,16 +22,28 @@ inline HeadConfig head_config(HeadKind kind, Factors factors, Link link) {
   return config;
 }
 
+/// Gives the noise what the reference layers' has.
+inline void like_reference(NoiseConfig& noise) {
+  noise.diagonal = DiagonalNoise::shared;
+  noise.factor_bias = noise.factors == Factors::efficient;
+}
+
 struct HeadCase {
   HeadKind kind;
   Factors factors;
-  std::string target;  // labels | distributions | multi_label
+  std::string target;      // labels | distributions | multi_label
+  bool reference = false;  // with the noise of the reference layers
 
   std::string name() const {
-    return name_of(kind) + "/" + (kind == HeadKind::det ? "none" : name_of(factors)) + "/" + target;
+    const std::string form = kind == HeadKind::det ? "none" : name_of(factors) + (reference ? "+reference" : "");
+    return name_of(kind) + "/" + form + "/" + target;
   }
   Link link() const { return target == "multi_label" ? Link::sigmoid : Link::softmax; }
-  HeadConfig config() const { return head_config(kind, factors, link()); }
+  HeadConfig config() const {
+    HeadConfig config = head_config(kind, factors, link());
+    if (reference) like_reference(config.noise);
+    return config;
+  }
   /// The kind of target this case trains towards.
   Targets targets(const Tensor& labels, const Tensor& distributions, const Tensor& multi_label) const {
     if (target == "labels") return {labels, {}};
@@ -39,14 +51,14 @@ struct HeadCase {
   }
 };
 
-/// Every kind × factor form × target.
+/// Every kind × factor form × target, with our noise and with the reference layers'.
 inline std::vector<HeadCase> all_head_cases() {
   std::vector<HeadCase> cases;
   for (const char* target : {"labels", "distributions", "multi_label"}) {
     cases.push_back({HeadKind::det, Factors::efficient, target});
     for (const HeadKind kind : {HeadKind::het, HeadKind::het_xl})
       for (const Factors factors : {Factors::full, Factors::efficient, Factors::diagonal})
-        cases.push_back({kind, factors, target});
+        for (const bool reference : {false, true}) cases.push_back({kind, factors, target, reference});
   }
   return cases;
 }

@@ -39,31 +39,73 @@ void check_close(const std::vector<float>& got, const std::vector<float>& want) 
 
 }  // namespace
 
-TEST_CASE("noise: mean 0 and covariance V Vᵀ + diag(d²)") {
-  const int64_t width = 3, j = 4, n = 200000;
-  const Tensor phi = pre_logits(1, width);
-  for (const Factors form : kForms) {
-    CAPTURE(form);
-    Init init(11);
-    const GaussianNoise noise({.factors = form, .rank = 2}, "head", width, j, init);
-    const std::vector<float> eps = draw(noise, phi, {true, 1, 0, first_examples(1)}, 0, n).to_vector<float>();
-    const std::vector<double> want = noise.covariance(phi).to_vector<double>();
-    std::vector<double> mean(j, 0), second(j * j, 0);
-    for (int64_t s = 0; s < n; ++s) {
-      for (int64_t a = 0; a < j; ++a) {
-        mean[a] += eps[s * j + a] / static_cast<double>(n);
-        for (int64_t b = 0; b < j; ++b)
-          second[a * j + b] += double{eps[s * j + a]} * eps[s * j + b] / static_cast<double>(n);
-      }
-    }
-    const auto at = [&](int64_t a, int64_t b) { return want[a * j + b]; };
+namespace {
+
+/// Holds mean and covariance of many draws at one φ against 0 and the closed form.
+void check_moments(const GaussianNoise& noise, const Tensor& phi) {
+  const int64_t j = noise.coordinates(), n = 200000;
+  const std::vector<float> eps = draw(noise, phi, {true, 1, 0, first_examples(1)}, 0, n).to_vector<float>();
+  const std::vector<double> want = noise.covariance(phi).to_vector<double>();
+  std::vector<double> mean(j, 0), second(j * j, 0);
+  for (int64_t s = 0; s < n; ++s) {
     for (int64_t a = 0; a < j; ++a) {
-      CHECK(std::abs(mean[a]) <= 4 * std::sqrt(at(a, a) / n));
-      // Isserlis: Var(ε_a ε_b) = Σ_aa Σ_bb + Σ_ab²
+      mean[a] += eps[s * j + a] / static_cast<double>(n);
       for (int64_t b = 0; b < j; ++b)
-        CHECK(std::abs(second[a * j + b] - at(a, b)) <= 4 * std::sqrt((at(a, a) * at(b, b) + at(a, b) * at(a, b)) / n));
+        second[a * j + b] += double{eps[s * j + a]} * eps[s * j + b] / static_cast<double>(n);
     }
-    CHECK((std::abs(at(0, 1)) > 1e-3) == (form != Factors::diagonal));
+  }
+  const auto at = [&](int64_t a, int64_t b) { return want[a * j + b]; };
+  for (int64_t a = 0; a < j; ++a) {
+    CHECK(std::abs(mean[a]) <= 4 * std::sqrt(at(a, a) / n));
+    // Isserlis: Var(ε_a ε_b) = Σ_aa Σ_bb + Σ_ab²
+    for (int64_t b = 0; b < j; ++b)
+      CHECK(std::abs(second[a * j + b] - at(a, b)) <= 4 * std::sqrt((at(a, a) * at(b, b) + at(a, b) * at(a, b)) / n));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("noise: mean 0 and covariance V Vᵀ + diag(d²), or V Vᵀ + d dᵀ where coordinates share what d scales") {
+  const Tensor phi = pre_logits(1, 3);
+  for (const Factors form : kForms) {
+    for (const DiagonalNoise diagonal : {DiagonalNoise::independent, DiagonalNoise::shared}) {
+      CAPTURE(form);
+      CAPTURE(diagonal);
+      Init init(11);
+      const GaussianNoise noise({.factors = form, .rank = 2, .diagonal = diagonal}, "head", 3, 4, init);
+      check_moments(noise, phi);
+      const double across = noise.covariance(phi).to_vector<double>()[1];
+      CHECK((std::abs(across) > 1e-3) == (form != Factors::diagonal || diagonal == DiagonalNoise::shared));
+    }
+  }
+}
+
+// The reference layers compute v ⊙ (V ε^R + c): here the same draws with and without c.
+TEST_CASE("noise: a bias of the factors is a mean of the noise, v(x) ⊙ c") {
+  const int64_t width = 3, j = 4;
+  const Tensor phi = pre_logits(5, width);
+  Init init(11);
+  GaussianNoise noise({.rank = 2, .factor_bias = true}, "head", width, j, init);
+  const NoiseScales scales = noise.scales(Var(phi));
+  CHECK(noise.mean(scales).value().to_vector<double>() == std::vector<double>(5 * j, 0));  // c = 0 at first
+  Tensor c = hash_tensor({j}, 5);
+  for (NamedVar& p : noise.parameters())
+    if (p.name == "v_bias") p.var.mutable_value().copy_from(c);
+  const std::vector<double> mean = noise.mean(scales).value().to_vector<double>();
+  const std::vector<double> v = scales.v.value().to_vector<double>(), bias = c.to_vector<double>();
+  for (int64_t i = 0; i < 5 * j; ++i) CHECK(mean[i] == doctest::Approx(v[i] * bias[i % j]).epsilon(1e-6));
+
+  Init plain(11);
+  const GaussianNoise without({.rank = 2}, "head", width, j, plain);
+  CHECK_FALSE(without.mean(without.scales(Var(phi))).defined());
+}
+
+TEST_CASE("noise: init is d(x) where the weights say nothing of x") {
+  for (const double d : {0.0011, 0.05, 0.2, 0.69, 30.0, 2000.0}) {
+    Init init(3);
+    const GaussianNoise noise({.factors = Factors::diagonal, .init = d, .init_scale = 0}, "head", 4, 3, init);
+    for (const double v : noise.variance(pre_logits(2, 4)).to_vector<double>())
+      CHECK(std::sqrt(v) == doctest::Approx(d).epsilon(1e-5));
   }
 }
 

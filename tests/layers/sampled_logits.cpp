@@ -36,8 +36,9 @@ std::vector<Var> leaves(const TensorList& values) {
 SampledLogits logits_of(const Problem& p, const std::vector<Var>& x, int64_t first_row) {
   Tensor examples = Tensor::empty({x[0].dim(0)}, DType::i64);
   for (int64_t b = 0; b < examples.numel(); ++b) examples.data<int64_t>()[b] = 7 * (first_row + b);
-  const SampledLogits rest{
-      .noise = {examples, kFactors, kDiagonal, p.antithetic}, .samples = p.S, .normalize = p.normalize};
+  const SampledLogits rest{.noise = {examples, kFactors, kDiagonal, p.shared_diagonal, p.antithetic},
+                           .samples = p.S,
+                           .normalize = p.normalize};
   return with_inputs(rest, x);
 }
 

@@ -15,6 +15,7 @@ struct Problem {
   float size = 1;  // of the logits
   // Image–text training: no bias (K = B texts); z brought to length 1; no noise at all.
   bool bias = true, normalize = false, noise = true;
+  bool shared_diagonal = false;
 
   int64_t coordinates() const { return classifier ? D : K; }
 };

@@ -56,6 +56,17 @@ const std::vector<Problem> kGrid = {
     {.B = 5, .S = 7, .D = 6, .K = 11, .R = 2, .antithetic = true},
     {.B = 4, .S = 8, .D = 5, .K = 12, .R = 2, .size = 1e4F},
     {.B = 20, .S = 30, .D = 17, .K = 301, .R = 3},
+    {.B = 5, .S = 6, .D = 7, .K = 9, .R = 2, .shared_diagonal = true},
+    {.B = 3,
+     .S = 6,
+     .D = 1,
+     .K = 21,
+     .R = 2,
+     .full = true,
+     .classifier = false,
+     .antithetic = true,
+     .shared_diagonal = true},
+    {.B = 3, .S = 5, .D = 1, .K = 21, .R = 0, .classifier = false, .shared_diagonal = true},
 };
 
 const std::vector<TileSize> kTiles = {{0, 0}, {2, 4}, {4, 64}, {1000, 1000}};
@@ -63,7 +74,8 @@ const std::vector<TileSize> kTiles = {{0, 0}, {2, 4}, {4, 64}, {1000, 1000}};
 std::string describe(const Problem& p, const Target& t, TileSize tile) {
   std::ostringstream out;
   out << "B" << p.B << " S" << p.S << " D" << p.D << " K" << p.K << " R" << p.R << (p.full ? " full" : "")
-      << (p.classifier ? " het-xl " : " het ") << t.name << " tile " << tile.samples << "x" << tile.classes;
+      << (p.shared_diagonal ? " shared" : "") << (p.classifier ? " het-xl " : " het ") << t.name << " tile "
+      << tile.samples << "x" << tile.classes;
   return out.str();
 }
 

@@ -68,7 +68,11 @@ void visit_fields(FieldList& fields, HeadConfig& c) {
   fields("temperature", c.temperature.value);
   fields("temperature_lo", c.temperature.lo);
   fields("temperature_hi", c.temperature.hi);
+  fields("temperature_init", c.temperature.init);
   fields("bias_init", c.bias_init);
+  fields("diagonal_noise", c.noise.diagonal);
+  fields("factor_bias", c.noise.factor_bias);
+  fields("noise_init", c.noise.init);
   fields("noise_init_scale", c.noise.init_scale);
 }
 
@@ -107,6 +111,10 @@ void visit_fields(FieldList& fields, ContrastiveConfig& c) {
   fields("temperature", c.temperature.value);
   fields("temperature_lo", c.temperature.lo);
   fields("temperature_hi", c.temperature.hi);
+  fields("temperature_init", c.temperature.init);
+  fields("diagonal_noise", c.noise.diagonal);
+  fields("factor_bias", c.noise.factor_bias);
+  fields("noise_init", c.noise.init);
   fields("noise_init_scale", c.noise.init_scale);
   fields("lock_image", c.lock_image);
   fields("features", c.features);
@@ -309,9 +317,10 @@ ModelConfig filled_in(const ModelConfig& given, const ModelConfig& chosen) { ret
 HeadConfig filled_in(const HeadConfig& given, const HeadConfig& chosen) { return filled(given, chosen); }
 
 std::vector<std::string> differing_network(const RunConfig& a, const RunConfig& b) {
-  constexpr std::array<std::string_view, 10> kWithoutEffect{
-      "model.dropout",   "model.drop_path", "model.recompute",   "head.train_samples", "head.test_samples",
-      "head.antithetic", "head.likelihood", "head.sample_chunk", "head.bias_init",     "head.noise_init_scale"};
+  constexpr std::array<std::string_view, 12> kWithoutEffect{
+      "model.dropout",     "model.drop_path",       "model.recompute", "head.train_samples",
+      "head.test_samples", "head.antithetic",       "head.likelihood", "head.sample_chunk",
+      "head.bias_init",    "head.temperature_init", "head.noise_init", "head.noise_init_scale"};
   RunConfig left, right;
   left.model = a.model, left.head = a.head, right.model = b.model, right.head = b.head;
   std::vector<std::string> keys = differing_fields(fields_of(left), fields_of(right));
