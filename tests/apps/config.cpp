@@ -259,7 +259,7 @@ TEST_CASE("config: every ready plan is valid and says how to run it") {
                         "--out runs/" + name.substr(5)));
     ++count;
   }
-  CHECK(count == 4);
+  CHECK(count == 5);
 }
 
 TEST_CASE("config: every ready single-run configuration is valid and says how to run it") {
