@@ -162,23 +162,40 @@ Header read_header(InputFile& file, uint64_t& data_begin) {
 
 }  // namespace
 
-Tensor load_npy(const std::string& path) {
-  InputFile file(path);
-  require(file.size().has_value(), "load_npy", path, ": expected a regular file");
-  uint64_t begin = 0;
-  const Header header = read_header(file, begin);
+NpyFile::NpyFile(const std::string& path) : file_(path) {
+  require(file_.size().has_value(), "load_npy", path, ": expected a regular file");
+  const Header header = read_header(file_, data_begin_);
   std::vector<uint64_t> factors = header.extents;
   factors.push_back(size_of(header.dtype));
   const std::optional<uint64_t> bytes = checked_product(factors);
   require(bytes.has_value(), "load_npy", path, ": the shape's size overflows");
-  require(*file.size() - begin == *bytes, "load_npy", path, ": expected ", *bytes, " bytes of data for the shape, got ",
-          *file.size() - begin);
+  require(*file_.size() - data_begin_ == *bytes, "load_npy", path, ": expected ", *bytes,
+          " bytes of data for the shape, got ", *file_.size() - data_begin_);
+  dtype_ = header.dtype;
+  shape_ = Shape(std::vector<int64_t>(header.extents.begin(), header.extents.end()));
+}
 
-  const std::vector<int64_t> extents(header.extents.begin(), header.extents.end());
-  Tensor tensor = Tensor::empty(Shape(extents), header.dtype);
-  file.read(tensor.raw(), tensor.bytes());
+void NpyFile::read_at(uint64_t begin, Tensor& tensor) const {
+  require(file_.read_at(data_begin_ + begin, tensor.raw(), tensor.bytes()) == tensor.bytes(), "load_npy", path(),
+          ": the file got shorter while it was read");
+}
+
+Tensor NpyFile::rows(int64_t begin, int64_t end) const {
+  require(shape_.ndim() > 0 && 0 <= begin && begin <= end && end <= shape_[0], "load_npy", path(),
+          ": expected rows of ", shape_, ", got ", begin, " to ", end);
+  Tensor tensor = Tensor::empty(shape_.with(0, end - begin), dtype_);
+  read_at(begin == end ? 0 : static_cast<uint64_t>(begin) * (tensor.bytes() / static_cast<uint64_t>(end - begin)),
+          tensor);
   return tensor;
 }
+
+Tensor NpyFile::read() const {
+  Tensor tensor = Tensor::empty(shape_, dtype_);
+  read_at(0, tensor);
+  return tensor;
+}
+
+Tensor load_npy(const std::string& path) { return NpyFile(path).read(); }
 
 void save_npy(const std::string& path, const Tensor& tensor) {
   require(tensor.defined(), "save_npy", path, ": expected a tensor, got none");

@@ -3,9 +3,33 @@
 
 #include <string>
 
+#include "core/file.h"
 #include "core/tensor.h"
 
 namespace sked {
+
+/// A .npy file open to be read by parts; the constructor refuses what load_npy() refuses.
+class NpyFile {
+ public:
+  explicit NpyFile(const std::string& path);
+
+  const std::string& path() const { return file_.path(); }
+  DType dtype() const { return dtype_; }
+  const Shape& shape() const { return shape_; }
+  /// Elements [begin, end) of the first axis. Throws Error for others than are there, and where the file is shorter by
+  /// now.
+  Tensor rows(int64_t begin, int64_t end) const;
+  /// All of it.
+  Tensor read() const;
+
+ private:
+  void read_at(uint64_t begin, Tensor& tensor) const;
+
+  InputFile file_;
+  uint64_t data_begin_ = 0;
+  DType dtype_ = DType::f32;
+  Shape shape_;
+};
 
 /// Reads a .npy file (format 1.0, 2.0 or 3.0) of dtype <f4, <f8, <i8 or |u1 in C order, up to six axes. Throws Error
 /// for any other dtype or order, a header that is not the documented dictionary, or a size that is not exactly shape ×

@@ -384,6 +384,11 @@ std::vector<std::string> class_names_of(const DataSpec& spec) {
   return exists(list) ? distinct_names(load_class_list(list)) : std::vector<std::string>{};
 }
 
+std::vector<std::string> class_ids_of(const DataSpec& spec) {
+  const std::string list = folder_of(spec) + "/classes.tsv";
+  return entry_of(spec).open == open_shards && exists(list) ? load_class_list(list).ids : std::vector<std::string>{};
+}
+
 std::vector<std::string> known_datasets() {
   std::vector<std::string> names;
   for (const Entry& entry : entries()) names.push_back(entry.name);

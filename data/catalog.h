@@ -72,6 +72,8 @@ Splits load_splits(const DataSpec& spec, int64_t validation_size, int64_t train_
 Shape image_shape_of(const DataSpec& spec);
 /// As Dataset::class_names(); empty where only the files tell, and they are not there.
 std::vector<std::string> class_names_of(const DataSpec& spec);
+/// What files call these classes (WordNet's ids, say), in the same order; empty where they have no such list.
+std::vector<std::string> class_ids_of(const DataSpec& spec);
 
 std::vector<std::string> known_datasets();
 

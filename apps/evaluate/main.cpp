@@ -15,6 +15,7 @@
 #include "apps/evaluate/ensemble.h"
 #include "apps/evaluate/few_shot.h"
 #include "apps/evaluate/ood.h"
+#include "apps/evaluate/shift.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/text.h"
@@ -27,7 +28,7 @@ struct EvaluateOptions {
   std::vector<std::string> runs;
   std::string split = "test";
   std::optional<int64_t> samples;
-  std::string ood, few_shot;
+  std::string ood, few_shot, shift;
   bool mahalanobis = false;
 };
 
@@ -210,11 +211,17 @@ Json report_run(const EvaluateOptions& wanted, const CommonOptions& common) {
   std::optional<Splits> ood, few_shot;  // all that may not be there before anything is measured
   if (!wanted.ood.empty()) ood = ood_data(s, wanted.ood);
   if (!wanted.few_shot.empty()) few_shot = few_shot_data(s, wanted.few_shot);
+  std::optional<Corruptions> shift;
+  if (!wanted.shift.empty()) shift = shift_data(s, wanted.shift, choose_split(s.splits, wanted.split));
   Json result{{"checkpoint", valid_utf8(wanted.runs.front())}, {"split", wanted.split}, {"samples", s.predict.samples}};
   result[wanted.split] = report_split(s, wanted);
   result["temperature"] = s.model->head().temperature();
   if (ood) result["ood"] = report_other(s, wanted, *ood);
   if (few_shot) result["few_shot"] = report_few_shot(s, wanted.few_shot, *few_shot);
+  if (shift)
+    result["shift"] = report_shift(*shift, wanted.shift, *s.splits.test, [&](const auto& images) {
+      return evaluation_json(evaluate(*s.model, images, s.config(), s.predict), false);
+    });
   return result;
 }
 
@@ -223,7 +230,14 @@ Json report_runs(const EvaluateOptions& wanted, const CommonOptions& common) {
   require_usage(wanted.few_shot.empty(), "evaluate", "--few-shot ", wanted.few_shot, ": expected one run, got ",
                 wanted.runs.size());
   const Ensemble ensemble = Ensemble::load(wanted.runs, wanted.split, wanted.samples, common);
-  return report_ensemble(ensemble, wanted.runs, wanted.split);
+  std::optional<Corruptions> shift;
+  if (!wanted.shift.empty()) shift = shift_data(ensemble.members().front(), wanted.shift, ensemble.images());
+  Json result = report_ensemble(ensemble, wanted.runs, wanted.split);
+  if (shift)
+    result["shift"] = report_shift(*shift, wanted.shift, *ensemble.images(), [&](const auto& images) {
+      return evaluation_json(ensemble.evaluate(images).ensemble, false);
+    });
+  return result;
 }
 
 void evaluate_app(const EvaluateOptions& wanted, const CommonOptions& common) {
@@ -271,7 +285,10 @@ int main(int argc, char** argv) {
       {"--mahalanobis", &wanted.mahalanobis,
        "With --ood, also by Mahalanobis distances to the training images, which are all looked at once more"},
       {"--few-shot", &wanted.few_shot, "Ridge regression on the representation, 1 to 25 images per class",
-       "DATASET[:PATH]"}};
+       "DATASET[:PATH]"},
+      {"--shift", &wanted.shift,
+       "Measures under corruptions: CIFAR-10-C's .npy files, ImageNet-C's folders, or some made of the images at hand",
+       "PATH|made"}};
   return sked::run_app(argc, argv, text, own,
                        [&](const sked::CommonOptions& common) { sked::evaluate_app(wanted, common); });
 }

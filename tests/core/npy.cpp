@@ -60,6 +60,24 @@ TEST_CASE("npy: the file is the one NumPy writes") {
   CHECK(slurp(path).find("'shape': (), }") != std::string::npos);
 }
 
+TEST_CASE("npy: rows are read by need") {
+  const TemporaryFolder folder;
+  const std::string path = folder.path("x.npy");
+  save_npy(path, Tensor::from<int64_t>({1, 2, 3, 4, 5, 6}, {3, 2}));
+  const NpyFile file(path);
+  CHECK(file.dtype() == DType::i64);
+  CHECK(file.shape() == Shape{3, 2});
+  CHECK(file.rows(1, 3).to_vector<int64_t>() == std::vector<int64_t>{3, 4, 5, 6});
+  CHECK(file.rows(2, 2).shape() == Shape{0, 2});
+  CHECK(file.read().to_vector<int64_t>() == load_npy(path).to_vector<int64_t>());
+  for (const auto& [begin, end] : {std::pair(-1, 1), {2, 1}, {0, 4}})
+    CHECK(one_line_with(error_of([&] { file.rows(begin, end); }), path, "expected rows of (3, 2)"));
+  std::filesystem::resize_file(path, std::filesystem::file_size(path) - 1);
+  CHECK(file.rows(0, 2).to_vector<int64_t>() == std::vector<int64_t>{1, 2, 3, 4});
+  CHECK(one_line_with(error_of([&] { file.rows(2, 3); }), path, "got shorter"));
+  CHECK(one_line_with(error_of([&] { NpyFile again(path); }), path, "got 47"));
+}
+
 TEST_CASE("npy: all three header versions and any layout of the dictionary") {
   const TemporaryFolder folder;
   for (int major = 1; major <= 3; ++major) {
