@@ -11,20 +11,26 @@ double probability(double p, std::string_view where) {
   return p;
 }
 
+/// Where a layer draws in this step: masks are addressed by the place in the batch, so each part of it has a stream of
+/// its own.
+RngAddress address_of(const Context& context, uint64_t stream) {
+  return {context.seed, stream + (context.part << 32), context.step};
+}
+
 }  // namespace
 
 Dropout::Dropout(Init& init, double p) : p_(probability(p, "dropout")), stream_(init.next_stream()) {}
 
 Var Dropout::forward(const Var& x, const Context& context) const {
   if (!drops(context)) return x;
-  return dropout(x, p_, {context.seed, stream_, context.step});
+  return dropout(x, p_, address_of(context, stream_));
 }
 
 DropPath::DropPath(Init& init, double p) : p_(probability(p, "drop_path")), stream_(init.next_stream()) {}
 
 Var DropPath::forward(const Var& x, const Context& context) const {
   if (!context.training || p_ == 0) return x;
-  return drop_path(x, p_, {context.seed, stream_, context.step});
+  return drop_path(x, p_, address_of(context, stream_));
 }
 
 }  // namespace sked

@@ -27,6 +27,9 @@ struct Context {
   /// suits a device). In bf16, parameters and their gradients, statistics, heads, losses and the optimizer's state stay
   /// f32.
   DType activations = DType::f32;
+  /// Which of the parts that a step's batch is computed in, one after the other, this is: dropout, addressed by the
+  /// place in it, draws other masks in each.
+  uint64_t part = 0;
 };
 
 /// Hands out what modules draw at construction: initial weights and a stream of their own for later noise. Everything

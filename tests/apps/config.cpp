@@ -125,6 +125,10 @@ TEST_CASE("config: numbers out of range are refused with their key") {
                       "contrastive", "got 0.1"));
   CHECK(one_line_with(refusal(R"({"train": {"on_value": 0.9}})"), "train.on_value", "head.link sigmoid"));
   CHECK(one_line_with(refusal(R"({"train": {"off_value": 0.1}})"), "train.off_value", "head.link sigmoid"));
+  CHECK(one_line_with(refusal(R"({"train": {"accumulate": 0}})"), "train.accumulate", "1 to train.batch_size, 128"));
+  CHECK(one_line_with(refusal(R"({"train": {"batch_size": 4, "accumulate": 5}})"), "batch_size, 4", "got 5"));
+  CHECK(one_line_with(refusal(R"({"task": "contrastive", "train": {"accumulate": 2}})"), "train.accumulate",
+                      "contrastive", "got 2"));
   CHECK(one_line_with(refusal(R"({"schedule": {"timescale": 0}})"), "schedule.timescale", "above 0"));
   CHECK(one_line_with(refusal(R"({"schedule": {"cooldown_steps": -1}})"), "schedule.cooldown_steps", "-1"));
   CHECK(one_line_with(refusal(R"({"optimizer": {"noise_lr_scale": -1}})"), "optimizer.noise_lr_scale", "-1"));

@@ -21,16 +21,18 @@ struct Problem {
   Var w = parameter(hash_tensor({3}, 1)), idle = parameter(hash_tensor({2}, 2));
   std::vector<std::string> notes;
   int calls = 0;
+  std::vector<std::pair<uint64_t, int64_t>> parts_seen;  // each part's number and its first example
   GradientStep step;
 
-  explicit Problem(bool record)
+  explicit Problem(bool record, int64_t parts = 1)
       : step(
             [this](const TensorList& inputs, const Context& context) {
               ++calls;
+              parts_seen.emplace_back(context.part, context.examples.data<int64_t>()[0]);
               return mean(square(w) * Var(inputs[0])) * static_cast<double>(1 + context.step);
             },
-            {{"w", w}, {"idle", idle}}, Device::cpu, record,
-            [this](const std::string& line) { notes.push_back(line); }) {}
+            {{"w", w}, {"idle", idle}}, Device::cpu, record, [this](const std::string& line) { notes.push_back(line); },
+            parts) {}
 
   Tensor run(int64_t rows, uint64_t number) {
     const Context context{.training = true, .seed = 1, .step = number, .examples = Tensor::zeros({rows}, DType::i64)};
@@ -98,6 +100,34 @@ TEST_CASE("gradient step: where recording fails, that is said once and every bat
   CHECK(refused.calls == 5);  // one in vain
   REQUIRE(refused.notes.size() == 1);
   CHECK(one_line_with(refused.notes[0], "not replayed", "[cuda] a copy from the host cannot be recorded"));
+}
+
+TEST_CASE("gradient step: a batch in parts has the loss and gradients of the whole, recorded or not") {
+  const StandInRecorder recorder;
+  Problem whole(false), parts(false, 3), recorded(true, 3);
+  const auto near = [](const Tensor& a, const Tensor& b) {
+    const std::vector<float> x = a.to_vector<float>(), y = b.to_vector<float>();
+    return std::ranges::equal(x, y, [](float p, float q) { return std::abs(p - q) < 1e-6F; });  // values below 4
+  };
+  const std::vector<int64_t> rows{7, 7, 7, 2, 7};  // 2, 2 and 3 rows; of two rows the first part has none
+  for (size_t i = 0; i < rows.size(); ++i) {
+    CAPTURE(i);
+    const Tensor loss = whole.run(rows[i], i), in_parts = parts.run(rows[i], i);
+    CHECK(near(in_parts, loss));
+    CHECK(near(parts.w.grad(), whole.w.grad()));
+    CHECK_FALSE(parts.idle.grad().defined());
+    CHECK(same(recorded.run(rows[i], i), in_parts));
+    CHECK(same(recorded.w.grad(), parts.w.grad()));
+  }
+  CHECK(recorder.recordings() == 1);
+  CHECK(recorder.replays() == 3);
+  CHECK(parts.calls == 4 * 3 + 2);
+
+  Problem numbered(false, 3);
+  Context context{.training = true, .seed = 1, .step = 0, .examples = Tensor::from<int64_t>({5, 6, 7, 8, 9}, {5})};
+  numbered.step.run({hash_tensor({5, 3}, 3)}, context);
+  CHECK(numbered.parts_seen == std::vector<std::pair<uint64_t, int64_t>>{{0, 5}, {1, 6}, {2, 8}});
+  CHECK(one_line_with(error_of([] { Problem(false, 0); }), "[gradient_step]", "at least 1 part, got 0"));
 }
 
 TEST_CASE("gradient step: its memory goes back with it") {

@@ -8,6 +8,7 @@
 
 #include "apps/common/run/checkpoint.h"
 #include "apps/common/run/run_folder.h"
+#include "core/allocator.h"
 #include "core/error.h"
 #include "tests/apps/support.h"
 #include "tests/common/compare.h"
@@ -137,6 +138,38 @@ TEST_CASE("trainer: smoothed targets are the loss's, not the measures'") {
   const Summary sigmoid = train(config, place.run("sigmoid").path, kQuiet);
   config.train.on_value = 0.9, config.train.off_value = 0.05;
   check_against("values", sigmoid, losses(place.run("sigmoid")).at(0));
+}
+
+TEST_CASE("trainer: a batch in parts trains as the whole does where there is no batch norm, in less memory") {
+  const Workplace place;
+  RunConfig config = place.config();
+  config.data.validation = 0;
+  config.model = {.name = "vit", .patch = 2, .width = 64, .depth = 2, .heads = 2};
+  config.train.batch_size = 60;
+  config.train.epochs = 2;
+  config.train.eval_every = 0;
+  config.optimizer.clip_norm = 1;
+  const auto peak_of = [&](const std::string& name) {
+    allocator(Device::cpu).reset_peak();
+    train(config, place.run(name).path, kQuiet);
+    return allocator(Device::cpu).stats().peak;
+  };
+  const size_t whole_peak = peak_of("whole");
+  config.train.accumulate = 7;  // parts of 8 and 9
+  const size_t parts_peak = peak_of("parts");
+  CHECK(parts_peak < whole_peak / 3);
+  const std::vector<double> whole = losses(place.run("whole")), parts = losses(place.run("parts"));
+  REQUIRE(whole.size() == 6);
+  REQUIRE(parts.size() == 6);
+  for (size_t i = 0; i < whole.size(); ++i) CHECK(parts[i] == doctest::Approx(whole[i]).epsilon(1e-4));
+  CHECK(parts != whole);
+  const auto a = tensors(place.run("whole").last()), b = tensors(place.run("parts").last());
+  for (const auto& [name, values] : a) {
+    CAPTURE(name);
+    REQUIRE(b.contains(name));
+    for (size_t i = 0; i < values.size(); ++i) CHECK(std::abs(values[i] - b.at(name)[i]) < 1e-4);
+  }
+  CHECK(one_line_with(error_of([&] { train(config, place.run("whole").path, kQuiet); }), "train.accumulate differs"));
 }
 
 TEST_CASE("trainer: label noise and its known distribution") {

@@ -146,6 +146,7 @@ void visit_fields(FieldList& fields, ScheduleConfig& c) {
 
 void visit_fields(FieldList& fields, TrainConfig& c) {
   fields("batch_size", c.batch_size);
+  fields("accumulate", c.accumulate);
   fields("epochs", c.epochs);
   fields("steps", c.steps);
   fields("log_every", c.log_every);
@@ -264,6 +265,10 @@ void validate(const RunConfig& config) {
   check_targets(config);
   const TrainConfig& t = config.train;
   check(t.batch_size >= 1, "train.batch_size", "at least 1", t.batch_size);
+  check(t.accumulate >= 1 && t.accumulate <= t.batch_size, "train.accumulate",
+        "1 to train.batch_size, " + std::to_string(t.batch_size), t.accumulate);
+  check(t.accumulate == 1 || config.task == TaskKind::classification, "train.accumulate",
+        "1 with task contrastive, where each pair is told from all others of its batch", t.accumulate);
   check(t.steps >= 0, "train.steps", "at least 0", t.steps);
   check(t.epochs >= 0, "train.epochs", "at least 0", t.epochs);
   check(t.epochs <= 1e6, "train.epochs", "at most 1000000", t.epochs);

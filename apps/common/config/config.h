@@ -37,7 +37,8 @@ struct ScheduleConfig {
 };
 
 struct TrainConfig {
-  int64_t batch_size = 128;
+  int64_t batch_size = 128;      // images of a step
+  int64_t accumulate = 1;        // classification: parts of a batch, computed one after the other for one step
   double epochs = 10;            // may be a fraction; 0: train.init is only measured
   int64_t steps = 0;             // > 0: instead of epochs
   int64_t log_every = 50;        // steps between two lines of training loss in metrics.jsonl

@@ -1,5 +1,6 @@
 #include "apps/common/run/gradient_step.h"
 
+#include "autograd/elementwise.h"
 #include "core/error.h"
 
 namespace sked {
@@ -13,12 +14,16 @@ TensorList on_device(const TensorList& tensors, Device device) {
 
 }  // namespace
 
-GradientStep::GradientStep(Loss loss, std::vector<NamedVar> parameters, Device device, bool record, Note note)
+GradientStep::GradientStep(Loss loss, std::vector<NamedVar> parameters, Device device, bool record, Note note,
+                           int64_t parts)
     : loss_of_(std::move(loss)),
       parameters_(std::move(parameters)),
       device_(device),
       records_(record && can_record(device)),
-      note_(std::move(note)) {}
+      note_(std::move(note)),
+      parts_(parts) {
+  require(parts >= 1, "gradient_step", "expected at least 1 part, got ", parts);
+}
 
 Tensor GradientStep::run(const TensorList& inputs, const Context& context) {
   clear_grads();
@@ -36,9 +41,28 @@ Tensor GradientStep::run(const TensorList& inputs, const Context& context) {
 }
 
 Tensor GradientStep::compute(const TensorList& inputs, const Context& context) const {
+  if (parts_ > 1) return compute_in_parts(inputs, context);
   const Var loss = loss_of_(inputs, context);
   loss.backward();
   return loss.value();
+}
+
+Tensor GradientStep::compute_in_parts(const TensorList& inputs, const Context& context) const {
+  const int64_t rows = context.examples.dim(0);
+  Tensor total;
+  for (int64_t part = 0; part < parts_; ++part) {
+    const int64_t first = rows * part / parts_, end = rows * (part + 1) / parts_;
+    if (first == end) continue;
+    TensorList some;
+    for (const Tensor& t : inputs) some.push_back(t.rows(first, end));
+    Context of_part = context;
+    of_part.examples = context.examples.rows(first, end);
+    of_part.part = static_cast<uint64_t>(part);
+    const Var loss = loss_of_(some, of_part) * (static_cast<double>(end - first) / static_cast<double>(rows));
+    loss.backward();
+    total = total.defined() ? (Var(total) + Var(loss.value())).value() : loss.value();
+  }
+  return total;
 }
 
 bool GradientStep::record(const TensorList& inputs, const Context& context) {

@@ -1,6 +1,6 @@
 #pragma once
 // The gradients of one batch: computed call by call, or replayed where the device can record a step (a CUDA graph). The
-// numbers are the same.
+// numbers are the same. Computed in parts, a batch needs the memory of one of them: gradient accumulation.
 
 #include <functional>
 #include <memory>
@@ -24,8 +24,10 @@ class GradientStep {
   using Note = std::function<void(const std::string&)>;
 
   /// Without `record` every batch is computed plainly, as where the device cannot record. `note` is told once why a
-  /// recording failed.
-  GradientStep(Loss loss, std::vector<NamedVar> parameters, Device device, bool record, Note note);
+  /// recording failed. The rows of a batch are cut into `parts` (at least 1) as equal as may be; gradients and loss are
+  /// the mean over all rows, as those of the whole batch are where its rows do not see each other (batch norm does look
+  /// at all rows of a part). A recording holds all parts.
+  GradientStep(Loss loss, std::vector<NamedVar> parameters, Device device, bool record, Note note, int64_t parts = 1);
   GradientStep(const GradientStep&) = delete;
   GradientStep& operator=(const GradientStep&) = delete;
 
@@ -37,6 +39,7 @@ class GradientStep {
   using Layout = std::vector<std::pair<Shape, DType>>;
 
   Tensor compute(const TensorList& inputs, const Context& context) const;
+  Tensor compute_in_parts(const TensorList& inputs, const Context& context) const;
   bool record(const TensorList& inputs, const Context& context);
   Tensor replay(const TensorList& inputs, const Context& context);
   void clear_grads();
@@ -46,6 +49,7 @@ class GradientStep {
   Device device_;
   bool records_;
   Note note_;
+  int64_t parts_;
   Layout layout_;      // of the recording, before there is one of the last batch
   TensorList inputs_;  // where the recording finds its batch
   Context context_;

@@ -16,7 +16,7 @@ TrainingSteps::TrainingSteps(const RunConfig& config, Task& task, Device device,
       timetable_(sked::timetable(config.train, loader_.batches())),
       schedule_(schedule(config.schedule, timetable_)),
       gradients_([&task](const TensorList& inputs, const Context& context) { return task.loss(inputs, context); },
-                 trained_parameters(task.model()), device, graph, note),
+                 trained_parameters(task.model()), device, graph, note, config.train.accumulate),
       optimizer_(config.optimizer, trained_parameters(task.model())),
       averaged_(config, task, device) {}
 
