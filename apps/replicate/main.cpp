@@ -15,6 +15,7 @@
 #include "apps/common/run/run_folder.h"
 #include "apps/common/run/task.h"
 #include "apps/common/run/trainer.h"
+#include "apps/replicate/ensembles.h"
 #include "apps/replicate/plan.h"
 #include "apps/replicate/report.h"
 #include "apps/replicate/results.h"
@@ -25,8 +26,7 @@
 namespace sked {
 namespace {
 
-void write_results(const Plan& plan, const std::vector<FinishedRun>& finished, const std::filesystem::path& out) {
-  const std::vector<Cell> cells = cells_of(plan, finished);
+void write_results(const Plan& plan, const std::vector<Cell>& cells, const std::filesystem::path& out) {
   write_file((out / kResults).string(), results_json(plan, cells));
   write_file((out / kTable).string(), table_markdown(plan, cells));
 }
@@ -75,11 +75,13 @@ void check_outputs(const std::vector<PlannedRun>& runs, const std::filesystem::p
 
 /// The runs, trained where they are not yet, and results.json and table.md as they come. Those that are there go first:
 /// one that does not belong here is refused before others are trained, and results never lack a run that is there.
-std::vector<FinishedRun> run_all(const Plan& plan, std::vector<PlannedRun> runs, const std::filesystem::path& out,
-                                 const CommonOptions& options, bool fresh) {
+std::vector<Cell> run_all(const Plan& plan, std::vector<PlannedRun> runs, const std::filesystem::path& out,
+                          const CommonOptions& options, bool fresh) {
+  SeedEnsembles ensembles(plan, out);
   const auto stage = [&](const PlannedRun& run) { return fresh ? Stage::planned : stage_of(run, out); };
   std::ranges::stable_sort(runs, {}, stage);
   std::vector<FinishedRun> finished;
+  std::vector<Cell> cells;
   for (size_t i = 0; i < runs.size(); ++i) {
     const PlannedRun& run = runs[i];
     const std::string label = "[" + std::to_string(i + 1) + "/" + std::to_string(runs.size()) + "] " +
@@ -93,9 +95,13 @@ std::vector<FinishedRun> run_all(const Plan& plan, std::vector<PlannedRun> runs,
     std::fflush(stdout);
     finished.push_back({run, summary});
     // After each run: a plan that is stopped has its results so far.
-    if (i + 1 == runs.size() || stage(runs[i + 1]) != Stage::finished) write_results(plan, finished, out);
+    if (i + 1 < runs.size() && stage(runs[i + 1]) == Stage::finished) continue;
+    cells = cells_of(plan, finished);
+    ensembles.recall(cells);
+    write_results(plan, cells, out);
   }
-  return finished;
+  ensembles.evaluate(cells, options, [&] { write_results(plan, cells, out); });  // stopped, it keeps those so far
+  return cells;
 }
 
 void replicate(const CommonOptions& options, bool fresh) {
@@ -114,7 +120,7 @@ void replicate(const CommonOptions& options, bool fresh) {
   std::printf("%s: %zu runs (%zu settings x %zu heads x %zu seeds) into %s\n", printable(plan.title).c_str(),
               runs.size(), plan.settings.size(), plan.heads.size(), plan.seeds.size(), printable(out.string()).c_str());
   std::fflush(stdout);
-  const std::vector<Cell> cells = cells_of(plan, run_all(plan, runs, out, options, fresh));
+  const std::vector<Cell> cells = run_all(plan, runs, out, options, fresh);
   std::printf("\n%s\n", table_markdown(plan, cells).c_str());
   for (const Comparison& c : comparisons(plan, cells)) std::printf("%s\n", sentence(plan, cells, c).c_str());
   write_file((out / kReport).string(), report_html(plan, cells, out, no_plots));

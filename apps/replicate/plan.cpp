@@ -95,7 +95,7 @@ std::string folder_name(const std::string& name) {
 Plan read_plan(const std::string& path, const std::vector<std::string>& overrides) {
   const Json json = parse_json(read_file(path, kMaxPlanBytes), path);
   if (!json.is_object()) fail_usage(path, ": expected an object, got ", excerpt(json.dump()));
-  const std::vector<std::string> known = {"about", "base", "settings", "heads", "seeds"};
+  const std::vector<std::string> known = {"about", "base", "settings", "heads", "seeds", "ensembles"};
   for (const auto& [key, value] : json.members())
     if (std::find(known.begin(), known.end(), key) == known.end())
       fail_usage(path, ": unknown key `", excerpt(key), "`; did you mean `", nearest(key, known), "`?");
@@ -115,6 +115,13 @@ Plan read_plan(const std::string& path, const std::vector<std::string>& override
                                             : std::vector<Variation>{{plan.base.data.name}};
   plan.heads = variations(json.at("heads"), "heads", path);
   plan.seeds = seeds_of(json, path);
+  if (const Json* ensembles = json.find("ensembles")) {
+    if (!ensembles->is_boolean())
+      fail_usage(path, ": `ensembles` expected true or false, got ", excerpt(ensembles->dump()));
+    plan.ensembles = ensembles->boolean();
+    if (plan.ensembles && plan.base.task != TaskKind::classification)
+      fail_usage(path, ": `ensembles` expected false for the task ", name_of(plan.base.task));
+  }
   return plan;
 }
 

@@ -21,9 +21,10 @@ struct Variation {
 /// What a plan file says:
 ///
 ///   {"about": {…}, "base": {a run's configuration}, "settings": {"name": {"key.path": value, …}, …},
-///    "heads": {"name": {"key.path": value, …}, …}, "seeds": [0, 1, 2]}
+///    "heads": {"name": {"key.path": value, …}, …}, "seeds": [0, 1, 2], "ensembles": true}
 ///
-/// `settings` may be left out: one setting, the base itself. The runs' seeds come from `seeds` alone.
+/// `settings` may be left out: one setting, the base itself. The runs' seeds come from `seeds` alone. `ensembles`, by
+/// default false, has the test images predicted once more by every run, for the seeds' average.
 struct Plan {
   std::string path;          // of the file, for messages
   std::string title;         // about.title, or the file's name
@@ -31,6 +32,7 @@ struct Plan {
   RunConfig base;
   std::vector<Variation> settings, heads;
   std::vector<uint64_t> seeds;
+  bool ensembles = false;
 };
 
 /// One training run of a plan.

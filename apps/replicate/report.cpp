@@ -88,6 +88,11 @@ std::string table(const Plan& plan, const std::vector<Cell>& cells, const std::v
               cell->of(*metric).text(metric->digits, metric->scale) + "</td>";
     }
     body += "</tr>\n";
+    if (!cell->ensemble) continue;
+    body += "<tr><td>" + escaped(plan.heads[cell->head].name) + ", their ensemble</td><td>" +
+            std::to_string(cell->runs.size()) + "</td>";
+    for (const Metric* metric : columns) body += "<td>" + cell->ensemble_text(*metric) + "</td>";
+    body += "</tr>\n";
   }
   return "<table>" + head + "</tr>\n" + body + "</table>\n";
 }

@@ -57,10 +57,11 @@ const std::vector<Metric>& metrics() {
        [](const Summary& s) { return s.test.retrieval.image_to_text_1; }, with_retrieval},
       {"text_to_image_1", "text → image R@1 %", 2, 100, false, false,
        [](const Summary& s) { return s.test.retrieval.text_to_image_1; }, with_retrieval},
-      {"temperature", "τ", 3, 1, false, false, [](const Summary& s) { return s.temperature; }},
+      {"temperature", "τ", 3, 1, false, false, [](const Summary& s) { return s.temperature; }, nullptr, false},
       {"params_head_extra", "extra parameters", 0, 1, true, false,
-       [](const Summary& s) { return static_cast<double>(s.params_head_extra); }},
-      {"train_seconds", "training s", 1, 1, true, false, [](const Summary& s) { return s.train_seconds; }},
+       [](const Summary& s) { return static_cast<double>(s.params_head_extra); }, nullptr, false},
+      {"train_seconds", "training s", 1, 1, true, false, [](const Summary& s) { return s.train_seconds; }, nullptr,
+       false},
   };
   return list;
 }
@@ -74,6 +75,20 @@ Estimate Cell::of(const Metric& metric) const {
 bool Cell::has(const Metric& metric) const {
   return metric.has == nullptr ||
          std::ranges::all_of(runs, [&](const FinishedRun& r) { return metric.has(r.summary); });
+}
+
+std::string Cell::ensemble_text(const Metric& metric) const {
+  Summary summary;
+  summary.test = ensemble->test;
+  if (!metric.of_predictions || (metric.has != nullptr && !metric.has(summary))) return "-";
+  return estimate({metric.get(summary)}).text(metric.digits, metric.scale);
+}
+
+Json Cell::runs_json() const {
+  Json list = Json::array();
+  for (const FinishedRun& run : runs)
+    list.push_back({{"seed", run.plan.seed}, {"folder", run.plan.folder}, {"summary", summary_json(run.summary)}});
+  return list;
 }
 
 std::vector<Cell> cells_of(const Plan& plan, const std::vector<FinishedRun>& runs) {
@@ -184,6 +199,11 @@ std::string table_markdown(const Plan& plan, const std::vector<Cell>& cells) {
       text += "| " + markdown(plan.heads[cell->head].name) + " | " + std::to_string(cell->runs.size()) + " |";
       for (const Metric* metric : columns) text += " " + cell->of(*metric).text(metric->digits, metric->scale) + " |";
       text += "\n";
+      if (!cell->ensemble) continue;
+      text += "| " + markdown(plan.heads[cell->head].name) + ", their ensemble | " + std::to_string(cell->runs.size()) +
+              " |";
+      for (const Metric* metric : columns) text += " " + cell->ensemble_text(*metric) + " |";
+      text += "\n";
     }
     if (const std::string warning = data_warning(plan, rows); !warning.empty()) text += "\n" + markdown(warning) + "\n";
   }
@@ -199,10 +219,10 @@ std::string results_json(const Plan& plan, const std::vector<Cell>& cells) {
     Json entry = {{"setting", plan.settings[cell.setting].name}, {"head", plan.heads[cell.head].name}};
     for (const Metric& metric : metrics())
       if (cell.has(metric)) entry[metric.key] = json_of(cell.of(metric));
-    for (const FinishedRun& run : cell.runs) {
-      entry["runs"].push_back(
-          {{"seed", run.plan.seed}, {"folder", run.plan.folder}, {"summary", summary_json(run.summary)}});
-    }
+    entry["runs"] = cell.runs_json();
+    if (cell.ensemble)
+      entry["ensemble"] = {{"test", evaluation_json(cell.ensemble->test, true)},
+                           {"disagreement", cell.ensemble->disagreement}};
     result["cells"].push_back(std::move(entry));
   }
   for (const Comparison& c : comparisons(plan, cells)) {

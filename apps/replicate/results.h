@@ -1,6 +1,7 @@
 #pragma once
 // What a plan's runs come to: means and standard errors over seeds, and paired comparisons.
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,15 +25,27 @@ struct Metric {
   bool compared;         // does it decide who wins?
   double (*get)(const Summary&);
   bool (*has)(const Summary&) = nullptr;  // where it is not of every run
+  bool of_predictions = true;             // else of the run itself: an ensemble has none
 };
 const std::vector<Metric>& metrics();
+
+/// What the average of the seeds' predicted probabilities comes to on the test images.
+struct SeedEnsemble {
+  Evaluation test;
+  double disagreement = 0;  // share of them that two seeds classify differently, mean over pairs
+};
 
 /// The runs of one setting and one head, by ascending seed.
 struct Cell {
   size_t setting, head;
   std::vector<FinishedRun> runs;
+  std::optional<SeedEnsemble> ensemble = {};
   Estimate of(const Metric& metric) const;
   bool has(const Metric& metric) const;
+  /// Of the ensemble, which is there; `-` where it has none.
+  std::string ensemble_text(const Metric& metric) const;
+  /// The runs as results.json has them.
+  Json runs_json() const;
 };
 /// Cells in the plan's order; those without a finished run are left out.
 std::vector<Cell> cells_of(const Plan& plan, const std::vector<FinishedRun>& runs);

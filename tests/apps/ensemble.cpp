@@ -10,6 +10,7 @@
 
 #include "apps/common/measure/estimate.h"
 #include "data/image_file.h"
+#include "tests/apps/plans.h"
 #include "tests/apps/support.h"
 #include "tests/common/files.h"
 #include "tests/data/archives.h"
@@ -259,4 +260,58 @@ TEST_CASE("combined: every number that all evaluations have, by its path") {
   CHECK(combined({a, b}, sum).dump() == R"({"nll":3.0,"human":{"entropy":7.0}})");
   CHECK(combined({}, sum).dump() == "{}");
   CHECK(json_of(estimate({1, 3})).dump() == R"({"mean":2.0,"standard_error":1.0,"count":2})");
+}
+
+TEST_CASE("replicate: ensembles of the seeds, evaluated once") {
+  Workplace place;
+  LibraryJson plan = LibraryJson::parse(slurp(place.folder.path("plan.json")));
+  plan["base"]["train"]["epochs"] = 1;
+  place.folder.write("plan.json", plan.dump());
+  REQUIRE(run_program(place.command("out")).code == 0);
+  CHECK_FALSE(place.results("out")["cells"][0].contains("ensemble"));  // unless asked for
+  CHECK_FALSE(has(slurp(place.folder.path("out/table.md")), "ensemble"));
+
+  plan["ensembles"] = true;  // of runs that are there, over a results.json that knows none
+  place.folder.write("plan.json", plan.dump());
+  const Outcome first = run_program(place.command("out"));
+  REQUIRE_MESSAGE(first.code == 0, first.err);
+  CHECK(occurrences(first.out, "ensemble of 2: nll") == 2);
+  const std::string results = slurp(place.folder.path("out/results.json")),
+                    report = slurp(place.folder.path("out/report.html"));
+  for (const char* row : {"| DET, their ensemble | 2 |", "| HET \\<XL>, their ensemble | 2 |"})
+    CHECK(has(slurp(place.folder.path("out/table.md")), row));
+  CHECK(has(report, "HET &lt;XL&gt;, their ensemble"));
+  const LibraryJson cells = place.results("out")["cells"];
+  for (size_t k = 0; k < 2; ++k) {
+    const std::string folder = place.folder.path("out/fashion-mnist/" + std::string(k == 0 ? "DET" : "HET--XL-"));
+    const Outcome both =
+        evaluate_runs({folder + "/seed-0", folder + "/seed-1", "--out", place.folder.path("evaluation")});
+    REQUIRE_MESSAGE(both.code == 0, both.err);
+    const LibraryJson alone = LibraryJson::parse(slurp(place.folder.path("evaluation/evaluation.json")));
+    CHECK(cells[k]["ensemble"]["test"] == alone["ensemble"]["test"]);
+    CHECK(cells[k]["ensemble"]["disagreement"] == alone["ensemble"]["disagreement"]);
+  }
+  // The same runs are not evaluated again, so their weights may go; others are.
+  const auto forget = [&](const char* head) {
+    for (const std::string file : {"/last.safetensors", "/best.safetensors"})
+      std::filesystem::remove(place.folder.path("out/fashion-mnist/" + std::string(head) + "/seed-1" + file));
+  };
+  const Outcome again = run_program(place.command("out"));
+  CHECK_MESSAGE(again.code == 0, again.err);
+  CHECK_FALSE(has(again.out, "ensemble of 2: nll"));
+  CHECK(slurp(place.folder.path("out/results.json")) == results);
+  CHECK(slurp(place.folder.path("out/report.html")) == report);
+  forget("DET");
+  CHECK(run_program(place.command("out")).code == 0);
+  CHECK(slurp(place.folder.path("out/results.json")) == results);
+  place.folder.write("out/results.json", R"({"cells": [{"ensemble": 1}]})");  // not to be read
+  const Outcome left = run_program(place.command("out"));
+  CHECK_MESSAGE(left.code == 0, left.err);
+  CHECK(has(left.err, "the ensemble of fashion-mnist · DET is left out: "));
+  CHECK_FALSE(place.results("out")["cells"][0].contains("ensemble"));
+  CHECK(place.results("out")["cells"][1]["ensemble"] == cells[1]["ensemble"]);
+  plan["ensembles"] = "yes";
+  place.folder.write("plan.json", plan.dump());
+  CHECK(
+      fails_with(run_program(place.command("out")), 2, "plan.json", "`ensembles` expected true or false, got \"yes\""));
 }
