@@ -6,6 +6,7 @@
 #include "apps/common/config/cli.h"
 #include "apps/common/config/outputs.h"
 #include "apps/common/config/progress.h"
+#include "apps/common/measure/few_shot.h"
 #include "apps/common/measure/resized.h"
 #include "apps/common/run/contrastive.h"
 #include "apps/common/run/run_folder.h"
@@ -22,6 +23,7 @@ namespace {
 struct ContrastOptions {
   bool fresh = false;
   std::string init, evaluate, dataset;
+  std::vector<std::string> few_shot;
 };
 
 std::string text_of(const Recalls& r) {
@@ -80,12 +82,21 @@ void evaluate_run(const ContrastOptions& wanted, const CommonOptions& common) {
   Splits splits = splits_for(wanted.dataset, subject, image);
   check_images(subject, *splits.test, "test");
   const ZeroShotClasses classes = zero_shot_classes(*splits.test, config.captions);
+  std::vector<FewShotData> sets;  // all that may not be there before anything is measured
+  for (const std::string& name : wanted.few_shot)
+    sets.push_back(few_shot_data(name, config.data.root, splits.test->image_shape()));
   const Evaluation result =
       evaluate_zero_shot(towers, with_captions(splits, config.captions).test, classes, config, common.device);
   print(result);
+  std::vector<FewShotMeasures> few;
+  for (const FewShotData& data : sets) {
+    few.push_back(few_shot(towers.model->image(), data, kShots, config, common.device));
+    std::printf("%s", few_shot_table(few.back()).c_str());
+  }
   if (common.out.empty()) return;
   Json json{{"checkpoint", valid_utf8(wanted.evaluate)}, {"dataset", config.data.name}};
   json["test"] = evaluation_json(result, true);
+  if (!few.empty()) json["few_shot"] = few_shot_json(few);
   json["temperature"] = towers.model->head().temperature();
   json["command"] = common.command;
   RunFolder{common.out}.create();
@@ -95,6 +106,8 @@ void evaluate_run(const ContrastOptions& wanted, const CommonOptions& common) {
 void contrast(const ContrastOptions& wanted, const CommonOptions& common) {
   require_usage(wanted.dataset.empty() || !wanted.evaluate.empty(), "contrast", "--dataset ", wanted.dataset,
                 ": expected --evaluate RUN beside it");
+  require_usage(wanted.few_shot.empty() || !wanted.evaluate.empty(), "contrast", "--few-shot ", join(wanted.few_shot),
+                ": expected --evaluate RUN beside it (in training: few_shot.data)");
   if (!wanted.evaluate.empty()) return evaluate_run(wanted, common);
   RunConfig config = load_config(common);
   require_usage(config.task == TaskKind::contrastive, "contrast", common.config, ": task: expected contrastive, got ",
@@ -106,6 +119,7 @@ void contrast(const ContrastOptions& wanted, const CommonOptions& common) {
   const Summary s = train(
       config, out, {.device = common.device, .graph = common.graph, .fresh = wanted.fresh, .command = common.command});
   print(s.test);
+  for (const FewShotMeasures& few : s.few_shot) std::printf("%s\n", few_shot_line(few).c_str());
   std::printf("%lld steps in %s (%.0f pairs/s), peak memory %.0f MB, %s: %lld extra parameters, temperature %.4f\n",
               static_cast<long long>(s.steps), duration(s.train_seconds).c_str(), s.images_per_second,
               static_cast<double>(s.peak_memory_bytes) / 1e6, s.head.c_str(),
@@ -128,13 +142,20 @@ int main(int argc, char** argv) {
   sked::ContrastOptions wanted;
   const std::vector<sked::Option> own{
       {"--fresh", &wanted.fresh, "Start over instead of going on from the folder's checkpoint"},
-      {"--init", &wanted.init, "Begin with the image tower of this checkpoint (train.init)", "FILE"},
+      {"--init", &wanted.init, "Begin with this run of contrast, or the image tower of this checkpoint (train.init)",
+       "FILE"},
       {.name = "--evaluate",
        .target = &wanted.evaluate,
        .help = "Train nothing: measure this run, or safetensors file",
        .value = "RUN",
        .exists = true},
-      {"--dataset", &wanted.dataset, "With --evaluate: zero-shot on this data set's classes", "DATASET[:PATH]"}};
+      {"--dataset", &wanted.dataset, "With --evaluate: zero-shot on this data set's classes", "DATASET[:PATH]"},
+      {.name = "--few-shot",
+       .target = &wanted.few_shot,
+       .help = "With --evaluate: ridge regression on the image tower's representation, before its projection, 1 to 25 "
+               "images per class; may be repeated",
+       .value = "DATASET[:PATH]",
+       .repeated = true}};
   return sked::run_app(argc, argv, text, own,
                        [&](const sked::CommonOptions& common) { sked::contrast(wanted, common); });
 }

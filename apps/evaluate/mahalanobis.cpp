@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <limits>
 
-#include "apps/evaluate/cholesky.h"
+#include "apps/common/measure/cholesky.h"
 #include "core/error.h"
 
 namespace sked {

@@ -20,6 +20,7 @@ void print(const sked::Summary& s, const std::filesystem::path& out) {
                 s.test.distribution == "human" ? "all human" : "the known distribution of the noisy",
                 s.test.against.cross_entropy, s.test.against.entropy);
   }
+  for (const sked::FewShotMeasures& few_shot : s.few_shot) std::printf("%s\n", few_shot_line(few_shot).c_str());
   std::printf(
       "%lld steps in %s (%.0f images/s), peak memory %.0f MB, head %s: %lld extra parameters, temperature %.3f\n",
       static_cast<long long>(s.steps), sked::duration(s.train_seconds).c_str(), s.images_per_second,

@@ -357,7 +357,7 @@ TEST_CASE("contrast: what is refused") {
   CHECK(fails_with(place.contrast(place.config(), "run", {"--set", "contrast.rank=3"}), 2, "contrast.rank", "differ"));
 }
 
-TEST_CASE("contrast: a run is no beginning for a classifier, and is looked at by its own programs") {
+TEST_CASE("contrast: a run is looked at by its own programs") {
   if (without_sentencepiece()) return;
   const Workplace place;
   RunConfig config = place.config();
@@ -365,19 +365,10 @@ TEST_CASE("contrast: a run is no beginning for a classifier, and is looked at by
   REQUIRE(place.contrast(config, "run").code == 0);
   const std::string run = place.folder.path("run"), file = place.run("run").last();
   place.folder.write("classes.json", config_text(tiny_config(place.root())));
-  const auto train = [&](const std::string& init, const std::vector<std::string>& more = {}) {
-    std::vector<std::string> words{"train", "--config", place.folder.path("classes.json"), "--init",
-                                   init,    "--out",    place.folder.path("classes")};
-    words.insert(words.end(), more.begin(), more.end());
-    return run_program(words);
-  };
-  for (const std::string& init : {run, file}) {
-    CHECK(fails_with(train(init), 1, init, "a run of build/contrast", "expected a classifier"));
-    CHECK(fails_with(train(init, {"--set", "train.init_partial=true"}), 1, "a run of build/contrast"));
-    CHECK(fails_with(place.contrast(config, "other", {"--init", init}), 1, "a run of build/contrast"));
-    CHECK(fails_with(run_program({"evaluate", init, "--config", place.folder.path("classes.json")}), 2,
+  for (const std::string& measured : {run, file}) {
+    CHECK(fails_with(run_program({"evaluate", measured, "--config", place.folder.path("classes.json")}), 2,
                      "task: contrastive, the configuration's is classification"));
-    CHECK(fails_with(run_program({"evaluate", init}), 2, "build/contrast --evaluate"));
+    CHECK(fails_with(run_program({"evaluate", measured}), 2, "build/contrast --evaluate"));
   }
   place.folder.write("file", "mine");
   const Outcome blocked = run_program({"contrast", "--evaluate", run, "--out", place.folder.path("file/below")});

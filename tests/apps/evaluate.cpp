@@ -9,8 +9,9 @@
 #include <set>
 
 #include "apps/common/measure/evaluation.h"
+#include "apps/common/measure/few_shot.h"
 #include "apps/common/measure/resized.h"
-#include "apps/evaluate/few_shot.h"
+#include "apps/common/measure/ridge.h"
 #include "core/error.h"
 #include "core/rng.h"
 #include "core/safetensors.h"

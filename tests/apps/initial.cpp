@@ -324,7 +324,11 @@ TEST_CASE("initial: what is new of a head is said with both values") {
     for (int64_t k = 0; k < classes; ++k) ours.push_back(theirs[static_cast<size_t>(6 - k)]);
     const auto model = classifier(config, 32, classes);
     return load_initial(file_of(*given), "x", *model,
-                        {.head = to, .file_head = from, .class_names = ours, .file_class_names = theirs})
+                        {.head = to,
+                         .file_head = from,
+                         .temperature = model->head().temperature(),
+                         .class_names = ours,
+                         .file_class_names = theirs})
         .notes;
   };
   using Lines = std::vector<std::string>;

@@ -163,6 +163,8 @@ void declare(CLI::App& app, const Option& option) {
         }
       },
       option.target);
+  if (option.repeated)  // one value each: what follows may be the argument that stands alone
+    declared->allow_extra_args(false)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   if (option.required) declared->required();
   if (option.exists) declared->check(CLI::ExistingPath);
   if (!option.one_of.empty()) declared->check(CLI::IsMember(option.one_of));

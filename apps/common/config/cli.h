@@ -35,6 +35,7 @@ struct Option {
   bool required = false;
   bool exists = false;         // has to name a file or a folder that is there
   bool shows_default = false;  // --help shows what is there before it is parsed
+  bool repeated = false;       // a list takes one value each time that it is given
 };
 
 /// --config FILE --set key.path=value … --device auto|cpu|cuda --precision f32|tf32|bf16 --deterministic

@@ -163,6 +163,12 @@ void visit_fields(FieldList& fields, TrainConfig& c) {
   fields("loader_threads", c.loader_threads);
 }
 
+void visit_fields(FieldList& fields, FewShotConfig& c) {
+  fields("data", c.data);
+  fields("shots", c.shots);
+  fields("every", c.every);
+}
+
 void visit_fields(FieldList& fields, RunConfig& c) {
   fields("about", c.about);
   fields("task", c.task);
@@ -178,6 +184,7 @@ void visit_fields(FieldList& fields, RunConfig& c) {
   fields("optimizer", c.optimizer);
   fields("schedule", c.schedule);
   fields("train", c.train);
+  fields("few_shot", c.few_shot);
   fields("seed", c.seed);
 }
 
@@ -229,9 +236,12 @@ namespace {
 /// Paths may be of any bytes, but a configuration is JSON.
 void check_utf8(RunConfig config) {
   for (const Field& field : fields_of(config)) {
-    const auto* text = std::get_if<std::string*>(&field.value);
-    require_usage(text == nullptr || !invalid_utf8(**text), "config", field.path, ": expected UTF-8, got \"",
-                  text == nullptr ? "" : excerpt(**text), "\" (a link of another name leads to the same place)");
+    std::vector<std::string> texts;
+    if (const auto* text = std::get_if<std::string*>(&field.value)) texts = {**text};
+    if (const auto* list = std::get_if<std::vector<std::string>*>(&field.value)) texts = **list;
+    for (const std::string& text : texts)
+      require_usage(!invalid_utf8(text), "config", field.path, ": expected UTF-8, got \"", excerpt(text),
+                    "\" (a link of another name leads to the same place)");
   }
 }
 
@@ -260,8 +270,23 @@ void check_targets(const RunConfig& config) {
 
 }  // namespace
 
+static void validate(const FewShotConfig& config) {
+  constexpr int64_t kMostShots = 10000;
+  constexpr size_t kMostSets = 64;
+  const auto in_range = [](int64_t shots) { return shots >= 1 && shots <= kMostShots; };
+  require_usage(!config.shots.empty() && std::ranges::all_of(config.shots, in_range), "config",
+                "few_shot.shots: expected a list of 1 to ", kMostShots, ", got ", Json(config.shots).dump());
+  require_usage(config.every >= 0, "config", "few_shot.every: expected at least 0, got ", config.every);
+  require_usage(config.data.size() <= kMostSets, "config", "few_shot.data: expected at most ", kMostSets,
+                " data sets, got ", config.data.size());
+  for (const std::string& name : config.data)
+    require_usage(std::ranges::count(config.data, name) == 1, "config", "few_shot.data: ", excerpt(name),
+                  " stands there twice");
+}
+
 void validate(const RunConfig& config) {
   check_utf8(config);
+  validate(config.few_shot);
   check_targets(config);
   const TrainConfig& t = config.train;
   check(t.batch_size >= 1, "train.batch_size", "at least 1", t.batch_size);

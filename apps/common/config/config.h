@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "apps/common/config/fields.h"
 #include "autograd/optimizer.h"
@@ -55,6 +56,14 @@ struct TrainConfig {
   int64_t loader_threads = 1;    // does not change any number
 };
 
+/// Few-shot classification on the way: how well the representation tells the classes of other data sets
+/// (measure/few_shot.h).
+struct FewShotConfig {
+  std::vector<std::string> data;                // data sets, each `name` or `name:path`
+  std::vector<int64_t> shots = {1, 5, 10, 25};  // training images of each class
+  int64_t every = 1;                            // evaluations from one measurement to the next; 0: only the final one
+};
+
 /// The text tower, and what its tokens are.
 struct TextTowerConfig : TextConfig {
   std::string vocabulary = "";  // SentencePiece model file; empty: a vocabulary is learned from the training captions
@@ -86,6 +95,7 @@ struct RunConfig {
   OptimizerConfig optimizer;
   ScheduleConfig schedule;
   TrainConfig train;
+  FewShotConfig few_shot;
   uint64_t seed = 0;
 };
 
@@ -98,6 +108,7 @@ void visit_fields(FieldList& fields, ContrastiveConfig& c);
 void visit_fields(FieldList& fields, OptimizerConfig& c);
 void visit_fields(FieldList& fields, ScheduleConfig& c);
 void visit_fields(FieldList& fields, TrainConfig& c);
+void visit_fields(FieldList& fields, FewShotConfig& c);
 /// The sections that config.task has.
 void visit_fields(FieldList& fields, RunConfig& c);
 

@@ -28,8 +28,9 @@ std::string shown(const Json& value) {
 
 std::string expected(const FieldPointer& field) {
   if (const auto* choice = std::get_if<ChoicePointer>(&field)) return "one of " + join(choice->names());
-  static constexpr const char* kNames[] = {"text",     "true or false",      "an integer", "a non-negative integer",
-                                           "a number", "a list of integers", "an object"};
+  static constexpr const char* kNames[] = {
+      "text",     "true or false",      "an integer",      "a non-negative integer",
+      "a number", "a list of integers", "a list of texts", "an object"};
   return kNames[field.index()];
 }
 
@@ -64,6 +65,17 @@ bool assign(std::vector<int64_t>& field, const Json& value) {
     numbers.push_back(*number);
   }
   field = std::move(numbers);
+  return true;
+}
+bool assign(std::vector<std::string>& field, const Json& value) {
+  if (value.is_string()) field = {value.string()};
+  if (!value.is_array()) return value.is_string();
+  std::vector<std::string> texts;
+  for (const Json& element : value.elements()) {
+    if (!element.is_string()) return false;
+    texts.push_back(element.string());
+  }
+  field = std::move(texts);
   return true;
 }
 bool assign(JsonText& field, const Json& value) {

@@ -71,8 +71,8 @@ class ChoicePointer {
 };
 
 /// The address of one field in a configuration, by type.
-using FieldPointer =
-    std::variant<std::string*, bool*, int64_t*, uint64_t*, double*, std::vector<int64_t>*, JsonText*, ChoicePointer>;
+using FieldPointer = std::variant<std::string*, bool*, int64_t*, uint64_t*, double*, std::vector<int64_t>*,
+                                  std::vector<std::string>*, JsonText*, ChoicePointer>;
 
 struct Field {
   std::string path;  // `train.batch_size`
@@ -126,7 +126,8 @@ bool has_keys(const std::string& text, const std::vector<std::string>& keys, con
 /// that is none of an enumeration's (with all of them and the nearest).
 void read_fields(const Json& object, const std::vector<Field>& fields, const std::string& source);
 
-/// Overwrites one field from `key.path=value`, as `--set` takes it: the value is JSON, or bare text for a string.
+/// Overwrites one field from `key.path=value`, as `--set` takes it: the value is JSON, or bare text for a string
+/// (and for a list of one).
 /// Throws UsageError like read_fields.
 void set_field(const std::string& assignment, const std::vector<Field>& fields);
 

@@ -67,6 +67,10 @@ void note(const std::string& line) {
   if (!line.empty() && said.insert(line).second) std::fprintf(stderr, "note: %s\n", printable(line).c_str());
 }
 
+void tell(const Say& say, const std::string& line) {
+  say ? say(line) : static_cast<void>(std::fprintf(stderr, "%s\n", printable(line).c_str()));
+}
+
 Progress::Progress(std::string label, int64_t begin, int64_t total, double images_per_step, bool quiet)
     : label_(printable(label)),
       total_(total),

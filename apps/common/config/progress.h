@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -10,6 +11,12 @@ namespace sked {
 
 /// `note: <line>` on stderr, the first time the program says it; nothing for an empty line.
 void note(const std::string& line);
+
+/// Who is told a line.
+using Say = std::function<void(const std::string&)>;
+
+/// Says a line to `say`; where that is none, on stderr.
+void tell(const Say& say, const std::string& line);
 
 /// Progress of one run on stdout. On a terminal one line is redrawn, with loss, rate and time left; where they do not
 /// fit the bar gets shorter, and what is left is cut where the terminal ends: a line that wraps could not be taken off

@@ -1,6 +1,5 @@
 #include "apps/common/measure/features.h"
 
-#include <cstdio>
 #include <filesystem>
 
 #include "apps/common/config/outputs.h"
@@ -9,6 +8,7 @@
 #include "core/fingerprint.h"
 #include "core/precision.h"
 #include "core/safetensors.h"
+#include "core/stopwatch.h"
 
 namespace sked {
 namespace {
@@ -34,23 +34,34 @@ std::string fingerprint(const Module& tower, const std::string& about) {
   return f.hex();
 }
 
-Tensor compute(Backbone& tower, const std::shared_ptr<const Dataset>& dataset, const RunConfig& config, Device device) {
-  Tensor phi = Tensor::empty({dataset->size(), tower.width()});
-  int64_t done = 0;
-  for_each_batch(dataset, config.data.eval_pipeline, config.train.batch_size, 0, [&](const Batch& batch) {
-    const int64_t count = batch.images.dim(0);
-    const Var images(batch.images.to(device));
-    phi.rows(done, done + count)
-        .copy_from(tower.forward(images, {.activations = activation_dtype(device)}).value().to(Device::cpu));
-    done += count;
-  });
-  return phi;
-}
-
 }  // namespace
 
+LabeledFeatures labeled_features(Backbone& tower, const std::shared_ptr<const Dataset>& dataset,
+                                 const RunConfig& config, Device device, const Say& say, const std::string& what) {
+  constexpr double kSecondsBetweenLines = 10;
+  const int64_t total = dataset->size();
+  LabeledFeatures f{Tensor::empty({total, tower.width()}), Tensor::empty({total}, DType::i64)};
+  int64_t done = 0;
+  Stopwatch since_line;
+  const auto take = [&](const Batch& batch) {
+    const int64_t count = batch.images.dim(0);
+    const Tensor phi =
+        tower.forward(Var(batch.images.to(device)), {.activations = activation_dtype(device)}).value().to(Device::cpu);
+    require_finite(phi, batch, *dataset, "its representation");
+    f.phi.rows(done, done + count).copy_from(phi);
+    f.labels.rows(done, done + count).copy_from(batch.labels);
+    done += count;
+    if (since_line.seconds() < kSecondsBetweenLines || done == total) return;
+    tell(say, what + ": " + std::to_string(done) + " of " + std::to_string(total));
+    since_line = {};
+  };
+  for_each_batch(dataset, config.data.eval_pipeline, config.train.batch_size, config.data.corrupt_limit(), take,
+                 [&](const Skipped& s) { tell(say, "left out: " + s.message); });
+  return {f.phi.rows(0, done), f.labels.rows(0, done)};
+}
+
 Tensor image_features(Backbone& tower, const std::shared_ptr<const Dataset>& dataset, const RunConfig& config,
-                      Device device, const std::function<void(const std::string&)>& say) {
+                      Device device, const Say& say) {
   namespace fs = std::filesystem;
   const std::string about = description(*dataset, config), &folder = config.contrast.features;
   const fs::path path = fs::path(folder) / (dataset->name() + "-" + fingerprint(tower, about) + ".safetensors");
@@ -62,14 +73,14 @@ Tensor image_features(Backbone& tower, const std::shared_ptr<const Dataset>& dat
             " f32, got ", phi, " (remove the file to have it made again)");
     return phi.to(device);
   }
-  const std::string line =
-      "computing the features of " + std::to_string(dataset->size()) + " images, once: " + path.string();
-  say ? say(line) : static_cast<void>(std::fprintf(stderr, "%s\n", line.c_str()));
+  tell(say, "computing the features of " + std::to_string(dataset->size()) + " images, once: " + path.string());
   std::error_code failure;
   fs::create_directories(folder, failure);
   require(!failure, "features", folder, ": ", failure.message());
   check_writable(path.string());
-  const Tensor phi = compute(tower, dataset, config, device);
+  RunConfig every = config;  // an image that is lost would move the others
+  every.data.skip_limit = 0;
+  const Tensor phi = labeled_features(tower, dataset, every, device, say, "features").phi;
   save_safetensors(path.string(), {{"phi", phi}}, {{"about", about}});
   return phi.to(device);
 }

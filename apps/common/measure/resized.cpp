@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "apps/common/config/progress.h"
 #include "core/error.h"
 #include "data/image_resample.h"
 #include "data/transforms.h"
@@ -63,6 +64,17 @@ std::shared_ptr<const Dataset> resized(std::shared_ptr<const Dataset> base, cons
   require(shape.ndim() == 3 && shape[0] == shape[1] && known(shape[2]) && known(base->image_shape()[2]), "evaluate",
           "cannot make square images ", shape, " of 1 or 3 channels from ", base->name(), "'s ", base->image_shape());
   return std::make_shared<Resized>(std::move(base), shape);
+}
+
+Splits other_splits(const std::string& name, const std::string& root, const Shape& shape) {
+  Splits splits = load_splits(named_data(name, root), 0);
+  for (const std::string& line : splits.notes) note(line);
+  if (splits.test->image_shape() != shape)
+    note("images of " + name + " " + splits.test->image_shape().str() +
+         " are resized, cropped around their center, and made gray or color, to " + shape.str());
+  splits.train = resized(splits.train, shape);
+  splits.test = resized(splits.test, shape);
+  return splits;
 }
 
 }  // namespace sked

@@ -43,6 +43,7 @@ Json summary_json(const Summary& summary) {
   Summary copy = summary;  // field lists hand out addresses to write to
   Json json = write_fields(list_of(copy));
   json["test"] = evaluation_json(summary.test, true);
+  if (!summary.few_shot.empty()) json["few_shot"] = few_shot_json(summary.few_shot);
   return json;
 }
 
@@ -57,6 +58,10 @@ Summary read_summary(const std::string& path) {
     summary.test = read_evaluation(json.at("test"), path);
     require(summary.test.measures.count > 0, "summary", path, ": test: expected what was measured, got no image");
     json.erase("test");
+    if (const Json* few_shot = json.find("few_shot")) {
+      summary.few_shot = read_few_shot(*few_shot, path);
+      json.erase("few_shot");
+    }
     read_fields(json, list_of(summary), path);
   } catch (const UsageError& error) {  // nobody's usage is wrong: the file is
     throw Error(error.what());

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "apps/common/measure/evaluation.h"
+#include "apps/common/measure/few_shot.h"
 
 namespace sked {
 
@@ -14,6 +15,7 @@ struct Summary {
   int64_t params_total = 0, params_head_extra = 0;
   double temperature = 1;  // τ of the evaluated weights
   Evaluation test;
+  std::vector<FewShotMeasures> few_shot;  // of the same weights, where the configuration asks for it
   std::string
       weights;  // which weights the test measured: `best` on the validation images, or `last` where there are none
   int64_t steps = 0, best_step = 0;
@@ -30,7 +32,7 @@ struct Summary {
   std::string command;
 };
 
-/// `test` as evaluation_json has it.
+/// `test` as evaluation_json has it, `few_shot` as few_shot_json; older ones have none.
 Json summary_json(const Summary& summary);
 /// The same as the text of a file.
 std::string summary_text(const Summary& summary);

@@ -18,6 +18,7 @@ InitialReport ClassificationTask::begin_with(const TensorFile& file) {
   const std::optional<DataIdentity> data = identity_of(file, config_.train.init);
   InitialOptions options{.partial = config_.train.init_partial,
                          .head = config_.head,
+                         .temperature = temperature(),
                          .class_names = splits_.train->class_names(),
                          .file_class_names = data ? data->classes : std::vector<std::string>{}};
   if (is_checkpoint(file)) options.file_head = config_of(file, config_.train.init).head;

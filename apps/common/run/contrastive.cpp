@@ -5,6 +5,7 @@
 #include <unordered_map>
 
 #include "apps/common/measure/features.h"
+#include "apps/common/run/initial.h"
 #include "autograd/index.h"
 #include "core/error.h"
 #include "core/precision.h"
@@ -135,8 +136,11 @@ Tokenizer learned_vocabulary(const Dataset& train, const ZeroShotClasses& classe
 }
 
 Tokenizer vocabulary_for(const RunConfig& config, const Dataset& train, const ZeroShotClasses& classes,
-                         const Checkpoint* checkpoint) {
-  if (checkpoint != nullptr) return vocabulary_of(checkpoint->file, checkpoint->path, config);
+                         const Beginning& from) {
+  if (from.checkpoint != nullptr) return vocabulary_of(from.checkpoint->file, from.checkpoint->path, config);
+  const bool may_differ = config.train.init_partial && !config.text.vocabulary.empty();
+  if (from.initial != nullptr && is_two_towers(*from.initial, config.train.init) && !may_differ)
+    return vocabulary_of(*from.initial, config.train.init, config);
   if (!config.text.vocabulary.empty()) return Tokenizer::load(config.text.vocabulary);
   return learned_vocabulary(train, classes, config.text.pieces);
 }
@@ -209,14 +213,13 @@ Evaluation evaluate_zero_shot(Towers& towers, const std::shared_ptr<const Datase
   return result;
 }
 
-ContrastiveTask::ContrastiveTask(const RunConfig& config, Splits splits, Device device, const Checkpoint* checkpoint)
+ContrastiveTask::ContrastiveTask(const RunConfig& config, Splits splits, Device device, const Beginning& from)
     : Task(config, with_captions(splits, config.captions), device),
       classes_(zero_shot_classes(*splits.test, config.captions)),
-      towers_(
-          make_towers(config, vocabulary_for(config, *splits_.train, classes_, checkpoint), prepared_shape(), device)) {
+      towers_(make_towers(config, vocabulary_for(config, *splits_.train, classes_, from), prepared_shape(), device)) {
   check_captions(splits_, classes_, towers_, config.text);
   if (!config.contrast.lock_image) return;
-  require_usage(checkpoint != nullptr || !config.train.init.empty(), "config",
+  require_usage(from.checkpoint != nullptr || !config.train.init.empty(), "config",
                 "contrast.lock_image: expected a trained image tower, train.init (--init FILE), got none");
   require_usage(config.data.train_pipeline == config.data.eval_pipeline, "config",
                 "contrast.lock_image: its images are prepared once: expected data.train_pipeline to be "
@@ -226,6 +229,7 @@ ContrastiveTask::ContrastiveTask(const RunConfig& config, Splits splits, Device 
 }
 
 InitialReport ContrastiveTask::begin_with(const TensorFile& file) {
+  if (is_two_towers(file, config_.train.init)) return load_towers(file, config_, *towers_.model);
   return load_initial(file, config_.train.init, towers_.model->image(), {.partial = config_.train.init_partial});
 }
 

@@ -35,14 +35,14 @@ Evaluation evaluate_zero_shot(Towers& towers, const std::shared_ptr<const Datase
 /// computed once, without augmentation, and kept in the folder contrast.features.
 class ContrastiveTask final : public Task {
  public:
-  /// The vocabulary comes from `checkpoint` where there is one, else from the file text.vocabulary, else it is learned
-  /// from the captions.
-  ContrastiveTask(const RunConfig& config, Splits splits, Device device, const Checkpoint* checkpoint);
+  /// The vocabulary comes from the checkpoint or the run that training begins with where there is one, else from the
+  /// file text.vocabulary, else it is learned from the captions.
+  ContrastiveTask(const RunConfig& config, Splits splits, Device device, const Beginning& from);
 
   std::shared_ptr<const Dataset> training_set() const override;
   std::string training_pipeline() const override;
   Module& model() override { return *towers_.model; }
-  /// The image tower's, from a classifier.
+  /// Of a run of two towers both and the head (load_towers), of a classifier the image tower's.
   InitialReport begin_with(const TensorFile& file) override;
   void prepare() override;
   /// Images, or their indices where their φ is kept; tokens and their ends.
@@ -51,6 +51,7 @@ class ContrastiveTask final : public Task {
   double temperature() const override { return towers_.model->head().temperature(); }
   bool learns_temperature() const override { return config_.contrast.temperature.learn; }
   Evaluation evaluate(EvaluationPoint point) override;
+  Backbone& tower() override { return towers_.model->image(); }
   void describe(Summary& summary) const override;
 
  private:

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 #include <sstream>
 
 #include "apps/common/config/config.h"
@@ -24,6 +25,32 @@ std::map<std::string, int64_t> places(const std::vector<std::string>& names) {
 }
 
 }  // namespace
+
+TemperatureBeginning begin_temperature(const Tensor* t, const TemperatureConfig& file, const TemperatureConfig& here,
+                                       double now) {
+  const bool learned = t != nullptr && t->defined() && is_floating(t->dtype()) && t->numel() == 1;
+  if (file.learn != learned) return {.is_new = t == nullptr};  // not what its configuration says
+  if (learned && here.learn && file.lo == here.lo && file.hi == here.hi) return {.is_new = false};
+  const auto between = [](const TemperatureConfig& c, double at) { return c.lo + (c.hi - c.lo) / (1 + std::exp(-at)); };
+  const double before = learned ? between(file, t->to(DType::f64).item()) : file.value;
+  if (std::abs(before - now) <= 1e-6 * now) return {};
+  std::ostringstream text;
+  text << "the temperature is " << before << " in the file, here it begins at " << now;
+  return {.note = text.str()};
+}
+
+std::string noise_differences(const std::vector<Field>& file, const std::vector<Field>& here,
+                              const std::string& section, bool ranked) {
+  static const std::set<std::string> kOthers{"link",       "train_samples", "test_samples",      "antithetic",
+                                             "likelihood", "sample_chunk",  "learn_temperature", "bias_init",
+                                             "lock_image", "features",      "retrieval"};
+  std::vector<std::string> keys = differing_fields(file, here);
+  std::erase_if(keys, [&](const std::string& key) {
+    return kOthers.contains(key) || key.starts_with("temperature") || key.starts_with("noise_init") ||
+           (key == "rank" && !ranked);
+  });
+  return differences(file, here, keys, section);
+}
 
 HeadRows::HeadRows(const ForeignWeights& file, const Shapes& model, const std::string& path,
                    const InitialOptions& options) {
@@ -83,12 +110,9 @@ std::string HeadRows::noise_apart(const ForeignWeights& file, const Shapes& mode
   if (weight == nullptr || weight->shape.size() < 2 || bias == nullptr || bias->shape.size() != 1)
     return "the file has no classifier that it belongs to";
   HeadConfig theirs = options.file_head.value_or(options.head), ours = options.head;
-  const auto settings = [&] {
-    std::vector<std::string> keys = differing_fields(fields_of(theirs), fields_of(ours));
-    std::erase_if(keys, [](const std::string& key) { return key != "kind" && key != "factors" && key != "rank"; });
-    return differences(fields_of(theirs), fields_of(ours), keys, "head.");
-  };
-  if (theirs.kind != ours.kind) return settings();
+  const bool ranked = theirs.noise.factors != Factors::diagonal || ours.noise.factors != Factors::diagonal;
+  if (std::string apart = noise_differences(fields_of(theirs), fields_of(ours), "head.", ranked); !apart.empty())
+    return apart;
   const int64_t coordinates = bias->shape[0], width = weight->shape[1];
   const bool known = options.file_head.has_value();
   noise_per_class_ = file_classes_ > 0 && (known ? theirs.kind == HeadKind::het : coordinates == file_classes_);
@@ -104,9 +128,7 @@ std::string HeadRows::noise_apart(const ForeignWeights& file, const Shapes& mode
   bool same = true;
   for (const auto& [name, tensor] : file.tensors) same = same && (!is_noise(name) || fits(name, tensor.shape));
   for (const auto& [name, shape] : model) same = same && (!is_noise(name) || file.has(name));
-  if (same) return "";
-  const std::string keys = settings();
-  return keys.empty() ? "its tensors are of other sizes" : keys;
+  return same ? "" : "its tensors are of other sizes";
 }
 
 void HeadRows::compare_noise(const ForeignWeights& file, const Shapes& model, const InitialOptions& options) {
@@ -128,18 +150,10 @@ void HeadRows::compare_temperature(const ForeignWeights& file, const InitialOpti
   const ForeignTensor* t = file.find("head.temperature.t");
   temperature_is_new_ = t == nullptr;
   if (!options.file_head) return;
-  const TemperatureConfig &theirs = options.file_head->temperature, &ours = options.head.temperature;
-  const bool scalar = t != nullptr && t->tensor.defined() && t->is_weight() && t->tensor.numel() == 1;
-  if (theirs.learn != scalar) return;  // not what its configuration says
-  if (scalar && ours.learn && theirs.lo == ours.lo && theirs.hi == ours.hi) return;
-  temperature_is_new_ = true;
-  const auto between = [](const TemperatureConfig& c, double at) { return c.lo + (c.hi - c.lo) / (1 + std::exp(-at)); };
-  const double before = scalar ? between(theirs, t->tensor.to(DType::f64).item()) : theirs.value,
-               now = ours.learn ? between(ours, 0) : ours.value;
-  if (replaced() || std::abs(before - now) <= 1e-6 * now) return;
-  std::ostringstream text;
-  text << "the temperature is " << before << " in the file, here it begins at " << now;
-  notes_.push_back(text.str());
+  const auto [is_new, note] = begin_temperature(t == nullptr ? nullptr : &t->tensor, options.file_head->temperature,
+                                                options.head.temperature, options.temperature);
+  temperature_is_new_ = is_new;
+  if (!note.empty() && !replaced()) notes_.push_back(note);
 }
 
 bool HeadRows::is_new(const std::string& name) const {

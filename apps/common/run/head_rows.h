@@ -5,11 +5,27 @@
 #include <string>
 #include <vector>
 
+#include "apps/common/config/fields.h"
 #include "apps/common/run/difference.h"
 #include "apps/common/run/foreign_names.h"
 #include "apps/common/run/initial_options.h"
 
 namespace sked {
+
+/// How a model's temperature begins beside that of a file.
+struct TemperatureBeginning {
+  bool is_new = true;     // as configured: `t` is not the file's
+  std::string note = {};  // what there is to say: it is another
+};
+/// `t`: the file's, or null; `now`: τ of the model as initialized. It is taken where both learn it within the same
+/// bounds.
+TemperatureBeginning begin_temperature(const Tensor* t, const TemperatureConfig& file, const TemperatureConfig& here,
+                                       double now);
+
+/// Why one head's noise is not another's, by the settings of `section` that decide what it is (differences()); empty
+/// where they are the same. Without factors (`ranked` false) there is no rank.
+std::string noise_differences(const std::vector<Field>& file, const std::vector<Field>& here,
+                              const std::string& section, bool ranked);
 
 /// The classifier `head.weight`, `head.bias` (a row per class), and around it `head.noise.*` and `head.temperature.*`.
 ///

@@ -1,6 +1,7 @@
 #include "apps/common/run/initial.h"
 
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <set>
 #include <utility>
@@ -10,6 +11,7 @@
 #include "apps/common/run/foreign_names.h"
 #include "apps/common/run/grid.h"
 #include "apps/common/run/head_rows.h"
+#include "apps/common/run/towers.h"
 #include "core/error.h"
 #include "core/text.h"
 
@@ -28,7 +30,9 @@ class Loading {
  public:
   Loading(const TensorFile& file, const std::string& path, const Module& model, const InitialOptions& options,
           bool whole);
-  InitialReport run();
+  /// Throws unless the file fits.
+  void check();
+  InitialReport copy();
 
  private:
   void consider(const NamedTensor& wanted);
@@ -36,10 +40,9 @@ class Loading {
   std::optional<Tensor> position_embedding(const Tensor& given, const Tensor& wanted);
   bool may_be_missing(const std::string& name) const;
   bool may_be_unused(const std::string& name, const ForeignTensor& tensor) const;
-  void check() const;
 
-  const std::string& path_;
-  const InitialOptions& options_;
+  const std::string path_;
+  const InitialOptions options_;
   bool whole_;  // the head too
   ForeignWeights given_;
   std::vector<NamedTensor> wanted_;
@@ -63,9 +66,7 @@ Loading::Loading(const TensorFile& file, const std::string& path, const Module& 
   head_ = HeadRows(given_, shapes_, path, options);
 }
 
-InitialReport Loading::run() {
-  for (const NamedTensor& wanted : wanted_) consider(wanted);
-  check();
+InitialReport Loading::copy() {
   for (auto& [to, from] : copies_) to.copy_from(from);
   report_.loaded = static_cast<int64_t>(copies_.size());
   for (const auto& [name, given] : given_.tensors) {
@@ -167,7 +168,8 @@ bool Loading::may_be_unused(const std::string& name, const ForeignTensor& tensor
   return !whole_ && name.starts_with("head.") && head_.may_be_left_out(name);
 }
 
-void Loading::check() const {
+void Loading::check() {
+  for (const NamedTensor& wanted : wanted_) consider(wanted);
   require(!whole_ || !head_.replaced(), "init", path_, ": expected the model's classifier: ", head_.why_new());
   Mismatch apart{given_, shapes_, {}, {}, {unlike_.begin(), unlike_.end()}};
   for (const auto& [name, tensor] : given_.tensors) {
@@ -183,17 +185,171 @@ void Loading::check() const {
        whole_ || copies_.empty() ? "" : "; train.init_partial=true begins with what fits");
 }
 
+InitialReport loaded(Loading loading) {
+  loading.check();
+  return loading.copy();
+}
+
+/// The tensors whose names begin with `prefix`, without it.
+TensorFile part_of(const TensorFile& file, const std::string& prefix) {
+  TensorFile part;
+  part.metadata = file.metadata;
+  for (const auto& [name, tensor] : file.tensors)
+    if (name.starts_with(prefix)) part.tensors.push_back({name.substr(prefix.size()), tensor});
+  for (SkippedTensor skipped : file.skipped)
+    if (skipped.name.starts_with(prefix)) {
+      skipped.name.erase(0, prefix.size());
+      part.skipped.push_back(skipped);
+    }
+  return part;
+}
+
+constexpr const char* kVisual = "visual.";
+constexpr const char* kText = "text.";
+constexpr const char* kContrast = "contrast.";
+
+/// What `part`'s report has to say of the whole.
+void add(InitialReport& whole, const InitialReport& part, const std::string& prefix) {
+  whole.loaded += part.loaded;
+  const auto append = [&](std::vector<std::string>& to, const std::vector<std::string>& names) {
+    for (const std::string& name : names) to.push_back(prefix + name);
+  };
+  append(whole.unused, part.unused);
+  append(whole.not_found, part.not_found);
+  append(whole.interpolated, part.interpolated);
+}
+
+/// How the file's text tower is another than that of `config`; empty: it is not.
+std::string text_apart(const RunConfig& file, const RunConfig& config, bool same_vocabulary) {
+  RunConfig theirs = file, ours = config;
+  std::vector<std::string> keys = differing_fields(fields_of(theirs.text), fields_of(ours.text));
+  std::erase_if(keys, [](const std::string& key) {  // no part of its function
+    return key == "vocabulary" || key == "pieces" || key == "truncate" || key == "dropout" || key == "recompute";
+  });
+  if (!same_vocabulary) return "its vocabulary is not " + config.text.vocabulary + " (text.vocabulary)";
+  return differences(fields_of(theirs.text), fields_of(ours.text), keys, kText);
+}
+
+/// The head of two towers, `contrast.*`, beside a file's.
+class ContrastHeadLoading {
+ public:
+  ContrastHeadLoading(const TensorFile& file, const ContrastiveConfig& theirs, const ContrastiveConfig& ours,
+                      const ContrastiveHead& head);
+  /// Throws Error naming `path` for a tensor that its configuration promises and that is not there.
+  void check(const std::string& path, bool partial);
+  InitialReport copy();
+
+ private:
+  bool is_new(const std::string& name) const {
+    return (name.find("_projection.") != std::string::npos && !projections_.empty()) ||
+           (name.starts_with("noise.") && !noise_.empty()) || (name == "temperature.t" && temperature_.is_new);
+  }
+
+  std::map<std::string, Tensor> given_;
+  std::vector<NamedVar> wanted_;
+  std::string projections_, noise_;  // why they are new; empty: they are not
+  TemperatureBeginning temperature_;
+  std::vector<std::pair<Tensor, Tensor>> copies_;  // to, from
+  InitialReport report_;
+};
+
+ContrastHeadLoading::ContrastHeadLoading(const TensorFile& file, const ContrastiveConfig& theirs,
+                                         const ContrastiveConfig& ours, const ContrastiveHead& head)
+    : wanted_(head.parameters()) {
+  for (const auto& [name, tensor] : file.tensors) given_.emplace(name, tensor);
+  ContrastiveConfig a = theirs, b = ours;
+  if (theirs.width != ours.width) projections_ = differences(fields_of(a), fields_of(b), {"width"}, kContrast);
+  const bool noisy = ours.kind != ContrastKind::det;
+  if (noisy && theirs.kind == ContrastKind::det)
+    noise_ = "the file has none";
+  else if (noisy)
+    noise_ = noise_differences(fields_of(a), fields_of(b), kContrast,
+                               theirs.noise.factors != Factors::diagonal || ours.noise.factors != Factors::diagonal);
+  const auto t = given_.find("temperature.t");
+  temperature_ = begin_temperature(t == given_.end() ? nullptr : &t->second, theirs.temperature, ours.temperature,
+                                   head.temperature());
+  if (!projections_.empty()) report_.notes.push_back("the projections are new: " + projections_);
+  if (!noise_.empty()) report_.notes.push_back("the noise is new: " + noise_);
+  if (theirs.kind != ContrastKind::det && !noisy)
+    report_.notes.emplace_back("the noise of the file's head is left out: this head has none (contrast.kind)");
+  if (!temperature_.note.empty()) report_.notes.push_back(temperature_.note);
+}
+
+void ContrastHeadLoading::check(const std::string& path, bool partial) {
+  for (const NamedVar& p : wanted_) {
+    const auto found = given_.find(p.name);
+    const bool fits =
+        found != given_.end() && found->second.shape() == p.var.shape() && found->second.dtype() == p.var.dtype();
+    const bool fresh = is_new(p.name) || (partial && !fits);
+    if (fresh) {
+      report_.not_found.push_back(p.name);
+      continue;
+    }
+    require(fits, "init", path, ": ", kContrast, p.name, " expected ", p.var.shape(), " f32, got ",
+            found == given_.end() ? "none" : found->second.shape().str() + " " + name(found->second.dtype()));
+    require(all_finite(found->second), "init", path, ": ", kContrast, p.name, " has values that are not finite");
+    copies_.emplace_back(p.var.value(), found->second);
+    given_.erase(found);
+  }
+}
+
+InitialReport ContrastHeadLoading::copy() {
+  for (auto& [to, from] : copies_) to.copy_from(from);
+  report_.loaded = static_cast<int64_t>(copies_.size());
+  for (const auto& [name, tensor] : given_) report_.unused.push_back(name);
+  return std::move(report_);
+}
+
 }  // namespace
 
 InitialReport load_initial(const TensorFile& file, const std::string& path, const Module& model,
                            const InitialOptions& options) {
-  require(!is_checkpoint(file) || config_of(file, path).task == TaskKind::classification, "init", path,
-          ": a run of build/contrast, an image and a text tower: expected a classifier, of build/train say");
-  return Loading(file, path, model, options, false).run();
+  if (!is_two_towers(file, path)) return loaded(Loading(file, path, model, options, false));
+  InitialReport report = loaded(Loading(image_tower(file), path, model, options, false));
+  report.notes.insert(report.notes.begin(),
+                      "a run of build/contrast: its image tower is taken; its text tower and projections are left out");
+  return report;
+}
+
+bool is_two_towers(const TensorFile& file, const std::string& path) {
+  return is_checkpoint(file) && config_of(file, path).task == TaskKind::contrastive;
+}
+
+TensorFile image_tower(const TensorFile& file) { return part_of(file, kVisual); }
+
+InitialReport load_towers(const TensorFile& file, const RunConfig& config, TwoTowers& model) {
+  const std::string& path = config.train.init;
+  const bool partial = config.train.init_partial;
+  const RunConfig theirs = config_of(file, path);
+  const bool same_vocabulary = config.text.vocabulary.empty() ||
+                               vocabulary_of(file, path, {}).bytes() == Tokenizer::load(config.text.vocabulary).bytes();
+  const std::string text = text_apart(theirs, config, same_vocabulary);
+  require_usage(text.empty() || partial, "init", path, ": its text tower is another: ", text,
+                "; train.init_partial=true begins with a new one");
+  Loading image(image_tower(file), path, model.image(), {.partial = partial}, false);
+  std::optional<Loading> texts;
+  if (text.empty()) texts.emplace(part_of(file, kText), path, model.text(), InitialOptions{}, false);
+  ContrastHeadLoading head(part_of(file, kContrast), theirs.contrast, config.contrast, model.head());
+  image.check();
+  if (texts) texts->check();
+  head.check(path, partial);
+  InitialReport report;
+  add(report, image.copy(), kVisual);
+  InitialReport said = head.copy();
+  if (texts) {
+    add(report, texts->copy(), kText);
+  } else {
+    said.notes.insert(said.notes.begin(), "the text tower is new: " + text);
+    for (const NamedVar& p : model.text().parameters()) report.not_found.push_back(kText + p.name);
+    for (const NamedTensor& t : part_of(file, kText).tensors) report.unused.push_back(kText + t.name);
+  }
+  add(report, said, kContrast);
+  report.notes = std::move(said.notes);
+  return report;
 }
 
 std::vector<std::string> load_foreign(const TensorFile& file, const std::string& path, const Classifier& model) {
-  const InitialReport report = Loading(file, path, model, {}, true).run();
+  const InitialReport report = loaded(Loading(file, path, model, {}, true));
   std::vector<std::string> lines;
   for (const std::string& name : report.interpolated) lines.push_back(name + " is resampled to the grid of this model");
   if (!report.classifier.empty()) lines.push_back(report.classifier);

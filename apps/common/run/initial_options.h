@@ -14,6 +14,7 @@ struct InitialOptions {
   /// Of the model, and of the file where its metadata say: noise of het is not noise of het-xl, whatever its shape.
   HeadConfig head = {};
   std::optional<HeadConfig> file_head = {};
+  double temperature = 1;  // τ of the model as initialized
   /// Of the classes the model tells apart, and of those the file's classifier does; empty: not known.
   std::vector<std::string> class_names = {}, file_class_names = {};
 };

@@ -5,9 +5,9 @@
 
 namespace sked {
 
-std::unique_ptr<Task> make_task(const RunConfig& config, Splits splits, Device device, const Checkpoint* checkpoint) {
+std::unique_ptr<Task> make_task(const RunConfig& config, Splits splits, Device device, const Beginning& from) {
   if (config.task == TaskKind::contrastive)
-    return std::make_unique<ContrastiveTask>(config, std::move(splits), device, checkpoint);
+    return std::make_unique<ContrastiveTask>(config, std::move(splits), device, from);
   return std::make_unique<ClassificationTask>(config, std::move(splits), device);
 }
 

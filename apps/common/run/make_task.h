@@ -7,9 +7,8 @@
 
 namespace sked {
 
-/// The task of a configuration on its data, the model as initialized by the seed; `checkpoint`: what training goes on
-/// from, or null. Throws UsageError naming the key for what does not fit together.
-std::unique_ptr<Task> make_task(const RunConfig& config, Splits splits, Device device,
-                                const Checkpoint* checkpoint = nullptr);
+/// The task of a configuration on its data, the model as initialized by the seed; what it is to begin with or go on
+/// from decides its vocabulary. Throws UsageError naming the key for what does not fit together.
+std::unique_ptr<Task> make_task(const RunConfig& config, Splits splits, Device device, const Beginning& from = {});
 
 }  // namespace sked

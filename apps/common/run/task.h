@@ -7,12 +7,13 @@
 #include <string>
 
 #include "apps/common/config/config.h"
+#include "apps/common/config/progress.h"
 #include "apps/common/measure/evaluation.h"
 #include "apps/common/measure/summary.h"
 #include "apps/common/run/checkpoint.h"
 #include "apps/common/run/initial.h"
 #include "data/loader.h"
-#include "layers/module.h"
+#include "layers/backbone.h"
 
 namespace sked {
 
@@ -20,6 +21,12 @@ namespace sked {
 enum class EvaluationPoint {
   periodic,  // those held out from training, or the test images where none are
   final      // the test images
+};
+
+/// What a training goes on from, or else the file of train.init that it begins with; null where there is none.
+struct Beginning {
+  const Checkpoint* checkpoint = nullptr;
+  const TensorFile* initial = nullptr;
 };
 
 /// One kind of learning. The trainer owns the steps, the checkpoints, the log and the progress; a task knows what a
@@ -42,7 +49,6 @@ class Task {
   virtual Module& model() = 0;
   /// Begins with the weights of train.init, by name.
   virtual InitialReport begin_with(const TensorFile& file) = 0;
-  using Say = std::function<void(const std::string&)>;
   /// From here on `say` is told of images that evaluations leave out, and of work that takes long; before, stderr is.
   void tell(Say say) { say_ = std::move(say); }
   /// Called once when the weights are those training begins with or goes on from.
@@ -58,6 +64,8 @@ class Task {
 
   /// The model as it is. Throws Interrupted on Ctrl-C.
   virtual Evaluation evaluate(EvaluationPoint point) = 0;
+  /// What makes φ of images: what few-shot classification asks.
+  virtual Backbone& tower() = 0;
   /// Fills in head, link, params_head_extra and what else only the task knows.
   virtual void describe(Summary& summary) const = 0;
 

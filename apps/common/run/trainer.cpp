@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "apps/common/config/interrupt.h"
+#include "apps/common/measure/few_shot.h"
 #include "apps/common/run/follow_file.h"
 #include "apps/common/run/make_task.h"
 #include "apps/common/run/resume.h"
@@ -21,12 +22,6 @@
 
 namespace sked {
 namespace {
-
-/// What training goes on from, or else the file of train.init; null where there is none.
-struct Beginning {
-  const Checkpoint* checkpoint = nullptr;
-  const TensorFile* initial = nullptr;
-};
 
 /// What summary.json says but for the test.
 Summary summarize(const RunIdentity& run, Task& task, const TrainOptions& options, const TrainingSteps& steps,
@@ -58,7 +53,7 @@ Summary summarize(const RunIdentity& run, Task& task, const TrainOptions& option
 class Trainer {
  public:
   Trainer(RunIdentity run, Splits splits, const RunFolder& folder, MetricsLog& metrics, const TrainOptions& options,
-          const Beginning& from);
+          const Beginning& from, std::vector<FewShotData> few_shot);
   /// Goes on from a checkpoint, or from nothing.
   void begin(const std::optional<Checkpoint>& checkpoint);
   Summary run();
@@ -68,6 +63,7 @@ class Trainer {
   Summary loop();
   void step();
   void evaluate();
+  std::vector<FewShotMeasures> few_shot();
   void save_last();
   Summary finish();
 
@@ -77,6 +73,7 @@ class Trainer {
   const TrainOptions options_;
   const std::unique_ptr<Task> task_;
   const std::optional<InitialReport> initial_;
+  const std::vector<FewShotData> few_shot_;
   RunCheckpoints checkpoints_;
   TrainingLog log_;
   TrainingSteps steps_;
@@ -85,12 +82,13 @@ class Trainer {
 };
 
 Trainer::Trainer(RunIdentity run, Splits splits, const RunFolder& folder, MetricsLog& metrics,
-                 const TrainOptions& options, const Beginning& from)
+                 const TrainOptions& options, const Beginning& from, std::vector<FewShotData> few_shot)
     : run_(std::move(run)),
       folder_(folder),
       options_(options),
-      task_(make_task(config_, std::move(splits), options.device, from.checkpoint)),
+      task_(make_task(config_, std::move(splits), options.device, from)),
       initial_(from.initial ? std::optional(task_->begin_with(*from.initial)) : std::nullopt),
+      few_shot_(std::move(few_shot)),
       checkpoints_(folder_, run_),
       log_(config_, *task_, metrics),
       steps_(config_, *task_, options.device, options.graph, [this](const std::string& line) { log_.note(line); }),
@@ -160,6 +158,15 @@ void Trainer::step() {
   if (steps_.line_due(state_.step)) log_.training(state_, steps_, done);
 }
 
+/// Of the weights in place.
+std::vector<FewShotMeasures> Trainer::few_shot() {
+  std::vector<FewShotMeasures> all;
+  for (const FewShotData& data : few_shot_)
+    all.push_back(sked::few_shot(task_->tower(), data, config_.few_shot.shots, config_, options_.device,
+                                 [this](const std::string& line) { log_.note(line); }));
+  return all;
+}
+
 void Trainer::evaluate() {
   const Stopwatch watch;
   steps_.check_losses(state_);
@@ -167,6 +174,9 @@ void Trainer::evaluate() {
   steps_.averaged().estimate_statistics(state_.step);
   const std::string split = task_->holds_out() ? "validation" : "test";
   const Evaluation result = task_->evaluate(EvaluationPoint::periodic);
+  const int64_t every = config_.few_shot.every * timetable_.evaluation;
+  const std::vector<FewShotMeasures> few =
+      every > 0 && state_.step % every == 0 ? few_shot() : std::vector<FewShotMeasures>{};
   const double nll = result.measures.nll;
   state_.evaluated_step = state_.step;
   if (!std::isfinite(nll))
@@ -176,7 +186,7 @@ void Trainer::evaluate() {
     state_.best_nll = nll;
     checkpoints_.save_best(task_->model(), state_);
   }
-  log_.evaluation(state_, split, result, watch.seconds());
+  log_.evaluation(state_, split, result, few, watch.seconds());
 }
 
 void Trainer::save_last() {
@@ -202,12 +212,13 @@ Summary Trainer::finish() {
   summary.temperature = task_->temperature();
   try {
     summary.test = task_->evaluate(EvaluationPoint::final);
+    summary.few_shot = few_shot();
   } catch (const Interrupted&) {
     log_.note("stopped in the final test; the same command goes on with it");
     throw;
   }
   summary.test_seconds = watch.seconds();
-  log_.test(state_, summary.test, summary.test_seconds);
+  log_.test(state_, summary.test, summary.few_shot, summary.test_seconds);
   std::filesystem::remove(folder_.previous());  // before the run counts as finished, and nothing is done any more
   write_file(folder_.summary(), summary_text(summary));
   return summary;
@@ -229,18 +240,20 @@ Summary train(const RunConfig& given, const std::filesystem::path& out, const Tr
   const RunConfig& config = found.config;
   std::optional<Checkpoint>& checkpoint = found.checkpoint;
   Splits splits = load_data(config);
+  std::vector<FewShotData> few_shot = few_shot_data(config, splits.test->image_shape());
   std::optional<TensorFile> initial;
   if (!checkpoint && !config.train.init.empty()) {
     initial = load_safetensors(checkpoint_path(config.train.init));
     const Shape shape = Pipeline::parse(config.data.train_pipeline).output_shape(splits.train->image_shape());
+    const TensorFile network = is_two_towers(*initial, config.train.init) ? image_tower(*initial) : *initial;
     for (const std::string& line :
-         follow_file(found.config.model, *initial, config.train.init, shape, config.train.init_partial))
+         follow_file(found.config.model, network, config.train.init, shape, config.train.init_partial))
       note("as " + config.train.init + " has it: " + line);
   }
   RunIdentity run = identify(config, splits);
   if (checkpoint) check_same_training(*checkpoint, run);
   Trainer trainer(std::move(run), std::move(splits), folder, *held, options,
-                  {checkpoint ? &*checkpoint : nullptr, initial ? &*initial : nullptr});
+                  {checkpoint ? &*checkpoint : nullptr, initial ? &*initial : nullptr}, std::move(few_shot));
   initial.reset();
   trainer.begin(checkpoint);
   checkpoint.reset();  // its tensors are copied

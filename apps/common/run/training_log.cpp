@@ -80,9 +80,10 @@ void TrainingLog::training(TrainerState& state, const TrainingSteps& steps, cons
 }
 
 void TrainingLog::evaluation(const TrainerState& state, const std::string& split, const Evaluation& result,
-                             double seconds) {
+                             const std::vector<FewShotMeasures>& few_shot, double seconds) {
   Json line = line_of(state, timetable_, split);
   line.update(evaluation_json(result, false));
+  if (!few_shot.empty()) line["few_shot"] = few_shot_json(few_shot);
   line["temperature"] = task_.temperature();
   line["seconds"] = seconds;
   metrics_.write(line);
@@ -91,13 +92,16 @@ void TrainingLog::evaluation(const TrainerState& state, const std::string& split
   std::snprintf(text, sizeof text, "epoch %.4g  %s: nll %.4f  accuracy %.2f %%  ece %.4f  (%s)",
                 timetable_.epoch(state.step), split.c_str(), m.nll, 100 * m.accuracy, m.ece, duration(seconds).c_str());
   note(text);
+  for (const FewShotMeasures& m : few_shot) note("  " + few_shot_line(m));
   skip_time();
 }
 
-void TrainingLog::test(const TrainerState& state, const Evaluation& result, double seconds) {
+void TrainingLog::test(const TrainerState& state, const Evaluation& result,
+                       const std::vector<FewShotMeasures>& few_shot, double seconds) {
   Json line = line_of(state, timetable_, "test");
   line["final"] = true;
   line.update(evaluation_json(result, false));
+  if (!few_shot.empty()) line["few_shot"] = few_shot_json(few_shot);
   line["seconds"] = seconds;
   metrics_.write(line);
   metrics_.sync();

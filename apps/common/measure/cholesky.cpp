@@ -1,4 +1,4 @@
-#include "apps/evaluate/cholesky.h"
+#include "apps/common/measure/cholesky.h"
 
 #include <cmath>
 

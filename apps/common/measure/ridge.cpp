@@ -1,11 +1,11 @@
-#include "apps/evaluate/few_shot.h"
+#include "apps/common/measure/ridge.h"
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
-#include "apps/evaluate/cholesky.h"
+#include "apps/common/measure/cholesky.h"
 #include "core/error.h"
-#include "data/loader.h"
 
 namespace sked {
 namespace {
@@ -70,58 +70,102 @@ void check_examples(const Tensor& phi, const Tensor& labels, int64_t classes, co
     require(label >= 0 && label < classes, "few_shot", "expected labels in 0 to ", classes - 1, ", got ", label);
 }
 
+/// ‖X W − Y‖² + λ‖W‖² for any λ: what does not depend on it is computed once.
+class Normal {
+ public:
+  Normal(const Tensor& x, const Tensor& y)
+      : xx_(static_cast<size_t>(x.dim(1) * x.dim(1)), 0.0), xy_(Tensor::zeros({x.dim(1), y.dim(1)}, DType::f64)) {
+    add_gram(x, xx_);
+    const int64_t n = x.dim(0), d = x.dim(1), classes = y.dim(1);
+    const double *px = x.data<double>(), *py = y.data<double>();
+    double* p = xy_.data<double>();
+    for (int64_t k = 0; k < n; ++k) {
+      for (int64_t i = 0; i < d; ++i) {
+        for (int64_t c = 0; c < classes; ++c) p[i * classes + c] += px[k * d + i] * py[k * classes + c];
+      }
+    }
+  }
+  Tensor solution(double lambda) const {
+    const int64_t d = xy_.dim(0);
+    std::vector<double> a = xx_;
+    for (int64_t i = 0; i < d; ++i) a[static_cast<size_t>(i * d + i)] += lambda;
+    const std::optional<double> pivot = cholesky(a, d);
+    require(!pivot, "ridge", "expected a positive definite matrix, got pivot ", pivot.value_or(0), ": raise lambda");
+    Tensor w = xy_.clone();
+    substitute(a, w);
+    return w;
+  }
+
+ private:
+  std::vector<double> xx_;
+  Tensor xy_;
+};
+
+/// Ridge regression onto ±1 targets, features standardized by the training ones.
+class RidgeClassifier {
+ public:
+  RidgeClassifier(const Tensor& phi, const Tensor& labels, int64_t classes);
+  /// Accuracies on test images, one for each λ.
+  std::vector<double> accuracies(const Tensor& phi, const Tensor& labels, const std::vector<double>& lambdas) const;
+
+ private:
+  std::vector<double> mean_, scale_, bias_;
+  std::optional<Normal> normal_;
+};
+
+RidgeClassifier::RidgeClassifier(const Tensor& phi, const Tensor& labels, int64_t classes) {
+  Tensor x = phi.to(DType::f64).clone();
+  Tensor y = Tensor::full({x.dim(0), classes}, -1, DType::f64);
+  for (int64_t i = 0; i < x.dim(0); ++i) y.data<double>()[i * classes + labels.data<int64_t>()[i]] = 1;
+  mean_ = column_means(x);
+  bias_ = column_means(y);
+  subtract_columns(x, mean_);
+  subtract_columns(y, bias_);
+  scale_ = inverse_deviations(x);
+  scale_columns(x, scale_);
+  normal_.emplace(x, y);
+}
+
+std::vector<double> RidgeClassifier::accuracies(const Tensor& phi, const Tensor& labels,
+                                                const std::vector<double>& lambdas) const {
+  Tensor test = phi.to(DType::f64).clone();
+  subtract_columns(test, mean_);
+  scale_columns(test, scale_);
+  const auto classes = static_cast<int64_t>(bias_.size());
+  const int64_t d = test.dim(1);
+  std::vector<double> all;
+  for (const double lambda : lambdas) {
+    const Tensor w = normal_->solution(lambda);
+    int64_t right = 0;
+#pragma omp parallel for reduction(+ : right)
+    for (int64_t i = 0; i < test.dim(0); ++i) {
+      std::vector<double> scores = bias_;
+      for (int64_t j = 0; j < d; ++j) {
+        const double feature = test.data<double>()[i * d + j];
+        const double* row = w.data<double>() + j * classes;
+        for (int64_t c = 0; c < classes; ++c) scores[static_cast<size_t>(c)] += feature * row[c];
+      }
+      const auto best = std::max_element(scores.begin(), scores.end()) - scores.begin();
+      right += best == labels.data<int64_t>()[i];
+    }
+    all.push_back(static_cast<double>(right) / static_cast<double>(test.dim(0)));
+  }
+  return all;
+}
+
 }  // namespace
 
 Tensor ridge(const Tensor& x, const Tensor& y, double lambda) {
   require(x.defined() && y.defined() && x.ndim() == 2 && y.ndim() == 2 && x.dim(0) == y.dim(0), "ridge",
           "expected (N, D) and (N, K), got ", x, " and ", y);
-  const int64_t n = x.dim(0), d = x.dim(1), classes = y.dim(1);
-  Tensor w = Tensor::zeros({d, classes}, DType::f64);
-  const double *px = x.data<double>(), *py = y.data<double>();
-  double* pw = w.data<double>();
-  for (int64_t k = 0; k < n; ++k) {
-    for (int64_t i = 0; i < d; ++i) {
-      for (int64_t c = 0; c < classes; ++c) pw[i * classes + c] += px[k * d + i] * py[k * classes + c];
-    }
-  }
-  std::vector<double> a(static_cast<size_t>(d * d), 0.0);
-  add_gram(x, a);
-  for (int64_t i = 0; i < d; ++i) a[static_cast<size_t>(i * d + i)] += lambda;
-  const std::optional<double> pivot = cholesky(a, d);
-  require(!pivot, "ridge", "expected a positive definite matrix, got pivot ", pivot.value_or(0), ": raise lambda");
-  substitute(a, w);
-  return w;
+  return Normal(x, y).solution(lambda);
 }
 
 double few_shot_accuracy(const Tensor& train_phi, const Tensor& train_labels, const Tensor& test_phi,
                          const Tensor& test_labels, int64_t classes, double lambda) {
   check_examples(train_phi, train_labels, classes, "training");
   check_examples(test_phi, test_labels, classes, "test");
-  Tensor x = train_phi.to(DType::f64).clone(), test = test_phi.to(DType::f64).clone();
-  Tensor y = Tensor::full({x.dim(0), classes}, -1, DType::f64);
-  for (int64_t i = 0; i < x.dim(0); ++i) y.data<double>()[i * classes + train_labels.data<int64_t>()[i]] = 1;
-  const std::vector<double> x_mean = column_means(x), y_mean = column_means(y);
-  subtract_columns(x, x_mean);
-  subtract_columns(test, x_mean);
-  subtract_columns(y, y_mean);
-  const std::vector<double> scale = inverse_deviations(x);
-  scale_columns(x, scale);
-  scale_columns(test, scale);
-  const Tensor w = ridge(x, y, lambda);
-  const int64_t d = x.dim(1);
-  int64_t right = 0;
-  std::vector<double> scores(static_cast<size_t>(classes));
-  for (int64_t i = 0; i < test.dim(0); ++i) {
-    std::copy(y_mean.begin(), y_mean.end(), scores.begin());
-    for (int64_t j = 0; j < d; ++j) {
-      const double feature = test.data<double>()[i * d + j];
-      const double* row = w.data<double>() + j * classes;
-      for (int64_t c = 0; c < classes; ++c) scores[static_cast<size_t>(c)] += feature * row[c];
-    }
-    const auto best = std::max_element(scores.begin(), scores.end()) - scores.begin();
-    right += best == test_labels.data<int64_t>()[i];
-  }
-  return static_cast<double>(right) / static_cast<double>(test.dim(0));
+  return RidgeClassifier(train_phi, train_labels, classes).accuracies(test_phi, test_labels, {lambda}).front();
 }
 
 double choose_lambda(const Tensor& phi, const Tensor& labels, int64_t classes, int64_t shots,
@@ -137,9 +181,11 @@ double choose_lambda(const Tensor& phi, const Tensor& labels, int64_t classes, i
     }
     const auto [train, train_labels] = rows_at(phi, labels, kept);
     const auto [test, test_labels] = rows_at(phi, labels, held);
-    for (size_t c = 0; c < candidates.size(); ++c)
-      right[c] += few_shot_accuracy(train, train_labels, test, test_labels, classes, candidates[c]) *
-                  static_cast<double>(held.size());
+    check_examples(train, train_labels, classes, "training");
+    check_examples(test, test_labels, classes, "test");
+    const std::vector<double> accuracies =
+        RidgeClassifier(train, train_labels, classes).accuracies(test, test_labels, candidates);
+    for (size_t c = 0; c < candidates.size(); ++c) right[c] += accuracies[c] * static_cast<double>(held.size());
   }
   size_t best = 0;
   for (size_t c = 1; c < candidates.size(); ++c) {
@@ -147,19 +193,6 @@ double choose_lambda(const Tensor& phi, const Tensor& labels, int64_t classes, i
     if (equal ? candidates[c] > candidates[best] : right[c] > right[best]) best = c;
   }
   return candidates[best];
-}
-
-std::vector<int64_t> draw_of_each_class(const std::vector<int64_t>& labels, int64_t classes, int64_t shots) {
-  std::vector<int64_t> found(static_cast<size_t>(classes), 0), positions;
-  for (const int64_t i : shuffled_order(static_cast<int64_t>(labels.size()), 0, 0)) {
-    const int64_t k = labels[static_cast<size_t>(i)];
-    if (k >= 0 && found[static_cast<size_t>(k)]++ < shots) positions.push_back(i);
-  }
-  for (int64_t k = 0; k < classes; ++k) {
-    require(found[static_cast<size_t>(k)] >= shots, "few_shot", "expected ", shots, " images of class ", k, ", got ",
-            found[static_cast<size_t>(k)]);
-  }
-  return positions;
 }
 
 }  // namespace sked

@@ -1,6 +1,6 @@
 #pragma once
-// Few-shot classification on frozen representations, after big_vision's few-shot evaluator (layers/heads/METHOD.md,
-// "Measures").
+// Classification by ridge regression on frozen representations, as big_vision's few-shot evaluator has it
+// (layers/heads/METHOD.md, "Measures").
 
 #include <cstdint>
 #include <vector>
@@ -24,10 +24,5 @@ double few_shot_accuracy(const Tensor& train_phi, const Tensor& train_labels, co
 /// phi and labels as above, `shots` of every class.
 double choose_lambda(const Tensor& phi, const Tensor& labels, int64_t classes, int64_t shots,
                      const std::vector<double>& candidates);
-
-/// Positions of `shots` examples of every class, drawn at random but the same for every model (a data set's first may
-/// be of one day or camera), in the order drawn: those of fewer shots are among those of more. A label of -1 leaves an
-/// example aside and moves no other. Throws Error naming a class with fewer.
-std::vector<int64_t> draw_of_each_class(const std::vector<int64_t>& labels, int64_t classes, int64_t shots);
 
 }  // namespace sked
