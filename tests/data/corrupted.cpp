@@ -8,6 +8,7 @@
 
 #include "core/npy.h"
 #include "core/safetensors.h"
+#include "data/catalog.h"
 #include "data/image_file.h"
 #include "data/made_corruptions.h"
 #include "tests/common/files.h"
@@ -218,4 +219,15 @@ TEST_CASE("corruptions: noise has its strength, and is a function of kind, sever
   }
   CHECK(one_line_with(error_of([&] { corrupted(gray, MadeCorruption::contrast, 6, 0); }), "1 to 5, got 6"));
   CHECK(one_line_with(error_of([&] { corrupted(Tensor::zeros({2, 2, 3}), MadeCorruption::contrast, 1, 0); }), "f32"));
+}
+
+TEST_CASE("corruptions: what files call a data set's classes") {
+  const TemporaryFolder folder;
+  folder.write("s/classes.tsv", "0\tn7\towl\n1\tn3\tcat\n");
+  DataSpec spec;
+  spec.name = "shards";
+  spec.path = folder.path("s");
+  CHECK(class_names_of(spec) == Names{"owl", "cat"});
+  CHECK(class_ids_of(spec) == Names{"n7", "n3"});
+  CHECK(class_ids_of({}).empty());
 }
