@@ -44,7 +44,9 @@ void SeedEnsembles::recall(std::vector<Cell>& cells) const {
 void SeedEnsembles::evaluate(std::vector<Cell>& cells, const CommonOptions& options,
                              const std::function<void()>& after_each) {
   if (!plan_.ensembles) return;
-  const CommonOptions common{.device = options.device, .data_root = options.data_root};
+  CommonOptions common;  // without --config, which is the plan, and --set, which is in the runs' configurations
+  common.device = options.device;
+  common.data_root = options.data_root;
   for (Cell& cell : cells) {
     if (cell.ensemble || cell.runs.size() < 2) continue;
     const std::string label = plan_.settings[cell.setting].name + " · " + plan_.heads[cell.head].name;
