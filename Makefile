@@ -33,7 +33,7 @@ PROBING := $(filter-out $(PLAIN_GOALS),$(or $(MAKECMDGOALS),all))
 SUBMAKE = +@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
 
 # ---- switches: a misspelt value must not quietly build something else ---------------------------------------------
-SWITCHES := ONEDNN ZLIB CUDA CUDNN IMAGES SENTENCEPIECE MPI WERROR
+SWITCHES := ONEDNN ZLIB LIBZIP CUDA CUDNN IMAGES SENTENCEPIECE MPI WERROR
 allowed = 0 1 $(if $(filter CUDA,$(1)),host)
 $(foreach s,$(SWITCHES),$(if $(filter-out $(call allowed,$(s)),$($(s))),\
   $(error $(s)=$($(s)): expected $(if $(filter CUDA,$(s)),0$(comma) 1 or host,0 or 1))))
@@ -50,8 +50,7 @@ CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(firstword $(shell command -v nvcc) $(wild
 ifneq ($(PROBING),)
   NVCC ?= $(wildcard $(CUDA_HOME)/bin/nvcc)
   DRIVER := $(or $(wildcard /dev/nvidia0),$(shell command -v nvidia-smi))
-  ONEDNN ?= $(if $(filter ONEDNN,$(FOUND)),1,0)
-  ZLIB ?= $(if $(filter ZLIB,$(FOUND)),1,0)
+  $(foreach s,ONEDNN ZLIB LIBZIP SENTENCEPIECE,$(eval $(s) ?= $(if $(filter $(s),$(FOUND)),1,0)))
   CUDA ?= $(if $(and $(NVCC),$(DRIVER),$(wildcard cuda/*.cu)),1,0)
   # cuDNN's headers lie under CUDNN_HOME, with the toolkit or the system; NVIDIA's header-only cudnn-frontend with the
   # system or in .deps/include.
@@ -59,7 +58,6 @@ ifneq ($(PROBING),)
                   $(if $(filter CUDNN,$(FOUND)),cudnn.h))
   CUDNN ?= $(if $(and $(filter 1,$(CUDA)),$(CUDNN_HEADER),$(filter CUDNN_FRONTEND,$(FOUND))),1,0)
   IMAGES ?= $(if $(filter-out $(FOUND),JPEG PNG WEBP TIFF),0,1)
-  SENTENCEPIECE ?= $(if $(filter SENTENCEPIECE,$(FOUND)),1,0)
   MPICXX ?= $(shell command -v mpicxx)
   MPI ?= $(if $(MPICXX),1,0)
 endif
@@ -69,7 +67,7 @@ endif
 unused = $(if $(filter 1,$($(1))),$(2)_none.cpp,$(filter-out $(2)_none.cpp,$(wildcard $(2)*.cpp)))
 UNUSED := $(call unused,ONEDNN,core/cpu/onednn) $(call unused,ZLIB,core/gzip) $(call unused,IMAGES,data/codec) \
           $(call unused,CUDNN,cuda/cudnn) $(call unused,SENTENCEPIECE,data/sentencepiece) \
-          $(call unused,MPI,apps/common/run/mpi) $(call unused,IMAGES,apps/bench/bare)
+          $(call unused,MPI,apps/common/run/mpi) $(call unused,IMAGES,apps/bench/bare) $(call unused,LIBZIP,core/npz)
 # $(call sources,FOLDER): the files of a level and of its folders, in a fixed order
 sources = $(filter-out $(UNUSED),$(sort $(wildcard $(1)/*.cpp $(1)/*/*.cpp $(1)/*.cu)))
 objects = $(patsubst %,$(BUILD)/obj/%.o,$(basename $(filter %.cpp,$(1))) $(filter %.cu,$(1)))
@@ -116,7 +114,7 @@ GENCODE ?= $(foreach a,80 90,-gencode arch=compute_$(a),code=sm_$(a)) -gencode a
 NVCC_COMPILE = $(NVCC) -ccbin $(lastword $(CXX)) -std=c++20 $(if $(filter -O1 -O0,$(OPT)),-O1,-O3) $(GENCODE) \
                --expt-relaxed-constexpr $(if $(filter 1,$(WERROR)),-Werror all-warnings) \
                -Xcompiler -Wall,-Wextra,-fopenmp,-fPIC $(INCLUDES) $(CPPFLAGS) $(NVCCFLAGS)
-LIBS = $(if $(filter 1,$(ONEDNN)),-ldnnl) $(if $(filter 1,$(ZLIB)),-lz) -pthread
+LIBS = $(if $(filter 1,$(ONEDNN)),-ldnnl) $(if $(filter 1,$(LIBZIP)),-lzip) $(if $(filter 1,$(ZLIB)),-lz) -pthread
 IMAGES_LIBS ?= $(if $(filter 1,$(IMAGES)),-ljpeg -lpng -lwebpdemux -lwebp -ltiff)
 SENTENCEPIECE_LIBS ?= $(if $(filter 1,$(SENTENCEPIECE)),-lsentencepiece -lsentencepiece_train)
 # The static runtime looks for the driver when it is asked, so that programs start where there is none; cuDNN is opened
@@ -232,6 +230,7 @@ include tests/checks.mk
 # package=word, as .make/deps.sh wants it
 NEEDED := g++=COMPILER nlohmann-json3-dev=JSON libcli11-dev=CLI doctest-dev=DOCTEST
 WANTED := $(if $(filter 0,$(ONEDNN)),,libdnnl-dev=ONEDNN) $(if $(filter 0,$(ZLIB)),,zlib1g-dev=ZLIB) \
+          $(if $(filter 0,$(LIBZIP)),,libzip-dev=LIBZIP) \
           $(if $(filter 0,$(IMAGES)),,libjpeg-dev=JPEG libpng-dev=PNG libwebp-dev=WEBP libtiff-dev=TIFF) \
           $(if $(filter 0,$(SENTENCEPIECE)),,libsentencepiece-dev=SENTENCEPIECE) gnuplot-nox=gnuplot xz-utils=xz \
           pkg-config=pkg-config curl=curl ca-certificates=/etc/ssl/certs/ca-certificates.crt \

@@ -30,6 +30,7 @@ feature ONEDNN "$ONEDNN" \
   "oneDNN $(version oneapi/dnnl/dnnl_version.h DNNL_VERSION_MAJOR.DNNL_VERSION_MINOR.DNNL_VERSION_PATCH)" \
   "matmul and convolution run as plain loops and are many times slower"
 feature ZLIB "$ZLIB" "zlib $(version zlib.h ZLIB_VERSION)" "gzipped data sets (Fashion-MNIST) cannot be read"
+feature LIBZIP "$LIBZIP" "libzip $(version zip.h LIBZIP_VERSION)" "weights in NumPy .npz files cannot be read"
 feature CUDA "$CUDA" "$NVCC $($NVCC --version 2>/dev/null | sed -n 's/.*release //p')" \
   "everything runs on the CPU (nvcc: ${NVCC:-none}; driver: ${DRIVER:-none}; cuda/*.cu: $(ls cuda/*.cu | wc -l))"
 cudnn=CUDNN_FRONTEND

@@ -11,6 +11,8 @@ constexpr const char *kFromTorch =
                          "training's checkpoint its state_dict)",
                      *kFromNumpy = "(in Python: safetensors.numpy.save_file(dict(numpy.load(FILE)), OUT))";
 
+constexpr std::string_view kZip = "PK\x03\x04";
+
 struct Mark {
   std::string_view bytes;
   std::string_view kind;
@@ -33,10 +35,12 @@ std::string_view first_member(std::string_view zip) {
 
 }  // namespace
 
+bool is_npz(std::string_view begin) { return begin.starts_with(kZip) && first_member(begin).ends_with(".npy"); }
+
 std::string weights_kind(std::string_view begin) {
-  if (begin.starts_with("PK\x03\x04")) {
+  if (begin.starts_with(kZip)) {
     const std::string_view member = first_member(begin);
-    if (member.ends_with(".npy")) return std::string("a NumPy .npz archive ") + kFromNumpy;
+    if (is_npz(begin)) return std::string("a NumPy .npz archive ") + kFromNumpy;
     if (member.find('/') != std::string_view::npos) return std::string("a file of torch.save ") + kFromTorch;
     return "a zip archive";
   }

@@ -9,6 +9,9 @@ namespace sked {
 /// Enough of a file's beginning for weights_kind().
 inline constexpr size_t kKindBytes = 512;
 
+/// Are they a NumPy .npz archive's: a zip file's whose first member is an array?
+bool is_npz(std::string_view begin);
+
 /// Of the first bytes of a file that was expected to be safetensors: what it is, by the marks of PyTorch's, NumPy's,
 /// Keras' and llama.cpp's files and of what downloads leave instead of them, and how to make safetensors of it. One
 /// clause; empty where it is nothing known.

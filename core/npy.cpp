@@ -1,5 +1,6 @@
 #include "core/npy.h"
 
+#include <algorithm>
 #include <array>
 #include <cctype>
 #include <charconv>
@@ -20,11 +21,11 @@ struct NpyType {
   std::string_view descr;
   DType dtype;
 };
-constexpr std::array kTypes{NpyType{"<f4", DType::f32}, NpyType{"<f8", DType::f64}, NpyType{"<i8", DType::i64},
-                            NpyType{"|u1", DType::u8}};
+constexpr std::array kTypes{NpyType{"<f4", DType::f32}, NpyType{"<f8", DType::f64},  NpyType{"<i8", DType::i64},
+                            NpyType{"|u1", DType::u8},  NpyType{"<V2", DType::bf16}, NpyType{"|V2", DType::bf16}};
 
 struct Header {
-  DType dtype = DType::f32;
+  std::string descr;
   std::vector<uint64_t> extents;
 };
 
@@ -55,7 +56,6 @@ class HeaderParser {
   /// What is left to read, for messages.
   std::string rest() const { return excerpt(text_.substr(at_)); }
   std::string_view quoted();
-  DType descr();
   std::vector<uint64_t> shape();
 
   std::string_view text_;
@@ -72,14 +72,6 @@ std::string_view HeaderParser::quoted() {
   const std::string_view value = text_.substr(at_ + 1, end - at_ - 1);
   at_ = end + 1;
   return value;
-}
-
-DType HeaderParser::descr() {
-  const std::string_view value = quoted();
-  for (const NpyType& type : kTypes) {
-    if (type.descr == value) return type.dtype;
-  }
-  fail("load_npy", path_, ": expected dtype <f4, <f8, <i8 or |u1, got ", excerpt(value));
 }
 
 std::vector<uint64_t> HeaderParser::shape() {
@@ -105,15 +97,15 @@ std::vector<uint64_t> HeaderParser::shape() {
 }
 
 Header HeaderParser::parse() {
-  std::optional<DType> dtype;
+  std::optional<std::string_view> descr;
   std::optional<std::vector<uint64_t>> extents;
   bool order_seen = false;
   expect("{");
   while (!accept("}")) {
     const std::string_view key = quoted();
     expect(":");
-    if (key == "descr" && !dtype) {
-      dtype = descr();
+    if (key == "descr" && !descr) {
+      descr = quoted();
     } else if (key == "fortran_order" && !order_seen) {
       check(!accept("True"), "expected C order, got Fortran order");
       expect("False");
@@ -130,49 +122,84 @@ Header HeaderParser::parse() {
   }
   skip_spaces();
   check(at_ == text_.size(), "expected the header to end, got `", rest(), "`");
-  check(dtype && extents && order_seen, "expected descr, fortran_order and shape in the header");
-  return {*dtype, *extents};
+  check(descr && extents && order_seen, "expected descr, fortran_order and shape in the header");
+  return {std::string(*descr), *extents};
+}
+
+/// Exactly `count` of the next bytes.
+void read_all(const NpyBytes& bytes, void* to, size_t count) {
+  const size_t got = bytes.read(to, count);
+  require(got == count, "load_npy", bytes.path, " is cut short: expected ", count, " more bytes, got ", got);
 }
 
 /// Little-endian number of `count` bytes.
-uint32_t read_length(InputFile& file, size_t count) {
+uint32_t read_length(const NpyBytes& file, size_t count) {
   std::array<unsigned char, 4> bytes{};
-  file.read(bytes.data(), count);
+  read_all(file, bytes.data(), count);
   return bytes[0] | bytes[1] << 8 | bytes[2] << 16 | static_cast<uint32_t>(bytes[3]) << 24;
 }
 
 /// Reads everything before the data; `data_begin` becomes the offset of the first element.
-Header read_header(InputFile& file, uint64_t& data_begin) {
+Header read_header(const NpyBytes& file, uint64_t& data_begin) {
   std::array<char, 8> start{};
-  const size_t got = file.read_some(start.data(), start.size());
-  require(got == start.size() && std::string_view(start.data(), kMagic.size()) == kMagic, "load_npy", file.path(),
+  const size_t got = file.read(start.data(), start.size());
+  require(got == start.size() && std::string_view(start.data(), kMagic.size()) == kMagic, "load_npy", file.path,
           ": not a .npy file");
   const int version = start[6];
-  require(version >= 1 && version <= 3 && start[7] == 0, "load_npy", file.path(),
+  require(version >= 1 && version <= 3 && start[7] == 0, "load_npy", file.path,
           ": expected format 1.0, 2.0 or 3.0, got ", version, ".", static_cast<int>(start[7]));
   const size_t length_bytes = version == 1 ? 2 : 4;
   const uint32_t length = read_length(file, length_bytes);
-  require(length <= kMaxHeader, "load_npy", file.path(), ": header of ", length, " bytes, expected at most ",
-          kMaxHeader);
+  require(length <= kMaxHeader, "load_npy", file.path, ": header of ", length, " bytes, expected at most ", kMaxHeader);
   std::string text(length, '\0');
-  file.read(text.data(), length);
+  read_all(file, text.data(), length);
   data_begin = start.size() + length_bytes + length;
-  return HeaderParser(text, file.path()).parse();
+  return HeaderParser(text, file.path).parse();
+}
+
+/// What stands before the data, held against the size of it all.
+struct Beginning {
+  Header header;
+  const NpyType* type = nullptr;  // none: elements that no tensor has, whose size was not looked at
+  uint64_t data_begin = 0;
+};
+
+Beginning read_beginning(const NpyBytes& file) {
+  Beginning result;
+  result.header = read_header(file, result.data_begin);
+  const auto* type = std::ranges::find(kTypes, result.header.descr, &NpyType::descr);
+  const bool known = type != kTypes.end();
+  std::vector<uint64_t> factors = result.header.extents;
+  factors.push_back(known ? size_of(type->dtype) : 1);
+  const std::optional<uint64_t> bytes = checked_product(factors);
+  require(bytes.has_value(), "load_npy", file.path, ": the shape's size overflows");
+  if (!known) return result;
+  require(file.size - result.data_begin == *bytes, "load_npy", file.path, ": expected ", *bytes,
+          " bytes of data for the shape, got ", file.size - result.data_begin);
+  result.type = type;
+  return result;
 }
 
 }  // namespace
 
+NpyArray read_npy(const NpyBytes& file) {
+  const Beginning begin = read_beginning(file);
+  NpyArray array{.descr = begin.header.descr, .shape = {begin.header.extents.begin(), begin.header.extents.end()}};
+  if (begin.type == nullptr) return array;
+  array.tensor = Tensor::empty(Shape(array.shape), begin.type->dtype);
+  read_all(file, array.tensor.raw(), array.tensor.bytes());
+  return array;
+}
+
 NpyFile::NpyFile(const std::string& path) : file_(path) {
   require(file_.size().has_value(), "load_npy", path, ": expected a regular file");
-  const Header header = read_header(file_, data_begin_);
-  std::vector<uint64_t> factors = header.extents;
-  factors.push_back(size_of(header.dtype));
-  const std::optional<uint64_t> bytes = checked_product(factors);
-  require(bytes.has_value(), "load_npy", path, ": the shape's size overflows");
-  require(*file_.size() - data_begin_ == *bytes, "load_npy", path, ": expected ", *bytes,
-          " bytes of data for the shape, got ", *file_.size() - data_begin_);
-  dtype_ = header.dtype;
-  shape_ = Shape(std::vector<int64_t>(header.extents.begin(), header.extents.end()));
+  const Beginning begin =
+      read_beginning({path, *file_.size(), [&](void* to, size_t count) { return file_.read_some(to, count); }});
+  require(begin.type != nullptr && begin.type->dtype != DType::bf16, "load_npy", path,
+          ": expected dtype <f4, <f8, <i8 or |u1, got ", excerpt(begin.header.descr));
+  data_begin_ = begin.data_begin;
+  dtype_ = begin.type->dtype;
+  shape_ = Shape(std::vector<int64_t>(begin.header.extents.begin(), begin.header.extents.end()));
 }
 
 void NpyFile::read_at(uint64_t begin, Tensor& tensor) const {
@@ -203,7 +230,8 @@ void save_npy(const std::string& path, const Tensor& tensor) {
   for (const NpyType& type : kTypes) {
     if (type.dtype == tensor.dtype()) descr = type.descr;
   }
-  require(!descr.empty(), "save_npy", path, ": expected f32, f64, i64 or u8, got ", tensor);
+  require(!descr.empty() && tensor.dtype() != DType::bf16, "save_npy", path, ": expected f32, f64, i64 or u8, got ",
+          tensor);
 
   std::string header = "{'descr': '" + std::string(descr) + "', 'fortran_order': False, 'shape': (";
   for (int axis = 0; axis < tensor.ndim(); ++axis) header += (axis > 0 ? ", " : "") + std::to_string(tensor.dim(axis));

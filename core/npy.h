@@ -1,7 +1,10 @@
 #pragma once
 // NumPy's array files: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 
+#include <cstdint>
+#include <functional>
 #include <string>
+#include <vector>
 
 #include "core/file.h"
 #include "core/tensor.h"
@@ -35,6 +38,24 @@ class NpyFile {
 /// for any other dtype or order, a header that is not the documented dictionary, or a size that is not exactly shape ×
 /// element size. Nothing is allocated for the data before that check.
 Tensor load_npy(const std::string& path);
+
+/// A .npy file's bytes, wherever they are.
+struct NpyBytes {
+  std::string path;  // for messages
+  uint64_t size = 0;
+  std::function<size_t(void*, size_t)> read;  // up to so many of the next ones; fewer only at the end
+};
+
+/// An array; without a tensor where its elements are none of this program's.
+struct NpyArray {
+  Tensor tensor = {};
+  std::string descr = {};  // NumPy's word for the dtype
+  std::vector<int64_t> shape = {};
+};
+
+/// The same from other places than a file of its own. Of the dtypes above, of bfloat16, which NumPy knows as <V2 or |V2
+/// alone, and of others, whose elements are not read.
+NpyArray read_npy(const NpyBytes& bytes);
 
 /// Writes format 1.0 through an AtomicFile. f32, f64, i64 and u8 (NumPy has no bf16); from any device.
 void save_npy(const std::string& path, const Tensor& tensor);

@@ -215,7 +215,7 @@ find_toolkit() {
   our_path=${our_path%:}
 }
 flags_for() {  # CAPABILITY
-  flags=(BUILD="$build" ONEDNN=0 ZLIB=0 IMAGES=0 SENTENCEPIECE=0 MPI=0 WERROR=0)
+  flags=(BUILD="$build" ONEDNN=0 ZLIB=0 LIBZIP=0 IMAGES=0 SENTENCEPIECE=0 MPI=0 WERROR=0)
   if [ "$host" = 1 ]; then
     flags+=(CUDA=host CUDNN=0)
   else

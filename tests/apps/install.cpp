@@ -85,8 +85,9 @@ TEST_CASE("install: make deps on a machine without packages") {
   const std::string log = machine.log();
   INFO(log);
   CHECK(log.starts_with("update "));
-  for (const char* package : {"g++", "nlohmann-json3-dev", "libcli11-dev", "doctest-dev", "libdnnl-dev", "zlib1g-dev",
-                              "libjpeg-dev", "libsentencepiece-dev", "pkg-config", "dataset-fashion-mnist"})
+  for (const char* package :
+       {"g++", "nlohmann-json3-dev", "libcli11-dev", "doctest-dev", "libdnnl-dev", "zlib1g-dev", "libzip-dev",
+        "libjpeg-dev", "libsentencepiece-dev", "pkg-config", "dataset-fashion-mnist"})
     CHECK(says(log + " ", std::string(" ") + package + " "));
 }
 

@@ -1,12 +1,16 @@
 #include "apps/common/run/checkpoint.h"
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <string_view>
 
 #include "apps/common/run/metadata.h"
 #include "apps/common/run/run_folder.h"
 #include "core/error.h"
+#include "core/file.h"
+#include "core/file_kind.h"
+#include "core/npz.h"
 #include "core/text.h"
 
 namespace sked {
@@ -126,6 +130,12 @@ void save_checkpoint(const std::string& path, const Trained& trained, const RunI
     throw;
   }
   if (trained.average) trained.average->swap();
+}
+
+TensorFile load_weights(const std::string& path) {
+  std::array<char, kKindBytes> begin{};
+  const size_t count = InputFile(path).read_some(begin.data(), begin.size());
+  return is_npz({begin.data(), count}) ? load_npz(path) : load_safetensors(path);
 }
 
 bool is_checkpoint(const TensorFile& file) {

@@ -67,6 +67,9 @@ void save_weights(const std::string& path, const Module& model, const RunIdentit
 void save_checkpoint(const std::string& path, const Trained& trained, const RunIdentity& run, TrainerState state,
                      const std::function<void()>& before = {});
 
+/// A file of weights, of this program or others: safetensors, or NumPy's .npz as flax programs write (core/npz.h).
+TensorFile load_weights(const std::string& path);
+
 /// Was this file written by this program? Others have a `config` in their metadata too.
 bool is_checkpoint(const TensorFile& file);
 

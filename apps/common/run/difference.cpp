@@ -144,6 +144,7 @@ constexpr std::array kWords{
     Words{"decoder", "a decoder", ""},
     Words{"^text", "a text tower", ""},
     Words{"logit_scale", "a text tower", ""},
+    Words{"^head.noise.v_bias", "noise in the head with a bias of its free factor", "head.kind, head.factor_bias"},
     Words{"^head.noise.", "noise in the head", "head.kind"},
     Words{"^head.temperature.", "a learned temperature", "head.learn_temperature"},
     Words{"^head.", "a classifier", ""},

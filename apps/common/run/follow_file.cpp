@@ -59,6 +59,7 @@ class Following {
   }
   void follow_configuration(const std::string& configuration, bool transformer);
   void follow_transformer();
+  void follow_flax();
   void follow_pool();
   void follow_positions();
   void follow_residual();
@@ -111,7 +112,26 @@ void Following::follow_configuration(const std::string& configuration, bool tran
   follow("heads", &ModelConfig::heads);
 }
 
+/// Heads and the GELU of every flax program, and of a model of free sizes its sizes.
+void Following::follow_flax() {
+  if (model_.name == "vit") {
+    const std::string& patches = given("patch_embed.proj.weight");
+    int64_t depth = 0;
+    while (file_.has("blocks." + std::to_string(depth) + ".norm1.weight")) ++depth;
+    tell("patch", model_.patch, extent("patch_embed.proj.weight", 2), 0, patches);
+    tell("width", model_.width, extent("patch_embed.proj.weight", 0), 0, patches);
+    tell("depth", model_.depth, depth, 0, "its blocks");
+    tell("mlp", model_.mlp, extent("blocks.0.mlp.fc1.weight", 0), 4 * model_.width,
+         file_.has("blocks.0.mlp.fc1.weight") ? given("blocks.0.mlp.fc1.weight") : "no MLP");
+  }
+  const ModelConfig ours = written_out(model_);
+  tell("heads", model_.heads, file_.flax_heads, ours.heads,
+       file_.has("blocks.0.attn.qkv.weight") ? given("blocks.0.attn.qkv.weight") : "its queries");
+  tell("gelu", model_.gelu, Gelu::tanh, ours.gelu, "as in flax");
+}
+
 void Following::follow_transformer() {
+  if (file_.flax_heads > 0) follow_flax();
   follow_pool();
   tell("registers", model_.registers, extent("reg_token", 1), 0,
        file_.has("reg_token") ? given("reg_token") : "no reg_token");

@@ -13,6 +13,7 @@ namespace sked {
 ///
 ///   vision transformers   pool, class_token, norm, positions, registers, layer_scale, qk_norm, pre_norm,
 ///                         representation; norm_eps for files of transformers, whose networks have 1e-12
+///                         of flax programs heads and gelu, and with the name `vit` patch, width, depth, mlp
 ///   residual networks     shortcut, stem (deep), groups and width_per_group
 ///
 /// and, where its metadata has the configuration of a run of this program, what those do not: pool, gelu, norm_eps,

@@ -2,22 +2,16 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
-#include <optional>
 #include <span>
 #include <string_view>
 
+#include "apps/common/run/flax_names.h"
+#include "apps/common/run/name_rules.h"
 #include "core/error.h"
 #include "core/text.h"
 
 namespace sked {
 namespace {
-
-/// How the beginning of a name is replaced. `#` in `from` is a number; `to` has each of them again, as `#` for itself
-/// or as `+` for one more.
-struct Rule {
-  std::string_view from, to;
-};
 
 constexpr std::array kTransformersVit{
     Rule{"embeddings.cls_token", "cls_token"},
@@ -95,38 +89,6 @@ const std::array<Family, 3>& families() {
   return all;
 }
 
-/// The number that begins at `at`, one more of it where asked for; `at` moves behind it.
-std::string number(std::string_view name, size_t& at, bool next) {
-  const size_t begin = at;
-  while (at < name.size() && std::isdigit(static_cast<unsigned char>(name[at])) != 0) ++at;
-  const std::string digits(name.substr(begin, at - begin));
-  return next && !digits.empty() && digits.size() < 9 ? std::to_string(std::stoi(digits) + 1) : digits;
-}
-
-std::optional<std::string> rewritten(const Rule& rule, std::string_view name) {
-  std::string result;
-  size_t at = 0, written = 0;  // in `name`, in `to`
-  for (const char c : rule.from) {
-    if (c != '#') {
-      if (at == name.size() || name[at++] != c) return std::nullopt;
-      continue;
-    }
-    const size_t mark = rule.to.find_first_of("#+", written);
-    const std::string digits = number(name, at, rule.to[mark] == '+');
-    if (digits.empty()) return std::nullopt;
-    result.append(rule.to.substr(written, mark - written)).append(digits);
-    written = mark + 1;
-  }
-  return result.append(rule.to.substr(written)).append(name.substr(at));
-}
-
-std::string renamed(const std::string& name, std::span<const Rule> rules) {
-  for (const Rule& rule : rules) {
-    if (std::optional<std::string> own = rewritten(rule, name)) return *own;
-  }
-  return name;
-}
-
 /// Of this program's checkpoints, beside the weights.
 bool is_state(std::string_view name) { return name.starts_with("optimizer.") || name.starts_with("raw."); }
 
@@ -150,37 +112,37 @@ void unwrap(std::vector<ForeignTensor>& all, std::vector<std::string>& names) {
   }
 }
 
-/// q, k and v of each block, where all three are there and alike, as the rows of one tensor.
-void join_qkv(ForeignWeights& weights, const std::string& path) {
-  constexpr std::string_view kQuery = ".attn.q.";
-  std::vector<std::string> queries;
+/// Tensors in whose names the first of `parts` occurs, and those with the others in its place, where all are there and
+/// alike, as the rows of one tensor with `whole` there.
+void join(ForeignWeights& weights, const std::string& path, std::span<const std::string_view> parts,
+          std::string_view whole) {
+  std::vector<std::string> firsts;
   for (const auto& [name, tensor] : weights.tensors) {
-    if (name.find(kQuery) != std::string::npos) queries.push_back(name);
+    if (name.find(parts[0]) != std::string::npos) firsts.push_back(name);
   }
-  for (const std::string& query : queries) {
-    const size_t at = query.find(kQuery);
-    const auto beside = [&](std::string_view part) {
-      return query.substr(0, at).append(part).append(query.substr(at + kQuery.size()));
+  for (const std::string& name : firsts) {
+    const size_t at = name.find(parts[0]);
+    const auto with = [&](std::string_view part) {
+      return name.substr(0, at).append(part).append(name.substr(at + parts[0].size()));
     };
-    const std::array names{query, beside(".attn.k."), beside(".attn.v.")};
-    const Tensor first = weights.find(query)->tensor;
-    const bool alike = first.defined() && first.ndim() > 0 && std::ranges::all_of(names, [&](const std::string& name) {
-                         const ForeignTensor* part = weights.find(name);
-                         return part != nullptr && part->tensor.defined() && part->tensor.shape() == first.shape() &&
-                                part->tensor.dtype() == first.dtype();
+    const Tensor first = weights.find(name)->tensor;
+    const bool alike = first.defined() && first.ndim() > 0 && std::ranges::all_of(parts, [&](std::string_view part) {
+                         const ForeignTensor* tensor = weights.find(with(part));
+                         return tensor != nullptr && tensor->tensor.defined() &&
+                                tensor->tensor.shape() == first.shape() && tensor->tensor.dtype() == first.dtype();
                        });
     if (!alike) continue;
-    const int64_t rows = first.dim(0);
-    ForeignTensor joined{weights.find(query)->given, Tensor::empty(first.shape().with(0, 3 * rows), first.dtype()), "",
-                         weights.find(query)->shape};
-    joined.shape[0] = 3 * rows;
-    for (int64_t i = 0; i < 3; ++i) {
-      const std::string& name = names[static_cast<size_t>(i)];
-      joined.tensor.rows(i * rows, (i + 1) * rows).copy_from(weights.find(name)->tensor);
-      weights.tensors.erase(name);
+    const int64_t rows = first.dim(0), count = std::ssize(parts);
+    ForeignTensor joined{weights.find(name)->given, Tensor::empty(first.shape().with(0, count * rows), first.dtype()),
+                         "", weights.find(name)->shape};
+    joined.shape[0] = count * rows;
+    for (int64_t i = 0; i < count; ++i) {
+      const std::string part = with(parts[static_cast<size_t>(i)]);
+      joined.tensor.rows(i * rows, (i + 1) * rows).copy_from(weights.find(part)->tensor);
+      weights.tensors.erase(part);
     }
-    require(weights.tensors.emplace(beside(".attn.qkv."), joined).second, "init", path, ": ", excerpt(joined.given),
-            " and ", excerpt(beside(".attn.qkv.")), " are both ", excerpt(beside(".attn.qkv.")), " of the model");
+    require(weights.tensors.emplace(with(whole), joined).second, "init", path, ": ", excerpt(joined.given), " and ",
+            excerpt(with(whole)), " are both ", excerpt(with(whole)), " of the model");
   }
 }
 
@@ -193,11 +155,12 @@ ForeignWeights own_names(const TensorFile& file, const std::string& path) {
   for (const SkippedTensor& s : file.skipped) all.push_back({s.name, {}, s.dtype, s.shape});
   std::vector<std::string> names;
   for (const ForeignTensor& tensor : all) names.push_back(tensor.given);
+  ForeignWeights weights;
+  weights.flax_heads = from_flax(all, names, path);
   unwrap(all, names);
 
   std::span<const Rule> rules = kPlain;
   std::string_view prefix;
-  ForeignWeights weights;
   for (const Family& family : families())
     for (const std::string_view own : family.prefixes)
       if (std::ranges::find(names, std::string(own).append(family.mark)) != names.end()) {
@@ -212,7 +175,12 @@ ForeignWeights own_names(const TensorFile& file, const std::string& path) {
     require(is_new, "init", path, ": ", excerpt(other->second.given), " and ", excerpt(all[i].given), " are both ",
             excerpt(name), " of the model");
   }
-  if (weights.transformers_vit) join_qkv(weights, path);
+  if (weights.transformers_vit || weights.flax_heads > 0) {
+    constexpr std::array<std::string_view, 3> kQkv{".attn.q.", ".attn.k.", ".attn.v."};
+    constexpr std::array<std::string_view, 2> kKv{"attn_pool.k.", "attn_pool.v."};
+    join(weights, path, kQkv, ".attn.qkv.");
+    join(weights, path, kKv, "attn_pool.kv.");
+  }
   return weights;
 }
 

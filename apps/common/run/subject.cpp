@@ -64,7 +64,7 @@ std::string which_weights(const std::string& given, const std::string& path, con
 
 Subject load_subject(const std::string& given, const CommonOptions& common) {
   Subject s{.path = checkpoint_path(given), .file = {}, .config = {}, .data = {}, .foreign = false};
-  s.file = load_safetensors(s.path);
+  s.file = load_weights(s.path);
   s.foreign = !is_checkpoint(s.file);
   require_usage(
       !s.foreign || !common.config.empty(), "checkpoint", s.path,

@@ -243,7 +243,7 @@ Summary train(const RunConfig& given, const std::filesystem::path& out, const Tr
   std::vector<FewShotData> few_shot = few_shot_data(config, splits.test->image_shape());
   std::optional<TensorFile> initial;
   if (!checkpoint && !config.train.init.empty()) {
-    initial = load_safetensors(checkpoint_path(config.train.init));
+    initial = load_weights(checkpoint_path(config.train.init));
     const Shape shape = Pipeline::parse(config.data.train_pipeline).output_shape(splits.train->image_shape());
     const TensorFile network = is_two_towers(*initial, config.train.init) ? image_tower(*initial) : *initial;
     for (const std::string& line :

@@ -1,0 +1,19 @@
+#pragma once
+// NumPy's archives of arrays (numpy.savez), in which flax programs keep weights: zip files of .npy files, read by
+// libzip where the build has it: core/npz.cpp with it, core/npz_none.cpp without.
+
+#include <string>
+
+#include "core/safetensors.h"
+
+namespace sked {
+
+/// All arrays of a .npz file, stored or deflated, zip64 or not, by their names without .npy: tensors of the dtypes that
+/// read_npy() reads; other integers, booleans, texts and objects as `skipped`, with NumPy's word for their dtype.
+/// Throws Error naming the file and the array for other numbers (<f2, >f4, complex ones), Fortran order, a member that
+/// is no .npy file, encrypted or compressed in another way, two of one name, a name that is absolute or has `..`, and
+/// what is damaged (lengths, checksums). Nothing is allocated for an array before its length was held against its
+/// shape, and all together may be no more than 16 times the file's size and 64 MiB.
+TensorFile load_npz(const std::string& path);
+
+}  // namespace sked
