@@ -1,15 +1,18 @@
 // evaluate: what a checkpoint is worth, on its own test images, on images it never saw, and as a representation.
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <optional>
 
 #include "apps/common/config/cli.h"
 #include "apps/common/config/outputs.h"
+#include "apps/common/measure/estimate.h"
 #include "apps/common/measure/evaluation.h"
 #include "apps/common/measure/few_shot.h"
 #include "apps/common/measure/resized.h"
+#include "apps/common/measure/uncertainty.h"
 #include "apps/common/run/asked.h"
 #include "apps/common/run/run_folder.h"
 #include "apps/common/run/task.h"
@@ -29,7 +32,7 @@ struct EvaluateOptions {
   std::optional<int64_t> samples;
   std::string ood, shift;
   std::vector<std::string> few_shot;
-  bool mahalanobis = false;
+  bool mahalanobis = false, classes = false, split_entropy = false;
 };
 
 /// Is it one data set, however its path is written?
@@ -78,6 +81,42 @@ Json report_few_shot(Asked& s, const std::vector<FewShotData>& sets) {
   return results.size() == 1 ? results.back() : results;
 }
 
+void print_selective(const Selective& s) {
+  std::printf("  aurc      %.4f (%.4f above the least)\n  kept, the most confident   ", s.aurc, s.e_aurc);
+  for (const int coverage : kCoverages) std::printf("  %4d %%", coverage);
+  std::printf("\n    accuracy of these        ");
+  for (const double accuracy : s.accuracy) std::printf("  %6.2f", 100 * accuracy);
+  std::printf("\n    with an oracle for others");
+  for (const double accuracy : s.oracle) std::printf("  %6.2f", 100 * accuracy);
+  std::printf("\n");
+}
+
+/// A number, where it is defined.
+std::string defined(double value, int digits, double scale = 1) {
+  return std::isnan(value) ? "-" : estimate({value}).text(digits, scale);
+}
+
+void print_against(const Evaluation& e, bool noisy) {
+  std::printf("  cross-entropy against %s label distributions %.4f (their entropy %.4f)\n", e.distribution.c_str(),
+              e.against.cross_entropy, e.against.entropy);
+  std::printf("  rank correlation of their entropy with the predictions' %s",
+              defined(e.against.entropy_correlation, 4).c_str());
+  if (noisy) std::printf(", with the predicted noise %s", defined(e.against.noise_correlation, 4).c_str());
+  std::printf("\n");
+}
+
+void print_classes(const std::vector<NamedClass>& classes) {
+  if (classes.empty()) {
+    std::printf("  no table of classes: the images have several labels, or soft ones\n");
+    return;
+  }
+  std::printf("  images  recall %%  precision %%  confidence     nll  class\n");
+  for (const auto& [name, m] : classes)
+    std::printf("  %6lld  %8s  %11s  %10s  %6s  %s\n", static_cast<long long>(m.count),
+                defined(m.recall, 2, 100).c_str(), defined(m.precision, 2, 100).c_str(),
+                defined(m.confidence, 4).c_str(), defined(m.nll, 4).c_str(), printable(name).c_str());
+}
+
 Json report_split(Asked& s, const EvaluateOptions& wanted) {
   const auto images = choose_split(s.splits, wanted.split);
   check_images(s.subject, *images, wanted.split);
@@ -85,18 +124,40 @@ Json report_split(Asked& s, const EvaluateOptions& wanted) {
   const Measures& m = e.measures;
   std::printf("%s, %s images: %lld, %lld Monte Carlo samples\n", s.config().data.name.c_str(), wanted.split.c_str(),
               static_cast<long long>(m.count), static_cast<long long>(s.predict.samples));
-  std::printf("  nll       %.4f\n  accuracy  %.2f %%\n  top-5     %.2f %%\n  ece       %.4f\n  brier     %.4f\n", m.nll,
-              100 * m.accuracy, 100 * m.top5, m.ece, m.brier);
-  if (!e.distribution.empty())
-    std::printf("  cross-entropy against %s label distributions %.4f (their entropy %.4f)\n", e.distribution.c_str(),
-                e.against.cross_entropy, e.against.entropy);
+  std::printf(
+      "  nll       %.4f\n  accuracy  %.2f %%\n  top-5     %.2f %%\n  ece       %.4f (%.4f of equal masses)\n"
+      "  brier     %.4f\n",
+      m.nll, 100 * m.accuracy, 100 * m.top5, m.ece, m.adaptive_ece, m.brier);
+  print_selective(m.selective);
+  if (!e.distribution.empty()) print_against(e, s.config().head.kind != HeadKind::det);
+  if (wanted.classes) print_classes(e.classes);
   return evaluation_json(e, true);
+}
+
+/// Mean over the images; they are looked at once more.
+Json report_entropy(Asked& s, const std::shared_ptr<const Dataset>& images) {
+  PredictOptions without_noise = s.predict;
+  without_noise.samples = 0;
+  const bool sigmoid = s.config().head.link == Link::sigmoid;
+  const int64_t samples = s.config().head.kind == HeadKind::det ? 2 : s.predict.samples;  // without noise all are equal
+  EntropySplit sum;
+  double count = 0;
+  for_each_prediction(*s.model, images, s.config().data.eval_pipeline, without_noise, [&](const Prediction& p) {
+    for (const EntropySplit& e : split_entropy(s.model->head(), p.phi, samples, sigmoid, p.context))
+      sum.total += e.total, sum.noise += e.noise, sum.rest += e.rest, ++count;
+  });
+  const double total = sum.total / count, noise = sum.noise / count, rest = sum.rest / count;
+  std::printf("  entropy   %.4f nats, of it by the noise %.4f (mutual information, %lld samples), else %.4f\n", total,
+              noise, static_cast<long long>(samples), rest);
+  return {{"total", total}, {"noise", noise}, {"rest", rest}, {"samples", samples}};
 }
 
 Json report_run(const EvaluateOptions& wanted, const CommonOptions& common) {
   Asked s = load_asked(wanted.runs.front(), wanted.samples, common);
   require_usage(!wanted.mahalanobis || !s.splits.train->has_targets(), "evaluate",
                 "--mahalanobis: expected training images of one class each, got several labels or soft ones");
+  require_usage(!wanted.split_entropy || s.config().head.kind == HeadKind::det || s.predict.samples >= 2, "evaluate",
+                "--split-entropy: expected --samples of 2 or more, got ", s.predict.samples);
   std::optional<Splits> ood;  // all that may not be there before anything is measured
   std::vector<FewShotData> few_shot;
   if (!wanted.ood.empty()) ood = ood_data(s, wanted.ood);
@@ -106,6 +167,7 @@ Json report_run(const EvaluateOptions& wanted, const CommonOptions& common) {
   if (!wanted.shift.empty()) shift = shift_data(s, wanted.shift, choose_split(s.splits, wanted.split));
   Json result{{"checkpoint", valid_utf8(wanted.runs.front())}, {"split", wanted.split}, {"samples", s.predict.samples}};
   result[wanted.split] = report_split(s, wanted);
+  if (wanted.split_entropy) result["entropy"] = report_entropy(s, choose_split(s.splits, wanted.split));
   result["temperature"] = s.model->head().temperature();
   if (ood) result["ood"] = report_other(s, wanted, *ood);
   if (!few_shot.empty()) result["few_shot"] = report_few_shot(s, few_shot);
@@ -120,6 +182,8 @@ Json report_runs(const EvaluateOptions& wanted, const CommonOptions& common) {
   require_usage(wanted.ood.empty(), "evaluate", "--ood ", wanted.ood, ": expected one run, got ", wanted.runs.size());
   require_usage(wanted.few_shot.empty(), "evaluate", "--few-shot ", join(wanted.few_shot), ": expected one run, got ",
                 wanted.runs.size());
+  for (const auto& [name, given] : {std::pair("--classes", wanted.classes), {"--split-entropy", wanted.split_entropy}})
+    require_usage(!given, "evaluate", name, ": expected one run, got ", wanted.runs.size());
   const Ensemble ensemble = Ensemble::load(wanted.runs, wanted.split, wanted.samples, common);
   std::optional<Corruptions> shift;
   if (!wanted.shift.empty()) shift = shift_data(ensemble.members().front(), wanted.shift, ensemble.images());
@@ -171,6 +235,9 @@ int main(int argc, char** argv) {
        .help = "Monte Carlo samples; 0: without noise; default: as trained",
        .value = "N",
        .in = {{0, 1000000}}},
+      {"--classes", &wanted.classes, "Prints recall, precision, confidence and NLL of every class"},
+      {"--split-entropy", &wanted.split_entropy,
+       "How much of the predictions' entropy is the noise's: the mutual information of class and noise"},
       {"--ood", &wanted.ood, "Telling the test images from this dataset's: AUROC, AUPRC, FPR@95 of several scores",
        "DATASET[:PATH]"},
       {"--mahalanobis", &wanted.mahalanobis,

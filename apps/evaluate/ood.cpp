@@ -6,7 +6,6 @@
 
 #include "apps/common/config/progress.h"
 #include "apps/common/measure/detection.h"
-#include "apps/common/measure/uncertainty.h"
 #include "core/text.h"
 
 namespace sked {

@@ -1,5 +1,7 @@
 #include "apps/replicate/report.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <map>
 
@@ -84,8 +86,7 @@ std::string table(const Plan& plan, const std::vector<Cell>& cells, const std::v
     for (const Metric* metric : columns) {
       bool best = false;
       for (const Comparison& c : wins) best |= c.setting == setting && c.metric == metric && c.best == cell->head;
-      body += std::string(best ? "<td class=\"best\">" : "<td>") +
-              cell->of(*metric).text(metric->digits, metric->scale) + "</td>";
+      body += std::string(best ? "<td class=\"best\">" : "<td>") + cell->text(*metric) + "</td>";
     }
     body += "</tr>\n";
     if (!cell->ensemble) continue;
@@ -95,6 +96,30 @@ std::string table(const Plan& plan, const std::vector<Cell>& cells, const std::v
     body += "</tr>\n";
   }
   return "<table>" + head + "</tr>\n" + body + "</table>\n";
+}
+
+/// Accuracy of every class by head; nothing where a run does not say, or speaks of other classes.
+std::string class_table(const Plan& plan, const std::vector<const Cell*>& rows) {
+  const std::vector<NamedClass>& classes = rows.front()->runs.front().summary.test.classes;
+  if (classes.empty()) return "";
+  std::string head = "<tr><th>class</th><th>images</th>", body;
+  for (const Cell* cell : rows) {
+    head += "<th>" + escaped(plan.heads[cell->head].name) + "</th>";
+    for (const FinishedRun& run : cell->runs)
+      if (!std::ranges::equal(run.summary.test.classes, classes, {}, &NamedClass::name, &NamedClass::name)) return "";
+  }
+  for (size_t k = 0; k < classes.size(); ++k) {
+    body += "<tr><td>" + escaped(classes[k].name) + "</td><td>" + std::to_string(classes[k].measures.count) + "</td>";
+    for (const Cell* cell : rows) {
+      std::vector<double> recalls;
+      for (const FinishedRun& run : cell->runs) recalls.push_back(run.summary.test.classes[k].measures.recall);
+      const Estimate e = estimate(recalls);
+      body += "<td>" + (std::isnan(e.mean) ? "-" : e.text(2, 100)) + "</td>";
+    }
+    body += "</tr>\n";
+  }
+  return "<details><summary>Accuracy of each class, %</summary>\n<table>" + head + "</tr>\n" + body +
+         "</table></details>\n";
 }
 
 /// The lines of metrics.jsonl; none where somebody removed it.
@@ -225,7 +250,7 @@ std::string report_html(const Plan& plan, const std::vector<Cell>& cells, const 
     page += "<ul>\n";
     for (const Comparison& c : wins)
       if (c.setting == s) page += "<li>" + escaped(sentence(plan, cells, c)) + "</li>\n";
-    page += "</ul>\n";
+    page += "</ul>\n" + class_table(plan, cells_of_setting(cells, s));
     if (drawings.why_none().empty()) page += plots(plan, cells, s, out, drawings);
     for (const Cell& cell : cells)
       if (cell.setting == s && predicts_noise(cell.runs.front())) page += noisy_images(plan, cell, out);

@@ -38,15 +38,28 @@ std::string markdown(const std::string& text) {
 
 const std::vector<Metric>& metrics() {
   constexpr auto with_distribution = [](const Summary& s) { return !s.test.distribution.empty(); };
+  constexpr auto with_selective = [](const Summary& s) { return s.test.measures.selective.count > 0; };
   constexpr auto with_unseen = [](const Summary& s) { return s.test.unseen.count > 0; };
   constexpr auto with_retrieval = [](const Summary& s) { return s.test.retrieval.count > 0; };
   static const std::vector<Metric> list = {
       {"nll", "NLL", 4, 1, true, true, [](const Summary& s) { return s.test.measures.nll; }},
       {"accuracy", "accuracy %", 2, 100, false, true, [](const Summary& s) { return s.test.measures.accuracy; }},
       {"ece", "ECE", 4, 1, true, true, [](const Summary& s) { return s.test.measures.ece; }},
+      {"adaptive_ece", "adaptive ECE", 4, 1, true, false, [](const Summary& s) { return s.test.measures.adaptive_ece; },
+       with_selective},
       {"brier", "Brier", 4, 1, true, false, [](const Summary& s) { return s.test.measures.brier; }},
       {"cross_entropy", "cross-entropy vs p(y|x)", 4, 1, true, true,
        [](const Summary& s) { return s.test.against.cross_entropy; }, with_distribution},
+      {"entropy_correlation", "ρ(entropy, p(y|x)'s)", 3, 1, false, false,
+       [](const Summary& s) { return s.test.against.entropy_correlation; },
+       [](const Summary& s) { return !std::isnan(s.test.against.entropy_correlation); }},
+      {"noise_correlation", "ρ(noise, p(y|x)'s entropy)", 3, 1, false, false,
+       [](const Summary& s) { return s.test.against.noise_correlation; },
+       [](const Summary& s) { return !std::isnan(s.test.against.noise_correlation); }, false, true},
+      {"aurc", "AURC", 4, 1, true, false, [](const Summary& s) { return s.test.measures.selective.aurc; },
+       with_selective},
+      {"accuracy_90", "accuracy % at 90 % coverage", 2, 100, false, false,
+       [](const Summary& s) { return s.test.measures.selective.accuracy[2]; }, with_selective},
       {"seen_accuracy", "seen classes %", 2, 100, false, false,
        [](const Summary& s) { return s.test.unseen.seen_accuracy; }, with_unseen},
       {"unseen_accuracy", "unseen classes %", 2, 100, false, true,
@@ -70,6 +83,10 @@ Estimate Cell::of(const Metric& metric) const {
   std::vector<double> values;
   for (const FinishedRun& run : runs) values.push_back(metric.get(run.summary));
   return estimate(values);
+}
+
+std::string Cell::text(const Metric& metric) const {
+  return has(metric) ? of(metric).text(metric.digits, metric.scale) : "-";
 }
 
 bool Cell::has(const Metric& metric) const {
@@ -114,9 +131,10 @@ std::vector<const Cell*> cells_of_setting(const std::vector<Cell>& cells, size_t
 
 std::vector<const Metric*> columns_of(const std::vector<const Cell*>& cells) {
   std::vector<const Metric*> columns;
-  for (const Metric& metric : metrics())
-    if (std::all_of(cells.begin(), cells.end(), [&](const Cell* cell) { return cell->has(metric); }))
-      columns.push_back(&metric);
+  for (const Metric& metric : metrics()) {
+    const auto has = [&](const Cell* cell) { return cell->has(metric); };
+    if (metric.of_some ? std::ranges::any_of(cells, has) : std::ranges::all_of(cells, has)) columns.push_back(&metric);
+  }
   return columns;
 }
 
@@ -197,7 +215,7 @@ std::string table_markdown(const Plan& plan, const std::vector<Cell>& cells) {
     text += "\n";
     for (const Cell* cell : rows) {
       text += "| " + markdown(plan.heads[cell->head].name) + " | " + std::to_string(cell->runs.size()) + " |";
-      for (const Metric* metric : columns) text += " " + cell->of(*metric).text(metric->digits, metric->scale) + " |";
+      for (const Metric* metric : columns) text += " " + cell->text(*metric) + " |";
       text += "\n";
       if (!cell->ensemble) continue;
       text += "| " + markdown(plan.heads[cell->head].name) + ", their ensemble | " + std::to_string(cell->runs.size()) +

@@ -26,6 +26,7 @@ struct Metric {
   double (*get)(const Summary&);
   bool (*has)(const Summary&) = nullptr;  // where it is not of every run
   bool of_predictions = true;             // else of the run itself: an ensemble has none
+  bool of_some = false;                   // has a column where only some heads have it
 };
 const std::vector<Metric>& metrics();
 
@@ -42,6 +43,8 @@ struct Cell {
   std::optional<SeedEnsemble> ensemble = {};
   Estimate of(const Metric& metric) const;
   bool has(const Metric& metric) const;
+  /// What the tables show: `-` for what it does not have.
+  std::string text(const Metric& metric) const;
   /// Of the ensemble, which is there; `-` where it has none.
   std::string ensemble_text(const Metric& metric) const;
   /// The runs as results.json has them.
@@ -50,7 +53,7 @@ struct Cell {
 /// Cells in the plan's order; those without a finished run are left out.
 std::vector<Cell> cells_of(const Plan& plan, const std::vector<FinishedRun>& runs);
 std::vector<const Cell*> cells_of_setting(const std::vector<Cell>& cells, size_t setting);
-/// The metrics that all of these cells have.
+/// The metrics that all of these cells have, and those of some heads that any has.
 std::vector<const Metric*> columns_of(const std::vector<const Cell*>& cells);
 
 /// Per setting and compared metric: the head with the best mean, and each other head's difference to it over the same

@@ -9,6 +9,9 @@
 #include <limits>
 
 #include "apps/common/measure/detection.h"
+#include "apps/common/measure/evaluation.h"
+#include "apps/common/measure/rank_correlation.h"
+#include "apps/common/measure/selective.h"
 #include "core/rng.h"
 #include "core/safetensors.h"
 #include "tests/common/files.h"
@@ -120,6 +123,153 @@ TEST_CASE("detection: AUROC, AUPRC and FPR@95 as scikit-learn measures them, tie
   }
   CHECK(one_line_with(error_of([] { detection({1}, {}); }), "both sides", "0 and 1"));
   CHECK(one_line_with(error_of([] { detection({std::nan("")}, {1}); }), "not a number"));
+}
+
+TEST_CASE("selective: AURC, accuracies by coverage and equal masses as NumPy has them, ties included") {
+  const TensorFile file = load_safetensors("tests/fixtures/measures.safetensors");
+  for (const std::string name : {"plain", "ties", "equal", "right", "wrong", "one", "few"}) {
+    CAPTURE(name);
+    const std::vector<double> confidence = file.at("selective/" + name + "/confidence").to_vector<double>(),
+                              right = file.at("selective/" + name + "/right").to_vector<double>(),
+                              want = file.at("selective/" + name + "/measures").to_vector<double>();
+    std::vector<Graded> graded, reversed;
+    for (size_t i = 0; i < right.size(); ++i) graded.push_back({confidence[i], right[i]});
+    reversed.assign(graded.rbegin(), graded.rend());
+    for (const std::vector<Graded>& order : {graded, reversed}) {
+      const Selective s = selective(order);
+      std::vector<double> got{s.aurc, s.e_aurc};
+      got.insert(got.end(), s.accuracy.begin(), s.accuracy.end());
+      got.insert(got.end(), s.oracle.begin(), s.oracle.end());
+      got.push_back(equal_mass_calibration_error(order, kReliabilityBins));
+      REQUIRE(got.size() == want.size());
+      CHECK(s.count == static_cast<int64_t>(right.size()));
+      for (size_t i = 0; i < got.size(); ++i) {
+        CAPTURE(i);
+        CHECK(std::abs(got[i] - want[i]) < 1e-12);
+      }
+    }
+  }
+  CHECK(selective({}).count == 0);
+  CHECK(equal_mass_calibration_error({}, 15) == 0);
+}
+
+TEST_CASE("metrics: what is made of the first class is what selective prediction makes of it") {
+  const TensorFile file = load_safetensors("tests/fixtures/measures.safetensors");
+  const Tensor &p = file.at("plain/p"), &y = file.at("plain/labels");
+  MetricsAccumulator parts(7);
+  for (int64_t begin = 0; begin < p.dim(0); begin += 7) {
+    const int64_t end = std::min(begin + 7, p.dim(0));
+    parts.add(p.rows(begin, end), y.rows(begin, end));
+  }
+  std::vector<Graded> graded;
+  for (int64_t i = 0; i < p.dim(0); ++i) {
+    const float* row = p.data<float>() + i * 7;
+    const auto first = std::max_element(row, row + 7);
+    graded.push_back({*first, first - row == y.data<int64_t>()[i] ? 1.0 : 0.0});
+  }
+  const Measures m = parts.measures();
+  CHECK(m.selective.count == p.dim(0));
+  CHECK(m.selective.aurc == selective(graded).aurc);
+  CHECK(m.selective.oracle == selective(graded).oracle);
+  CHECK(m.adaptive_ece == equal_mass_calibration_error(graded, 15));
+}
+
+TEST_CASE("rank correlation: Spearman's as SciPy has it, ties included") {
+  const TensorFile file = load_safetensors("tests/fixtures/measures.safetensors");
+  const auto values = [&](const std::string& key) { return file.at(key).to_vector<double>(); };
+  for (const std::string name : {"plain", "ties", "opposite", "two"}) {
+    CAPTURE(name);
+    CHECK(rank_correlation(values("ranks/" + name + "/x"), values("ranks/" + name + "/y")) ==
+          close(values("ranks/" + name + "/measures")[0]));
+  }
+  CHECK(average_ranks({3, 1, 3, 2}) == std::vector<double>{3.5, 1, 3.5, 2});
+  CHECK(std::isnan(rank_correlation({}, {})));
+  CHECK(std::isnan(rank_correlation({1}, {2})));
+  CHECK(std::isnan(rank_correlation({1, 2, 3}, {4, 4, 4})));
+  CHECK(one_line_with(error_of([] { rank_correlation({1, 2}, {1}); }), "2 and 1"));
+  CHECK(one_line_with(error_of([] { rank_correlation({1, std::nan("")}, {1, 2}); }), "not a number"));
+}
+
+TEST_CASE("metrics: entropies and predicted noise against those of the distributions, as SciPy correlates them") {
+  const TensorFile file = load_safetensors("tests/fixtures/measures.safetensors");
+  const Tensor &p = file.at("soft/p"), &q = file.at("soft/distributions"), &noise = file.at("soft/noise");
+  MetricsAccumulator with(7), without(7);
+  for (int64_t begin = 0; begin < p.dim(0); begin += 16) {
+    const int64_t end = std::min(begin + 16, p.dim(0));
+    with.add_distributions(p.rows(begin, end), q.rows(begin, end), noise.rows(begin, end));
+  }
+  without.add_distributions(p, q);
+  const std::vector<double> want = file.at("soft/correlations").to_vector<double>();
+  CHECK(with.distribution_measures().entropy_correlation == close(want[0]));
+  CHECK(with.distribution_measures().noise_correlation == close(want[1]));
+  CHECK(without.distribution_measures().entropy_correlation == close(want[0]));
+  CHECK(std::isnan(without.distribution_measures().noise_correlation));
+  CHECK(std::isnan(MetricsAccumulator(7).distribution_measures().entropy_correlation));
+  // The same votes for other classes are no more and no less certain, in whatever order they are added.
+  const Tensor votes = probabilities({0.1f, 0.2f, 0.3f, 0.4f, 0.4f, 0.1f, 0.3f, 0.2f, 1, 0, 0, 0}, 4);
+  MetricsAccumulator ties(4);
+  ties.add_distributions(probabilities({0.25f, 0.25f, 0.25f, 0.25f, 0.5f, 0.5f, 0, 0, 1, 0, 0, 0}, 4), votes);
+  CHECK(ties.distribution_measures().entropy_correlation == close(std::sqrt(0.75)));
+  CHECK(one_line_with(error_of([&] { with.add_distributions(p, q, noise.rows(0, 3)); }), "noise expected"));
+}
+
+TEST_CASE("metrics: of each class as scikit-learn has it, with one of no image and one never said") {
+  const TensorFile file = load_safetensors("tests/fixtures/measures.safetensors");
+  const Tensor &p = file.at("classes/p"), &y = file.at("classes/labels");
+  MetricsAccumulator accumulator(7);
+  for (int64_t begin = 0; begin < p.dim(0); begin += 25) {
+    const int64_t end = std::min(begin + 25, p.dim(0));
+    accumulator.add(p.rows(begin, end), y.rows(begin, end));
+  }
+  const std::vector<ClassMeasures> classes = accumulator.class_measures();
+  const std::vector<double> want = file.at("classes/measures").to_vector<double>();
+  REQUIRE(6 * classes.size() == want.size());
+  for (size_t k = 0; k < classes.size(); ++k) {
+    CAPTURE(k);
+    const ClassMeasures& m = classes[k];
+    const double got[] = {
+        static_cast<double>(m.count), static_cast<double>(m.predicted), m.recall, m.precision, m.confidence, m.nll};
+    for (size_t i = 0; i < 6; ++i) {
+      CAPTURE(i);
+      const double w = want[6 * k + i];
+      CHECK((std::isnan(w) ? std::isnan(got[i]) : got[i] == close(w)));
+    }
+  }
+  CHECK(std::isnan(classes[5].recall));
+  CHECK(std::isnan(classes[6].precision));
+  accumulator.add(p.rows(0, 1), y.rows(0, 1), Tensor::full({1, 7}, 0.5));  // of no one class
+  CHECK(accumulator.class_measures().empty());
+}
+
+TEST_CASE("metrics: results are read as they were written, and those of earlier versions without what is newer") {
+  const TensorFile file = load_safetensors("tests/fixtures/measures.safetensors");
+  MetricsAccumulator accumulator(7);
+  accumulator.add(file.at("classes/p"), file.at("classes/labels"));
+  accumulator.add_distributions(file.at("soft/p"), file.at("soft/distributions"));
+  Evaluation e{.measures = accumulator.measures(),
+               .distribution = "human",
+               .against = accumulator.distribution_measures(),
+               .classes = {},
+               .retrieval = {},
+               .unseen = {}};
+  for (const ClassMeasures& m : accumulator.class_measures()) e.classes.push_back({"a \"name\"", m});
+  Json json = evaluation_json(e, true);
+  CHECK(json.at("human").contains("entropy_correlation"));
+  CHECK_FALSE(json.at("human").contains("noise_correlation"));  // no head was asked
+  CHECK_FALSE(json.at("classes").elements()[5].contains("recall"));
+  CHECK(json.dump().find("null") == std::string::npos);
+  CHECK(evaluation_json(read_evaluation(json, "test"), true) == json);
+  for (const char* key : {"selective", "adaptive_ece", "classes"}) json.erase(key);
+  json["human"].erase("entropy_correlation");
+  const Evaluation old = read_evaluation(json, "test");
+  CHECK(old.measures.nll == e.measures.nll);
+  CHECK(old.measures.selective.count == 0);
+  CHECK(old.classes.empty());
+  CHECK(std::isnan(old.measures.adaptive_ece));
+  CHECK(std::isnan(old.against.entropy_correlation));
+  CHECK(evaluation_json(old, true) == json);
+  json["classes"] = 3;
+  CHECK(one_line_with(error_of([&] { read_evaluation(json, "test"); }), "classes: expected a list"));
 }
 
 TEST_CASE("metrics: the chance of being among the first") {

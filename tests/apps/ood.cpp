@@ -95,7 +95,7 @@ TEST_CASE("evaluate: --ood by every score of each head, for both links") {
       const Outcome plain = run_program(words);
       REQUIRE_MESSAGE(plain.code == 0, plain.err);
       CHECK(size_at(slurp(run + "/evaluation.json"), "/ood/scores") == (kind == HeadKind::det ? 3 : 4));
-      words.emplace_back("--mahalanobis");
+      words.insert(words.end(), {"--mahalanobis", "--classes", "--split-entropy"});
       const Outcome all = run_program(words);
       REQUIRE_MESSAGE(all.code == 0, all.err);
       CHECK(all.out.find("training images: step") != std::string::npos);
@@ -105,6 +105,16 @@ TEST_CASE("evaluate: --ood by every score of each head, for both links") {
       CHECK(size_at(json, "/ood/scores") == (kind == HeadKind::det ? 5 : 6));
       CHECK(size_at(json, "/ood/scores/max_logit") == 4);
       CHECK(number_at(json, "/ood/auroc") == number_at(json, "/ood/scores/max_probability/auroc"));
+      CHECK(all.out.find("precision %") != std::string::npos);
+      CHECK(plain.out.find("precision %") == std::string::npos);
+      CHECK(size_at(json, "/test/classes") == 10);
+      CHECK(number_at(json, "/entropy/total") ==
+            doctest::Approx(number_at(json, "/entropy/noise") + number_at(json, "/entropy/rest")));
+      CHECK((number_at(json, "/entropy/noise") == 0) == (kind == HeadKind::det));
+      CHECK(size_at(json, "/test/selective") == 13);
+      CHECK(size_at(slurp(run + "/summary.json"), "/test/classes") == 10);
+      for (const std::string option : {"--classes", "--split-entropy"})
+        CHECK(fails_with(run_program({"evaluate", run, run, option}), 2, option, "expected one run, got 2"));
       CHECK(fails_with(run_program({"evaluate", run, "--mahalanobis"}), 2, "--mahalanobis: expected --ood"));
     }
   }

@@ -62,6 +62,52 @@ std::vector<double> closed_form(const Head& head, const std::vector<double>& phi
 
 }  // namespace
 
+namespace {
+
+/// Predicts what it is given, one sample after the other.
+class RecordedHead final : public Head {
+ public:
+  explicit RecordedHead(Tensor samples) : samples_(std::move(samples)) {}  // (S,B,K)
+  Var loss(const Var&, const Targets&, const Context&) override { return {}; }
+  Tensor predict(const Tensor&, int64_t, const Context&) override {
+    const int64_t s = next_++;
+    return samples_.rows(s, s + 1).reshape({samples_.dim(1), samples_.dim(2)});
+  }
+  Tensor classifier_logits(const Tensor&) override { return {}; }
+  Tensor noise_scale(const Tensor&) override { return {}; }
+  double temperature() const override { return 1; }
+  int64_t extra_parameters() const override { return 0; }
+
+ private:
+  Tensor samples_;
+  int64_t next_ = 0;
+};
+
+}  // namespace
+
+TEST_CASE("uncertainty: entropy split into the noise's and the rest, as SciPy has it") {
+  const TensorFile file = load_safetensors("tests/fixtures/measures.safetensors");
+  for (const std::string link : {"softmax", "sigmoid"}) {
+    CAPTURE(link);
+    const Tensor& p = file.at("entropy/" + link + "/p");
+    RecordedHead head(p);
+    const auto rows = split_entropy(head, Tensor::zeros({p.dim(1), 2}), p.dim(0), link == "sigmoid", {});
+    const std::vector<double> want = file.at("entropy/" + link + "/split").to_vector<double>();
+    REQUIRE(3 * rows.size() == want.size());
+    for (size_t b = 0; b < rows.size(); ++b) {
+      CAPTURE(b);
+      CHECK(std::abs(rows[b].total - want[3 * b]) < 1e-12);
+      CHECK(std::abs(rows[b].noise - want[3 * b + 1]) < 1e-12);
+      CHECK(std::abs(rows[b].rest - want[3 * b + 2]) < 1e-12);
+    }
+    CHECK(rows[4].total == 0);
+    CHECK(rows[0].noise < 1e-12);  // all samples are the same
+    CHECK(rows[3].noise > 0.05);
+  }
+  RecordedHead head(file.at("entropy/softmax/p"));
+  CHECK(one_line_with(error_of([&] { split_entropy(head, Tensor::zeros({5, 2}), 1, false, {}); }), "2 samples"));
+}
+
 TEST_CASE("predict: samples that are not finite are no samples") {
   const auto head = het_head();
   head->parameters()[0].var.mutable_value().data<float>()[0] = std::nanf("");

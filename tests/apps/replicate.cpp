@@ -305,6 +305,26 @@ TEST_CASE("comparisons: beyond two standard errors, and never from one seed") {
   CHECK(has(sentence(plan, two, comparisons(plan, two)[0]), "(within noise)"));
 }
 
+TEST_CASE("table: what only some heads predict has a column, with a dash for the others") {
+  const Plan plan = two_by_two();
+  FinishedRun det = finished(0, 0, 0, 0.25), xl = finished(0, 1, 0, 0.2);
+  for (FinishedRun* run : {&det, &xl}) {
+    run->summary.test.distribution = "human";
+    run->summary.test.measures.selective.count = 1;
+    run->summary.test.measures.adaptive_ece = 0.125;
+    run->summary.test.against.entropy_correlation = 0.5;
+  }
+  xl.summary.test.against.noise_correlation = 0.75;
+  const std::string text = table_markdown(plan, cells_of(plan, {det, xl}));
+  CHECK(has(text, "adaptive ECE"));
+  CHECK(has(text, "AURC"));
+  CHECK(has(text, "| 0.500 | - |"));
+  CHECK(has(text, "| 0.500 | 0.750 |"));
+  const std::string old = table_markdown(plan, cells_of(plan, {finished(0, 0, 0, 0.25), xl}));  // of an earlier version
+  CHECK_FALSE(has(old, "AURC"));
+  CHECK(has(old, "| - |"));
+}
+
 TEST_CASE("table: one per setting, every row as wide as its header") {
   const Plan plan = two_by_two();
   FinishedRun human = finished(1, 1, 0, 0.2);

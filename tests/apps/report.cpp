@@ -98,6 +98,9 @@ TEST_CASE("report: heads and settings of any printable name") {
   CHECK_FALSE(has(report, "<b>"));
   CHECK_FALSE(has_controls(report));
   CHECK(has(report, "<h1>\\x1B[31m&lt;b&gt;100 %&lt;/b&gt;\\x0Ared</h1>"));
+  CHECK(occurrences(report, "<details><summary>Accuracy of each class") == 2);
+  CHECK(has(report, "AURC"));
+  CHECK_FALSE(has(report, "ρ(noise"));  // nothing to correlate with
   if (why_no_plots().empty()) CHECK(occurrences(report, "<text>50% samples</text>") == 2 * 6);
   // Nothing outside the plan's folder: its files, and one folder a setting.
   CHECK(std::distance(fs::directory_iterator(place.folder.path("out")), fs::directory_iterator()) == 5);

@@ -23,12 +23,33 @@ void visit_fields(FieldList& fields, Measures& m) {
   fields("accuracy", m.accuracy);
   fields("top5", m.top5);
   fields("ece", m.ece);
+  fields("adaptive_ece", m.adaptive_ece);
   fields("brier", m.brier);
   fields("count", m.count);
+}
+void visit_fields(FieldList& fields, Selective& s) {
+  fields("count", s.count);
+  fields("aurc", s.aurc);
+  fields("e_aurc", s.e_aurc);
+  for (size_t c = 0; c < kCoverages.size(); ++c) {
+    fields(("accuracy_" + std::to_string(kCoverages[c])).c_str(), s.accuracy[c]);
+    fields(("oracle_" + std::to_string(100 - kCoverages[c])).c_str(), s.oracle[c]);
+  }
+}
+void visit_fields(FieldList& fields, NamedClass& c) {
+  fields("name", c.name);
+  fields("count", c.measures.count);
+  fields("predicted", c.measures.predicted);
+  fields("recall", c.measures.recall);
+  fields("precision", c.measures.precision);
+  fields("confidence", c.measures.confidence);
+  fields("nll", c.measures.nll);
 }
 void visit_fields(FieldList& fields, DistributionMeasures& m) {
   fields("cross_entropy", m.cross_entropy);
   fields("entropy", m.entropy);
+  fields("entropy_correlation", m.entropy_correlation);
+  fields("noise_correlation", m.noise_correlation);
   fields("count", m.count);
 }
 
@@ -62,6 +83,17 @@ std::vector<Field> list_of(T& value) {
   FieldList list;
   visit_fields(list, value);
   return list.take();
+}
+
+/// What of them is measured and defined.
+template <class T>
+Json written(T& value) {
+  std::vector<Field> fields = list_of(value);
+  std::erase_if(fields, [](const Field& field) {
+    const auto* number = std::get_if<double*>(&field.value);
+    return number && std::isnan(**number);
+  });
+  return write_fields(fields);
 }
 
 /// Takes `key` out of `object`; null when it is not there.
@@ -149,17 +181,21 @@ std::string distribution_name(const RunConfig& config) {
 
 EvaluationAccumulator::EvaluationAccumulator(const Dataset& dataset, const RunConfig& config)
     : distribution_(dataset.has_distributions() ? distribution_name(config) : ""),
+      names_(dataset.class_names()),
       metrics_(dataset.classes(), config.head.link == Link::sigmoid) {}
 
-void EvaluationAccumulator::add(const Tensor& probabilities, const Batch& batch) {
+void EvaluationAccumulator::add(const Tensor& probabilities, const Batch& batch, const Tensor& noise) {
   metrics_.add(probabilities, batch.labels, batch.targets);
-  if (batch.distributions.defined()) metrics_.add_distributions(probabilities, batch.distributions);
+  if (batch.distributions.defined()) metrics_.add_distributions(probabilities, batch.distributions, noise);
 }
 
 Evaluation EvaluationAccumulator::evaluation() const {
+  std::vector<NamedClass> classes;
+  for (const ClassMeasures& m : metrics_.class_measures()) classes.push_back({names_.at(classes.size()), m});
   return {.measures = metrics_.measures(),
           .distribution = distribution_,
           .against = metrics_.distribution_measures(),
+          .classes = std::move(classes),
           .retrieval = {},
           .unseen = {}};
 }
@@ -167,20 +203,25 @@ Evaluation EvaluationAccumulator::evaluation() const {
 Evaluation evaluate(Classifier& classifier, std::shared_ptr<const Dataset> dataset, const RunConfig& config,
                     const PredictOptions& options) {
   EvaluationAccumulator accumulator(*dataset, config);
-  for_each_prediction(classifier, dataset, config.data.eval_pipeline, options,
-                      [&](const Prediction& p) { accumulator.add(p.probabilities, p.batch); });
+  const bool noisy = config.head.kind != HeadKind::det && dataset->has_distributions();
+  for_each_prediction(classifier, dataset, config.data.eval_pipeline, options, [&](const Prediction& p) {
+    const Tensor noise = noisy ? classifier.head().noise_scale(p.phi).to(Device::cpu) : Tensor();
+    accumulator.add(p.probabilities, p.batch, noise);
+  });
   return accumulator.evaluation();
 }
 
-Json evaluation_json(const Evaluation& evaluation, bool with_reliability) {
+Json evaluation_json(const Evaluation& evaluation, bool in_full) {
   Evaluation copy = evaluation;  // field lists hand out addresses to write to
-  Json json = write_fields(list_of(copy.measures));
-  if (!copy.distribution.empty()) json[copy.distribution] = write_fields(list_of(copy.against));
+  Json json = written(copy.measures);
+  if (!copy.distribution.empty()) json[copy.distribution] = written(copy.against);
   if (copy.retrieval.count > 0) json["retrieval"] = write_fields(list_of(copy.retrieval));
   if (copy.retrieval.count > 0 && copy.retrieval.equal_captions == 0) json["retrieval"].erase("equal_captions");
   if (copy.unseen.count > 0) json["unseen"] = write_fields(list_of(copy.unseen));
   if (copy.unseen.count > 0 && copy.unseen.seen_count == 0) json["unseen"].erase("seen_accuracy");
-  if (with_reliability) {
+  if (in_full) {
+    if (copy.measures.selective.count > 0) json["selective"] = written(copy.measures.selective);
+    for (NamedClass& c : copy.classes) json["classes"].push_back(written(c));
     Json& bins = json["reliability"] = Json::array();
     for (ReliabilityBin& bin : copy.measures.bins)
       bins.push_back(bin.count > 0 ? write_fields(list_of(bin)) : Json{{"count", 0}});
@@ -200,6 +241,12 @@ Evaluation read_evaluation(Json object, const std::string& source) {
     read_fields(found, list_of(evaluation.retrieval), source);
   if (const Json found = take(object, "unseen"); !found.is_null())
     read_fields(found, list_of(evaluation.unseen), source);
+  if (const Json found = take(object, "selective"); !found.is_null())
+    read_fields(found, list_of(evaluation.measures.selective), source);
+  const Json classes = take(object, "classes");
+  require_usage(classes.is_null() || classes.is_array(), "config", source, ": classes: expected a list");
+  if (classes.is_array())
+    for (const Json& one : classes.elements()) read_fields(one, list_of(evaluation.classes.emplace_back()), source);
   const Json bins = take(object, "reliability");
   read_fields(object, list_of(evaluation.measures), source);
   if (bins.is_null()) return evaluation;

@@ -59,13 +59,19 @@ void for_each_batch(std::shared_ptr<const Dataset> dataset, const std::string& p
 void for_each_prediction(Classifier& classifier, std::shared_ptr<const Dataset> dataset, const std::string& pipeline,
                          const PredictOptions& options, const std::function<void(const Prediction&)>& visit);
 
+struct NamedClass {
+  std::string name;
+  ClassMeasures measures;
+};
+
 /// Measures on one dataset; with `distribution` also against the label distributions it has.
 struct Evaluation {
   Measures measures;
   std::string distribution;  // human | noisy, or "" where the dataset has none
   DistributionMeasures against;
-  Retrieval retrieval;   // of contrastive training
-  UnseenClasses unseen;  // likewise, where captions leave classes out
+  std::vector<NamedClass> classes;  // none where images have several labels, or soft ones
+  Retrieval retrieval;              // of contrastive training
+  UnseenClasses unseen;             // likewise, where captions leave classes out
 };
 
 /// What the label distributions of this configuration's test set are: `human` votes, or those of `noisy` labels.
@@ -76,23 +82,27 @@ class EvaluationAccumulator {
  public:
   /// Of images of `dataset` as `config` measures them.
   EvaluationAccumulator(const Dataset& dataset, const RunConfig& config);
-  /// probabilities f32 (B,K) of the images of the batch. Throws Error as MetricsAccumulator does.
-  void add(const Tensor& probabilities, const Batch& batch);
+  /// probabilities f32 (B,K) of the images of the batch, noise f32 (B) that a head predicts for them, where it does.
+  /// Throws Error as MetricsAccumulator does.
+  void add(const Tensor& probabilities, const Batch& batch, const Tensor& noise = {});
   /// Throws Error where nothing was added.
   Evaluation evaluation() const;
 
  private:
   std::string distribution_;
+  std::vector<std::string> names_;
   MetricsAccumulator metrics_;
 };
 
 Evaluation evaluate(Classifier& classifier, std::shared_ptr<const Dataset> dataset, const RunConfig& config,
                     const PredictOptions& options);
 
-/// {nll, accuracy, top5, ece, brier, count [, human|noisy {cross_entropy, entropy, count}] [, retrieval {count,
-/// captions, image_to_text_1, … [, equal_captions {count, image_to_text_1, …}]}] [, unseen {…}] [, reliability […]]}.
-/// What nothing was measured for, an empty bin or no image of a seen class, has its count only.
-Json evaluation_json(const Evaluation& evaluation, bool with_reliability);
+/// {nll, accuracy, top5, ece, adaptive_ece, brier, count [, human|noisy {cross_entropy, entropy, entropy_correlation,
+/// noise_correlation, count}] [, retrieval {count, captions, image_to_text_1, … [, equal_captions {count,
+/// image_to_text_1, …}]}] [, unseen {…}]}, and `in_full` selective {count, aurc, e_aurc, accuracy_50, oracle_50, …},
+/// classes [{name, count, predicted, recall, precision, confidence, nll} …] and reliability […]. What nothing was
+/// measured for, an empty bin or no image of a seen class, has its count only, and what is not defined is not there.
+Json evaluation_json(const Evaluation& evaluation, bool in_full);
 /// The way back. Throws UsageError naming `source` for keys or types that do not fit.
 Evaluation read_evaluation(Json object, const std::string& source);
 

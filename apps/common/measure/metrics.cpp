@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "apps/common/measure/rank_correlation.h"
 #include "core/error.h"
 
 namespace sked {
@@ -17,6 +18,19 @@ double safe_log(double p, double least) { return std::log(std::max(p, least)); }
 double binary_cross_entropy(double t, float p) {
   const double log_not = safe_log(1.0 - static_cast<double>(p), kHalfGapBelowOne);
   return -(t > 0 ? t * safe_log(p, kSmallestFloat) : 0) - (t < 1 ? (1 - t) * log_not : 0);
+}
+
+/// −p log p, 0 where p is.
+double surprise(double p) { return p > 0 ? -p * std::log(p) : 0; }
+
+template <class T>
+double entropy_of(const T* p, int64_t classes, bool sigmoid) {
+  double sum = 0;
+  for (int64_t k = 0; k < classes; ++k) {
+    const double yes = p[k];
+    sum += surprise(yes) + (sigmoid ? surprise(1 - yes) : 0);
+  }
+  return sum;
 }
 
 double mean_of(double sum, int64_t count) { return count > 0 ? sum / static_cast<double>(count) : 0; }
@@ -59,9 +73,13 @@ double chance_among_first(int64_t n, int64_t before, int64_t tied, int64_t own) 
   return 1 - miss;
 }
 
+double entropy(const float* p, int64_t classes, bool sigmoid) { return entropy_of(p, classes, sigmoid); }
+double entropy(const double* p, int64_t classes, bool sigmoid) { return entropy_of(p, classes, sigmoid); }
+
 MetricsAccumulator::MetricsAccumulator(int64_t classes, bool sigmoid, Ties ties)
     : classes_(classes), sigmoid_(sigmoid), ties_(ties) {
   require(classes >= 1, "metrics", "expected at least one class, got ", classes);
+  class_sums_.resize(static_cast<size_t>(classes));
 }
 
 void MetricsAccumulator::check_probabilities(const Tensor& probabilities) const {
@@ -89,12 +107,12 @@ void MetricsAccumulator::add(const Tensor& probabilities, const Tensor& labels, 
       std::fill(t.begin(), t.end(), 0.0f);
       t[static_cast<size_t>(y)] = 1;
     }
-    add_example(probabilities.data<float>() + i * classes_, t);
+    add_example(probabilities.data<float>() + i * classes_, t, targets.defined() ? -1 : y);
   }
   count_ += labels.numel();
 }
 
-void MetricsAccumulator::add_example(const float* p, const std::vector<float>& t) {
+void MetricsAccumulator::add_example(const float* p, const std::vector<float>& t, int64_t label) {
   double brier = 0, nll = 0;
   for (int64_t k = 0; k < classes_; ++k) {
     const double target = t[static_cast<size_t>(k)];
@@ -111,14 +129,27 @@ void MetricsAccumulator::add_example(const float* p, const std::vector<float>& t
   const double right = chance_among_first(1, s.before, s.tied, s.own);
   first_ += right;
   first_five_ += chance_among_first(5, s.before, s.tied, s.own);
-  const double confidence = *std::max_element(p, p + classes_);
+  const int64_t first = std::max_element(p, p + classes_) - p;
+  const double confidence = p[first];
   BinSum& bin = bins_[bin_of(confidence)];
   ++bin.count;
   bin.confidence += confidence;
   bin.right += right;
+  graded_.push_back({confidence, right});
+  of_classes_ = of_classes_ && label >= 0;
+  if (!of_classes_) return;
+  ClassSum& said = class_sums_[static_cast<size_t>(first)];
+  ++said.predicted;
+  said.agreed += first == label;
+  ClassSum& own = class_sums_[static_cast<size_t>(label)];
+  ++own.count;
+  own.right += right;
+  own.confidence += confidence;
+  own.nll += nll;
 }
 
-void MetricsAccumulator::add_distributions(const Tensor& probabilities, const Tensor& distributions) {
+void MetricsAccumulator::add_distributions(const Tensor& probabilities, const Tensor& distributions,
+                                           const Tensor& noise) {
   check_probabilities(probabilities);
   require_shape(distributions, probabilities.shape(), "metrics", "distributions");
   const float* p = probabilities.data<float>();
@@ -128,6 +159,15 @@ void MetricsAccumulator::add_distributions(const Tensor& probabilities, const Te
     if (!(q[i] > 0)) continue;  // 0 log p = 0
     if (!sigmoid_) cross_entropy_ -= q[i] * safe_log(p[i], kSmallestFloat);
     entropy_ -= q[i] * std::log(static_cast<double>(q[i]));
+  }
+  if (noise.defined()) require_shape(noise, {probabilities.dim(0)}, "metrics", "noise");
+  for (int64_t i = 0; i < probabilities.dim(0); ++i) {
+    // Sorted: equal votes for other classes are to have the very same entropy, and so the same rank.
+    std::vector<float> sorted(q + i * classes_, q + (i + 1) * classes_);
+    std::ranges::sort(sorted);
+    true_entropies_.push_back(entropy(sorted.data(), classes_));
+    entropies_.push_back(entropy(p + i * classes_, classes_, sigmoid_));
+    if (noise.defined()) noise_.push_back(noise.data<float>()[i]);
   }
   distribution_count_ += probabilities.dim(0);
 }
@@ -145,11 +185,32 @@ Measures MetricsAccumulator::measures() const {
     m.bins[i] = {bin.count, mean_of(bin.confidence, bin.count), mean_of(bin.right, bin.count)};
     m.ece += mean_of(std::abs(bin.right - bin.confidence), count_);
   }
+  m.adaptive_ece = equal_mass_calibration_error(graded_, kReliabilityBins);
+  m.selective = selective(graded_);
   return m;
 }
 
+std::vector<ClassMeasures> MetricsAccumulator::class_measures() const {
+  std::vector<ClassMeasures> classes;
+  if (!of_classes_) return classes;
+  for (const ClassSum& sum : class_sums_) {
+    ClassMeasures& m = classes.emplace_back(ClassMeasures{.count = sum.count, .predicted = sum.predicted});
+    if (sum.predicted > 0) m.precision = mean_of(static_cast<double>(sum.agreed), sum.predicted);
+    if (sum.count == 0) continue;
+    m.recall = mean_of(sum.right, sum.count);
+    m.confidence = mean_of(sum.confidence, sum.count);
+    m.nll = mean_of(sum.nll, sum.count);
+  }
+  return classes;
+}
+
 DistributionMeasures MetricsAccumulator::distribution_measures() const {
-  return {distribution_count_, mean_of(cross_entropy_, distribution_count_), mean_of(entropy_, distribution_count_)};
+  DistributionMeasures m{.count = distribution_count_,
+                         .cross_entropy = mean_of(cross_entropy_, distribution_count_),
+                         .entropy = mean_of(entropy_, distribution_count_)};
+  m.entropy_correlation = rank_correlation(entropies_, true_entropies_);
+  if (!noise_.empty()) m.noise_correlation = rank_correlation(noise_, true_entropies_);
+  return m;
 }
 
 }  // namespace sked

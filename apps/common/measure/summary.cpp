@@ -43,6 +43,8 @@ Json summary_json(const Summary& summary) {
   Summary copy = summary;  // field lists hand out addresses to write to
   Json json = write_fields(list_of(copy));
   json["test"] = evaluation_json(summary.test, true);
+  constexpr size_t kMostClasses = 100;  // of a table that people read; evaluate has it of any number
+  if (summary.test.classes.size() > kMostClasses) json["test"].erase("classes");
   if (!summary.few_shot.empty()) json["few_shot"] = few_shot_json(summary.few_shot);
   return json;
 }

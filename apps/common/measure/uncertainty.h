@@ -9,8 +9,17 @@
 
 namespace sked {
 
-/// −Σ_k p_k log p_k in nats, p of K probabilities; `sigmoid`: the sum over K yes-or-no questions of theirs.
-double entropy(const float* p, int64_t classes, bool sigmoid = false);
+/// The entropy of a prediction, and what the noise has to do with it: H[p̄] = (H[p̄] − E_s H[p_s]) + E_s H[p_s] with p̄
+/// = E_s p_s. The first part is the mutual information between class and noise, which would vanish if the noise were
+/// known (Depeweg et al., arXiv 1710.07283); in nats, over the K questions of the sigmoid link together.
+struct EntropySplit {
+  double total = 0, noise = 0, rest = 0;
+};
+
+/// Of every row of phi (B,D) from `samples` predictions with one Monte Carlo sample each, at the addresses of
+/// sampled_logits(). Throws Error for a prediction that is not finite, and for fewer than 2 samples.
+std::vector<EntropySplit> split_entropy(Head& head, const Tensor& phi, int64_t samples, bool sigmoid,
+                                        const Context& context);
 
 /// f32 (S,B,K): S samples of u/τ up to a constant per sample and image, which a softmax does not see: log p less its
 /// mean over the classes (softmax link), or log p − log(1−p) (sigmoid link). Each sample is a prediction of the head
