@@ -152,9 +152,14 @@ std::vector<std::string> class_names_for(const std::string& folder, const std::v
   return names;
 }
 
+/// Folders that there is to say something about.
+struct Strange {
+  PassedOver passed, fewer;  // fewer: lack classes of the model
+};
+
 /// `<folder>/<severity>/<class>/…`; nothing where no severity is there.
 std::vector<Corruption> severities_in(const std::string& folder, const std::string& called, const ClassList& classes,
-                                      PassedOver& passed) {
+                                      Strange& strange) {
   std::map<int, std::vector<std::string>> names;
   std::vector<std::string> strays = names_in(folder, fs::file_type::regular);
   for (const std::string& below : names_in(folder, fs::file_type::directory)) {
@@ -167,9 +172,11 @@ std::vector<Corruption> severities_in(const std::string& folder, const std::stri
     std::vector<std::string> folders;
     for (const std::string& name : names_in(path, fs::file_type::directory)) folders.push_back(valid_utf8(name));
     names[below[0] - '0'] = class_names_for(path, folders, classes);
+    if (folders.size() < classes.names.size())
+      strange.fewer.add(path, std::to_string(folders.size()) + " of " + std::to_string(classes.names.size()));
   }
   if (names.empty()) return {};
-  for (const std::string& stray : strays) passed.add(folder + "/" + stray, "expected the severities 1 to 5");
+  for (const std::string& stray : strays) strange.passed.add(folder + "/" + stray, "expected the severities 1 to 5");
   Corruption corruption{.name = valid_utf8(called)};
   for (const auto& [severity, classes_there] : names) corruption.severities.push_back(severity);
   corruption.open = [folder, names](int severity) -> std::shared_ptr<const Dataset> {
@@ -181,7 +188,7 @@ std::vector<Corruption> severities_in(const std::string& folder, const std::stri
 
 Corruptions folders_in(const std::string& path, const ClassList& classes) {
   Corruptions all;
-  PassedOver passed;
+  Strange strange;
   std::map<std::string, std::string> seen;  // where each is
   const auto add = [&](std::vector<Corruption> found, const std::string& where) {
     for (Corruption& c : found) {
@@ -192,21 +199,22 @@ Corruptions folders_in(const std::string& path, const ClassList& classes) {
     return !found.empty();
   };
   for (const std::string& file : names_in(path, fs::file_type::regular))
-    passed.add(path + "/" + file, "expected <corruption>/<severity>/<class>/, or <corruption>.npy");
+    strange.passed.add(path + "/" + file, "expected <corruption>/<severity>/<class>/, or <corruption>.npy");
   for (const std::string& name : names_in(path, fs::file_type::directory)) {
     const std::string folder = path + "/" + name;
-    if (add(severities_in(folder, name, classes, passed), folder)) continue;
+    if (add(severities_in(folder, name, classes, strange), folder)) continue;
     bool any = false;
     for (const std::string& below : names_in(folder, fs::file_type::directory)) {
-      std::vector<Corruption> found = severities_in(folder + "/" + below, below, classes, passed);
+      std::vector<Corruption> found = severities_in(folder + "/" + below, below, classes, strange);
       for (Corruption& c : found) c.in_mean = name != "extra";
       any |= add(std::move(found), folder + "/" + below);
     }
-    if (!any) passed.add(folder, "no severities 1 to 5 in it");
+    if (!any) strange.passed.add(folder, "no severities 1 to 5 in it");
   }
   require(!all.list.empty(), "corruptions", path,
           ": expected <corruption>.npy and labels.npy, or folders <corruption>/<severity>/<class>/, got none");
-  if (passed.count > 0) all.notes.push_back(passed.text());
+  if (strange.passed.count > 0) all.notes.push_back(strange.passed.text());
+  if (strange.fewer.count > 0) all.notes.push_back(strange.fewer.text("with fewer classes than the model"));
   return all;
 }
 
@@ -216,6 +224,7 @@ Corruptions find_corruptions(const std::string& path, const ClassList& classes) 
   std::vector<std::string> arrays, others;
   for (const std::string& file : names_in(path, fs::file_type::regular))
     (file.ends_with(".npy") ? arrays : others).push_back(file);
+  for (const std::string& folder : names_in(path, fs::file_type::directory)) others.push_back(folder);
   Corruptions all = arrays.empty() ? folders_in(path, classes) : arrays_in(path, arrays, classes);
   if (!arrays.empty() && !others.empty())
     all.notes.push_back(path + ": " + std::to_string(others.size()) + " passed over, the first " +

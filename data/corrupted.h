@@ -33,9 +33,10 @@ struct Corruptions {
 /// whole file. Or folders `<corruption>/<1 to 5>/<class>/<image>`, perhaps one level down (`blur`, `noise`, `weather`,
 /// `digital`, `extra`), with classes of `classes.names` or `.ids` by name. In the mean are the 15 published
 /// corruptions, or all but the four published as `extra` where none of the 15 is there. Which of the 15 are not there
-/// is noted, as is what is passed over. Throws Error naming the file or folder for another dtype, shape, size or number
-/// of images, a label out of range, labels of fewer classes than `classes` (of CIFAR-10-C for a model of 100), a class
-/// that is not one of them, and where there is no corruption at all. Images are opened later: errors in them come then.
+/// is noted, as are folders with fewer classes and what is passed over. Throws Error naming the file or folder for
+/// another dtype, shape, size or number of images, a label out of range, labels of fewer classes than `classes` (of
+/// CIFAR-10-C for a model of 100), a class that is not one of them, and where there is no corruption at all. Images are
+/// opened later: errors in them come then.
 Corruptions find_corruptions(const std::string& path, const ClassList& classes);
 
 }  // namespace sked

@@ -242,7 +242,9 @@ void Loader::fill(Batch& batch, int64_t b, int64_t i, LoaderStatistics& cost) co
     }
   } else {
     const Tensor image = dataset_->image(i);
-    require_shape(image, dataset_->image_shape(), "loader", "image");
+    const Shape known = dataset_->image_shape();
+    const bool any_size = known[0] == 0 && image.ndim() == 3;
+    require_shape(image, any_size ? image.shape().with(2, known[2]) : known, "loader", "image");
     prepare(image);
   }
   batch.labels.data<int64_t>()[b] = dataset_->label(i);

@@ -186,8 +186,8 @@ AreaRange area_range(const StageText& stage) {
   const double lo = stage.arguments[1][0], hi = stage.arguments[2][0];
   // Up to 1 % can only be meant as a share.
   require_usage(lo > 0 && lo <= hi && hi > 1 && hi <= 100, "pipeline", stage.text,
-                ": expected an area in percent, 0 < lo <= hi <= 100 (8 and 100 are the default), got ", lo, " and ",
-                hi);
+                ": expected an area in percent, 0 < lo <= hi <= 100 and hi > 1 (8 and 100 are the default), got ", lo,
+                " and ", hi);
   return {lo / 100, hi / 100};
 }
 

@@ -65,7 +65,9 @@ class Rows {
     rows_.push_back({{"corruption", c.name}, {"in_mean", c.in_mean}, {"severities", list}, {"mean", mean}});
     print_line(c.name, by_severity, mean);
   }
+  /// Without means where none of the corruptions is in them.
   Json result() const {
+    if (means_.empty()) return {{"corruptions", rows_}};
     const Json mean = mean_of(means_);
     const double error = 1 - mean.at("accuracy").number();
     std::map<int, Json> by_severity;

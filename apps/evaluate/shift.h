@@ -19,7 +19,7 @@ Corruptions shift_data(const Asked& asked, const std::string& where, const std::
 /// [{severity, nll, accuracy ...}], mean {...}}], mean {...}, severities [{severity, nll, ...}],
 /// mean_corruption_error}: a corruption's mean is over its severities, the mean is over the corruptions, and
 /// `severities` those of one severity. The mean corruption error is 1 - accuracy of that mean, not divided by another
-/// model's as the paper's mCE is.
+/// model's as the paper's mCE is. Where no corruption is of the mean (in_mean) there are the first two alone.
 Json report_shift(const Corruptions& corruptions, const std::string& where, const Dataset& like,
                   const std::function<Json(std::shared_ptr<const Dataset>)>& measure);
 

@@ -125,6 +125,8 @@ TEST_CASE("config: numbers out of range are refused with their key") {
                       "contrastive", "got 0.1"));
   CHECK(one_line_with(refusal(R"({"train": {"on_value": 0.9}})"), "train.on_value", "head.link sigmoid"));
   CHECK(one_line_with(refusal(R"({"train": {"off_value": 0.1}})"), "train.off_value", "head.link sigmoid"));
+  CHECK(one_line_with(refusal(R"({"task": "contrastive", "train": {"off_value": 0.1}})"), "train.off_value",
+                      "task contrastive"));
   CHECK(one_line_with(refusal(R"({"train": {"accumulate": 0}})"), "train.accumulate", "1 to train.batch_size, 128"));
   CHECK(one_line_with(refusal(R"({"train": {"batch_size": 4, "accumulate": 5}})"), "batch_size, 4", "got 5"));
   CHECK(one_line_with(refusal(R"({"task": "contrastive", "train": {"accumulate": 2}})"), "train.accumulate",

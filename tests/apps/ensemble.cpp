@@ -163,6 +163,7 @@ TEST_CASE("ensemble: members of other classes, images or links are refused, nami
   noise.data.noise = LabelNoise::symmetric;
   CHECK(refused(noise, 1, "data.noise: symmetric", "is none"));
   CHECK(fails_with(evaluate_runs({run, folder.path("run/")}), 2, "this one twice"));
+  CHECK(fails_with(evaluate_runs({run, run + "/best.safetensors"}), 2, "this one twice"));
   CHECK(fails_with(evaluate_runs({run, folder.path("nowhere")}), 2, "nowhere"));
   const std::string again = train_run(folder, with_head(config, HeadKind::det, 5), "again");
   CHECK(fails_with(evaluate_runs({run, again, "--ood", "cifar-10"}), 2, "--ood cifar-10: expected one run, got 2"));

@@ -85,6 +85,15 @@ TEST_CASE("shift: each severity is measured as any test images are, and means ar
         doctest::Approx(1 - number_at(json, "/shift/mean/accuracy")));
 }
 
+TEST_CASE("shift: of corruptions that are not in the mean there is none") {
+  const ShiftPlace place;
+  std::filesystem::remove(place.folder.path("c/fog.npy"));
+  const std::string run = train_run(place.folder, place.config(), "run");
+  const std::string json = place.json_of({run, "--shift", place.folder.path("c")});
+  CHECK(number_at(json, "/shift/corruptions/0/mean/nll") > 0);
+  CHECK(size_at(json, "/shift") == 2);
+}
+
 TEST_CASE("shift: of an ensemble, and made of the images at hand") {
   const ShiftPlace place;
   RunConfig config = place.config();

@@ -10,6 +10,7 @@
 #include "core/safetensors.h"
 #include "data/catalog.h"
 #include "data/image_file.h"
+#include "data/loader.h"
 #include "data/made_corruptions.h"
 #include "tests/common/files.h"
 #include "tests/data/samples.h"
@@ -161,6 +162,10 @@ TEST_CASE("corruptions: folders of classes, one level down or not, by their name
   write("weather/fog/1/class 0/0.png", 0);
   CHECK(refused("weather/fog", "fog is there twice"));
   std::filesystem::remove_all(folder.path("c/weather"));
+  write("weather/snow/1/class 0/0.png", 0);
+  CHECK(one_line_with(find_corruptions(folder.path("c"), kThree).notes.at(1), "1 with fewer classes than the model",
+                      "snow/1: 1 of 3"));
+  std::filesystem::remove_all(folder.path("c/weather"));
   write("fog/2/walrus/0.png", 0);
   CHECK(refused("c/fog/2", "other classes than the model's", "walrus"));
   std::filesystem::remove_all(folder.path("c/fog/2/walrus"));
@@ -219,6 +224,21 @@ TEST_CASE("corruptions: noise has its strength, and is a function of kind, sever
   }
   CHECK(one_line_with(error_of([&] { corrupted(gray, MadeCorruption::contrast, 6, 0); }), "1 to 5, got 6"));
   CHECK(one_line_with(error_of([&] { corrupted(Tensor::zeros({2, 2, 3}), MadeCorruption::contrast, 1, 0); }), "f32"));
+}
+
+TEST_CASE("corruptions: ours of files that differ in size") {
+  if (!can_decode_images()) return skip("built without image libraries");
+  const TemporaryFolder folder;
+  for (const std::string name : {"a", "b"}) {
+    folder.write("c/" + name + "/0.png", "");
+    write_png(folder.path("c/" + name + "/0.png"), Tensor::full({name == "a" ? 4 : 9, 5, 3}, 200, DType::u8));
+  }
+  const Corruptions all = made_corruptions(load_image_folder("c", folder.path("c")));
+  Loader loader(all.list[4].open(1), Pipeline::parse("decode|resize(4)|value_range(0,255)"), {.shuffle = false});
+  loader.start(0);
+  const Tensor images = loader.next().value().images;
+  CHECK(images.shape() == Shape{2, 4, 4, 3});
+  for (const float value : images.to_vector<float>()) CHECK(value == 200);  // contrast: about the mean
 }
 
 TEST_CASE("corruptions: what files call a data set's classes") {

@@ -261,8 +261,10 @@ void check_targets(const RunConfig& config) {
   check(t.off_value >= 0 && t.off_value < 1, "train.off_value", "a number in [0, 1)", t.off_value);
   check(t.on_value > t.off_value && t.on_value <= 1, "train.on_value", "a number above train.off_value, at most 1",
         t.on_value);
-  require_usage(!values || config.head.link == Link::sigmoid, "config",
-                t.on_value != 1 ? "train.on_value" : "train.off_value",
+  const char* value = t.on_value != 1 ? "train.on_value" : "train.off_value";
+  require_usage(!values || config.task == TaskKind::classification, "config", value,
+                ": expected its default with task contrastive, whose targets are pairs");
+  require_usage(!values || config.head.link == Link::sigmoid, "config", value,
                 ": expected head.link sigmoid beside it: distributions are smoothed by train.label_smoothing");
   require_usage(!values || t.label_smoothing == 0, "config",
                 "train.label_smoothing: expected 0 beside train.on_value and train.off_value, got ", t.label_smoothing);

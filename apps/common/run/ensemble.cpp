@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
-#include <set>
 
 #include "apps/common/run/identity.h"
 #include "core/error.h"
@@ -12,11 +11,13 @@
 namespace sked {
 namespace {
 
-void refuse_twice(const std::vector<std::string>& runs) {
-  std::set<std::filesystem::path> seen;
-  for (const std::string& run : runs)
-    require_usage(seen.insert(std::filesystem::weakly_canonical(run)).second, "ensemble", run,
+/// Throws UsageError where a member's weights are those of one before it, whatever path led to them.
+void refuse_twice(const std::vector<Asked>& members, const std::string& path) {
+  for (const Asked& before : members) {
+    std::error_code unknown;
+    require_usage(!std::filesystem::equivalent(before.subject.path, path, unknown), "ensemble", path,
                   ": expected different runs, got this one twice");
+  }
 }
 
 const std::vector<std::string>& classes_of(const Asked& a) { return a.splits.test->class_names(); }
@@ -111,7 +112,6 @@ class Votes {
 Ensemble Ensemble::load(const std::vector<std::string>& runs, const std::string& split, std::optional<int64_t> samples,
                         const CommonOptions& common) {
   require_usage(!runs.empty(), "ensemble", "expected runs, got none");
-  refuse_twice(runs);
   Ensemble ensemble;
   for (const std::string& run : runs) {
     const Asked* first = ensemble.members_.empty() ? nullptr : &ensemble.members_.front();
@@ -121,6 +121,7 @@ Ensemble Ensemble::load(const std::vector<std::string>& runs, const std::string&
 }
 
 void Ensemble::add(Asked member, const std::string& split) {
+  refuse_twice(members_, member.subject.path);
   std::shared_ptr<const Dataset> images = choose_split(member.splits, split);
   check_images(member.subject, *images, split);
   member.subject.file = {};  // its weights are in the network now
