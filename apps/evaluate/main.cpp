@@ -220,8 +220,9 @@ int main(int argc, char** argv) {
   const std::vector<sked::Option> own{
       {.name = "checkpoint",
        .target = &wanted.runs,
-       .help = "Run folder, or a safetensors file (one without a configuration inside needs --config); of several the "
-               "predicted probabilities are averaged",
+       .help =
+           "Run folder, or a safetensors or .npz file (one without a configuration inside needs --config); of several "
+           "the predicted probabilities are averaged",
        .required = true,
        .exists = true},
       {.name = "--split",

@@ -271,7 +271,7 @@ int main(int argc, char** argv) {
   const std::vector<sked::Option> own{
       {.name = "checkpoint",
        .target = &wanted.checkpoint,
-       .help = "Run folder, or a safetensors file (one without a configuration inside needs --config)",
+       .help = "Run folder, or a safetensors or .npz file (one without a configuration inside needs --config)",
        .required = true,
        .exists = true},
       {.name = "images", .target = &wanted.images, .help = "Image files", .value = "FILE ...", .required = true},

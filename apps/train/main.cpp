@@ -43,7 +43,8 @@ int main(int argc, char** argv) {
       argc, argv, text,
       {{"--fresh", &fresh, "Start over instead of going on from the folder's checkpoint"},
        {"--init", &init,
-        "Begin with the weights of a checkpoint by timm, torchvision, transformers or this program (train.init)",
+        "Begin with the weights of a checkpoint by timm, torchvision, transformers or this program, or of a .npz by "
+        "big_vision or uncertainty-baselines (train.init)",
         "FILE"}},
       [&](const sked::CommonOptions& options) {
         sked::RunConfig config = sked::load_config(options);

@@ -106,7 +106,8 @@ std::optional<Named> wide_by_name(std::string_view name) {
   const auto [dash, no_depth] = std::from_chars(begin, end, depth);
   if (no_depth != std::errc{} || dash == end || *dash != '-') return std::nullopt;
   const auto [rest, no_factor] = std::from_chars(dash + 1, end, factor);
-  if (no_factor != std::errc{} || rest != end) return std::nullopt;
+  const std::string canonical = std::string(kPrefix) + std::to_string(depth) + '-' + std::to_string(factor);
+  if (no_factor != std::errc{} || rest != end || name != canonical) return std::nullopt;
   require_usage(depth >= 10 && depth % 6 == 4, "model.name", "expected wide-resnet<depth>-<factor> with a depth of 6n",
                 " + 4 (10, 16, 22, 28 ...), wide-resnet50-2 or wide-resnet101-2, got ", name);
   check_size((depth - 4) / 6, kMaxDepth, "model.name (blocks per stage)");
@@ -121,7 +122,7 @@ Named named(const std::string& name) {
   std::vector<std::string> names;
   for (const auto& [known, unused] : models()) names.push_back(known);
   require_usage(false, "model.name", "unknown backbone ", name, "; did you mean ", nearest(name, names),
-                "? Known: ", join(names));
+                "? Known: ", join(names), ", wide-resnet<depth>-<factor>");
   return {};
 }
 

@@ -116,7 +116,7 @@ TEST_CASE("models: wide residual networks for CIFAR have 6n + 4 layers and the p
   CHECK(contains(refusal({.name = "wide-resnet28-0"}), "(factor on the channels)] expected 1 to 512, got 0"));
   CHECK(contains(refusal({.name = "wide-resnet28-513"}), "got 513"));
   for (const char* name : {"wide-resnet", "wide-resnet28", "wide-resnet28-", "wide-resnet28-10x", "wide-resnet28-1e1",
-                           "wide-resnet99999999999999999999-1"})
+                           "wide-resnet028-10", "wide-resnet99999999999999999999-1"})
     CHECK(contains(refusal({.name = name}), std::string("unknown backbone ") + name + ";"));
 
   CHECK(refusal({.name = "wide-resnet10-1", .dropout = 0.3}) == "accepted");
