@@ -91,7 +91,7 @@ std::vector<NoisyImage> noisiest_images(const FinishedRun& run, const std::strin
   std::vector<Scored> all;
   for_each_prediction(*classifier, splits.test, config.data.eval_pipeline,
                       {.samples = config.train.eval_samples,
-                       .batch_size = config.train.batch_size,
+                       .batch_size = config.train.part_size(),
                        .seed = config.seed,
                        .skip_limit = config.data.corrupt_limit()},
                       [&](const Prediction& p) {

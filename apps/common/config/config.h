@@ -51,9 +51,12 @@ struct TrainConfig {
   double on_value = 1;           // sigmoid link: what training has for a target of 1,
   double off_value = 0;          // and of 0 (the upstream recipe of ViT and HET on ImageNet-21k: 0.9999 and 0.0001)
   double ema_decay = 0;          // > 0: evaluate and save an exponential moving average of the weights
-  std::string init = "";         // safetensors file to begin with (initial.h): fine-tuning
+  std::string init = "";         // safetensors or .npz file to begin with (initial.h): fine-tuning
   bool init_partial = false;     // begin with what fits of it, whatever else it or the model has
   int64_t loader_threads = 1;    // does not change any number
+
+  /// Images of the largest part: what memory is known to hold, so that evaluations compute as many at once.
+  int64_t part_size() const { return (batch_size - 1) / accumulate + 1; }
 };
 
 /// Few-shot classification on the way: how well the representation tells the classes of other data sets

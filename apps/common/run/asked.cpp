@@ -32,7 +32,7 @@ Asked load_asked(const std::string& given, std::optional<int64_t> samples, const
   const Shape shape = Pipeline::parse(config.data.eval_pipeline).output_shape(test.image_shape());
   a.model = classifier_of(a.subject, shape, test.classes(), common.device);
   a.predict = {.samples = samples.value_or(config.head.test_samples),
-               .batch_size = config.train.batch_size,
+               .batch_size = config.train.part_size(),
                .seed = config.seed,
                .device = common.device,
                .skip_limit = config.data.corrupt_limit()};

@@ -48,7 +48,7 @@ Evaluation ClassificationTask::evaluate(EvaluationPoint point) {
   return sked::evaluate(
       *model_, evaluation_set(point), config_,
       {.samples = point == EvaluationPoint::periodic ? std::min(config_.train.eval_samples, most) : most,
-       .batch_size = (config_.train.batch_size - 1) / config_.train.accumulate + 1,  // what memory is known to hold
+       .batch_size = config_.train.part_size(),
        .seed = config_.seed,
        .device = device_,
        .skip_limit = config_.data.corrupt_limit(),
