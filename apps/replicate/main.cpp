@@ -9,11 +9,13 @@
 #include "apps/common/config/cli.h"
 #include "apps/common/config/outputs.h"
 #include "apps/common/config/progress.h"
+#include "apps/common/measure/few_shot.h"
 #include "apps/common/measure/plots.h"
 #include "apps/common/run/make_task.h"
 #include "apps/common/run/resume.h"
 #include "apps/common/run/run_folder.h"
 #include "apps/common/run/task.h"
+#include "apps/common/run/timetable.h"
 #include "apps/common/run/trainer.h"
 #include "apps/replicate/ensembles.h"
 #include "apps/replicate/plan.h"
@@ -46,7 +48,8 @@ std::vector<PlannedRun> unfinished(std::vector<PlannedRun> runs, const std::file
   return runs;
 }
 
-/// Builds the model of every head and setting once: a wrong name is refused now and not after hours of other runs.
+/// Builds the model, the schedule and the few-shot data of every head and setting once: what is wrong is refused now
+/// and not after hours of other runs.
 void check_models(const std::vector<PlannedRun>& runs) {
   std::optional<Splits> splits;
   const PlannedRun* loaded = nullptr;
@@ -57,7 +60,9 @@ void check_models(const std::vector<PlannedRun>& runs) {
     const auto of_data = [](const std::string& key) { return key.starts_with("data."); };
     if (!loaded || std::ranges::any_of(differing_keys(config, loaded->config), of_data)) splits = load_data(config);
     loaded = &run;
-    make_task(config, *splits, Device::cpu);
+    const std::unique_ptr<Task> task = make_task(config, *splits, Device::cpu);
+    schedule(config.schedule, timetable(config.train, task->training_loader({}).batches()));
+    few_shot_data(config, splits->test->image_shape());
   }
 }
 

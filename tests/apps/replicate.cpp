@@ -537,6 +537,9 @@ TEST_CASE("replicate: what cannot be run is refused with one line before anythin
   CHECK(fails_with(run_program(place.command("out", {"--set", "data.name=mnist"})), 2, "mnist", "fashion-mnist"));
   CHECK(fails_with(run_program(place.command("out", {"--set", "model.name=resnet21"})), 2, "resnet21", "resnet20"));
   CHECK(fails_with(run_program(place.command("out", {"--data-root", place.folder.path("no")})), 1, "make data"));
+  CHECK(
+      fails_with(run_program(place.command("out", {"--set", "schedule.cooldown_steps=100000"})), 2, "cooldown_steps"));
+  CHECK(fails_with(run_program(place.command("out", {"--set", "few_shot.data=[\"mnist\"]"})), 2, "mnist"));
   place.write_plan(tiny_config(place.folder.path("data")), "hetxl");  // of the last head
   CHECK(fails_with(run_program(place.command("out")), 2, "hetxl", "het-xl"));
   CHECK_FALSE(place.exists("out"));
