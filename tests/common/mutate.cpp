@@ -5,14 +5,10 @@
 #include <cstdio>
 #include <iterator>
 
+#include "tests/common/bytes.h"
+
 namespace sked::test {
 namespace {
-
-std::string little_endian(uint64_t value, size_t bytes) {
-  std::string text;
-  for (size_t i = 0; i < bytes; ++i) text.push_back(static_cast<char>(value >> (8 * i)));
-  return text;
-}
 
 size_t place(const std::string& s, Rng& rng) { return s.empty() ? 0 : rng.below(static_cast<uint32_t>(s.size())); }
 
@@ -133,15 +129,6 @@ void change_words(std::string& s, Rng& rng) {
       s.replace(begin, end - begin, nested);
     }
   }
-}
-
-uint32_t crc32(const std::string& bytes) {
-  uint32_t crc = 0xffffffff;
-  for (const char c : bytes) {
-    crc ^= static_cast<uint8_t>(c);
-    for (int bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ ((crc & 1) != 0 ? 0xedb88320u : 0);
-  }
-  return ~crc;
 }
 
 }  // namespace

@@ -5,12 +5,15 @@
 #include <doctest/doctest.h>
 
 #include "core/file_kind.h"
+#include "tests/common/bytes.h"
 #include "tests/common/files.h"
 
 namespace sked {
 namespace {
 
+using test::crc32;
 using test::error_of;
+using test::little_endian;
 using test::one_line_with;
 using test::TemporaryFolder;
 using namespace std::string_literals;
@@ -18,21 +21,6 @@ using namespace std::string_literals;
 std::string npy(const std::string& descr, const std::string& shape, const std::string& data) {
   const std::string dictionary = "{'descr': '" + descr + "', 'fortran_order': False, 'shape': " + shape + ", }\n";
   return "\x93NUMPY\x01\x00"s + static_cast<char>(dictionary.size()) + '\0' + dictionary + data;
-}
-
-std::string number(uint64_t value, int bytes) {
-  std::string text;
-  for (int i = 0; i < bytes; ++i, value >>= 8) text += static_cast<char>(value);
-  return text;
-}
-
-uint32_t crc32(const std::string& bytes) {
-  uint32_t crc = ~0U;
-  for (const char c : bytes) {
-    crc ^= static_cast<unsigned char>(c);
-    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ (0xedb88320U & (0U - (crc & 1U)));
-  }
-  return ~crc;
 }
 
 /// A member, of which the directory may say something else.
@@ -50,22 +38,22 @@ std::string zip(const std::vector<Entry>& entries) {
   for (const Entry& e : entries) {
     std::string packed = e.contents;
     if (e.method == 8)  // deflate: one block, stored
-      packed = "\x01" + number(packed.size(), 2) + number(~packed.size(), 2) + packed;
+      packed = "\x01" + little_endian(packed.size(), 2) + little_endian(~packed.size(), 2) + packed;
     const uint64_t size = e.claimed > 0 ? e.claimed : e.contents.size();
-    const std::string sum = number(crc32(e.contents) ^ e.crc_change, 4);
+    const std::string sum = little_endian(crc32(e.contents) ^ e.crc_change, 4);
     const auto common = [&](bool wide) {
-      return number(20, 2) + number(e.flags, 2) + number(e.method, 2) + number(0, 4) + sum +
-             (wide ? number(~uint64_t{0}, 8) : number(packed.size(), 4) + number(size, 4)) + number(e.name.size(), 2);
+      return little_endian(20, 2) + little_endian(e.flags, 2) + little_endian(e.method, 2) + little_endian(0, 4) + sum +
+             (wide ? little_endian(~uint64_t{0}, 8) : little_endian(packed.size(), 4) + little_endian(size, 4)) + little_endian(e.name.size(), 2);
     };
     const std::string extra =
-        e.zip64 ? number(1, 2) + number(16, 2) + number(size, 8) + number(packed.size(), 8) : std::string();
+        e.zip64 ? little_endian(1, 2) + little_endian(16, 2) + little_endian(size, 8) + little_endian(packed.size(), 8) : std::string();
     // behind the name's length: those of extra and comment, disk, attributes (2 and 4), where the member begins
-    directory += "PK\x01\x02" + number(20, 2) + common(false) + number(0, 12) + number(members.size(), 4) + e.name;
-    members += "PK\x03\x04" + common(e.zip64) + number(extra.size(), 2) + e.name + extra + packed;
+    directory += "PK\x01\x02" + little_endian(20, 2) + common(false) + little_endian(0, 12) + little_endian(members.size(), 4) + e.name;
+    members += "PK\x03\x04" + common(e.zip64) + little_endian(extra.size(), 2) + e.name + extra + packed;
   }
-  const std::string count = number(entries.size(), 2);
-  return members + directory + "PK\x05\x06" + number(0, 4) + count + count + number(directory.size(), 4) +
-         number(members.size(), 4) + number(0, 2);
+  const std::string count = little_endian(entries.size(), 2);
+  return members + directory + "PK\x05\x06" + little_endian(0, 4) + count + count + little_endian(directory.size(), 4) +
+         little_endian(members.size(), 4) + little_endian(0, 2);
 }
 
 const std::string kOnes = "\0\0\x80\x3f\0\0\x80\x3f"s;

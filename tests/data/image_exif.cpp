@@ -10,6 +10,7 @@
 #include "data/image_resample.h"
 #include "data/transforms.h"
 #include "tests/common/files.h"
+#include "tests/common/bytes.h"
 #include "tests/data/archives.h"
 #include "tests/data/images.h"
 
