@@ -43,12 +43,15 @@ std::string zip(const std::vector<Entry>& entries) {
     const std::string sum = little_endian(crc32(e.contents) ^ e.crc_change, 4);
     const auto common = [&](bool wide) {
       return little_endian(20, 2) + little_endian(e.flags, 2) + little_endian(e.method, 2) + little_endian(0, 4) + sum +
-             (wide ? little_endian(~uint64_t{0}, 8) : little_endian(packed.size(), 4) + little_endian(size, 4)) + little_endian(e.name.size(), 2);
+             (wide ? little_endian(~uint64_t{0}, 8) : little_endian(packed.size(), 4) + little_endian(size, 4)) +
+             little_endian(e.name.size(), 2);
     };
     const std::string extra =
-        e.zip64 ? little_endian(1, 2) + little_endian(16, 2) + little_endian(size, 8) + little_endian(packed.size(), 8) : std::string();
+        e.zip64 ? little_endian(1, 2) + little_endian(16, 2) + little_endian(size, 8) + little_endian(packed.size(), 8)
+                : std::string();
     // behind the name's length: those of extra and comment, disk, attributes (2 and 4), where the member begins
-    directory += "PK\x01\x02" + little_endian(20, 2) + common(false) + little_endian(0, 12) + little_endian(members.size(), 4) + e.name;
+    directory += "PK\x01\x02" + little_endian(20, 2) + common(false) + little_endian(0, 12) +
+                 little_endian(members.size(), 4) + e.name;
     members += "PK\x03\x04" + common(e.zip64) + little_endian(extra.size(), 2) + e.name + extra + packed;
   }
   const std::string count = little_endian(entries.size(), 2);

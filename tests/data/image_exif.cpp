@@ -9,8 +9,8 @@
 #include "data/image_file.h"
 #include "data/image_resample.h"
 #include "data/transforms.h"
-#include "tests/common/files.h"
 #include "tests/common/bytes.h"
+#include "tests/common/files.h"
 #include "tests/data/archives.h"
 #include "tests/data/images.h"
 
