@@ -55,6 +55,8 @@ Dataset::Dataset(std::string name, std::vector<std::string> class_names)
 
 std::string Dataset::source(int64_t i) const { return name_ + ", image " + std::to_string(i); }
 
+void Dataset::read_features(int64_t, float*) const { fail("dataset", name_, " is made of images, not of vectors"); }
+
 void Dataset::add_identity(int64_t i, Fingerprint& f) const {
   const int64_t y = label(i);
   f.add(&y, sizeof y);

@@ -1,5 +1,5 @@
 #pragma once
-// A dataset is an indexable, typed collection of labeled or captioned images.
+// A dataset is an indexable, typed collection of labeled or captioned images, or of vectors made from something.
 
 #include <cstdint>
 #include <memory>
@@ -33,13 +33,18 @@ class Dataset {
   virtual int64_t size() const = 0;
   /// K.
   virtual int64_t classes() const { return static_cast<int64_t>(class_names_.size()); }
-  /// (H, W, C) of every image; (0, 0, C) where they differ in size.
+  /// (H, W, C) of every image; (0, 0, C) where they differ in size. (D): examples are vectors (holds_features()).
   virtual Shape image_shape() const = 0;
-  /// u8 (H, W, C); may share the dataset's storage: not to be written to.
+  /// u8 (H, W, C); may share the dataset's storage: not to be written to. A vector: f32 (D).
   virtual Tensor image(int64_t i) const = 0;
   virtual int64_t label(int64_t i) const = 0;
+  /// Writes the D numbers of vector i, all finite. Throws Error, naming the file and the place, for one that is not or
+  /// cannot be read, and where examples are images.
+  virtual void read_features(int64_t i, float* out) const;
   /// Names image i for people: its file, or the dataset and i. Examples of one source share their image.
   virtual std::string source(int64_t i) const;
+  /// What example i is called in its own data; source(i) where it has no name there.
+  virtual std::string id(int64_t i) const { return source(i); }
   /// Names where the caption of example i stands; its image where that is not known.
   virtual std::string caption_source(int64_t i) const { return source(i); }
   /// Adds what tells example i from another without opening a file: its name in the dataset, or its pixels where they
@@ -116,7 +121,9 @@ class DatasetView : public Dataset {
   Shape image_shape() const override { return base_->image_shape(); }
   Tensor image(int64_t i) const override { return base_->image(base_index(i)); }
   int64_t label(int64_t i) const override { return base_->label(base_index(i)); }
+  void read_features(int64_t i, float* out) const override { base_->read_features(base_index(i), out); }
   std::string source(int64_t i) const override { return base_->source(base_index(i)); }
+  std::string id(int64_t i) const override { return base_->id(base_index(i)); }
   std::string caption_source(int64_t i) const override { return base_->caption_source(base_index(i)); }
   void add_identity(int64_t i, Fingerprint& f) const override { base_->add_identity(base_index(i), f); }
   void add_image(int64_t i, Fingerprint& f) const override { base_->add_image(base_index(i), f); }
@@ -155,6 +162,9 @@ class Subset final : public DatasetView {
  private:
   std::vector<int64_t> indices_;
 };
+
+/// Are its examples vectors instead of images?
+inline bool holds_features(const Dataset& data) { return data.image_shape().ndim() == 1; }
 
 /// The images of a data set, each by all its examples, in the order they are first met: captions of one source are of
 /// one image, other examples have one each.

@@ -1,7 +1,6 @@
 #include "data/loader.h"
 
 #include <algorithm>
-#include <array>
 #include <limits>
 #include <numeric>
 #include <system_error>
@@ -32,6 +31,11 @@ class AddedTime {
   double& seconds_;
   const Stopwatch watch_;
 };
+
+/// (B, …) of examples of a shape.
+Shape batch_shape(int64_t count, const Shape& example) {
+  return example.ndim() == 1 ? Shape{count, example[0]} : Shape{count, example[0], example[1], example[2]};
+}
 
 /// `count` rows of `tensor`, which may be undefined.
 Tensor first_rows(const Tensor& tensor, int64_t count) { return tensor.defined() ? tensor.rows(0, count) : tensor; }
@@ -186,10 +190,9 @@ Batch Loader::make_batch(int64_t number, LoaderStatistics& cost) const {
   const int64_t first = number * options_.batch_size;
   const int64_t count = std::min(options_.batch_size, dataset_->size() - first);
   const int64_t classes = dataset_->classes();
-  const auto& [h, w, c] = std::array{image_shape_[0], image_shape_[1], image_shape_[2]};
   const bool mixes = pipeline_.mixing().kind != Mixing::Kind::none;
-  const bool bytes = options_.bytes && pipeline_.mixing().kind != Mixing::Kind::mixup;
-  Batch batch{.images = Tensor::empty({count, h, w, c}, bytes ? DType::u8 : DType::f32),
+  const bool bytes = options_.bytes && pipeline_.mixing().kind != Mixing::Kind::mixup && !holds_features(*dataset_);
+  Batch batch{.images = Tensor::empty(batch_shape(count, image_shape_), bytes ? DType::u8 : DType::f32),
               .labels = Tensor::empty({count}, DType::i64),
               .targets = {},
               .distributions = {},
@@ -227,7 +230,9 @@ void Loader::fill(Batch& batch, int64_t b, int64_t i, LoaderStatistics& cost) co
     if (batch.images.dtype() == DType::u8) return pipeline_.apply(image, rng, batch.images.data<uint8_t>() + at);
     pipeline_.apply(image, rng, batch.images.data<float>() + at);
   };
-  if (dataset_->encoded()) {
+  if (holds_features(*dataset_)) {
+    dataset_->read_features(i, batch.images.data<float>() + b * image_shape_.numel());
+  } else if (dataset_->encoded()) {
     EncodedImage encoded;
     Tensor image;
     {

@@ -25,7 +25,7 @@ struct Skipped {
 };
 
 struct Batch {
-  Tensor images;         // (B, H, W, C): f32, or u8 where LoaderOptions::bytes asks for it
+  Tensor images;         // (B, H, W, C): f32, or u8 where LoaderOptions::bytes asks for it; vectors: f32 (B, D)
   Tensor labels;         // i64 (B)
   Tensor targets;        // f32 (B, K): several labels, soft or mixed ones; undefined where labels say everything
   Tensor distributions;  // f32 (B, K); undefined when the dataset has none
@@ -84,7 +84,7 @@ class Loader {
   /// Batches of one whole epoch.
   int64_t batches() const;
   const Dataset& dataset() const { return *dataset_; }
-  /// (H, W, C) of the images in a batch.
+  /// (H, W, C) of the images in a batch, or (D) of vectors.
   const Shape& image_shape() const { return image_shape_; }
   /// Time the caller spent inside next() since the Loader was made: what the data cost the training.
   double seconds_waited() const { return seconds_waited_; }

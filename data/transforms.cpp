@@ -34,6 +34,11 @@ void flip(const uint8_t* image, const Shape& shape, uint8_t* out) {
 }
 
 Shape Pipeline::output_shape(const Shape& in) const {
+  if (in.ndim() == 1) {
+    require_usage(text_ == kDefaultPipeline, "pipeline", text_, ": pipelines prepare images, and these examples are ",
+                  "vectors: expected the default, ", kDefaultPipeline);
+    return in;
+  }
   const bool differ = in.ndim() == 3 && in[0] == 0 && in[1] == 0 && in[2] > 0;
   require(differ || (in.ndim() == 3 && in.numel() > 0), "pipeline", text_, ": expected images (H, W, C), got ", in);
   Shape shape = in;

@@ -36,6 +36,9 @@ class ByteStage {
   virtual int shrink(const Shape&, Rng) const { return 1; }
 };
 
+/// What a configuration says where it says nothing: bytes to [-1, 1].
+inline constexpr const char* kDefaultPipeline = "value_range(-1,1)";
+
 /// A preprocessing pipeline, e.g. `decode|inception_crop(224)|flip|randaugment(2,10)|value_range(-1,1)|mixup(0.2)`.
 ///
 ///   decode                   an image file to RGB bytes, upright as its EXIF orientation says, JPEG at 1/2, 1/4 or 1/8
@@ -67,7 +70,8 @@ class Pipeline {
   /// number or kind of arguments, or stages in the wrong order.
   static Pipeline parse(std::string_view text);
 
-  /// (H, W, C) → (H, W, C); H = W = 0 for images that differ in size. Throws Error for an image smaller than a crop or
+  /// (H, W, C) → (H, W, C); H = W = 0 for images that differ in size. Vectors (D) stay as they are: any pipeline but the
+  /// default one, which says nothing, is a UsageError. Throws Error for an image smaller than a crop or
   /// with another number of channels, or when no stage gives images of several sizes one.
   Shape output_shape(const Shape& in) const;
   /// Throws UsageError unless the pipeline can take `dataset`: files need `decode`.

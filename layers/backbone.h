@@ -5,7 +5,7 @@
 
 namespace sked {
 
-/// images (N,H,W,C) f32 -> pre-logits φ (N,D).
+/// images (N,H,W,C) f32, or vectors (N,D′), -> pre-logits φ (N,D).
 class Backbone : public Module {
  public:
   virtual Var forward(const Var& images, const Context& context) = 0;

@@ -7,6 +7,7 @@
 
 #include "core/text.h"
 #include "layers/models/bit.h"
+#include "layers/models/features.h"
 #include "layers/models/limits.h"
 #include "layers/models/resnet.h"
 #include "layers/models/vit.h"
@@ -18,7 +19,7 @@ namespace {
 
 using detail::check_heads, detail::check_probability, detail::check_size, detail::kMaxDepth, detail::kMaxWidth;
 
-enum class Family { resnet, bit, wide, vit };
+enum class Family { resnet, bit, wide, vit, none, mlp };
 
 /// A name and what it stands for; only the member of its family counts.
 struct Named {
@@ -93,6 +94,8 @@ const std::map<std::string, Named>& models() {
       {"vit-l", vit(16, 1024, 24, 16)},
       {"vit-h", vit(14, 1280, 32, 16)},
       {"vit", vit(16, 192, 12, 3)},
+      {"none", {Family::none}},
+      {"mlp", {Family::mlp}},
   };
   return models;
 }
@@ -137,7 +140,22 @@ void refuse_shapes_of_blocks(const ModelConfig& config) {
   refuse(config.width_per_group != 0, "width_per_group", config);
 }
 
-ResNetConfig residual(ResNetConfig r, const ModelConfig& config) {
+void refuse_vectors(const ModelConfig& config) {
+  refuse(config.standardize, "standardize", config);
+  refuse(config.l2_normalize, "l2_normalize", config);
+  refuse(!config.widths.empty(), "widths", config);
+  refuse(config.activation.has_value(), "activation", config);
+  refuse(config.layer_norm, "layer_norm", config);
+}
+
+void refuse_residual(const ModelConfig& config) {
+  refuse(!config.blocks.empty(), "blocks", config);
+  refuse(config.base_width != 0, "base_width", config);
+  refuse(config.stem.has_value(), "stem", config);
+  refuse_shapes_of_blocks(config);
+}
+
+void refuse_transformer(const ModelConfig& config) {
   refuse(config.patch != 0, "patch", config);
   refuse(config.width != 0, "width", config);
   refuse(config.depth != 0, "depth", config);
@@ -155,6 +173,11 @@ ResNetConfig residual(ResNetConfig r, const ModelConfig& config) {
   refuse(config.gelu.has_value(), "gelu", config);
   refuse(config.representation != 0, "representation", config);
   refuse(config.drop_path != 0, "drop_path", config);
+}
+
+ResNetConfig residual(ResNetConfig r, const ModelConfig& config) {
+  refuse_transformer(config);
+  refuse_vectors(config);
   if (!config.blocks.empty()) r.blocks = config.blocks;
   if (config.base_width != 0) r.base_width = config.base_width;
   r.stem = config.stem.value_or(r.stem);
@@ -231,10 +254,8 @@ void set_norms(VitConfig& v, const ModelConfig& config) {
 }
 
 VitConfig transformer(VitConfig v, const ModelConfig& config, const Shape& image_shape) {
-  refuse(!config.blocks.empty(), "blocks", config);
-  refuse(config.base_width != 0, "base_width", config);
-  refuse(config.stem.has_value(), "stem", config);
-  refuse_shapes_of_blocks(config);
+  refuse_residual(config);
+  refuse_vectors(config);
   if (config.patch != 0) v.patch = config.patch;
   if (config.width != 0) v.mlp = 4 * (v.width = config.width);
   if (config.depth != 0) v.depth = config.depth;
@@ -260,6 +281,28 @@ VitConfig transformer(VitConfig v, const ModelConfig& config, const Shape& image
   return v;
 }
 
+FeaturesConfig features(Family family, const ModelConfig& config) {
+  refuse_residual(config);
+  refuse_transformer(config);
+  refuse(config.recompute, "recompute", config);
+  if (family == Family::none) {
+    refuse(!config.widths.empty(), "widths", config);
+    refuse(config.activation.has_value(), "activation", config);
+    refuse(config.layer_norm, "layer_norm", config);
+    refuse(config.dropout != 0, "dropout", config);
+  } else {
+    check_size(static_cast<int64_t>(config.widths.size()), kMaxDepth, "model.widths (layers of mlp)");
+    for (const int64_t width : config.widths) check_size(width, kMaxWidth, "model.widths");
+    check_probability(config.dropout, "model.dropout");
+  }
+  return {.standardize = config.standardize,
+          .l2_normalize = config.l2_normalize,
+          .widths = config.widths,
+          .activation = config.activation.value_or(MlpActivation::relu),
+          .layer_norm = config.layer_norm,
+          .dropout = config.dropout};
+}
+
 }  // namespace
 
 ModelConfig written_out(const ModelConfig& config) {
@@ -278,6 +321,8 @@ ModelConfig written_out(const ModelConfig& config) {
     otherwise(full.gelu, model.vit.gelu);
     return full;
   }
+  if (model.family == Family::mlp) otherwise(full.activation, MlpActivation::relu);
+  if (model.family == Family::mlp || model.family == Family::none) return full;
   otherwise(full.stem, model.resnet.stem);
   if (model.family == Family::bit || model.family == Family::wide) return full;
   otherwise(full.shortcut, model.resnet.shortcut);
@@ -289,9 +334,12 @@ ModelConfig written_out(const ModelConfig& config) {
 }
 
 std::unique_ptr<Backbone> make_backbone(const ModelConfig& config, const Shape& image_shape, Init& init) {
-  require_usage(image_shape.ndim() == 3 && image_shape.numel() > 0, "model", "expected images (H,W,C), got ",
-                image_shape);
   const Named model = named(config.name);
+  const bool of_vectors = model.family == Family::none || model.family == Family::mlp;
+  require_usage(image_shape.ndim() == (of_vectors ? 1 : 3) && image_shape.numel() > 0, "model.name", config.name,
+                of_vectors ? ": expected vectors (D), as the data set embeddings has them, got "
+                           : ": expected images (H,W,C), got ",
+                image_shape, image_shape.ndim() == 1 ? " (vectors: none or mlp)" : "");
   switch (model.family) {
     case Family::resnet:
       return std::make_unique<ResNet>(resnet(model.resnet, config), image_shape, init);
@@ -299,6 +347,9 @@ std::unique_ptr<Backbone> make_backbone(const ModelConfig& config, const Shape& 
       return std::make_unique<Bit>(bit(residual(model.resnet, config), config), image_shape, init);
     case Family::wide:
       return std::make_unique<WideResNet>(wide(residual(model.resnet, config), config), image_shape, init);
+    case Family::none:
+    case Family::mlp:
+      return std::make_unique<Features>(features(model.family, config), image_shape[0], init);
     default:
       return std::make_unique<Vit>(transformer(model.vit, config, image_shape), image_shape, init);
   }

@@ -10,10 +10,10 @@ namespace sked {
 
 /// The configuration with what its name stands for written out, where it says nothing itself: equal ones make equal
 /// networks. Of residual networks stem, shortcut, groups and width_per_group, of transformers heads, pool, class_token,
-/// norm, positions, norm_eps and gelu. Throws UsageError for a name that is not known.
+/// norm, positions, norm_eps and gelu, of mlp activation. Throws UsageError for a name that is not known.
 ModelConfig written_out(const ModelConfig& config);
 
-/// A backbone for images of `image_shape` (H,W,C). Throws UsageError naming the key for an unknown name (with the
+/// A backbone for images of `image_shape` (H,W,C), or for vectors (D). Throws UsageError naming the key for an unknown name (with the
 /// nearest known one), sizes that do not divide, or settings of the other family.
 std::unique_ptr<Backbone> make_backbone(const ModelConfig& config, const Shape& image_shape, Init& init);
 

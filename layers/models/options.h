@@ -39,6 +39,10 @@ constexpr std::array<const char*, 2> names_of(LastNorm) { return {"tokens", "poo
 enum class Positions { all, patches };
 constexpr std::array<const char*, 2> names_of(Positions) { return {"all", "patches"}; }
 
+/// Of a perceptron on vectors: max(x, 0) · x Φ(x).
+enum class MlpActivation { relu, gelu };
+constexpr std::array<const char*, 2> names_of(MlpActivation) { return {"relu", "gelu"}; }
+
 /// What a configuration says about a backbone. Zero, empty or nothing means: as the named model has it.
 /// Names: resnet20 | resnet32 | resnet44 | resnet56 (CIFAR, He et al., arXiv 1512.03385, section 4.2) ·
 /// resnet18 | resnet34 | resnet50 | resnet101 | resnet152 (ImageNet, v1.5: stride on the 3×3) ·
@@ -48,7 +52,7 @@ constexpr std::array<const char*, 2> names_of(Positions) { return {"all", "patch
 /// shortcut avg: arXiv 1812.01187) · bit-resnet50 | bit-resnet101 | bit-resnet152 and, with that many times the
 /// channels, bit-resnet50x3 | bit-resnet101x3 | bit-resnet152x2 | bit-resnet152x4 (pre-activation, group norm, weight
 /// standardization: arXiv 1912.11370) · vit-ti | vit-s | vit-b | vit-l | vit-h (arXiv 2010.11929; pre-norm) ·
-/// resnet-cifar | vit (free sizes, below).
+/// resnet-cifar | vit (free sizes, below) · of examples that are vectors: none (φ is the vector) | mlp (a perceptron).
 struct ModelConfig {
   std::string name = "resnet20";
   // residual networks
@@ -73,8 +77,14 @@ struct ModelConfig {
   double norm_eps = 0;            // of every layer norm; 0: 1e-6
   std::optional<Gelu> gelu = {};  // exact is timm's, tanh flax's default
   int64_t representation = 0;     // width of an extra tanh layer behind the pooling; 0: none
-  double dropout = 0;             // of wide-resnet<depth>-<factor> too
+  double dropout = 0;             // of wide-resnet<depth>-<factor> and mlp too
   double drop_path = 0;
+  // vectors
+  bool standardize = false;          // coordinates to mean 0 and deviation 1 over the training examples
+  bool l2_normalize = false;         // each vector to length 1, behind that
+  std::vector<int64_t> widths = {};  // of mlp: outputs of each layer, the last the width of φ
+  std::optional<MlpActivation> activation = {};
+  bool layer_norm = false;  // of mlp: in front of each activation
   // memory
   bool recompute = false;  // checkpoint every block
 };

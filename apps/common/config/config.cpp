@@ -51,6 +51,11 @@ void visit_fields(FieldList& fields, ModelConfig& c) {
   fields("representation", c.representation);
   fields("dropout", c.dropout);
   fields("drop_path", c.drop_path);
+  fields("standardize", c.standardize);
+  fields("l2_normalize", c.l2_normalize);
+  fields("widths", c.widths);
+  fields("activation", c.activation);
+  fields("layer_norm", c.layer_norm);
   fields("recompute", c.recompute);
 }
 

@@ -11,6 +11,7 @@
 #include "autograd/schedule.h"
 #include "data/captions.h"
 #include "data/catalog.h"
+#include "data/transforms.h"
 #include "layers/heads/contrastive.h"
 #include "layers/heads/options.h"
 #include "layers/models/model.h"
@@ -22,8 +23,8 @@ namespace sked {
 struct DataConfig : DataSpec {
   int64_t validation = 0;    // images held out from the training set
   int64_t train_subset = 0;  // training images used; 0: all that are not held out
-  std::string train_pipeline = "value_range(-1,1)";
-  std::string eval_pipeline = "value_range(-1,1)";
+  std::string train_pipeline = kDefaultPipeline;
+  std::string eval_pipeline = kDefaultPipeline;
 };
 
 /// Learning rate over the run; Schedule (autograd/schedule.h) has the formula.

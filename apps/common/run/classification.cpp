@@ -4,14 +4,20 @@
 
 #include "core/error.h"
 #include "core/safetensors.h"
+#include "data/feature_statistics.h"
+#include "layers/models/features.h"
 
 namespace sked {
 
-ClassificationTask::ClassificationTask(const RunConfig& config, Splits splits, Device device)
+ClassificationTask::ClassificationTask(const RunConfig& config, Splits splits, Device device, const Beginning& from)
     : Task(config, std::move(splits), device),
       model_(make_classifier(config, prepared_shape(), splits_.train->classes(), device)) {
   require_usage(splits_.train->classes() > 0, "config", "data.name: ", config.data.name,
                 " has captions and no classes: task contrastive trains on it");
+  auto* features = dynamic_cast<Features*>(&model_->backbone());
+  if (features == nullptr || !features->standardizes() || from.checkpoint != nullptr) return;
+  const FeatureStatistics statistics = feature_statistics(*splits_.train);
+  features->standardize_by(statistics.mean, statistics.deviation);
 }
 
 InitialReport ClassificationTask::begin_with(const TensorFile& file) {

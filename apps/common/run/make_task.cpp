@@ -8,7 +8,7 @@ namespace sked {
 std::unique_ptr<Task> make_task(const RunConfig& config, Splits splits, Device device, const Beginning& from) {
   if (config.task == TaskKind::contrastive)
     return std::make_unique<ContrastiveTask>(config, std::move(splits), device, from);
-  return std::make_unique<ClassificationTask>(config, std::move(splits), device);
+  return std::make_unique<ClassificationTask>(config, std::move(splits), device, from);
 }
 
 }  // namespace sked
