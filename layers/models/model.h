@@ -13,8 +13,8 @@ namespace sked {
 /// norm, positions, norm_eps and gelu, of mlp activation. Throws UsageError for a name that is not known.
 ModelConfig written_out(const ModelConfig& config);
 
-/// A backbone for images of `image_shape` (H,W,C), or for vectors (D). Throws UsageError naming the key for an unknown name (with the
-/// nearest known one), sizes that do not divide, or settings of the other family.
+/// A backbone for images of `image_shape` (H,W,C), or for vectors (D). Throws UsageError naming the key for an
+/// unknown name (with the nearest known one), sizes that do not divide, or settings of another family.
 std::unique_ptr<Backbone> make_backbone(const ModelConfig& config, const Shape& image_shape, Init& init);
 
 }  // namespace sked

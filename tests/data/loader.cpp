@@ -25,6 +25,28 @@ Loader make(std::shared_ptr<const Dataset> data, const LoaderOptions& options, c
   return Loader(std::move(data), Pipeline::parse(pipeline), options);
 }
 
+/// Vector i is (i, 0.5, i²); the last one cannot be read.
+class Vectors final : public Dataset {
+ public:
+  explicit Vectors(int64_t count) : Dataset("vectors", test::class_names(3)), count_(count) {}
+  int64_t size() const override { return count_; }
+  Shape image_shape() const override { return {3}; }
+  Tensor image(int64_t i) const override {
+    Tensor x = Tensor::empty({3});
+    read_features(i, x.data<float>());
+    return x;
+  }
+  void read_features(int64_t i, float* out) const override {
+    require(i < count_ - 1, "vectors", "vectors.npy: row ", i, " is cut short");
+    const auto x = static_cast<float>(i);
+    out[0] = x, out[1] = 0.5F, out[2] = x * x;
+  }
+  int64_t label(int64_t i) const override { return i % 3; }
+
+ private:
+  int64_t count_;
+};
+
 std::vector<Batch> rest_of(Loader& loader) {
   std::vector<Batch> batches;
   while (std::optional<Batch> batch = loader.next()) batches.push_back(*batch);
@@ -70,6 +92,29 @@ class Failing final : public Dataset {
  private:
   int64_t size_, bad_;
 };
+
+TEST_CASE("loader: vectors come as rows, in the order that images would have, through views too") {
+  const auto vectors = std::make_shared<Vectors>(9);
+  const auto usable = std::make_shared<Subset>(vectors, 0, 8);
+  Loader loader = make(usable, {.batch_size = 3, .seed = 7, .threads = 2, .bytes = true}, kDefaultPipeline);
+  CHECK(loader.image_shape() == Shape{3});
+  const std::vector<Batch> batches = epoch(loader, 2);
+  CHECK(indices_of(batches) == shuffled_order(8, 7, 2));
+  for (const Batch& batch : batches) {
+    REQUIRE(batch.images.shape() == Shape{batch.indices.dim(0), 3});
+    for (int64_t b = 0; b < batch.indices.dim(0); ++b) {
+      const int64_t i = batch.indices.data<int64_t>()[b];
+      const auto x = static_cast<float>(i);
+      CHECK(batch.images.rows(b, b + 1).to_vector<float>() == std::vector<float>{x, 0.5F, x * x});
+      CHECK(batch.labels.data<int64_t>()[b] == i % 3);
+    }
+  }
+  Loader cut_short = make(vectors, {.batch_size = 9, .shuffle = false}, kDefaultPipeline);
+  CHECK(one_line_with(error_of([&] { epoch(cut_short, 0); }), "vectors.npy: row 8 is cut short"));
+  CHECK(one_line_with(error_of([&] { make(vectors, {}, kAugmented); }),
+                      "pipelines prepare images, and these examples are vectors", kDefaultPipeline));
+  CHECK(one_line_with(error_of([&] { counted_dataset(2)->read_features(0, nullptr); }), "made of images"));
+}
 
 TEST_CASE("loader: batches hold what the dataset holds") {
   const auto data = counted_dataset(10);
