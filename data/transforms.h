@@ -70,8 +70,8 @@ class Pipeline {
   /// number or kind of arguments, or stages in the wrong order.
   static Pipeline parse(std::string_view text);
 
-  /// (H, W, C) → (H, W, C); H = W = 0 for images that differ in size. Vectors (D) stay as they are, and any pipeline but
-  /// the default one, which says nothing, is a UsageError. Throws Error for an image smaller than a crop or with
+  /// (H, W, C) → (H, W, C); H = W = 0 for images that differ in size. Vectors (D) stay as they are; any pipeline but
+  /// the default one, which says nothing, is then a UsageError. Throws Error for an image smaller than a crop or with
   /// another number of channels, or when no stage gives images of several sizes one.
   Shape output_shape(const Shape& in) const;
   /// Throws UsageError unless the pipeline can take `dataset`: files need `decode`.
