@@ -43,6 +43,17 @@ int write_all(int descriptor, const void* bytes, size_t count) {
   return 0;
 }
 
+int write_all_at(int descriptor, uint64_t offset, const void* bytes, size_t count) {
+  for (size_t done = 0; done < count;) {
+    const ssize_t n =
+        ::pwrite(descriptor, static_cast<const char*>(bytes) + done, count - done, static_cast<off_t>(offset + done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return n < 0 ? errno : ENOSPC;
+    done += static_cast<size_t>(n);
+  }
+  return 0;
+}
+
 ssize_t read_all_at(int descriptor, uint64_t offset, void* bytes, size_t count) {
   size_t done = 0;
   while (done < count) {
@@ -188,14 +199,16 @@ void AtomicFile::commit() {
   if (error != 0) ::unlink(temporary_.c_str());
   temporary_.clear();
   if (lock >= 0) close_descriptor(lock);
+  if (error == 0) error = flush_folder_of(path_);
   if (error != 0) fail_write(error);
+}
 
-  // The rename is durable once the folder is; some file systems cannot flush a folder and say EINVAL.
-  int folder = ::open(folder_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (folder < 0) fail_write(errno);
-  error = ::fsync(folder) == 0 ? 0 : errno;
+int flush_folder_of(const std::string& path) {
+  int folder = ::open(folder_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (folder < 0) return errno;
+  const int error = ::fsync(folder) == 0 ? 0 : errno;
   close_descriptor(folder);
-  if (error != 0 && error != EINVAL) fail_write(error);
+  return error == EINVAL ? 0 : error;  // some file systems cannot flush a folder
 }
 
 void write_file(const std::string& path, std::string_view contents) {

@@ -20,6 +20,9 @@ static_assert(std::endian::native == std::endian::little, "the file formats are 
 /// Writes `count` bytes, however few the system takes at once. Returns 0, or the errno of what failed.
 int write_all(int descriptor, const void* bytes, size_t count);
 
+/// The same from `offset` on.
+int write_all_at(int descriptor, uint64_t offset, const void* bytes, size_t count);
+
 /// Up to `count` bytes from `offset` on. Returns how many there were, fewer only at the end; -1 with errno set.
 ssize_t read_all_at(int descriptor, uint64_t offset, void* bytes, size_t count);
 
@@ -83,6 +86,10 @@ class AtomicFile {
   std::string path_, temporary_;
   int descriptor_ = -1;
 };
+
+/// Flushes the folder of `path`: what was renamed to it is durable from then on. Returns 0, or the errno of what
+/// failed.
+int flush_folder_of(const std::string& path);
 
 /// Writes the whole file through an AtomicFile.
 void write_file(const std::string& path, std::string_view contents);

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <numeric>
+#include <cstring>
 #include <optional>
 #include <set>
 #include <utility>
@@ -204,8 +204,14 @@ void check_sums(TensorFile& file, const std::string& path, bool with_tensors) {
           "\", which the file does not hold: it is damaged, or was changed without its checksums");
 }
 
-std::string header_text(const std::string& path, const std::vector<NamedTensor>& tensors,
-                        const std::vector<size_t>& order, const std::map<std::string, std::string>& metadata) {
+const TypeName& type_of(const std::string& path, const PlannedTensor& tensor) {
+  const auto* type = std::ranges::find(kTypes, tensor.dtype, &TypeName::name);
+  require(type != kTypes.end(), "save_safetensors", path, ": \"", excerpt(tensor.name),
+          "\": no dtype of the format: ", excerpt(tensor.dtype));
+  return *type;
+}
+
+std::string header_text(const std::string& path, const std::vector<PlannedTensor>& tensors, const Metadata& metadata) {
   const auto check_utf8 = [&](const std::string& text) {
     require(!invalid_utf8(text), "save_safetensors", path, ": a name or the metadata is not UTF-8: ", excerpt(text));
   };
@@ -214,21 +220,17 @@ std::string header_text(const std::string& path, const std::vector<NamedTensor>&
   if (!metadata.empty()) header[kMetadata] = metadata;
   uint64_t at = 0;
   std::set<std::string> names{kMetadata};
-  for (const size_t i : order) {
-    const auto& [name, tensor] = tensors[i];
-    check_utf8(name);
-    require(names.insert(name).second, "save_safetensors", path, ": the name \"", excerpt(name), "\" is taken");
-    const auto* type = std::ranges::find(kTypes, std::optional(tensor.dtype()), &TypeName::dtype);
-    header.append(name, {{"dtype", type->name},
-                         {"shape", std::vector(tensor.shape().begin(), tensor.shape().end())},
-                         {"data_offsets", Json::array({at, at + tensor.bytes()})}});
-    at += tensor.bytes();
+  for (const PlannedTensor& tensor : tensors) {
+    check_utf8(tensor.name);
+    require(names.insert(tensor.name).second, "save_safetensors", path, ": the name \"", excerpt(tensor.name),
+            "\" is taken");
+    uint64_t bytes = type_of(path, tensor).bits / 8;
+    for (const int64_t extent : tensor.shape) bytes *= static_cast<uint64_t>(extent);
+    header.append(tensor.name,
+                  {{"dtype", tensor.dtype}, {"shape", tensor.shape}, {"data_offsets", Json::array({at, at + bytes})}});
+    at += bytes;
   }
-  std::string text = header.dump();
-  text.append((kLengthBytes - text.size() % kLengthBytes) % kLengthBytes, ' ');
-  require(text.size() <= kMaxHeader, "save_safetensors", path, ": header of ", text.size(), " bytes, expected at most ",
-          kMaxHeader);
-  return text;
+  return header.dump();
 }
 
 /// The value of an IEEE binary16, which f32 holds exactly.
@@ -330,28 +332,42 @@ TensorFile load(const std::string& path, bool with_tensors) {
 TensorFile load_safetensors(const std::string& path) { return load(path, true); }
 TensorFile load_safetensors_header(const std::string& path) { return load(path, false); }
 
-void save_safetensors(const std::string& path, const std::vector<NamedTensor>& given, const Metadata& metadata) {
-  std::vector<NamedTensor> tensors;
+std::string safetensors_beginning(const std::string& path, const std::vector<PlannedTensor>& tensors,
+                                  const Metadata& metadata, uint64_t length) {
   Metadata entries = metadata;
   for (const auto& [key, text] : metadata)
     require(key != kChecksum && !key.starts_with(checksum_key("")), "save_safetensors", path, ": metadata ",
             excerpt(key), ": expected another key, which is that of a checksum");
-  if (!given.empty() || !metadata.empty()) entries[kChecksum] = checksum_of(metadata);
+  if (!tensors.empty() || !metadata.empty()) entries[kChecksum] = checksum_of(metadata);
+  for (const PlannedTensor& tensor : tensors) entries[checksum_key(tensor.name)] = tensor.checksum;
+  std::string text = header_text(path, tensors, entries);
+  if (length == 0) length = kLengthBytes + (text.size() + kLengthBytes - 1) / kLengthBytes * kLengthBytes;
+  require(kLengthBytes + text.size() <= length && length - kLengthBytes <= kMaxHeader, "save_safetensors", path,
+          ": header of ", text.size(), " bytes, expected at most ", std::min(kMaxHeader, length - kLengthBytes));
+  text.resize(static_cast<size_t>(length) - kLengthBytes, ' ');
+  const uint64_t count = text.size();
+  std::string beginning(kLengthBytes, '\0');
+  std::memcpy(beginning.data(), &count, kLengthBytes);
+  return beginning + text;
+}
+
+void save_safetensors(const std::string& path, const std::vector<NamedTensor>& given, const Metadata& metadata) {
+  std::vector<NamedTensor> tensors;
   for (const auto& [name, tensor] : given) {
     require(tensor.defined(), "save_safetensors", path, ": \"", name, "\" is undefined");
     tensors.push_back({name, tensor.to(Device::cpu)});
-    entries[checksum_key(name)] = checksum_of(tensors.back().tensor);
   }
-  std::vector<size_t> order(tensors.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::ranges::stable_sort(order, std::greater{}, [&](size_t i) { return size_of(tensors[i].tensor.dtype()); });
-
-  const std::string header = header_text(path, tensors, order, entries);
-  const uint64_t length = header.size();
+  std::ranges::stable_sort(tensors, std::greater{}, [](const NamedTensor& t) { return size_of(t.tensor.dtype()); });
+  std::vector<PlannedTensor> planned;
+  for (const auto& [name, tensor] : tensors) {
+    const auto* type = std::ranges::find(kTypes, std::optional(tensor.dtype()), &TypeName::dtype);
+    planned.push_back(
+        {name, std::string(type->name), {tensor.shape().begin(), tensor.shape().end()}, checksum_of(tensor)});
+  }
+  const std::string beginning = safetensors_beginning(path, planned, metadata);
   AtomicFile file(path);
-  file.write(&length, kLengthBytes);
-  file.write(header);
-  for (const size_t i : order) file.write(tensors[i].tensor.raw(), tensors[i].tensor.bytes());
+  file.write(beginning);
+  for (const NamedTensor& t : tensors) file.write(t.tensor.raw(), t.tensor.bytes());
   file.commit();
 }
 

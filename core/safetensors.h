@@ -39,6 +39,19 @@ TensorFile load_safetensors(const std::string& path);
 /// The same without the tensors, whose bytes are not looked at.
 TensorFile load_safetensors_header(const std::string& path);
 
+/// A tensor of a file that is written piece by piece: dtype as the format spells it, and the XXH64 of its bytes.
+struct PlannedTensor {
+  std::string name, dtype;
+  std::vector<int64_t> shape;
+  std::string checksum;
+};
+
+/// What such a file begins with: the header's length and the header, behind which the bytes of `tensors` follow in this
+/// order, wider dtypes first. Checksums are those of save_safetensors(). `length` > 0: blanks fill it up to so many
+/// bytes. Throws Error as save_safetensors() does, or where `length` is too small.
+std::string safetensors_beginning(const std::string& path, const std::vector<PlannedTensor>& tensors,
+                                  const std::map<std::string, std::string>& metadata, uint64_t length = 0);
+
 /// Writes through an AtomicFile, with a checksum of every tensor and one of the metadata, which other readers of the
 /// format take for metadata: `xxh64.<tensor>` (of its bytes) and `xxh64` (of all other entries, each as key, \n, value,
 /// \n, in order of their keys). load_safetensors() holds a file that has them against them. Tensors may live on any

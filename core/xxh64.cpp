@@ -1,5 +1,6 @@
 #include "core/xxh64.h"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cinttypes>
@@ -21,20 +22,41 @@ uint64_t word_at(const unsigned char* bytes) {
 
 uint64_t round(uint64_t lane, uint64_t word) { return std::rotl(lane + word * kPrime2, 31) * kPrime1; }
 
+/// Takes the whole blocks of 32 bytes, four lanes of 8; returns what is left.
+const unsigned char* take_blocks(std::array<uint64_t, 4>& lanes, const unsigned char* at, const unsigned char* end) {
+  for (; end - at >= 32; at += 32)
+    for (size_t i = 0; i < 4; ++i) lanes[i] = round(lanes[i], word_at<uint64_t>(at + 8 * i));
+  return at;
+}
+
 }  // namespace
 
-uint64_t xxh64_value(const void* data, size_t count) {
-  const auto* at = static_cast<const unsigned char*>(data);
+Xxh64::Xxh64() : lanes_{kPrime1 + kPrime2, kPrime2, 0, 0 - kPrime1} {}
+
+void Xxh64::add(const void* bytes, size_t count) {
+  const auto* at = static_cast<const unsigned char*>(bytes);
   const auto* const end = at + count;
-  uint64_t hash = kPrime5;
-  if (count >= 32) {  // four lanes of 8 bytes
-    std::array<uint64_t, 4> lanes{kPrime1 + kPrime2, kPrime2, 0, 0 - kPrime1};
-    for (; end - at >= 32; at += 32)
-      for (size_t i = 0; i < 4; ++i) lanes[i] = round(lanes[i], word_at<uint64_t>(at + 8 * i));
-    hash = std::rotl(lanes[0], 1) + std::rotl(lanes[1], 7) + std::rotl(lanes[2], 12) + std::rotl(lanes[3], 18);
-    for (const uint64_t lane : lanes) hash = (hash ^ round(0, lane)) * kPrime1 + kPrime4;
+  const size_t held = count_ % rest_.size();
+  count_ += count;
+  if (held > 0) {
+    const size_t more = std::min(count, rest_.size() - held);
+    std::memcpy(rest_.data() + held, at, more);
+    at += more;
+    if (held + more < rest_.size()) return;
+    take_blocks(lanes_, rest_.data(), rest_.data() + rest_.size());
   }
-  hash += count;
+  at = take_blocks(lanes_, at, end);
+  if (at < end) std::memcpy(rest_.data(), at, static_cast<size_t>(end - at));
+}
+
+uint64_t Xxh64::value() const {
+  uint64_t hash = kPrime5;
+  if (count_ >= rest_.size()) {
+    hash = std::rotl(lanes_[0], 1) + std::rotl(lanes_[1], 7) + std::rotl(lanes_[2], 12) + std::rotl(lanes_[3], 18);
+    for (const uint64_t lane : lanes_) hash = (hash ^ round(0, lane)) * kPrime1 + kPrime4;
+  }
+  hash += count_;
+  const unsigned char *at = rest_.data(), *const end = at + count_ % rest_.size();
   for (; end - at >= 8; at += 8) hash = std::rotl(hash ^ round(0, word_at<uint64_t>(at)), 27) * kPrime1 + kPrime4;
   for (; end - at >= 4; at += 4) hash = std::rotl(hash ^ word_at<uint32_t>(at) * kPrime1, 23) * kPrime2 + kPrime3;
   for (; at < end; ++at) hash = std::rotl(hash ^ *at * kPrime5, 11) * kPrime1;
@@ -43,10 +65,22 @@ uint64_t xxh64_value(const void* data, size_t count) {
   return hash ^ hash >> 32;
 }
 
-std::string xxh64(const void* bytes, size_t count) {
+std::string Xxh64::hex() const {
   char digits[17];
-  std::snprintf(digits, sizeof digits, "%016" PRIx64, xxh64_value(bytes, count));
+  std::snprintf(digits, sizeof digits, "%016" PRIx64, value());
   return digits;
+}
+
+uint64_t xxh64_value(const void* bytes, size_t count) {
+  Xxh64 sum;
+  sum.add(bytes, count);
+  return sum.value();
+}
+
+std::string xxh64(const void* bytes, size_t count) {
+  Xxh64 sum;
+  sum.add(bytes, count);
+  return sum.hex();
 }
 
 }  // namespace sked

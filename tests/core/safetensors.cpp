@@ -10,6 +10,8 @@
 #include <limits>
 #include <string>
 
+#include "core/half.h"
+#include "core/xxh64.h"
 #include "tests/common/files.h"
 
 namespace sked {
@@ -105,6 +107,9 @@ TEST_CASE("safetensors: halves are read as the f32 they are") {
       folder.write("halves", safetensors("{" + entry("a", "F16", "[2,65536]", "[0,262144]") + "}", data));
   const auto all = load_safetensors(path).at("a").to_vector<float>();
   REQUIRE(all.size() == halves.size());
+  CHECK(std::ranges::equal(all, halves, [](float value, uint16_t half) {
+    return std::isnan(value) ? (to_half(value) & 0x7e00) == 0x7e00 : to_half(value) == half;
+  }));
   for (size_t i = 0; i < all.size(); ++i) {
     const int e = (halves[i] >> 10) & 31, f = halves[i] & 1023;
     const float sign = (halves[i] >> 15) != 0 ? -1.0f : 1.0f;
@@ -116,6 +121,39 @@ TEST_CASE("safetensors: halves are read as the f32 they are") {
     else
       CHECK(all[i] == sign * std::ldexp(static_cast<float>(e == 0 ? f : f + 1024), std::max(e, 1) - 25));
   }
+}
+
+TEST_CASE("safetensors: f32 becomes the nearest half, of two the even one") {
+  const auto half_of = [](double value) { return to_half(static_cast<float>(value)); };
+  const auto value_of = [](int half) {  // of one that is finite and not negative
+    const int e = half >> 10, f = half & 1023;
+    return std::ldexp(static_cast<double>(e == 0 ? f : f + 1024), std::max(e, 1) - 25);
+  };
+  int wrong = 0;
+  for (int half = 0; half < 0x7c00; ++half) {  // and the next, which is 65536 behind the greatest
+    const double middle = half < 0x7bff ? (value_of(half) + value_of(half + 1)) / 2 : 65520;
+    const float below = std::nextafter(static_cast<float>(middle), 0.0F);
+    const float above = std::nextafter(static_cast<float>(middle), 1e9F);
+    wrong += half_of(below) != half || half_of(above) != half + 1 || half_of(middle) != half + (half & 1);
+    wrong += half_of(-middle) != (0x8000 | (half + (half & 1)));
+  }
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("safetensors: a file written piece by piece is the file written at once") {
+  const TemporaryFolder folder;
+  const Tensor w = Tensor::from<float>({1.5f, -2, 0, 3e8f}, {2, 2}), y = Tensor::from<int64_t>({1, 2}, {2});
+  save_safetensors(folder.path("once"), {{"w", w}, {"y", y}}, {{"about", "x"}});
+  const auto sum = [](const Tensor& t) { return xxh64(t.raw(), t.bytes()); };
+  const std::vector<PlannedTensor> planned{{"y", "I64", {2}, sum(y)}, {"w", "F32", {2, 2}, sum(w)}};
+  const std::string data =
+      std::string(static_cast<const char*>(y.raw()), y.bytes()) + std::string(static_cast<const char*>(w.raw()), 16);
+  CHECK(safetensors_beginning("x", planned, {{"about", "x"}}) + data == slurp(folder.path("once")));
+  // With room left, as for a count that is not known yet.
+  const std::string longer = folder.write("longer", safetensors_beginning("x", planned, {{"about", "x"}}, 4096) + data);
+  CHECK(load_safetensors(longer).at("w").to_vector<float>() == w.to_vector<float>());
+  CHECK(one_line_with(error_of([&] { safetensors_beginning("x", planned, {}, 40); }), "expected at most 32"));
+  CHECK(one_line_with(error_of([&] { safetensors_beginning("x", {{"y", "I65", {2}, ""}}, {}); }), "\"y\"", "I65"));
 }
 
 TEST_CASE("safetensors: dtypes of the format that no tensor has are checked, listed and left alone") {

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <vector>
 
 namespace sked {
@@ -15,6 +16,11 @@ TEST_CASE("xxh64: as the reference implementation, for every kind of length") {
   std::vector<unsigned char> bytes;
   for (size_t i = 0; i < 1000; ++i) bytes.push_back(static_cast<unsigned char>((i * i * 7 + i) % 251));
   for (const auto& [count, answer] : answers) CHECK(xxh64(bytes.data(), count) == answer);
+  for (size_t piece = 1; piece < 80; ++piece) {  // in pieces of any size
+    Xxh64 sum;
+    for (size_t at = 0; at < 1000; at += piece) sum.add(bytes.data() + at, std::min(piece, 1000 - at));
+    CHECK(sum.hex() == "93b17183e46861be");
+  }
   for (size_t bit = 0; bit < 8 * 100; ++bit) {
     bytes[bit / 8] ^= static_cast<unsigned char>(1 << bit % 8);
     CHECK(xxh64(bytes.data(), 100) != "0a4f11d0b53909a7");
