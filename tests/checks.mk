@@ -7,7 +7,7 @@ TEST_LIB_autograd := $(CORE) $(AUTOGRAD)
 TEST_LIB_data := $(CORE) $(DATA)
 TEST_LIB_layers := $(CORE) $(AUTOGRAD) $(LAYERS) $(GPU)
 TEST_LIB_cuda := $(CORE) $(GPU) $(CASES)
-TEST_LIB_apps := $(COMMON) $(LIBRARY) $(APP_PARTS)
+TEST_LIB_apps := $(COMMON) $(LIBRARY) $(if $(FILES_apps),,$(APP_PARTS))
 # The storms also call the mains of the programs that read files.
 MAINS := $(patsubst %,$(BUILD)/obj/tests/storm/main_%.o,train evaluate predict contrast replicate)
 TEST_LIB_storm := $(call objects,tests/apps/support.cpp) $(MAINS) $(TEST_LIB_apps)
@@ -35,7 +35,9 @@ check: $(if $(filter apps storm,$(PRESENT)),$(PROGRAMS)) $(if $(filter apps,$(PR
 	  $(if $(filter file,$(origin SUITES)),$(PRESENT),$(SUITES))
 
 ifneq ($(BUILDING),)
-test_objects = $(sort $(call objects,$(wildcard tests/$(1)/*.cpp)) $(TEST_MAIN) $(TEST_LIB_$(1)))
+# FILES_<suite>: some of its files instead of all (of apps without what is the programs' own).
+test_files = $(or $(FILES_$(1)),$(wildcard tests/$(1)/*.cpp))
+test_objects = $(sort $(call objects,$(call test_files,$(1))) $(TEST_MAIN) $(TEST_LIB_$(1)))
 $(foreach s,$(PRESENT),\
   $(eval $(call program,$(BUILD)/tests/$(s),$(call test_objects,$(s)),$(LIBS) $(TEST_LIBS_$(s)))))
 $(MAINS): $(BUILD)/obj/tests/storm/main_%.o: $(BUILD)/obj/apps/%/main.o
@@ -86,9 +88,11 @@ sanitize: deps
 # not instrumented.
 TSAN_CASES = loader*,trainer: runs*,trainer: the loss*,trainer: label*,trainer: a loss*,$\
              collections: training*,collections: corrupt*
+TSAN_FILES = FILES_data="$(addprefix tests/data/,loader.cpp caption_files.cpp image_collection.cpp)" \
+             FILES_apps="$(addprefix tests/apps/,trainer.cpp collections.cpp support.cpp)"
 tsan: deps
 	$(SUBMAKE) $(BUILD)/tsan/tests/data $(BUILD)/tsan/tests/apps BUILD="$(BUILD)/tsan" OPT="-O1 -g1 -fsanitize=thread" \
-	  CXXFLAGS="-fno-openmp -Wno-unknown-pragmas -Wno-unused-function" LDFLAGS=-lgomp ONEDNN=0 CUDA=0
+	  CXXFLAGS="-fno-openmp -Wno-unknown-pragmas -Wno-unused-function" LDFLAGS=-lgomp ONEDNN=0 CUDA=0 $(TSAN_FILES)
 	@BUILD="$(BUILD)/tsan" TEST_CASES="$(TSAN_CASES)" tests/run.sh data apps
 
 # ---- long checks ----------------------------------------------------------------------------------------------------
