@@ -4,6 +4,7 @@
 #include <array>
 #include <cctype>
 #include <charconv>
+#include <memory>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -23,6 +24,19 @@ struct NpyType {
 };
 constexpr std::array kTypes{NpyType{"<f4", DType::f32}, NpyType{"<f8", DType::f64},  NpyType{"<i8", DType::i64},
                             NpyType{"|u1", DType::u8},  NpyType{"<V2", DType::bf16}, NpyType{"|V2", DType::bf16}};
+
+/// What is read by rows alone.
+struct StoredType {
+  std::string_view descr;
+  Element element;
+  uint64_t bytes;
+};
+constexpr std::array kStoredTypes{
+    StoredType{"<f4", Element::f32, 4},  StoredType{"<f8", Element::f64, 8},    StoredType{"<f2", Element::f16, 2},
+    StoredType{"<V2", Element::bf16, 2}, StoredType{"|V2", Element::bf16, 2},   StoredType{"|u1", Element::u8, 1},
+    StoredType{"|i1", Element::i8, 1},   StoredType{"<u2", Element::u16, 2},    StoredType{"<i2", Element::i16, 2},
+    StoredType{"<u4", Element::u32, 4},  StoredType{"<i4", Element::i32, 4},    StoredType{"<u8", Element::u64, 8},
+    StoredType{"<i8", Element::i64, 8},  StoredType{"|b1", Element::boolean, 1}};
 
 struct Header {
   std::string descr;
@@ -157,6 +171,39 @@ Header read_header(const NpyBytes& file, uint64_t& data_begin) {
   return HeaderParser(text, file.path).parse();
 }
 
+/// NumPy's word for a dtype that is read by rows, if it is one.
+std::optional<StoredType> stored_type(std::string_view descr) {
+  const auto* known = std::ranges::find(kStoredTypes, descr, &StoredType::descr);
+  if (known != kStoredTypes.end()) return *known;
+  constexpr uint64_t kMostCharacters = 4096;
+  const bool wide = descr.starts_with("<U");
+  if (!wide && !descr.starts_with("|S")) return std::nullopt;
+  uint64_t length = 0;
+  const auto [end, error] = std::from_chars(descr.data() + 2, descr.data() + descr.size(), length);
+  if (error != std::errc{} || end != descr.data() + descr.size() || length == 0 || length > kMostCharacters)
+    return std::nullopt;
+  return StoredType{{}, wide ? Element::utf32 : Element::bytes, wide ? 4 * length : length};
+}
+
+/// Throws Error unless elements of `each` bytes are what is behind the header; 0: unknown, any size of it will do.
+void check_size(const NpyBytes& file, const Header& header, uint64_t each, uint64_t data_begin) {
+  std::vector<uint64_t> factors = header.extents;
+  factors.push_back(std::max(each, uint64_t{1}));
+  const std::optional<uint64_t> bytes = checked_product(factors);
+  require(bytes.has_value(), "load_npy", file.path, ": the shape's size overflows");
+  require(each == 0 || file.size - data_begin == *bytes, "load_npy", file.path, ": expected ", *bytes,
+          " bytes of data for the shape, got ", file.size - data_begin);
+}
+
+Shape shape_of(const Header& header) {
+  return Shape(std::vector<int64_t>(header.extents.begin(), header.extents.end()));
+}
+
+NpyBytes bytes_of(InputFile& file) {
+  require(file.size().has_value(), "load_npy", file.path(), ": expected a regular file");
+  return {file.path(), *file.size(), [&](void* to, size_t count) { return file.read_some(to, count); }};
+}
+
 /// What stands before the data, held against the size of it all.
 struct Beginning {
   Header header;
@@ -169,14 +216,8 @@ Beginning read_beginning(const NpyBytes& file) {
   result.header = read_header(file, result.data_begin);
   const auto* type = std::ranges::find(kTypes, result.header.descr, &NpyType::descr);
   const bool known = type != kTypes.end();
-  std::vector<uint64_t> factors = result.header.extents;
-  factors.push_back(known ? size_of(type->dtype) : 1);
-  const std::optional<uint64_t> bytes = checked_product(factors);
-  require(bytes.has_value(), "load_npy", file.path, ": the shape's size overflows");
-  if (!known) return result;
-  require(file.size - result.data_begin == *bytes, "load_npy", file.path, ": expected ", *bytes,
-          " bytes of data for the shape, got ", file.size - result.data_begin);
-  result.type = type;
+  check_size(file, result.header, known ? size_of(type->dtype) : 0, result.data_begin);
+  if (known) result.type = type;
   return result;
 }
 
@@ -192,14 +233,12 @@ NpyArray read_npy(const NpyBytes& file) {
 }
 
 NpyFile::NpyFile(const std::string& path) : file_(path) {
-  require(file_.size().has_value(), "load_npy", path, ": expected a regular file");
-  const Beginning begin =
-      read_beginning({path, *file_.size(), [&](void* to, size_t count) { return file_.read_some(to, count); }});
+  const Beginning begin = read_beginning(bytes_of(file_));
   require(begin.type != nullptr && begin.type->dtype != DType::bf16, "load_npy", path,
           ": expected dtype <f4, <f8, <i8 or |u1, got ", excerpt(begin.header.descr));
   data_begin_ = begin.data_begin;
   dtype_ = begin.type->dtype;
-  shape_ = Shape(std::vector<int64_t>(begin.header.extents.begin(), begin.header.extents.end()));
+  shape_ = shape_of(begin.header);
 }
 
 void NpyFile::read_at(uint64_t begin, Tensor& tensor) const {
@@ -220,6 +259,18 @@ Tensor NpyFile::read() const {
   Tensor tensor = Tensor::empty(shape_, dtype_);
   read_at(0, tensor);
   return tensor;
+}
+
+StoredArray open_npy(const std::string& path) {
+  const auto file = std::make_shared<InputFile>(path);
+  const NpyBytes bytes = bytes_of(*file);
+  uint64_t data_begin = 0;
+  const Header header = read_header(bytes, data_begin);
+  const std::optional<StoredType> type = stored_type(header.descr);
+  require(type.has_value(), "load_npy", path, ": expected dtype <f2, <f4, <f8, an integer, |b1, <U or |S, got ",
+          excerpt(header.descr));
+  check_size(bytes, header, type->bytes, data_begin);
+  return {file, path, type->element, type->bytes, shape_of(header), data_begin};
 }
 
 Tensor load_npy(const std::string& path) { return NpyFile(path).read(); }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/file.h"
+#include "core/stored_array.h"
 #include "core/tensor.h"
 
 namespace sked {
@@ -38,6 +39,11 @@ class NpyFile {
 /// for any other dtype or order, a header that is not the documented dictionary, or a size that is not exactly shape ×
 /// element size. Nothing is allocated for the data before that check.
 Tensor load_npy(const std::string& path);
+
+/// A .npy file of any size, to be read by rows: of <f2, <f4, <f8, whole numbers of 1 to 8 bytes, truth values, bfloat16
+/// (<V2 or |V2) and strings (<U and |S, up to 4096 characters each). Throws Error for other dtypes and as load_npy()
+/// does.
+StoredArray open_npy(const std::string& path);
 
 /// A .npy file's bytes, wherever they are.
 struct NpyBytes {

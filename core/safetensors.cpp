@@ -2,14 +2,15 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cstring>
+#include <memory>
 #include <optional>
 #include <set>
 #include <utility>
 
 #include "core/file.h"
 #include "core/file_kind.h"
+#include "core/half.h"
 #include "core/json.h"
 #include "core/text.h"
 #include "core/xxh64.h"
@@ -27,21 +28,22 @@ struct TypeName {
   std::string_view name;
   uint64_t bits;  // of an element
   std::optional<DType> dtype = std::nullopt;
+  std::optional<Element> element = std::nullopt;  // as which it is read by rows
 };
 constexpr std::array kTypes{
-    TypeName{"F32", 32, DType::f32},  // in front of F16: this is how f32 is written
-    TypeName{"F16", 16, DType::f32},
-    TypeName{"BF16", 16, DType::bf16},
-    TypeName{"F64", 64, DType::f64},
-    TypeName{"I64", 64, DType::i64},
-    TypeName{"U8", 8, DType::u8},
-    TypeName{"BOOL", 8},
-    TypeName{"I8", 8},
-    TypeName{"I16", 16},
-    TypeName{"U16", 16},
-    TypeName{"I32", 32},
-    TypeName{"U32", 32},
-    TypeName{"U64", 64},
+    TypeName{"F32", 32, DType::f32, Element::f32},  // in front of F16: this is how f32 is written
+    TypeName{"F16", 16, DType::f32, Element::f16},
+    TypeName{"BF16", 16, DType::bf16, Element::bf16},
+    TypeName{"F64", 64, DType::f64, Element::f64},
+    TypeName{"I64", 64, DType::i64, Element::i64},
+    TypeName{"U8", 8, DType::u8, Element::u8},
+    TypeName{"BOOL", 8, std::nullopt, Element::boolean},
+    TypeName{"I8", 8, std::nullopt, Element::i8},
+    TypeName{"I16", 16, std::nullopt, Element::i16},
+    TypeName{"U16", 16, std::nullopt, Element::u16},
+    TypeName{"I32", 32, std::nullopt, Element::i32},
+    TypeName{"U32", 32, std::nullopt, Element::u32},
+    TypeName{"U64", 64, std::nullopt, Element::u64},
     TypeName{"C64", 64},
     TypeName{"F8_E5M2", 8},
     TypeName{"F8_E4M3", 8},
@@ -233,18 +235,6 @@ std::string header_text(const std::string& path, const std::vector<PlannedTensor
   return header.dump();
 }
 
-/// The value of an IEEE binary16, which f32 holds exactly.
-float from_half(uint16_t half) {
-  const uint32_t sign = static_cast<uint32_t>(half & 0x8000U) << 16, fraction = half & 0x3ffU;
-  const uint32_t exponent = (half >> 10) & 0x1fU;
-  if (exponent == 0) {  // zero and subnormals: fraction · 2^-24
-    const float magnitude = static_cast<float>(fraction) * 0x1p-24F;
-    return sign == 0 ? magnitude : -magnitude;
-  }
-  const uint32_t widened = exponent == 31 ? 255 : exponent + 127 - 15;  // 31: infinities and NaN
-  return std::bit_cast<float>(sign | (widened << 23) | (fraction << 13));
-}
-
 /// Reads halves into f32, a piece at a time.
 void read_halves(InputFile& file, Tensor& tensor) {
   std::vector<uint16_t> piece(static_cast<size_t>(std::min<int64_t>(tensor.numel(), 1 << 16)));
@@ -297,8 +287,15 @@ bool TensorFile::contains(const std::string& name) const {
 
 namespace {
 
-TensorFile load(const std::string& path, bool with_tensors) {
-  InputFile file(path);
+/// A file's header, checked.
+struct Header {
+  std::vector<Entry> entries;
+  Metadata metadata;
+  uint64_t data_begin = 0;
+};
+
+Header read_header(InputFile& file) {
+  const std::string& path = file.path();
   require(file.size().has_value(), "load_safetensors", path, ": expected a regular file");
   require(*file.size() >= kLengthBytes, "load_safetensors", path, ": expected at least ", kLengthBytes, " bytes, got ",
           *file.size());
@@ -316,13 +313,22 @@ TensorFile load(const std::string& path, bool with_tensors) {
   std::string text(length, '\0');
   file.read(text.data(), length);
 
-  TensorFile result;
-  const std::vector<Entry> entries = HeaderReader(path).read(text, result.metadata);
-  const uint64_t expected = entries.empty() ? 0 : entries.back().end;
-  const uint64_t got = *file.size() - kLengthBytes - length;
+  Header header;
+  header.entries = HeaderReader(path).read(text, header.metadata);
+  header.data_begin = kLengthBytes + length;
+  const uint64_t expected = header.entries.empty() ? 0 : header.entries.back().end;
+  const uint64_t got = *file.size() - header.data_begin;
   require(got == expected, "load_safetensors", path, ": expected ", expected, " bytes of data, got ", got);
+  return header;
+}
+
+TensorFile load(const std::string& path, bool with_tensors) {
+  InputFile file(path);
+  Header header = read_header(file);
+  TensorFile result;
+  result.metadata = std::move(header.metadata);
   if (with_tensors)
-    for (const Entry& entry : entries) read_tensor(file, entry, result);
+    for (const Entry& entry : header.entries) read_tensor(file, entry, result);
   check_sums(result, path, with_tensors);
   return result;
 }
@@ -331,6 +337,21 @@ TensorFile load(const std::string& path, bool with_tensors) {
 
 TensorFile load_safetensors(const std::string& path) { return load(path, true); }
 TensorFile load_safetensors_header(const std::string& path) { return load(path, false); }
+
+StoredTensors open_safetensors(const std::string& path) {
+  const auto file = std::make_shared<InputFile>(path);
+  Header header = read_header(*file);
+  TensorFile checked{.metadata = std::move(header.metadata)};
+  check_sums(checked, path, false);
+  StoredTensors stored{.metadata = std::move(checked.metadata)};
+  for (const Entry& entry : header.entries) {
+    if (!entry.type->element) continue;
+    stored.tensors.emplace(entry.name,
+                           StoredArray(file, path + ": \"" + excerpt(entry.name) + "\"", *entry.type->element,
+                                       entry.type->bits / 8, Shape(entry.extents), header.data_begin + entry.begin));
+  }
+  return stored;
+}
 
 std::string safetensors_beginning(const std::string& path, const std::vector<PlannedTensor>& tensors,
                                   const Metadata& metadata, uint64_t length) {

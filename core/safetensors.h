@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/stored_array.h"
 #include "core/tensor.h"
 
 namespace sked {
@@ -51,6 +52,14 @@ struct PlannedTensor {
 /// bytes. Throws Error as save_safetensors() does, or where `length` is too small.
 std::string safetensors_beginning(const std::string& path, const std::vector<PlannedTensor>& tensors,
                                   const std::map<std::string, std::string>& metadata, uint64_t length = 0);
+
+/// The tensors of a safetensors file of any size by their names, to be read by rows: those of F32, F64, F16, BF16, BOOL
+/// and whole numbers. The header is checked as load_safetensors() does it, the tensors are not held against checksums.
+struct StoredTensors {
+  std::map<std::string, StoredArray> tensors = {};
+  std::map<std::string, std::string> metadata = {};  // without checksums
+};
+StoredTensors open_safetensors(const std::string& path);
 
 /// Writes through an AtomicFile, with a checksum of every tensor and one of the metadata, which other readers of the
 /// format take for metadata: `xxh64.<tensor>` (of its bytes) and `xxh64` (of all other entries, each as key, \n, value,

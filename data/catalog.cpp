@@ -12,10 +12,12 @@
 #include "core/error.h"
 #include "core/text.h"
 #include "data/cifar.h"
+#include "data/embeddings.h"
 #include "data/idx.h"
 #include "data/image_collection.h"
 #include "data/label_noise.h"
 #include "data/loader.h"
+#include "data/other_labels.h"
 #include "data/parts.h"
 
 namespace sked {
@@ -48,6 +50,7 @@ struct Entry {
   Raw (*load)(const DataSpec& spec, const std::string& folder) = nullptr;
   Collections (*open)(const DataSpec& spec, const std::string& folder) = nullptr;  // instead of load
   bool anywhere = false;                                                           // in DataSpec::path
+  bool vectors = false;                                                            // of open_embeddings()
 };
 
 void require_known(const std::string& what, const std::string& word, const std::vector<std::string>& known) {
@@ -206,18 +209,21 @@ void check_left_out(const ImageCollection& pairs, const DataSpec& spec, const ch
             "; only ", pairs.size(), " stay, expected more than are left out");
 }
 
-/// Says of labeled images which classes none of them has.
-void note_missing_classes(const ImageCollection& files, const std::string& which, std::vector<std::string>& notes) {
-  if (files.classes() == 0) return;
-  std::vector<bool> seen(static_cast<size_t>(files.classes()), false);
-  for (int64_t i = 0; i < files.size(); ++i) {
-    for (const int64_t k : files.classes_of(i)) seen[static_cast<size_t>(k)] = true;
+/// Says of labeled examples which classes none of them has.
+void note_missing_classes(const Dataset& data, const std::string& which, std::vector<std::string>& notes) {
+  if (data.classes() == 0) return;
+  std::vector<bool> seen(static_cast<size_t>(data.classes()), false);
+  const auto* files = dynamic_cast<const ImageCollection*>(&data);
+  for (int64_t i = 0; i < data.size(); ++i) {
+    for (const int64_t k : files ? files->classes_of(i) : std::vector{data.label(i)})
+      seen[static_cast<size_t>(k)] = true;
   }
   const auto first = std::ranges::find(seen, false);
   if (first == seen.end()) return;
-  notes.push_back(which + " images: none of " + std::to_string(std::ranges::count(seen, false)) + " of " +
-                  std::to_string(seen.size()) + " classes, the first " + std::to_string(first - seen.begin()) + ", " +
-                  excerpt(printable(files.class_names()[static_cast<size_t>(first - seen.begin())])));
+  notes.push_back(which + (files ? " images" : " vectors") + ": none of " +
+                  std::to_string(std::ranges::count(seen, false)) + " of " + std::to_string(seen.size()) +
+                  " classes, the first " + std::to_string(first - seen.begin()) + ", " +
+                  excerpt(printable(data.class_names()[static_cast<size_t>(first - seen.begin())])));
 }
 
 /// Says of a collection what a user should hear of; returns how many halves of pairs it leaves out.
@@ -237,20 +243,31 @@ const std::vector<Entry>& entries() {
       {"image-folder", {"clean"}, nullptr, open_folders, true},
       {"shards", {"clean"}, nullptr, open_shards, true},
       {"caption-tsv", {"clean"}, nullptr, open_caption_tables, true},
-      {"caption-shards", {"clean"}, nullptr, open_caption_shards, true}};
+      {"caption-shards", {"clean"}, nullptr, open_caption_shards, true},
+      {"embeddings", {"clean"}, nullptr, nullptr, true, true}};
   return all;
 }
 
 const Entry& entry_of(const DataSpec& spec) {
   require_known("dataset", spec.name, known_datasets());
   const Entry& entry = *std::ranges::find(entries(), spec.name, &Entry::name);
-  require_known("label set of " + spec.name, spec.labels, entry.label_sets);
+  if (!entry.vectors || !spec.labels.ends_with(".npy"))
+    require_known("label set of " + spec.name + (entry.vectors ? " (clean or FILE.npy)" : ""), spec.labels,
+                  entry.label_sets);
   require_usage(spec.noise == LabelNoise::none || spec.labels == "clean", "load_splits",
                 "expected clean labels for noise \"", spec.noise, "\", got \"", spec.labels, "\"");
   require_usage(spec.noise_rate >= 0.0 && spec.noise_rate <= 1.0, "load_splits", "expected noise_rate in [0, 1], got ",
                 spec.noise_rate);
   require_usage(entry.anywhere != spec.path.empty(), "load_splits", "data.path: expected ",
-                entry.anywhere ? "the folder of " : "none for ", spec.name, ", got \"", spec.path, "\"");
+                entry.vectors    ? "the file, folder or prefix of "
+                : entry.anywhere ? "the folder of "
+                                 : "none for ",
+                spec.name, ", got \"", spec.path, "\"");
+  require_usage(entry.vectors || spec.votes.empty(), "load_splits", "data.votes: expected none for ", spec.name,
+                ", got \"", spec.votes, "\"");
+  require_usage(!entry.vectors || spec.noise != LabelNoise::instance, "load_splits",
+                "expected noise \"symmetric\" or \"pair\" for ", spec.name, ", got \"", spec.noise,
+                "\", which is made of pixels");
   require_usage(entry.open == nullptr || spec.noise == LabelNoise::none, "load_splits", "expected noise \"none\" for ",
                 spec.name, ", whose images are files, got \"", spec.noise, "\"");
   return entry;
@@ -330,12 +347,61 @@ void require_some(int64_t count, const char* which, const std::string& files) {
   require(count > 0, "load_splits", files, ": no ", which, " images");
 }
 
+/// Training or validation vectors with labels that the noise drew: `split` 0 or 2 of its addresses.
+std::shared_ptr<const Dataset> with_noise(const DataSpec& spec, const std::shared_ptr<const Dataset>& data,
+                                          uint64_t split) {
+  const Tensor clean = labels_of(*data), noisy = Tensor::empty(clean.shape(), DType::i64);
+  for (int64_t i = 0; i < data->size(); ++i) {  // a row at a time: (N, K) may be large
+    const Tensor p = noisy_label_distribution(spec, {}, clean.rows(i, i + 1), {}, data->classes(), split);
+    noisy.rows(i, i + 1).copy_from(sample_labels(p, spec.noise_seed, split, i));
+  }
+  return with_labels(data, noisy, data->name());
+}
+
+std::shared_ptr<const Dataset> with_known_noise(const DataSpec& spec, std::shared_ptr<const Dataset> data) {
+  const int64_t classes = data->classes();
+  return with_distributions(data, [=](int64_t i) {
+    const Tensor label = Tensor::from<int64_t>({data->label(i)}, {1});
+    return noisy_label_distribution(spec, {}, label, {}, classes, 1).reshape({classes});
+  });
+}
+
+/// Vectors, with the labels, noise and votes asked for.
+Splits load_vectors(const DataSpec& spec, int64_t validation_size, int64_t train_size) {
+  EmbeddingSplits files = open_embeddings(spec.name, spec.path);
+  require_usage(files.validation == nullptr || validation_size == 0, "load_splits",
+                "data.validation: expected 0, since ", spec.path, " has a validation part of its own, got ",
+                validation_size);
+  const bool drawn = spec.noise != LabelNoise::none, human = spec.labels != "clean";
+  require_usage(!(drawn || human) || !files.train->has_targets(), "load_splits", spec.path,
+                ": expected one label a row for ", drawn ? "noise" : "other labels", ", got several or soft ones");
+  std::shared_ptr<const Dataset> train = files.train, validation = files.validation;
+  if (human) train = with_labels(train, load_labels(spec.labels), spec.labels);
+  if (drawn) {
+    train = with_noise(spec, train, 0);
+    if (validation) validation = with_noise(spec, validation, 2);
+    files.test = with_known_noise(spec, files.test);
+  } else if (!spec.votes.empty()) {
+    const Tensor p = load_votes(spec.votes, {files.test->size(), files.test->classes()});
+    files.test = with_distributions(files.test, [p](int64_t i) { return p.rows(i, i + 1).reshape({p.dim(1)}); });
+  }
+  Splits splits;
+  splits.test = files.test;
+  splits.notes = std::move(files.notes);
+  cut(splits, train, validation_size, train_size);
+  if (validation) splits.validation = validation;
+  if (!train->has_targets()) note_missing_classes(*train, "training", splits.notes);
+  if (human || drawn) splits.noisy_share = share_of_differences(labels_of(*files.train), labels_of(*train));
+  return splits;
+}
+
 }  // namespace
 
 Splits load_splits(const DataSpec& spec, int64_t validation_size, int64_t train_size) {
   const Entry& entry = entry_of(spec);
   const std::string root = spec.root.empty() ? default_data_root() : spec.root;
   const std::string folder = folder_of(spec);
+  if (entry.vectors) return load_vectors(spec, validation_size, train_size);
   Splits splits;
   if (entry.open != nullptr) {
     std::error_code error;
@@ -370,12 +436,12 @@ Splits load_splits(const DataSpec& spec, int64_t validation_size, int64_t train_
 }
 
 Shape image_shape_of(const DataSpec& spec) {
-  entry_of(spec);
+  if (entry_of(spec).vectors) return embedding_shape(spec.path);
   return spec.name == "fashion-mnist" ? Shape{28, 28, 1} : spec.name == "cifar-10" ? Shape{32, 32, 3} : Shape{0, 0, 3};
 }
 
 std::vector<std::string> class_names_of(const DataSpec& spec) {
-  entry_of(spec);
+  if (entry_of(spec).vectors) return embedding_classes(spec.path);
   if (spec.name == "fashion-mnist") return kFashionClasses;
   if (spec.name == "cifar-10") return kCifarClasses;
   const std::string folder = folder_of(spec), list = folder + "/classes.tsv";

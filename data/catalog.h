@@ -17,16 +17,21 @@ constexpr std::array<const char*, 4> names_of(LabelNoise) { return {"none", "sym
 /// What a configuration says about its data.
 struct DataSpec {
   /// One of known_datasets(): fashion-mnist (28×28×1), cifar-10 (32×32×3), and collections of image files:
-  /// tiny-imagenet-200 (shards, 64×64), image-folder, shards, caption-tsv and caption-shards (any, in `path`).
+  /// tiny-imagenet-200 (shards, 64×64), image-folder, shards, caption-tsv and caption-shards (any, in `path`); and
+  /// embeddings: vectors instead of images (in `path`).
   std::string name = "fashion-mnist";
   /// image-folder: a folder with train/<class>/… and one of test, val, dev, valid, validation (Train, training and
   /// testing as well) that has a folder of one of these classes. shards: one with train*.tar and one of test*.tar,
   /// val*.tar, dev*.tar (or …-train*.tar …, or train/*.tar …; .tar.gz and .tgz for .tar), and perhaps classes.tsv
   /// (image_collection.h). caption-tsv, image-text pairs without classes: one with train.tsv and one of test.tsv,
-  /// val.tsv, dev.tsv; caption-shards: as shards, with captions. Empty for the others.
+  /// val.tsv, dev.tsv; caption-shards: as shards, with captions. embeddings: a
+  /// file, folder or prefix as open_embeddings() takes them (embeddings.h). Empty for the others.
   std::string path = "";
-  /// Training labels: clean; for cifar-10 also CIFAR-10N's aggregate, random1, random2, random3, worst.
+  /// Training labels: clean; for cifar-10 also CIFAR-10N's aggregate, random1, random2, random3, worst; for embeddings
+  /// also a .npy file of other labels, integers (N) of all training examples in their order.
   std::string labels = "clean";
+  /// embeddings: a .npy file of people's votes for the test examples' classes, counts (N, K), in their order.
+  std::string votes = "";
   LabelNoise noise = LabelNoise::none;
   double noise_rate = 0.4;
   uint64_t noise_seed = 0;
@@ -41,11 +46,11 @@ struct DataSpec {
 
 /// Training and validation images carry the labels asked for (noisy draws, human labels), as they would in practice.
 /// Test images keep their clean labels and, where it is known, carry p(label | x): the distribution of the noise drawn
-/// on the training labels, or CIFAR-10H's human votes for cifar-10 without drawn noise (when cifar10h-counts.npy is
-/// there).
+/// on the training labels, or else what people voted for: CIFAR-10H for cifar-10 (when cifar10h-counts.npy is there),
+/// DataSpec::votes or a label_distribution beside the labels for embeddings.
 struct Splits {
   std::shared_ptr<const Dataset> train;
-  std::shared_ptr<const Dataset> validation;  // null when its size is 0
+  std::shared_ptr<const Dataset> validation;  // null when its size is 0, and the files have none of their own
   std::shared_ptr<const Dataset> test;
   /// Share of the training and validation labels that differ from the clean ones.
   double noisy_share = 0.0;
@@ -62,9 +67,10 @@ struct Splits {
 /// others, or `train_size` of them (0: all) by the same permutation. Within each, images keep the files' order; with
 /// nothing held out and no subset training is exactly that. The captions of one image (examples of one source) are
 /// never on both sides: validation is then as many whole images as fit its size. Throws UsageError for an unknown name,
-/// label set or noise (listing the known ones), noise on top of human labels or of a collection, or sizes that do not
-/// fit; Error for a missing file (naming the command that prepares it), a damaged one, a training or test set of no
-/// image, or more halves of pairs than DataSpec::skip_limit allows.
+/// label set or noise (listing the known ones), noise on top of human labels or of a collection, sizes that do not fit,
+/// or a validation size for embeddings that have a validation part; Error for a missing file (naming the command that
+/// prepares it), a damaged one, a training or test set of no image, or more halves of pairs than DataSpec::skip_limit
+/// allows.
 Splits load_splits(const DataSpec& spec, int64_t validation_size, int64_t train_size = 0);
 
 /// What is known of a dataset without its images; UsageError for an unknown name.

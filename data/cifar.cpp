@@ -24,6 +24,24 @@ void read_record(const unsigned char* record, uint8_t* pixels, int64_t& label) {
   }
 }
 
+/// Of votes i64 (N, K): f32 (N, K).
+Tensor shares(const Tensor& counts, const std::string& path, std::string_view where) {
+  Tensor distributions = Tensor::empty(counts.shape(), DType::f32);
+  const int64_t classes = counts.dim(1);
+  const int64_t* votes = counts.data<int64_t>();
+  float* p = distributions.data<float>();
+  for (int64_t i = 0; i < counts.dim(0); ++i, votes += classes, p += classes) {
+    double total = 0.0;
+    for (int64_t k = 0; k < classes; ++k) {
+      require(votes[k] >= 0, where, path, ": image ", i, " has ", votes[k], " votes for class ", k);
+      total += static_cast<double>(votes[k]);
+    }
+    require(total > 0.0, where, path, ": image ", i, " has no votes");
+    for (int64_t k = 0; k < classes; ++k) p[k] = static_cast<float>(static_cast<double>(votes[k]) / total);
+  }
+  return distributions;
+}
+
 }  // namespace
 
 CifarImages load_cifar10(const std::vector<std::string>& paths, int64_t records) {
@@ -67,24 +85,20 @@ Tensor load_cifar10n(const std::string& path, const std::string& clean_path, con
   return labels;
 }
 
+Tensor load_votes(const std::string& path, const Shape& shape) {
+  const StoredArray file = open_npy(path);
+  require(file.shape() == shape, "load_votes", path, ": expected counts ", shape, ", got ", file.shape());
+  Tensor counts = Tensor::empty(shape, DType::i64);
+  file.read(0, shape[0], counts.data<int64_t>());
+  return shares(counts, path, "load_votes");
+}
+
 Tensor load_cifar10h(const std::string& path, int64_t images) {
   const Tensor counts = load_npy(path);
   const Shape expected{images, kClasses};
   require(counts.dtype() == DType::i64 && counts.shape() == expected, "load_cifar10h", path, ": expected counts ",
           expected, " i64, got ", counts);
-  Tensor distributions = Tensor::empty(expected, DType::f32);
-  const int64_t* votes = counts.data<int64_t>();
-  float* p = distributions.data<float>();
-  for (int64_t i = 0; i < images; ++i, votes += kClasses, p += kClasses) {
-    double total = 0.0;
-    for (int64_t k = 0; k < kClasses; ++k) {
-      require(votes[k] >= 0, "load_cifar10h", path, ": image ", i, " has ", votes[k], " votes for class ", k);
-      total += static_cast<double>(votes[k]);
-    }
-    require(total > 0.0, "load_cifar10h", path, ": image ", i, " has no votes");
-    for (int64_t k = 0; k < kClasses; ++k) p[k] = static_cast<float>(static_cast<double>(votes[k]) / total);
-  }
-  return distributions;
+  return shares(counts, path, "load_cifar10h");
 }
 
 }  // namespace sked

@@ -24,6 +24,10 @@ CifarImages load_cifar10(const std::vector<std::string>& paths, int64_t records 
 /// `clean`, the images' own labels, the images are in another order and Error is thrown.
 Tensor load_cifar10n(const std::string& path, const std::string& clean_path, const Tensor& clean);
 
+/// People's votes: integers (N, K) in the .npy file `path` → f32 (N, K), each row the shares of its votes. Throws Error
+/// for another shape, a negative count or a row without votes.
+Tensor load_votes(const std::string& path, const Shape& shape);
+
 /// CIFAR-10H: f32 (N, 10), each row the share of the human votes of one of the N test images (i64 counts in `path`).
 /// Throws Error for another shape, a negative count or an image without votes.
 Tensor load_cifar10h(const std::string& path, int64_t images);

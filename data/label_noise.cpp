@@ -141,7 +141,7 @@ Tensor mean_image(const Tensor& images) {
   return mean;
 }
 
-Tensor sample_labels(const Tensor& distributions, uint64_t seed, uint64_t split) {
+Tensor sample_labels(const Tensor& distributions, uint64_t seed, uint64_t split, int64_t first) {
   require(distributions.defined() && distributions.dtype() == DType::f32 && distributions.ndim() == 2 &&
               distributions.dim(1) > 0,
           "sample_labels", "expected distributions (N, K) f32 with K > 0, got ", distributions);
@@ -149,7 +149,7 @@ Tensor sample_labels(const Tensor& distributions, uint64_t seed, uint64_t split)
   Tensor labels = Tensor::empty({count}, DType::i64);
   for (int64_t i = 0; i < count; ++i) {
     const float* p = distributions.data<float>() + i * classes;
-    const double u = static_cast<double>(Rng({seed, kLabels, split}, static_cast<uint64_t>(i)).uniform());
+    const double u = static_cast<double>(Rng({seed, kLabels, split}, static_cast<uint64_t>(first + i)).uniform());
     // The first class whose cumulated probability exceeds u; where rounding leaves the sum below u, the last possible
     // one.
     double sum = 0.0;

@@ -43,7 +43,7 @@ Tensor instance_noise(const Tensor& images, const Tensor& labels, const Tensor& 
 /// The mean image: u8 (N, H, W, C) → f32 (H·W·C), from exact sums. Throws Error for N = 0.
 Tensor mean_image(const Tensor& images);
 
-/// One label per row of probabilities: f32 (N, K) → i64 (N), example i at the address (seed, split, i).
-Tensor sample_labels(const Tensor& distributions, uint64_t seed, uint64_t split);
+/// One label per row of probabilities: f32 (N, K) → i64 (N), row i at the address (seed, split, first + i).
+Tensor sample_labels(const Tensor& distributions, uint64_t seed, uint64_t split, int64_t first = 0);
 
 }  // namespace sked

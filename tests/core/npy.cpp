@@ -78,6 +78,61 @@ TEST_CASE("npy: rows are read by need") {
   CHECK(one_line_with(error_of([&] { NpyFile again(path); }), path, "got 47"));
 }
 
+TEST_CASE("npy: numbers and strings of any width are read by rows") {
+  const TemporaryFolder folder;
+  const auto open = [&](const std::string& descr, const std::string& shape, const std::string& data) {
+    return open_npy(folder.write("x.npy", npy(header(descr, shape), data)));
+  };
+  const auto numbers = [&](const std::string& descr, const std::string& data) {
+    const StoredArray array = open(descr, "(2,)", data);
+    std::vector<int64_t> whole(2);
+    std::vector<float> wide(2);
+    array.read(0, 2, whole.data());
+    array.read(0, 2, wide.data());
+    CHECK(wide[1] == static_cast<float>(whole[1]));
+    CHECK(array.word(1) == std::to_string(whole[1]));
+    return whole;
+  };
+  const std::string ones(16, '\xff');
+  using Numbers = std::vector<int64_t>;
+  CHECK(numbers("|i1", ones.substr(0, 2)) == Numbers{-1, -1});
+  CHECK(numbers("|u1", ones.substr(0, 2)) == Numbers{255, 255});
+  CHECK(numbers("<i2", ones.substr(0, 4)) == Numbers{-1, -1});
+  CHECK(numbers("<u2", ones.substr(0, 4)) == Numbers{65535, 65535});
+  CHECK(numbers("<i4", ones.substr(0, 8)) == Numbers{-1, -1});
+  CHECK(numbers("<u4", ones.substr(0, 8)) == Numbers{4294967295, 4294967295});
+  CHECK(numbers("<i8", ones) == Numbers{-1, -1});
+  CHECK(one_line_with(error_of([&] { numbers("<u8", ones); }), "x.npy: 18446744073709551615 is no i64"));
+  const StoredArray flags = open("|b1", "(2, 1)", std::string("\0\1", 2));
+  float flag = 0;
+  flags.read(1, 2, &flag);
+  CHECK(flag == 1);
+  CHECK_FALSE(flags.holds_words());
+
+  const StoredArray halves = open("<f2", "(2, 2)", std::string("\x00\x3c\x00\xc0\x01\x00\x00\x7c", 8));
+  std::vector<float> x(4);
+  halves.read(0, 2, x.data());
+  CHECK(x == std::vector{1.0f, -2.0f, 0x1p-24f, std::numeric_limits<float>::infinity()});
+  std::vector<int64_t> whole(2);
+  CHECK(one_line_with(error_of([&] { halves.read(0, 1, whole.data()); }), "expected whole numbers, got f16"));
+  CHECK(one_line_with(error_of([&] { halves.read(1, 3, x.data()); }), "x.npy: expected rows in 0 to 2, got 1 to 3"));
+  CHECK(one_line_with(error_of([&] { halves.word(0); }), "(2, 2) f16"));
+
+  const auto points = [](std::u32string text) {
+    return std::string(reinterpret_cast<char*>(text.data()), 4 * text.size());
+  };
+  const StoredArray words = open("<U2", "(3,)", points({U'\u00e9', U'\U0001f600', 'b', 0, 0xD800, 0x110000}));
+  CHECK(words.word(0) == "\u00e9\U0001f600");
+  CHECK(words.word(1) == "b");
+  CHECK(words.word(2) == "\ufffd\ufffd");
+  CHECK(one_line_with(error_of([&] { words.read(0, 1, x.data()); }), "expected numbers, got text"));
+  CHECK(open("|S3", "(2,)", std::string("ab\0\xff-c", 6)).word(1) == "\\xFF-c");
+  for (const char* descr : {">f4", "<U0", "<U-1", "<U99999999999999999999", "<U4097", "|S5x", "|O", "<c8", "<M8"})
+    CHECK(one_line_with(error_of([&] { open(descr, "(1,)", "12345678"); }), "x.npy: expected dtype <f2", descr));
+  CHECK(one_line_with(error_of([&] { open("<f2", "(2,)", "123"); }), "expected 4 bytes", "got 3"));
+  CHECK(one_line_with(error_of([&] { open("<U4", "(9223372036854775807,)", "123"); }), "overflows"));
+}
+
 TEST_CASE("npy: all three header versions and any layout of the dictionary") {
   const TemporaryFolder folder;
   for (int major = 1; major <= 3; ++major) {

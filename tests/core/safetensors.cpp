@@ -184,6 +184,31 @@ TEST_CASE("safetensors: dtypes of the format that no tensor has are checked, lis
   CHECK(one_line_with(message("{" + entry("a", "BOOL", "[9]", "[0,9]") + "}", "1"), "got 1"));
 }
 
+TEST_CASE("safetensors: tensors are read by rows, behind the same check of the header") {
+  const std::string path = "tests/fixtures/formats.safetensors";
+  const TensorFile file = load_safetensors(path);
+  const StoredTensors stored = open_safetensors(path);
+  CHECK(stored.metadata == file.metadata);
+  for (const char* name : {"f32", "bf16", "f16", "u8", "i64", "scalar"}) {
+    CAPTURE(name);
+    const StoredArray& array = stored.tensors.at(name);
+    CHECK(array.shape() == file.at(name).shape());
+    std::vector<float> x(static_cast<size_t>(array.shape().numel()));
+    for (int64_t row = 0; row < array.rows(); ++row) array.read(row, row + 1, x.data() + row * array.row_size());
+    const auto expected = file.at(name).to_vector<float>();
+    for (size_t i = 0; i < x.size(); ++i) CHECK((x[i] == expected[i] || (std::isnan(x[i]) && std::isnan(expected[i]))));
+  }
+  CHECK(stored.tensors.at("f16").name() == path + ": \"f16\"");
+  CHECK(stored.tensors.at("not read/int32").element() == Element::i32);
+  CHECK_FALSE(stored.tensors.contains("not read/complex64"));
+  const TemporaryFolder folder;
+  const std::string whole = safetensors("{" + entry("a", "F32", "[2]", "[0,8]") + "}", "12345678");
+  for (size_t length = 0; length < whole.size(); ++length) {
+    const std::string cut = folder.write("x", whole.substr(0, length));
+    CHECK(error_of([&] { open_safetensors(cut); }) == error_of([&] { load_safetensors(cut); }));
+  }
+}
+
 TEST_CASE("safetensors: the time a header takes grows with its tensors, not with their square") {
   std::string header = "{";
   for (int i = 0; i < 100'000; ++i) header += entry("t" + std::to_string(i), "F32", "[0]", "[0,0]") + ",";

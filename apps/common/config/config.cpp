@@ -15,6 +15,7 @@ void visit_fields(FieldList& fields, DataConfig& c) {
   fields("path", c.path);
   fields("root", c.root);
   fields("labels", c.labels);
+  fields("votes", c.votes);
   fields("noise", c.noise);
   fields("noise_rate", c.noise_rate);
   fields("noise_seed", c.noise_seed);
