@@ -232,6 +232,7 @@ void Following::follow_groups() {
 
 std::vector<std::string> follow_file(ModelConfig& model, const TensorFile& file, const std::string& path,
                                      const Shape& image_shape, bool partial) {
+  if (image_shape.ndim() == 1) return {};  // what is made of vectors has no settings that a file would tell
   require(image_shape.ndim() == 3, "init", "expected images (H,W,C), got ", image_shape);
   return Following(model, own_names(file, path), path, image_shape, partial)
       .run(is_checkpoint(file) ? file.metadata.at("config") : "");

@@ -20,7 +20,8 @@ namespace sked {
 /// heads, stem. Returns a line for each, such as `model.layer_scale = 1e-05 (blocks.0.ls1.gamma)`: any value above 0
 /// makes the tensors that the file then fills. What a file cannot tell stays as configured: heads, gelu, other
 /// norm_eps, whether a network with a class token and `norm` reads the token or the mean (by default the token).
-/// `image_shape` (H,W,C) tells the tokens with position embeddings where the numbers alone would not.
+/// `image_shape` (H,W,C) tells the tokens with position embeddings where the numbers alone would not; of vectors (D)
+/// nothing is followed.
 ///
 /// Throws Error naming `path`, the key and both values where a setting contradicts the file or has to be made; with
 /// `partial`, settings stand. A file of another family of networks than the model's is left to load_initial.
