@@ -16,6 +16,7 @@
 #include "apps/common/run/asked.h"
 #include "apps/common/run/run_folder.h"
 #include "apps/common/run/task.h"
+#include "apps/evaluate/calibrate.h"
 #include "apps/evaluate/ensemble.h"
 #include "apps/evaluate/ood.h"
 #include "apps/evaluate/shift.h"
@@ -30,7 +31,7 @@ struct EvaluateOptions {
   std::vector<std::string> runs;
   std::string split = "test";
   std::optional<int64_t> samples;
-  std::string ood, shift;
+  std::string ood, shift, calibrate, calibrated;
   std::vector<std::string> few_shot;
   bool mahalanobis = false, classes = false, split_entropy = false;
 };
@@ -158,6 +159,10 @@ Json report_run(const EvaluateOptions& wanted, const CommonOptions& common) {
                 "--mahalanobis: expected training images of one class each, got several labels or soft ones");
   require_usage(!wanted.split_entropy || s.config().head.kind == HeadKind::det || s.predict.samples >= 2, "evaluate",
                 "--split-entropy: expected --samples of 2 or more, got ", s.predict.samples);
+  require_usage(!wanted.split_entropy || wanted.calibrated.empty(), "evaluate",
+                "--split-entropy: expected predictions as trained, got --calibrated ", wanted.calibrated);
+  std::shared_ptr<const Dataset> fit;
+  if (!wanted.calibrate.empty()) fit = calibration_images(s, wanted.calibrate);
   std::optional<Splits> ood;  // all that may not be there before anything is measured
   std::vector<FewShotData> few_shot;
   if (!wanted.ood.empty()) ood = ood_data(s, wanted.ood);
@@ -166,7 +171,9 @@ Json report_run(const EvaluateOptions& wanted, const CommonOptions& common) {
   std::optional<Corruptions> shift;
   if (!wanted.shift.empty()) shift = shift_data(s, wanted.shift, choose_split(s.splits, wanted.split));
   Json result{{"checkpoint", valid_utf8(wanted.runs.front())}, {"split", wanted.split}, {"samples", s.predict.samples}};
+  if (!wanted.calibrated.empty()) result["calibrated"] = use_calibration(s, wanted.calibrated, wanted.split);
   result[wanted.split] = report_split(s, wanted);
+  if (fit) result["calibration"] = report_calibration(s, fit, wanted.calibrate, wanted.split, common.command);
   if (wanted.split_entropy) result["entropy"] = report_entropy(s, choose_split(s.splits, wanted.split));
   result["temperature"] = s.model->head().temperature();
   if (ood) result["ood"] = report_other(s, wanted, *ood);
@@ -182,7 +189,10 @@ Json report_runs(const EvaluateOptions& wanted, const CommonOptions& common) {
   require_usage(wanted.ood.empty(), "evaluate", "--ood ", wanted.ood, ": expected one run, got ", wanted.runs.size());
   require_usage(wanted.few_shot.empty(), "evaluate", "--few-shot ", join(wanted.few_shot), ": expected one run, got ",
                 wanted.runs.size());
-  for (const auto& [name, given] : {std::pair("--classes", wanted.classes), {"--split-entropy", wanted.split_entropy}})
+  for (const auto& [name, given] : {std::pair("--classes", wanted.classes),
+                                    {"--split-entropy", wanted.split_entropy},
+                                    {"--calibrate", !wanted.calibrate.empty()},
+                                    {"--calibrated", !wanted.calibrated.empty()}})
     require_usage(!given, "evaluate", name, ": expected one run, got ", wanted.runs.size());
   const Ensemble ensemble = Ensemble::load(wanted.runs, wanted.split, wanted.samples, common);
   std::optional<Corruptions> shift;
@@ -200,6 +210,8 @@ void evaluate_app(const EvaluateOptions& wanted, const CommonOptions& common) {
   if (!common.out.empty()) check_results({out.string()}, "checkpoint", FolderIs::made);
   require_usage(!wanted.mahalanobis || !wanted.ood.empty(), "evaluate",
                 "--mahalanobis: expected --ood DATASET, whose images it tells apart, got none");
+  require_usage(wanted.calibrate.empty() || wanted.calibrated.empty(), "evaluate", "--calibrate ", wanted.calibrate,
+                ": expected predictions as trained, got --calibrated ", wanted.calibrated);
   Json result = wanted.runs.size() == 1 ? report_run(wanted, common) : report_runs(wanted, common);
   result["command"] = common.command;
   if (common.out.empty()) return;
@@ -239,6 +251,18 @@ int main(int argc, char** argv) {
       {"--classes", &wanted.classes, "Prints recall, precision, confidence and NLL of every class"},
       {"--split-entropy", &wanted.split_entropy,
        "How much of the predictions' entropy is the noise's: the mutual information of class and noise"},
+      {.name = "--calibrate",
+       .target = &wanted.calibrate,
+       .help =
+           "Fits a temperature, and with it a shift of each class's logit, to these images; calibration.json beside "
+           "the checkpoint keeps them, a table says what they do to the measures on those of --split",
+       .value = "validation|test",
+       .one_of = {"validation", "test"}},
+      {.name = "--calibrated",
+       .target = &wanted.calibrated,
+       .help = "Measures predictions that calibration.json calibrates, by its temperature alone or with the shifts",
+       .value = "temperature|shift",
+       .one_of = {"temperature", "shift"}},
       {"--ood", &wanted.ood, "Telling the test images from this dataset's: AUROC, AUPRC, FPR@95 of several scores",
        "DATASET[:PATH]"},
       {"--mahalanobis", &wanted.mahalanobis,

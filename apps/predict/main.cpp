@@ -12,6 +12,7 @@
 #include "apps/common/measure/uncertainty.h"
 #include "apps/common/run/foreign_names.h"
 #include "apps/common/run/run_folder.h"
+#include "apps/common/run/stored_calibration.h"
 #include "apps/common/run/subject.h"
 #include "apps/common/run/towers.h"
 #include "apps/predict/answer.h"
@@ -31,7 +32,7 @@ using OnSkip = std::function<void(const Skipped&)>;
 constexpr int64_t kCorrelated = 3;  // classes listed beside each
 
 struct PredictArguments {
-  std::string checkpoint, json, png, zero_shot;
+  std::string checkpoint, json, png, zero_shot, calibrated;
   std::vector<std::string> images;
   int64_t top = 5;
   std::optional<int64_t> samples;
@@ -118,6 +119,12 @@ std::vector<Answer> classify(const Asked& s, const PredictArguments& wanted, con
   const auto classifier = classifier_of(s.subject, s.shape, static_cast<int64_t>(names.size()), s.device);
   const int64_t samples = wanted.samples.value_or(s.config.head.test_samples);
   const auto files = images_for(s, given, names);
+  std::optional<Calibration> calibration;
+  if (!wanted.calibrated.empty()) {
+    const StoredCalibration stored = stored_calibration(s.subject, *classifier, files->classes(), samples);
+    std::printf("calibrated: %s\n", described(stored, wanted.calibrated).c_str());
+    calibration = stored.named(wanted.calibrated);
+  }
   std::vector<int64_t> addresses;
   for (const ImageFile& file : given) addresses.push_back(file.address);
   std::vector<Answer> all;
@@ -128,7 +135,8 @@ std::vector<Answer> classify(const Asked& s, const PredictArguments& wanted, con
                        .device = s.device,
                        .skip_limit = files->size(),
                        .on_skip = on_skip,
-                       .addresses = addresses},
+                       .addresses = addresses,
+                       .calibration = calibration},
                       [&](const Prediction& p) {
                         Head& head = classifier->head();
                         const Tensor logits = sampled_logits(head, p.phi, kCovarianceSamples,
@@ -233,6 +241,8 @@ bool predict(const PredictArguments& wanted, const CommonOptions& common) {
   require_usage(contrastive != wanted.zero_shot.empty(), "predict", wanted.checkpoint,
                 contrastive ? " was trained on captions: expected --zero-shot \"a cat,a dog,...\""
                             : " is a classifier with its own classes: --zero-shot is for runs of build/contrast");
+  require_usage(!contrastive || wanted.calibrated.empty(), "predict", "--calibrated ", wanted.calibrated,
+                ": expected a classifier, got a run of build/contrast");
   const std::vector<std::string> names = contrastive ? phrases_of(wanted.zero_shot) : names_of(s);
   check_outputs(wanted);
   const std::vector<ImageFile> files = readable(wanted.images);
@@ -286,6 +296,11 @@ int main(int argc, char** argv) {
        .value = "N",
        .in = {{0, 1000000}}},
       {"--zero-shot", &wanted.zero_shot, "Of a run of build/contrast: what the images may show", "\"a cat,a dog,...\""},
+      {.name = "--calibrated",
+       .target = &wanted.calibrated,
+       .help = "Probabilities as calibration.json calibrates them (build/evaluate --calibrate)",
+       .value = "temperature|shift",
+       .one_of = {"temperature", "shift"}},
       {"--json", &wanted.json, "Also as JSON", "FILE"},
       {"--png", &wanted.png, "Also the images with their classes below", "DIR"}};
   bool complete = true;

@@ -6,12 +6,15 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <functional>
 #include <set>
 
+#include "apps/common/config/fields.h"
 #include "apps/common/measure/evaluation.h"
 #include "apps/common/measure/few_shot.h"
 #include "apps/common/measure/resized.h"
 #include "apps/common/measure/ridge.h"
+#include "apps/common/run/stored_calibration.h"
 #include "core/error.h"
 #include "core/rng.h"
 #include "core/safetensors.h"
@@ -363,6 +366,101 @@ TEST_CASE("evaluate: of a run that is not finished it says which weights it look
   const std::string tested = train_run(folder, without, "tested");
   std::filesystem::remove(tested + "/last.safetensors");
   CHECK(fails_with(run_program({"evaluate", tested}), 1, tested, "chosen by the test images"));
+}
+
+static std::vector<std::string> with(std::vector<std::string> words, const std::vector<std::string>& more) {
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
+TEST_CASE("evaluate, predict: a calibration is fitted, kept, applied where it is asked for, and to its weights alone") {
+  const TemporaryFolder folder;
+  write_tiny_data(folder.path("data"));
+  RunConfig config = tiny_config(folder.path("data"));
+  config.head.temperature.learn = false;
+  const std::string run = train_run(folder, config, "run"), file = run + "/calibration.json";
+  config.seed = 1;
+  config.data.validation = 0;
+  const std::string other = train_run(folder, config, "other");
+  const auto evaluated = [&](const std::vector<std::string>& more) {
+    const Outcome outcome = run_program(with({"evaluate", run, "--out", folder.path("out"), "--threads", "1"}, more));
+    CHECK_MESSAGE(outcome.code == 0, outcome.err);
+    return std::pair(outcome, slurp(folder.path("out/evaluation.json")));
+  };
+  const auto [fitted, json] = evaluated({"--calibrate", "validation", "--samples", "3"});
+  const std::string stored = slurp(file), fit = "/calibration/measures/";
+  CHECK(text_at(stored, "/split") == "validation");
+  CHECK(number_at(stored, "/count") == 40);
+  CHECK(number_at(stored, "/samples") == 3);
+  CHECK(number_at(stored, "/temperature/nll") <= number_at(stored, "/nll"));
+  CHECK(number_at(stored, "/shift/nll") < number_at(stored, "/temperature/nll"));
+  CHECK(number_at(json, fit + "as_trained/nll") == number_at(json, "/test/nll"));
+  CHECK(number_at(json, fit + "temperature/accuracy") == number_at(json, "/test/accuracy"));
+  CHECK(fitted.out.find("temperature ") != std::string::npos);
+  for (const std::string name : {"temperature", "shift"}) {
+    const auto [outcome, applied] = evaluated({"--calibrated", name, "--samples", "3"});
+    CHECK(outcome.out.starts_with("calibrated: temperature "));
+    CHECK(outcome.out.find(", fitted to 40 validation images\n") != std::string::npos);
+    CHECK(number_at(applied, "/test/nll") == number_at(json, fit + name + "/nll"));
+    CHECK(number_at(applied, "/test/nll") != number_at(json, "/test/nll"));
+    CHECK(text_at(applied, "/calibrated/applied") == name);
+  }
+  const auto [again, others] = evaluated({"--calibrated", "shift", "--split", "validation"});
+  CHECK(again.err.find("of 3 Monte Carlo samples, these are of 2\n") != std::string::npos);
+  CHECK(again.err.find("note: these measures are of the very images") != std::string::npos);
+  const auto refused = [&](const std::vector<std::string>& words, int code, const std::string& part) {
+    return fails_with(run_program(with({"evaluate"}, words)), code, part);
+  };
+  CHECK(refused({run, "--calibrated", "shift", "--set", "head.temperature=2"}, 1, "head.temperature 1, here it is 2"));
+  CHECK(refused({other, "--calibrated", "shift"}, 1, "other/calibration.json is not there"));
+  CHECK(refused({other, "--calibrate", "validation"}, 2, "data.validation=N"));
+  folder.write("other/calibration.json", stored);
+  CHECK(refused({other, "--calibrated", "shift"}, 1, "fitted to other weights"));
+  folder.write("other/calibration.json", "mine");
+  CHECK(refused({other, "--calibrate", "test"}, 1, "it is not touched"));
+  if (can_decode_images()) {
+    write_png(folder.path("a.png"), Tensor::full({8, 8, 3}, 100, DType::u8));
+    const std::vector<std::string> words{"predict", run, folder.path("a.png"), "--top", "1", "--samples", "3"};
+    const std::string as_trained = run_program(words).out,
+                      calibrated = run_program(with(words, {"--calibrated", "shift"})).out;
+    CHECK(calibrated.starts_with("calibrated: temperature "));
+    CHECK(calibrated.find(as_trained) == std::string::npos);
+  }
+  RunFolder{run}.clear_results();
+  CHECK(!std::filesystem::exists(file));
+}
+
+TEST_CASE("evaluate: a calibration is read as it was written, or refused") {
+  const TemporaryFolder folder;
+  StoredCalibration c{.source = {.weights = "00ff", .eval_pipeline = "value_range(-1,1)"},
+                      .split = "validation",
+                      .count = 40,
+                      .nll = 2,
+                      .temperature = {.calibration = {.temperature = 1.5}, .nll = 1.75},
+                      .shift = {.calibration = {.temperature = 1 / 3.0}, .nll = 1.5},
+                      .command = "x"};
+  for (int k = 0; k < 10; ++k) c.shift.calibration.shift.push_back(k / 7.0 - 1);
+  folder.write("good.json", json_text(calibration_json(c)));
+  const StoredCalibration read = read_calibration(folder.path("good.json"), 10, true);
+  CHECK(calibration_json(read) == calibration_json(c));
+  CHECK(read.named("temperature").sigmoid);
+  CHECK(read.named("shift").shift == c.shift.calibration.shift);
+  const auto reading = [&](const std::function<void(Json&)>& edit, int64_t classes = 10) {
+    Json edited = calibration_json(c);
+    edit(edited);
+    folder.write("bad.json", json_text(edited));
+    return error_of([&] { read_calibration(folder.path("bad.json"), classes, false); });
+  };
+  CHECK(one_line_with(reading([](Json&) {}, 9), "bad.json: shift.class_shift: expected 9 finite numbers"));
+  CHECK(one_line_with(reading([](Json& j) { j["shift"]["class_shift"].push_back("x"); }, 11), "expected 11 finite"));
+  CHECK(one_line_with(reading([](Json& j) { j["shift"] = 1; }), "got none"));
+  CHECK(one_line_with(reading([](Json& j) { j = Json::array(); }), "got none"));
+  CHECK(one_line_with(reading([](Json& j) { j["shift"]["tau"] = 1; }), "bad.json: unknown key shift.tau"));
+  CHECK(one_line_with(reading([](Json& j) { j["count"] = "40"; }), "bad.json: count: expected an integer"));
+  for (const double t : {-1.0, 0.0, 1e9, 0.001}) {
+    CHECK(one_line_with(reading([&](Json& j) { j["shift"]["temperature"] = t; }), "bad.json: expected a temperature"));
+    CHECK(one_line_with(reading([&](Json& j) { j["temperature"]["temperature"] = t; }), "from 0.01 to 100, got"));
+  }
 }
 
 TEST_CASE("evaluate: a run folder and results of a name that is not UTF-8") {

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <limits>
 
+#include "apps/common/measure/calibration.h"
 #include "apps/common/measure/detection.h"
 #include "apps/common/measure/evaluation.h"
 #include "apps/common/measure/rank_correlation.h"
@@ -416,4 +417,74 @@ TEST_CASE("detection: AUROC equals counting all pairs, ties included") {
   CHECK(auroc(negatives, positives) == close(1 - auroc(positives, negatives)));
   CHECK(one_line_with(error_of([] { auroc({}, {1}); }), "both sides", "0 and 1"));
   CHECK(one_line_with(error_of([] { auroc({std::nan("")}, {1}); }), "not a number"));
+}
+
+namespace {
+
+CalibrationSet calibration_set(const Tensor& p, const Tensor& y, const Tensor& targets, bool sigmoid) {
+  CalibrationSet set(p.dim(1), sigmoid);
+  const auto part = [&](const Tensor& t, int64_t begin, int64_t end) { return t.defined() ? t.rows(begin, end) : t; };
+  set.add(part(p, 0, 11), part(y, 0, 11), part(targets, 0, 11));
+  set.add(part(p, 11, p.dim(0)), part(y, 11, p.dim(0)), part(targets, 11, p.dim(0)));
+  return set;
+}
+
+CalibrationFit fit_of(const std::vector<float>& p, const std::vector<int64_t>& y, int64_t classes, bool shift) {
+  CalibrationSet set(classes, false);
+  set.add(probabilities(p, classes), labels(y));
+  return fit_calibration(set, shift);
+}
+
+}  // namespace
+
+TEST_CASE("calibration: temperatures, shifts and their NLL as SciPy finds them") {
+  const TensorFile file = load_safetensors("tests/fixtures/calibration.safetensors");
+  for (const std::string name : {"overconfident", "underconfident", "priors", "two", "missing", "soft", "several",
+                                 "sigmoid", "sigmoid_missing", "extreme"}) {
+    const Tensor &p = file.at(name + "/p"), &y = file.at(name + "/labels");
+    const Tensor t = file.contains(name + "/targets") ? file.at(name + "/targets") : Tensor();
+    const bool sigmoid = name.starts_with("sigmoid");
+    const CalibrationSet set = calibration_set(p, y, t, sigmoid);
+    for (const std::string kind : {"temperature", "shift"}) {
+      CAPTURE(name);
+      CAPTURE(kind);
+      const CalibrationFit fit = fit_calibration(set, kind == "shift");
+      const std::vector<double> want = file.at(name + "/" + kind).to_vector<double>();
+      REQUIRE(want.size() == 2 + fit.calibration.shift.size());
+      CHECK(fit.calibration.temperature == doctest::Approx(want[0]).epsilon(1e-6));
+      CHECK(fit.nll == doctest::Approx(want[1]).epsilon(1e-6));
+      for (size_t k = 0; k < fit.calibration.shift.size(); ++k)
+        CHECK(std::abs(fit.calibration.shift[k] - want[2 + k]) < 1e-6);
+      CHECK(!fit.unbounded);
+      MetricsAccumulator applied(p.dim(1), sigmoid);  // f32 probabilities, those near 1 of the sigmoid link too
+      applied.add(calibrated(p, fit.calibration), y, t);
+      CHECK(applied.measures().nll == doctest::Approx(fit.nll).epsilon(1e-6));
+    }
+  }
+}
+
+TEST_CASE("calibration: where no temperature is the best") {
+  const std::vector<float> p{0.9f, 0.1f, 0.2f, 0.8f, 0.7f, 0.3f};
+  const CalibrationFit right = fit_of(p, {0, 1, 0}, 2, false), wrong = fit_of(p, {1, 0, 1}, 2, false);
+  CHECK(right.unbounded);
+  CHECK(right.calibration.temperature < 0.03);
+  CHECK(right.nll < 1e-12);
+  CHECK(wrong.unbounded);
+  CHECK(wrong.calibration.temperature == close(kMostTemperature));
+  CHECK(wrong.nll == doctest::Approx(std::log(2.0)).epsilon(0.02));
+  for (const std::vector<int64_t>& y : {std::vector<int64_t>{0, 1, 0}, {1, 0, 1}, {0, 0, 0}, {0, 1, 1}}) {
+    const CalibrationFit fit = fit_of(p, y, 2, true);  // at an end of T the shifts are the best there
+    const Tensor q = calibrated(probabilities(p, 2), fit.calibration);
+    for (int64_t k = 0; k < 2; ++k) {
+      double gradient = fit.calibration.shift[static_cast<size_t>(k)];
+      for (int64_t i = 0; i < 3; ++i) gradient += q.data<float>()[2 * i + k] - (y[static_cast<size_t>(i)] == k);
+      CHECK(std::abs(gradient) < 1e-6);
+    }
+  }
+  CHECK(fit_of({0.25f, 0.25f, 0.25f, 0.25f}, {2}, 4, false).calibration.temperature == 1);  // all are equal
+  CHECK(fit_of({1, 1}, {0, 0}, 1, true).nll == 0);
+  CHECK(std::isfinite(fit_of({1, 0, 1, 0, 0, 1}, {1, 0, 1}, 2, true).nll));
+  CHECK(one_line_with(error_of([] { fit_calibration(CalibrationSet(2, false), true); }), "expected predictions"));
+  CHECK(one_line_with(error_of([] { fit_of({0.5f, 0.5f}, {2}, 2, true); }), "label in 0 to 1, got 2"));
+  CHECK(one_line_with(error_of([&] { calibrated(probabilities(p, 2), {.shift = {1, 2, 3}}); }), "2 classes, got 3"));
 }

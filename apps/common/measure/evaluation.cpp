@@ -168,8 +168,9 @@ void for_each_prediction(Classifier& classifier, std::shared_ptr<const Dataset> 
     context.examples = addresses_of(batch, options.addresses).to(options.device);
     const Tensor phi = classifier.backbone().forward(Var(batch.images.to(options.device)), context).value();
     require_finite(phi, batch, *dataset, "its representation");
-    const Tensor probabilities = classifier.head().predict(phi, options.samples, context).to(Device::cpu);
+    Tensor probabilities = classifier.head().predict(phi, options.samples, context).to(Device::cpu);
     require_finite(probabilities, batch, *dataset, "a probability");
+    if (options.calibration) probabilities = calibrated(probabilities, *options.calibration);
     visit({batch, context, phi, probabilities});
   };
   for_each_batch(dataset, pipeline, options.batch_size, options.skip_limit, predict, options.on_skip);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "apps/common/config/config.h"
+#include "apps/common/measure/calibration.h"
 #include "apps/common/measure/metrics.h"
 #include "apps/common/measure/retrieval.h"
 #include "core/json.h"
@@ -26,6 +27,7 @@ struct PredictOptions {
   int64_t skip_limit = 0;                            // corrupt images left out; one more is an error
   std::function<void(const Skipped&)> on_skip = {};  // called for each; where there is none, stderr names it
   std::vector<int64_t> addresses = {};               // of each image's noise; its index where there are none
+  std::optional<Calibration> calibration = {};       // of the probabilities; else they are as trained
 };
 
 /// The pipeline of that text. Throws UsageError where it would mix images.

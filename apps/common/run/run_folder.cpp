@@ -34,12 +34,12 @@ void remove_file(const std::filesystem::path& file) {
 }  // namespace
 
 std::vector<std::string> RunFolder::files() const {
-  return {config(), metrics(), summary(), init(), last(), previous(), best()};
+  return {config(), metrics(), summary(), init(), last(), previous(), best(), calibration()};
 }
 
 void RunFolder::clear_results() const {
   // Checkpoints go first, the last behind the one before it: what is left of them is never resumed from halfway.
-  for (const std::string& file : {previous(), last(), best(), summary(), init()}) remove_file(file);
+  for (const std::string& file : {previous(), last(), best(), summary(), init(), calibration()}) remove_file(file);
 }
 
 void RunFolder::clear_temporaries() const {

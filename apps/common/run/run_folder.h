@@ -1,5 +1,6 @@
 #pragma once
-// The folder of one run: config.json, metrics.jsonl, summary.json, last.safetensors, best.safetensors.
+// The folder of one run: config.json, metrics.jsonl, summary.json, last.safetensors, best.safetensors; calibration.json
+// where one was fitted.
 
 #include <cstdint>
 #include <filesystem>
@@ -22,12 +23,13 @@ struct RunFolder {
   /// The checkpoint before the last, until the run is finished.
   std::string previous() const { return (path / "previous.safetensors").string(); }
   std::string best() const { return (path / "best.safetensors").string(); }
+  std::string calibration() const { return (path / "calibration.json").string(); }
   /// All of them.
   std::vector<std::string> files() const;
 
   /// Creates the folder and its parents. Throws Error naming it and the system's reason.
   void create() const;
-  /// Removes the checkpoints and the summary of an earlier run.
+  /// Removes the checkpoints and the summary of an earlier run, and what was fitted to them.
   void clear_results() const;
   /// Removes what a killed process left of a file of the run it was writing; nobody else's files.
   void clear_temporaries() const;
