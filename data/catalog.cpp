@@ -244,7 +244,8 @@ const std::vector<Entry>& entries() {
       {"shards", {"clean"}, nullptr, open_shards, true},
       {"caption-tsv", {"clean"}, nullptr, open_caption_tables, true},
       {"caption-shards", {"clean"}, nullptr, open_caption_shards, true},
-      {"embeddings", {"clean"}, nullptr, nullptr, true, true}};
+      {"embeddings", {"clean"}, nullptr, nullptr, true, true},
+      {kMadeEmbeddings, {"clean", "confused"}}};
   return all;
 }
 
@@ -268,8 +269,10 @@ const Entry& entry_of(const DataSpec& spec) {
   require_usage(!entry.vectors || spec.noise != LabelNoise::instance, "load_splits",
                 "expected noise \"symmetric\" or \"pair\" for ", spec.name, ", got \"", spec.noise,
                 "\", which is made of pixels");
-  require_usage(entry.open == nullptr || spec.noise == LabelNoise::none, "load_splits", "expected noise \"none\" for ",
-                spec.name, ", whose images are files, got \"", spec.noise, "\"");
+  const bool drawn = entry.load != nullptr || entry.vectors || spec.noise == LabelNoise::none;
+  require_usage(drawn, "load_splits", "expected noise \"none\" for ", spec.name,
+                entry.open != nullptr ? ", whose images are files" : ", which data.labels confuses", ", got \"",
+                spec.noise, "\"");
   return entry;
 }
 
@@ -334,6 +337,17 @@ Tensor draw_noise(const DataSpec& spec, Raw& raw) {
   raw.test_distributions = noisy_label_distribution(spec, raw.test_images, raw.test_labels, mean, classes, 1);
   const Tensor distribution = noisy_label_distribution(spec, raw.train_images, raw.train_labels, mean, classes, 0);
   return sample_labels(distribution, spec.noise_seed, 0);
+}
+
+Splits make_embeddings(const DataSpec& spec, int64_t validation_size, int64_t train_size) {
+  using Part = MadeEmbeddings::Part;
+  const bool confused = spec.labels != "clean";
+  const auto train = std::make_shared<MadeEmbeddings>(spec.made, Part::train, confused);
+  Splits splits;
+  cut(splits, train, validation_size, train_size);
+  splits.test = std::make_shared<MadeEmbeddings>(spec.made, Part::test, false);
+  splits.noisy_share = train->noisy_share();
+  return splits;
 }
 
 double share_of_differences(const Tensor& a, const Tensor& b) {
@@ -419,6 +433,7 @@ Splits load_splits(const DataSpec& spec, int64_t validation_size, int64_t train_
     splits.left_out.test = describe(*files.test, "test", splits.notes);
     return splits;
   }
+  if (spec.name == kMadeEmbeddings) return make_embeddings(spec, validation_size, train_size);
   Raw raw = entry.load(spec, folder);
   require_some(raw.train_images.dim(0), "training", raw.train_files);
   require_some(raw.test_images.dim(0), "test", raw.test_files);
@@ -437,6 +452,7 @@ Splits load_splits(const DataSpec& spec, int64_t validation_size, int64_t train_
 
 Shape image_shape_of(const DataSpec& spec) {
   if (entry_of(spec).vectors) return embedding_shape(spec.path);
+  if (spec.name == kMadeEmbeddings) return {spec.made.width};
   return spec.name == "fashion-mnist" ? Shape{28, 28, 1} : spec.name == "cifar-10" ? Shape{32, 32, 3} : Shape{0, 0, 3};
 }
 
@@ -444,6 +460,7 @@ std::vector<std::string> class_names_of(const DataSpec& spec) {
   if (entry_of(spec).vectors) return embedding_classes(spec.path);
   if (spec.name == "fashion-mnist") return kFashionClasses;
   if (spec.name == "cifar-10") return kCifarClasses;
+  if (spec.name == kMadeEmbeddings) return class_names_of(spec.made);
   const std::string folder = folder_of(spec), list = folder + "/classes.tsv";
   const std::optional<std::string> train = training_folder(folder);
   if (spec.name == "image-folder" && train) return load_image_folder(spec.name, *train)->class_names();

@@ -7,6 +7,7 @@
 
 #include "core/names.h"
 #include "data/dataset.h"
+#include "data/made_embeddings.h"
 
 namespace sked {
 
@@ -18,7 +19,7 @@ constexpr std::array<const char*, 4> names_of(LabelNoise) { return {"none", "sym
 struct DataSpec {
   /// One of known_datasets(): fashion-mnist (28×28×1), cifar-10 (32×32×3), and collections of image files:
   /// tiny-imagenet-200 (shards, 64×64), image-folder, shards, caption-tsv and caption-shards (any, in `path`); and
-  /// embeddings: vectors instead of images (in `path`).
+  /// embeddings: vectors instead of images (in `path`), or made-embeddings, by the rule `made`.
   std::string name = "fashion-mnist";
   /// image-folder: a folder with train/<class>/… and one of test, val, dev, valid, validation (Train, training and
   /// testing as well) that has a folder of one of these classes. shards: one with train*.tar and one of test*.tar,
@@ -28,7 +29,8 @@ struct DataSpec {
   /// file, folder or prefix as open_embeddings() takes them (embeddings.h). Empty for the others.
   std::string path = "";
   /// Training labels: clean; for cifar-10 also CIFAR-10N's aggregate, random1, random2, random3, worst; for embeddings
-  /// also a .npy file of other labels, integers (N) of all training examples in their order.
+  /// also a .npy file of other labels, integers (N) of all training examples in their order; for made-embeddings
+  /// confused.
   std::string labels = "clean";
   /// embeddings: a .npy file of people's votes for the test examples' classes, counts (N, K), in their order.
   std::string votes = "";
@@ -40,6 +42,8 @@ struct DataSpec {
   /// pairs stay.
   int64_t skip_limit = -1;
   int64_t corrupt_limit() const { return skip_limit < 0 ? 0 : skip_limit; }
+  /// The rule of made-embeddings.
+  MadeEmbeddingsSpec made = {};
   /// Folder that holds a folder per dataset; empty means default_data_root().
   std::string root = "";
 };

@@ -10,6 +10,17 @@
 
 namespace sked {
 
+void visit_fields(FieldList& fields, MadeEmbeddingsSpec& c) {
+  fields("classes", c.classes);
+  fields("superclass_size", c.superclass_size);
+  fields("width", c.width);
+  fields("train", c.train);
+  fields("test", c.test);
+  fields("spread", c.spread);
+  fields("confusion", c.confusion);
+  fields("seed", c.seed);
+}
+
 void visit_fields(FieldList& fields, DataConfig& c) {
   fields("name", c.name);
   fields("path", c.path);
@@ -22,6 +33,7 @@ void visit_fields(FieldList& fields, DataConfig& c) {
   fields("validation", c.validation);
   fields("train_subset", c.train_subset);
   fields("skip_limit", c.skip_limit);
+  fields("made", c.made);
   fields("train_pipeline", c.train_pipeline);
   fields("eval_pipeline", c.eval_pipeline);
 }

@@ -103,6 +103,7 @@ struct RunConfig {
   uint64_t seed = 0;
 };
 
+void visit_fields(FieldList& fields, MadeEmbeddingsSpec& c);
 void visit_fields(FieldList& fields, DataConfig& c);
 void visit_fields(FieldList& fields, ModelConfig& c);
 void visit_fields(FieldList& fields, HeadConfig& c);

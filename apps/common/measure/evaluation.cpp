@@ -177,7 +177,7 @@ void for_each_prediction(Classifier& classifier, std::shared_ptr<const Dataset> 
 }
 
 std::string distribution_name(const RunConfig& config) {
-  return config.data.noise == LabelNoise::none ? "human" : "noisy";
+  return config.data.noise == LabelNoise::none && config.data.name != kMadeEmbeddings ? "human" : "noisy";
 }
 
 EvaluationAccumulator::EvaluationAccumulator(const Dataset& dataset, const RunConfig& config)
