@@ -386,6 +386,8 @@ Splits load_vectors(const DataSpec& spec, int64_t validation_size, int64_t train
   require_usage(files.validation == nullptr || validation_size == 0, "load_splits",
                 "data.validation: expected 0, since ", spec.path, " has a validation part of its own, got ",
                 validation_size);
+  require_usage(files.train->size() > 0 || (validation_size == 0 && train_size == 0), "load_splits", spec.path,
+                ": no rows of `train` to hold out or choose from: ", join(files.notes));
   const bool drawn = spec.noise != LabelNoise::none, human = spec.labels != "clean";
   require_usage(!(drawn || human) || !files.train->has_targets(), "load_splits", spec.path,
                 ": expected one label a row for ", drawn ? "noise" : "other labels", ", got several or soft ones");
@@ -402,9 +404,10 @@ Splits load_vectors(const DataSpec& spec, int64_t validation_size, int64_t train
   Splits splits;
   splits.test = files.test;
   splits.notes = std::move(files.notes);
-  cut(splits, train, validation_size, train_size);
+  splits.train = train;
+  if (train->size() > 0) cut(splits, train, validation_size, train_size);
   if (validation) splits.validation = validation;
-  if (!train->has_targets()) note_missing_classes(*train, "training", splits.notes);
+  if (train->size() > 0 && !train->has_targets()) note_missing_classes(*train, "training", splits.notes);
   if (human || drawn) splits.noisy_share = share_of_differences(labels_of(*files.train), labels_of(*train));
   return splits;
 }

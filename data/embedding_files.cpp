@@ -66,16 +66,17 @@ struct Part {
 };
 
 struct Files {
-  std::vector<Part> parts;                // train, test, and perhaps validation
+  std::vector<Part> parts;  // train, test, and perhaps validation; none: one set, which is no training set
   std::vector<EmbeddingColumns> columns;  // of each part; one of all where there are index arrays
   std::vector<std::string> class_lists;   // where one may be, the nearest first
   std::vector<std::string> notes = {};
 
   bool indexed() const { return columns.size() < parts.size(); }
+  bool one_set() const { return parts.empty(); }
   const EmbeddingColumns& columns_of(size_t part) const { return columns[indexed() ? 0 : part]; }
 };
 
-/// Which of the parts' names there are: those of the parts in the order of Files::parts.
+/// Which of the parts' names there are, in the order of Files::parts; nothing where there is none.
 std::vector<Part> parts_there(const std::string& where, const char* of,
                               const std::function<bool(const std::string&)>& has, std::vector<std::string>& notes) {
   const auto first_of = [&](const auto& names, const std::string& but) {
@@ -83,6 +84,7 @@ std::vector<Part> parts_there(const std::string& where, const char* of,
     return found == names.end() ? std::string() : std::string(*found);
   };
   const std::string train = first_of(kTrainNames, ""), test = first_of(kTestNames, "");
+  if (train.empty() && test.empty()) return {};
   check(!train.empty(), where, ": no ", of, " `train`");
   check(!test.empty(), where, ": no ", of, " `test` (or val, dev)");
   std::vector<Part> parts{{train}, {test}};
@@ -99,6 +101,8 @@ Files indexed_files(const Source& source) {
   files.parts = parts_there(
       source.where, "index array", [&](const std::string& name) { return source.find(name).has_value(); }, files.notes);
   for (Part& part : files.parts) part.index = source.find(part.name);
+  if (files.one_set())
+    files.notes.push_back(source.where + ": no index arrays `train` and `test`: all rows are a test set");
   return files;
 }
 
@@ -181,7 +185,7 @@ int64_t classes_of_labels(const Files& files) {
   int64_t most = -1;
   std::string where;
   for (const size_t p : {size_t{0}, size_t{2}}) {
-    if (p >= files.parts.size()) continue;
+    if (p > 0 && p >= files.parts.size()) continue;
     const std::optional<StoredArray>& labels = files.columns_of(p).labels;
     check(labels.has_value(), files.columns_of(p).features.name(),
           ": expected `labels` or `label_distribution` beside it");
@@ -191,7 +195,10 @@ int64_t classes_of_labels(const Files& files) {
       if (y > most) where = labels->name();
       most = std::max(most, y);
     };
-    if (!files.indexed()) std::ranges::for_each(values, note);
+    if (!files.indexed()) {
+      std::ranges::for_each(values, note);
+      continue;
+    }
     for (const int64_t row : files.parts[p].rows)
       if (static_cast<size_t>(row) < values.size()) note(values[static_cast<size_t>(row)]);
   }
@@ -222,6 +229,7 @@ std::vector<std::string> class_names(const Files& files) {
     if (k > 0) columns = k, of = c.features.name();
   }
   check(columns <= kMostClasses, of, ": ", columns, " classes, expected at most ", kMostClasses);
+  if (files.one_set() && columns == 0 && !files.columns.front().labels) return {};
   for (const std::string& path : files.class_lists) {
     if (!is_file(path)) continue;
     std::vector<std::string> names = class_list(path);
@@ -244,6 +252,7 @@ EmbeddingSplits open_embeddings(const std::string& name, const std::string& path
     const StoredArray& rows = index ? *index : files.columns_of(p).features;
     check(rows.rows() > 0, rows.name(), ": no rows of `", files.parts[p].name, "`");
   }
+  check(!files.one_set() || files.columns[0].features.rows() > 0, files.columns[0].features.name(), ": no rows");
   const std::vector<std::string> classes = class_names(files);
   std::vector<std::shared_ptr<const Dataset>> tables, parts;
   for (const EmbeddingColumns& columns : files.columns)
@@ -252,6 +261,7 @@ EmbeddingSplits open_embeddings(const std::string& name, const std::string& path
   for (const EmbeddingColumns& columns : files.columns)
     check(columns.features.row_size() == first.row_size(), columns.features.name(), ": rows of ",
           columns.features.row_size(), ", expected ", first.row_size(), " as ", first.name());
+  if (files.one_set()) return {std::make_shared<Subset>(tables[0], 0, 0), nullptr, tables[0], std::move(files.notes)};
   for (size_t p = 0; p < files.parts.size(); ++p)
     parts.push_back(files.indexed() ? std::make_shared<Subset>(tables[0], files.parts[p].rows) : tables[p]);
   return {parts[0], parts.size() > 2 ? parts[2] : nullptr, parts[1], std::move(files.notes)};

@@ -77,13 +77,6 @@ void check_distribution(const StoredArray& array, int64_t row, float* p) {
   for (int64_t k = 0; coarse && k < array.row_size(); ++k) p[k] = static_cast<float>(p[k] / sum);
 }
 
-/// Of a column of integers: a value for each row.
-std::vector<int64_t> integers(const StoredArray& array) {
-  std::vector<int64_t> values(static_cast<size_t>(array.rows()));
-  array.read(0, array.rows(), values.data());
-  return values;
-}
-
 }  // namespace
 
 Embeddings::Embeddings(std::string name, std::vector<std::string> class_names, EmbeddingColumns columns,
@@ -108,7 +101,8 @@ void Embeddings::check_columns() const {
     check(!column || column->rows() == x.rows(), column ? column->name() : "", ": expected ", what, " for each of the ",
           x.rows(), " rows of ", x.name(), ", got ", column ? column->rows() : 0);
   };
-  check(columns_.labels || columns_.distributions, x.name(), ": expected `labels` or `label_distribution` beside it");
+  check(columns_.labels || columns_.distributions || classes() == 0, x.name(),
+        ": expected `labels` or `label_distribution` beside it");
   check_rows(columns_.labels, "a label");
   check_rows(columns_.distributions, "a distribution");
   check_rows(columns_.ids, "an id");
@@ -148,18 +142,16 @@ void Embeddings::read_labels(const std::vector<bool>& used) {
   targets_ = several ? columns_.labels : soft ? columns_.distributions : std::nullopt;
   distributions_ = soft ? std::nullopt : columns_.distributions;
 
-  if (targets_) {
-    labels_.resize(static_cast<size_t>(size()), 0);
-  } else {
-    labels_ = integers(*columns_.labels);
-  }
+  const bool labeled = !targets_ && columns_.labels;
+  labels_.resize(static_cast<size_t>(size()), 0);
+  if (labeled) columns_.labels->read(0, size(), labels_.data());
   if (several || columns_.distributions)
     for_each_row(several ? *columns_.labels : *columns_.distributions, [&](int64_t row, float* p) {
       if (!is_used(row)) return;
       several ? check_labels_of(*columns_.labels, row, p) : check_distribution(*columns_.distributions, row, p);
       if (targets_) labels_[static_cast<size_t>(row)] = std::max_element(p, p + classes()) - p;
     });
-  for (int64_t row = 0; !targets_ && row < size(); ++row) {
+  for (int64_t row = 0; labeled && row < size(); ++row) {
     const int64_t y = labels_[static_cast<size_t>(row)];
     check(!is_used(row) || (y >= 0 && y < classes()), columns_.labels->name(), ": label ", row, " is ", y,
           ", expected 0 to ", classes() - 1);

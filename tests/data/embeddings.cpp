@@ -284,7 +284,8 @@ TEST_CASE("embeddings: what is missing, doubled, damaged or no such file") {
   CHECK(one_line_with(opening(""), "data.path", "file, folder or prefix"));
   CHECK(one_line_with(opening(data.folder.path("none")), "no file", "none", "none-train-features.npy"));
   CHECK(one_line_with(opening(data.folder.path("train-labels.npy")), "expected a safetensors file, got", "NumPy"));
-  save_safetensors(data.folder.path("a.safetensors"), {{"features", Tensor::full({2, 2}, 1)}});
+  save_safetensors(data.folder.path("a.safetensors"),
+                   {{"features", Tensor::full({2, 2}, 1)}, {"test", counted_labels(2, 2)}});
   CHECK(one_line_with(opening(data.folder.path("a.safetensors")), "a.safetensors", "no index array `train`"));
   save_safetensors(data.folder.path("b.safetensors"), {{"labels", counted_labels(2, 2)}});
   CHECK(one_line_with(opening(data.folder.path("b.safetensors")), "b.safetensors: no `features`"));
@@ -303,6 +304,25 @@ TEST_CASE("embeddings: what is missing, doubled, damaged or no such file") {
   CHECK(one_line_with(error_of([&] { splits.train->read_features(6, x.data()); }), "an index in 0 to 5"));
   std::filesystem::remove(data.folder.path("test-features.npy"));
   CHECK(one_line_with(data.error(), "no part `test`"));
+}
+
+TEST_CASE("embeddings: a table without index arrays is a test set, with or without labels") {
+  const TemporaryFolder folder;
+  const DataSpec file{.name = "embeddings", .path = folder.path("x.safetensors")};
+  const NamedTensor features{"features", Tensor::full({4, 3}, 1)};
+  save_safetensors(file.path, {features});
+  const Splits splits = load_splits(file, 0);
+  CHECK(splits.train->size() == 0);
+  CHECK(splits.test->size() == 4);
+  CHECK(splits.test->classes() == 0);
+  CHECK(splits.test->label(3) == 0);
+  CHECK(one_line_with(splits.notes.at(0), "x.safetensors: no index arrays"));
+  CHECK(one_line_with(error_of([&] { load_splits(file, 2); }), "no rows of `train`", "x.safetensors"));
+  save_npy(folder.path("x-features.npy"), features.tensor);
+  save_npy(folder.path("x-labels.npy"), counted_labels(4, 3));
+  CHECK(load_splits({.name = "embeddings", .path = folder.path("x")}, 0).test->classes() == 3);
+  save_safetensors(file.path, {{"features", Tensor::zeros({0, 3})}});
+  CHECK(one_line_with(error_of([&] { load_splits(file, 0); }), "\"features\": no rows"));
 }
 
 TEST_CASE("embeddings: a scale is for integers, one for all or one a column") {

@@ -68,6 +68,10 @@ std::shared_ptr<const Dataset> resized(std::shared_ptr<const Dataset> base, cons
 
 Splits other_splits(const std::string& name, const std::string& root, const Shape& shape) {
   Splits splits = load_splits(named_data(name, root), 0);
+  const Shape& got = splits.test->image_shape();
+  require(got == shape || (got.ndim() == 3 && shape.ndim() == 3), "evaluate", name, ": expected ",
+          shape.ndim() == 1 ? "vectors " : "images ", shape, " as the model's, got ",
+          got.ndim() == 1 ? "vectors " : "images ", got);
   for (const std::string& line : splits.notes) note(line);
   if (splits.test->image_shape() != shape)
     note("images of " + name + " " + splits.test->image_shape().str() +

@@ -18,7 +18,8 @@ DataSpec named_data(const std::string& name, const std::string& root);
 std::shared_ptr<const Dataset> resized(std::shared_ptr<const Dataset> base, const Shape& shape);
 
 /// Another data set by `name` or `name:path`, its images in the shape of a model's data (`shape`, as
-/// Dataset::image_shape() has it); what there is to say about it is said. Throws what load_splits() and resized() do.
+/// Dataset::image_shape() has it); what there is to say about it is said. Throws what load_splits() and resized() do,
+/// and for vectors of another length, or in place of images.
 Splits other_splits(const std::string& name, const std::string& root, const Shape& shape);
 
 }  // namespace sked
