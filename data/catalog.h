@@ -73,8 +73,8 @@ struct Splits {
 /// never on both sides: validation is then as many whole images as fit its size. Throws UsageError for an unknown name,
 /// label set or noise (listing the known ones), noise on top of human labels or of a collection, sizes that do not fit,
 /// or a validation size for embeddings that have a validation part; Error for a missing file (naming the command that
-/// prepares it), a damaged one, a training (but of embeddings without parts) or test set of no image, or more halves of pairs than DataSpec::skip_limit
-/// allows.
+/// prepares it), a damaged one, a test set of no image, a training set of none (but of embeddings without parts), or
+/// more halves of pairs than DataSpec::skip_limit allows.
 Splits load_splits(const DataSpec& spec, int64_t validation_size, int64_t train_size = 0);
 
 /// What is known of a dataset without its images; UsageError for an unknown name.

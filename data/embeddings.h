@@ -21,8 +21,8 @@ struct EmbeddingColumns {
 };
 
 /// N vectors that stay in their file; in memory are labels and, of a table of at most 2 GiB, a checksum of each row.
-/// Labels (N) are labels; none are where there are no classes (K = 0); labels (N, K), and a label_distribution without labels, are targets; a label_distribution
-/// beside labels is p(y | x).
+/// Labels (N) are labels; labels (N, K), and a label_distribution without labels, are targets; a label_distribution
+/// beside labels is p(y | x). Without classes (K = 0) no labels are needed.
 class Embeddings final : public Dataset {
  public:
   /// `used`: of each row, whether it is an example of any split; empty: all are. Throws Error, naming file, row and
@@ -77,10 +77,10 @@ struct EmbeddingSplits {
 ///   a prefix          such as DIR/cifar10, of DIR/cifar10-train-features.npy and so on
 /// The test part is called as one of kTestNames (parts.h), the first there is of those; the validation part validation,
 /// valid, val or dev. A table without index arrays is a test set as a whole, beside a training set of no row; it needs
-/// no labels, and has then no classes. Index arrays are integers: rows, in the order examples have. Classes are those of
-/// `<prefix>-classes.txt` or classes.txt beside the files, a name a line; without one there are as many as (N, K) has
-/// columns, or as the greatest label of training and validation asks for. Throws Error, naming the file, for what
-/// Embeddings refuses, no file or two layouts, a part that is missing or empty, rows of two parts, twice or out of
+/// no labels, and has then no classes. Index arrays are integers: rows, in the order that examples have. Classes are
+/// those of `<prefix>-classes.txt` or classes.txt beside the files, a name a line; without one there are as many as
+/// (N, K) has columns, or as the greatest label of training and validation asks for. Throws Error, naming the file, for
+/// what Embeddings refuses, no file or two layouts, a part that is missing or empty, rows of two parts, twice or out of
 /// range, and D or K that differ between the parts.
 EmbeddingSplits open_embeddings(const std::string& name, const std::string& path);
 

@@ -9,7 +9,7 @@ usage() {
   cat <<'TEXT'
 usage: data/prepare.sh [--root DIR] [--mirror DIR] [DATASET...]
 
-  DATASET   fashion-mnist (default), cifar-10, tiny-imagenet-200
+  DATASET   fashion-mnist (default), cifar-10, tiny-imagenet-200, embeddings (from a mirror alone)
   --root    where the data goes: default $SKEDASTIC_DATA, else ./datasets
   --mirror  a folder that holds <dataset>/<file>, as it is or packed as <file>.xz or <file>.gz: default $MIRROR
 
@@ -29,8 +29,8 @@ while [ $# -gt 0 ]; do
       [ $# -ge 2 ] && [ -n "$2" ] || { echo "error: $1 needs a folder (see --help)" >&2; exit 2; }
       if [ "$1" = --root ]; then root=$2; else mirror=$2; fi
       shift ;;
-    fashion-mnist | cifar-10 | tiny-imagenet-200) datasets+=("$1") ;;
-    *) echo "error: unknown data set or option '$1': expected fashion-mnist, cifar-10 or tiny-imagenet-200 (see --help)" >&2; exit 2 ;;
+    fashion-mnist | cifar-10 | tiny-imagenet-200 | embeddings) datasets+=("$1") ;;
+    *) echo "error: unknown data set or option '$1': expected fashion-mnist, cifar-10, tiny-imagenet-200 or embeddings (see --help)" >&2; exit 2 ;;
   esac
   shift
 done
@@ -56,6 +56,14 @@ size_of() {
     tiny-imagenet-200/train-000000.tar) echo 28057600 ;;
     tiny-imagenet-200/train-000001.tar) echo 28037120 ;;
     tiny-imagenet-200/dev-000000.tar) echo 11212800 ;;
+    embeddings/cifar10-test-features.npy) echo 5120128 ;;
+    embeddings/cifar10-test-labels.npy) echo 80128 ;;
+    embeddings/cifar10-train-features.npy) echo 25600128 ;;
+    embeddings/cifar10-train-labels.npy) echo 400128 ;;
+    embeddings/tiny-imagenet-dev-features.npy) echo 1536128 ;;
+    embeddings/tiny-imagenet-dev-labels.npy) echo 24128 ;;
+    embeddings/tiny-imagenet-train-features.npy) echo 7680128 ;;
+    embeddings/tiny-imagenet-train-labels.npy) echo 120128 ;;
   esac
 }
 
@@ -171,6 +179,7 @@ from_address() {
       put "$1" tar -xzOf "$archive" "cifar-10-batches-bin/$name" || fail "$1: cannot be unpacked from the download: $(reason)"
       settle "$1" "$name of the download" ;;
     cifar-10/cifar10n-*.npy) without_10n+=("$name") ;;
+    embeddings/*) fail "$1: there is no download of it; name a folder that holds it: make data DATASETS=embeddings MIRROR=folder" ;;
     *) fail "$1: has no official address in this form; name a folder that holds it: make data MIRROR=folder" ;;
   esac
 }

@@ -16,6 +16,7 @@
 #include "apps/common/measure/ridge.h"
 #include "apps/common/run/stored_calibration.h"
 #include "core/error.h"
+#include "core/npy.h"
 #include "core/rng.h"
 #include "core/safetensors.h"
 #include "core/text.h"
@@ -471,6 +472,15 @@ TEST_CASE("evaluate: a run folder and results of a name that is not UTF-8") {
   CHECK_MESSAGE(outcome.code == 0, outcome.err);
   const std::string json = slurp(folder.path("r\xE9sultats/evaluation.json"));
   CHECK(text_at(json, "/checkpoint") == folder.path("caf\\xE9"));
+}
+
+TEST_CASE("resized: vectors stay as they are, and are of the model's length") {
+  const TemporaryFolder folder;
+  save_npy(folder.path("x-features.npy"), Tensor::full({2, 3}, 0.5));
+  const std::string name = "embeddings:" + folder.path("x");
+  CHECK(other_splits(name, "", {3}).test->image(1).to_vector<float>() == std::vector{0.5f, 0.5f, 0.5f});
+  CHECK(one_line_with(error_of([&] { other_splits(name, "", {4}); }), "expected vectors (4)", "got vectors (3)"));
+  CHECK(one_line_with(error_of([&] { other_splits(name, "", {2, 2, 3}); }), "expected images (2, 2, 3)"));
 }
 
 TEST_CASE("resized: colors become gray, gray is repeated, the shorter side fits, the rest is cut around the center") {

@@ -12,6 +12,7 @@ seeds() {
   case $1 in
     config) cp apps/configs/*det.json "$2" ;;
     plan) cp apps/configs/demo.json apps/configs/plan-*.json "$2" ;;
+    embeddings) cp tests/fixtures/embeddings.safetensors "$2" ;;
     safetensors) cp tests/fixtures/formats.safetensors "$2" ;;
     tokenizer) cp tests/fixtures/tokenizer.model "$2" ;;
     gzip) gzip -c apps/configs/demo.json >"$2/demo" ;;
