@@ -97,6 +97,12 @@ std::vector<std::pair<std::string, RunConfig>> recorded_runs(const std::string& 
   config.optimizer.clip_norm = 1;
   config.head.link = Link::softmax;
   runs.emplace_back("vit", config);
+  config.data = {};
+  config.data.name = kMadeEmbeddings;
+  config.data.made = {.classes = 3, .superclass_size = 3, .width = 6, .train = 160, .test = 16};
+  config.model = {.name = "mlp", .dropout = 0.1, .standardize = true, .l2_normalize = true, .widths = {8}};
+  config.model.layer_norm = true;
+  runs.emplace_back("mlp", config);
   return runs;
 }
 
