@@ -12,10 +12,10 @@
 #include "core/error.h"
 #include "core/text.h"
 #include "data/cifar.h"
+#include "data/drawn_noise.h"
 #include "data/embeddings.h"
 #include "data/idx.h"
 #include "data/image_collection.h"
-#include "data/label_noise.h"
 #include "data/loader.h"
 #include "data/other_labels.h"
 #include "data/parts.h"
@@ -266,9 +266,6 @@ const Entry& entry_of(const DataSpec& spec) {
                 spec.name, ", got \"", spec.path, "\"");
   require_usage(entry.vectors || spec.votes.empty(), "load_splits", "data.votes: expected none for ", spec.name,
                 ", got \"", spec.votes, "\"");
-  require_usage(!entry.vectors || spec.noise != LabelNoise::instance, "load_splits",
-                "expected noise \"symmetric\" or \"pair\" for ", spec.name, ", got \"", spec.noise,
-                "\", which is made of pixels");
   const bool drawn = entry.load != nullptr || entry.vectors || spec.noise == LabelNoise::none;
   require_usage(drawn, "load_splits", "expected noise \"none\" for ", spec.name,
                 entry.open != nullptr ? ", whose images are files" : ", which data.labels confuses", ", got \"",
@@ -322,20 +319,15 @@ void cut(Splits& splits, const std::shared_ptr<const Dataset>& all, int64_t vali
   if (validation_size > 0) splits.validation = std::make_shared<Subset>(all, std::move(held));
 }
 
-/// p(noisy label | x) of the noise asked for: f32 (N, K). Split 0 is training, 1 is test.
-Tensor noisy_label_distribution(const DataSpec& spec, const Tensor& images, const Tensor& labels, const Tensor& mean,
-                                int64_t classes, uint64_t split) {
-  if (spec.noise == LabelNoise::symmetric) return symmetric_noise(labels, classes, spec.noise_rate);
-  if (spec.noise == LabelNoise::pair) return pair_noise(labels, classes, spec.noise_rate);
-  return instance_noise(images, labels, mean, classes, {spec.noise_rate, spec.noise_seed, split});
-}
+DrawnNoise noise_of(const DataSpec& spec) { return {spec.noise, spec.noise_rate, spec.noise_seed}; }
 
 /// Replaces the distribution of the test labels by that of the noise, and returns noisy training labels.
 Tensor draw_noise(const DataSpec& spec, Raw& raw) {
   const auto classes = static_cast<int64_t>(raw.class_names.size());
   const Tensor mean = mean_image(raw.train_images);
-  raw.test_distributions = noisy_label_distribution(spec, raw.test_images, raw.test_labels, mean, classes, 1);
-  const Tensor distribution = noisy_label_distribution(spec, raw.train_images, raw.train_labels, mean, classes, 0);
+  raw.test_distributions = noisy_label_distribution(noise_of(spec), raw.test_images, raw.test_labels, mean, classes, 1);
+  const Tensor distribution =
+      noisy_label_distribution(noise_of(spec), raw.train_images, raw.train_labels, mean, classes, 0);
   return sample_labels(distribution, spec.noise_seed, 0);
 }
 
@@ -361,25 +353,6 @@ void require_some(int64_t count, const char* which, const std::string& files) {
   require(count > 0, "load_splits", files, ": no ", which, " images");
 }
 
-/// Training or validation vectors with labels that the noise drew: `split` 0 or 2 of its addresses.
-std::shared_ptr<const Dataset> with_noise(const DataSpec& spec, const std::shared_ptr<const Dataset>& data,
-                                          uint64_t split) {
-  const Tensor clean = labels_of(*data), noisy = Tensor::empty(clean.shape(), DType::i64);
-  for (int64_t i = 0; i < data->size(); ++i) {  // a row at a time: (N, K) may be large
-    const Tensor p = noisy_label_distribution(spec, {}, clean.rows(i, i + 1), {}, data->classes(), split);
-    noisy.rows(i, i + 1).copy_from(sample_labels(p, spec.noise_seed, split, i));
-  }
-  return with_labels(data, noisy, data->name());
-}
-
-std::shared_ptr<const Dataset> with_known_noise(const DataSpec& spec, std::shared_ptr<const Dataset> data) {
-  const int64_t classes = data->classes();
-  return with_distributions(data, [=](int64_t i) {
-    const Tensor label = Tensor::from<int64_t>({data->label(i)}, {1});
-    return noisy_label_distribution(spec, {}, label, {}, classes, 1).reshape({classes});
-  });
-}
-
 /// Vectors, with the labels, noise and votes asked for.
 Splits load_vectors(const DataSpec& spec, int64_t validation_size, int64_t train_size) {
   EmbeddingSplits files = open_embeddings(spec.name, spec.path);
@@ -393,10 +366,8 @@ Splits load_vectors(const DataSpec& spec, int64_t validation_size, int64_t train
                 ": expected one label a row for ", drawn ? "noise" : "other labels", ", got several or soft ones");
   std::shared_ptr<const Dataset> train = files.train, validation = files.validation;
   if (human) train = with_labels(train, load_labels(spec.labels), spec.labels);
-  if (drawn) {
-    train = with_noise(spec, train, 0);
-    if (validation) validation = with_noise(spec, validation, 2);
-    files.test = with_known_noise(spec, files.test);
+  if (drawn && train->size() > 0) {
+    draw_noise(noise_of(spec), train, validation, files.test);
   } else if (!spec.votes.empty()) {
     const Tensor p = load_votes(spec.votes, {files.test->size(), files.test->classes()});
     files.test = with_distributions(files.test, [p](int64_t i) { return p.rows(i, i + 1).reshape({p.dim(1)}); });

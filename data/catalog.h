@@ -7,13 +7,10 @@
 
 #include "core/names.h"
 #include "data/dataset.h"
+#include "data/label_noise.h"
 #include "data/made_embeddings.h"
 
 namespace sked {
-
-/// Noise drawn on clean training labels (label_noise.h).
-enum class LabelNoise { none, symmetric, pair, instance };
-constexpr std::array<const char*, 4> names_of(LabelNoise) { return {"none", "symmetric", "pair", "instance"}; }
 
 /// What a configuration says about its data.
 struct DataSpec {

@@ -14,12 +14,14 @@
 #include "data/embeddings.h"
 #include "data/image_collection.h"
 #include "data/parts.h"
+#include "data/relabeled.h"
 
 namespace sked {
 namespace {
 
 constexpr std::array kValidationNames{"validation", "valid", "val", "dev"};
 constexpr int64_t kMostClasses = int64_t{1} << 20;
+constexpr int64_t kUnnamedClasses = int64_t{1} << 16;  // or as many as rows: more is a label gone wrong
 
 template <class... Parts>
 void check(bool ok, const Parts&... parts) {
@@ -202,7 +204,8 @@ int64_t classes_of_labels(const Files& files) {
     for (const int64_t row : files.parts[p].rows)
       if (static_cast<size_t>(row) < values.size()) note(values[static_cast<size_t>(row)]);
   }
-  check(most < kMostClasses, where, ": a label is ", most, ", expected less than ", kMostClasses);
+  const int64_t limit = std::min(kMostClasses, std::max(kUnnamedClasses, files.columns.front().features.rows()));
+  check(most < limit, where, ": a label is ", most, ", expected less than ", limit, " without a classes.txt");
   return std::max<int64_t>(most + 1, 1);
 }
 
@@ -237,9 +240,7 @@ std::vector<std::string> class_names(const Files& files) {
     check(columns == 0 || columns == count, path, ": ", count, " classes, expected ", columns, " as ", of);
     return names;
   }
-  std::vector<std::string> names(static_cast<size_t>(columns > 0 ? columns : classes_of_labels(files)));
-  for (size_t k = 0; k < names.size(); ++k) names[k] = "class " + std::to_string(k);
-  return names;
+  return numbered_classes(columns > 0 ? columns : classes_of_labels(files));
 }
 
 }  // namespace

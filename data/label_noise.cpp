@@ -45,9 +45,9 @@ std::vector<float> projection(const InstanceNoise& noise, int64_t label, int64_t
   return w;
 }
 
-/// s = x̂ w for one image: scores (K), with x̂ the image less the mean, scaled to length `sharpness`.
-void scores(const uint8_t* pixels, const float* mean, const std::vector<float>& w, double sharpness,
-            std::vector<double>& s) {
+/// s = x̂ w for one image or vector: scores (K), with x̂ the image less the mean, scaled to length `sharpness`.
+template <class T>
+void scores(const T* pixels, const float* mean, const std::vector<float>& w, double sharpness, std::vector<double>& s) {
   const size_t classes = s.size(), features = w.size() / classes;
   double squares = 0.0;
   std::fill(s.begin(), s.end(), 0.0);
@@ -68,6 +68,26 @@ void flip_distribution(const std::vector<double>& s, size_t label, double q, flo
   for (size_t k = 0; k < s.size(); ++k) {
     p[k] = static_cast<float>(k == label ? 1.0 - q : q * std::exp(s[k] - highest) / sum);
   }
+}
+
+bool is_images_or_vectors(const Tensor& x) {
+  if (!x.defined()) return false;
+  return x.dtype() == DType::u8 ? x.ndim() == 4 : x.dtype() == DType::f32 && x.ndim() == 2;
+}
+
+/// Adds up rows (N, F) in `Sum`, which has no rounding for T = uint8_t, and divides.
+template <class Sum, class T>
+Tensor mean_of_rows(const T* x, int64_t count, int64_t features) {
+  std::vector<Sum> sums(static_cast<size_t>(features), 0);
+  for (int64_t i = 0; i < count; ++i) {
+    for (int64_t f = 0; f < features; ++f) sums[static_cast<size_t>(f)] += x[i * features + f];
+  }
+  Tensor mean = Tensor::empty({features});
+  for (int64_t f = 0; f < features; ++f) {
+    mean.data<float>()[f] =
+        static_cast<float>(static_cast<double>(sums[static_cast<size_t>(f)]) / static_cast<double>(count));
+  }
+  return mean;
 }
 
 }  // namespace
@@ -95,14 +115,14 @@ Tensor pair_noise(const Tensor& labels, int64_t classes, double rate) {
 Tensor instance_noise(const Tensor& images, const Tensor& labels, const Tensor& mean, int64_t classes,
                       const InstanceNoise& noise) {
   check_arguments(labels, classes, noise.rate);
-  require(images.defined() && images.dtype() == DType::u8 && images.ndim() == 4 && images.dim(0) == labels.dim(0),
-          "label_noise", "expected images (", labels.dim(0), ", H, W, C) u8, got ", images);
-  const int64_t count = images.dim(0), features = images.shape().product(1, 4);
+  require(is_images_or_vectors(images) && images.dim(0) == labels.dim(0), "label_noise", "expected images (",
+          labels.dim(0), ", H, W, C) u8 or vectors f32, got ", images);
+  const int64_t count = images.dim(0), features = images.shape().product(1, images.ndim());
   require_shape(mean, {features}, "label_noise", "mean");
   require(noise.sharpness >= 0.0 && std::isfinite(noise.sharpness), "label_noise", "expected a sharpness >= 0, got ",
           noise.sharpness);
 
-  const uint8_t* x = images.data<uint8_t>();
+  const bool bytes = images.dtype() == DType::u8;
   const int64_t* y = labels.data<int64_t>();
   const float* m = mean.data<float>();
   Tensor distributions = Tensor::empty({count, classes});
@@ -116,7 +136,10 @@ Tensor instance_noise(const Tensor& images, const Tensor& labels, const Tensor& 
 #pragma omp for
       for (int64_t i = 0; i < count; ++i) {
         if (y[i] != label) continue;
-        scores(x + i * features, m, w, noise.sharpness, s);
+        if (bytes)
+          scores(images.data<uint8_t>() + i * features, m, w, noise.sharpness, s);
+        else
+          scores(images.data<float>() + i * features, m, w, noise.sharpness, s);
         flip_distribution(s, static_cast<size_t>(label), flip_rate(noise, i), p + i * classes);
       }
     }
@@ -125,20 +148,11 @@ Tensor instance_noise(const Tensor& images, const Tensor& labels, const Tensor& 
 }
 
 Tensor mean_image(const Tensor& images) {
-  require(images.defined() && images.dtype() == DType::u8 && images.ndim() == 4 && images.dim(0) > 0, "mean_image",
-          "expected images (N, H, W, C) u8 with N > 0, got ", images);
-  const int64_t count = images.dim(0), features = images.shape().product(1, 4);
-  const uint8_t* x = images.data<uint8_t>();
-  std::vector<uint64_t> sums(static_cast<size_t>(features), 0);
-  for (int64_t i = 0; i < count; ++i) {
-    for (int64_t f = 0; f < features; ++f) sums[static_cast<size_t>(f)] += x[i * features + f];
-  }
-  Tensor mean = Tensor::empty({features});
-  for (int64_t f = 0; f < features; ++f) {
-    mean.data<float>()[f] =
-        static_cast<float>(static_cast<double>(sums[static_cast<size_t>(f)]) / static_cast<double>(count));
-  }
-  return mean;
+  require(is_images_or_vectors(images) && images.dim(0) > 0, "mean_image",
+          "expected images (N, H, W, C) u8 or vectors (N, D) f32 with N > 0, got ", images);
+  const int64_t count = images.dim(0), features = images.shape().product(1, images.ndim());
+  if (images.dtype() == DType::u8) return mean_of_rows<uint64_t>(images.data<uint8_t>(), count, features);
+  return mean_of_rows<double>(images.data<float>(), count, features);
 }
 
 Tensor sample_labels(const Tensor& distributions, uint64_t seed, uint64_t split, int64_t first) {

@@ -5,9 +5,14 @@
 
 #include <cstdint>
 
+#include "core/names.h"
 #include "core/tensor.h"
 
 namespace sked {
+
+/// Noise drawn on clean training labels, by one of the models below.
+enum class LabelNoise { none, symmetric, pair, instance };
+constexpr std::array<const char*, 4> names_of(LabelNoise) { return {"none", "symmetric", "pair", "instance"}; }
 
 /// Symmetric noise: the label is kept with probability 1 - rate, else becomes one of the K-1 other classes, each with
 /// rate / (K-1). labels i64 (N) → f32 (N, K). Throws Error unless 0 ≤ rate ≤ 1, K ≥ 2 and the labels are in range.
@@ -35,12 +40,14 @@ struct InstanceNoise {
 /// of 28 to 55, and the softmax is one-hot on nearly every image. Here x̂ is the image less `mean` (so that what images
 /// share does not decide), scaled to the length `sharpness`: the scores of every image are normal with that standard
 /// deviation, whatever its contrast. At 4 the likeliest wrong class takes about three quarters of the flips; 0 gives
-/// symmetric noise. An image equal to `mean` gets symmetric noise. images u8 (N, H, W, C), labels i64 (N), mean f32 (F
-/// = H·W·C) → f32 (N, K). Throws Error for other shapes or dtypes, a rate outside [0, 1] or a label out of range.
+/// symmetric noise. An image equal to `mean` gets symmetric noise. images u8 (N, H, W, C) or vectors f32 (N, D), labels
+/// i64 (N), mean f32 (F = H·W·C or D) → f32 (N, K). Throws Error for other shapes or dtypes, a rate outside [0, 1] or a
+/// label out of range.
 Tensor instance_noise(const Tensor& images, const Tensor& labels, const Tensor& mean, int64_t classes,
                       const InstanceNoise& noise);
 
-/// The mean image: u8 (N, H, W, C) → f32 (H·W·C), from exact sums. Throws Error for N = 0.
+/// The mean image: u8 (N, H, W, C) → f32 (H·W·C), from exact sums; of vectors f32 (N, D) → f32 (D), from sums in
+/// f64. Throws Error for N = 0.
 Tensor mean_image(const Tensor& images);
 
 /// One label per row of probabilities: f32 (N, K) → i64 (N), row i at the address (seed, split, first + i).

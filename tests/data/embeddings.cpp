@@ -8,6 +8,7 @@
 #include "core/npy.h"
 #include "core/safetensors.h"
 #include "data/catalog.h"
+#include "data/label_noise.h"
 #include "data/loader.h"
 #include "tests/common/files.h"
 #include "tests/data/samples.h"
@@ -374,7 +375,20 @@ TEST_CASE("embeddings: labels of people, votes and noise") {
       .name = "embeddings", .path = data.folder.path(), .noise = LabelNoise::pair, .noise_rate = 1, .noise_seed = 3};
   CHECK(load_splits(noisy, 0).noisy_share == 1);
   CHECK(load_splits(noisy, 0).test->distribution(1).to_vector<float>() == std::vector{1.0f, 0.0f});
-  CHECK(one_line_with(data.error({.noise = LabelNoise::instance}), "symmetric", "instance"));
+
+  // What pixels would give that are these numbers, and more than one class to flip to.
+  Tensor pixels = Tensor::empty({6, 1, 1, 3}, DType::u8);
+  for (int64_t i = 0; i < 18; ++i) pixels.data<uint8_t>()[i] = static_cast<uint8_t>(7 * i % 31);
+  const Tensor clean_labels = counted_labels(6, 2), mean = mean_image(pixels);
+  data.save("train-features", pixels.reshape({6, 3}));
+  data.save("test-features", pixels.rows(2, 6).reshape({4, 3}));
+  data.folder.write("classes.txt", "a\nb\nc\nd\n");
+  const DataSpec instance{.name = "embeddings", .path = data.folder.path(), .noise = LabelNoise::instance};
+  const Splits drawn = load_splits(instance, 0);
+  CHECK(labels(*drawn.train) ==
+        sample_labels(instance_noise(pixels, clean_labels, mean, 4, {}), 0, 0).to_vector<int64_t>());
+  const Tensor p = instance_noise(pixels.rows(2, 6), counted_labels(4, 2), mean, 4, {.split = 1});
+  CHECK(drawn.test->distribution(2).to_vector<float>() == p.rows(2, 3).to_vector<float>());
 }
 
 TEST_CASE("embeddings: who an example is follows its id, label and features, whatever the file's dtype") {
