@@ -1,14 +1,24 @@
 #pragma once
 // What a run's metrics.jsonl says of its evaluations.
 
-#include <string>
+#include <cstdint>
 #include <string_view>
-#include <utility>
 #include <vector>
+
+#include "apps/common/run/run_folder.h"
 
 namespace sked {
 
-/// Epoch and value of `key` of each periodic evaluation in the text of a metrics.jsonl; other lines are passed over.
-std::vector<std::pair<double, double>> periodic_values(std::string_view log, const std::string& key);
+/// Of held-out images, or of the test images where none are held out. NaN where the line does not say.
+struct PeriodicEvaluation {
+  int64_t step;
+  double epoch, nll, accuracy;
+};
+
+/// Each periodic evaluation in the text of a metrics.jsonl; other lines are passed over.
+std::vector<PeriodicEvaluation> periodic_evaluations(std::string_view log);
+
+/// Those of a run; none where somebody removed its metrics.jsonl, which a note says.
+std::vector<PeriodicEvaluation> periodic_evaluations(const RunFolder& folder);
 
 }  // namespace sked

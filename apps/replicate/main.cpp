@@ -21,6 +21,7 @@
 #include "apps/replicate/plan.h"
 #include "apps/replicate/report.h"
 #include "apps/replicate/results.h"
+#include "apps/replicate/tables.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/text.h"
@@ -98,7 +99,7 @@ std::vector<Cell> run_all(const Plan& plan, std::vector<PlannedRun> runs, const 
     std::printf("%s: nll %.4f  accuracy %.2f %%  %.0f s\n", label.c_str(), summary.test.measures.nll,
                 100 * summary.test.measures.accuracy, summary.train_seconds);
     std::fflush(stdout);
-    finished.push_back({run, summary});
+    finished.push_back({run, summary, periodic_evaluations(RunFolder{out / run.folder})});
     // After each run: a plan that is stopped has its results so far.
     if (i + 1 < runs.size() && stage(runs[i + 1]) == Stage::finished) continue;
     cells = cells_of(plan, finished);

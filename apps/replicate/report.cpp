@@ -7,17 +7,14 @@
 
 #include "apps/common/config/progress.h"
 #include "apps/common/measure/plots.h"
-#include "apps/common/run/run_folder.h"
-#include "apps/replicate/curve.h"
 #include "apps/replicate/noisy_images.h"
+#include "apps/replicate/paired.h"
 #include "core/error.h"
-#include "core/file.h"
 #include "core/text.h"
 
 namespace sked {
 namespace {
 
-constexpr uint64_t kMaxMetricsBytes = uint64_t{1} << 30;
 constexpr int kNoisyImages = 24;
 
 constexpr const char* kStyle = R"(<style>
@@ -122,22 +119,26 @@ std::string class_table(const Plan& plan, const std::vector<const Cell*>& rows) 
          "</table></details>\n";
 }
 
-/// The lines of metrics.jsonl; none where somebody removed it.
-std::string metrics_of(const RunFolder& folder) {
-  try {
-    return read_file(folder.metrics(), kMaxMetricsBytes);
-  } catch (const Error& error) {
-    note("curves are without a run: " + std::string(error.what()));
-    return "";
+/// The setting's heads against each other; nothing where none have two seeds in common.
+std::string paired(const Plan& plan, const std::vector<Cell>& cells, size_t setting) {
+  const std::vector<std::vector<std::string>> rows = paired_table(plan, cells, setting);
+  if (rows.empty()) return "";
+  std::string text = "<p>Paired by seed, with 95 % intervals:</p>\n<table>";
+  for (const std::vector<std::string>& row : rows) {
+    const std::string tag = &row == rows.data() ? "th>" : "td>";
+    text += "<tr>";
+    for (const std::string& cell : row) text += "<" + tag + escaped(cell) + "</" + tag;
+    text += "</tr>\n";
   }
+  return text + "</table>\n";
 }
 
-/// Mean over the cell's runs of `key` at each periodic evaluation, against the epoch.
-Series curve(const Cell& cell, const std::string& name, const std::filesystem::path& out, const std::string& key) {
+/// Mean over the cell's runs of a measure at each periodic evaluation, against the epoch.
+Series curve(const Cell& cell, const std::string& name, double PeriodicEvaluation::*measure) {
   std::map<double, std::vector<double>> points;
   for (const FinishedRun& run : cell.runs) {
-    for (const auto& [epoch, value] : periodic_values(metrics_of(RunFolder{out / run.plan.folder}), key))
-      points[epoch].push_back(value);
+    for (const PeriodicEvaluation& e : run.evaluations)
+      if (!std::isnan(e.*measure)) points[e.epoch].push_back(e.*measure);
   }
   Series series{.name = name};
   for (const auto& [epoch, values] : points) {
@@ -181,8 +182,7 @@ Plot bars(const Plan& plan, const std::vector<Cell>& cells, size_t setting, cons
   return plot;
 }
 
-std::string plots(const Plan& plan, const std::vector<Cell>& cells, size_t setting, const std::filesystem::path& out,
-                  Drawings& drawings) {
+std::string plots(const Plan& plan, const std::vector<Cell>& cells, size_t setting, Drawings& drawings) {
   Plot nll{.title = "NLL during training", .x_label = "epoch", .y_label = "NLL (held-out images, or test)"};
   Plot accuracy{.title = "Accuracy during training", .x_label = "epoch", .y_label = "accuracy"};
   Plot calibration{.title = "Reliability on the test images",
@@ -193,13 +193,13 @@ std::string plots(const Plan& plan, const std::vector<Cell>& cells, size_t setti
   const std::vector<const Cell*> shown = cells_of_setting(cells, setting);
   for (const Cell* cell : shown) {
     const std::string& name = plan.heads[cell->head].name;
-    nll.series.push_back(curve(*cell, name, out, "nll"));
-    accuracy.series.push_back(curve(*cell, name, out, "accuracy"));
+    nll.series.push_back(curve(*cell, name, &PeriodicEvaluation::nll));
+    accuracy.series.push_back(curve(*cell, name, &PeriodicEvaluation::accuracy));
     calibration.series.push_back(reliability(*cell, name));
   }
   std::string text = "<div class=\"plots\">\n";
   for (const Metric* metric : columns_of(shown))
-    if (metric->compared) text += drawings.draw(bars(plan, cells, setting, *metric));
+    if (metric->compared && metric->of_predictions) text += drawings.draw(bars(plan, cells, setting, *metric));
   for (const Plot* plot : {&nll, &accuracy, &calibration}) text += drawings.draw(*plot);
   return text + "</div>\n";
 }
@@ -250,8 +250,8 @@ std::string report_html(const Plan& plan, const std::vector<Cell>& cells, const 
     page += "<ul>\n";
     for (const Comparison& c : wins)
       if (c.setting == s) page += "<li>" + escaped(sentence(plan, cells, c)) + "</li>\n";
-    page += "</ul>\n" + class_table(plan, cells_of_setting(cells, s));
-    if (drawings.why_none().empty()) page += plots(plan, cells, s, out, drawings);
+    page += "</ul>\n" + paired(plan, cells, s) + class_table(plan, cells_of_setting(cells, s));
+    if (drawings.why_none().empty()) page += plots(plan, cells, s, drawings);
     for (const Cell& cell : cells)
       if (cell.setting == s && predicts_noise(cell.runs.front())) page += noisy_images(plan, cell, out);
   }

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <string_view>
 
 #include "core/text.h"
 
@@ -23,17 +22,6 @@ std::pair<std::vector<double>, std::vector<double>> paired(const Cell& a, const 
   return values;
 }
 
-/// Text as Markdown shows it, inside a cell of a table too.
-std::string markdown(const std::string& text) {
-  constexpr std::string_view kMarkup = "\\|`*_~[<&$";
-  std::string result;
-  for (char c : printable(text)) {
-    if (kMarkup.find(c) != std::string_view::npos) result += '\\';
-    result += c;
-  }
-  return result;
-}
-
 }  // namespace
 
 const std::vector<Metric>& metrics() {
@@ -41,7 +29,10 @@ const std::vector<Metric>& metrics() {
   constexpr auto with_selective = [](const Summary& s) { return s.test.measures.selective.count > 0; };
   constexpr auto with_unseen = [](const Summary& s) { return s.test.unseen.count > 0; };
   constexpr auto with_retrieval = [](const Summary& s) { return s.test.retrieval.count > 0; };
+  constexpr auto with_held_out = [](const Summary& s) { return s.weights == "best"; };
   static const std::vector<Metric> list = {
+      {"held_out_nll", "held-out NLL", 4, 1, true, true, [](const Summary& s) { return s.best_nll; }, with_held_out,
+       false},
       {"nll", "NLL", 4, 1, true, true, [](const Summary& s) { return s.test.measures.nll; }},
       {"accuracy", "accuracy %", 2, 100, false, true, [](const Summary& s) { return s.test.measures.accuracy; }},
       {"ece", "ECE", 4, 1, true, true, [](const Summary& s) { return s.test.measures.ece; }},
@@ -200,59 +191,6 @@ std::string data_warning(const Plan& plan, const std::vector<const Cell*>& rows)
     }
   }
   return "";
-}
-
-std::string table_markdown(const Plan& plan, const std::vector<Cell>& cells) {
-  std::string text;
-  for (size_t s = 0; s < plan.settings.size(); ++s) {
-    const std::vector<const Cell*> rows = cells_of_setting(cells, s);
-    if (rows.empty()) continue;
-    const std::vector<const Metric*> columns = columns_of(rows);
-    text += (text.empty() ? "**" : "\n**") + markdown(plan.settings[s].name) + "**\n\n| head | seeds |";
-    for (const Metric* metric : columns) text += " " + markdown(metric->title) + " |";
-    text += "\n|---|---|";
-    for (size_t i = 0; i < columns.size(); ++i) text += "---|";
-    text += "\n";
-    for (const Cell* cell : rows) {
-      text += "| " + markdown(plan.heads[cell->head].name) + " | " + std::to_string(cell->runs.size()) + " |";
-      for (const Metric* metric : columns) text += " " + cell->text(*metric) + " |";
-      text += "\n";
-      if (!cell->ensemble) continue;
-      text += "| " + markdown(plan.heads[cell->head].name) + ", their ensemble | " + std::to_string(cell->runs.size()) +
-              " |";
-      for (const Metric* metric : columns) text += " " + cell->ensemble_text(*metric) + " |";
-      text += "\n";
-    }
-    if (const std::string warning = data_warning(plan, rows); !warning.empty()) text += "\n" + markdown(warning) + "\n";
-  }
-  return text;
-}
-
-std::string results_json(const Plan& plan, const std::vector<Cell>& cells) {
-  Json result = {{"title", valid_utf8(plan.title)},
-                 {"about", parse_json(plan.about, plan.path)},
-                 {"cells", Json::array()},
-                 {"comparisons", Json::array()}};
-  for (const Cell& cell : cells) {
-    Json entry = {{"setting", plan.settings[cell.setting].name}, {"head", plan.heads[cell.head].name}};
-    for (const Metric& metric : metrics())
-      if (cell.has(metric)) entry[metric.key] = json_of(cell.of(metric));
-    entry["runs"] = cell.runs_json();
-    if (cell.ensemble)
-      entry["ensemble"] = {{"test", evaluation_json(cell.ensemble->test, true)},
-                           {"disagreement", cell.ensemble->disagreement}};
-    result["cells"].push_back(std::move(entry));
-  }
-  for (const Comparison& c : comparisons(plan, cells)) {
-    Json entry = {
-        {"setting", plan.settings[c.setting].name}, {"metric", c.metric->key}, {"best", plan.heads[c.best].name}};
-    for (const Comparison::Other& other : c.others)
-      entry["others"].push_back({{"head", plan.heads[other.head].name},
-                                 {"difference", json_of(other.difference)},
-                                 {"beyond_two_standard_errors", other.clear()}});
-    result["comparisons"].push_back(std::move(entry));
-  }
-  return json_text(result);
 }
 
 }  // namespace sked

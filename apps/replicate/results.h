@@ -7,6 +7,7 @@
 
 #include "apps/common/measure/estimate.h"
 #include "apps/common/measure/summary.h"
+#include "apps/replicate/curve.h"
 #include "apps/replicate/plan.h"
 
 namespace sked {
@@ -14,6 +15,7 @@ namespace sked {
 struct FinishedRun {
   PlannedRun plan;
   Summary summary;
+  std::vector<PeriodicEvaluation> evaluations = {};
 };
 
 /// A column of the table.
@@ -76,10 +78,5 @@ std::string sentence(const Plan& plan, const std::vector<Cell>& cells, const Com
 /// Where runs of one setting, configured for the same data, were trained on different images: a sentence that says
 /// which, since their differences are then not those of the heads or the seeds. Empty where all saw the same.
 std::string data_warning(const Plan& plan, const std::vector<const Cell*>& rows);
-
-/// Markdown: one table per setting, mean ± standard error.
-std::string table_markdown(const Plan& plan, const std::vector<Cell>& cells);
-/// results.json: every run's numbers, the estimates, the comparisons.
-std::string results_json(const Plan& plan, const std::vector<Cell>& cells);
 
 }  // namespace sked

@@ -10,6 +10,7 @@
 #include "apps/common/run/run_folder.h"
 #include "apps/replicate/report.h"
 #include "apps/replicate/results.h"
+#include "apps/replicate/tables.h"
 #include "core/gzip.h"
 #include "core/safetensors.h"
 #include "data/image_collection.h"

@@ -13,7 +13,9 @@
 
 #include "apps/common/measure/plots.h"
 #include "apps/replicate/noisy_images.h"
+#include "apps/replicate/paired.h"
 #include "apps/replicate/results.h"
+#include "apps/replicate/tables.h"
 #include "tests/apps/plans.h"
 
 using namespace sked;
@@ -256,6 +258,80 @@ TEST_CASE("estimate: mean and standard error by hand") {
   CHECK(estimate({-1, -1}).text(1) == "-1.0 ± 0.0");
   CHECK(estimate({40, 40}).text(0) == "40");  // a count that does not vary
   CHECK(estimate({40, 42}).text(0) == "41 ± 1");
+}
+
+TEST_CASE("estimate: the 95 % interval is Student's") {
+  // scipy.stats.t.ppf(0.975, n - 1)
+  for (const auto& [n, t] : {std::pair(2, 12.706204736),
+                             {3, 4.3026527297},
+                             {4, 3.1824463053},
+                             {5, 2.7764451052},
+                             {10, 2.2621571628},
+                             {11, 2.2281388520},
+                             {1001, 1.9623390808}})
+    CHECK(Estimate{1, 0.5, n}.half_width() == doctest::Approx(t / 2).epsilon(1e-9));
+  CHECK(std::isinf(Estimate{1, 0, 1}.half_width()));
+  CHECK(Estimate{1, 0, 3}.half_width() == 0);
+}
+
+TEST_CASE("paired: differences of heads, and the step from which they stay") {
+  Plan plan = two_by_two();
+  plan.heads.push_back({"third"});
+  std::vector<FinishedRun> runs;
+  for (uint64_t seed : {0u, 1u, 2u})
+    for (size_t head : {0u, 1u, 2u}) {
+      if (head == 2 && seed > 0) continue;  // one seed: no pair
+      FinishedRun run =
+          finished(0, head, seed, 0.5 + 0.1 * static_cast<double>(head) + 0.2 * static_cast<double>(seed), 0.7);
+      run.summary.weights = "best";
+      run.summary.best_nll = run.summary.test.measures.nll + 1;
+      // Below, above, of no sign, above, above (at a step that only one head has) and above; seeds far apart.
+      const double differences[] = {-0.1, 0.1, 0.01 * (static_cast<double>(seed) - 1), 0.1, 0.1, 0.1};
+      for (int64_t i = 0; i < 6; ++i) {
+        if (i == 4 && head == 0) continue;
+        const double jitter = 1e-3 * static_cast<double>(seed * head);
+        const double nll = static_cast<double>(seed) + (head == 1 ? differences[i] + jitter : 0);
+        run.evaluations.push_back({10 * (i + 1), 0.5 * static_cast<double>(i + 1), nll, NAN});
+      }
+      runs.push_back(run);
+    }
+  const std::vector<Cell> cells = cells_of(plan, runs);
+  const std::vector<PairedHeads> pairs = paired_heads(plan, cells);
+  REQUIRE(pairs.size() == 1);
+  CHECK(pairs[0].head == 1);
+  CHECK(pairs[0].than == 0);
+  REQUIRE(pairs[0].differences.size() == 4);
+  CHECK(pairs[0].differences[0].first->key == "held_out_nll");
+  CHECK(pairs[0].differences[1].second.mean == doctest::Approx(0.1).epsilon(1e-14));
+  REQUIRE(pairs[0].onset.has_value());
+  CHECK(pairs[0].onset->step == 40);
+  CHECK(pairs[0].onset->epoch == 2);
+  const std::string text = table_markdown(plan, cells);
+  CHECK(has(text, "| held-out NLL |"));
+  CHECK(has(text, "| HET\\|XL - DET | +0.1000 (+0.1000, +0.1000) |"));
+  CHECK(has(text, "| 40 (epoch 2) |"));
+  const LibraryJson json = LibraryJson::parse(results_json(plan, cells))["paired"];
+  REQUIRE(json.size() == 1);
+  CHECK(json[0]["than"] == "DET");
+  CHECK(json[0]["nll"]["interval"].size() == 2);
+  CHECK(json[0]["nll_differs_from_step"] == 40);
+
+  for (FinishedRun& run : runs) run.evaluations.back().nll = static_cast<double>(run.plan.seed);  // none at the end
+  CHECK_FALSE(paired_heads(plan, cells_of(plan, runs))[0].onset);
+  CHECK(LibraryJson::parse(results_json(plan, cells_of(plan, runs)))["paired"][0]["nll_differs_from_step"].is_null());
+}
+
+TEST_CASE("curve: evaluations are read, other lines and the final test are not") {
+  const auto read = periodic_evaluations(std::string_view(
+      "{\"step\": 5, \"epoch\": 0.5, \"split\": \"train\", \"loss\": 1}\n{\"step\": 10, \"epoch\": 1, \"nll\": 0.5}\n"
+      "{\"step\": 20, \"epoch\": 2, \"nll\": null, \"accuracy\": 0.25}\nbroken\n"
+      "{\"step\": 20, \"epoch\": 2, \"nll\": 0.4, \"final\": true}\n"));
+  REQUIRE(read.size() == 2);
+  CHECK(read[0].step == 10);
+  CHECK(read[0].nll == 0.5);
+  CHECK(std::isnan(read[0].accuracy));
+  CHECK(std::isnan(read[1].nll));
+  CHECK(read[1].accuracy == 0.25);
 }
 
 TEST_CASE("comparisons: the best mean wins, differences are paired by seed") {

@@ -2,6 +2,7 @@
 #include "apps/common/measure/summary.h"
 
 #include "apps/replicate/results.h"
+#include "apps/replicate/tables.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t count) {

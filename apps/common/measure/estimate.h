@@ -15,6 +15,9 @@ namespace sked {
 struct Estimate {
   double mean = 0, standard_error = 0;
   int64_t count = 0;
+  /// Half the width of the 95 % interval around the mean of normal values: Student's t(0.975; n-1) times the standard
+  /// error. Infinite for n < 2.
+  double half_width() const;
   /// `0.4123 ± 0.0021`, or the mean alone for one seed and for whole numbers that do not vary; both times `scale`.
   std::string text(int digits, double scale = 1) const;
 };
