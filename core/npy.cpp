@@ -275,13 +275,13 @@ StoredArray open_npy(const std::string& path) {
 
 Tensor load_npy(const std::string& path) { return NpyFile(path).read(); }
 
-void save_npy(const std::string& path, const Tensor& tensor) {
-  require(tensor.defined(), "save_npy", path, ": expected a tensor, got none");
+std::string npy_header(const Tensor& tensor, const std::string& what) {
+  require(tensor.defined(), "save_npy", what, ": expected a tensor, got none");
   std::string_view descr;
   for (const NpyType& type : kTypes) {
     if (type.dtype == tensor.dtype()) descr = type.descr;
   }
-  require(!descr.empty() && tensor.dtype() != DType::bf16, "save_npy", path, ": expected f32, f64, i64 or u8, got ",
+  require(!descr.empty() && tensor.dtype() != DType::bf16, "save_npy", what, ": expected f32, f64, i64 or u8, got ",
           tensor);
 
   std::string header = "{'descr': '" + std::string(descr) + "', 'fortran_order': False, 'shape': (";
@@ -290,12 +290,14 @@ void save_npy(const std::string& path, const Tensor& tensor) {
   // The data starts at a multiple of 64 bytes, as the format asks; the header ends with a new line.
   const size_t prefix = kMagic.size() + 4;
   header.append(63 - (prefix + header.size()) % 64, ' ').push_back('\n');
-
-  AtomicFile file(path);
-  file.write(kMagic);
   const std::array<char, 4> version_and_length{1, 0, static_cast<char>(header.size() & 0xff),
                                                static_cast<char>(header.size() >> 8)};
-  file.write(version_and_length.data(), version_and_length.size());
+  return std::string(kMagic).append(version_and_length.data(), version_and_length.size()) + header;
+}
+
+void save_npy(const std::string& path, const Tensor& tensor) {
+  const std::string header = npy_header(tensor, path);
+  AtomicFile file(path);
   file.write(header);
   const Tensor host = tensor.to(Device::cpu);
   file.write(host.raw(), host.bytes());

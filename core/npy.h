@@ -63,7 +63,11 @@ struct NpyArray {
 /// alone, and of others, whose elements are not read.
 NpyArray read_npy(const NpyBytes& bytes);
 
-/// Writes format 1.0 through an AtomicFile. f32, f64, i64 and u8 (NumPy has no bf16); from any device.
+/// What stands before the elements of such a file: format 1.0, a multiple of 64 bytes. f32, f64, i64 and u8 (NumPy has
+/// no bf16). Throws Error naming `what` for others.
+std::string npy_header(const Tensor& tensor, const std::string& what);
+
+/// Writes format 1.0 through an AtomicFile, what npy_header() takes, from any device.
 void save_npy(const std::string& path, const Tensor& tensor);
 
 }  // namespace sked

@@ -2,6 +2,7 @@
 
 #include <zip.h>
 
+#include <array>
 #include <memory>
 #include <set>
 
@@ -17,9 +18,11 @@ constexpr uint64_t kExpansion = 16, kSlack = uint64_t{64} << 20;  // of zeros, w
 
 struct Discard {
   void operator()(zip_t* zip) const { zip_discard(zip); }
+  void operator()(zip_source_t* source) const { zip_source_free(source); }
   void operator()(zip_file_t* file) const { zip_fclose(file); }
 };
 using Archive = std::unique_ptr<zip_t, Discard>;
+using Source = std::unique_ptr<zip_source_t, Discard>;
 
 Archive open(const std::string& path) {
   int code = 0;
@@ -111,6 +114,68 @@ TensorFile load_npz(const std::string& path) {
     file.skipped.push_back({name, array.descr, array.shape});
   }
   return file;
+}
+
+void require_npz_writer(const std::string&) {}
+
+namespace {
+
+/// An array as its member's bytes, which libzip reads when the archive is closed.
+struct Written {
+  std::string name, header;
+  Tensor host;
+};
+
+void add(zip_t* archive, const Written& array, const std::string& path) {
+  constexpr zip_uint16_t kFirstDate = 1 << 5 | 1;  // 1980-01-01, so that a file does not tell when it was made
+  const auto check = [&](bool ok) {
+    require(ok, "save_npz", "cannot write ", path, ": ", excerpt(array.name), ": ", zip_strerror(archive));
+  };
+  std::array<zip_buffer_fragment_t, 2> parts{};
+  parts[0] = {reinterpret_cast<zip_uint8_t*>(const_cast<char*>(array.header.data())), array.header.size()};
+  parts[1] = {static_cast<zip_uint8_t*>(const_cast<void*>(array.host.raw())), array.host.bytes()};
+  Source source(zip_source_buffer_fragment(archive, parts.data(), array.host.bytes() > 0 ? 2 : 1, 0));
+  check(source != nullptr);
+  const zip_int64_t index = zip_file_add(archive, array.name.c_str(), source.get(), ZIP_FL_ENC_UTF_8);
+  check(index >= 0);
+  (void)source.release();  // it is the archive's
+  check(zip_set_file_compression(archive, static_cast<zip_uint64_t>(index), ZIP_CM_STORE, 0) == 0);
+  check(zip_file_set_dostime(archive, static_cast<zip_uint64_t>(index), 0, kFirstDate, 0) == 0);
+}
+
+/// The bytes of a whole archive, to where they belong.
+void copy(zip_source_t* bytes, AtomicFile& file, const std::string& path) {
+  const auto check = [&](bool ok) {
+    require(ok, "save_npz", "cannot write ", path, ": ", zip_error_strerror(zip_source_error(bytes)));
+  };
+  check(zip_source_open(bytes) == 0);
+  std::vector<char> piece(1 << 20);
+  for (zip_int64_t got = 1; got > 0;) {
+    got = zip_source_read(bytes, piece.data(), piece.size());
+    check(got >= 0);
+    file.write(piece.data(), static_cast<size_t>(got));
+  }
+  zip_source_close(bytes);
+}
+
+}  // namespace
+
+void save_npz(const std::string& path, const std::vector<NamedTensor>& tensors) {
+  std::vector<Written> arrays;
+  for (const auto& [name, tensor] : tensors) {
+    require(stays_below(name), "save_npz", path, ": expected the name of an array, got ", excerpt(name));
+    arrays.push_back({name + ".npy", npy_header(tensor, path + ": " + excerpt(name)), tensor.to(Device::cpu)});
+  }
+  AtomicFile file(path);
+  const Source bytes(zip_source_buffer_create(nullptr, 0, 0, nullptr));
+  Archive archive(bytes ? zip_open_from_source(bytes.get(), ZIP_TRUNCATE, nullptr) : nullptr);
+  require(archive != nullptr, "save_npz", "cannot write ", path, ": not enough memory");
+  zip_source_keep(bytes.get());  // one reference is the archive's
+  for (const Written& array : arrays) add(archive.get(), array, path);
+  require(zip_close(archive.get()) == 0, "save_npz", "cannot write ", path, ": ", zip_strerror(archive.get()));
+  (void)archive.release();
+  copy(bytes.get(), file, path);
+  file.commit();
 }
 
 }  // namespace sked

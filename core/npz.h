@@ -1,6 +1,6 @@
 #pragma once
-// NumPy's archives of arrays (numpy.savez), in which flax programs keep weights: zip files of .npy files, read by
-// libzip where the build has it: core/npz.cpp with it, core/npz_none.cpp without.
+// NumPy's archives of arrays (numpy.savez), in which flax programs keep weights: zip files of .npy files, read and
+// written by libzip where the build has it: core/npz.cpp with it, core/npz_none.cpp without.
 
 #include <string>
 
@@ -15,5 +15,13 @@ namespace sked {
 /// what is damaged (lengths, checksums). Nothing is allocated for an array before its length was held against its
 /// shape, and all together may be no more than 16 times the file's size and 64 MiB.
 TensorFile load_npz(const std::string& path);
+
+/// Throws Error, as of a file that would be written, in a build without libzip.
+void require_npz_writer(const std::string& path);
+
+/// Writes tensors of f32, f64, i64 and u8, from any device, as numpy.savez does: each NAME.npy, stored, not compressed;
+/// the same tensors are the same bytes. Through an AtomicFile; the archive is first made in memory, beside the tensors.
+/// Throws Error for other dtypes, a name used twice or one that load_npz() does not take, and without libzip.
+void save_npz(const std::string& path, const std::vector<NamedTensor>& tensors);
 
 }  // namespace sked

@@ -9,4 +9,11 @@ TensorFile load_npz(const std::string& path) {
        "safetensors.numpy.save_file(dict(numpy.load(FILE)), OUT))");
 }
 
+void require_npz_writer(const std::string& path) {
+  fail("save_npz", "cannot write ", path, ": built without libzip: install libzip-dev and build again, or take ",
+       "another format");
+}
+
+void save_npz(const std::string& path, const std::vector<NamedTensor>&) { require_npz_writer(path); }
+
 }  // namespace sked

@@ -61,7 +61,8 @@ std::string number(const Json& evaluation, const Column& column) {
 
 }  // namespace
 
-Json report_ensemble(const Ensemble& ensemble, const std::vector<std::string>& runs, const std::string& split) {
+Json report_ensemble(const Ensemble& ensemble, const std::vector<std::string>& runs, const std::string& split,
+                     const std::function<void(const Tensor&, const Batch&)>& on_mean) {
   const std::vector<Asked>& members = ensemble.members();
   const Dataset& images = *ensemble.images();
   std::printf("%s, %s images: %lld; the probabilities of %zu runs are averaged (%.1f MB beside their networks)\n",
@@ -70,7 +71,7 @@ Json report_ensemble(const Ensemble& ensemble, const std::vector<std::string>& r
   const Table table(runs);
   Json list = Json::array();
   std::vector<Json> evaluations;
-  const EnsembleEvaluation e = ensemble.evaluate(ensemble.images(), [&](size_t m, const Evaluation& own) {
+  const auto on_member = [&](size_t m, const Evaluation& own) {
     const Json& json = evaluations.emplace_back(evaluation_json(own, true));
     table.line(runs[m], [&](const Column& column) { return number(json, column); });
     Json member{{"checkpoint", valid_utf8(runs[m])},
@@ -78,7 +79,8 @@ Json report_ensemble(const Ensemble& ensemble, const std::vector<std::string>& r
                 {"temperature", members[m].model->head().temperature()}};
     member[split] = json;
     list.push_back(std::move(member));
-  });
+  };
+  const EnsembleEvaluation e = ensemble.evaluate(ensemble.images(), on_member, on_mean);
   const Json all = evaluation_json(e.ensemble, true);
   table.line("mean", [&](const Column& column) {
     std::vector<double> values;

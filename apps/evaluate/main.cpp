@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <iterator>
 #include <optional>
 
 #include "apps/common/config/cli.h"
@@ -11,6 +12,7 @@
 #include "apps/common/measure/estimate.h"
 #include "apps/common/measure/evaluation.h"
 #include "apps/common/measure/few_shot.h"
+#include "apps/common/measure/predictions.h"
 #include "apps/common/measure/resized.h"
 #include "apps/common/measure/uncertainty.h"
 #include "apps/common/run/asked.h"
@@ -34,6 +36,7 @@ struct EvaluateOptions {
   std::string ood, shift, calibrate, calibrated;
   std::vector<std::string> few_shot;
   bool mahalanobis = false, classes = false, split_entropy = false;
+  PredictionsWanted predictions;
 };
 
 /// Is it one data set, however its path is written?
@@ -118,10 +121,36 @@ void print_classes(const std::vector<NamedClass>& classes) {
                 defined(m.confidence, 4).c_str(), defined(m.nll, 4).c_str(), printable(name).c_str());
 }
 
+/// What a file of predictions says of them.
+Json about_split(const Asked& s, const EvaluateOptions& wanted) {
+  return {{"checkpoint", valid_utf8(s.subject.path)},
+          {"dataset", s.config().data.name},
+          {"split", wanted.split},
+          {"samples", s.predict.samples},
+          {"temperature", s.model->head().temperature()},
+          {"calibration", s.predict.calibration ? wanted.calibrated : "as trained"}};
+}
+
+/// Likewise of averages, whose measures are `result`.
+Json about_ensemble(const Json& result, const std::string& dataset) {
+  Json about{{"head", "ensemble"}, {"dataset", dataset}, {"split", result.at("split")}};
+  for (const Json& member : result.at("members").elements()) {
+    Json& own = about["members"];
+    own.push_back(Json::object());
+    for (const char* key : {"checkpoint", "samples", "temperature"}) own.back()[key] = member.at(key);
+  }
+  return about;
+}
+
 Json report_split(Asked& s, const EvaluateOptions& wanted) {
   const auto images = choose_split(s.splits, wanted.split);
   check_images(s.subject, *images, wanted.split);
-  const Evaluation e = evaluate(*s.model, images, s.config(), s.predict);
+  auto predictions = predictions_for(wanted.predictions, s.config().head, images->class_names(), images->size());
+  const Evaluation e = evaluate(*s.model, images, s.config(), s.predict, [&](const Prediction& p) {
+    if (!predictions) return;
+    predictions->add(ids_of(*images, p.batch), p.probabilities, &p.batch,
+                     said_by_head(wanted.predictions, s.model->head(), p.phi));
+  });
   const Measures& m = e.measures;
   std::printf("%s, %s images: %lld, %lld Monte Carlo samples\n", s.config().data.name.c_str(), wanted.split.c_str(),
               static_cast<long long>(m.count), static_cast<long long>(s.predict.samples));
@@ -132,6 +161,7 @@ Json report_split(Asked& s, const EvaluateOptions& wanted) {
   print_selective(m.selective);
   if (!e.distribution.empty()) print_against(e, s.config().head.kind != HeadKind::det);
   if (wanted.classes) print_classes(e.classes);
+  if (predictions) std::printf("%s", predictions->write(about_split(s, wanted)).c_str());
   return evaluation_json(e, true);
 }
 
@@ -194,10 +224,20 @@ Json report_runs(const EvaluateOptions& wanted, const CommonOptions& common) {
                                     {"--calibrate", !wanted.calibrate.empty()},
                                     {"--calibrated", !wanted.calibrated.empty()}})
     require_usage(!given, "evaluate", name, ": expected one run, got ", wanted.runs.size());
+  require_usage(wanted.predictions.with.empty(), "evaluate", "--with ", join(wanted.predictions.with),
+                ": expected one run, got ", wanted.runs.size(), ": of several only probabilities are averaged");
   const Ensemble ensemble = Ensemble::load(wanted.runs, wanted.split, wanted.samples, common);
+  const RunConfig& first = ensemble.members().front().config();
+  const Dataset& images = *ensemble.images();
+  // The averages have no noise; the link is that of all.
+  auto predictions =
+      predictions_for(wanted.predictions, {.link = first.head.link}, images.class_names(), images.size());
   std::optional<Corruptions> shift;
   if (!wanted.shift.empty()) shift = shift_data(ensemble.members().front(), wanted.shift, ensemble.images());
-  Json result = report_ensemble(ensemble, wanted.runs, wanted.split);
+  Json result = report_ensemble(ensemble, wanted.runs, wanted.split, [&](const Tensor& mean, const Batch& batch) {
+    if (predictions) predictions->add(ids_of(images, batch), mean, &batch);
+  });
+  if (predictions) std::printf("%s", predictions->write(about_ensemble(result, first.data.name)).c_str());
   if (shift)
     result["shift"] = report_shift(*shift, wanted.shift, *ensemble.images(), [&](const auto& images) {
       return evaluation_json(ensemble.evaluate(images).ensemble, false);
@@ -212,6 +252,7 @@ void evaluate_app(const EvaluateOptions& wanted, const CommonOptions& common) {
                 "--mahalanobis: expected --ood DATASET, whose images it tells apart, got none");
   require_usage(wanted.calibrate.empty() || wanted.calibrated.empty(), "evaluate", "--calibrate ", wanted.calibrate,
                 ": expected predictions as trained, got --calibrated ", wanted.calibrated);
+  check_predictions(wanted.predictions);
   Json result = wanted.runs.size() == 1 ? report_run(wanted, common) : report_runs(wanted, common);
   result["command"] = common.command;
   if (common.out.empty()) return;
@@ -229,7 +270,7 @@ int main(int argc, char** argv) {
       "build/evaluate runs/first --samples 1000 --ood cifar-10\n"
       "  prints a table; with --out DIR also writes DIR/evaluation.json"};
   sked::EvaluateOptions wanted;
-  const std::vector<sked::Option> own{
+  std::vector<sked::Option> own{
       {.name = "checkpoint",
        .target = &wanted.runs,
        .help =
@@ -275,6 +316,7 @@ int main(int argc, char** argv) {
       {"--shift", &wanted.shift,
        "Measures under corruptions: CIFAR-10-C's .npy files, ImageNet-C's folders, or some made of the images at hand",
        "PATH|made"}};
+  std::ranges::move(sked::predictions_options(wanted.predictions), std::back_inserter(own));
   return sked::run_app(argc, argv, text, own,
                        [&](const sked::CommonOptions& common) { sked::evaluate_app(wanted, common); });
 }

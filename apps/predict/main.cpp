@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <iterator>
 #include <optional>
 
 #include "apps/common/config/cli.h"
 #include "apps/common/config/outputs.h"
 #include "apps/common/measure/evaluation.h"
+#include "apps/common/measure/predictions.h"
 #include "apps/common/measure/resized.h"
 #include "apps/common/measure/uncertainty.h"
 #include "apps/common/run/foreign_names.h"
@@ -36,6 +38,7 @@ struct PredictArguments {
   std::vector<std::string> images;
   int64_t top = 5;
   std::optional<int64_t> samples;
+  PredictionsWanted predictions;
 };
 
 /// An image file that can be read.
@@ -101,6 +104,13 @@ const ImageFile& file_of(const Batch& batch, int64_t b, const std::vector<ImageF
   return files[static_cast<size_t>(batch.indices.data<int64_t>()[b])];
 }
 
+/// What the file of predictions calls the images of a batch of `files`: as they were asked for.
+std::vector<std::string> paths_of(const Batch& batch, const std::vector<ImageFile>& files) {
+  std::vector<std::string> paths;
+  for (int64_t b = 0; b < batch.indices.numel(); ++b) paths.push_back(file_of(batch, b, files).path);
+  return paths;
+}
+
 /// The classes of a classifier: those it was trained on; of one that does not know them the data set's, where there are
 /// as many; else numbers.
 std::vector<std::string> names_of(const Asked& s) {
@@ -114,7 +124,8 @@ std::vector<std::string> names_of(const Asked& s) {
 }
 
 std::vector<Answer> classify(const Asked& s, const PredictArguments& wanted, const std::vector<ImageFile>& given,
-                             const std::vector<std::string>& names, const OnSkip& on_skip) {
+                             const std::vector<std::string>& names, const OnSkip& on_skip,
+                             std::optional<Predictions>& predictions) {
   constexpr int64_t kCovarianceSamples = 256;
   const auto classifier = classifier_of(s.subject, s.shape, static_cast<int64_t>(names.size()), s.device);
   const int64_t samples = wanted.samples.value_or(s.config.head.test_samples);
@@ -155,7 +166,17 @@ std::vector<Answer> classify(const Asked& s, const PredictArguments& wanted, con
                           answer.noise = static_cast<double>(noise.data<float>()[b]);
                           all.push_back(std::move(answer));
                         }
+                        if (predictions)
+                          predictions->add(paths_of(p.batch, given), p.probabilities, nullptr,
+                                           said_by_head(wanted.predictions, head, p.phi));
                       });
+  if (predictions)
+    std::printf("%s", predictions
+                          ->write({{"checkpoint", valid_utf8(s.subject.path)},
+                                   {"samples", samples},
+                                   {"temperature", classifier->head().temperature()},
+                                   {"calibration", calibration ? wanted.calibrated : "as trained"}})
+                          .c_str());
   return all;
 }
 
@@ -177,7 +198,8 @@ std::vector<std::string> phrases_of(const std::string& list) {
 }
 
 std::vector<Answer> match(const Asked& s, const PredictArguments& wanted, const std::vector<ImageFile>& given,
-                          const std::vector<std::string>& phrases, const OnSkip& on_skip) {
+                          const std::vector<std::string>& phrases, const OnSkip& on_skip,
+                          std::optional<Predictions>& predictions) {
   Towers towers = make_towers(s.config, vocabulary_of(s.subject.file, s.subject.path, s.config), s.shape, s.device);
   restore_weights(s.subject.file, s.subject.path, *towers.model);
   const Tensor texts = embed_captions(towers, phrases, s.config, s.device);
@@ -195,14 +217,22 @@ std::vector<Answer> match(const Asked& s, const PredictArguments& wanted, const 
       all.back().path = file.path;
       all.back().number = file.number;
     }
+    std::vector<NamedTensor> more;
+    if (wanted.predictions.has("representation")) more.push_back({"representation", phi.value().to(Device::cpu)});
+    if (predictions) predictions->add(paths_of(batch, given), p, nullptr, more);
   };
   for_each_batch(files, s.config.data.eval_pipeline, 16, files->size(), answer, on_skip);
+  if (predictions)
+    std::printf("%s", predictions
+                          ->write({{"checkpoint", valid_utf8(s.subject.path)},
+                                   {"temperature", towers.model->head().temperature()}})
+                          .c_str());
   return all;
 }
 
 /// Those of the files that are images; the others are refused.
 std::vector<Answer> answers(const Asked& s, const PredictArguments& wanted, const std::vector<ImageFile>& files,
-                            const std::vector<std::string>& names) {
+                            const std::vector<std::string>& names, std::optional<Predictions>& predictions) {
   size_t refused = 0;
   const auto on_skip = [&](const Skipped& image) {
     refuse(image.message);
@@ -210,8 +240,8 @@ std::vector<Answer> answers(const Asked& s, const PredictArguments& wanted, cons
   };
   try {
     if (files.empty()) return {};
-    return s.config.task == TaskKind::contrastive ? match(s, wanted, files, names, on_skip)
-                                                  : classify(s, wanted, files, names, on_skip);
+    return s.config.task == TaskKind::contrastive ? match(s, wanted, files, names, on_skip, predictions)
+                                                  : classify(s, wanted, files, names, on_skip, predictions);
   } catch (const Error&) {
     if (refused < files.size()) throw;
     return {};  // what it says is said of each
@@ -228,6 +258,10 @@ void print(const std::vector<Answer>& all, const std::vector<std::string>& names
 }
 
 void check_outputs(const PredictArguments& wanted) {
+  check_predictions(wanted.predictions);
+  for (const std::string& what : wanted.predictions.with)
+    require_usage(wanted.zero_shot.empty() || what == "representation", "predict", "--with ", what,
+                  ": expected representation beside --zero-shot, which compares with texts and has no noise");
   if (!wanted.json.empty()) check_results({wanted.json}, "image");
   if (wanted.png.empty()) return;
   RunFolder{wanted.png}.create();
@@ -246,7 +280,9 @@ bool predict(const PredictArguments& wanted, const CommonOptions& common) {
   const std::vector<std::string> names = contrastive ? phrases_of(wanted.zero_shot) : names_of(s);
   check_outputs(wanted);
   const std::vector<ImageFile> files = readable(wanted.images);
-  const std::vector<Answer> all = answers(s, wanted, files, names);
+  auto predictions = predictions_for(wanted.predictions, contrastive ? HeadConfig() : s.config.head, names,
+                                     static_cast<int64_t>(files.size()));
+  const std::vector<Answer> all = answers(s, wanted, files, names, predictions);
   if (!wanted.json.empty()) {
     Json json = Json::array();
     for (const Answer& answer : all) json.push_back(json_of(answer, names));
@@ -278,7 +314,7 @@ int main(int argc, char** argv) {
                            "build/predict runs/first cat.jpg dog.png --top 3 --json answers.json --png annotated\n"
                            "  prints a table; ± is the deviation of a class's sampled logit"};
   sked::PredictArguments wanted;
-  const std::vector<sked::Option> own{
+  std::vector<sked::Option> own{
       {.name = "checkpoint",
        .target = &wanted.checkpoint,
        .help = "Run folder, or a safetensors or .npz file (one without a configuration inside needs --config)",
@@ -303,6 +339,7 @@ int main(int argc, char** argv) {
        .one_of = {"temperature", "shift"}},
       {"--json", &wanted.json, "Also as JSON", "FILE"},
       {"--png", &wanted.png, "Also the images with their classes below", "DIR"}};
+  std::ranges::move(sked::predictions_options(wanted.predictions), std::back_inserter(own));
   bool complete = true;
   const int code = sked::run_app(argc, argv, text, own,
                                  [&](const sked::CommonOptions& common) { complete = sked::predict(wanted, common); });

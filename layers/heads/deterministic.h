@@ -15,6 +15,8 @@ class Deterministic : public ClassifierHead {
   Var loss(const Var& phi, const Targets& targets, const Context& context) override;
   Tensor predict(const Tensor& phi, int64_t samples, const Context& context) override;
   Tensor noise_scale(const Tensor& phi) override;
+  Tensor noise_variance(const Tensor& phi) override { return noise_scale(phi); }
+  NoiseParts noise_parts(const Tensor&) override { return {}; }
 };
 
 }  // namespace sked

@@ -7,6 +7,12 @@
 
 namespace sked {
 
+/// What the noise of each example is made of: ε(x) = V(x) ε^R + d(x) ⊙ ε^J (METHOD.md, "Noise"), before τ divides.
+struct NoiseParts {
+  Tensor deviation;  // d(x) (B,J); undefined for DET
+  Tensor factors;    // V(x) (B,J,R); undefined of diagonal factors, too
+};
+
 class Head : public Module {
  public:
   /// Mean loss over the batch, shape (): −log of the Monte Carlo average of probabilities (METHOD.md, "Likelihood").
@@ -17,6 +23,10 @@ class Head : public Module {
   virtual Tensor classifier_logits(const Tensor& phi) = 0;
   /// Standard deviation of the noise per coordinate, averaged over coordinates: (B) f32; zeros for DET. For reports.
   virtual Tensor noise_scale(const Tensor& phi) = 0;
+  /// Total variance of the noise, tr Σ(x): (B) f32; zeros for DET. For reports.
+  virtual Tensor noise_variance(const Tensor& phi) = 0;
+  /// d(x) and V(x), the latter of J·R numbers an example. No tape.
+  virtual NoiseParts noise_parts(const Tensor& phi) = 0;
   /// The current τ.
   virtual double temperature() const = 0;
   /// Parameters beyond the classifier W, b: those of METHOD.md, "Noise", and a learned τ.

@@ -101,4 +101,18 @@ Tensor Heteroscedastic::noise_scale(const Tensor& phi) {
   return mean(sqrt(Var(noise_.variance(phi))), 1).value();
 }
 
+Tensor Heteroscedastic::noise_variance(const Tensor& phi) {
+  const NoGrad off;
+  check(Var(phi));
+  return sum(Var(noise_.variance(phi)), 1).value();
+}
+
+NoiseParts Heteroscedastic::noise_parts(const Tensor& phi) {
+  const NoGrad off;
+  check(Var(phi));
+  const NoiseScales scales = noise_.scales(Var(phi));
+  const Var factors = noise_.factors(scales);
+  return {scales.d.value(), factors.defined() ? factors.value() : Tensor()};
+}
+
 }  // namespace sked

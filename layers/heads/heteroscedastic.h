@@ -21,6 +21,8 @@ class Heteroscedastic : public ClassifierHead {
   Var loss(const Var& phi, const Targets& targets, const Context& context) override;
   Tensor predict(const Tensor& phi, int64_t samples, const Context& context) override;
   Tensor noise_scale(const Tensor& phi) override;
+  Tensor noise_variance(const Tensor& phi) override;
+  NoiseParts noise_parts(const Tensor& phi) override;
 
  private:
   /// What the noise is added to, as `center` (B,J), and the classifier where it is still to come. The whole difference

@@ -67,6 +67,11 @@ NoiseScales GaussianNoise::scales(const Var& phi) const {
   return scales;
 }
 
+Var GaussianNoise::factors(const NoiseScales& scales) const {
+  if (form_ != Factors::efficient) return scales.factors;
+  return reshape(scales.v, {scales.v.dim(0), coordinates_, 1}) * scales.factors;
+}
+
 Var GaussianNoise::mean(const NoiseScales& scales) const { return v_bias_.defined() ? scales.v * v_bias_ : Var(); }
 
 void check_examples(const Context& context, int64_t rows) {
@@ -102,8 +107,9 @@ Tensor GaussianNoise::variance(const Tensor& phi) const {
 
 Tensor GaussianNoise::covariance(const Tensor& phi) const {
   const NoGrad off;
-  const auto [d, v, factors] = scales(Var(phi));
+  const NoiseScales of_phi = scales(Var(phi));
   const int64_t rows = phi.dim(0), j = coordinates_;
+  const Var& d = of_phi.d;
   Var diagonal = reshape(d, {rows, j, 1}) * reshape(d, {rows, 1, j});  // d dᵀ: what is shared
   if (!shared_diagonal_) {
     Tensor identity = Tensor::zeros({j, j}, phi.dtype());
@@ -111,7 +117,7 @@ Tensor GaussianNoise::covariance(const Tensor& phi) const {
     diagonal = diagonal * Var(identity.to(phi.device()));  // diag(d²)
   }
   if (form_ == Factors::diagonal) return diagonal.value();
-  const Var all = form_ == Factors::full ? factors : reshape(v, {rows, j, 1}) * factors;  // V(x) (B,J,R)
+  const Var all = factors(of_phi);
   return (matmul(all, all, false, true) + diagonal).value();
 }
 

@@ -36,6 +36,8 @@ class GaussianNoise : public Module {
 
   /// What the noise of a batch depends on, computed once for all its samples from φ (B,D).
   NoiseScales scales(const Var& phi) const;
+  /// V(x) (B,J,R) of any form; undefined of diagonal factors.
+  Var factors(const NoiseScales& scales) const;
   /// E ε_s = v(x) ⊙ c (B,J), to be added to what the noise is added to; undefined where the noise has no mean.
   Var mean(const NoiseScales& scales) const;
 

@@ -75,6 +75,8 @@ class RecordedHead final : public Head {
   }
   Tensor classifier_logits(const Tensor&) override { return {}; }
   Tensor noise_scale(const Tensor&) override { return {}; }
+  Tensor noise_variance(const Tensor&) override { return {}; }
+  NoiseParts noise_parts(const Tensor&) override { return {}; }
   double temperature() const override { return 1; }
   int64_t extra_parameters() const override { return 0; }
 

@@ -101,6 +101,39 @@ TEST_CASE("npz: arrays by their names, stored and deflated, zip64 or not") {
   CHECK(load_npz(folder.write("none.npz", zip({}))).tensors.empty());
 }
 
+TEST_CASE("npz: what is written is read again, and is the same bytes each time") {
+  const TemporaryFolder folder;
+  const std::vector<NamedTensor> tensors{{"a", Tensor::from<float>({1, 2, 3, 4, 5, 6}, {2, 3})},
+                                         {"deep/b", Tensor::from<int64_t>({-1, 1}, {2})},
+                                         {"c", Tensor::from<uint8_t>({7}, {1})},
+                                         {"d", Tensor::from<double>({0.1}, {})},
+                                         {"none", Tensor::empty({0, 3})}};
+  const auto save = [&](const std::vector<NamedTensor>& some) {
+    return error_of([&] { save_npz(folder.path("x.npz"), some); });
+  };
+  if (built_without_libzip()) {
+    CHECK(one_line_with(save(tensors), "x.npz", "install libzip-dev"));
+    return;
+  }
+  REQUIRE(save(tensors).empty());
+  const std::string bytes = test::slurp(folder.path("x.npz"));
+  REQUIRE(save(tensors).empty());
+  CHECK(test::slurp(folder.path("x.npz")) == bytes);
+  const TensorFile file = load_npz(folder.path("x.npz"));
+  REQUIRE(file.tensors.size() == tensors.size());
+  for (const auto& [name, tensor] : tensors) {
+    INFO(name);
+    CHECK(file.at(name).dtype() == tensor.dtype());
+    CHECK(file.at(name).shape() == tensor.shape());
+    CHECK(file.at(name).to_vector<double>() == tensor.to_vector<double>());
+  }
+  CHECK(one_line_with(save({tensors[0], tensors[0]}), "x.npz", "a.npy"));
+  CHECK(one_line_with(save({{"../a", tensors[0].tensor}}), "x.npz", "../a"));
+  CHECK(one_line_with(save({{"half", Tensor::zeros({1}, DType::bf16)}}), "x.npz", "half", "bf16"));
+  CHECK(test::slurp(folder.path("x.npz")) == bytes);
+  CHECK(folder.count() == 1);
+}
+
 TEST_CASE("npz: what is refused, in one line with the file and the array") {
   if (built_without_libzip()) return;
   const TemporaryFolder folder;

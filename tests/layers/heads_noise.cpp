@@ -136,6 +136,56 @@ TEST_CASE("noise: the closed forms of covariance, variance and scale agree") {
   }
 }
 
+TEST_CASE("noise: what a head says of its parts is Σ(x)") {
+  const int64_t width = 5, classes = 3, rows = 4;
+  const Tensor phi = pre_logits(rows, width);
+  for (const HeadKind kind : {HeadKind::het, HeadKind::het_xl}) {
+    for (const Factors form : kForms) {
+      CAPTURE(kind);
+      CAPTURE(form);
+      const int64_t j = kind == HeadKind::het ? classes : width;
+      Init init(3), same(3);
+      const std::unique_ptr<Head> head = make_head(head_config(kind, form, Link::softmax), width, classes, init);
+      struct Named : Module {
+        explicit Named(GaussianNoise& noise) { add("noise", noise); }
+      };
+      GaussianNoise noise({.factors = form, .rank = 2}, "head", width, j, same);
+      Named named(noise);
+      set_hash_parameters(*head);  // by their names
+      set_hash_parameters(named);
+      const std::vector<double> covariance = noise.covariance(phi).to_vector<double>();
+      const std::vector<double> total = head->noise_variance(phi).to_vector<double>();
+      const NoiseParts parts = head->noise_parts(phi);
+      REQUIRE(parts.deviation.shape() == Shape{rows, j});
+      const std::vector<double> d = parts.deviation.to_vector<double>();
+      std::vector<double> v(static_cast<size_t>(rows * j * 2), 0.0);
+      CHECK(parts.factors.defined() == (form != Factors::diagonal));
+      if (parts.factors.defined()) {
+        REQUIRE(parts.factors.shape() == Shape{rows, j, 2});
+        v = parts.factors.to_vector<double>();
+      }
+      for (int64_t b = 0; b < rows; ++b) {
+        double trace = 0;
+        for (int64_t m = 0; m < j; ++m)
+          for (int64_t n = 0; n < j; ++n) {
+            const auto at = [&](int64_t i, int64_t r) { return v[static_cast<size_t>((b * j + i) * 2 + r)]; };
+            const double own = d[static_cast<size_t>(b * j + m)];
+            const double sigma = at(m, 0) * at(n, 0) + at(m, 1) * at(n, 1) + (m == n ? own * own : 0);
+            const double want = covariance[static_cast<size_t>((b * j + m) * j + n)];
+            CHECK(std::abs(sigma - want) < 1e-5 * std::max(1.0, std::abs(want)));  // products of f32
+            if (m == n) trace += sigma;
+          }
+        CHECK(total[static_cast<size_t>(b)] == doctest::Approx(trace).epsilon(1e-5));
+      }
+    }
+  }
+  Init init(3);
+  const std::unique_ptr<Head> det =
+      make_head(head_config(HeadKind::det, Factors::full, Link::softmax), width, classes, init);
+  CHECK(det->noise_variance(phi).to_vector<double>() == std::vector<double>(rows, 0.0));
+  CHECK_FALSE(det->noise_parts(phi).deviation.defined());
+}
+
 TEST_CASE("noise: init_scale multiplies V(x), and leaves the smallest deviation") {
   for (const Factors form : {Factors::full, Factors::efficient}) {
     Init init(3);

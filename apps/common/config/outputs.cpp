@@ -2,7 +2,6 @@
 
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -25,28 +24,27 @@ void check_writable_below(const std::filesystem::path& file) {
   require(error == 0, "output", "cannot write ", file.string(), ": ", folder.string(), ": ", std::strerror(error));
 }
 
-/// Throws Error naming the first of `files` that is there, unless they are results of before.
-static void check_own(const std::vector<std::string>& files, const std::string& key) {
+void refuse_foreign(const std::string& file, const std::function<bool(const std::string&)>& is_ours) {
   namespace fs = std::filesystem;
-  constexpr uint64_t kMostBytes = uint64_t{1} << 30;
   std::error_code error;
-  const auto taken = std::ranges::find_if(files, [&](const std::string& file) {
-    return fs::exists(file, error) && !(fs::is_regular_file(file, error) && fs::file_size(file, error) == 0);
-  });
-  if (taken == files.end()) return;
+  if (!fs::exists(file, error) || (fs::is_regular_file(file, error) && fs::file_size(file, error) == 0)) return;
   try {
-    const Json json = parse_json(read_file(files.front(), kMostBytes), files.front());
-    if (json.is_array() ? json.empty() || json.elements().front().contains(key) : json.contains(key)) return;
+    if (is_ours(file)) return;
   } catch (const Error&) {  // it is something else
   }
-  fail("output", *taken,
+  fail("output", file,
        " is there, and none of this program's results: it is not touched (move it away, or choose "
        "another name)");
 }
 
 void check_results(const std::vector<std::string>& files, const std::string& key, FolderIs folder) {
   for (const std::string& file : files) folder == FolderIs::made ? check_writable_below(file) : check_writable(file);
-  check_own(files, key);
+  const auto results_of_before = [&](const std::string&) {
+    constexpr uint64_t kMostBytes = uint64_t{1} << 30;
+    const Json json = parse_json(read_file(files.front(), kMostBytes), files.front());
+    return json.is_array() ? json.empty() || json.elements().front().contains(key) : json.contains(key);
+  };
+  for (const std::string& file : files) refuse_foreign(file, results_of_before);
 }
 
 }  // namespace sked

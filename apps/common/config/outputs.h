@@ -2,6 +2,7 @@
 // Can results be written where they are asked for? Found out before the work, not after it.
 
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -20,5 +21,8 @@ enum class FolderIs { there, made };
 /// could not be written, and where one is there unless they are results of before: then the first of all is as said.
 /// Empty files may be replaced.
 void check_results(const std::vector<std::string>& files, const std::string& key, FolderIs folder = FolderIs::there);
+
+/// Throws Error where `file` is there and not one that may be replaced: an empty one, or one that `is_ours` takes.
+void refuse_foreign(const std::string& file, const std::function<bool(const std::string&)>& is_ours);
 
 }  // namespace sked

@@ -202,12 +202,13 @@ Evaluation EvaluationAccumulator::evaluation() const {
 }
 
 Evaluation evaluate(Classifier& classifier, std::shared_ptr<const Dataset> dataset, const RunConfig& config,
-                    const PredictOptions& options) {
+                    const PredictOptions& options, const std::function<void(const Prediction&)>& also) {
   EvaluationAccumulator accumulator(*dataset, config);
   const bool noisy = config.head.kind != HeadKind::det && dataset->has_distributions();
   for_each_prediction(classifier, dataset, config.data.eval_pipeline, options, [&](const Prediction& p) {
     const Tensor noise = noisy ? classifier.head().noise_scale(p.phi).to(Device::cpu) : Tensor();
     accumulator.add(p.probabilities, p.batch, noise);
+    if (also) also(p);
   });
   return accumulator.evaluation();
 }

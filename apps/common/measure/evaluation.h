@@ -96,8 +96,9 @@ class EvaluationAccumulator {
   MetricsAccumulator metrics_;
 };
 
+/// `also` is called with what is measured.
 Evaluation evaluate(Classifier& classifier, std::shared_ptr<const Dataset> dataset, const RunConfig& config,
-                    const PredictOptions& options);
+                    const PredictOptions& options, const std::function<void(const Prediction&)>& also = {});
 
 /// {nll, accuracy, top5, ece, adaptive_ece, brier, count [, human|noisy {cross_entropy, entropy, entropy_correlation,
 /// noise_correlation, count}] [, retrieval {count, captions, image_to_text_1, … [, equal_captions {count,

@@ -159,7 +159,8 @@ Tensor Ensemble::in_first_order(Tensor probabilities, size_t member) const {
 }
 
 EnsembleEvaluation Ensemble::evaluate(const std::shared_ptr<const Dataset>& images,
-                                      const std::function<void(size_t, const Evaluation&)>& on_member) const {
+                                      const std::function<void(size_t, const Evaluation&)>& on_member,
+                                      const std::function<void(const Tensor&, const Batch&)>& on_mean) const {
   EnsembleEvaluation result;
   Votes votes(images->size(), images->classes());
   EvaluationAccumulator all(*images, members_.front().config());
@@ -173,7 +174,9 @@ EnsembleEvaluation Ensemble::evaluate(const std::shared_ptr<const Dataset>& imag
       const Tensor probabilities = in_first_order(p.probabilities, m);
       own.add(probabilities, p.batch);
       const Tensor mean = votes.add(probabilities, p.batch, *images, member.subject.path);
-      if (m + 1 == members_.size()) all.add(mean, p.batch);
+      if (m + 1 < members_.size()) return;
+      all.add(mean, p.batch);
+      if (on_mean) on_mean(mean, p.batch);
     });
     votes.end(*images, member.subject.path);
     result.members.push_back(own.evaluation());

@@ -35,10 +35,12 @@ class Ensemble {
   const std::shared_ptr<const Dataset>& images() const { return images_; }
 
   /// Each member's measures and the ensemble's on images of the first member's classes, one member after the other:
-  /// beside the networks it needs f32 (N,K). `on_member` is called with each as soon as it is measured. Throws
-  /// Error where one cannot read an image that another could, and as evaluate().
+  /// beside the networks it needs f32 (N,K). `on_member` is called with each as soon as it is measured, `on_mean`
+  /// with every batch's averaged probabilities, (B,K). Throws Error where one cannot read an image that another could,
+  /// and as evaluate().
   EnsembleEvaluation evaluate(const std::shared_ptr<const Dataset>& images,
-                              const std::function<void(size_t, const Evaluation&)>& on_member = {}) const;
+                              const std::function<void(size_t, const Evaluation&)>& on_member = {},
+                              const std::function<void(const Tensor&, const Batch&)>& on_mean = {}) const;
 
  private:
   void add(Asked member, const std::string& split);
