@@ -82,15 +82,26 @@ StoredArray::StoredArray(std::shared_ptr<const InputFile> file, std::string name
 const char* StoredArray::read_bytes(int64_t begin, int64_t end, void* out) const {
   require(0 <= begin && begin <= end && end <= rows(), "read_rows", name_, ": expected rows in 0 to ", rows(), ", got ",
           begin, " to ", end);
+  const uint64_t first = static_cast<uint64_t>(begin) * row_bytes();
   const uint64_t count = static_cast<uint64_t>(end - begin) * row_bytes();
+  if (kept_ != nullptr) {
+    const char* bytes = kept_->data() + first;
+    return out == nullptr ? bytes : static_cast<const char*>(std::memcpy(out, bytes, count));
+  }
   if (out == nullptr) {
     thread_local std::vector<char> memory;
     if (memory.size() < count) memory.resize(count);
     out = memory.data();
   }
-  require(file_->read_at(begin_ + static_cast<uint64_t>(begin) * row_bytes(), out, count) == count, "read_rows", name_,
+  require(file_->read_at(begin_ + first, out, count) == count, "read_rows", name_,
           ": the file got shorter while it was read");
   return static_cast<const char*>(out);
+}
+
+void StoredArray::keep() {
+  std::vector<char> bytes(static_cast<uint64_t>(rows()) * row_bytes());
+  read_bytes(0, rows(), bytes.data());
+  kept_ = std::make_shared<const std::vector<char>>(std::move(bytes));
 }
 
 void StoredArray::read(int64_t begin, int64_t end, float* out) const {

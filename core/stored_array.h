@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/file.h"
 #include "core/shape.h"
@@ -17,7 +18,8 @@ const char* name(Element element);
 /// f32, f64, f16 or bf16?
 bool is_floating(Element element);
 
-/// N rows of an array (N, …), read by positioned reads. Safe from several threads.
+/// N rows of an array (N, …), read by positioned reads unless it is kept in memory. Reading is safe from several
+/// threads.
 class StoredArray {
  public:
   /// `bytes_each` of an element, from byte `begin` of the file on; `name` for messages.
@@ -34,6 +36,10 @@ class StoredArray {
   int64_t row_size() const { return row_size_; }
   uint64_t row_bytes() const { return static_cast<uint64_t>(row_size_) * bytes_each_; }
 
+  /// Reads the whole array into memory, where this object and its copies find it from then on. Throws Error where the
+  /// file is shorter by now.
+  void keep();
+
   /// Rows [begin, end) as numbers f32 (end - begin, row_size()): exact but of f64, i32, u32, i64 and u64. Throws Error
   /// for other rows than are there, for text, and where the file is shorter by now.
   void read(int64_t begin, int64_t end, float* out) const;
@@ -46,7 +52,7 @@ class StoredArray {
   bool holds_words() const;
 
  private:
-  /// To `out`, or to memory of this thread.
+  /// To `out`; without one, to what is kept or memory of this thread.
   const char* read_bytes(int64_t begin, int64_t end, void* out) const;
 
   std::shared_ptr<const InputFile> file_;
@@ -56,6 +62,7 @@ class StoredArray {
   Shape shape_;
   int64_t row_size_;
   uint64_t begin_;
+  std::shared_ptr<const std::vector<char>> kept_ = nullptr;  // all bytes of the array
 };
 
 }  // namespace sked

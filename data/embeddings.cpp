@@ -13,7 +13,8 @@ namespace sked {
 namespace {
 
 constexpr uint64_t kCheckedWhole = uint64_t{2} << 30;  // bytes of features that are read when they are opened
-constexpr int64_t kWidest = int64_t{1} << 20;          // of D and of K
+constexpr uint64_t kKept = uint64_t{256} << 20;  // bytes of features that stay in memory: a read costs a microsecond
+constexpr int64_t kWidest = int64_t{1} << 20;    // of D and of K
 
 template <class... Parts>
 void check(bool ok, const Parts&... parts) {
@@ -159,8 +160,10 @@ void Embeddings::read_labels(const std::vector<bool>& used) {
 }
 
 void Embeddings::check_features(const std::vector<bool>& used) {
-  const StoredArray& x = columns_.features;
-  if (static_cast<uint64_t>(x.rows()) * x.row_bytes() > kCheckedWhole) return;
+  StoredArray& x = columns_.features;
+  const uint64_t bytes = static_cast<uint64_t>(x.rows()) * x.row_bytes();
+  if (bytes > kCheckedWhole) return;
+  if (bytes <= kKept) x.keep();
   checksums_.resize(static_cast<size_t>(size()));
   for_each_row(x, [&](int64_t row, float* numbers) {
     if (!used.empty() && !used[static_cast<size_t>(row)]) return;

@@ -20,7 +20,8 @@ struct EmbeddingColumns {
   std::optional<StoredArray> ids = std::nullopt;            // integers (N), UTF-8 u8 (N, L) or NumPy's strings (N)
 };
 
-/// N vectors that stay in their file; in memory are labels and, of a table of at most 2 GiB, a checksum of each row.
+/// N vectors that stay in their file, but of a table of at most 256 MiB, which is kept in memory as it is stored; in
+/// memory are labels and, of a table of at most 2 GiB, a checksum of each row.
 /// Labels (N) are labels; labels (N, K), and a label_distribution without labels, are targets; a label_distribution
 /// beside labels is p(y | x). Without classes (K = 0) no labels are needed.
 class Embeddings final : public Dataset {

@@ -109,6 +109,15 @@ TEST_CASE("npy: numbers and strings of any width are read by rows") {
   CHECK(flag == 1);
   CHECK_FALSE(flags.holds_words());
 
+  StoredArray kept = open("<i2", "(2,)", "abcd");
+  const StoredArray left = kept;
+  kept.keep();
+  std::filesystem::resize_file(folder.path("x.npy"), std::filesystem::file_size(folder.path("x.npy")) - 1);
+  std::vector<int64_t> both(2);
+  kept.read(0, 2, both.data());
+  CHECK(both == Numbers{0x6261, 0x6463});
+  CHECK(one_line_with(error_of([&] { left.read(1, 2, both.data()); }), "x.npy: the file got shorter"));
+
   const StoredArray halves = open("<f2", "(2, 2)", std::string("\x00\x3c\x00\xc0\x01\x00\x00\x7c", 8));
   std::vector<float> x(4);
   halves.read(0, 2, x.data());

@@ -294,14 +294,15 @@ TEST_CASE("embeddings: what is missing, doubled, damaged or no such file") {
   CHECK(one_line_with(data.error(), "expected one of", "got several"));
   std::filesystem::remove(data.folder.path("features.npy"));
 
-  // Cut short before it is opened, and behind the reader's back.
+  // Cut short before it is opened, and behind the reader's back, which keeps a table as small as this one.
   const Splits splits = load_splits({.name = "embeddings", .path = data.folder.path()}, 0);
+  std::vector<float> before(3), x(3);
+  splits.train->read_features(5, before.data());
   const std::string features = data.folder.path("train-features.npy");
   std::filesystem::resize_file(features, std::filesystem::file_size(features) - 5);
   CHECK(one_line_with(data.error(), "train-features.npy: expected 72 bytes of data", "got 67"));
-  std::vector<float> x(3);
-  splits.train->read_features(4, x.data());
-  CHECK(one_line_with(error_of([&] { splits.train->read_features(5, x.data()); }), features, "got shorter"));
+  splits.train->read_features(5, x.data());
+  CHECK(x == before);
   CHECK(one_line_with(error_of([&] { splits.train->read_features(6, x.data()); }), "an index in 0 to 5"));
   std::filesystem::remove(data.folder.path("test-features.npy"));
   CHECK(one_line_with(data.error(), "no part `test`"));
