@@ -1,6 +1,7 @@
 #include "data/image_collection.h"
 
 #include <algorithm>
+#include <filesystem>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -126,6 +127,15 @@ std::vector<int64_t> ImageCollection::classes_of(int64_t i) const {
 
 std::string ImageCollection::caption(int64_t i, Rng& rng) const {
   return has_captions() ? entry(i).caption : Dataset::caption(i, rng);
+}
+
+std::shared_ptr<ImageCollection> listed_images(const std::string& name, const std::vector<std::string>& classes,
+                                               const std::vector<std::string>& paths) {
+  Collected collected;
+  // Absolute, but otherwise as given: `link/..` is where the system finds it.
+  for (const std::string& path : paths)
+    collected.entries.push_back({.name = std::filesystem::absolute(path).string().substr(1)});
+  return std::make_shared<ImageCollection>(name, classes, std::move(collected));
 }
 
 }  // namespace sked

@@ -122,6 +122,11 @@ std::vector<std::string> distinct_names(const ClassList& classes);
 /// them. Throws Error naming file and line, also for an id that was there before.
 ClassList load_class_list(const std::string& path);
 
+/// Image files by their paths; labels are all 0 and mean nothing. A path that leads nowhere is an Error when its image
+/// is read.
+std::shared_ptr<ImageCollection> listed_images(const std::string& name, const std::vector<std::string>& classes,
+                                               const std::vector<std::string>& paths);
+
 /// WebDataset shards: members that share a key (the name up to the first dot behind its last slash) and follow each
 /// other are one example; a key that comes again later is another one. Its image has one of kImageEndings, in any case;
 /// its label is the first of

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <filesystem>
 #include <iterator>
 #include <optional>
 
@@ -67,15 +66,6 @@ std::vector<ImageFile> readable(const std::vector<std::string>& paths) {
   return files;
 }
 
-/// The files as a dataset; labels are all 0 and mean nothing.
-std::shared_ptr<const Dataset> files_of(const std::vector<ImageFile>& files, const std::vector<std::string>& classes) {
-  Collected collected;
-  // Absolute, but otherwise as given: `link/..` is where the system finds it.
-  for (const ImageFile& file : files)
-    collected.entries.push_back({.name = std::filesystem::absolute(file.path).string().substr(1)});
-  return std::make_shared<ImageCollection>("predict", classes, std::move(collected));
-}
-
 /// A checkpoint, and what its images must look like.
 struct Asked {
   Subject subject;
@@ -96,7 +86,9 @@ Asked load_asked(const PredictArguments& wanted, const CommonOptions& common) {
 /// then: its images are bytes.
 std::shared_ptr<const Dataset> images_for(const Asked& s, const std::vector<ImageFile>& files,
                                           const std::vector<std::string>& classes) {
-  return resized(files_of(files, classes), s.image_shape);
+  std::vector<std::string> paths;
+  for (const ImageFile& file : files) paths.push_back(file.path);
+  return resized(listed_images("predict", classes, paths), s.image_shape);
 }
 
 /// The row b of a batch of `files`.

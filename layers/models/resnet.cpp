@@ -217,11 +217,17 @@ ResNet::ResNet(const ResNetConfig& config, const Shape& image_shape, Init& init)
   width_ = shape.in;
 }
 
-Var ResNet::forward(const Var& images, const Context& context) {
+std::vector<std::string> ResNet::layers() const {
+  std::vector<std::string> names;
+  for (size_t s = 0; s < stages_.size(); ++s) names.push_back("layer" + std::to_string(s + 1));
+  return names;
+}
+
+Var ResNet::forward_to(size_t i, const Var& images, const Context& context) {
   Var x = bn1_.forward_relu(conv1_.forward(as_activation(images, context), context), context);
   if (max_pool_) x = max_pool2d(x, kMaxPool);
-  for (const auto& stage : stages_)
-    for (const auto& block : stage->blocks) x = run_block(*block, x, context, recompute_);
+  for (size_t s = 0; s <= i; ++s)
+    for (const auto& block : stages_[s]->blocks) x = run_block(*block, x, context, recompute_);
   return as_feature(global_avg_pool(x));
 }
 

@@ -63,7 +63,12 @@ class ResNet : public Backbone {
   /// Images (N,H,W,C) of `image_shape` = (H,W,C).
   ResNet(const ResNetConfig& config, const Shape& image_shape, Init& init);
 
-  Var forward(const Var& images, const Context& context) override;
+  Var forward(const Var& images, const Context& context) override {
+    return forward_to(stages_.size() - 1, images, context);
+  }
+  /// `layer1` …: the mean over the positions of what a stage makes. That of the last is φ.
+  std::vector<std::string> layers() const override;
+  Var forward_to(size_t i, const Var& images, const Context& context) override;
   int64_t width() const override { return width_; }
   double flops_per_image() const override { return flops_; }
 

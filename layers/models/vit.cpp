@@ -1,5 +1,7 @@
 #include "layers/models/vit.h"
 
+#include <algorithm>
+
 #include "autograd/elementwise.h"
 #include "autograd/reduce.h"
 #include "autograd/shape.h"
@@ -99,11 +101,33 @@ Var Vit::pool(const Var& x, const Context& context) const {
   return config_.norm_pooled ? norm_->forward(phi) : phi;
 }
 
-Var Vit::forward(const Var& images, const Context& context) {
+Var Vit::tokens(const Var& images, size_t blocks, const Context& context) const {
   Var x = embed(images, context);
-  for (const auto& block : blocks_) x = run_block(*block, x, context, config_.recompute);
-  const Var phi = pool(x, context);
+  for (size_t i = 0; i < blocks; ++i) x = run_block(*blocks_[i], x, context, config_.recompute);
+  return x;
+}
+
+Var Vit::forward(const Var& images, const Context& context) {
+  const Var phi = pool(tokens(images, blocks_.size(), context), context);
   return as_feature(pre_logits_ ? tanh(pre_logits_->fc.forward(phi)) : phi);
+}
+
+std::vector<std::string> Vit::layers() const {
+  std::vector<std::string> names;
+  for (size_t i = 0; i < blocks_.size(); ++i) names.push_back("blocks." + std::to_string(i));
+  if (pre_logits_) names.emplace_back("pooled");
+  return names;
+}
+
+/// x (N,T,D) -> (N,D).
+Var Vit::token_or_mean(const Var& x) const {
+  if (config_.class_token) return reshape(slice(x, 1, 0, 1), {x.dim(0), config_.width});
+  return mean(prefix() > 0 ? slice(x, 1, prefix(), x.dim(1)) : x, 1);
+}
+
+Var Vit::forward_to(size_t i, const Var& images, const Context& context) {
+  const Var x = tokens(images, std::min(i + 1, blocks_.size()), context);
+  return as_feature(i < blocks_.size() ? token_or_mean(x) : pool(x, context));
 }
 
 }  // namespace sked

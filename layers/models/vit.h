@@ -36,6 +36,10 @@ class Vit : public Backbone {
   Vit(const VitConfig& config, const Shape& image_shape, Init& init);
 
   Var forward(const Var& images, const Context& context) override;
+  /// `blocks.0` …: the class token behind a block, without the last norm; the mean of the patches where there is none.
+  /// Behind them, in front of the tanh layer where there is one, `pooled`.
+  std::vector<std::string> layers() const override;
+  Var forward_to(size_t i, const Var& images, const Context& context) override;
   int64_t width() const override { return config_.representation ? config_.representation : config_.width; }
   double flops_per_image() const override { return flops_; }
 
@@ -48,6 +52,9 @@ class Vit : public Backbone {
   void add_embedding(Init& init, int64_t patches);
   void add_blocks(Init& init, const BlockConfig& block, int64_t tokens);
   Var embed(const Var& images, const Context& context) const;
+  /// What the first `blocks` make of them.
+  Var tokens(const Var& images, size_t blocks, const Context& context) const;
+  Var token_or_mean(const Var& x) const;
   Var pool(const Var& x, const Context& context) const;
 
   VitConfig config_;

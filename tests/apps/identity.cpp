@@ -241,7 +241,8 @@ TEST_CASE("identity: kept features are of these very images in this order") {
   const auto all =
       std::make_shared<ImageDataset>("all", std::vector<std::string>{"a"}, images, Tensor::zeros({6}, DType::i64));
   const auto features = [&](const std::vector<int64_t>& order) {
-    return image_features(*tower, std::make_shared<Subset>(all, order), config, Device::cpu).to_vector<float>();
+    return image_features(*tower, std::make_shared<Subset>(all, order), config, config.contrast.features, Device::cpu)
+        .to_vector<float>();
   };
   const auto files = [&] { return std::distance(fs::directory_iterator(config.contrast.features), {}); };
   const auto forth = features({0, 1, 2, 3, 4, 5}), back = features({5, 4, 3, 2, 1, 0});

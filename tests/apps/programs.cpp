@@ -150,7 +150,8 @@ TEST_CASE("programs: results replace results of before, and nobody else's files"
 
 TEST_CASE("programs: a full stdout is an error, after the work is done") {
   const RunLimits full{.stdout_file = "/dev/full"};
-  for (const std::string program : {"train", "evaluate", "predict", "contrast", "replicate", "scale", "bench"})
+  for (const std::string program :
+       {"train", "evaluate", "predict", "contrast", "features", "replicate", "scale", "bench"})
     CHECK_MESSAGE(fails_with(run_program({program, "--help"}, full), 1, "stdout", "No space left"), program);
   CHECK(run_program({"train", "--help"}, {.closed = {1}}).code == 0);
   const TrainPlace place;

@@ -152,6 +152,12 @@ TEST_CASE("safetensors: a file written piece by piece is the file written at onc
   // With room left, as for a count that is not known yet.
   const std::string longer = folder.write("longer", safetensors_beginning("x", planned, {{"about", "x"}}, 4096) + data);
   CHECK(load_safetensors(longer).at("w").to_vector<float>() == w.to_vector<float>());
+  // Halves, whose checksum is of the bytes in the file.
+  const std::string halves{0, 0x3c, 0, 0x40};
+  const std::string narrow =
+      folder.write("half", safetensors_beginning("x", {{"h", "F16", {2}, xxh64(halves.data(), 4)}}, {}) + halves);
+  CHECK(load_safetensors(narrow).at("h").to_vector<float>() == std::vector<float>{1, 2});
+  CHECK(one_line_with(message(slurp(narrow).replace(slurp(narrow).size() - 1, 1, "A")), "\"h\"", "checksum"));
   CHECK(one_line_with(error_of([&] { safetensors_beginning("x", planned, {}, 40); }), "expected at most 32"));
   CHECK(one_line_with(error_of([&] { safetensors_beginning("x", {{"y", "I65", {2}, ""}}, {}); }), "\"y\"", "I65"));
 }

@@ -71,8 +71,10 @@ void tell(const Say& say, const std::string& line) {
   say ? say(line) : static_cast<void>(std::fprintf(stderr, "%s\n", printable(line).c_str()));
 }
 
-Progress::Progress(std::string label, int64_t begin, int64_t total, double images_per_step, bool quiet)
+Progress::Progress(std::string label, int64_t begin, int64_t total, double images_per_step, bool quiet,
+                   const char* step)
     : label_(printable(label)),
+      step_(step),
       total_(total),
       last_done_(begin),
       images_per_step_(images_per_step),
@@ -102,7 +104,7 @@ void Progress::update(int64_t done, std::optional<double> loss) {
 void Progress::draw(int64_t done, std::optional<double> loss) {
   const double share = total_ > 0 ? static_cast<double>(done) / static_cast<double>(total_) : 1;
   const double rate = seconds_per_step_ > 0 ? images_per_step_ / seconds_per_step_ : 0;
-  std::string text = format(" step %lld/%lld", static_cast<long long>(done), static_cast<long long>(total_));
+  std::string text = format(" %s %lld/%lld", step_, static_cast<long long>(done), static_cast<long long>(total_));
   if (loss) text += format("  loss %.4f", *loss);
   text += format("  %.0f images/s", rate);
   if (done < total_) text += "  " + duration(seconds_per_step_ * static_cast<double>(total_ - done)) + " left";

@@ -25,8 +25,9 @@ void tell(const Say& say, const std::string& line);
 class Progress {
  public:
   /// `label` starts every line; `begin` of `total` steps are done; `images_per_step` turns steps into images per
-  /// second. A quiet one shows nothing.
-  Progress(std::string label, int64_t begin, int64_t total, double images_per_step, bool quiet);
+  /// second. A quiet one shows nothing. `step` is what a step is called.
+  Progress(std::string label, int64_t begin, int64_t total, double images_per_step, bool quiet,
+           const char* step = "step");
   /// Takes the bar off the terminal.
   ~Progress();
   Progress(const Progress&) = delete;
@@ -47,6 +48,7 @@ class Progress {
   void clear();
 
   std::string label_;
+  const char* step_;
   int64_t total_, last_done_;
   double images_per_step_;
   bool quiet_, terminal_;

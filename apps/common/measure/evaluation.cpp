@@ -137,14 +137,16 @@ static void say_skipped(const Skipped& image) {
 
 void for_each_batch(std::shared_ptr<const Dataset> dataset, const std::string& pipeline, int64_t batch_size,
                     int64_t skip_limit, const std::function<void(const Batch&)>& visit,
-                    const std::function<void(const Skipped&)>& on_skip) {
+                    const std::function<void(const Skipped&)>& on_skip, int64_t first_batch, int threads) {
   require(dataset->size() > 0, "evaluate", dataset->name(), ": expected images to look at, got none");
   Loader loader(std::move(dataset), evaluation_pipeline(pipeline),
                 {.batch_size = batch_size,
                  .shuffle = false,
+                 .threads = threads,
+                 .prefetch = std::max(LoaderOptions().prefetch, threads),
                  .skip_limit = skip_limit,
                  .on_skip = on_skip ? on_skip : say_skipped});
-  loader.start(0);
+  loader.start(0, first_batch);
   const NoGrad no_tape;
   while (const auto batch = loader.next()) {
     if (interrupted()) throw Interrupted();

@@ -49,12 +49,13 @@ std::unique_ptr<Classifier> make_classifier(const RunConfig& config, const Shape
 /// is not finite: whatever is made of it, a measure or a picture, would look like an answer.
 void require_finite(const Tensor& rows, const Batch& batch, const Dataset& dataset, const char* what);
 
-/// Calls `visit` for every batch of `dataset`, in order, each image prepared by `pipeline`, off the tape. Corrupt
-/// images are left out, each named on stderr or given to `on_skip`; one more than `skip_limit` is an error, and so is a
-/// dataset without images. Throws Interrupted on Ctrl-C.
+/// Calls `visit` for every batch of `dataset`, in order, each image prepared by `pipeline`, off the tape; from
+/// `first_batch` on, prepared by so many threads beside this one. Corrupt images are left out, each named on stderr or
+/// given to `on_skip`; one more than `skip_limit` is an error, and so is a dataset without images. Throws Interrupted
+/// on Ctrl-C.
 void for_each_batch(std::shared_ptr<const Dataset> dataset, const std::string& pipeline, int64_t batch_size,
                     int64_t skip_limit, const std::function<void(const Batch&)>& visit,
-                    const std::function<void(const Skipped&)>& on_skip = {});
+                    const std::function<void(const Skipped&)>& on_skip = {}, int64_t first_batch = 0, int threads = 1);
 
 /// The same with what the classifier makes of each batch: finite representations and probabilities, or an Error naming
 /// the image.

@@ -1,5 +1,8 @@
 #include "apps/common/measure/features.h"
 
+#include <omp.h>
+
+#include <algorithm>
 #include <filesystem>
 
 #include "apps/common/config/outputs.h"
@@ -13,8 +16,33 @@
 namespace sked {
 namespace {
 
-/// All that decides φ but the weights, for people too.
-std::string description(const Dataset& dataset, const RunConfig& config) {
+constexpr double kSecondsBetweenLines = 10;
+
+struct Wanted {
+  int64_t skip_limit = 0, first_batch = 0;
+  std::optional<size_t> layer = {};
+};
+
+/// Calls `visit` for every batch with φ f32 (B,·) of its images, on the CPU. Image files are decoded by as many threads
+/// as compute.
+void for_each_phi(Backbone& tower, const std::shared_ptr<const Dataset>& dataset, const RunConfig& config,
+                  Device device, const Wanted& wanted, const std::function<void(const Batch&, const Tensor&)>& visit,
+                  const std::function<void(const Skipped&)>& on_skip) {
+  const Context context{.activations = activation_dtype(device)};
+  const auto compute = [&](const Batch& batch) {
+    const Var images(batch.images.to(device));
+    const Var y = wanted.layer ? tower.forward_to(*wanted.layer, images, context) : tower.forward(images, context);
+    const Tensor phi = y.value().to(Device::cpu);
+    require_finite(phi, batch, *dataset, "its representation");
+    visit(batch, phi);
+  };
+  for_each_batch(dataset, config.data.eval_pipeline, config.train.batch_size, wanted.skip_limit, compute, on_skip,
+                 wanted.first_batch, dataset->encoded() ? omp_get_max_threads() : 1);
+}
+
+}  // namespace
+
+std::string about_features(const Dataset& dataset, const RunConfig& config) {
   RunConfig decisive;
   decisive.model = config.model;
   decisive.data.eval_pipeline = config.data.eval_pipeline;
@@ -22,7 +50,7 @@ std::string description(const Dataset& dataset, const RunConfig& config) {
          ", products in " + name(product_precision()) + "\n" + config_text(decisive);
 }
 
-std::string fingerprint(const Module& tower, const std::string& about) {
+std::string feature_fingerprint(const Module& tower, const std::string& about) {
   Fingerprint f;
   const auto add = [&](const Tensor& tensor) {
     const Tensor values = tensor.to(Device::cpu);
@@ -34,20 +62,14 @@ std::string fingerprint(const Module& tower, const std::string& about) {
   return f.hex();
 }
 
-}  // namespace
-
 LabeledFeatures labeled_features(Backbone& tower, const std::shared_ptr<const Dataset>& dataset,
                                  const RunConfig& config, Device device, const Say& say, const std::string& what) {
-  constexpr double kSecondsBetweenLines = 10;
   const int64_t total = dataset->size();
   LabeledFeatures f{Tensor::empty({total, tower.width()}), Tensor::empty({total}, DType::i64)};
   int64_t done = 0;
   Stopwatch since_line;
-  const auto take = [&](const Batch& batch) {
-    const int64_t count = batch.images.dim(0);
-    const Tensor phi =
-        tower.forward(Var(batch.images.to(device)), {.activations = activation_dtype(device)}).value().to(Device::cpu);
-    require_finite(phi, batch, *dataset, "its representation");
+  const auto take = [&](const Batch& batch, const Tensor& phi) {
+    const int64_t count = phi.dim(0);
     f.phi.rows(done, done + count).copy_from(phi);
     f.labels.rows(done, done + count).copy_from(batch.labels);
     done += count;
@@ -55,33 +77,69 @@ LabeledFeatures labeled_features(Backbone& tower, const std::shared_ptr<const Da
     tell(say, what + ": " + std::to_string(done) + " of " + std::to_string(total));
     since_line = {};
   };
-  for_each_batch(dataset, config.data.eval_pipeline, config.train.batch_size, config.data.corrupt_limit(), take,
-                 [&](const Skipped& s) { tell(say, "left out: " + s.message); });
+  for_each_phi(tower, dataset, config, device, {.skip_limit = config.data.corrupt_limit()}, take,
+               [&](const Skipped& s) { tell(say, "left out: " + s.message); });
   return {f.phi.rows(0, done), f.labels.rows(0, done)};
 }
 
-Tensor image_features(Backbone& tower, const std::shared_ptr<const Dataset>& dataset, const RunConfig& config,
-                      Device device, const Say& say) {
-  namespace fs = std::filesystem;
-  const std::string about = description(*dataset, config), &folder = config.contrast.features;
-  const fs::path path = fs::path(folder) / (dataset->name() + "-" + fingerprint(tower, about) + ".safetensors");
-  const Shape shape{dataset->size(), tower.width()};
-  if (fs::exists(path)) {
-    const TensorFile file = load_safetensors(path.string());
-    const Tensor& phi = file.at("phi");
-    require(phi.shape() == shape && phi.dtype() == DType::f32, "features", path.string(), ": phi expected ", shape,
-            " f32, got ", phi, " (remove the file to have it made again)");
-    return phi.to(device);
+void write_features(FeatureFile& file, Backbone& tower, const std::shared_ptr<const Dataset>& dataset,
+                    const RunConfig& config, Device device, std::optional<size_t> layer, const FeatureReport& report) {
+  const int64_t total = dataset->size(), batch_size = config.train.batch_size;
+  const auto before = static_cast<int64_t>(file.left_out().size());
+  const Wanted wanted{config.data.corrupt_limit() - before, file.done() / batch_size, layer};
+  std::vector<int64_t> lost;  // since the last batch with images
+  const auto take = [&](const Batch& batch, const Tensor& phi) {
+    const int64_t next = batch.indices.data<int64_t>()[0] / batch_size + 1;
+    file.add(phi, std::exchange(lost, {}), std::min(next * batch_size, total));
+    if (report.progress) report.progress(file.done());
+  };
+  const auto on_skip = [&](const Skipped& skipped) {
+    lost.push_back(skipped.index);
+    if (report.on_skip) report.on_skip(skipped);
+  };
+  try {
+    for_each_phi(tower, dataset, config, device, wanted, take, on_skip);
+    if (file.done() < total) file.add(Tensor::empty({0, file.width()}), lost, total);
+  } catch (...) {
+    file.save();
+    throw;
   }
-  tell(say, "computing the features of " + std::to_string(dataset->size()) + " images, once: " + path.string());
-  std::error_code failure;
-  fs::create_directories(folder, failure);
-  require(!failure, "features", folder, ": ", failure.message());
-  check_writable(path.string());
-  RunConfig every = config;  // an image that is lost would move the others
-  every.data.skip_limit = 0;
-  const Tensor phi = labeled_features(tower, dataset, every, device, say, "features").phi;
-  save_safetensors(path.string(), {{"phi", phi}}, {{"about", about}});
+}
+
+Tensor image_features(Backbone& tower, const std::shared_ptr<const Dataset>& dataset, const RunConfig& config,
+                      const std::string& folder, Device device, const Say& say) {
+  namespace fs = std::filesystem;
+  const std::string about = about_features(*dataset, config), fingerprint = feature_fingerprint(tower, about);
+  const std::string path = (fs::path(folder) / (dataset->name() + "-" + fingerprint + ".safetensors")).string();
+  const Shape shape{dataset->size(), tower.width()};
+  if (!fs::exists(path)) {
+    tell(say, "computing the features of " + std::to_string(dataset->size()) + " images, once: " + path);
+    std::error_code failure;
+    fs::create_directories(folder, failure);
+    require(!failure, "features", folder, ": ", failure.message());
+    RunConfig every = config;  // an image that is lost would move the others
+    every.data.skip_limit = 0;
+    // Rows go on at a batch's end: what was begun with batches of another size is begun anew.
+    FeatureFile file({.path = path,
+                      .name = "phi",
+                      .images = shape[0],
+                      .width = shape[1],
+                      .about = about,
+                      .fingerprint = fingerprint + "-" + std::to_string(config.train.batch_size)},
+                     Earlier::unfinished_replaced, say);
+    Stopwatch since_line;
+    const auto progress = [&](int64_t done) {
+      if (since_line.seconds() < kSecondsBetweenLines || done == shape[0]) return;
+      tell(say, "features: " + std::to_string(done) + " of " + std::to_string(shape[0]));
+      since_line = {};
+    };
+    write_features(file, tower, dataset, every, device, {}, {progress, {}});
+    file.finish();
+  }
+  const TensorFile file = load_safetensors(path);
+  const Tensor& phi = file.at("phi");
+  require(phi.shape() == shape && phi.dtype() == DType::f32, "features", path, ": phi expected ", shape, " f32, got ",
+          phi, " (remove the file to have it made again)");
   return phi.to(device);
 }
 

@@ -1,13 +1,17 @@
 #pragma once
 // What a tower makes of a data set: the representations that are measured, or trained on.
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "apps/common/config/config.h"
 #include "apps/common/config/progress.h"
+#include "apps/common/measure/feature_file.h"
 #include "core/tensor.h"
 #include "data/dataset.h"
+#include "data/loader.h"
 #include "layers/backbone.h"
 
 namespace sked {
@@ -24,13 +28,31 @@ struct LabeledFeatures {
 LabeledFeatures labeled_features(Backbone& tower, const std::shared_ptr<const Dataset>& dataset,
                                  const RunConfig& config, Device device, const Say& say, const std::string& what);
 
-/// φ f32 (N,D) of every image of `dataset`, prepared by data.eval_pipeline, on `device`: kept in the folder
-/// contrast.features as <dataset>-<fingerprint>.safetensors, or computed and written there. The fingerprint is of all
-/// that decides φ: the very images in their order (image_fingerprint), the pipeline, the tower with its weights, and
-/// what products are computed in. Throws Error naming the file where it is damaged or of another size, and for an image
-/// that cannot be read; Interrupted on Ctrl-C, with nothing written. Computing takes long: `say`, or else stderr, is
-/// told so. It is done once, and kept on disk.
+/// All that decides what `tower` makes of the images of `dataset`, for people (its weights are not): the images in
+/// their order, the pipeline, the network, what products are computed in.
+std::string about_features(const Dataset& dataset, const RunConfig& config);
+/// A short name for that and the weights.
+std::string feature_fingerprint(const Module& tower, const std::string& about);
+
+/// How write_features() tells what it does.
+struct FeatureReport {
+  std::function<void(int64_t done)> progress;   // images behind it
+  std::function<void(const Skipped&)> on_skip;  // left out
+};
+
+/// Computes the rows that `file` does not have yet, of the images of `dataset` in batches of train.batch_size: the
+/// tower's representation, or its layers()[*layer]. As many images that cannot be read as data.skip_limit says are left
+/// out. Throws as labeled_features(); what was computed until then is saved.
+void write_features(FeatureFile& file, Backbone& tower, const std::shared_ptr<const Dataset>& dataset,
+                    const RunConfig& config, Device device, std::optional<size_t> layer, const FeatureReport& report);
+
+/// φ f32 (N,D) of every image of `dataset`, prepared by data.eval_pipeline, on `device`: kept in `folder` as
+/// <dataset>-<fingerprint>.safetensors, or computed and written there. The fingerprint is feature_fingerprint(): the
+/// very images in their order, the pipeline, the tower with its weights, and what products are computed in. Throws
+/// Error naming the file where it is damaged or of another size, and for an image that cannot be read; Interrupted on
+/// Ctrl-C, with what was computed saved: the next call goes on from there. Computing takes long: `say`, or else stderr,
+/// is told so. It is done once, and kept on disk.
 Tensor image_features(Backbone& tower, const std::shared_ptr<const Dataset>& dataset, const RunConfig& config,
-                      Device device, const Say& say = {});
+                      const std::string& folder, Device device, const Say& say = {});
 
 }  // namespace sked

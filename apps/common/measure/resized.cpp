@@ -67,7 +67,11 @@ std::shared_ptr<const Dataset> resized(std::shared_ptr<const Dataset> base, cons
 }
 
 Splits other_splits(const std::string& name, const std::string& root, const Shape& shape) {
-  Splits splits = load_splits(named_data(name, root), 0);
+  return other_splits(named_data(name, root), name, shape);
+}
+
+Splits other_splits(const DataSpec& spec, const std::string& name, const Shape& shape) {
+  Splits splits = load_splits(spec, 0);
   const Shape& got = splits.test->image_shape();
   require(got == shape || (got.ndim() == 3 && shape.ndim() == 3), "evaluate", name, ": expected ",
           shape.ndim() == 1 ? "vectors " : "images ", shape, " as the model's, got ",

@@ -21,5 +21,7 @@ std::shared_ptr<const Dataset> resized(std::shared_ptr<const Dataset> base, cons
 /// Dataset::image_shape() has it); what there is to say about it is said. Throws what load_splits() and resized() do,
 /// and for vectors of another length, or in place of images.
 Splits other_splits(const std::string& name, const std::string& root, const Shape& shape);
+/// The same with all that a configuration says of it; `name` for people.
+Splits other_splits(const DataSpec& spec, const std::string& name, const Shape& shape);
 
 }  // namespace sked

@@ -243,7 +243,7 @@ std::string ContrastiveTask::training_pipeline() const {
 }
 
 Tensor ContrastiveTask::features_of(const std::shared_ptr<const Dataset>& dataset) {
-  return image_features(towers_.model->image(), dataset, config_, device_, say_);
+  return image_features(towers_.model->image(), dataset, config_, config_.contrast.features, device_, say_);
 }
 
 void ContrastiveTask::prepare() {
