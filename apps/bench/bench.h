@@ -90,6 +90,9 @@ void likelihood_rows(const Settings& settings, const Report& report);
 void contrastive_rows(const Settings& settings, const Report& report);
 /// Whole training steps (forward, backward, SGD), beside PyTorch in turn where a peer is given.
 void step_rows(const Settings& settings, const Report& report);
+/// Epochs of 50,000 made vectors of 256 numbers in batches of 512 (ten classes, the heads on the vectors themselves),
+/// through loader and training steps; prints what waiting for data, passes and optimizer take of one.
+void embedding_rows(const Settings& settings, const Report& report);
 /// Seconds of ViT-S/16's step with that `model.gelu`.
 double step_seconds(const Settings& settings, Gelu gelu);
 

@@ -59,6 +59,7 @@ void bench(const CommonOptions& options, const std::vector<std::string>& topics,
   if (asked("likelihood")) likelihood_rows(settings, results.rows("likelihood"));
   if (asked("contrastive")) contrastive_rows(settings, results.rows("contrastive"));
   if (asked("steps")) step_rows(settings, results.rows("steps"));
+  if (asked("embeddings")) embedding_rows(settings, results.rows("embeddings"));
   if (asked("variance"))
     for (const VarianceRow& row : variance_rows(settings)) results.variance(row);
   if (named("gpu-knobs")) gpu_knobs(settings, [&](const Knob& knob) { results.knob(knob); });
@@ -86,9 +87,9 @@ int main(int argc, char** argv) {
       argc, argv, text,
       {{.name = "topics",
         .target = &topics,
-        .help = "kernels, likelihood, contrastive, steps, variance; all when none is named (on a GPU: steps); loader "
-                "(needs Tiny ImageNet); gpu-knobs (what a GPU's libraries could do instead)",
-        .one_of = {"kernels", "likelihood", "contrastive", "steps", "variance", "loader", "gpu-knobs"}},
+        .help = "kernels, likelihood, contrastive, steps, embeddings, variance; all when none is named (on a GPU: "
+                "steps); loader (needs Tiny ImageNet); gpu-knobs (what a GPU's libraries could do instead)",
+        .one_of = {"kernels", "likelihood", "contrastive", "steps", "embeddings", "variance", "loader", "gpu-knobs"}},
        {.name = "--samples",
         .target = &settings.samples,
         .help = "Monte Carlo samples of the likelihood",
