@@ -78,6 +78,7 @@ std::vector<NoisyImage> noisiest_images(const FinishedRun& run, const std::strin
   config.data.root = run.plan.config.data.root;
   const std::optional<DataIdentity> data = identity_of(file, path);
   const Splits splits = data ? load_data(config, data->classes, path) : load_data(config);
+  if (holds_features(*splits.test)) return {};
   const Pipeline pipeline = Pipeline::parse(config.data.eval_pipeline);
   const auto classifier =
       make_classifier(config, pipeline.output_shape(splits.test->image_shape()), splits.test->classes(), Device::cpu);

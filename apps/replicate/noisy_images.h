@@ -20,7 +20,8 @@ struct NoisyImage {
 std::string weights_of(const FinishedRun& run, const std::string& folder);
 
 /// Loads the run's weights and returns the `count` test images with the largest predicted noise, noisiest first; of
-/// equally noisy ones some drawn at random, the same for every run. For heads that predict noise (not DET).
+/// equally noisy ones some drawn at random, the same for every run; none where examples are vectors. For heads that
+/// predict noise (not DET).
 std::vector<NoisyImage> noisiest_images(const FinishedRun& run, const std::string& folder, int count);
 
 /// An image u8 (H,W,C), C = 1 or 3, as a `data:image/bmp` URI: uncompressed, so nothing is needed to write it.

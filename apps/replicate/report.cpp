@@ -214,6 +214,7 @@ std::string noisy_images(const Plan& plan, const Cell& cell, const std::filesyst
   } catch (const Error& error) {
     return left_out("the noisiest images of " + plan.heads[cell.head].name + " are left out: " + error.what());
   }
+  if (images.empty()) return "";
   std::string text = "<h3>Noisiest test images according to " + escaped(plan.heads[cell.head].name) + ", seed " +
                      std::to_string(run.plan.seed) + "</h3>\n<div class=\"images\">\n";
   for (const NoisyImage& image : images) {
