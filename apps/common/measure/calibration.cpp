@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <utility>
 
 #include "core/error.h"
@@ -11,10 +12,10 @@ namespace sked {
 namespace {
 
 constexpr double kSmallestFloat = 0x1p-149, kHalfGapBelowOne = 0x1p-25;
-constexpr double kConverged = 1e-16;  // nats that a Newton step promises, of the whole set
+constexpr double kConverged = 1e-14;  // of the objective and 1: what the last Newton step promises to take off
+constexpr double kNothing = 1e-12;    // an NLL, or a curvature likewise, of rounding
 constexpr int kMostSteps = 200;       // of Newton's method; from anywhere a dozen or two
 constexpr double kSystemAccuracy = 1e-4;
-constexpr double kNothing = 1e-12;  // an NLL of this is rounding
 
 /// z of p^(1/T) = exp(z/T), up to a constant.
 double logit(float p, bool sigmoid) {
@@ -22,9 +23,9 @@ double logit(float p, bool sigmoid) {
   return sigmoid ? log_p - std::log(std::max(1.0 - static_cast<double>(p), kHalfGapBelowOne)) : log_p;
 }
 
-double sum_of_products(const std::vector<double>& x, const std::vector<double>& y) {
+double sum_of_products(const std::vector<double>& x, const std::vector<double>& y, size_t from = 0) {
   double sum = 0;
-  for (size_t i = 0; i < x.size(); ++i) sum += x[i] * y[i];
+  for (size_t i = from; i < x.size(); ++i) sum += x[i] * y[i];
   return sum;
 }
 
@@ -50,28 +51,34 @@ class Objective {
  public:
   Objective(const CalibrationSet& set, bool shift) : set_(set), shift_(shift) {}
 
-  double value(const std::vector<double>& x) const {
-    return sums(x, 1, [](const Row& row, std::vector<double>& to) { to[0] += row.loss; })[0] + ridge(x);
+  double value(const std::vector<double>& x) const { return likelihood(x) + ridge(x); }
+  /// Σ_i L_i.
+  double likelihood(const std::vector<double>& x) const {
+    return sums(x, 1, [](const Row& row, std::vector<double>& to) { to[0] += row.loss; })[0];
   }
-  /// f, ∂f/∂x (1+K) and the diagonal of ∂²f/∂x² (1+K).
+  /// f and what of it may be rounding, ∂f/∂x (1+K), the diagonal of H (1+K), and what H is beside ∂²f/∂x²: `damping`
+  /// more in the first coordinate. It keeps steps of 1/T within its range where the probabilities, all 0 or 1, have no
+  /// curvature left, and vanishes with the gradient.
   struct Derivatives {
-    double value;
-    std::vector<double> gradient, diagonal;
+    double value, rounding = 0;
+    std::vector<double> gradient = {}, diagonal = {};
+    double damping = 0;
   };
   Derivatives derivatives(const std::vector<double>& x) const;
   /// ∂²f/∂x² · v.
   std::vector<double> curvature(const std::vector<double>& x, const std::vector<double>& v) const;
 
  private:
-  /// An example at x: z, p, the sum s of its targets t (of the softmax link; else 1), and L.
+  /// An example at x: z, p, the sum s of its targets t (of the softmax link; else 1), L, and the size of what L is the
+  /// difference of.
   struct Row {
     int64_t i;
     const float* z;
     const std::vector<double>& p;
-    double s, loss;
+    double s, loss, terms;
   };
 
-  double ridge(const std::vector<double>& x) const { return shift_ ? 0.5 * (sum_of_products(x, x) - x[0] * x[0]) : 0; }
+  static double ridge(const std::vector<double>& x) { return 0.5 * sum_of_products(x, x, 1); }
   /// b does not move where there is none.
   void hold(std::vector<double>& v) const {
     if (!shift_) std::fill(v.begin() + 1, v.end(), 0.0);
@@ -95,16 +102,18 @@ std::vector<double> Objective::sums(const std::vector<double>& x, size_t width, 
     std::vector<double> p(classes);
     for (int64_t i = set_.size() * block / kBlocks; i < set_.size() * (block + 1) / kBlocks; ++i) {
       const float* z = set_.logits(i);
-      double s = 0, agreed = 0;
+      double s = 0, agreed = 0, size = 0;
       for (size_t k = 0; k < classes; ++k) {
         p[k] = x[0] * z[k] + x[1 + k];
         const double t = set_.target(i, static_cast<int64_t>(k));
         s += t;
         agreed += t * p[k];
+        size += t * std::abs(p[k]);
       }
       if (set_.sigmoid()) s = 1;
       const double normalizer = link(p, set_.sigmoid());
-      visit(Row{i, z, p, s, s * normalizer - agreed}, blocks[static_cast<size_t>(block)]);
+      const Row row{i, z, p, s, s * normalizer - agreed, s * (1 + std::abs(normalizer)) + size};
+      visit(row, blocks[static_cast<size_t>(block)]);
     }
   }
   for (size_t block = 1; block < blocks.size(); ++block)
@@ -114,9 +123,10 @@ std::vector<double> Objective::sums(const std::vector<double>& x, size_t width, 
 
 Objective::Derivatives Objective::derivatives(const std::vector<double>& x) const {
   const size_t n = x.size();
-  const std::vector<double> sum = sums(x, 1 + 2 * n, [&](const Row& row, std::vector<double>& to) {
-    double *g = to.data() + 1, *h = g + n, mean = 0, square = 0;
+  const std::vector<double> sum = sums(x, 2 + 2 * n, [&](const Row& row, std::vector<double>& to) {
+    double *g = to.data() + 2, *h = g + n, mean = 0, square = 0;
     to[0] += row.loss;
+    to[1] += row.terms;
     for (size_t k = 0; k + 1 < n; ++k) {
       const double z = row.z[k], p = row.p[k], r = row.s * p - set_.target(row.i, static_cast<int64_t>(k));
       const double weight = set_.sigmoid() ? p * (1 - p) : p;
@@ -128,11 +138,14 @@ Objective::Derivatives Objective::derivatives(const std::vector<double>& x) cons
     }
     h[0] += row.s * (set_.sigmoid() ? square : square - mean * mean);
   });
-  Derivatives d{.value = sum[0] + ridge(x), .gradient = {}, .diagonal = {}};
-  d.gradient.assign(sum.begin() + 1, sum.begin() + 1 + static_cast<int64_t>(n));
+  Derivatives d{.value = sum[0] + ridge(x)};
+  d.rounding = 16 * std::numeric_limits<double>::epsilon() * (sum[1] + ridge(x));
+  d.gradient.assign(sum.begin() + 2, sum.begin() + 2 + static_cast<int64_t>(n));
   d.diagonal.assign(sum.end() - static_cast<int64_t>(n), sum.end());
   for (size_t k = 1; k < n; ++k) d.gradient[k] += x[k], d.diagonal[k] += 1;
   hold(d.gradient);
+  d.damping = std::abs(d.gradient[0]) * kLeastTemperature + kNothing * (1 + d.value);
+  d.diagonal[0] += d.damping;
   return d;
 }
 
@@ -157,7 +170,7 @@ std::vector<double> newton_direction(const Objective& f, const std::vector<doubl
                                      bool fixed) {
   std::vector<double> d(x.size(), 0.0), r(x.size()), y(x.size());
   const auto preconditioned = [&] {
-    for (size_t j = 0; j < r.size(); ++j) y[j] = at.diagonal[j] > 0 ? r[j] / at.diagonal[j] : 0;
+    for (size_t j = 0; j < r.size(); ++j) y[j] = r[j] / at.diagonal[j];
     if (fixed) y[0] = 0;
   };
   std::ranges::transform(at.gradient, r.begin(), std::negate<>());
@@ -166,9 +179,10 @@ std::vector<double> newton_direction(const Objective& f, const std::vector<doubl
   double size = sum_of_products(r, y);
   const double enough = size * kSystemAccuracy * kSystemAccuracy;
   for (size_t step = 0; step < 2 * x.size() && size > enough; ++step) {
-    const std::vector<double> hv = f.curvature(x, v);
+    std::vector<double> hv = f.curvature(x, v);
+    hv[0] += at.damping * v[0];
     const double bend = sum_of_products(v, hv);
-    if (!(bend > 0)) break;  // rounding: predictions without any difference
+    if (!(bend > 0)) break;  // rounding
     for (size_t j = 0; j < d.size(); ++j) d[j] += size / bend * v[j], r[j] -= size / bend * hv[j];
     preconditioned();
     const double before = std::exchange(size, sum_of_products(r, y));
@@ -230,20 +244,21 @@ CalibrationFit fit_calibration(const CalibrationSet& set, bool shift) {
     std::vector<double> d = newton_direction(f, x, at, leaves(-at.gradient[0]));
     if (leaves(d[0])) d = newton_direction(f, x, at, true);
     const double slope = sum_of_products(at.gradient, d);
-    if (-slope <= kConverged) break;
-    require(step < kMostSteps, "calibration", "not converged after ", step, " steps: ", -slope, " nats to go");
+    const bool last = -slope <= kConverged * (1 + at.value);
+    require(last || step < kMostSteps, "calibration", "not converged after ", step, " steps: ", -slope, " nats to go");
     std::vector<double> next(x.size());
     for (double length = 1;; length /= 2) {  // Armijo's condition, within rounding
       for (size_t j = 0; j < x.size(); ++j) next[j] = x[j] + length * d[j];
       next[0] = std::clamp(next[0], kLeast, kMost);
-      if (f.value(next) <= at.value + 1e-4 * length * slope + 1e-13 * at.value) break;
+      if (f.value(next) <= at.value + 1e-4 * length * slope + at.rounding) break;
+      require(length > 1e-30, "calibration", "no step lowers ", at.value, " nats: expected finite predictions");
     }
     x = std::move(next);
+    if (last) break;
   }
   CalibrationFit fit{.calibration = {.temperature = 1 / x[0], .sigmoid = set.sigmoid()}};
   if (shift) fit.calibration.shift.assign(x.begin() + 1, x.end());
-  const double total = f.value(x) - (shift ? 0.5 * sum_of_products(fit.calibration.shift, fit.calibration.shift) : 0);
-  fit.nll = total / static_cast<double>(set.size());
+  fit.nll = f.likelihood(x) / static_cast<double>(set.size());
   fit.unbounded = x[0] <= kLeast || x[0] >= kMost || fit.nll < kNothing;
   return fit;
 }
