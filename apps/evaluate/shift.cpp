@@ -8,6 +8,7 @@
 #include "apps/common/config/progress.h"
 #include "apps/common/measure/estimate.h"
 #include "apps/common/measure/resized.h"
+#include "core/error.h"
 #include "core/text.h"
 #include "data/made_corruptions.h"
 #include "data/relabeled.h"
@@ -92,6 +93,8 @@ class Rows {
 }  // namespace
 
 Corruptions shift_data(const Asked& asked, const std::string& where, const std::shared_ptr<const Dataset>& images) {
+  require_usage(!holds_features(*images), "evaluate", "--shift ", where, ": corruptions are of images, ",
+                images->name(), " has vectors");
   if (where == kMade) {
     std::printf("note: corruptions made of the images at hand are not the published ones: no numbers of CIFAR-10-C\n");
     return made_corruptions(images);
