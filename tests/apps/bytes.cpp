@@ -25,7 +25,7 @@ struct Came {
 
 Came steps(const RunConfig& config, Device device, bool bytes) {
   const auto task = make_task(config, load_data(config), device);
-  Loader loader(task->training_set(), Pipeline::parse(task->training_pipeline()),
+  Loader loader(task->training_set(), Pipeline::parse(config.data.train_pipeline),
                 {.batch_size = kBatch, .seed = 3, .drop_last = true, .bytes = bytes});
   GradientStep gradients([&](const TensorList& inputs, const Context& context) { return task->loss(inputs, context); },
                          task->model().parameters(), device, true, [](const std::string& line) { FAIL_CHECK(line); });

@@ -241,3 +241,70 @@ TEST_CASE("features: images that cannot be read are refused, or left out with al
   FeatureFile file(tiny.plan("beyond", "F16"), Earlier::kept);
   CHECK(one_line_with(error_of([&] { file.add(Tensor::full({4, 4}, 7e4), {}, 4); }), "70000", "beyond what F16"));
 }
+
+TEST_CASE("features: a locked backbone trains the head that its features in files train, bit for bit") {
+  const TrainPlace place;
+  RunConfig config = place.config();
+  const std::string base = train_run(place.folder, config, "base"), out = place.folder.path("out");
+  REQUIRE(run_program({"features", base, "--out", out}).code == 0);
+  config.data.validation = 50;
+  config.data.train_pipeline = config.data.eval_pipeline;
+  config.head.kind = HeadKind::het_xl;
+  config.head.noise.factors = Factors::efficient;
+  config.head.noise.rank = 3;
+  config.head.train_samples = 4, config.head.test_samples = 8;
+  config.train.ema_decay = 0.9;
+  config.train.init = base + "/last.safetensors";
+  config.train.features = place.folder.path("kept");
+  config.train.lock_backbone = true;
+  const auto train = [&](const std::string& name, const std::vector<std::string>& more = {}) {
+    place.write_config(config);
+    const Outcome outcome = run_program(place.command(name, more));
+    CAPTURE(outcome.err);
+    CHECK(outcome.code == (more.empty() ? 0 : 124));
+    return outcome.out;
+  };
+  CHECK(has(train("locked", {"--set", "train.time_limit=0.000001"}), "the head is new"));
+  CHECK(fs::exists(config.train.features));
+  train("locked");  // goes on, with what was kept
+  const RunConfig locked = config;
+  config.train.lock_backbone = false;
+  config.train.init = "";
+  config.data = {};
+  config.data.name = "embeddings";
+  config.data.path = out;
+  config.data.validation = 50;
+  config.model = {.name = "none"};
+  train("from files");
+
+  const TensorFile whole = load_safetensors(place.run("locked").last()),
+                   head = load_safetensors(place.run("from files").last()),
+                   given = load_safetensors(base + "/last.safetensors");
+  int heads = 0, backbones = 0;
+  for (const auto& [name, tensor] : whole.tensors) {
+    CAPTURE(name);
+    if (name.starts_with("head.")) {
+      CHECK(tensor.to_vector<float>() == head.at(name).to_vector<float>());
+      ++heads;
+    } else if (given.contains(name) && !name.starts_with("optimizer.") && tensor.dtype() == DType::f32) {
+      CHECK(tensor.to_vector<float>() == given.at(name).to_vector<float>());
+      ++backbones;
+    }
+  }
+  CHECK(heads >= 4);
+  CHECK(backbones >= 10);
+  const auto nll = [&](const std::string& name) { return number_at(slurp(place.run(name).summary()), "/test/nll"); };
+  CHECK(nll("locked") == nll("from files"));
+  const std::string measured = place.folder.path("measured");
+  REQUIRE(run_program({"evaluate", place.run("locked").path.string(), "--out", measured}).code == 0);
+  CHECK(number_at(slurp(measured + "/evaluation.json"), "/test/nll") == doctest::Approx(nll("locked")).epsilon(1e-6));
+
+  config = locked;
+  config.train.init = "";
+  place.write_config(config);
+  CHECK(fails_with(run_program(place.command("none")), 2, "train.lock_backbone", "train.init"));
+  config = locked;
+  config.data.train_pipeline = "flip|" + config.data.eval_pipeline;
+  place.write_config(config);
+  CHECK(fails_with(run_program(place.command("augmented")), 2, "train.lock_backbone", "data.train_pipeline"));
+}

@@ -178,6 +178,8 @@ void visit_fields(FieldList& fields, TrainConfig& c) {
   fields("ema_decay", c.ema_decay);
   fields("init", c.init);
   fields("init_partial", c.init_partial);
+  fields("lock_backbone", c.lock_backbone);
+  fields("features", c.features);
   fields("loader_threads", c.loader_threads);
 }
 
@@ -324,6 +326,9 @@ void validate(const RunConfig& config) {
   check(t.checkpoint_every >= 0, "train.checkpoint_every", "at least 0", t.checkpoint_every);
   check(t.time_limit >= 0, "train.time_limit", "a number of seconds, at least 0", t.time_limit);
   check(t.ema_decay >= 0 && t.ema_decay < 1, "train.ema_decay", "a number in [0, 1)", t.ema_decay);
+  check(!t.lock_backbone || config.task == TaskKind::classification, "train.lock_backbone",
+        "false with task contrastive, which has contrast.lock_image", t.lock_backbone);
+  check(!t.lock_backbone || !t.features.empty(), "train.features", "a folder", t.features);
   check(t.loader_threads >= 0 && t.loader_threads <= 256, "train.loader_threads", "0 to 256", t.loader_threads);
   const ScheduleConfig& s = config.schedule;
   check(s.peak > 0, "schedule.peak", "a number above 0", s.peak);
@@ -379,8 +384,9 @@ std::vector<std::string> differing_network(const RunConfig& a, const RunConfig& 
 }
 
 std::vector<std::string> differing_keys(const RunConfig& a, const RunConfig& b) {
-  constexpr std::array<std::string_view, 6> kWithoutEffect{
-      "about", "data.root", "data.skip_limit", "train.loader_threads", "train.time_limit", "contrast.features"};
+  constexpr std::array<std::string_view, 7> kWithoutEffect{
+      "about",          "data.root",        "data.skip_limit", "train.loader_threads", "train.time_limit",
+      "train.features", "contrast.features"};
   if (a.task != b.task) return {"task"};
   RunConfig left = a, right = b;
   std::vector<std::string> keys = differing_fields(fields_of(left), fields_of(right));

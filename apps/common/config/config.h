@@ -54,7 +54,9 @@ struct TrainConfig {
   double ema_decay = 0;          // > 0: evaluate and save an exponential moving average of the weights
   std::string init = "";         // safetensors or .npz file to begin with (initial.h): fine-tuning
   bool init_partial = false;     // begin with what fits of it, whatever else it or the model has
-  int64_t loader_threads = 1;    // does not change any number
+  bool lock_backbone = false;    // classification: the backbone stays as init made it, a new head is trained
+  std::string features = "runs/features";  // folder where a locked backbone's representations are kept
+  int64_t loader_threads = 1;              // does not change any number
 
   /// Images of the largest part: what memory is known to hold, so that evaluations compute as many at once.
   int64_t part_size() const { return (batch_size - 1) / accumulate + 1; }
@@ -146,7 +148,7 @@ std::vector<std::string> differing_network(const RunConfig& a, const RunConfig& 
 
 /// Keys whose values differ and that may change a number of the run: all but `about`, `data.root`, `data.skip_limit`
 /// (it says what a run may lose, not what it loses), `train.loader_threads`, `train.time_limit` and
-/// `contrast.features`.
+/// `train.features`, `contrast.features`.
 std::vector<std::string> differing_keys(const RunConfig& a, const RunConfig& b);
 
 }  // namespace sked

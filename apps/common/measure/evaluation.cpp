@@ -110,7 +110,9 @@ std::unique_ptr<Classifier> make_classifier(const RunConfig& config, const Shape
                                             Device device) {
   Init init(config.seed, device);
   auto backbone = make_backbone(config.model, image_shape, init);
-  auto head = make_head(config.head, backbone->width(), classes, init);
+  // That of a locked backbone is drawn as if there were none, as on features kept in a file.
+  Init own(config.seed, device);
+  auto head = make_head(config.head, backbone->width(), classes, config.train.lock_backbone ? own : init);
   return std::make_unique<Classifier>(std::move(backbone), std::move(head));
 }
 
@@ -168,14 +170,16 @@ void for_each_prediction(Classifier& classifier, std::shared_ptr<const Dataset> 
   Context context{.seed = options.seed, .activations = activation_dtype(options.device)};
   const auto predict = [&](const Batch& batch) {
     context.examples = addresses_of(batch, options.addresses).to(options.device);
-    const Tensor phi = classifier.backbone().forward(Var(batch.images.to(options.device)), context).value();
+    Tensor phi = batch.images.to(options.device);
+    if (!options.representations) phi = classifier.backbone().forward(Var(phi), context).value();
     require_finite(phi, batch, *dataset, "its representation");
     Tensor probabilities = classifier.head().predict(phi, options.samples, context).to(Device::cpu);
     require_finite(probabilities, batch, *dataset, "a probability");
     if (options.calibration) probabilities = calibrated(probabilities, *options.calibration);
     visit({batch, context, phi, probabilities});
   };
-  for_each_batch(dataset, pipeline, options.batch_size, options.skip_limit, predict, options.on_skip);
+  for_each_batch(dataset, options.representations ? kDefaultPipeline : pipeline, options.batch_size, options.skip_limit,
+                 predict, options.on_skip);
 }
 
 std::string distribution_name(const RunConfig& config) {

@@ -28,6 +28,7 @@ struct PredictOptions {
   std::function<void(const Skipped&)> on_skip = {};  // called for each; where there is none, stderr names it
   std::vector<int64_t> addresses = {};               // of each image's noise; its index where there are none
   std::optional<Calibration> calibration = {};       // of the probabilities; else they are as trained
+  bool representations = false;                      // the data set's vectors are φ already
 };
 
 /// The pipeline of that text. Throws UsageError where it would mix images.

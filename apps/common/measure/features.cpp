@@ -140,7 +140,24 @@ Tensor image_features(Backbone& tower, const std::shared_ptr<const Dataset>& dat
   const Tensor& phi = file.at("phi");
   require(phi.shape() == shape && phi.dtype() == DType::f32, "features", path, ": phi expected ", shape, " f32, got ",
           phi, " (remove the file to have it made again)");
-  return phi.to(device);
+  return phi;
+}
+
+void KeptFeatures::keep(Tensor phi) {
+  require_shape(phi, {size(), width_}, "features", "phi");
+  phi_ = std::move(phi);
+}
+
+Tensor KeptFeatures::image(int64_t i) const {
+  Tensor row = Tensor::empty({width_});
+  read_features(i, row.data<float>());
+  return row;
+}
+
+void KeptFeatures::read_features(int64_t i, float* out) const {
+  check_index(i);
+  require(phi_.defined(), "features", name(), ": expected the representations before they are asked for");
+  std::copy_n(phi_.data<float>() + i * width_, width_, out);
 }
 
 }  // namespace sked

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "apps/common/config/config.h"
 #include "apps/common/config/progress.h"
@@ -46,7 +47,7 @@ struct FeatureReport {
 void write_features(FeatureFile& file, Backbone& tower, const std::shared_ptr<const Dataset>& dataset,
                     const RunConfig& config, Device device, std::optional<size_t> layer, const FeatureReport& report);
 
-/// φ f32 (N,D) of every image of `dataset`, prepared by data.eval_pipeline, on `device`: kept in `folder` as
+/// φ f32 (N,D) of every image of `dataset`, prepared by data.eval_pipeline on `device`, on the CPU: kept in `folder` as
 /// <dataset>-<fingerprint>.safetensors, or computed and written there. The fingerprint is feature_fingerprint(): the
 /// very images in their order, the pipeline, the tower with its weights, and what products are computed in. Throws
 /// Error naming the file where it is damaged or of another size, and for an image that cannot be read; Interrupted on
@@ -54,5 +55,28 @@ void write_features(FeatureFile& file, Backbone& tower, const std::shared_ptr<co
 /// is told so. It is done once, and kept on disk.
 Tensor image_features(Backbone& tower, const std::shared_ptr<const Dataset>& dataset, const RunConfig& config,
                       const std::string& folder, Device device, const Say& say = {});
+
+/// A data set with φ in the place of its images: vectors (D), once keep() has them. What else it says of an example
+/// stays.
+class KeptFeatures final : public DatasetView {
+ public:
+  KeptFeatures(std::shared_ptr<const Dataset> images, int64_t width)
+      : DatasetView(images), images_(std::move(images)), width_(width) {}
+
+  /// f32 (N,D) on the CPU.
+  void keep(Tensor phi);
+  const std::shared_ptr<const Dataset>& images() const { return images_; }
+
+  Shape image_shape() const override { return {width_}; }
+  bool encoded() const override { return false; }
+  Tensor image(int64_t i) const override;
+  /// Throws Error before keep().
+  void read_features(int64_t i, float* out) const override;
+
+ private:
+  std::shared_ptr<const Dataset> images_;
+  int64_t width_;
+  Tensor phi_;
+};
 
 }  // namespace sked

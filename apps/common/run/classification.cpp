@@ -15,12 +15,20 @@ ClassificationTask::ClassificationTask(const RunConfig& config, Splits splits, D
   require_usage(splits_.train->classes() > 0, "config", "data.name: ", config.data.name,
                 " has captions and no classes: task contrastive trains on it");
   auto* features = dynamic_cast<Features*>(&model_->backbone());
-  if (features == nullptr || !features->standardizes() || from.checkpoint != nullptr) return;
-  const FeatureStatistics statistics = feature_statistics(*splits_.train);
-  features->standardize_by(statistics.mean, statistics.deviation);
+  if (features != nullptr && features->standardizes() && from.checkpoint == nullptr) {
+    const FeatureStatistics statistics = feature_statistics(*splits_.train);
+    features->standardize_by(statistics.mean, statistics.deviation);
+  }
+  if (config.train.lock_backbone) lock(model_->backbone(), "train.lock_backbone", config.train.features, from);
 }
 
 InitialReport ClassificationTask::begin_with(const TensorFile& file) {
+  if (locked()) {
+    InitialReport report =
+        load_initial(file, config_.train.init, model_->backbone(), {.partial = config_.train.init_partial});
+    report.classifier = "the head is new: train.lock_backbone trains it alone";
+    return report;
+  }
   const std::optional<DataIdentity> data = identity_of(file, config_.train.init);
   InitialOptions options{.partial = config_.train.init_partial,
                          .head = config_.head,
@@ -38,7 +46,7 @@ TensorList ClassificationTask::inputs(const Batch& batch) const {
 Var ClassificationTask::loss(const TensorList& inputs, const Context& context) {
   Targets targets;
   (inputs[1].dtype() == DType::i64 ? targets.labels : targets.distributions) = inputs[1];
-  const Var phi = model_->backbone().forward(network_input(inputs[0], context), context);
+  const Var phi = representation(model_->backbone(), inputs[0], context);
   targets = with_values(targets, target_values(), splits_.train->classes(), phi.value());
   return model_->head().loss(phi, targets, context);
 }
@@ -58,7 +66,8 @@ Evaluation ClassificationTask::evaluate(EvaluationPoint point) {
        .seed = config_.seed,
        .device = device_,
        .skip_limit = config_.data.corrupt_limit(),
-       .on_skip = on_skip()});
+       .on_skip = on_skip(),
+       .representations = locked()});
 }
 
 void ClassificationTask::describe(Summary& summary) const {

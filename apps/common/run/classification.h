@@ -12,7 +12,7 @@ class ClassificationTask final : public Task {
 
   Module& model() override { return *model_; }
   InitialReport begin_with(const TensorFile& file) override;
-  /// Images, and labels or distributions.
+  /// Images, or φ where that is kept, and labels or distributions.
   TensorList inputs(const Batch& batch) const override;
   Var loss(const TensorList& inputs, const Context& context) override;
   double temperature() const override { return model_->head().temperature(); }

@@ -4,7 +4,6 @@
 #include <numeric>
 #include <unordered_map>
 
-#include "apps/common/measure/features.h"
 #include "apps/common/run/initial.h"
 #include "autograd/index.h"
 #include "core/error.h"
@@ -12,35 +11,6 @@
 
 namespace sked {
 namespace {
-
-/// The captions of a data set without its images: what an epoch over kept features iterates over. Images are one black
-/// pixel.
-class CaptionsOnly final : public DatasetView {
- public:
-  explicit CaptionsOnly(std::shared_ptr<const Dataset> base)
-      : DatasetView(std::move(base)), pixel_(Tensor::zeros({1, 1, 1}, DType::u8)) {}
-
-  Shape image_shape() const override { return {1, 1, 1}; }
-  Tensor image(int64_t) const override { return pixel_; }
-  bool encoded() const override { return false; }
-  bool has_targets() const override { return false; }
-  bool has_distributions() const override { return false; }
-
- private:
-  Tensor pixel_;
-};
-
-constexpr const char* kPixel = "value_range(0,1)";  // its pipeline
-
-/// What of a batch says which images it has: their indices where `features` are defined, else they themselves.
-const Tensor& image_input(const Tensor& features, const Batch& batch) {
-  return features.defined() ? batch.indices : batch.images;
-}
-
-/// φ (B,W) of that input on the device: rows of `features` where they are defined, else by the tower.
-Var image_representation(TwoTowers& model, const Tensor& features, const Var& input, const Context& context) {
-  return features.defined() ? embedding(Var(features), input.value()) : model.image().forward(input, context);
-}
 
 /// The embeddings of some of a data set's images: f32 (N,D), and which examples they are.
 struct EmbeddedImages {
@@ -51,12 +21,11 @@ struct EmbeddedImages {
 /// Of `examples`, in order, without those that cannot be read.
 EmbeddedImages embed_images(Towers& towers, const std::shared_ptr<const Dataset>& dataset,
                             const std::vector<int64_t>& examples, const RunConfig& config, Device device,
-                            const Tensor& features, const std::function<void(const Skipped&)>& on_skip) {
+                            const std::function<void(const Skipped&)>& on_skip) {
   const auto count = static_cast<int64_t>(examples.size());
   EmbeddedImages all{Tensor::empty({count, config.contrast.width}), {}};
-  std::shared_ptr<const Dataset> chosen = std::make_shared<Subset>(dataset, examples);
-  if (features.defined()) chosen = std::make_shared<CaptionsOnly>(chosen);
-  const std::string pipeline = features.defined() ? kPixel : config.data.eval_pipeline;
+  const auto chosen = std::make_shared<Subset>(dataset, examples);
+  const bool given = holds_features(*dataset);  // by a locked tower
   const auto embed = [&](const Batch& of_chosen) {
     const auto done = static_cast<int64_t>(all.examples.size());
     std::vector<int64_t> indices = of_chosen.indices.to_vector<int64_t>();
@@ -64,13 +33,14 @@ EmbeddedImages embed_images(Towers& towers, const std::shared_ptr<const Dataset>
     all.examples.insert(all.examples.end(), indices.begin(), indices.end());
     Batch batch = of_chosen;
     batch.indices = Tensor::from(indices, of_chosen.indices.shape());  // in the data set
-    const Var phi = image_representation(*towers.model, features, Var(image_input(features, batch).to(device)),
-                                         {.activations = activation_dtype(device)});
+    const Var images(batch.images.to(device));
+    const Var phi = given ? images : towers.model->image().forward(images, {.activations = activation_dtype(device)});
     const Tensor embeddings = towers.model->head().embed_images(phi.value()).to(Device::cpu);
     require_finite(embeddings, batch, *dataset, "its embedding");
     all.embeddings.rows(done, done + embeddings.dim(0)).copy_from(embeddings);
   };
-  for_each_batch(chosen, pipeline, config.train.batch_size, config.data.corrupt_limit(), embed, on_skip);
+  for_each_batch(chosen, given ? kDefaultPipeline : config.data.eval_pipeline, config.train.batch_size,
+                 config.data.corrupt_limit(), embed, on_skip);
   all.embeddings = all.embeddings.rows(0, static_cast<int64_t>(all.examples.size()));
   return all;
 }
@@ -175,7 +145,7 @@ ZeroShotClasses zero_shot_classes(const Dataset& data, const CaptionSpec& spec) 
 
 Evaluation evaluate_zero_shot(Towers& towers, const std::shared_ptr<const Dataset>& dataset,
                               const ZeroShotClasses& classes, const RunConfig& config, Device device,
-                              const Tensor& features, const std::function<void(const Skipped&)>& on_skip) {
+                              const std::function<void(const Skipped&)>& on_skip) {
   const std::vector<std::vector<int64_t>> chosen = drawn(examples_by_image(*dataset), config.contrast.retrieval);
   const bool labeled = !classes.prompts.empty();
   std::vector<int64_t> wanted;  // every example where all are classified, else an example of each image searched
@@ -185,7 +155,7 @@ Evaluation evaluate_zero_shot(Towers& towers, const std::shared_ptr<const Datase
   } else {
     for (const std::vector<int64_t>& examples : chosen) wanted.push_back(examples.front());
   }
-  const EmbeddedImages images = embed_images(towers, dataset, wanted, config, device, features, on_skip);
+  const EmbeddedImages images = embed_images(towers, dataset, wanted, config, device, on_skip);
   const CaptionedImages searched = captioned_images(towers, *dataset, chosen, images, config, device);
   const double temperature = towers.model->head().temperature();
   Evaluation result;
@@ -218,14 +188,7 @@ ContrastiveTask::ContrastiveTask(const RunConfig& config, Splits splits, Device 
       classes_(zero_shot_classes(*splits.test, config.captions)),
       towers_(make_towers(config, vocabulary_for(config, *splits_.train, classes_, from), prepared_shape(), device)) {
   check_captions(splits_, classes_, towers_, config.text);
-  if (!config.contrast.lock_image) return;
-  require_usage(from.checkpoint != nullptr || !config.train.init.empty(), "config",
-                "contrast.lock_image: expected a trained image tower, train.init (--init FILE), got none");
-  require_usage(config.data.train_pipeline == config.data.eval_pipeline, "config",
-                "contrast.lock_image: its images are prepared once: expected data.train_pipeline to be "
-                "data.eval_pipeline, ",
-                config.data.eval_pipeline, ", got ", config.data.train_pipeline);
-  towers_.model->image().set_requires_grad(false);
+  if (config.contrast.lock_image) lock(towers_.model->image(), "contrast.lock_image", config.contrast.features, from);
 }
 
 InitialReport ContrastiveTask::begin_with(const TensorFile& file) {
@@ -233,41 +196,19 @@ InitialReport ContrastiveTask::begin_with(const TensorFile& file) {
   return load_initial(file, config_.train.init, towers_.model->image(), {.partial = config_.train.init_partial});
 }
 
-std::shared_ptr<const Dataset> ContrastiveTask::training_set() const {
-  if (!config_.contrast.lock_image) return splits_.train;
-  return std::make_shared<CaptionsOnly>(splits_.train);
-}
-
-std::string ContrastiveTask::training_pipeline() const {
-  return config_.contrast.lock_image ? kPixel : config_.data.train_pipeline;
-}
-
-Tensor ContrastiveTask::features_of(const std::shared_ptr<const Dataset>& dataset) {
-  return image_features(towers_.model->image(), dataset, config_, config_.contrast.features, device_, say_);
-}
-
-void ContrastiveTask::prepare() {
-  if (!config_.contrast.lock_image) return;
-  trained_on_ = features_of(splits_.train);
-  if (holds_out()) held_out_ = features_of(splits_.validation);
-  tested_on_ = features_of(splits_.test);
-}
-
 TensorList ContrastiveTask::inputs(const Batch& batch) const {
   const TokenBatch tokens = towers_.tokenizer.encode(batch.captions, config_.text.context, config_.text.truncate);
-  return {image_input(trained_on_, batch), tokens.ids, tokens.ends};
+  return {batch.images, tokens.ids, tokens.ends};
 }
 
 Var ContrastiveTask::loss(const TensorList& inputs, const Context& context) {
-  const Var phi = image_representation(*towers_.model, trained_on_, network_input(inputs[0], context), context);
+  const Var phi = representation(towers_.model->image(), inputs[0], context);
   const Var psi = towers_.model->text().forward(inputs[1], inputs[2], context);
   return towers_.model->head().loss(phi, psi, context);
 }
 
 Evaluation ContrastiveTask::evaluate(EvaluationPoint point) {
-  const bool held_out = point == EvaluationPoint::periodic && holds_out();
-  return evaluate_zero_shot(towers_, evaluation_set(point), classes_, config_, device_,
-                            held_out ? held_out_ : tested_on_, on_skip());
+  return evaluate_zero_shot(towers_, evaluation_set(point), classes_, config_, device_, on_skip());
 }
 
 void ContrastiveTask::describe(Summary& summary) const {

@@ -24,12 +24,11 @@ ZeroShotClasses zero_shot_classes(const Dataset& data, const CaptionSpec& spec);
 /// Zero-shot classification of `dataset`, which has captions, and retrieval among config.contrast.retrieval of its
 /// images, drawn at random but the same for every run, each with all its captions. Examples of one source are one image
 /// (data/dataset.h). Images without classes are classified among those searched, by their captions
-/// (measure_by_captions()). `features` (N,W): φ of every example, by a locked tower; undefined: computed here. Throws
-/// Error for a data set without images, and naming the image or caption for an embedding that is not finite;
+/// (measure_by_captions()). Where it has vectors they are φ, by a locked tower. Throws Error for a data set without images, and naming the image or caption for an embedding that is not finite;
 /// Interrupted on Ctrl-C. `on_skip` is told of images that cannot be read; where there is none, stderr.
 Evaluation evaluate_zero_shot(Towers& towers, const std::shared_ptr<const Dataset>& dataset,
                               const ZeroShotClasses& classes, const RunConfig& config, Device device,
-                              const Tensor& features = {}, const std::function<void(const Skipped&)>& on_skip = {});
+                              const std::function<void(const Skipped&)>& on_skip = {});
 
 /// With contrast.lock_image the image tower stays as train.init made it (LiT, arXiv 2111.07991): φ of every image is
 /// computed once, without augmentation, and kept in the folder contrast.features.
@@ -39,13 +38,10 @@ class ContrastiveTask final : public Task {
   /// file text.vocabulary, else it is learned from the captions.
   ContrastiveTask(const RunConfig& config, Splits splits, Device device, const Beginning& from);
 
-  std::shared_ptr<const Dataset> training_set() const override;
-  std::string training_pipeline() const override;
   Module& model() override { return *towers_.model; }
   /// Of a run of two towers both and the head (load_towers), of a classifier the image tower's.
   InitialReport begin_with(const TensorFile& file) override;
-  void prepare() override;
-  /// Images, or their indices where their φ is kept; tokens and their ends.
+  /// Images, or φ where that is kept; tokens and their ends.
   TensorList inputs(const Batch& batch) const override;
   Var loss(const TensorList& inputs, const Context& context) override;
   double temperature() const override { return towers_.model->head().temperature(); }
@@ -55,12 +51,8 @@ class ContrastiveTask final : public Task {
   void describe(Summary& summary) const override;
 
  private:
-  Tensor features_of(const std::shared_ptr<const Dataset>& dataset);
-
   ZeroShotClasses classes_;
   Towers towers_;
-  // φ of the images by a locked tower: training, periodic and final evaluations.
-  Tensor trained_on_, held_out_, tested_on_;
 };
 
 }  // namespace sked

@@ -17,9 +17,8 @@ Task::Task(const RunConfig& config, Splits splits, Device device)
       values_(Pipeline::parse(config.data.train_pipeline).values().to(device)) {}
 
 Loader Task::training_loader(std::function<void(const Skipped&)> on_skip) const {
-  const std::shared_ptr<const Dataset> images = training_set();
-  return Loader(images, Pipeline::parse(training_pipeline()),
-                {.batch_size = std::min(config_.train.batch_size, images->size()),
+  return Loader(splits_.train, Pipeline::parse(locked() ? kDefaultPipeline : config_.data.train_pipeline),
+                {.batch_size = std::min(config_.train.batch_size, splits_.train->size()),
                  .seed = config_.seed,
                  .shuffle = true,
                  .drop_last = true,
@@ -32,6 +31,31 @@ Loader Task::training_loader(std::function<void(const Skipped&)> on_skip) const 
 std::function<void(const Skipped&)> Task::on_skip() const {
   if (!say_) return {};
   return [say = say_](const Skipped& s) { say("left out: " + s.message); };
+}
+
+void Task::lock(Backbone& tower, const std::string& key, const std::string& folder, const Beginning& from) {
+  require_usage(from.checkpoint != nullptr || !config_.train.init.empty(), "config", key,
+                ": expected a trained image tower, train.init (--init FILE), got none");
+  require_usage(config_.data.train_pipeline == config_.data.eval_pipeline, "config", key,
+                ": its images are prepared once: expected data.train_pipeline to be data.eval_pipeline, ",
+                config_.data.eval_pipeline, ", got ", config_.data.train_pipeline);
+  tower.set_requires_grad(false);
+  locked_ = &tower;
+  features_folder_ = folder;
+  for (std::shared_ptr<const Dataset>* images : {&splits_.train, &splits_.validation, &splits_.test}) {
+    if (*images == nullptr) continue;
+    kept_.push_back(std::make_shared<KeptFeatures>(*images, tower.width()));
+    *images = kept_.back();
+  }
+}
+
+void Task::prepare() {
+  for (const auto& split : kept_)
+    split->keep(image_features(*locked_, split->images(), config_, features_folder_, device_, say_));
+}
+
+Var Task::representation(Backbone& tower, const Tensor& images, const Context& context) const {
+  return locked() ? Var(images) : tower.forward(network_input(images, context), context);
 }
 
 Var Task::network_input(const Tensor& images, const Context& context) const {

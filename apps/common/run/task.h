@@ -5,10 +5,12 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "apps/common/config/config.h"
 #include "apps/common/config/progress.h"
 #include "apps/common/measure/evaluation.h"
+#include "apps/common/measure/features.h"
 #include "apps/common/measure/summary.h"
 #include "apps/common/run/checkpoint.h"
 #include "apps/common/run/initial.h"
@@ -38,10 +40,8 @@ class Task {
   Task& operator=(const Task&) = delete;
 
   /// What the epochs iterate over.
-  virtual std::shared_ptr<const Dataset> training_set() const { return splits_.train; }
-  /// How its images are prepared.
-  virtual std::string training_pipeline() const { return config_.data.train_pipeline; }
-  /// Both in shuffled batches. A short last batch of an epoch is left out: batch statistics of few images are noise.
+  const std::shared_ptr<const Dataset>& training_set() const { return splits_.train; }
+  /// In in shuffled batches. A short last batch of an epoch is left out: batch statistics of few images are noise.
   /// Bytes cross to other devices.
   Loader training_loader(std::function<void(const Skipped&)> on_skip) const;
   bool holds_out() const { return splits_.validation != nullptr; }
@@ -51,8 +51,9 @@ class Task {
   virtual InitialReport begin_with(const TensorFile& file) = 0;
   /// From here on `say` is told of images that evaluations leave out, and of work that takes long; before, stderr is.
   void tell(Say say) { say_ = std::move(say); }
-  /// Called once when the weights are those training begins with or goes on from.
-  virtual void prepare() {}
+  /// Called once when the weights are those training begins with or goes on from: computes what a locked network makes
+  /// of the images, or reads it where it was kept.
+  void prepare();
 
   /// What the loss reads of a batch, on the CPU: always as many tensors, in a fixed order. Images may be bytes.
   virtual TensorList inputs(const Batch& batch) const = 0;
@@ -71,6 +72,13 @@ class Task {
 
  protected:
   Task(const RunConfig& config, Splits splits, Device device);
+  /// `tower` stays as train.init made it: what it makes of every image, without augmentation, takes the place of the
+  /// images and is kept in `folder`. `key` asks for it. Throws UsageError where nothing is begun with, or
+  /// data.train_pipeline is not data.eval_pipeline.
+  void lock(Backbone& tower, const std::string& key, const std::string& folder, const Beginning& from);
+  bool locked() const { return locked_ != nullptr; }
+  /// φ (B,D) of the images of a batch, inputs()[…] of it on the device, by `tower`; where that is locked they are it.
+  Var representation(Backbone& tower, const Tensor& images, const Context& context) const;
   /// Images of a batch on the device as networks take them: where they are bytes, what the training pipeline makes of
   /// those, looked up there in context.activations.
   Var network_input(const Tensor& images, const Context& context) const;
@@ -91,6 +99,9 @@ class Task {
 
  private:
   const Tensor values_;  // of the training pipeline's bytes, on the device
+  Backbone* locked_ = nullptr;
+  std::string features_folder_;
+  std::vector<std::shared_ptr<KeptFeatures>> kept_;  // the splits
 };
 
 /// Says on stderr what there is to say about data that was loaded.
