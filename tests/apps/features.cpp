@@ -267,7 +267,6 @@ TEST_CASE("features: a locked backbone trains the head that its features in file
   CHECK(has(train("locked", {"--set", "train.time_limit=0.000001"}), "the head is new"));
   CHECK(fs::exists(config.train.features));
   train("locked");  // goes on, with what was kept
-  const RunConfig locked = config;
   config.train.lock_backbone = false;
   config.train.init = "";
   config.data = {};
@@ -298,12 +297,16 @@ TEST_CASE("features: a locked backbone trains the head that its features in file
   const std::string measured = place.folder.path("measured");
   REQUIRE(run_program({"evaluate", place.run("locked").path.string(), "--out", measured}).code == 0);
   CHECK(number_at(slurp(measured + "/evaluation.json"), "/test/nll") == doctest::Approx(nll("locked")).epsilon(1e-6));
+}
 
-  config = locked;
-  config.train.init = "";
+TEST_CASE("features: a locked backbone needs weights, and images that are prepared in one way") {
+  const TrainPlace place;
+  RunConfig config = place.config();
+  config.train.lock_backbone = true;
+  config.data.train_pipeline = config.data.eval_pipeline;
   place.write_config(config);
   CHECK(fails_with(run_program(place.command("none")), 2, "train.lock_backbone", "train.init"));
-  config = locked;
+  config.train.init = train_run(place.folder, place.config(), "base") + "/last.safetensors";
   config.data.train_pipeline = "flip|" + config.data.eval_pipeline;
   place.write_config(config);
   CHECK(fails_with(run_program(place.command("augmented")), 2, "train.lock_backbone", "data.train_pipeline"));

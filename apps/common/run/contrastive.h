@@ -24,7 +24,8 @@ ZeroShotClasses zero_shot_classes(const Dataset& data, const CaptionSpec& spec);
 /// Zero-shot classification of `dataset`, which has captions, and retrieval among config.contrast.retrieval of its
 /// images, drawn at random but the same for every run, each with all its captions. Examples of one source are one image
 /// (data/dataset.h). Images without classes are classified among those searched, by their captions
-/// (measure_by_captions()). Where it has vectors they are φ, by a locked tower. Throws Error for a data set without images, and naming the image or caption for an embedding that is not finite;
+/// (measure_by_captions()). Vectors in their place are φ, by a locked tower. Throws
+/// Error for a data set without images, and naming the image or caption for an embedding that is not finite;
 /// Interrupted on Ctrl-C. `on_skip` is told of images that cannot be read; where there is none, stderr.
 Evaluation evaluate_zero_shot(Towers& towers, const std::shared_ptr<const Dataset>& dataset,
                               const ZeroShotClasses& classes, const RunConfig& config, Device device,
