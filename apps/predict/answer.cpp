@@ -56,7 +56,7 @@ std::vector<std::string> lines_of(const Answer& answer, const std::vector<std::s
   return lines;
 }
 
-Json json_of(const Answer& answer, const std::vector<std::string>& names) {
+Json json_of(const Answer& answer, const std::vector<std::string>& names, const char* key) {
   Json top = Json::array();
   for (const Answer::Class& c : answer.top) {
     Json entry{{"class", c.k}, {"name", names[static_cast<size_t>(c.k)]}, {"probability", c.probability}};
@@ -69,7 +69,7 @@ Json json_of(const Answer& answer, const std::vector<std::string>& names) {
     }
     top.push_back(std::move(entry));
   }
-  Json json{{"image", valid_utf8(answer.path)}};
+  Json json{{key, valid_utf8(answer.path)}};
   if (answer.noise) json["noise"] = *answer.noise;
   json["top"] = std::move(top);
   return json;

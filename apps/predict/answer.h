@@ -13,7 +13,7 @@
 namespace sked {
 
 struct Answer {
-  std::string path;
+  std::string path;             // of a vector its id
   size_t number = 0;            // of the image among those asked for, from 1
   std::optional<double> noise;  // predicted, of a classifier
   struct Class {
@@ -30,7 +30,8 @@ Answer likeliest(const Tensor& probabilities, int64_t b, int64_t count);
 
 /// The lines of the table. Names come from data sets and may be any bytes: shown as printable() has them.
 std::vector<std::string> lines_of(const Answer& answer, const std::vector<std::string>& names);
-Json json_of(const Answer& answer, const std::vector<std::string>& names);
+/// {image, noise, top [...]}; `key`: id instead of image.
+Json json_of(const Answer& answer, const std::vector<std::string>& names, const char* key = "image");
 /// `<folder>/<number>-<file name>.png`: the image with the three likeliest classes below.
 void write_annotated(const std::string& folder, const Answer& answer, const std::vector<std::string>& names);
 

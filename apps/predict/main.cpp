@@ -1,4 +1,5 @@
-// predict: image files in; the likeliest classes, how noisy their label would be, and what they would be taken for.
+// predict: image files, or vectors, in; the likeliest classes, how noisy their label would be, and what they would be
+// taken for.
 
 #include <algorithm>
 #include <cstdio>
@@ -17,6 +18,7 @@
 #include "apps/common/run/subject.h"
 #include "apps/common/run/towers.h"
 #include "apps/predict/answer.h"
+#include "apps/predict/vectors.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/fingerprint.h"
@@ -35,30 +37,33 @@ constexpr int64_t kCorrelated = 3;  // classes listed beside each
 struct PredictArguments {
   std::string checkpoint, json, png, zero_shot, calibrated;
   std::vector<std::string> images;
-  int64_t top = 5;
+  int64_t top = 5, rows = 10;
   std::optional<int64_t> samples;
   PredictionsWanted predictions;
 };
 
-/// An image file that can be read.
+/// An image file that can be read, or a vector.
 struct ImageFile {
-  std::string path;
-  size_t number;    // among those asked for, from 1
-  int64_t address;  // of its noise: its bytes, so that an image gets the same answer wherever it stands
+  std::string path;  // of a vector its id
+  size_t number;     // among those asked for, from 1
+  int64_t address;   // of its noise: its bytes, so that an image gets the same answer wherever it stands
 };
 
 /// One unreadable image takes nothing from the others.
 void refuse(const std::string& why) { std::fprintf(stderr, "error: %s\n", printable(why).c_str()); }
+
+int64_t address_of(const void* bytes, size_t count) {
+  Fingerprint f;
+  f.add(bytes, count);
+  return static_cast<int64_t>((f.value() ^ f.value() >> 32) & 0xFFFFFFFFu);  // 32 bits count
+}
 
 std::vector<ImageFile> readable(const std::vector<std::string>& paths) {
   std::vector<ImageFile> files;
   for (size_t i = 0; i < paths.size(); ++i) {
     try {
       const std::string bytes = read_file(paths[i], uint64_t{1} << 30);
-      Fingerprint f;
-      f.add(bytes.data(), bytes.size());
-      const auto address = static_cast<int64_t>((f.value() ^ f.value() >> 32) & 0xFFFFFFFFu);  // 32 bits count
-      files.push_back({paths[i], i + 1, address});
+      files.push_back({paths[i], i + 1, address_of(bytes.data(), bytes.size())});
     } catch (const Error& error) {
       refuse(error.what());
     }
@@ -66,26 +71,65 @@ std::vector<ImageFile> readable(const std::vector<std::string>& paths) {
   return files;
 }
 
+std::vector<ImageFile> rows_of(const Dataset& vectors) {
+  std::vector<ImageFile> rows;
+  for (int64_t i = 0; i < vectors.size(); ++i) {
+    const Tensor x = vectors.image(i);
+    rows.push_back({vectors.id(i), static_cast<size_t>(i) + 1, address_of(x.raw(), x.bytes())});
+  }
+  return rows;
+}
+
 /// A checkpoint, and what its images must look like.
 struct Asked {
   Subject subject;
   const RunConfig& config = subject.config;
-  Shape image_shape;  // of its data set; H = W = 0: the pipeline takes any
+  Shape image_shape;  // of its data set; H = W = 0: the pipeline takes any; (D): vectors
   Shape shape;        // of the pipeline's images
   Device device;
+  std::shared_ptr<const Dataset> vectors;  // to predict from; null where they are images
 };
 
+/// Of its data; those of vectors need not be there: the weights know D.
+Shape shape_of_examples(const Subject& subject) {
+  const std::string& name = subject.config.model.name;
+  if (name != "none" && name != "mlp") return image_shape_of(subject.config.data);
+  const ForeignWeights weights = own_names(subject.file, subject.path);
+  for (const char* tensor : {"layers.0.linear.weight", "head.weight"}) {
+    const ForeignTensor* found = weights.find(tensor);
+    if (found && found->shape.size() == 2 && found->shape[1] > 0) return {found->shape[1]};
+  }
+  return image_shape_of(subject.config.data);
+}
+
 Asked load_asked(const PredictArguments& wanted, const CommonOptions& common) {
-  Asked a{.subject = load_subject(wanted.checkpoint, common), .image_shape = {}, .shape = {}, .device = common.device};
-  a.image_shape = image_shape_of(a.config.data);
+  Asked a{.subject = load_subject(wanted.checkpoint, common),
+          .image_shape = {},
+          .shape = {},
+          .device = common.device,
+          .vectors = {}};
+  a.image_shape = shape_of_examples(a.subject);
   a.shape = evaluation_pipeline(a.config.data.eval_pipeline).output_shape(a.image_shape);
   return a;
+}
+
+/// The vectors asked about. Throws Error where they are not the model's.
+std::shared_ptr<const Dataset> load_vectors(const Asked& s, const PredictArguments& wanted) {
+  require_usage(wanted.png.empty(), "predict", "--png ", wanted.png,
+                ": the model is for vectors, which are no pictures");
+  require_usage(wanted.images.size() == 1, "predict", "expected one file or folder of vectors, got ",
+                wanted.images.size());
+  std::shared_ptr<const Dataset> vectors = vectors_of(wanted.images[0]);
+  require(vectors->image_shape() == s.image_shape, "predict", wanted.images[0], ": expected vectors ", s.image_shape,
+          " as the model's, got ", vectors->image_shape());
+  return vectors;
 }
 
 /// The files in the shape the model's data set has. Fixed sizes are met before the pipeline, which need not decode
 /// then: its images are bytes.
 std::shared_ptr<const Dataset> images_for(const Asked& s, const std::vector<ImageFile>& files,
                                           const std::vector<std::string>& classes) {
+  if (s.vectors) return s.vectors;
   std::vector<std::string> paths;
   for (const ImageFile& file : files) paths.push_back(file.path);
   return resized(listed_images("predict", classes, paths), s.image_shape);
@@ -118,13 +162,15 @@ std::vector<std::string> names_of(const Asked& s) {
 std::vector<Answer> classify(const Asked& s, const PredictArguments& wanted, const std::vector<ImageFile>& given,
                              const std::vector<std::string>& names, const OnSkip& on_skip,
                              std::optional<Predictions>& predictions) {
-  constexpr int64_t kCovarianceSamples = 256;
+  constexpr int64_t kCovarianceSamples = 256, kBatch = 16, kSmallBatch = 128;  // small: their logits, of few classes
+  constexpr size_t kFewClasses = 1000;
   const auto classifier = classifier_of(s.subject, s.shape, static_cast<int64_t>(names.size()), s.device);
   const int64_t samples = wanted.samples.value_or(s.config.head.test_samples);
   const auto files = images_for(s, given, names);
   std::optional<Calibration> calibration;
   if (!wanted.calibrated.empty()) {
-    const StoredCalibration stored = stored_calibration(s.subject, *classifier, files->classes(), samples);
+    const StoredCalibration stored =
+        stored_calibration(s.subject, *classifier, static_cast<int64_t>(names.size()), samples);
     std::printf("calibrated: %s\n", described(stored, wanted.calibrated).c_str());
     calibration = stored.named(wanted.calibrated);
   }
@@ -133,7 +179,7 @@ std::vector<Answer> classify(const Asked& s, const PredictArguments& wanted, con
   std::vector<Answer> all;
   for_each_prediction(*classifier, files, s.config.data.eval_pipeline,
                       {.samples = samples,
-                       .batch_size = 16,
+                       .batch_size = s.vectors && names.size() <= kFewClasses ? kSmallBatch : kBatch,
                        .seed = s.config.seed,
                        .device = s.device,
                        .skip_limit = files->size(),
@@ -240,21 +286,26 @@ std::vector<Answer> answers(const Asked& s, const PredictArguments& wanted, cons
   }
 }
 
-void print(const std::vector<Answer>& all, const std::vector<std::string>& names) {
-  for (const Answer& answer : all) {
+/// The first `count` of them.
+void print(const std::vector<Answer>& all, const std::vector<std::string>& names, size_t count) {
+  for (size_t i = 0; i < std::min(count, all.size()); ++i) {
+    const Answer& answer = all[i];
     std::printf("%s", printable(answer.path).c_str());
     if (answer.noise) std::printf("  (predicted noise %.4f)", *answer.noise);
     std::printf("\n");
     for (const std::string& line : lines_of(answer, names)) std::printf("  %s\n", line.c_str());
   }
+  if (count < all.size())
+    std::printf("the first %zu of %zu rows (--rows shows more, --json and --predictions have all)\n", count,
+                all.size());
 }
 
-void check_outputs(const PredictArguments& wanted) {
+void check_outputs(const PredictArguments& wanted, const char* key) {
   check_predictions(wanted.predictions);
   for (const std::string& what : wanted.predictions.with)
     require_usage(wanted.zero_shot.empty() || what == "representation", "predict", "--with ", what,
                   ": expected representation beside --zero-shot, which compares with texts and has no noise");
-  if (!wanted.json.empty()) check_results({wanted.json}, "image");
+  if (!wanted.json.empty()) check_results({wanted.json}, key);
   if (wanted.png.empty()) return;
   RunFolder{wanted.png}.create();
   check_writable(wanted.png + "/1.png");
@@ -262,7 +313,7 @@ void check_outputs(const PredictArguments& wanted) {
 
 /// Has every image an answer?
 bool predict(const PredictArguments& wanted, const CommonOptions& common) {
-  const Asked s = load_asked(wanted, common);
+  Asked s = load_asked(wanted, common);
   const bool contrastive = s.config.task == TaskKind::contrastive;
   require_usage(contrastive != wanted.zero_shot.empty(), "predict", wanted.checkpoint,
                 contrastive ? " was trained on captions: expected --zero-shot \"a cat,a dog,...\""
@@ -270,19 +321,20 @@ bool predict(const PredictArguments& wanted, const CommonOptions& common) {
   require_usage(!contrastive || wanted.calibrated.empty(), "predict", "--calibrated ", wanted.calibrated,
                 ": expected a classifier, got a run of build/contrast");
   const std::vector<std::string> names = contrastive ? phrases_of(wanted.zero_shot) : names_of(s);
-  check_outputs(wanted);
-  const std::vector<ImageFile> files = readable(wanted.images);
+  if (s.image_shape.ndim() == 1) s.vectors = load_vectors(s, wanted);
+  check_outputs(wanted, s.vectors ? "id" : "image");
+  const std::vector<ImageFile> files = s.vectors ? rows_of(*s.vectors) : readable(wanted.images);
   auto predictions = predictions_for(wanted.predictions, contrastive ? HeadConfig() : s.config.head, names,
                                      static_cast<int64_t>(files.size()));
   const std::vector<Answer> all = answers(s, wanted, files, names, predictions);
   if (!wanted.json.empty()) {
     Json json = Json::array();
-    for (const Answer& answer : all) json.push_back(json_of(answer, names));
+    for (const Answer& answer : all) json.push_back(json_of(answer, names, s.vectors ? "id" : "image"));
     write_file(wanted.json, json_text(json));
   }
-  print(all, names);
+  print(all, names, s.vectors ? static_cast<size_t>(wanted.rows) : all.size());
   std::fflush(stdout);
-  bool complete = all.size() == wanted.images.size();
+  bool complete = all.size() == (s.vectors ? files.size() : wanted.images.size());
   for (const Answer& answer : all) {
     if (wanted.png.empty()) break;
     try {
@@ -312,7 +364,16 @@ int main(int argc, char** argv) {
        .help = "Run folder, or a safetensors or .npz file (one without a configuration inside needs --config)",
        .required = true,
        .exists = true},
-      {.name = "images", .target = &wanted.images, .help = "Image files", .value = "FILE ...", .required = true},
+      {.name = "images",
+       .target = &wanted.images,
+       .help = "Image files; of a model of vectors one file: .safetensors with features and perhaps ids, or .npy",
+       .value = "FILE ...",
+       .required = true},
+      {.name = "--rows",
+       .target = &wanted.rows,
+       .help = "Vectors shown in the table",
+       .in = {{0, 1000000000}},
+       .shows_default = true},
       {.name = "--top",
        .target = &wanted.top,
        .help = "Classes listed for each image",

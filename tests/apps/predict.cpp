@@ -230,6 +230,55 @@ struct Asking {
 
 }  // namespace
 
+TEST_CASE("predict: rows of vectors, by their ids, wherever they stand and without the data of the training") {
+  const TemporaryFolder folder;
+  Tensor x = Tensor::empty({30, 4}), y = Tensor::empty({30}, DType::i64), ids = Tensor::empty({30}, DType::i64);
+  for (int64_t i = 0; i < x.numel(); ++i) x.data<float>()[i] = static_cast<float>(i * 37 % 101) / 50 - 1;
+  for (int64_t i = 0; i < 30; ++i) y.data<int64_t>()[i] = i % 3, ids.data<int64_t>()[i] = 1000 + i;
+  std::filesystem::create_directory(folder.path("data"));
+  for (const char* part : {"train", "test"})
+    save_safetensors(folder.path("data/") + part + ".safetensors", {{"features", x}, {"labels", y}});
+  save_safetensors(folder.path("all.safetensors"), {{"features", x}, {"ids", ids}});
+  save_safetensors(folder.path("last.safetensors"), {{"features", x.rows(27, 30)}, {"ids", ids.rows(27, 30)}});
+  save_safetensors(folder.path("short.safetensors"), {{"features", x.reshape({40, 3})}});
+  RunConfig config = tiny_config("");
+  config.data = {};
+  config.data.name = "embeddings";
+  config.data.path = folder.path("data");
+  config.model = {};
+  config.model.name = "none";
+  config.train.batch_size = 10;
+  const std::string run = train_run(folder, config, "run");
+  std::filesystem::remove_all(folder.path("data"));
+  const auto answers = [&](const std::string& file, const std::string& json) {
+    const Outcome outcome =
+        run_program({"predict", run, folder.path(file), "--rows", "2", "--json", folder.path(json)});
+    CHECK_MESSAGE(outcome.code == 0, outcome.err);
+    return std::pair(outcome.out, slurp(folder.path(json)));
+  };
+  const auto [table, all] = answers("all.safetensors", "all.json");
+  const auto [few, last] = answers("last.safetensors", "last.json");
+  CHECK(table.starts_with("1000  (predicted noise "));
+  CHECK(table.find("\n1002") == std::string::npos);
+  CHECK(table.ends_with("the first 2 of 30 rows (--rows shows more, --json and --predictions have all)\n"));
+  for (int i = 0; i < 3; ++i) {
+    const std::string here = "/" + std::to_string(i), there = "/" + std::to_string(27 + i);
+    CHECK(text_at(last, here + "/id") == std::to_string(1027 + i));
+    CHECK(text_at(all, there + "/id") == text_at(last, here + "/id"));
+    CHECK(number_at(all, there + "/top/0/probability") ==
+          doctest::Approx(number_at(last, here + "/top/0/probability")).epsilon(1e-5));
+  }
+  const auto refused = [&](const std::vector<std::string>& files, int code, const std::string& part) {
+    std::vector<std::string> words{"predict", run};
+    for (const std::string& file : files) words.push_back(file.starts_with("--") ? file : folder.path(file));
+    return fails_with(run_program(words), code, part);
+  };
+  CHECK(refused({"short.safetensors"}, 1, "expected vectors (4) as the model's, got (3)"));
+  CHECK(refused({"all.safetensors", "--png", "png"}, 2, "vectors, which are no pictures"));
+  CHECK(refused({"all.safetensors", "last.safetensors"}, 2, "expected one file or folder of vectors, got 2"));
+  CHECK(refused({"run.json"}, 1, "expected FILE.safetensors"));
+}
+
 TEST_CASE("predict: images that cannot be read take nothing from the others") {
   if (!can_decode_images()) return skip("built without image libraries");
   const Asking place;
