@@ -1,6 +1,7 @@
 #include "layers/heads/logit_tiles.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "core/kernels/l2_normalize.h"
 #include "core/kernels/matmul.h"
@@ -47,8 +48,18 @@ Tensor matrix(const Tensor& t, int64_t b) { return rows_of(t, b, 0, t.dim(1)); }
 
 }  // namespace
 
-LogitTiles::LogitTiles(const SampledLogits& logits, TileSize size)
+std::shared_ptr<DrawnNoise> worth_keeping(const SampledLogits& logits) {
+  constexpr int64_t kMostBytes = int64_t{64} << 20;
+  if (!logits.weight.defined() || !logits.scales.d.defined() || logits.center.device() != Device::cpu) return nullptr;
+  const int64_t rank = logits.scales.factors.defined() ? logits.scales.factors.dim(-1) : 0;
+  const int64_t row_bytes = (logits.center.dim(-1) + rank) * static_cast<int64_t>(size_of(logits.center.dtype()));
+  const int64_t rows = std::max<int64_t>(1, logits.center.dim(0) * logits.samples);
+  return rows <= kMostBytes / row_bytes ? std::make_shared<DrawnNoise>() : nullptr;
+}
+
+LogitTiles::LogitTiles(const SampledLogits& logits, TileSize size, std::shared_ptr<DrawnNoise> drawn)
     : x_(logits),
+      drawn_(std::move(drawn)),
       classifier_(logits.weight.defined()),
       B_(logits.center.dim(0)),
       J_(logits.center.dim(-1)),
@@ -79,10 +90,12 @@ void LogitTiles::draw() {
   count_ = std::min(chunk_, S_ - sample_);
   class_index_ = -1;
   z_ = r_ = eps_ = q_ = a_ = z_factor_ = Tensor();  // their memory is what the next chunk takes
-  const NoiseSource& noise = x_.noise;
-  if (x_.scales.factors.defined()) {
-    eps_r_ = empty({B_, count_, x_.scales.factors.dim(-1)});
-    kernel::gaussian_noise(noise.examples, eps_r_, noise.factors, {sample_, 0, noise.antithetic});
+  if (drawn_ != nullptr) {
+    const auto [kept, fresh] = drawn_->try_emplace(sample_);
+    if (fresh) kept->second = {factor_noise(), diagonal_noise(0, J_)};
+    std::tie(eps_r_, eps_) = kept->second;
+  } else {
+    eps_r_ = factor_noise();
   }
   if (!classifier_) return;
   z_ = x_.scales.d.defined() ? noisy(0, J_) : x_.center.value().reshape({B_, 1, J_});
@@ -94,17 +107,31 @@ void LogitTiles::draw() {
   z_factor_ = z_.to(factor_);
 }
 
-Tensor LogitTiles::noisy(int64_t first, int64_t n) {
-  Tensor z = empty({B_, count_, n});
-  eps_ = empty(z.shape());
+/// ε^R (B,C,R); undefined without factors.
+Tensor LogitTiles::factor_noise() const {
+  if (!x_.scales.factors.defined()) return {};
+  Tensor eps = empty({B_, count_, x_.scales.factors.dim(-1)});
+  kernel::gaussian_noise(x_.noise.examples, eps, x_.noise.factors, {sample_, 0, x_.noise.antithetic});
+  return eps;
+}
+
+/// ε^J of coordinates [first, first + n): (B,C,n).
+Tensor LogitTiles::diagonal_noise(int64_t first, int64_t n) const {
   const NoiseSource& noise = x_.noise;
+  Tensor eps = empty({B_, count_, n});
   if (noise.shared_diagonal) {
     Tensor one = empty({B_, count_, 1});
     kernel::gaussian_noise(noise.examples, one, noise.diagonal, {sample_, 0, noise.antithetic});
-    kernel::broadcast_to(one, eps_);
+    kernel::broadcast_to(one, eps);
   } else {
-    kernel::gaussian_noise(noise.examples, eps_, noise.diagonal, {sample_, first, noise.antithetic});
+    kernel::gaussian_noise(noise.examples, eps, noise.diagonal, {sample_, first, noise.antithetic});
   }
+  return eps;
+}
+
+Tensor LogitTiles::noisy(int64_t first, int64_t n) {
+  Tensor z = empty({B_, count_, n});
+  if (drawn_ == nullptr) eps_ = diagonal_noise(first, n);
   if (x_.scales.factors.defined()) project(first, n);
   const Tensor v = x_.scales.v.defined() ? x_.scales.v.value() : Tensor();
   kernel::noise_forward(x_.center.value(), x_.scales.d.value(), eps_, v, q_, z, first);

@@ -3,6 +3,10 @@
 // pre-logits z (B,C,J) drawn once, and a tile of logits is one product with rows of the classifier (or of the texts, in
 // image–text training); for HET a tile of noisy logits is drawn itself.
 
+#include <map>
+#include <memory>
+#include <utility>
+
 #include "core/kernels/likelihood.h"
 #include "layers/heads/sampled_logits.h"
 
@@ -19,10 +23,17 @@ struct TileSize {
 
 namespace sked::detail {
 
+/// The noise of a batch, ε^R and ε^J of each chunk by its first sample, for a second way through it.
+using DrawnNoise = std::map<int64_t, std::pair<Tensor, Tensor>>;
+
+/// A place for it where drawing costs more than keeping: HET-XL's on the CPU, up to 64 MiB. Else null.
+std::shared_ptr<DrawnNoise> worth_keeping(const SampledLogits& logits);
+
 class LogitTiles {
  public:
-  /// Throws where the shapes of `logits` do not fit.
-  LogitTiles(const SampledLogits& logits, TileSize size);
+  /// Noise is taken from `drawn`, or drawn and put there; null: drawn each time. Throws where the shapes of `logits` do
+  /// not fit.
+  LogitTiles(const SampledLogits& logits, TileSize size, std::shared_ptr<DrawnNoise> drawn = nullptr);
 
   /// B and K. A tile holds all rows of the batch.
   int64_t batch() const { return B_; }
@@ -63,6 +74,8 @@ class LogitTiles {
   void pass_on(int64_t class_index);
   void finish_chunk();
 
+  Tensor factor_noise() const;
+  Tensor diagonal_noise(int64_t first, int64_t n) const;
   /// Noisy coordinates [first, first + n) of the chunk's samples: (B,C,n). Leaves eps_ and q_ for add_noise_gradients.
   Tensor noisy(int64_t first, int64_t n);
   /// q_ = V ε^R for those coordinates.
@@ -75,6 +88,7 @@ class LogitTiles {
   int64_t rows() const { return B_ * count_; }
 
   const SampledLogits x_;
+  const std::shared_ptr<DrawnNoise> drawn_;
   const bool classifier_;  // HET-XL
   const int64_t B_, J_, K_, S_;
   const DType factor_;    // of z, W and the tile beside the classifier's products

@@ -80,7 +80,8 @@ TensorList sigmoid_sums(const SampledLogits& a, TileSize tile, const std::vector
 }  // namespace
 
 Var streaming_nll(const SampledLogits& a, const Tensor& labels, TileSize tile) {
-  LogitTiles tiles(a, tile);
+  const auto drawn = detail::worth_keeping(a);
+  LogitTiles tiles(a, tile, drawn);
   check_labels(labels, tiles.batch(), tiles.classes());
   Tensor lse = filled(a, tiles.batch(), a.samples, kNothingYet), target_logit = Tensor::like(lse);
   tiles.for_each_chunk([&] {
@@ -89,9 +90,9 @@ Var streaming_nll(const SampledLogits& a, const Tensor& labels, TileSize tile) {
   });
   const Var c = Var(target_logit) - Var(lse);
   const Tensor loss = (-logmeanexp(c, 1)).value(), w = softmax(c).value();
-  return record(loss, inputs_of(a), [a = off_tape(a), labels, lse, w, tile](const Tensor& dy) {
+  return record(loss, inputs_of(a), [a = off_tape(a), labels, lse, w, tile, drawn](const Tensor& dy) {
     const Tensor weight = times_rows(w, dy);
-    LogitTiles back(a, tile);
+    LogitTiles back(a, tile, drawn);
     back.for_each_chunk([&] {
       back.differentiate([&](Tensor& x, Tensor& dbias, TileOrigin at) {
         kernel::label_tile_backward(x, labels, lse, weight, dbias, at);

@@ -2,6 +2,7 @@
 // that no tile divides.
 
 #include "layers/heads/streaming.h"
+#include "layers/heads/logit_tiles.h"
 
 #include <doctest/doctest.h>
 #include <omp.h>
@@ -205,7 +206,7 @@ TEST_CASE("streaming likelihood: a temperature at either bound") {
   }
 }
 
-TEST_CASE("streaming likelihood: memory grows neither with K nor with S") {
+TEST_CASE("streaming likelihood: memory grows neither with K nor, beyond a little noise, with S") {
   const auto extra = [](int64_t S, int64_t K) {  // bytes above what the inputs and their gradients need
     const Problem p{.B = 64, .S = S, .D = 16, .K = K, .R = 2};
     const std::vector<Var> x = leaves(values(p));
@@ -218,7 +219,13 @@ TEST_CASE("streaming likelihood: memory grows neither with K nor with S") {
   };
   const double few = extra(64, 2000);
   CHECK(extra(64, 8000) <= 1.1 * few);
-  CHECK(extra(512, 2000) <= few + 12 * 64 * 512 * 4);  // O(B S): a handful of numbers a sample
+  // O(B S): a handful of numbers a sample, and its noise, D + R numbers, as long as all of that is small
+  CHECK(extra(512, 2000) <= few + (12 + 18) * 64 * 512 * 4);
+  const Problem p{.B = 64, .S = 64, .D = 16, .K = 8, .R = 2};
+  SampledLogits a = logits_of(p, leaves(values(p)));
+  CHECK(detail::worth_keeping(a) != nullptr);
+  a.samples = (int64_t{64} << 20) / (64 * 18 * 4) + 1;
+  CHECK(detail::worth_keeping(a) == nullptr);
   CHECK(few < 0.5 * 64 * 64 * 8000 * 4);
 }
 
