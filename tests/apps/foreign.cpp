@@ -277,6 +277,9 @@ TEST_CASE("foreign: what wrappers put in front of all names goes") {
   file.tensors.push_back({"bias", Tensor::zeros({7})});
   CHECK(one_line_with(refusal(file, vit()), "no tensor of the model is in it", "the file has bias",
                       "the model blocks.0"));
+  Init init(1);
+  const auto nothing = make_backbone({.name = "none"}, {6}, init);
+  CHECK(one_line_with(error_of([&] { load_initial(file, "x", *nothing); }), "the file has", "the model none"));
 }
 
 TEST_CASE("foreign: halves are loaded; integers and booleans do not matter") {

@@ -190,7 +190,7 @@ std::string difference(const Mismatch& c) {
   if (std::ranges::none_of(file, [&](const auto& tensor) { return c.model.contains(tensor.first); })) {
     text << "no tensor of the model is in it; the file has "
          << (file.empty() ? "none" : excerpt(c.file.tensors.begin()->second.given) + " ...") << ", the model "
-         << c.model.begin()->first << " ...";
+         << (c.model.empty() ? "none" : c.model.begin()->first + " ...");
     return text.str();
   }
   if (std::string size = sizes(file, c.model); !size.empty()) return size;
