@@ -107,6 +107,12 @@ size_t InputFile::read_at(uint64_t offset, void* bytes, size_t count) const {
   return static_cast<size_t>(got);
 }
 
+void refuse_pipe(const std::string& path) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) != 0) return;  // who opens it says why
+  require(S_ISREG(info.st_mode) || S_ISDIR(info.st_mode), "read_file", path, ": expected a regular file");
+}
+
 FileStamp stamp_of(const std::string& path) {
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) fail("read_file", "cannot read ", path, ": ", reason(errno));

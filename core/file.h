@@ -51,6 +51,9 @@ class InputFile {
   std::optional<uint64_t> size_;
 };
 
+/// Throws Error where what is at `path` is a pipe, a socket or a device: opening one may wait for ever.
+void refuse_pipe(const std::string& path);
+
 /// How long a file is, and when its bytes and when anything about it was last changed: the second cannot be set back,
 /// as tar, cp -p and touch do with the first.
 struct FileStamp {

@@ -262,6 +262,7 @@ Tensor NpyFile::read() const {
 }
 
 StoredArray open_npy(const std::string& path) {
+  refuse_pipe(path);
   const auto file = std::make_shared<InputFile>(path);
   const NpyBytes bytes = bytes_of(*file);
   uint64_t data_begin = 0;

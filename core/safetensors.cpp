@@ -345,6 +345,7 @@ TensorFile load_safetensors(const std::string& path) { return load(path, true); 
 TensorFile load_safetensors_header(const std::string& path) { return load(path, false); }
 
 StoredTensors open_safetensors(const std::string& path) {
+  refuse_pipe(path);
   const auto file = std::make_shared<InputFile>(path);
   Header header = read_header(*file);
   TensorFile checked{.metadata = std::move(header.metadata)};

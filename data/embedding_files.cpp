@@ -134,8 +134,8 @@ Files find_files(const std::string& path) {
     return std::ranges::any_of(kTrainNames, [&](const char* name) { return is_file(base + name + ending); });
   };
   const bool tensors = any(".safetensors"), arrays = any("-features.npy"), table = is_file(base + "features.npy");
-  check(tensors || arrays || table, "data.path: no file ", path, in_folder ? "/train.safetensors, " : ", ", base,
-        "train.safetensors, ", base, "train-features.npy or ", base, "features.npy");
+  check(tensors || arrays || table, "data.path: no file ", in_folder ? "" : path + ", ", base, "train.safetensors, ",
+        base, "train-features.npy or ", base, "features.npy");
   check(tensors + arrays + table == 1, "data.path: ", base, ": expected one of train.safetensors, train-features.npy ",
         "and features.npy, got several");
   Files files =

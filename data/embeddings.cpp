@@ -62,7 +62,8 @@ void for_each_row(const StoredArray& array, Use&& use) {
 void check_labels_of(const StoredArray& array, int64_t row, const float* y) {
   for (int64_t k = 0; k < array.row_size(); ++k)
     check(y[k] == 0 || y[k] == 1, array.name(), ": row ", row, ", class ", k, " is ", y[k],
-          ", expected 0 or 1 (several labels a row)");
+          ", expected 0 or 1 (several labels a row",
+          array.row_size() == 1 ? "; one label for each is (N), not (N, 1)" : "", ")");
 }
 
 /// Shares that sum to one within the rounding of their dtype; those of 16 bits are then made to.

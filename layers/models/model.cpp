@@ -291,6 +291,8 @@ FeaturesConfig features(Family family, const ModelConfig& config) {
     refuse(config.layer_norm, "layer_norm", config);
     refuse(config.dropout != 0, "dropout", config);
   } else {
+    require_usage(!config.widths.empty(), "model.widths",
+                  "expected the width of each layer of mlp, [512] say, got none");
     check_size(static_cast<int64_t>(config.widths.size()), kMaxDepth, "model.widths (layers of mlp)");
     for (const int64_t width : config.widths) check_size(width, kMaxWidth, "model.widths");
     check_probability(config.dropout, "model.dropout");

@@ -1,6 +1,7 @@
 #include "core/npy.h"
 
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 
 #include <limits>
 
@@ -206,6 +207,9 @@ TEST_CASE("npy: lying and broken headers are errors, and nothing is allocated fo
   CHECK(one_line_with(message("PK\x03\x04 an .npz file"), "not a .npy file"));
   CHECK(one_line_with(error_of([&] { load_npy(folder.path()); }), "Is a directory"));
   CHECK(one_line_with(error_of([&] { load_npy(folder.path("none.npy")); }), "none.npy", "No such file"));
+  const std::string pipe = folder.path("pipe.npy");
+  REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+  CHECK(one_line_with(error_of([&] { open_npy(pipe); }), "pipe.npy", "expected a regular file"));
 }
 
 }  // namespace

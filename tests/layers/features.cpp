@@ -133,7 +133,7 @@ TEST_CASE("features: what does not fit is refused by its key") {
     INFO(text);
     CHECK(text.find(part) != std::string::npos);
   };
-  says(refusal({.name = "mlp"}), "[model.widths (layers of mlp)] expected 1 to 1024, got 0");
+  says(refusal({.name = "mlp"}), "[model.widths] expected the width of each layer of mlp, [512] say, got none");
   says(refusal({.name = "mlp", .widths = {8, 0}}), "[model.widths] expected 1 to 65536, got 0");
   says(refusal({.name = "mlp", .dropout = 1, .widths = {8}}),
        "[model.dropout] expected a probability in [0, 1), got 1");
