@@ -245,6 +245,8 @@ std::vector<std::string> class_names(const Files& files) {
 
 }  // namespace
 
+EmbeddingColumns embedding_columns(const std::string& path) { return columns_of(tensors_of(path)); }
+
 EmbeddingSplits open_embeddings(const std::string& name, const std::string& path) {
   Files files = find_files(path);
   const std::vector<bool> used = read_index(files);

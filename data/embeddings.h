@@ -85,6 +85,9 @@ struct EmbeddingSplits {
 /// range, and D or K that differ between the parts.
 EmbeddingSplits open_embeddings(const std::string& name, const std::string& path);
 
+/// The columns of one safetensors file, in parts or not. Throws Error, naming it, where it has no `features`.
+EmbeddingColumns embedding_columns(const std::string& path);
+
 /// D and the class names of the same without a look at any feature.
 Shape embedding_shape(const std::string& path);
 std::vector<std::string> embedding_classes(const std::string& path);

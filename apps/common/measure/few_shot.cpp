@@ -11,6 +11,7 @@
 #include "core/text.h"
 #include "data/image_file.h"
 #include "data/loader.h"
+#include "data/other_labels.h"
 
 namespace sked {
 namespace {
@@ -28,12 +29,6 @@ struct Rarest {
   }
 };
 
-std::vector<int64_t> labels_of(const Dataset& data) {
-  std::vector<int64_t> labels(static_cast<size_t>(data.size()));
-  for (size_t i = 0; i < labels.size(); ++i) labels[i] = data.label(static_cast<int64_t>(i));
-  return labels;
-}
-
 std::string class_of(const Dataset& data, int64_t k) {
   return "class " + std::to_string(k) + ", " + printable(data.class_names()[static_cast<size_t>(k)]) + ", has ";
 }
@@ -47,7 +42,7 @@ class Asking {
         config_(config),
         device_(device),
         say_(say),
-        labels_(labels_of(*data.splits.train)) {}
+        labels_(labels_of(*data.splits.train).to_vector<int64_t>()) {}
 
   FewShotMeasures measure(const std::vector<int64_t>& shots);
 
@@ -137,7 +132,7 @@ FewShotData few_shot_data(const std::string& name, const std::string& root, cons
   const Dataset& train = *data.splits.train;
   require_usage(train.classes() > 1, "few_shot", name, ": expected images of two or more classes, got ",
                 train.classes());
-  const Rarest rarest(labels_of(train), train.classes());
+  const Rarest rarest(labels_of(train).to_vector<int64_t>(), train.classes());
   require(rarest.images > 0, "few_shot", name, ": ", class_of(train, rarest.k), "no training image");
   return data;
 }
