@@ -17,20 +17,20 @@ Tensor features_of(const Dataset& data) {
 
 /// p(noisy label | x) of example i: f32 (1, K). But for instance noise it is made when it is asked for, since (N, K)
 /// may be large.
-std::function<Tensor(int64_t)> noise_by_example(const DrawnNoise& noise, const Dataset& data, const Tensor& mean,
-                                                uint64_t split) {
+std::function<Tensor(int64_t)> noise_by_example(const DrawnNoise& noise, const Dataset& data, const Tensor& features,
+                                                const Tensor& mean, uint64_t split) {
   const int64_t classes = data.classes();
   const Tensor labels = labels_of(data);
   if (noise.kind == LabelNoise::instance) {
-    const Tensor p = noisy_label_distribution(noise, features_of(data), labels, mean, classes, split);
+    const Tensor p = noisy_label_distribution(noise, features, labels, mean, classes, split);
     return [p](int64_t i) { return p.rows(i, i + 1); };
   }
   return [=](int64_t i) { return noisy_label_distribution(noise, {}, labels.rows(i, i + 1), mean, classes, split); };
 }
 
 std::shared_ptr<const Dataset> with_noise(const DrawnNoise& noise, const std::shared_ptr<const Dataset>& data,
-                                          const Tensor& mean, uint64_t split) {
-  const auto p = noise_by_example(noise, *data, mean, split);
+                                          const Tensor& features, const Tensor& mean, uint64_t split) {
+  const auto p = noise_by_example(noise, *data, features, mean, split);
   Tensor noisy = Tensor::empty({data->size()}, DType::i64);
   for (int64_t i = 0; i < data->size(); ++i) noisy.rows(i, i + 1).copy_from(sample_labels(p(i), noise.seed, split, i));
   return with_labels(data, noisy, data->name());
@@ -47,10 +47,13 @@ Tensor noisy_label_distribution(const DrawnNoise& noise, const Tensor& images, c
 
 void draw_noise(const DrawnNoise& noise, std::shared_ptr<const Dataset>& train,
                 std::shared_ptr<const Dataset>& validation, std::shared_ptr<const Dataset>& test) {
-  const Tensor mean = noise.kind == LabelNoise::instance ? mean_image(features_of(*train)) : Tensor();
-  train = with_noise(noise, train, mean, 0);
-  if (validation) validation = with_noise(noise, validation, mean, 2);
-  const auto p = noise_by_example(noise, *test, mean, 1);
+  const auto features = [&](const Dataset& data) {
+    return noise.kind == LabelNoise::instance ? features_of(data) : Tensor();
+  };
+  const Tensor trained_on = features(*train), mean = trained_on.defined() ? mean_image(trained_on) : Tensor();
+  train = with_noise(noise, train, trained_on, mean, 0);
+  if (validation) validation = with_noise(noise, validation, features(*validation), mean, 2);
+  const auto p = noise_by_example(noise, *test, features(*test), mean, 1);
   test = with_distributions(test, [p](int64_t i) {
     const Tensor row = p(i);
     return row.reshape({row.dim(1)});

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <iterator>
 #include <map>
 
 #include "core/text.h"
@@ -60,35 +61,39 @@ std::string onset_text(const std::optional<PairedHeads::Onset>& onset) {
   return text;
 }
 
+/// The heads of one setting.
+std::vector<PairedHeads> paired_in(const std::vector<Cell>& cells, size_t setting) {
+  std::vector<PairedHeads> result;
+  const std::vector<const Cell*> rivals = cells_of_setting(cells, setting);
+  for (size_t a = 0; a < rivals.size(); ++a)
+    for (size_t b = 0; b < a; ++b) {
+      const RunPairs pairs = pairs_of(*rivals[a], *rivals[b]);
+      if (pairs.size() < 2) continue;
+      PairedHeads heads{setting, rivals[a]->head, rivals[b]->head, {}, onset_of(pairs)};
+      for (const Metric* metric : columns_of({rivals[a], rivals[b]})) {
+        if (!metric->compared) continue;
+        std::vector<double> differences;
+        for (const auto& [run, other] : pairs)
+          differences.push_back(metric->get(run->summary) - metric->get(other->summary));
+        heads.differences.emplace_back(metric, estimate(differences));
+      }
+      result.push_back(std::move(heads));
+    }
+  return result;
+}
+
 }  // namespace
 
 bool excludes_zero(const Estimate& difference) { return std::abs(difference.mean) > difference.half_width(); }
 
 std::vector<PairedHeads> paired_heads(const Plan& plan, const std::vector<Cell>& cells) {
   std::vector<PairedHeads> result;
-  for (size_t s = 0; s < plan.settings.size(); ++s) {
-    const std::vector<const Cell*> rivals = cells_of_setting(cells, s);
-    for (size_t a = 0; a < rivals.size(); ++a)
-      for (size_t b = 0; b < a; ++b) {
-        const RunPairs pairs = pairs_of(*rivals[a], *rivals[b]);
-        if (pairs.size() < 2) continue;
-        PairedHeads heads{s, rivals[a]->head, rivals[b]->head, {}, onset_of(pairs)};
-        for (const Metric* metric : columns_of({rivals[a], rivals[b]})) {
-          if (!metric->compared) continue;
-          std::vector<double> differences;
-          for (const auto& [run, other] : pairs)
-            differences.push_back(metric->get(run->summary) - metric->get(other->summary));
-          heads.differences.emplace_back(metric, estimate(differences));
-        }
-        result.push_back(std::move(heads));
-      }
-  }
+  for (size_t s = 0; s < plan.settings.size(); ++s) std::ranges::move(paired_in(cells, s), std::back_inserter(result));
   return result;
 }
 
 std::vector<std::vector<std::string>> paired_table(const Plan& plan, const std::vector<Cell>& cells, size_t setting) {
-  std::vector<PairedHeads> pairs = paired_heads(plan, cells);
-  std::erase_if(pairs, [&](const PairedHeads& p) { return p.setting != setting; });
+  const std::vector<PairedHeads> pairs = paired_in(cells, setting);
   if (pairs.empty()) return {};
   std::vector<std::vector<std::string>> rows{{"difference"}};
   const std::vector<const Metric*> columns = columns_of(cells_of_setting(cells, setting));
