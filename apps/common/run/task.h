@@ -41,7 +41,7 @@ class Task {
 
   /// What the epochs iterate over.
   const std::shared_ptr<const Dataset>& training_set() const { return splits_.train; }
-  /// In in shuffled batches. A short last batch of an epoch is left out: batch statistics of few images are noise.
+  /// In shuffled batches. A short last batch of an epoch is left out: batch statistics of few images are noise.
   /// Bytes cross to other devices.
   Loader training_loader(std::function<void(const Skipped&)> on_skip) const;
   bool holds_out() const { return splits_.validation != nullptr; }
