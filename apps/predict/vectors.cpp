@@ -1,7 +1,6 @@
 #include "apps/predict/vectors.h"
 
 #include <filesystem>
-#include <optional>
 #include <utility>
 
 #include "apps/common/config/progress.h"
@@ -25,7 +24,8 @@ std::shared_ptr<const Dataset> vectors_of(const std::string& path) {
     require(path.ends_with(".safetensors"), kName, path,
             ": the model is for vectors: expected FILE.safetensors, FILE.npy or a folder of these");
     EmbeddingColumns columns = embedding_columns(path);
-    columns.labels = columns.distributions = std::nullopt;  // nobody's classes here
+    columns.labels.reset();  // nobody's classes here
+    columns.distributions.reset();
     return std::make_shared<Embeddings>(kName, std::vector<std::string>{}, std::move(columns));
   }
   const EmbeddingSplits splits = open_embeddings(kName, path);
