@@ -452,6 +452,14 @@ std::vector<std::string> known_datasets() {
   return names;
 }
 
+std::vector<std::string> known_label_sets() {
+  std::vector<std::string> sets;
+  for (const Entry& entry : entries())
+    for (const std::string& set : entry.label_sets)
+      if (std::ranges::count(sets, set) == 0) sets.push_back(set);
+  return sets;
+}
+
 std::string default_data_root() {
   const char* root = std::getenv("SKEDASTIC_DATA");
   return root != nullptr && *root != '\0' ? root : "datasets";

@@ -83,6 +83,8 @@ std::vector<std::string> class_names_of(const DataSpec& spec);
 std::vector<std::string> class_ids_of(const DataSpec& spec);
 
 std::vector<std::string> known_datasets();
+/// Of all of them together.
+std::vector<std::string> known_label_sets();
 
 /// $SKEDASTIC_DATA where that is set, else ./datasets.
 std::string default_data_root();

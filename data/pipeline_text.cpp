@@ -130,6 +130,12 @@ bool in_order(Place reached, Place place) {
 
 }  // namespace
 
+std::vector<std::string> Pipeline::stages() {
+  std::vector<std::string> usages;
+  for (const StageKind& kind : kKinds) usages.emplace_back(kind.usage);
+  return usages;
+}
+
 Pipeline Pipeline::parse(std::string_view text) {
   Pipeline pipeline;
   pipeline.text_ = text;

@@ -66,6 +66,8 @@ inline constexpr const char* kDefaultPipeline = "value_range(-1,1)";
 /// mixup and cutmix. value_range and normalize are one table of 256 floats per channel.
 class Pipeline {
  public:
+  /// How each stage is written: `decode`, `resize(n)` …
+  static std::vector<std::string> stages();
   /// Throws UsageError naming the stage and what it expects for an unknown stage (with the nearest known one), a wrong
   /// number or kind of arguments, or stages in the wrong order.
   static Pipeline parse(std::string_view text);

@@ -122,8 +122,7 @@ Named named(const std::string& name) {
   const auto found = models().find(name);
   if (found != models().end()) return found->second;
   if (std::optional<Named> model = wide_by_name(name)) return *model;
-  std::vector<std::string> names;
-  for (const auto& [known, unused] : models()) names.push_back(known);
+  const std::vector<std::string> names = known_backbones();
   require_usage(false, "model.name", "unknown backbone ", name, "; did you mean ", nearest(name, names),
                 "? Known: ", join(names), ", wide-resnet<depth>-<factor>");
   return {};
@@ -306,6 +305,12 @@ FeaturesConfig features(Family family, const ModelConfig& config) {
 }
 
 }  // namespace
+
+std::vector<std::string> known_backbones() {
+  std::vector<std::string> names;
+  for (const auto& [name, unused] : models()) names.push_back(name);
+  return names;
+}
 
 ModelConfig written_out(const ModelConfig& config) {
   const Named model = named(config.name);

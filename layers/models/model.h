@@ -2,11 +2,16 @@
 // Backbones by name, with free sizes.
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "layers/backbone.h"
 #include "layers/models/options.h"
 
 namespace sked {
+
+/// The names of backbones but for those of a form, wide-resnet<depth>-<factor>.
+std::vector<std::string> known_backbones();
 
 /// The configuration with what its name stands for written out, where it says nothing itself: equal ones make equal
 /// networks. Of residual networks stem, shortcut, groups and width_per_group, of transformers heads, pool, class_token,

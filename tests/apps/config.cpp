@@ -146,6 +146,42 @@ TEST_CASE("config: numbers out of range are refused with their key") {
                       "beside train.on_value"));
 }
 
+TEST_CASE("config: every key says what it means, and takes its own default") {
+  for (const TaskKind task : {TaskKind::classification, TaskKind::contrastive}) {
+    RunConfig config;
+    config.task = task;
+    const auto fields = fields_of(config);
+    CHECK_NOTHROW(check_ranges(fields));
+    for (const Field& field : fields) {
+      CAPTURE(field.path);
+      CHECK(std::string(field.meaning).size() > 5);
+      CHECK_FALSE(allowed_words(field).empty());
+    }
+  }
+}
+
+TEST_CASE("config: what a key takes is said in words") {
+  const auto words = [](const std::string& path) {
+    RunConfig config;
+    for (const Field& field : fields_of(config))
+      if (field.path == path) return allowed_words(field);
+    return std::string("no such key");
+  };
+  CHECK(words("train.batch_size") == "an integer, at least 1");
+  CHECK(words("train.eval_samples") == "an integer, 0 to 16777216");
+  CHECK(words("train.ema_decay") == "a number in [0, 1)");
+  CHECK(words("schedule.peak") == "a number, above 0");
+  CHECK(words("optimizer.noise_weight_decay") == "a number, at least 0 (or -1: as weight_decay)");
+  CHECK(words("few_shot.shots") == "a list of integers, each 1 to 10000");
+  CHECK(words("head.kind") == "one of det, het, het-xl");
+  CHECK(words("data.name").starts_with("fashion-mnist, cifar-10, "));
+  CHECK(one_line_with(words("model.name"), "resnet20", "vit-ti", "wide-resnet<depth>-<factor>"));
+  CHECK(one_line_with(words("data.train_pipeline"), "resize(n)", "mixup(alpha)"));
+  CHECK(
+      one_line_with(refusal(R"({"few_shot": {"shots": [5, 0]}})"), "few_shot.shots", "a list of 1 to 10000", "[5,0]"));
+  CHECK(one_line_with(refusal(R"({"optimizer": {"beta2": 1}})"), "optimizer.beta2", "a number in [0, 1)", "got 1"));
+}
+
 TEST_CASE("config: --set takes JSON, and bare text for text") {
   RunConfig config;
   const auto fields = fields_of(config);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cstdio>
 #include <optional>
 #include <set>
 
@@ -32,6 +33,50 @@ std::string expected(const FieldPointer& field) {
       "text",     "true or false",      "an integer",      "a non-negative integer",
       "a number", "a list of integers", "a list of texts", "an object"};
   return kNames[field.index()];
+}
+
+/// Without zeros behind the point.
+std::string digits(double number) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.15g", number);
+  return text;
+}
+
+bool in_range(double x, const Allowed& a) {
+  const bool inside = (a.least_open ? x > a.least : x >= a.least) && (a.most_open ? x < a.most : x <= a.most);
+  return inside || (a.or_else && x == *a.or_else);
+}
+
+/// `at least 1`, `1 to 256`, `a number in [0, 1)`; empty where every number is allowed.
+std::string range_words(const Allowed& a, bool integers) {
+  const bool below = a.least != -Allowed::kInfinity, over = a.most != Allowed::kInfinity;
+  std::string words;
+  if (below && over && integers && !a.least_open && !a.most_open)
+    words = digits(a.least) + " to " + digits(a.most);
+  else if (below && over)
+    words = "a number in " + std::string(a.least_open ? "(" : "[") + digits(a.least) + ", " + digits(a.most) +
+            (a.most_open ? ")" : "]");
+  else if (below)
+    words = (a.least_open ? "above " : "at least ") + digits(a.least);
+  else if (over)
+    words = (a.most_open ? "below " : "at most ") + digits(a.most);
+  if (a.or_else) words += " (or " + digits(*a.or_else) + ": " + a.or_means + ")";
+  return words;
+}
+
+/// The numbers of a field, which may be a list.
+std::vector<double> numbers_of(const FieldPointer& field) {
+  return std::visit(
+      [](const auto& value) -> std::vector<double> {
+        using T = std::decay_t<decltype(value)>;
+        if constexpr (std::is_same_v<T, int64_t*> || std::is_same_v<T, uint64_t*> || std::is_same_v<T, double*>)
+          return {static_cast<double>(*value)};
+        else if constexpr (std::is_same_v<T, std::vector<int64_t>*>)
+          return {value->begin(), value->end()};
+        else
+          return {};
+      },
+      field);
 }
 
 // One overload per field type: assigns and returns true, or leaves the field and returns false.
@@ -168,6 +213,28 @@ std::string place(const std::string& text, size_t byte, const std::string& sourc
 }
 
 }  // namespace
+
+std::string allowed_words(const Field& field) {
+  const bool list = std::holds_alternative<std::vector<int64_t>*>(field.value);
+  const bool integers = !std::holds_alternative<double*>(field.value);
+  const std::string range = range_words(field.allowed, integers);
+  std::string words = expected(field.value);
+  if (!range.empty()) words = range.starts_with("a number") ? range : words + (list ? ", each " : ", ") + range;
+  const std::string more = field.allowed.more;
+  if (field.allowed.names) words = join(field.allowed.names()) + (more.empty() ? "" : ", " + more);
+  return field.allowed.names || more.empty() ? words : words + ", " + more;
+}
+
+void check_ranges(const std::vector<Field>& fields) {
+  for (const Field& field : fields) {
+    const std::vector<double> numbers = numbers_of(field.value);
+    const bool list = std::holds_alternative<std::vector<int64_t>*>(field.value);
+    const bool integers = !std::holds_alternative<double*>(field.value);
+    if (std::ranges::all_of(numbers, [&](double x) { return in_range(x, field.allowed); })) continue;
+    refuse(field.path, ": expected ", list ? "a list of " : "", range_words(field.allowed, integers), ", got ",
+           integers ? shown(value_of(field)) : digits(numbers.front()));
+  }
+}
 
 Json parse_json(const std::string& text, const std::string& source) {
   JsonRead read = read_json(text, kDeepest);

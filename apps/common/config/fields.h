@@ -1,11 +1,15 @@
 #pragma once
 // Structs bound to JSON by one description each. A struct's fields are described once,
 //
-//   void visit_fields(FieldList& fields, TrainConfig& c) { fields("batch_size", c.batch_size); … }
+//   void visit_fields(FieldList& fields, TrainConfig& c) {
+//     fields("batch_size", c.batch_size, "images of a step", at_least(1)); …
+//   }
 //
-// and reading a file, writing the resolved one, `--set key.path=value` and "did you mean" all follow from that list.
+// and reading a file, writing the resolved one, `--set key.path=value`, "did you mean", the check of numbers and the
+// list of keys all follow from it.
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <type_traits>
@@ -74,9 +78,41 @@ class ChoicePointer {
 using FieldPointer = std::variant<std::string*, bool*, int64_t*, uint64_t*, double*, std::vector<int64_t>*,
                                   std::vector<std::string>*, JsonText*, ChoicePointer>;
 
+/// Which values of its type a field takes.
+struct Allowed {
+  static constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+  /// Of a number, or of each in a list; the ends are among them, but for those of `open`.
+  double least = -kInfinity, most = kInfinity;
+  bool least_open = false, most_open = false;
+  /// One more number, and what it stands for.
+  std::optional<double> or_else = {};
+  const char* or_means = "";
+  /// The names that a text may be, or is made of; looked at where it is used. `more`: what else it may be.
+  std::vector<std::string> (*names)() = nullptr;
+  const char* more = "";
+
+  /// The same range, and `value`.
+  Allowed or_value(double value, const char* means) const {
+    Allowed wider = *this;
+    wider.or_else = value, wider.or_means = means;
+    return wider;
+  }
+};
+inline Allowed at_least(double least) { return {.least = least}; }
+inline Allowed above(double least) { return {.least = least, .least_open = true}; }
+inline Allowed between(double least, double most) { return {.least = least, .most = most}; }
+/// [least, most)
+inline Allowed from_to_below(double least, double most) { return {.least = least, .most = most, .most_open = true}; }
+inline Allowed named_by(std::vector<std::string> (*names)(), const char* more = "") {
+  return {.names = names, .more = more};
+}
+
 struct Field {
   std::string path;  // `train.batch_size`
   FieldPointer value;
+  const char* meaning = "";  // for people, with its unit
+  Allowed allowed = {};
 };
 
 /// Collects the leaves of a configuration, in the order of their description.
@@ -84,11 +120,11 @@ class FieldList {
  public:
   /// A leaf, or a struct with a visit_fields of its own, whose leaves get `name.` in front.
   template <class T>
-  void operator()(const char* name, T& member) {
+  void operator()(const char* name, T& member, const char* meaning = "", const Allowed& allowed = {}) {
     if constexpr (std::is_constructible_v<ChoicePointer, T*>) {
-      fields_.push_back({prefix_ + name, ChoicePointer(&member)});
+      fields_.push_back({prefix_ + name, ChoicePointer(&member), meaning, allowed});
     } else if constexpr (std::is_constructible_v<FieldPointer, T*>) {
-      fields_.push_back({prefix_ + name, FieldPointer(&member)});
+      fields_.push_back({prefix_ + name, FieldPointer(&member), meaning, allowed});
     } else {
       const size_t before = prefix_.size();
       prefix_.append(name).push_back('.');
@@ -110,6 +146,12 @@ std::vector<Field> fields_of(Config& config) {
   visit_fields(list, config);
   return list.take();
 }
+
+/// What a field takes, in words: `an integer, at least 1`, `one of det, het, het-xl`.
+std::string allowed_words(const Field& field);
+
+/// Throws UsageError naming the key, what was expected and the value for a number out of its range.
+void check_ranges(const std::vector<Field>& fields);
 
 /// Parses a JSON text that people wrote. Throws UsageError `[config] <source>:<line>:<column>: …` where it is
 /// malformed, and for a key used twice in one object.
