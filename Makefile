@@ -8,6 +8,7 @@
 # Sources are discovered. An optional library is a set of files, not an #ifdef: <stem>*.cpp is compiled with it,
 # <stem>_none.cpp without it; its switch is found by itself. CUDA=host: GPU kernels as C++ on the CPU, for tests.
 
+$(if $(filter 3.%,$(MAKE_VERSION)),$(error make $(MAKE_VERSION): expected GNU make 4 (macOS: brew install make; gmake)))
 SHELL := bash
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -96,14 +97,15 @@ APP_PARTS := $(filter-out %/main.o,$(foreach a,$(APPS),$(call app_objects,$(a)))
 # ---- flags --------------------------------------------------------------------------------------------------------
 # A warning is an error in CI and where WERROR=1 says so: a newer compiler's must not keep anybody from building.
 WERROR ?= $(if $(CI),1,0)
-# -Wno-restrict: GCC 12 warns of its own std::string header (GCC bug 105651). What it takes for uninitialized depends on
-# what it inlines, and so on the processor: shown, never an error.
+# The code is held to GCC's warnings, but for those of its own std::string header (bug 105651); what it takes for
+# uninitialized depends on what it inlines, and so on the processor.
 # No -ffast-math: nan, inf and the order of sums matter here; given up are errno and floating-point traps alone.
 # Where the compiler takes them: full-width vectors on AVX-512 (GELU and softmax gain a third), and a cure for GCC 12,
 # which with AVX-512 turns the constants {1, 1, 0, 0} of four int64 into {1, 1, 1, 1} at -O2 and -O3.
 takes = $(shell $(CXX) $(1) -E -x c++ /dev/null >/dev/null 2>&1 && echo '$(1)')
 VECTORS := $(foreach f,-mprefer-vector-width=512 -mtune-ctrl=^inter_unit_moves_to_vec,$(call takes,$(f)))
-WARNINGS := -Wall -Wextra -Wno-restrict $(if $(filter 1,$(WERROR)),-Werror -Wno-error=maybe-uninitialized)
+WARNINGS := $(if $(filter CLANG,$(FOUND)),-w,-Wall -Wextra -Wno-restrict $(if $(filter 1,$(WERROR)),-Werror) \
+              -Wno-error=maybe-uninitialized)
 # The objects serve the programs and both libraries; names of ours are not meant to be replaced by others at run time.
 PIC := -fPIC -fno-semantic-interposition
 OPTIMIZE = $(OPT)
@@ -141,6 +143,9 @@ APP_LIBS = $(LIBRARY_LIBS) $(MPI_LIBS)
 all programs: $(PROGRAMS)
 
 ifneq ($(BUILDING),)
+  ifeq ($(filter CXX20,$(FOUND)),$(filter-out $(FOUND),COMPILER))
+    $(error $(CXX) is no compiler of C++20: expected GCC 11 or Clang 16, or newer, as in `make CXX=g++-12`)
+  endif
   LACKING := $(if $(filter COMPILER,$(FOUND)),$(filter-out $(FOUND),JSON CLI DOCTEST),COMPILER)
   NAMES := COMPILER=$(CXX) JSON=nlohmann/json.hpp CLI=CLI/CLI.hpp DOCTEST=doctest/doctest.h
   ifneq ($(LACKING),)
@@ -164,6 +169,8 @@ GLUE := autograd/%.o layers/%.o core/json.o core/safetensors.o data/caption%.o d
         data/image_collection.o data/image_folder.o data/loader.o data/parts.o data/relabeled.o data/shard%.o
 $(addprefix $(BUILD)/obj/,$(GLUE)): private OPTIMIZE = $(GLUE_OPT)
 $(addprefix $(BUILD)/obj/,tests/%.o apps/%.o cuda/cudnn.o): private OPTIMIZE = $(COLD_OPT)
+# What says that a program is for another processor runs on any.
+$(BUILD)/obj/apps/common/config/instructions.o: private override ARCH :=
 # The same bytes on every machine: no fused multiply-adds in the arithmetic of pixels.
 $(BUILD)/obj/data/image_%.o: EXTRA = -ffp-contract=off
 $(BUILD)/obj/apps/common/run/mpi%.o: EXTRA = $(MPI_CFLAGS)
@@ -228,16 +235,8 @@ include tests/checks.mk
 -include $(if $(BUILDING),$(patsubst %.o,%.d,$(sort $(OBJECTS) $(LIBRARY))))
 
 # ---- packages and housekeeping ------------------------------------------------------------------------------------
-# package=word, as .make/deps.sh wants it
-NEEDED := g++=COMPILER nlohmann-json3-dev=JSON libcli11-dev=CLI doctest-dev=DOCTEST
-WANTED := $(if $(filter 0,$(ONEDNN)),,libdnnl-dev=ONEDNN) $(if $(filter 0,$(ZLIB)),,zlib1g-dev=ZLIB) \
-          $(if $(filter 0,$(LIBZIP)),,libzip-dev=LIBZIP) \
-          $(if $(filter 0,$(IMAGES)),,libjpeg-dev=JPEG libpng-dev=PNG libwebp-dev=WEBP libtiff-dev=TIFF) \
-          $(if $(filter 0,$(SENTENCEPIECE)),,libsentencepiece-dev=SENTENCEPIECE) gnuplot-nox=gnuplot xz-utils=xz \
-          pkg-config=pkg-config curl=curl ca-certificates=/etc/ssl/certs/ca-certificates.crt \
-          dataset-fashion-mnist=$(DATA_ROOT)/fashion-mnist/train-images-idx3-ubyte.gz
 deps:
-	@$(PROBE) .make/deps.sh $(NEEDED) -- $(WANTED)
+	@$(PROBE) DATA_ROOT="$(DATA_ROOT)" $(foreach s,$(SWITCHES),$(s)=$($(s))) .make/deps.sh
 vendor vendor-cudnn:
 	@$(PROBE) .make/vendor.sh $(filter cudnn,$(subst -, ,$@))
 info:

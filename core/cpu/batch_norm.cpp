@@ -88,7 +88,7 @@ void batch_norm_forward(const Tensor& x, const Tensor& residual, const Tensor& g
                         double eps, bool relu) {
   const char* where = "batch_norm_forward";
   const auto [M, C] = batch_norm_sizes(x);
-  visit_float(x.dtype(), where, [&]<class T>(T) {
+  visit_float(x.dtype(), where, [&, M = M, C = C]<class T>(T) {
     Tensor variance = Tensor::like(mean);
     T *mu = mean.data<T>(), *var = variance.data<T>(), *r = rstd.data<T>();
     moments(x.data<T>(), M, C, mu, var);
@@ -109,7 +109,7 @@ void batch_norm_inference(const Tensor& x, const Tensor& residual, const Tensor&
                           const Tensor& running_mean, const Tensor& running_var, Tensor& y, double eps, bool relu) {
   const char* where = "batch_norm_inference";
   const auto [M, C] = batch_norm_sizes(x);
-  visit_float(x.dtype(), where, [&]<class T>(T) {
+  visit_float(x.dtype(), where, [&, M = M, C = C]<class T>(T) {
     Tensor rstd = Tensor::like(running_var);
     const T* var = running_var.data<T>();
     T* r = rstd.data<T>();
@@ -143,7 +143,7 @@ void batch_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& y, con
                          const Tensor& rstd, Tensor& dx, Tensor& dresidual, Tensor& dgamma, Tensor& dbeta, bool relu) {
   const char* where = "batch_norm_backward";
   const auto [M, C] = batch_norm_sizes(x);
-  visit_float(x.dtype(), where, [&]<class T>(T) {
+  visit_float(x.dtype(), where, [&, M = M, C = C]<class T>(T) {
     Tensor sums = Tensor::empty({2, C}, x.dtype()), factors = Tensor::empty({3, C}, x.dtype());
     const T *in = x.data<T>(), *mu = mean.data<T>(), *r = rstd.data<T>(), *scale = gamma.data<T>();
     const T *g = dy.data<T>(), *out = relu ? y.data<T>() : nullptr, *total = sums.data<T>();

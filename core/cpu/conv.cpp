@@ -36,7 +36,7 @@ struct Group {
 /// images, at the group's first channel.
 template <class T>
 void gather_windows(const Group<T>& g, const T* x, int64_t N, T* columns) {
-  const auto& [kernel, stride, padding, groups] = g.window;
+  const int64_t kernel = g.window.kernel, stride = g.window.stride, padding = g.window.padding;
 #pragma omp parallel for collapse(2) schedule(static)
   for (int64_t n = 0; n < N; ++n) {
     for (int64_t p = 0; p < g.s.P; ++p) {
@@ -62,7 +62,7 @@ void gather_windows(const Group<T>& g, const T* x, int64_t N, T* columns) {
 /// two threads add to the same element.
 template <class T>
 void scatter_windows(const Group<T>& g, const T* columns, int64_t N, T* dx) {
-  const auto& [kernel, stride, padding, groups] = g.window;
+  const int64_t kernel = g.window.kernel, stride = g.window.stride, padding = g.window.padding;
 #pragma omp parallel for collapse(2) schedule(static)
   for (int64_t n = 0; n < N; ++n) {
     for (int64_t h = 0; h < g.s.H; ++h) {

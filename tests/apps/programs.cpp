@@ -58,6 +58,12 @@ Outcome stop(const TrainPlace& place, const std::string& run, int signal, size_t
 
 }  // namespace
 
+TEST_CASE("train: an instruction that the processor has not is said in one line") {
+  const TrainPlace place;
+  const Outcome outcome = stop(place, "illegal", SIGILL, 3);
+  CHECK(fails_with(outcome, 1, "this processor", "ARCH="));
+}
+
 TEST_CASE("train: killed in the middle of an epoch and resumed, it ends as if never stopped") {
   TrainPlace place;
   place.write_config(long_config(place.folder.path("data")));
