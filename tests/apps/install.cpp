@@ -67,10 +67,11 @@ struct BareMachine {
     std::ofstream(folder.path(tool)) << "#!/bin/sh\n" << script << "\n";
     fs::permissions(folder.path(tool), fs::perms::owner_all);
   }
-  /// `make deps`, each package of whose list is missing.
-  Shell make_deps() const {
-    return shell("env -i PATH='" + folder.path() + "' make --no-print-directory deps DATA_ROOT=/nowhere");
+  Shell make(const std::string& arguments) const {
+    return shell("env -i PATH='" + folder.path() + "' make --no-print-directory " + arguments);
   }
+  /// `make deps`, each package of whose list is missing.
+  Shell make_deps() const { return make("deps DATA_ROOT=/nowhere"); }
   std::string log() const { return slurp(folder.path("log")); }
   TemporaryFolder folder;
 };
@@ -105,6 +106,37 @@ TEST_CASE("install: make deps goes on without what costs a feature, and not with
   CHECK(needed.code != 0);
   CHECK(says(needed.text, "error: cannot install"));
   CHECK(says(needed.text, "nlohmann-json3-dev"));
+}
+
+TEST_CASE("install: where there is no apt-get, packages are named as the system at hand has them") {
+  const BareMachine machine("none");
+  fs::remove(machine.folder.path("apt-get"));
+  const Shell nothing = machine.make_deps();
+  CHECK(nothing.code != 0);
+  CHECK(says(nothing.text, "error: no apt-get here: install these by hand: g++ nlohmann-json3-dev"));
+  const std::pair<const char*, const char*> systems[] = {
+      {"brew", "brew install llvm libomp nlohmann-json "},
+      {"pacman", "pacman -S --needed gcc nlohmann-json "},
+      {"dnf", "dnf install gcc-c++ json-devel "},
+  };
+  for (const auto& [manager, command] : systems) {
+    machine.write(manager, "exit 1");
+    const Shell deps = machine.make_deps();
+    INFO(deps.text);
+    CHECK(deps.code != 0);
+    CHECK(says(deps.text, std::string("by hand: ") + command));
+  }
+}
+
+TEST_CASE("install: a compiler or a make that is too old is told what is needed") {
+  const BareMachine machine("none");
+  machine.write("old-g++", "echo COMPILER");
+  const Shell compiler = machine.make("BUILD=/nowhere CXX=old-g++ train");
+  CHECK(compiler.code == 2);
+  CHECK(says(compiler.text, "old-g++ is no compiler of C++20: expected GCC 11 or Clang 16"));
+  const Shell make = machine.make("MAKE_VERSION=3.81 help");
+  CHECK(make.code == 2);
+  CHECK(says(make.text, "make 3.81: expected GNU make 4"));
 }
 
 TEST_CASE("install: README's program, shared and static") {
