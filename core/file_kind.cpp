@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "core/text.h"
+
 namespace sked {
 namespace {
 
@@ -22,6 +24,18 @@ constexpr std::array kMarks{
     Mark{"\x93NUMPY", "one array of NumPy (in Python: safetensors.numpy.save_file({\"name\": numpy.load(FILE)}, OUT))"},
     Mark{"GGUF", "a GGUF file, as llama.cpp reads"},
     Mark{"\x1f\x8b\x08", "a gzip file (gunzip it first)"},
+    Mark{"\xfd"
+         "7zXZ",
+         "an xz file (unxz it first)"},
+    Mark{"\x28\xb5\x2f\xfd", "a Zstandard file (unzstd it first)"},
+    Mark{"\xff\xd8\xff", "a JPEG image"},
+    Mark{"\x89PNG", "a PNG image"},
+    Mark{"GIF8", "a GIF image"},
+    Mark{"RIFF", "a WebP image, or sound"},
+    Mark{"%PDF", "a PDF document"},
+    Mark{"\x7f"
+         "ELF",
+         "a program"},
     Mark{"version https://git-lfs", "what Git keeps in place of a large file (git lfs pull fetches the file)"},
 };
 
@@ -33,11 +47,21 @@ std::string_view first_member(std::string_view zip) {
   return zip.substr(kName, byte(kLength) | byte(kLength + 1) << 8);
 }
 
+/// Without the characters that no text has.
+bool is_text(std::string_view begin) {
+  const auto printed = [](char c) {
+    return static_cast<unsigned char>(c) >= 0x20 || c == '\n' || c == '\r' || c == '\t';
+  };
+  const size_t invalid = invalid_utf8(begin).value_or(begin.size());
+  return !begin.empty() && std::ranges::all_of(begin, printed) && invalid + 4 > begin.size();  // the last may be cut
+}
+
 }  // namespace
 
 bool is_npz(std::string_view begin) { return begin.starts_with(kZip) && first_member(begin).ends_with(".npy"); }
 
-std::string weights_kind(std::string_view begin) {
+std::string file_kind(std::string_view begin) {
+  constexpr size_t kTar = 257;  // where tar's mark stands
   if (begin.starts_with(kZip)) {
     const std::string_view member = first_member(begin);
     if (is_npz(begin)) return std::string("a NumPy .npz archive ") + kFromNumpy;
@@ -49,10 +73,14 @@ std::string weights_kind(std::string_view begin) {
     return std::string("a pickle of Python, as of an older torch.save ") + kFromTorch;
   // A header of few bytes begins with one that may be any letter, and zeros.
   const bool text = begin.substr(0, 8).find('\0') == std::string_view::npos;
-  if (text && begin.starts_with('<')) return "a page of HTML or XML, and no weights";
-  if (text && begin.starts_with('{')) return "a JSON file, and no weights";
+  if (text && begin.starts_with('<')) return "a page of HTML or XML";
+  if (text && begin.starts_with('{')) return kJsonFile;
+  if (begin.size() > 10 && begin.substr(5, 3) == std::string_view("\0\0\0", 3) && begin.substr(8, 2) == "{\"")
+    return kSafetensors;
   const auto* mark = std::ranges::find_if(kMarks, [&](const Mark& m) { return begin.starts_with(m.bytes); });
-  return mark == kMarks.end() ? "" : std::string(mark->kind);
+  if (mark != kMarks.end()) return std::string(mark->kind);
+  if (begin.size() > kTar && begin.substr(kTar).starts_with("ustar")) return "a tar archive";
+  return is_text(begin) ? kTextFile : "";
 }
 
 }  // namespace sked

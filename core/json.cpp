@@ -1,5 +1,7 @@
 #include "core/json.h"
 
+#include <algorithm>
+#include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
@@ -26,11 +28,31 @@ std::string shortened(const std::string& text) {
   return text.substr(0, kBegin) + "..." + text.substr(text.size() - kEnd);
 }
 
+/// Which rule is broken by those who take JSON for JavaScript, Python or YAML; empty where it is something else. `at` is
+/// where the library stopped, `reason` what it says.
+std::string broken_rule(std::string_view text, size_t at, std::string_view reason) {
+  at = std::min(at, text.size());
+  const std::string_view before = trimmed(text.substr(0, at)), here = text.substr(at);
+  const auto begins = [&](std::initializer_list<std::string_view> words) {
+    return std::ranges::any_of(words, [&](std::string_view word) { return here.starts_with(word); });
+  };
+  const auto says = [&](std::string_view words) { return reason.find(words) != reason.npos; };
+  if (trimmed(text).empty()) return "it is empty";
+  if (begins({"//", "/*", "#"})) return "JSON has no comments (a configuration's \"about\" is free for them)";
+  if (before.ends_with(',') && begins({"}", "]"})) return "a comma before the closing bracket";
+  if (begins({"'"}) || says("object key - invalid literal")) return "names and texts are in double quotes";
+  if (begins({"True", "False", "None"})) return "true, false and null are in lower case";
+  if (begins({"NaN", "nan", "Inf", "inf", "-Inf", "-inf"})) return "numbers are finite";
+  if (at == 0) return "expected an object in braces, {\"key\": value}";
+  if (says("literal; expected '}'") || says("literal; expected ']'")) return "a comma is missing before it";
+  return "";
+}
+
 /// Builds the value as the library reads the text, and stops at the first problem. (The library's own builder looks at
 /// all keys of an object for each of them, keeps the last of two that are equal, and knows no limit of nesting.)
 class Builder final : public nlohmann::json_sax<Library> {
  public:
-  explicit Builder(size_t levels) : levels_(levels) {}
+  Builder(std::string_view text, size_t levels) : text_(text), levels_(levels) {}
   JsonRead take() {
     if (problem_) return {{}, std::move(problem_)};
     return {std::move(root_), {}};
@@ -54,7 +76,8 @@ class Builder final : public nlohmann::json_sax<Library> {
     return true;
   }
   bool parse_error(size_t byte, const std::string&, const Library::exception& error) override {
-    return stop(valid_utf8(shortened(reason(error.what()))), byte);
+    const std::string why = reason(error.what()), rule = broken_rule(text_, byte > 0 ? byte - 1 : 0, why);
+    return stop(rule.empty() ? valid_utf8(shortened(why)) : rule, byte);
   }
 
  private:
@@ -92,6 +115,7 @@ class Builder final : public nlohmann::json_sax<Library> {
     Json* value;  // does not move while it is open: its parent gets no other element
     std::set<std::string> keys;
   };
+  std::string_view text_;
   size_t levels_;
   std::vector<Open> open_;  // objects and arrays around this point
   std::string key_;
@@ -270,7 +294,7 @@ std::string Json::dump(int indent) const {
 
 JsonRead read_json(const std::string& text, size_t levels) {
   if (is_utf16(text)) return {{}, JsonProblem{"text in UTF-16, expected UTF-8", 1}};
-  Builder builder(levels);
+  Builder builder(text, levels);
   Library::sax_parse(text, &builder);
   JsonRead read = builder.take();
   // The library takes a zero byte for the end.

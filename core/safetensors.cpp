@@ -302,16 +302,18 @@ struct Header {
 Header read_header(InputFile& file) {
   const std::string& path = file.path();
   require(file.size().has_value(), "load_safetensors", path, ": expected a regular file");
-  require(*file.size() >= kLengthBytes, "load_safetensors", path, ": expected at least ", kLengthBytes, " bytes, got ",
-          *file.size());
+  require(*file.size() > 0, "load_safetensors", path, ": an empty file, expected safetensors");
+  require(*file.size() >= kLengthBytes, "load_safetensors", path, ": a file of ", *file.size(),
+          " bytes, expected at least the ", kLengthBytes, " that safetensors begins with");
   uint64_t length = 0;
   file.read(&length, kLengthBytes);
   const uint64_t most = std::min(kMaxHeader, *file.size() - kLengthBytes);
   if (length > most) {
     std::string begin(kKindBytes, '\0');
     begin.resize(file.read_at(0, begin.data(), begin.size()));
-    const std::string kind = weights_kind(begin);
-    require(kind.empty(), "load_safetensors", path, ": expected a safetensors file, got ", kind);
+    const std::string kind = file_kind(begin);
+    require(kind.empty() || kind == kSafetensors, "load_safetensors", path, ": expected a safetensors file, got ",
+            kind);
     fail("load_safetensors", path, ": header of ", length, " bytes, expected at most ", most,
          ": not a safetensors file, or one that is cut off");
   }
@@ -323,7 +325,8 @@ Header read_header(InputFile& file) {
   header.data_begin = kLengthBytes + length;
   const uint64_t expected = header.entries.empty() ? 0 : header.entries.back().end;
   const uint64_t got = *file.size() - header.data_begin;
-  require(got == expected, "load_safetensors", path, ": expected ", expected, " bytes of data, got ", got);
+  require(got == expected, "load_safetensors", path, ": expected ", expected, " bytes of data, got ", got,
+          got < expected ? ": it is cut off" : "");
   return header;
 }
 

@@ -10,31 +10,51 @@
 namespace sked {
 
 size_t edit_distance(std::string_view a, std::string_view b) {
-  // One row of the table at a time: row[j] is the distance of the first i characters of a to the first j of b.
-  std::vector<size_t> row(b.size() + 1);
+  // Three rows of the table: row[j] is the distance of the first i characters of a to the first j of b.
+  std::vector<size_t> row(b.size() + 1), above(row.size()), above2(row.size());
   std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 0; i < a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i + 1;
-    for (size_t j = 0; j < b.size(); ++j) {
-      const size_t replaced = diagonal + (a[i] != b[j]);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({replaced, row[j] + 1, diagonal + 1});
+  for (size_t i = 1; i <= a.size(); ++i) {
+    std::swap(above2, above);
+    std::swap(above, row);
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t replaced = above[j - 1] + (a[i - 1] != b[j - 1]);
+      row[j] = std::min({replaced, row[j - 1] + 1, above[j] + 1});
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) row[j] = std::min(row[j], above2[j - 2] + 1);
     }
   }
   return row[b.size()];
 }
 
+std::string bare(std::string_view name) {
+  std::string letters = lower_case(name);
+  std::erase_if(letters, [](char c) {
+    return static_cast<unsigned char>(c) < 0x80 && !(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9');
+  });
+  return letters;
+}
+
 std::string nearest(std::string_view word, const std::vector<std::string>& candidates) {
-  constexpr size_t kMost = 256;  // a name of megabytes, out of a file, is near to nothing
-  const auto shortened = [](std::string_view text) { return text.substr(0, kMost); };
-  const std::string lower = lower_case(shortened(word));
-  const auto distance = [&](const std::string& c) {
-    const bool within = lower.size() >= 4 && lower_case(shortened(c)).find(lower) != std::string::npos;
-    return std::pair(!within, edit_distance(shortened(word), shortened(c)));
+  constexpr size_t kMost = 256;  // bytes: a name of megabytes, out of a file, is near to nothing
+  constexpr size_t kFew = 4;     // letters: fewer are within anything, and count at the beginning
+  word = word.substr(0, kMost);
+  const std::string typed = bare(word);
+  // How far a candidate is: the kind of likeness, and within it how much.
+  const auto distance = [&](const std::string& candidate) {
+    const std::string name = bare(candidate.substr(0, kMost));
+    if (name == typed) return std::pair(size_t{0}, edit_distance(word, candidate.substr(0, kMost)));
+    if (name.find(typed) < (typed.size() < kFew ? 1 : name.npos)) return std::pair(size_t{1}, name.size());
+    if (name.size() >= kFew && typed.starts_with(name)) return std::pair(size_t{2}, typed.size() - name.size());
+    const size_t apart = edit_distance(typed, name);
+    return std::pair(3 * apart <= std::max(typed.size(), name.size()) ? size_t{3} : size_t{4}, apart);
   };
   const auto best = std::ranges::min_element(candidates, {}, distance);
-  return best == candidates.end() ? std::string() : *best;
+  return best == candidates.end() || typed.empty() || distance(*best).first == 4 ? std::string() : *best;
+}
+
+std::string did_you_mean(std::string_view word, const std::vector<std::string>& candidates) {
+  const std::string near = nearest(word, candidates);
+  return near.empty() ? near : " (did you mean \"" + near + "\"?)";
 }
 
 std::string excerpt(std::string_view text) {

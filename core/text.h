@@ -9,14 +9,22 @@
 
 namespace sked {
 
-/// The Levenshtein distance of two words: insertions, deletions and replacements of one character that turn one into
-/// the other.
+/// How many insertions, deletions and replacements of one character, and swaps of two neighbors, turn one word into the
+/// other (optimal string alignment).
 size_t edit_distance(std::string_view a, std::string_view b);
 
-/// The candidate of least edit distance to `word` (the first of several; of what is longer, the first 256 bytes count),
-/// for "did you mean …"; one that has the whole of a word of four letters or more in it is nearer (`mnist`:
-/// fashion-mnist). Empty where there are no candidates.
+/// ASCII letters and digits in lower case, and what is not ASCII: what is left of a name however it is spelled.
+std::string bare(std::string_view name);
+
+/// The candidate that `word` is likely to stand for, whatever their case and punctuation (`HET_XL`: het-xl): the
+/// shortest that has the whole of it within (`mnist`: fashion-mnist; of less than four letters at its beginning), else
+/// the longest that the word begins with (`vit_small_patch16`: vit-s), else that of least edit distance, the first of
+/// several. Empty where none is near: more than a third of the letters would have to be others. Of what is longer the
+/// first 256 bytes count.
 std::string nearest(std::string_view word, const std::vector<std::string>& candidates);
+
+/// What a message says of it: ` (did you mean "het-xl"?)`; empty where none is near.
+std::string did_you_mean(std::string_view word, const std::vector<std::string>& candidates);
 
 /// Text from a file as one line of a message can show it: control characters become `?`, bytes that are not UTF-8
 /// `\xE9` (valid_utf8()), and what is longer than 80 bytes is cut between two characters.

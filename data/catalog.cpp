@@ -55,7 +55,7 @@ struct Entry {
 
 void require_known(const std::string& what, const std::string& word, const std::vector<std::string>& known) {
   if (std::ranges::find(known, word) != known.end()) return;
-  detail::throw_error<UsageError>("load_splits", "unknown ", what, " \"", word, "\"; nearest: ", nearest(word, known),
+  detail::throw_error<UsageError>("load_splits", "unknown ", what, " \"", excerpt(word), '"', did_you_mean(word, known),
                                   "; known: ", join(known));
 }
 
@@ -257,13 +257,14 @@ const Entry& entry_of(const DataSpec& spec) {
                   entry.label_sets);
   require_usage(spec.noise == LabelNoise::none || spec.labels == "clean", "load_splits",
                 "expected clean labels for noise \"", spec.noise, "\", got \"", spec.labels, "\"");
-  require_usage(spec.noise_rate >= 0.0 && spec.noise_rate <= 1.0, "load_splits", "expected noise_rate in [0, 1], got ",
-                spec.noise_rate);
+  require_usage(spec.noise_rate >= 0.0 && spec.noise_rate <= 1.0, "load_splits",
+                "data.noise_rate: expected a number in [0, 1], got ", spec.noise_rate);
   require_usage(entry.anywhere != spec.path.empty(), "load_splits", "data.path: expected ",
                 entry.vectors    ? "the file, folder or prefix of "
                 : entry.anywhere ? "the folder of "
                                  : "none for ",
-                spec.name, ", got \"", spec.path, "\"");
+                spec.name, ", got \"", spec.path, "\"",
+                spec.path.empty() ? " (where a data set is named: " + spec.name + ":PATH)" : "");
   require_usage(entry.vectors || spec.votes.empty(), "load_splits", "data.votes: expected none for ", spec.name,
                 ", got \"", spec.votes, "\"");
   const bool drawn = entry.load != nullptr || entry.vectors || spec.noise == LabelNoise::none;
@@ -285,11 +286,11 @@ std::string folder_of(const DataSpec& spec) {
 /// keep the files' order.
 void cut(Splits& splits, const std::shared_ptr<const Dataset>& all, int64_t validation_size, int64_t train_size) {
   const int64_t count = all->size();
-  require_usage(validation_size >= 0 && validation_size < count, "load_splits", "expected validation_size in 0 to ",
-                count - 1, ", got ", validation_size);
+  require_usage(validation_size >= 0 && validation_size < count, "load_splits", "data.validation: expected 0 to ",
+                count - 1, " of the ", count, " training images, got ", validation_size);
   const int64_t rest = count - validation_size;
-  require_usage(train_size >= 0 && train_size <= rest, "load_splits", "expected train_size in 0 to ", rest, ", got ",
-                train_size);
+  require_usage(train_size >= 0 && train_size <= rest, "load_splits", "data.train_subset: expected 0 (all) to ", rest,
+                " images, got ", train_size);
   splits.train = all;
   if (validation_size == 0 && train_size == 0) return;
   std::vector<std::vector<int64_t>> groups = examples_by_image(*all);
@@ -305,7 +306,7 @@ void cut(Splits& splits, const std::shared_ptr<const Dataset>& all, int64_t vali
     held.insert(held.end(), group.begin(), group.end());
     group.clear();
   }
-  require_usage(validation_size == 0 || !held.empty(), "load_splits", "expected a validation_size of at least the ",
+  require_usage(validation_size == 0 || !held.empty(), "load_splits", "data.validation: expected at least the ",
                 "captions of one image, got ", validation_size);
   for (const int64_t g : order) {
     const std::vector<int64_t>& group = groups[static_cast<size_t>(g)];

@@ -90,9 +90,8 @@ const StageKind& kind_of(const StageText& stage) {
     names.emplace_back(kind.name);
   }
   require_usage(!stage.name.empty(), "pipeline", "expected a stage, got `", stage.text, "`; known: ", join(names));
-  const std::string near = nearest(stage.name, names);
-  detail::throw_error<UsageError>("pipeline", "unknown stage `", stage.name, "`; nearest: ", near,
-                                  "; known: ", join(names));
+  detail::throw_error<UsageError>("pipeline", "unknown stage `", excerpt(stage.name), "`",
+                                  did_you_mean(stage.name, names), "; known: ", join(names));
 }
 
 bool has_word(const StageText& stage, std::string_view word) { return std::ranges::count(stage.words, word) > 0; }

@@ -111,7 +111,7 @@ void contrast(const ContrastOptions& wanted, const CommonOptions& common) {
   if (!wanted.evaluate.empty()) return evaluate_run(wanted, common);
   RunConfig config = load_config(common);
   require_usage(config.task == TaskKind::contrastive, "contrast", common.config, ": task: expected contrastive, got ",
-                name_of(config.task));
+                name_of(config.task), ", which build/train trains");
   if (!wanted.init.empty()) config.train.init = wanted.init;
   std::filesystem::path out = common.out;
   if (out.empty())

@@ -6,13 +6,10 @@
 #include <set>
 
 #include "core/error.h"
-#include "core/file.h"
 #include "core/text.h"
 
 namespace sked {
 namespace {
-
-constexpr uint64_t kMaxPlanBytes = 1 << 20;
 
 template <class... Parts>
 [[noreturn]] void fail_usage(const Parts&... parts) {
@@ -93,12 +90,14 @@ std::string folder_name(const std::string& name) {
 }
 
 Plan read_plan(const std::string& path, const std::vector<std::string>& overrides) {
-  const Json json = parse_json(read_file(path, kMaxPlanBytes), path);
+  const Json json = parse_json(read_json_file(path), path);
   if (!json.is_object()) fail_usage(path, ": expected an object, got ", excerpt(json.dump()));
+  if (!json.contains("base") && !json.contains("heads") && (json.contains("data") || json.contains("model")))
+    fail_usage(path, ": a configuration of one run (a plan has base and heads): build/train runs it");
   const std::vector<std::string> known = {"about", "base", "settings", "heads", "seeds", "ensembles"};
   for (const auto& [key, value] : json.members())
     if (std::find(known.begin(), known.end(), key) == known.end())
-      fail_usage(path, ": unknown key `", excerpt(key), "`; did you mean `", nearest(key, known), "`?");
+      fail_usage(path, ": unknown key `", excerpt(key), "`", did_you_mean(key, known), ": a plan has ", join(known));
   for (const char* key : {"base", "heads"})
     if (!json.contains(key)) fail_usage(path, ": `", key, "` is missing");
 

@@ -28,8 +28,8 @@ Named look_up(const std::string& text, const std::vector<Named>& known, const ch
   if (digits && std::stoll(text) >= least) return {text, std::stoll(text)};
   std::vector<std::string> names;
   for (const Named& n : known) names.push_back(n.name);
-  require_usage(false, option, "expected a number from ", least, " on or one of ", join(names), ", got \"", text,
-                "\" (did you mean \"", nearest(text, names), "\"?)");
+  require_usage(false, option, "expected a number from ", least, " on or one of ", join(names), ", got \"", text, "\"",
+                did_you_mean(text, names));
   return {};
 }
 

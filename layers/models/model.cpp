@@ -100,6 +100,10 @@ const std::map<std::string, Named>& models() {
   return models;
 }
 
+constexpr const char* kFamilies =
+    "; known: vit-ti, -s, -b, -l, -h; resnet18 to resnet152, resnet20 to resnet56 (CIFAR's), resnext50-32x4d ..., "
+    "bit-resnet50 ..., wide-resnet<depth>-<factor>; of vectors none, mlp";
+
 /// `wide-resnet<depth>-<factor>`, other than those of torchvision; nothing where `name` is none.
 std::optional<Named> wide_by_name(std::string_view name) {
   constexpr std::string_view kPrefix = "wide-resnet";
@@ -122,10 +126,9 @@ Named named(const std::string& name) {
   const auto found = models().find(name);
   if (found != models().end()) return found->second;
   if (std::optional<Named> model = wide_by_name(name)) return *model;
-  const std::vector<std::string> names = known_backbones();
-  require_usage(false, "model.name", "unknown backbone ", name, "; did you mean ", nearest(name, names),
-                "? Known: ", join(names), ", wide-resnet<depth>-<factor>");
-  return {};
+  const std::string meant = did_you_mean(name, known_backbones());
+  detail::throw_error<UsageError>("model.name", "unknown backbone ", excerpt(name), meant,
+                                  meant.empty() ? kFamilies : "");
 }
 
 /// A setting that is `given` but belongs to the other family is an error: it would silently do nothing.

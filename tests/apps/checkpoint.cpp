@@ -125,7 +125,8 @@ TEST_CASE("checkpoint: weights of another model are refused and change nothing")
 
   TensorFile more = file;
   more.tensors.push_back({"head.wieght", Tensor::zeros({1})});
-  CHECK(one_line_with(error_of([&] { restore_weights(more, path, *a.model); }), "head.wieght", "nearest: head.weight"));
+  CHECK(one_line_with(error_of([&] { restore_weights(more, path, *a.model); }), "head.wieght",
+                      "did you mean \"head.weight\"?"));
 }
 
 TEST_CASE("checkpoint: weights that are not finite are refused and change nothing") {

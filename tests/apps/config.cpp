@@ -82,6 +82,31 @@ TEST_CASE("config: an unknown key is refused with the nearest valid one") {
   CHECK(one_line_with(set_refusal("train.epoch=3"), "--set train.epoch=3", "train.epochs?"));
 }
 
+TEST_CASE("config: what other programs call a key leads to it, and what is like none leads to no other") {
+  const std::vector<std::pair<std::string, std::string>> meant = {
+      {"lr", "did you mean schedule.peak?"},
+      {"optimizer.learning_rate", "did you mean schedule.peak?"},
+      {"samples", "did you mean head.train_samples?"},
+      {"Train.Batch-Size", "did you mean train.batch_size?"},
+      {"batchSize", "did you mean train.batch_size?"},
+      {"wd", "did you mean optimizer.weight_decay?"},
+      {"weight_decay", "did you mean optimizer.weight_decay?"},
+      {"dropout", "did you mean model.dropout?"},
+      {"backbone", "did you mean model.name?"},
+      {"dataset", "did you mean data.name?"},
+      {"noise", "did you mean data.noise?"},
+      {"kind", "did you mean head.kind or optimizer.kind or schedule.kind?"},
+      {"optim.kind", "did you mean optimizer.kind?"},
+      {"gpu", "did you mean --device?"},
+      {"shedule", "did you mean schedule?"},
+      {"rnak", "did you mean head.rank?"},
+      {"model.num_classes", "the data says how many classes there are"},
+      {"zzzz", "the sections are about, task, data, model, head, optimizer, schedule, train, few_shot, seed"},
+      {"schedule.zzzz", "schedule has kind, peak, floor, warmup_epochs, warmup_steps, timescale, cooldown_steps"}};
+  for (const auto& [typed, line] : meant)
+    CHECK(set_refusal(typed + "=1") == "[config] --set " + typed + "=1: unknown key " + typed + ": " + line);
+}
+
 TEST_CASE("config: a value of the wrong type is refused with file, key, expectation and value") {
   CHECK(one_line_with(refusal(R"({"train": {"batch_size": "many"}})"), "run.json", "train.batch_size", "an integer",
                       "\"many\""));
@@ -199,7 +224,7 @@ TEST_CASE("config: --set takes JSON, and bare text for text") {
   CHECK(config.data.root == "1=2");
   CHECK(one_line_with(set_refusal("train.epochs"), "key.path=value"));
   CHECK(one_line_with(set_refusal("=3"), "key.path=value"));
-  CHECK(one_line_with(set_refusal("train=3"), "is an object"));
+  CHECK(one_line_with(set_refusal("train=3"), "train is a section", "train.batch_size"));
   CHECK(one_line_with(set_refusal("train.batch_size=ten"), "train.batch_size", "an integer", "\"ten\""));
 }
 

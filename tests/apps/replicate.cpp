@@ -176,7 +176,7 @@ TEST_CASE("plan: a name becomes one folder, never a way out of it") {
 TEST_CASE("plan: a wrong structure is refused with file and key") {
   REQUIRE(refusal(example().dump()).empty());
   CHECK(one_line_with(refusal_after([](LibraryJson& p) { p["seed"] = {1}; }), "plan.json", "unknown key `seed`",
-                      "`seeds`?"));
+                      "did you mean \"seeds\"?"));
   CHECK(one_line_with(refusal_after([](LibraryJson& p) { p.erase("heads"); }), "plan.json", "`heads` is missing"));
   CHECK(one_line_with(refusal_after([](LibraryJson& p) { p.erase("base"); }), "plan.json", "`base` is missing"));
   CHECK(one_line_with(refusal_after([](LibraryJson& p) { p["heads"] = {"det"}; }), "plan.json", "`heads`", "object",

@@ -395,6 +395,9 @@ TEST_CASE("safetensors: weights of another format are named, with the way to con
   CHECK(one_line_with(message("\x1f\x8b\x08\0\0\0\0\0\0\3"s), "gunzip"));
   CHECK(one_line_with(message("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), "git lfs pull"));
   CHECK(one_line_with(message("<!DOCTYPE html>"), "HTML"));
+  CHECK(one_line_with(message("# ResNet-18\n\nWeights of \xc3\xbc.\n"), "got a text file"));
+  CHECK(one_line_with(message("\xff\xd8\xff\xe0\0\x10JFIF\0"s), "got a JPEG image"));
+  CHECK(one_line_with(message(std::string(257, 'x') + "ustar" + std::string(300, '\0')), "got a tar archive"));
   CHECK(one_line_with(message("{\"weight_map\": {}}"), "JSON"));
   CHECK(one_line_with(message("\xff\xff\xff\xff\xff\xff\xff\xff!"), "not a safetensors file"));
   // A header may be as long as the first letters of these are as a number.

@@ -20,16 +20,29 @@ TEST_CASE("text: edit distance") {
   CHECK(edit_distance("sitting", "kitten") == 3);
   CHECK(edit_distance("flaw", "lawn") == 2);
   CHECK(edit_distance("same", "same") == 0);
+  CHECK(edit_distance("haed", "head") == 1);
+  CHECK(edit_distance("ca", "abc") == 3);
 }
 
-TEST_CASE("text: the nearest candidate, the first of several") {
+TEST_CASE("text: the nearest candidate, the first of several; none where all are far") {
   CHECK(nearest("resnet2O", {"resnet18", "resnet20", "vit-ti"}) == "resnet20");
-  CHECK(nearest("b", {"a", "c"}) == "a");
+  CHECK(nearest("be", {"b", "c"}).empty());
+  CHECK(nearest("bees", {"beas", "beds"}) == "beas");
+  for (const std::string typed : {"hexl", "HETXL", "het_xl", "Het-XL", "het xl", "hte-xl"})
+    CHECK_MESSAGE(nearest(typed, {"det", "het", "het-xl"}) == "het-xl", typed);
+  CHECK(nearest("vit_small_patch16_224", {"vit-ti", "vit", "vit-s", "resnet18"}) == "vit-s");
+  CHECK(nearest("resnet50.a1_in1k", {"resnet18", "resnet50", "resnet50-d"}) == "resnet50");
+  CHECK(nearest("Warmup", {"warmup_epochs", "warmup_steps"}) == "warmup_steps");
   CHECK(nearest("MNIST", {"shards", "fashion-mnist"}) == "fashion-mnist");
-  CHECK(nearest("het", {"det", "het-xl"}) == "det");  // three letters are within anything
-  CHECK(nearest("anything", {"one"}) == "one");
+  CHECK(nearest("xl", {"det", "het-xl"}).empty());  // two letters are within anything
+  CHECK(nearest("cos", {"constant", "cosine"}) == "cosine");
+  CHECK(nearest("anything", {"one"}).empty());
+  CHECK(nearest("--", {"one", ""}).empty());
   CHECK(nearest("x", {}).empty());
-  CHECK(nearest(std::string(50'000'000, 'x'), std::vector<std::string>(1000, std::string(1000, 'y'))).size() == 1000);
+  CHECK(nearest(std::string(50'000'000, 'x'), std::vector<std::string>(1000, std::string(1000, 'y'))).empty());
+  CHECK(nearest(std::string(50'000'000, 'x'), {std::string(1000, 'x')}).size() == 1000);
+  CHECK(did_you_mean("adamx", {"sgd", "adam"}) == " (did you mean \"adam\"?)");
+  CHECK(did_you_mean("rmsprop", {"sgd", "adam"}).empty());
 }
 
 TEST_CASE("text: join") {

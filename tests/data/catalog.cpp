@@ -154,19 +154,20 @@ TEST_CASE("catalog: what is not there is said, with what to do about it") {
   };
   CHECK(one_line_with(loading({}), "train-images-idx3-ubyte", "make data DATASETS=\"fashion-mnist\""));
   CHECK(one_line_with(loading({.name = "cifar-10"}), "data_batch_1.bin", "make data DATASETS=\"cifar-10\""));
-  CHECK(one_line_with(loading({.name = "cifar10"}), "unknown dataset", "nearest: cifar-10", "fashion-mnist, cifar-10"));
+  CHECK(one_line_with(loading({.name = "cifar10"}), "unknown dataset", "did you mean \"cifar-10\"?",
+                      "fashion-mnist, cifar-10"));
   CHECK(one_line_with(loading({.labels = "worst"}), "label set of fashion-mnist", "known: clean"));
-  CHECK(one_line_with(loading({.name = "cifar-10", .labels = "random4"}), "nearest: random1", "aggregate"));
+  CHECK(one_line_with(loading({.name = "cifar-10", .labels = "random4"}), "did you mean \"random1\"?", "aggregate"));
   CHECK(one_line_with(loading({.name = "cifar-10", .labels = "worst", .noise = LabelNoise::pair}), "clean labels",
                       "worst"));
-  CHECK(one_line_with(loading({.noise = LabelNoise::pair, .noise_rate = 1.1}), "noise_rate in [0, 1], got 1.1"));
+  CHECK(one_line_with(loading({.noise = LabelNoise::pair, .noise_rate = 1.1}), "data.noise_rate", "[0, 1], got 1.1"));
   CHECK_THROWS_AS(load_splits({.name = "imagenet"}, 0), UsageError);
 
   write_fashion_mnist(folder, 30, 20);
-  CHECK(one_line_with(loading({}, 30), "validation_size in 0 to 29, got 30"));
-  CHECK(one_line_with(loading({}, -1), "validation_size"));
-  CHECK(one_line_with(loading({}, 10, 21), "train_size in 0 to 20, got 21"));
-  CHECK(one_line_with(loading({}, 0, -1), "train_size"));
+  CHECK(one_line_with(loading({}, 30), "data.validation: expected 0 to 29 of the 30 training images, got 30"));
+  CHECK(one_line_with(loading({}, -1), "data.validation"));
+  CHECK(one_line_with(loading({}, 10, 21), "data.train_subset: expected 0 (all) to 20 images, got 21"));
+  CHECK(one_line_with(loading({}, 0, -1), "data.train_subset"));
   folder.write("fashion-mnist/train-labels-idx1-ubyte", idx({29}, std::string(29, '\0')));
   CHECK(one_line_with(loading({}), "30 images and 29 labels"));
   folder.write("fashion-mnist/t10k-images-idx3-ubyte", idx({20, 1, 4}, std::string(80, 'x')));

@@ -190,8 +190,9 @@ TEST_CASE("images of several sizes need a stage that gives them one") {
 TEST_CASE("texts that are no pipeline are errors that say what is expected") {
   const auto parsing = [](const std::string& text) { return error_of([&] { Pipeline::parse(text); }); };
   CHECK_THROWS_AS(Pipeline::parse("nonsense"), UsageError);
-  CHECK(one_line_with(parsing("random_corp(32,4)|value_range(0,1)"), "random_corp", "nearest: random_crop"));
-  CHECK(one_line_with(parsing("Flip|value_range(0,1)"), "nearest: flip", "known: decode, resize, resize_small"));
+  CHECK(one_line_with(parsing("random_corp(32,4)|value_range(0,1)"), "random_corp", "did you mean \"random_crop\"?"));
+  CHECK(
+      one_line_with(parsing("Flip|value_range(0,1)"), "did you mean \"flip\"?", "known: decode, resize, resize_small"));
   CHECK(one_line_with(parsing("random_crop(32)|value_range(0,1)"), "random_crop(32)", "expected random_crop(n, pad)"));
   CHECK(one_line_with(parsing("random_crop(32,4,5)|value_range(0,1)"), "expected random_crop(n, pad)"));
   CHECK(one_line_with(parsing("random_crop(32 4)|value_range(0,1)"), "expected random_crop(n, pad)"));
@@ -232,7 +233,7 @@ TEST_CASE("texts that are no pipeline are errors that say what is expected") {
   CHECK(one_line_with(parsing("randaugment(2,31)|value_range(0,1)"), "argument 2 in 0 to 30"));
   CHECK(one_line_with(parsing("color_jitter(1,1,1,0.6)|value_range(0,1)"), "hue of at most 0.5"));
   CHECK(one_line_with(parsing("color_jitter(1,1,1)|value_range(0,1)"), "color_jitter(brightness, contrast"));
-  CHECK(one_line_with(parsing("decode|inception_corp(8)|value_range(0,1)"), "nearest: inception_crop"));
+  CHECK(one_line_with(parsing("decode|inception_corp(8)|value_range(0,1)"), "did you mean \"inception_crop\"?"));
   CHECK(parsing("decode|value_range(0,1)|cutmix(0.5)").empty());
   CHECK(one_line_with(parsing("flip"), "no value_range"));
   for (const std::string text : {"", "|", "flip||value_range(0,1)", "value_range(0,1)|", "(1,2)"}) {

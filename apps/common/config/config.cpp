@@ -5,7 +5,6 @@
 #include <string_view>
 
 #include "core/error.h"
-#include "core/file.h"
 #include "core/text.h"
 
 namespace sked {
@@ -43,10 +42,7 @@ RunConfig parse_config(const std::string& text, const std::string& source) {
   return config;
 }
 
-RunConfig read_config(const std::string& path) {
-  constexpr uint64_t kMostBytes = 1 << 20;
-  return parse_config(read_file(path, kMostBytes), path);
-}
+RunConfig read_config(const std::string& path) { return parse_config(read_json_file(path), path); }
 
 std::string config_text(const RunConfig& config) {
   RunConfig copy = config;  // fields_of hands out addresses to write to

@@ -3,10 +3,14 @@
 #include <algorithm>
 #include <cassert>
 #include <cstdio>
+#include <filesystem>
 #include <optional>
 #include <set>
 
+#include "apps/common/config/meant.h"
 #include "core/error.h"
+#include "core/file.h"
+#include "core/file_kind.h"
 #include "core/text.h"
 
 namespace sked {
@@ -29,9 +33,14 @@ std::string shown(const Json& value) {
 
 std::string expected(const FieldPointer& field) {
   if (const auto* choice = std::get_if<ChoicePointer>(&field)) return "one of " + join(choice->names());
-  static constexpr const char* kNames[] = {
-      "text",     "true or false",      "an integer",      "a non-negative integer",
-      "a number", "a list of integers", "a list of texts", "an object"};
+  static constexpr const char* kNames[] = {"text",
+                                           "true or false",
+                                           "an integer",
+                                           "a non-negative integer",
+                                           "a number",
+                                           "a list of integers, as [1,2]",
+                                           "a list of texts",
+                                           "an object"};
   return kNames[field.index()];
 }
 
@@ -141,10 +150,8 @@ void assign_field(const Field& field, const Json& value, const std::string& sour
       field.value);
   if (taken) return;
   const auto* choice = std::get_if<ChoicePointer>(&field.value);
-  const std::string near =
-      choice && value.is_string() && !value.string().empty() ? nearest(value.string(), choice->names()) : "";
   refuse(source, ": ", field.path, ": expected ", expected(field.value), ", got ", shown(value),
-         near.empty() ? "" : " (did you mean \"" + near + "\"?)");
+         choice && value.is_string() ? did_you_mean(value.string(), choice->names()) : "");
 }
 
 Json value_of(const Field& field) {
@@ -171,18 +178,14 @@ bool is_section(const std::string& path, const std::vector<Field>& fields) {
   return std::any_of(fields.begin(), fields.end(), [&](const Field& f) { return f.path.starts_with(path + "."); });
 }
 
-[[noreturn]] void refuse_key(const std::string& path, const std::vector<Field>& fields, const std::string& source) {
-  const bool nested = path.find('.') != std::string::npos;
+std::vector<std::string> paths_of(const std::vector<Field>& fields) {
   std::vector<std::string> paths;
-  std::vector<std::string> same_name;  // the same last word elsewhere: `lr.floor` for `schedule.floor`
-  std::string last(1, '.');
-  last += path.substr(path.rfind('.') + 1);
-  for (const Field& field : fields) {
-    paths.push_back(nested ? field.path : field.path.substr(0, field.path.find('.')));
-    if (field.path.ends_with(last)) same_name.push_back(field.path);
-  }
-  refuse(source, ": unknown key ", excerpt(path), ": did you mean ",
-         nearest(path, same_name.empty() ? paths : same_name), "?");
+  for (const Field& field : fields) paths.push_back(field.path);
+  return paths;
+}
+
+[[noreturn]] void refuse_key(const std::string& path, const std::vector<Field>& fields, const std::string& source) {
+  refuse(source, ": unknown key ", excerpt(path), ": ", meant_by(path, paths_of(fields)));
 }
 
 /// `seen`: the keys assigned so far, which may be written nested (`"head": {"kind": …}`) or dotted (`"head.kind": …`).
@@ -196,7 +199,8 @@ void read_object(const Json& object, const std::string& prefix, const std::vecto
     } else if (!is_section(path, fields)) {
       refuse_key(path, fields, source);
     } else if (!value.is_object()) {
-      refuse(source, ": ", path, ": expected an object, got ", shown(value));
+      refuse(source, ": ", path, ": expected an object, got ", shown(value), ": did you mean ",
+             main_key(path, paths_of(fields)), "?");
     } else {
       read_object(value, path + ".", fields, source, seen);
     }
@@ -239,8 +243,26 @@ void check_ranges(const std::vector<Field>& fields) {
 Json parse_json(const std::string& text, const std::string& source) {
   JsonRead read = read_json(text, kDeepest);
   if (read.problem && read.problem->byte == 0) refuse(source, ": ", read.problem->what);
+  const std::string kind = read.problem ? file_kind(std::string_view(text).substr(0, kKindBytes)) : "";
+  if (!kind.empty() && kind != kTextFile && kind != kJsonFile) refuse(source, ": expected JSON, got ", kind);
   if (read.problem) refuse(place(text, read.problem->byte, source), ": malformed JSON: ", read.problem->what);
   return std::move(read.value);
+}
+
+std::string read_json_file(const std::string& path) {
+  constexpr uint64_t kMostBytes = 1 << 20;
+  namespace fs = std::filesystem;
+  std::error_code error;
+  const fs::path inside = fs::path(path) / "config.json";
+  if (fs::is_directory(path, error))
+    refuse(path, ": a folder, expected a JSON file", fs::exists(inside, error) ? ": " + inside.string() + "?" : "");
+  if (fs::is_regular_file(path, error) && fs::file_size(path, error) > kMostBytes) {  // a pipe is opened only once
+    std::string begin(kKindBytes, '\0');
+    begin.resize(InputFile(path).read_some(begin.data(), begin.size()));
+    const std::string kind = file_kind(begin);
+    refuse(path, ": expected JSON, got ", kind.empty() ? "" : kind + " of ", fs::file_size(path), " bytes");
+  }
+  return read_file(path, kMostBytes);
 }
 
 std::string json_text(const Json& json) { return json.dump(2) + "\n"; }
@@ -267,7 +289,8 @@ void set_field(const std::string& assignment, const std::vector<Field>& fields) 
   if (equals == std::string::npos || equals == 0) refuse(source, ": expected key.path=value");
   const std::string path = assignment.substr(0, equals), text = assignment.substr(equals + 1);
   const Field* field = find(path, fields);
-  if (!field && is_section(path, fields)) refuse(source, ": ", path, " is an object: set one of its keys");
+  if (!field && is_section(path, fields))
+    refuse(source, ": ", path, " is a section: did you mean ", main_key(path, paths_of(fields)), "?");
   if (!field) refuse_key(path, fields, source);
   const auto [parsed, problem] = read_json(text, kDeepest);
   if (problem && problem->byte == 0) refuse("--set ", excerpt(assignment), ": ", problem->what);

@@ -157,6 +157,10 @@ void check_ranges(const std::vector<Field>& fields);
 /// malformed, and for a key used twice in one object.
 Json parse_json(const std::string& text, const std::string& source);
 
+/// The text of a file that people write as JSON. Throws Error where it cannot be read, is a folder (naming the
+/// configuration in it), or none of JSON's size.
+std::string read_json_file(const std::string& path);
+
 /// Indented, with a line end: how every JSON file is written.
 std::string json_text(const Json& json);
 

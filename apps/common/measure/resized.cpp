@@ -1,6 +1,8 @@
 #include "apps/common/measure/resized.h"
 
+#include <algorithm>
 #include <cmath>
+#include <filesystem>
 
 #include "apps/common/config/progress.h"
 #include "core/error.h"
@@ -55,6 +57,10 @@ DataSpec named_data(const std::string& name, const std::string& root) {
   spec.name = name.substr(0, name.find(':'));
   if (spec.name.size() < name.size()) spec.path = name.substr(spec.name.size() + 1);
   spec.root = root;
+  std::error_code error;
+  const std::vector<std::string> known = known_datasets();
+  require_usage(std::ranges::count(known, spec.name) > 0 || !std::filesystem::is_directory(name, error), "evaluate",
+                name, " is a folder and no data set: image-folder:", name, " has images in folders of their classes");
   return spec;
 }
 
@@ -78,8 +84,8 @@ Splits other_splits(const DataSpec& spec, const std::string& name, const Shape& 
           got.ndim() == 1 ? "vectors " : "images ", got);
   for (const std::string& line : splits.notes) note(line);
   if (splits.test->image_shape() != shape)
-    note("images of " + name + " " + splits.test->image_shape().str() +
-         " are resized, cropped around their center, and made gray or color, to " + shape.str());
+    note("images of " + name + ", " + (got[0] == 0 ? "of several sizes" : got.str()) +
+         ", are resized, cropped around their center, and made gray or color, to " + shape.str());
   splits.train = resized(splits.train, shape);
   splits.test = resized(splits.test, shape);
   return splits;

@@ -87,7 +87,7 @@ void check_weights(const TensorFile& file, const std::string& path, const std::v
   }
   for (const auto& [name, tensor] : found) {
     require(name.starts_with(kOptimizer) || name.starts_with(kRaw), "checkpoint", path, ": the model has no tensor ",
-            name, " (nearest: ", nearest(name, names), ")");
+            name, did_you_mean(name, names));
   }
 }
 
