@@ -28,8 +28,8 @@ std::string shortened(const std::string& text) {
   return text.substr(0, kBegin) + "..." + text.substr(text.size() - kEnd);
 }
 
-/// Which rule is broken by those who take JSON for JavaScript, Python or YAML; empty where it is something else. `at` is
-/// where the library stopped, `reason` what it says.
+/// Which rule is broken by those who take JSON for JavaScript, Python or YAML; empty where it is something else. The
+/// library stopped `at` a byte and says the `reason`.
 std::string broken_rule(std::string_view text, size_t at, std::string_view reason) {
   at = std::min(at, text.size());
   const std::string_view before = trimmed(text.substr(0, at)), here = text.substr(at);

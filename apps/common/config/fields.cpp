@@ -33,14 +33,9 @@ std::string shown(const Json& value) {
 
 std::string expected(const FieldPointer& field) {
   if (const auto* choice = std::get_if<ChoicePointer>(&field)) return "one of " + join(choice->names());
-  static constexpr const char* kNames[] = {"text",
-                                           "true or false",
-                                           "an integer",
-                                           "a non-negative integer",
-                                           "a number",
-                                           "a list of integers, as [1,2]",
-                                           "a list of texts",
-                                           "an object"};
+  static constexpr const char* kNames[] = {
+      "text",     "true or false",      "an integer",      "a non-negative integer",
+      "a number", "a list of integers", "a list of texts", "an object"};
   return kNames[field.index()];
 }
 
@@ -150,8 +145,9 @@ void assign_field(const Field& field, const Json& value, const std::string& sour
       field.value);
   if (taken) return;
   const auto* choice = std::get_if<ChoicePointer>(&field.value);
-  refuse(source, ": ", field.path, ": expected ", expected(field.value), ", got ", shown(value),
-         choice && value.is_string() ? did_you_mean(value.string(), choice->names()) : "");
+  const bool list = std::holds_alternative<std::vector<int64_t>*>(field.value);
+  refuse(source, ": ", field.path, ": expected ", expected(field.value), list ? ", as [1,2]" : "", ", got ",
+         shown(value), choice && value.is_string() ? did_you_mean(value.string(), choice->names()) : "");
 }
 
 Json value_of(const Field& field) {

@@ -19,12 +19,29 @@ bool wants_data_of(const Subject& subject, const Asked& like) {
   return keys.empty() && same_classes;
 }
 
+/// `gray` or `color`; empty where they are vectors.
+std::string color_of(const DataSpec& data) {
+  const Shape image = data.name == "embeddings" ? Shape{1} : image_shape_of(data);
+  return image.ndim() != 3 ? "" : image[2] == 1 ? "gray" : "color";
+}
+
+/// Images of a network of its own have the colors of those it was trained on.
+void check_channels(const Subject& subject) {
+  if (subject.foreign) return;
+  const DataConfig &now = subject.config.data, then = config_of(subject.file, subject.path).data;
+  const std::string color = color_of(now), trained = color_of(then);
+  require_usage(color == trained || color.empty() || trained.empty(), "evaluate", subject.path, " was trained on ",
+                trained, " images (", then.name, "), those of ", now.name, " are ", color, ": --ood or --few-shot ",
+                now.name, " make them ", trained);
+}
+
 }  // namespace
 
 Asked load_asked(const std::string& given, std::optional<int64_t> samples, const CommonOptions& common,
                  const Asked* like) {
   Asked a{.subject = load_subject(given, common), .splits = {}, .model = {}, .predict = {}};
   const RunConfig& config = a.config();
+  check_channels(a.subject);
   require_usage(config.task == TaskKind::classification, "evaluate", a.subject.path, ": task: ", name_of(config.task),
                 " is measured by build/contrast --evaluate");
   a.splits = like != nullptr && wants_data_of(a.subject, *like) ? like->splits : load_data(a.subject);

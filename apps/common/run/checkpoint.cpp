@@ -191,13 +191,33 @@ std::string what_is_unknown(const TensorFile& file, const std::string& path, con
   return line;
 }
 
+/// A folder below this one that holds weights of a run: of a plan's folder, or of one with several runs. Empty: none.
+static std::string run_below(const std::string& given) {
+  namespace fs = std::filesystem;
+  constexpr int kDeepest = 3, kMost = 10000;  // <setting>/<head>/seed-<n>; entries looked at
+  std::vector<std::string> runs;
+  std::error_code error;
+  int looked_at = 0;
+  for (auto at = fs::recursive_directory_iterator(given, fs::directory_options::skip_permission_denied, error);
+       !error && at != fs::recursive_directory_iterator() && ++looked_at < kMost; at.increment(error)) {
+    if (at.depth() >= kDeepest) at.disable_recursion_pending();
+    const RunFolder folder{at->path()};
+    if (at->is_directory(error) && (fs::exists(folder.last(), error) || fs::exists(folder.best(), error)))
+      runs.push_back(at->path().string());
+  }
+  return runs.empty() ? "" : *std::ranges::min_element(runs);
+}
+
 std::string checkpoint_path(const std::string& given) {
   namespace fs = std::filesystem;
   if (!fs::is_directory(given)) return given;
   const RunFolder folder{given};
   const bool last = fs::exists(folder.last()), best = fs::exists(folder.best());
-  require(last || best || fs::exists(folder.metrics()), "checkpoint", given,
-          ": no last.safetensors there: not a run folder");
+  if (!last && !best && !fs::exists(folder.metrics())) {
+    const std::string below = run_below(given);
+    fail("checkpoint", given, ": no last.safetensors there: not a run folder",
+         below.empty() ? "" : ", but one with runs in it, the first " + below);
+  }
   require(last || best, "checkpoint", given,
           ": a run without weights: it was stopped before its first checkpoint, or they were removed");
   const std::string one = last ? folder.last() : folder.best();
