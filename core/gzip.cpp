@@ -8,10 +8,13 @@
 #include <utility>
 #include <vector>
 
+#include "core/build.h"
 #include "core/error.h"
 
 namespace sked {
 namespace {
+
+const WithLibrary library(std::string("zlib ") + zlibVersion());
 
 constexpr size_t kChunk = size_t{1} << 20;
 constexpr int kGzipOnly = 16 + MAX_WBITS;  // zlib's way to say: gzip headers and checksums, nothing else

@@ -6,6 +6,7 @@
 #include <memory>
 #include <set>
 
+#include "core/build.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/npy.h"
@@ -13,6 +14,8 @@
 
 namespace sked {
 namespace {
+
+const WithLibrary library(std::string("libzip ") + zip_libzip_version());
 
 constexpr uint64_t kExpansion = 16, kSlack = uint64_t{64} << 20;  // of zeros, which compress to nothing
 

@@ -1,5 +1,8 @@
 #include "core/text.h"
 
+#include <locale.h>
+#include <wchar.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <numeric>
@@ -182,6 +185,53 @@ std::string printable(std::string_view text) {
     at += point.bytes;
   }
   return result;
+}
+
+/// The size of a code point, 1 for what has none, and the bytes it takes.
+static std::pair<size_t, size_t> measure(std::string_view text, size_t at) {
+  static const locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr);
+  const std::optional<CodePoint> point = code_point(text, at);
+  if (!point || point->value < 0x80 || utf8 == nullptr) return {1, point ? point->bytes : 1};
+  const locale_t before = uselocale(utf8);
+  const int width = wcwidth(static_cast<wchar_t>(point->value));
+  uselocale(before);
+  return {width < 0 ? 1 : static_cast<size_t>(width), point->bytes};
+}
+
+size_t display_width(std::string_view text) {
+  size_t columns = 0;
+  for (size_t at = 0; at < text.size();) {
+    const auto [width, bytes] = measure(text, at);
+    columns += width, at += bytes;
+  }
+  return columns;
+}
+
+std::string cut_to_columns(std::string_view text, size_t columns) {
+  size_t at = 0;
+  for (size_t used = 0; at < text.size();) {
+    const auto [width, bytes] = measure(text, at);
+    if (used + width > columns) break;
+    used += width, at += bytes;
+  }
+  return std::string(text.substr(0, at));
+}
+
+std::string wrapped(std::string_view text, size_t columns, size_t indent) {
+  std::string lines;
+  for (size_t used = indent; !text.empty();) {
+    const std::string_view word = text.substr(0, text.find(' '));
+    text.remove_prefix(std::min(word.size() + 1, text.size()));
+    if (word.empty()) continue;
+    const size_t width = display_width(word);
+    const bool first = used == indent;
+    if (!first && used + 1 + width > columns)
+      lines.append("\n").append(indent, ' '), used = indent;
+    else if (!first)
+      lines += ' ', ++used;
+    lines += word, used += width;
+  }
+  return lines;
 }
 
 std::optional<size_t> invalid_utf8(std::string_view text) {

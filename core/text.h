@@ -69,6 +69,17 @@ std::string valid_utf8(std::string_view text);
 /// `\u202E`: names from files as a terminal, a table or a page may show them, on one line.
 std::string printable(std::string_view text);
 
+/// Columns of a terminal that a UTF-8 text takes: 2 for a wide character (日, most emoji), 0 for one that combines with
+/// what is before it, 1 for a byte that is not UTF-8.
+size_t display_width(std::string_view text);
+
+/// The longest beginning of a text, in whole characters, that takes `columns` at most.
+std::string cut_to_columns(std::string_view text, size_t columns);
+
+/// Words in lines of at most `columns`, where a word is not longer itself; the first begins behind `indent` blanks that
+/// are there already, each other one with as many.
+std::string wrapped(std::string_view text, size_t columns, size_t indent = 0);
+
 /// The offset of the first byte that is not well-formed UTF-8; nothing when all are.
 std::optional<size_t> invalid_utf8(std::string_view text);
 

@@ -6,10 +6,19 @@
 
 #include <jpeglib.h>
 
+#include "core/build.h"
 #include "data/codecs.h"
 
 namespace sked {
 namespace {
+
+#ifdef LIBJPEG_TURBO_VERSION_NUMBER
+constexpr int kTurbo = LIBJPEG_TURBO_VERSION_NUMBER;
+const WithLibrary library("libjpeg-turbo " + std::to_string(kTurbo / 1000000) + "." +
+                          std::to_string(kTurbo / 1000 % 1000) + "." + std::to_string(kTurbo % 1000));
+#else
+const WithLibrary library("libjpeg " + std::to_string(JPEG_LIB_VERSION));
+#endif
 
 /// A scan of a progressive file may cost a few bytes and touch every pixel: real files have about ten.
 constexpr int kMostScans = 500;

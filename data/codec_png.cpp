@@ -5,11 +5,14 @@
 
 #include <png.h>
 
+#include "core/build.h"
 #include "core/file.h"
 #include "data/codecs.h"
 
 namespace sked {
 namespace {
+
+const WithLibrary library(std::string("libpng ") + png_get_libpng_ver(nullptr));
 
 /// libpng leaves a failing call by longjmp: the members that call it have no objects that would have to be destroyed.
 class PngReader {

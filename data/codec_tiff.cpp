@@ -9,10 +9,13 @@
 
 #include <tiffio.h>
 
+#include "core/build.h"
 #include "data/codecs.h"
 
 namespace sked {
 namespace {
+
+const WithLibrary library("libtiff");
 
 /// The file as libtiff sees it: bytes in memory, and its first complaint.
 struct MemoryFile {

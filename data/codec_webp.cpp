@@ -5,9 +5,14 @@
 #include <webp/decode.h>
 #include <webp/demux.h>
 
+#include "core/build.h"
 #include "data/codecs.h"
 
 namespace sked {
+
+static const WithLibrary library("libwebp " + std::to_string(WebPGetDecoderVersion() >> 16) + "." +
+                                 std::to_string(WebPGetDecoderVersion() >> 8 & 255) + "." +
+                                 std::to_string(WebPGetDecoderVersion() & 255));
 
 Tensor webp_pixels(Bytes bytes, const std::string& source, const ImageHeader& header) {
   const WebPData data{bytes.data(), bytes.size()};

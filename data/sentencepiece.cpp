@@ -6,6 +6,7 @@
 #include <set>
 #include <unordered_map>
 
+#include "core/build.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/fingerprint.h"
@@ -15,6 +16,8 @@
 
 namespace sked {
 namespace {
+
+const WithLibrary library("SentencePiece");
 
 constexpr int64_t kMarkers = 4;  // padding, unknown, begin, end
 

@@ -6,6 +6,7 @@
 
 #include "apps/bench/bench.h"
 #include "apps/bench/peer.h"
+#include "apps/common/config/progress.h"
 #include "core/allocator.h"
 #include "core/kernels/random.h"
 #include "layers/heads/contrastive.h"
@@ -86,7 +87,7 @@ void contrastive_rows(const Settings& settings, const Report& report) {
     peer = std::make_unique<Peer>(std::vector<std::string>{
         settings.peer, settings.script, "--model", "contrastive", "--batch", std::to_string(s.pairs), "--samples",
         std::to_string(s.samples), "--width", std::to_string(s.width), "--threads", std::to_string(settings.threads)});
-    std::fprintf(stderr, "  %s: peer%s\n", row.name.c_str(), peer->info().c_str());
+    tell({}, "  " + row.name + ": peer" + peer->info());
     peer->run(1);
   }
   const auto before = allocator(Device::cpu).stats().live;

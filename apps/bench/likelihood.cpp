@@ -7,6 +7,7 @@
 
 #include "apps/bench/bench.h"
 #include "apps/bench/peer.h"
+#include "apps/common/config/progress.h"
 #include "autograd/elementwise.h"
 #include "core/kernels/random.h"
 #include "core/precision.h"
@@ -148,7 +149,7 @@ void likelihood_rows(const Settings& settings, const Report& report) {
         "--width",     std::to_string(s.width), "--classes",   std::to_string(s.classes),
         "--rank",      std::to_string(kRank),   "--threads",   std::to_string(settings.threads),
         "--device",    name(settings.device),   "--precision", name(product_precision())});
-    std::fprintf(stderr, "  %s: peer%s\n", row.name.c_str(), peer->info().c_str());
+    tell({}, "  " + row.name + ": peer" + peer->info());
     if (settings.rounds > 1) peer->run(1);
   }
   if (settings.rounds > 1) pass.run(0);

@@ -23,7 +23,6 @@ double load_average() {
 }
 
 void bench(const CommonOptions& options, const std::vector<std::string>& topics, Settings settings) {
-  refuse_config(options, "bench");
   if (!options.out.empty()) check_results({options.out}, "threads");
   settings.threads = omp_get_max_threads();
   settings.device = options.device;
@@ -82,7 +81,8 @@ int main(int argc, char** argv) {
           "relative; "
           "`of peak` is the share of the GEMM rate measured first, in the precision of --precision. --out names a JSON "
           "file here, which is written after every row.",
-      .example = "build/bench steps --threads 2 --peer python3   # training steps beside PyTorch, in turn"};
+      .example = "build/bench steps --threads 2 --peer python3   # training steps beside PyTorch, in turn",
+      .without = {"--config", "--set", "--list-keys", "--print-config", "--seed"}};
   return run_app(
       argc, argv, text,
       {{.name = "topics",
@@ -93,19 +93,21 @@ int main(int argc, char** argv) {
        {.name = "--samples",
         .target = &settings.samples,
         .help = "Monte Carlo samples of the likelihood",
-        .in = {{1, 100000}}},
+        .in = {{1, 100000}},
+        .shows_default = true},
        {.name = "--pairs", .target = &settings.pairs, .help = "Pairs of the contrastive loss", .in = {{2, 1 << 20}}},
        {.name = "--rounds",
         .target = &settings.rounds,
-        .help = "timed repetitions; medians are reported",
-        .in = {{1, 1000}}},
-       {"--only", &settings.only, "only cases whose name contains this"},
+        .help = "Timed repetitions; medians are reported",
+        .in = {{1, 1000}},
+        .shows_default = true},
+       {"--only", &settings.only, "Only cases whose name contains this"},
        {"--profile", &settings.profile,
         "steps, likelihood: one plain call of each after the warm-up, nothing checked or timed: what `ncu "
         "--profile-from-start off` sees, and a table of kernels, launches and bytes on any device"},
        {.name = "--shrink",
         .target = &settings.shrink,
-        .help = "divides the sizes of steps and gpu-knobs and the batch of the likelihood, to see them run where "
+        .help = "Divides the sizes of steps and gpu-knobs and the batch of the likelihood, to see them run where "
                 "they are too large; no figure means anything then",
         .in = {{1, 1 << 20}}},
        {"--peer", &settings.peer, "Python interpreter with PyTorch to run the same steps in turn"},

@@ -7,6 +7,7 @@
 
 #include "apps/bench/bench.h"
 #include "apps/bench/peer.h"
+#include "apps/common/config/progress.h"
 #include "apps/common/run/gradient_step.h"
 #include "autograd/optimizer.h"
 #include "core/kernels/random.h"
@@ -50,9 +51,8 @@ class Training {
       const Var phi = model_->backbone().forward(Var(in[0]), context);
       return model_->head().loss(phi, {.labels = in[1], .distributions = {}}, context);
     };
-    step_ = std::make_unique<GradientStep>(loss, model_->parameters(), device, record, [](const std::string& note) {
-      std::fprintf(stderr, "  note: %s\n", note.c_str());
-    });
+    step_ = std::make_unique<GradientStep>(loss, model_->parameters(), device, record,
+                                           [](const std::string& note) { tell({}, "  note: " + note); });
   }
 
   double flops() const { return flops_; }
@@ -121,7 +121,7 @@ std::unique_ptr<Peer> start_peer(const StepCase& c, const Settings& settings, co
   const bool convolves = c.model.name.starts_with("resnet");
   if (settings.device == Device::cuda && convolves) add("--layout", "channels_last");
   auto peer = std::make_unique<Peer>(command);
-  std::fprintf(stderr, "  %s: peer%s\n", c.name.c_str(), peer->info().c_str());
+  tell({}, "  " + c.name + ": peer" + peer->info());
   return peer;
 }
 

@@ -113,6 +113,7 @@ void contrast(const ContrastOptions& wanted, const CommonOptions& common) {
   require_usage(config.task == TaskKind::contrastive, "contrast", common.config, ": task: expected contrastive, got ",
                 name_of(config.task), ", which build/train trains");
   if (!wanted.init.empty()) config.train.init = wanted.init;
+  print_if_asked(common, config_text(config));
   std::filesystem::path out = common.out;
   if (out.empty())
     out = "runs/" + std::filesystem::path(common.config).stem().string() + "-s" + std::to_string(config.seed);

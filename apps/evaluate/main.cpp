@@ -268,7 +268,8 @@ int main(int argc, char** argv) {
       "evaluate",
       "Measures a trained classifier: NLL, accuracy, calibration, out-of-distribution detection, few-shot accuracy.",
       "build/evaluate runs/first --samples 1000 --ood cifar-10\n"
-      "  prints a table; with --out DIR also writes DIR/evaluation.json"};
+      "  prints a table; with --out DIR also writes DIR/evaluation.json",
+      {"--graph"}};
   sked::EvaluateOptions wanted;
   std::vector<sked::Option> own{
       {.name = "checkpoint",

@@ -210,7 +210,8 @@ int main(int argc, char** argv) {
       "Writes what a network makes of images, before its head, to files that the data set `embeddings` reads: training "
       "on them costs seconds. Stopped, the same command goes on where it was.",
       "build/features runs/first --out features\n"
-      "  writes features/train.safetensors, test.safetensors and classes.txt"};
+      "  writes features/train.safetensors, test.safetensors and classes.txt",
+      {"--graph"}};
   sked::FeaturesArguments wanted;
   const std::vector<sked::Option> own{
       {.name = "checkpoint",

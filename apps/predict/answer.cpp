@@ -4,7 +4,6 @@
 #include <cstdio>
 #include <filesystem>
 
-#include "apps/common/config/progress.h"
 #include "core/file.h"
 #include "core/kernels/reduce.h"
 #include "core/text.h"
@@ -32,13 +31,11 @@ static std::string with_text(const Answer::Class& c, const std::vector<std::stri
   return text;
 }
 
-/// A name in a column of 28 characters, or as many as it needs up to 60.
+/// A name in 28 columns, or as many as it needs up to 60.
 static std::string column(const std::string& name) {
   constexpr size_t kNarrow = 28;
   std::string text = cut_to_columns(printable(name), 60);
-  size_t characters = 0;
-  while (cut_to_columns(text, static_cast<int64_t>(characters)).size() < text.size()) ++characters;
-  return text.append(kNarrow - std::min(kNarrow, characters), ' ');
+  return text.append(kNarrow - std::min(kNarrow, display_width(text)), ' ');
 }
 
 std::vector<std::string> lines_of(const Answer& answer, const std::vector<std::string>& names) {

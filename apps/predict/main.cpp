@@ -356,7 +356,8 @@ int main(int argc, char** argv) {
                            "which classes' logits move "
                            "together with them (correlations of the sampled logits, common shifts left out).",
                            "build/predict runs/first cat.jpg dog.png --top 3 --json answers.json --png annotated\n"
-                           "  prints a table; ± is the deviation of a class's sampled logit"};
+                           "  prints a table; ± is the deviation of a class's sampled logit",
+                           {"--graph", "--out"}};
   sked::PredictArguments wanted;
   std::vector<sked::Option> own{
       {.name = "checkpoint",

@@ -56,9 +56,10 @@ void SeedEnsembles::evaluate(std::vector<Cell>& cells, const CommonOptions& opti
       const Ensemble ensemble = Ensemble::load(folders, "test", {}, common);
       const EnsembleEvaluation e = ensemble.evaluate(ensemble.images());
       cell.ensemble = {e.ensemble, e.disagreement};
-      std::printf("%s, ensemble of %zu: nll %.4f  accuracy %.2f %%\n", printable(label).c_str(), folders.size(),
-                  e.ensemble.measures.nll, 100 * e.ensemble.measures.accuracy);
-      std::fflush(stdout);
+      char measures[64];
+      std::snprintf(measures, sizeof measures, ": nll %.4f  accuracy %.2f %%", e.ensemble.measures.nll,
+                    100 * e.ensemble.measures.accuracy);
+      inform(label + ", ensemble of " + std::to_string(folders.size()) + measures);
       after_each();
     } catch (const Error& error) {
       note("the ensemble of " + printable(label) + " is left out: " + error.what());

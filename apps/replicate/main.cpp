@@ -79,6 +79,14 @@ void check_outputs(const std::vector<PlannedRun>& runs, const std::filesystem::p
   }
 }
 
+/// `: nll 0.4512  accuracy 84.10 %  12 s`
+std::string result_line(const Summary& summary) {
+  char text[96];
+  std::snprintf(text, sizeof text, ": nll %.4f  accuracy %.2f %%  %.0f s", summary.test.measures.nll,
+                100 * summary.test.measures.accuracy, summary.train_seconds);
+  return text;
+}
+
 /// The runs, trained where they are not yet, and results.json and table.md as they come. Those that are there go first:
 /// one that does not belong here is refused before others are trained, and results never lack a run that is there.
 std::vector<Cell> run_all(const Plan& plan, std::vector<PlannedRun> runs, const std::filesystem::path& out,
@@ -96,9 +104,7 @@ std::vector<Cell> run_all(const Plan& plan, std::vector<PlannedRun> runs, const 
     const Summary summary = train(
         run.config, out / run.folder,
         {.device = options.device, .graph = options.graph, .fresh = fresh, .label = label, .command = options.command});
-    std::printf("%s: nll %.4f  accuracy %.2f %%  %.0f s\n", label.c_str(), summary.test.measures.nll,
-                100 * summary.test.measures.accuracy, summary.train_seconds);
-    std::fflush(stdout);
+    inform(label + result_line(summary));
     finished.push_back({run, summary, periodic_evaluations(RunFolder{out / run.folder})});
     // After each run: a plan that is stopped has its results so far.
     if (i + 1 < runs.size() && stage(runs[i + 1]) == Stage::finished) continue;
@@ -110,6 +116,13 @@ std::vector<Cell> run_all(const Plan& plan, std::vector<PlannedRun> runs, const 
   return cells;
 }
 
+/// Those of all runs, each under its folder.
+std::string configurations(const std::vector<PlannedRun>& runs) {
+  Json all = Json::object();
+  for (const PlannedRun& run : runs) all[run.folder] = parse_json(config_text(run.config), run.folder);
+  return json_text(all);
+}
+
 void replicate(const CommonOptions& options, bool fresh) {
   if (options.config.empty()) throw UsageError("[replicate] --config PLAN.json is missing");
   Plan plan = read_plan(options.config, options.set);
@@ -118,14 +131,15 @@ void replicate(const CommonOptions& options, bool fresh) {
   const std::filesystem::path out =
       options.out.empty() ? "runs/" + std::filesystem::path(options.config).stem().string() : options.out;
   const std::vector<PlannedRun> runs = runs_of(plan);
+  print_if_asked(options, configurations(runs));
   const std::vector<PlannedRun> to_train = fresh ? runs : unfinished(runs, out);
   check_models(to_train);
   check_outputs(to_train, out, fresh);
   const std::string no_plots = why_no_plots();
   if (!no_plots.empty()) note(no_plots + ": " + kReport + " has no plots");
-  std::printf("%s: %zu runs (%zu settings x %zu heads x %zu seeds) into %s\n", printable(plan.title).c_str(),
-              runs.size(), plan.settings.size(), plan.heads.size(), plan.seeds.size(), printable(out.string()).c_str());
-  std::fflush(stdout);
+  inform(plan.title + ": " + std::to_string(runs.size()) + " runs (" + std::to_string(plan.settings.size()) +
+         " settings x " + std::to_string(plan.heads.size()) + " heads x " + std::to_string(plan.seeds.size()) +
+         " seeds) into " + out.string());
   const std::vector<Cell> cells = run_all(plan, runs, out, options, fresh);
   std::printf("\n%s\n", table_markdown(plan, cells).c_str());
   for (const Comparison& c : comparisons(plan, cells)) std::printf("%s\n", sentence(plan, cells, c).c_str());

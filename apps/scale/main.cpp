@@ -147,7 +147,6 @@ std::vector<HeadKindConfig> chosen_heads(const Settings& settings) {
 }
 
 void run(const CommonOptions& options, const Settings& settings) {
-  refuse_config(options, "scale");
   std::vector<Named> widths, classes;
   for (const std::string& w : settings.widths) widths.push_back(width_of(w));
   for (const std::string& k : settings.classes) classes.push_back(classes_of(k));
@@ -167,8 +166,8 @@ void run(const CommonOptions& options, const Settings& settings) {
         if (settings.measure && costs.bytes <= static_cast<double>(settings.limit_mb) * 1e6)
           measure(costs, head, settings.batch, settings.rounds);
         all.push_back(costs);
-        std::fprintf(stderr, "  %s, D = %lld, K = %lld%s\n", head.name.c_str(), static_cast<long long>(width.value),
-                     static_cast<long long>(k.value), costs.seconds > 0 ? (": " + seconds(costs.seconds)).c_str() : "");
+        tell({}, "  " + head.name + ", D = " + std::to_string(width.value) + ", K = " + std::to_string(k.value) +
+                     (costs.seconds > 0 ? ": " + seconds(costs.seconds) : ""));
       }
   const std::string table = table_of(all, settings);
   if (!out.empty()) {
@@ -191,26 +190,42 @@ int main(int argc, char** argv) {
           "What DET, HET (full and efficient factors) and HET-XL cost as the number of classes grows: parameters "
           "(counted on modules really made), bytes with gradients and optimizer state, arithmetic; with --measure "
           "also the time and memory of a training step of the head. --out takes table.md, scale.json and plots.",
-      .example = "build/scale --width ViT-L --classes ImageNet JFT-4B --measure --out runs/scale"};
+      .example = "build/scale --width ViT-L --classes ImageNet JFT-4B --measure --out runs/scale",
+      .without = {"--config", "--set", "--list-keys", "--print-config", "--device", "--deterministic", "--graph",
+                  "--seed", "--data-root"}};
   return run_app(
       argc, argv, text,
-      {{"--width", &settings.widths, "pre-logit widths: numbers or ViT-Ti to ViT-H, ResNet18/50/152"},
-       {"--classes", &settings.classes, "numbers of classes: numbers or ImageNet, JFT-300M, ImageNet-21k, JFT-4B"},
+      {{"--width", &settings.widths, "Pre-logit widths: numbers or ViT-Ti to ViT-H, ResNet18/50/152"},
+       {"--classes", &settings.classes, "Numbers of classes: numbers or ImageNet, JFT-300M, ImageNet-21k, JFT-4B"},
        {.name = "--heads",
         .target = &settings.heads,
-        .help = "only these: DET, \"HET full\", HET, HET-XL",
+        .help = "Only these heads",
         .one_of = {"DET", "HET full", "HET", "HET-XL"}},
-       {.name = "--rank", .target = &settings.rank, .help = "R of the noise factors (10)", .in = {{1, 100000}}},
-       {.name = "--samples", .target = &settings.samples, .help = "S of a training step (16)", .in = {{1, 100000}}},
-       {.name = "--batch", .target = &settings.batch, .help = "images of a measured step (32)", .in = {{1, 1000000}}},
+       {.name = "--rank",
+        .target = &settings.rank,
+        .help = "R of the noise factors",
+        .in = {{1, 100000}},
+        .shows_default = true},
+       {.name = "--samples",
+        .target = &settings.samples,
+        .help = "S of a training step",
+        .in = {{1, 100000}},
+        .shows_default = true},
+       {.name = "--batch",
+        .target = &settings.batch,
+        .help = "Images of a measured step",
+        .in = {{1, 1000000}},
+        .shows_default = true},
        {.name = "--rounds",
         .target = &settings.rounds,
-        .help = "measured steps; their median is reported (3)",
-        .in = {{1, 1000}}},
+        .help = "Measured steps; their median is reported",
+        .in = {{1, 1000}},
+        .shows_default = true},
        {.name = "--limit-mb",
         .target = &settings.limit_mb,
-        .help = "heads that would take more are counted by formula, and not measured (4096)",
-        .in = {{1, 1000000}}},
-       {"--measure", &settings.measure, "measure training steps as well"}},
+        .help = "Heads that would take more megabytes are counted by formula, and not measured",
+        .in = {{1, 1000000}},
+        .shows_default = true},
+       {"--measure", &settings.measure, "Measures training steps as well"}},
       [&](const CommonOptions& options) { scale::run(options, settings); });
 }

@@ -51,6 +51,7 @@ int main(int argc, char** argv) {
         sked::require_usage(config.task == sked::TaskKind::classification, "train", options.config,
                             ": task: ", sked::name_of(config.task), " is trained by build/contrast");
         if (!init.empty()) config.train.init = init;
+        print_if_asked(options, sked::config_text(config));
         std::filesystem::path out = options.out;
         if (out.empty())
           out = "runs/" + std::filesystem::path(options.config).stem().string() + "-s" + std::to_string(config.seed);

@@ -7,8 +7,13 @@
 #include <new>
 #include <unordered_map>
 
+#include "core/build.h"
+
 namespace sked::cpu::onednn {
 namespace {
+
+const WithLibrary library("oneDNN " + std::to_string(dnnl_version()->major) + "." +
+                          std::to_string(dnnl_version()->minor) + "." + std::to_string(dnnl_version()->patch));
 
 const dnnl::engine& engine() {
   static const dnnl::engine cpu(dnnl::engine::kind::cpu, 0);

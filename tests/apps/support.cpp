@@ -194,7 +194,8 @@ std::string build_folder() {
 Outcome run_program(const std::vector<std::string>& arguments, const RunLimits& limits) {
   std::vector<std::string> words = arguments;
   // The CPU unless a test says otherwise: what runs bit for bit alike, and without a note about a missing GPU.
-  if (std::find(words.begin(), words.end(), "--device") == words.end()) words.insert(words.end(), {"--device", "cpu"});
+  if (words[0] != "scale" && std::find(words.begin(), words.end(), "--device") == words.end())
+    words.insert(words.end(), {"--device", "cpu"});
   words[0] = build_folder() + "/" + words[0];
   require(std::filesystem::exists(words[0]), "test", "expected the program ", words[0], " to be built");
   if (limits.address_bytes > 0) {  // by a shell: this process may be above it already

@@ -153,3 +153,32 @@ TEST_CASE("text: an excerpt ends between two characters") {
   CHECK(excerpt(std::string(200, '\x80')).size() >= 76);  // no UTF-8 at all
   CHECK(excerpt("a\n\x1b") == "a??");
 }
+
+TEST_CASE("text: columns are those of a terminal") {
+  CHECK(display_width("") == 0);
+  CHECK(display_width("τ größer") == 8);
+  CHECK(display_width("日本語") == 6);
+  CHECK(display_width("u\u0308ber") == 4);  // u, a combining diaeresis, b, e, r
+  CHECK(display_width("🐱") == 2);
+  CHECK(display_width("\xE9t\xE9") == 3);
+}
+
+TEST_CASE("text: a line is cut by columns, not bytes") {
+  CHECK(cut_to_columns("plain", 80) == "plain");
+  CHECK(cut_to_columns("plain", 5) == "plain");
+  CHECK(cut_to_columns("plain", 3) == "pla");
+  CHECK(cut_to_columns("plain", 0) == "");
+  CHECK(cut_to_columns("τ größer", 3) == "τ g");
+  CHECK(cut_to_columns("τ größer", 5) == "τ grö");
+  CHECK(cut_to_columns("日本語", 5) == "日本");
+  CHECK(cut_to_columns("u\u0308ber", 1) == "u\u0308");
+  CHECK(cut_to_columns("", 0) == "");
+}
+
+TEST_CASE("text: words are wrapped at a width") {
+  CHECK(wrapped("one two three", 80) == "one two three");
+  CHECK(wrapped("one two three", 7) == "one two\nthree");
+  CHECK(wrapped("one two three", 9, 2) == "one two\n  three");
+  CHECK(wrapped("incomprehensible is long", 8) == "incomprehensible\nis long");
+  CHECK(wrapped("", 10) == "");
+}

@@ -3,10 +3,8 @@
 #include <execinfo.h>
 #include <fcntl.h>
 #include <omp.h>
-#include <poll.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
@@ -14,10 +12,13 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
-#include <iostream>
 #include <new>
 
 #include "apps/common/config/interrupt.h"
+#include "apps/common/config/listing.h"
+#include "apps/common/config/log.h"
+#include "apps/common/config/progress.h"
+#include "core/build.h"
 #include "core/error.h"
 #include "core/kernel.h"
 #include "core/precision.h"
@@ -34,7 +35,8 @@ constexpr const char* kNoMemory =
 int say_error(const std::string& what, int code) {
   std::string line = what;
   std::replace(line.begin(), line.end(), '\n', ' ');
-  std::cerr << "error: " << printable(line) << std::endl;
+  std::fflush(stdout);
+  std::fprintf(stderr, "error: %s\n", printable(line).c_str());
   return code;
 }
 
@@ -64,7 +66,7 @@ Device choose_device(const std::string& wanted) {
   const std::string none = "no GPU is usable on this machine (" + reason_unavailable(Device::cuda) + ")";
   if (wanted == "cuda")
     fail("device", "--device cuda: ", built ? none : "this program was built without the CUDA backend");
-  if (built) std::cerr << "note: " << none << ": running on the CPU" << std::endl;
+  if (built) note(none + ": running on the CPU");
   return Device::cpu;
 }
 
@@ -88,130 +90,150 @@ void end_in_one_line() {
 }
 
 /// A standard stream that the caller closed leaves its number to the next file that is opened, and what is printed then
-/// goes into that file: here it goes nowhere. A reader that is gone is no reason to end a training either.
+/// goes into that file: here it goes nowhere.
 void keep_streams_apart() {
   for (int null = 0; null >= 0 && null <= STDERR_FILENO;) {
     null = open("/dev/null", O_RDWR);
     if (null > STDERR_FILENO) close(null);
   }
-  std::signal(SIGPIPE, SIG_IGN);
 }
 
-/// Was all that was printed taken? Throws Error where it was not, but for a reader that is gone.
-void check_output() {
-  const int error = std::fflush(stdout) == 0 ? 0 : errno;
-  if (std::ferror(stdout) == 0) return;  // also what failed long ago
-  pollfd out{.fd = STDOUT_FILENO, .events = POLLOUT, .revents = 0};
-  if (poll(&out, 1, 0) == 1 && (out.revents & (POLLERR | POLLHUP)) != 0) return;
+/// Was all that was printed taken? Throws Error where it was not, but for a reader that is gone. `error`: of what was
+/// printed last, if any.
+void check_output(int error = 0) {
+  if (std::fflush(stdout) != 0 && error == 0) error = errno;
+  if (std::ferror(stdout) == 0 || reader_is_gone()) return;  // it may have failed long ago
   fail("output", "not all of it could be written to stdout", error == 0 ? "" : ": ",
        error == 0 ? "" : std::strerror(error));
 }
 
 /// What concerns the whole process, and not a program's options.
 struct ProcessOptions {
-  std::string device = "auto", precision = "f32", graph = "auto";
-  bool deterministic = false;
+  std::string device = "auto", precision = "f32", graph = "auto", log, completion;
+  bool deterministic = false, quiet = false, version = false, help = false;
+  std::string list_keys;
 };
 
-void declare_common(CLI::App& app, CommonOptions& options, ProcessOptions& process) {
-  app.add_option("--config", options.config, "Configuration to run (apps/configs has ready ones)")->type_name("FILE");
-  app.add_option("--set", options.set,
-                 "Overrides one key of it: --set train.epochs=3 --set head.kind=het-xl; may be repeated")
-      ->type_name("KEY.PATH=VALUE")
-      ->allow_extra_args(false)  // one each: what follows is not another assignment
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  app.add_option(
-         "--device", process.device,
-         "auto takes a GPU where one is usable, else the CPU; of several the first that CUDA_VISIBLE_DEVICES names")
-      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
-      ->type_name("auto|cpu|cuda")
-      ->capture_default_str();
-  app.add_option(
-         "--precision", process.precision,
-         "What is computed in less than f32, where the device can. tf32: factors of products (GPUs). bf16: a network's "
-         "activations (GPUs) or factors of its products and convolutions (CPUs with AVX512_BF16). Sums, parameters and "
-         "losses stay f32")
-      ->check(CLI::IsMember({"f32", "tf32", "bf16"}))
-      ->type_name("f32|tf32|bf16")
-      ->capture_default_str();
-  app.add_flag("--deterministic", process.deterministic,
-               "On a GPU, only algorithms that give the same bits every time; slower with cuDNN");
-  app.add_option("--graph", process.graph,
-                 "auto records a training step on a GPU once and replays it as a CUDA graph; off launches every kernel "
-                 "of every step. The numbers are the same")
-      ->check(CLI::IsMember({"auto", "off"}))
-      ->type_name("auto|off")
-      ->capture_default_str();
-  app.add_option("--threads", options.threads, "CPU threads; default: one per core")
-      ->check(CLI::Range(1, 1024))
-      ->type_name("N");
-  app.add_option("--seed", options.seed, "Overrides the configuration's seed")
-      ->check(CLI::NonNegativeNumber)
-      ->type_name("N");
-  app.add_option("--out", options.out, "Folder of the results")->type_name("DIR");
-  app.add_option("--data-root", options.data_root, "Folder of the data sets; default: $SKEDASTIC_DATA, else ./datasets")
-      ->type_name("DIR");
+std::vector<Option> common_options(CommonOptions& options, ProcessOptions& process, const std::string& program) {
+  return {
+      {"--config", &options.config, "Configuration to run (apps/configs has ready ones)", "FILE"},
+      {.name = "--set",
+       .target = &options.set,
+       .help = "Overrides one key of it: --set train.epochs=3 --set head.kind=het-xl; may be repeated",
+       .value = "KEY.PATH=VALUE",
+       .repeated = true},
+      {"--list-keys", &process.list_keys,
+       "Lists the keys of a configuration: default, meaning, values; of all those with PATTERN in their name",
+       "[PATTERN]"},
+      {"--print-config", &options.print_config, "Prints the whole configuration, with --set and the like, as JSON"},
+      {.name = "--device",
+       .target = &process.device,
+       .help = "auto takes a GPU where one is usable, else the CPU; of several the first that CUDA_VISIBLE_DEVICES "
+               "names",
+       .one_of = {"auto", "cpu", "cuda"},
+       .shows_default = true},
+      {.name = "--precision",
+       .target = &process.precision,
+       .help = "What is computed in less than f32, where the device can. tf32: factors of products (GPUs). bf16: a "
+               "network's activations (GPUs) or factors of its products and convolutions (CPUs with AVX512_BF16). "
+               "Sums, parameters and losses stay f32",
+       .one_of = {"f32", "tf32", "bf16"},
+       .shows_default = true},
+      {"--deterministic", &process.deterministic,
+       "On a GPU, only algorithms that give the same bits every time; slower with cuDNN"},
+      {.name = "--graph",
+       .target = &process.graph,
+       .help =
+           "auto records a training step on a GPU once and replays it as a CUDA graph; off launches every kernel of "
+           "every step. The numbers are the same",
+       .one_of = {"auto", "off"},
+       .shows_default = true},
+      {.name = "--threads",
+       .target = &options.threads,
+       .help = "CPU threads; default: one per core",
+       .in = {{1, 1024}}},
+      {"--seed", &options.seed, "Overrides the configuration's seed"},
+      {"--out", &options.out, "Folder of the results", "DIR"},
+      {"--data-root", &options.data_root, "Folder of the data sets; default: $SKEDASTIC_DATA, else ./datasets", "DIR"},
+      {"--quiet", &process.quiet, "No progress and no notes; results and errors alone"},
+      {"--log", &process.log, "Appends all lines that are printed to this file, too", "FILE"},
+      {.name = "--completion",
+       .target = &process.completion,
+       .help = "Prints a script that completes these options: source <(build/" + program + " --completion bash)",
+       .one_of = {"bash", "zsh"}},
+      {"--version", &process.version, "Prints what this program was built as"},
+      {"--help", &process.help, "Prints this"}};
 }
 
-void declare(CLI::App& app, const Option& option) {
-  CLI::Option* declared = std::visit(
-      [&](auto* target) {
-        if constexpr (std::is_same_v<decltype(target), bool*>) {
-          return app.add_flag(option.name, *target, option.help);
-        } else {
-          return app.add_option(option.name, *target, option.help);
-        }
-      },
-      option.target);
-  if (option.repeated)  // one value each: what follows may be the argument that stands alone
-    declared->allow_extra_args(false)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  if (option.required) declared->required();
-  if (option.exists) declared->check(CLI::ExistingPath);
-  if (!option.one_of.empty()) declared->check(CLI::IsMember(option.one_of));
-  if (option.in) declared->check(CLI::Range(option.in->first, option.in->second));
-  if (!option.value.empty()) declared->type_name(option.value);
-  if (option.shows_default) declared->capture_default_str();
+/// `skedastic 0.1, g++ 12.2.0, with CUDA, oneDNN 2.6.3, zlib 1.2.13`.
+std::string built_as() {
+  std::vector<std::string> parts = libraries();
+  if (built_with_cuda()) parts.insert(parts.begin(), "CUDA");
+  return std::string("skedastic ") + kVersion + ", " + compiler() + ", " +
+         (parts.empty() ? "without optional libraries" : "with " + join(parts));
 }
 
-}  // namespace
+/// --help and its like, which need nothing else to be right: prints, and says whether there was one.
+bool answered(int argc, const char* const* argv, const AppText& text, const std::vector<Option>& own,
+              const std::vector<Option>& common) {
+  const auto columns = static_cast<size_t>(std::clamp<int64_t>(terminal_columns(), 40, 100));
+  std::vector<Option> all = own;
+  all.insert(all.end(), common.begin(), common.end());
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i], name = word.substr(0, word.find('='));
+    const bool attached = name.size() < word.size(), follows = i + 1 < argc && argv[i + 1][0] != '-';
+    const std::string value = attached ? word.substr(name.size() + 1) : follows ? argv[i + 1] : "";
+    std::string answer;
+    if (word == "--") return false;
+    if (word == "--help" || word == "-h") answer = help_text(text, own, common, columns);
+    if (word == "--version") answer = built_as() + "\n";
+    if (name == "--list-keys" && text.has(name)) answer = key_list(value, columns);
+    if (name == "--completion" && (value == "bash" || value == "zsh")) answer = completion_script(text, all, value);
+    if (answer.empty()) continue;
+    check_output(std::fputs(answer.c_str(), stdout) < 0 ? errno : 0);
+    return true;
+  }
+  return false;
+}
 
-int run_app(int argc, const char* const* argv, const AppText& text, const std::vector<Option>& own,
-            const std::function<void(const CommonOptions&)>& body) {
-  keep_streams_apart();
-  end_in_one_line();
-  share_processors(argv);
+/// Device, precision and threads of the process.
+void prepare_process(const ProcessOptions& process, CommonOptions& options) {
+  options.device = choose_device(process.device);
+  options.graph = process.graph == "auto";
+  set_product_precision(parse_precision(process.precision));
+  set_deterministic(process.deterministic);
+  if (!offers(options.device, product_precision())) {
+    note("this " + std::string(name(options.device)) + " has no products in " + process.precision +
+         " and computes them in f32: --precision " + process.precision + " changes nothing");
+    set_product_precision(Precision::f32);
+  }
+  if (options.threads > 0) omp_set_num_threads(options.threads);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file at its size limit is an error of write(), with a message
+}
+
+/// Thrown where the program has done what it was asked for.
+struct Done {};
+
+int run(int argc, const char* const* argv, const AppText& text, const std::vector<Option>& own,
+        const std::function<void(const CommonOptions&)>& body) {
   try {
     catch_interrupts();
-    CLI::App app(text.about, text.name);
-    app.footer("Example:\n  " + text.example +
-               "\n\nExit status: 0 done, 1 failed, 2 wrong usage; stopped, a checkpoint written: 130 by Ctrl-C, 143 by "
-               "SIGTERM, 129 by SIGHUP, 124 by train.time_limit.");
     CommonOptions options;
     options.command = valid_utf8(quoted(argc, argv));
     ProcessOptions process;
-    declare_common(app, options, process);
-    for (const Option& option : own) declare(app, option);
+    std::vector<Option> common = common_options(options, process, text.name);
+    std::erase_if(common, [&](const Option& option) { return !text.has(option.name); });
+    if (answered(argc, argv, text, own, common)) return 0;
+    std::vector<Option> all = own;
+    all.insert(all.end(), common.begin(), common.end());
+    parse_options(argc, argv, text, all);
+    if (!process.log.empty()) log_to(process.log);
+    be_quiet(process.quiet);
+    prepare_process(process, options);
     try {
-      app.parse(argc, argv);
-    } catch (const CLI::Success& help) {
-      const int code = app.exit(help);
-      check_output();
-      return code;
-    } catch (const CLI::ParseError& error) {
-      return say_error(std::string(error.what()) + " (see --help)", kWrongUsage);
+      body(options);
+    } catch (const Done&) {
     }
-    options.device = choose_device(process.device);
-    options.graph = process.graph == "auto";
-    set_product_precision(parse_precision(process.precision));
-    set_deterministic(process.deterministic);
-    if (!offers(options.device, product_precision())) {
-      std::cerr << "note: this " << name(options.device) << " has no products in " << process.precision
-                << " and computes them in f32: --precision " << process.precision << " changes nothing" << std::endl;
-      set_product_precision(Precision::f32);
-    }
-    if (options.threads > 0) omp_set_num_threads(options.threads);
-    std::signal(SIGXFSZ, SIG_IGN);  // a file at its size limit is an error of write(), with a message
-    body(options);
     check_output();
     return 0;
   } catch (const Interrupted&) {
@@ -225,6 +247,18 @@ int run_app(int argc, const char* const* argv, const AppText& text, const std::v
   }
 }
 
+}  // namespace
+
+int run_app(int argc, const char* const* argv, const AppText& text, const std::vector<Option>& own,
+            const std::function<void(const CommonOptions&)>& body) {
+  keep_streams_apart();
+  end_in_one_line();
+  share_processors(argv);
+  const int code = run(argc, argv, text, own, body);
+  const std::string lost = end_log();
+  return lost.empty() ? code : say_error(lost, code == 0 ? kFailure : code);
+}
+
 RunConfig load_config(const CommonOptions& options) {
   require_usage(!options.config.empty(), "config", "expected --config FILE (apps/configs has ready ones; see --help)");
   RunConfig config = read_config(options.config);
@@ -232,8 +266,10 @@ RunConfig load_config(const CommonOptions& options) {
   return config;
 }
 
-void refuse_config(const CommonOptions& options, const char* app) {
-  require_usage(options.config.empty() && options.set.empty(), app, "--config and --set have no meaning here");
+void print_if_asked(const CommonOptions& options, const std::string& text) {
+  if (!options.print_config) return;
+  std::fputs(text.c_str(), stdout);
+  throw Done{};
 }
 
 void apply_options(const CommonOptions& options, RunConfig& config) {

@@ -5,41 +5,18 @@
 #include <functional>
 #include <optional>
 #include <string>
-#include <utility>
-#include <variant>
 #include <vector>
 
 #include "apps/common/config/config.h"
+#include "apps/common/config/options.h"
 #include "core/device.h"
 
 namespace sked {
 
-/// What --help says beside the options.
-struct AppText {
-  std::string name;     // `train`
-  std::string about;    // what the program does, in a sentence or two
-  std::string example;  // a command line that works, with a word on what comes out
-};
-
-/// One option of a program, as --help shows it.
-struct Option {
-  /// Where its value goes: a bool is a flag, a list takes several values.
-  using Target = std::variant<bool*, int*, int64_t*, std::optional<int64_t>*, std::string*, std::vector<std::string>*>;
-
-  std::string name;  // `--samples`; without dashes the argument that stands alone
-  Target target;
-  std::string help;
-  std::string value = {};                              // what --help calls its value; default: after its type
-  std::vector<std::string> one_of = {};                // the words it takes
-  std::optional<std::pair<int64_t, int64_t>> in = {};  // the numbers it takes, both ends included
-  bool required = false;
-  bool exists = false;         // has to name a file or a folder that is there
-  bool shows_default = false;  // --help shows what is there before it is parsed
-  bool repeated = false;       // a list takes one value each time that it is given
-};
-
-/// --config FILE --set key.path=value … --device auto|cpu|cuda --precision f32|tf32|bf16 --deterministic
-/// --graph auto|off --threads N --seed N --out DIR --data-root DIR
+/// What every program takes, but for what AppText::without names: --config FILE --set key.path=value … --device
+/// auto|cpu|cuda --precision f32|tf32|bf16 --deterministic --graph auto|off --threads N --seed N --out DIR --data-root
+/// DIR --quiet --log FILE --print-config, and what ends it before it begins: --help --version --list-keys [PATTERN]
+/// --completion bash|zsh.
 struct CommonOptions {
   std::string config;            // path, or "" when not given
   std::vector<std::string> set;  // assignments, in the order given
@@ -49,13 +26,15 @@ struct CommonOptions {
   std::optional<uint64_t> seed;
   std::string out;
   std::string data_root;
-  std::string command;  // the command line as it was typed
+  std::string command;        // the command line as it was typed
+  bool print_config = false;  // print_if_asked() ends the program
 };
 
 /// Runs a program: parses the command line, takes Ctrl-C and --threads in hand, calls `body`. `own` are the
 /// program's own options. Returns the exit code: 0; 1 after one line `error: …` on stderr for a
 /// failure; 2 likewise for wrong usage (UsageError, or a command line that does not parse); interrupt_status() when
-/// `body` threw Interrupted. Standard streams that are closed lead nowhere; a full stdout is a failure.
+/// `body` threw Interrupted. Standard streams that are closed lead nowhere; a full stdout is a failure, as is a file of
+/// --log that does not take all lines.
 int run_app(int argc, const char* const* argv, const AppText& text, const std::vector<Option>& own,
             const std::function<void(const CommonOptions&)>& body);
 
@@ -64,7 +43,8 @@ int run_app(int argc, const char* const* argv, const AppText& text, const std::v
 RunConfig load_config(const CommonOptions& options);
 /// The same over a configuration that is there already.
 void apply_options(const CommonOptions& options, RunConfig& config);
-/// For a program without one: throws UsageError where --config or --set is given.
-void refuse_config(const CommonOptions& options, const char* app);
+/// With --print-config prints what config_text() makes of a configuration, and leaves the program, which has then done
+/// what it was asked for.
+void print_if_asked(const CommonOptions& options, const std::string& text);
 
 }  // namespace sked

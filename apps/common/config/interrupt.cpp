@@ -1,6 +1,8 @@
 #include "apps/common/config/interrupt.h"
 
+#include <poll.h>
 #include <pthread.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,6 +23,7 @@ std::atomic<int> asked = 0;        // the signal that did
 std::atomic<bool> looked = false;  // has the program come to where it can stop?
 double started = 0, limit = 0;
 bool further = false;
+bool reader_counts = false;  // stdout is a pipe, and its reader's end is a request
 
 double now() {
   timespec t{};
@@ -60,10 +63,21 @@ void wait_for_signals(const sigset_t& set) {
   }
 }
 
+/// What is written to a pipe without a reader is an error, and no signal from here on.
+void watch_reader() {
+  struct sigaction before {};
+  sigaction(SIGPIPE, nullptr, &before);
+  struct stat out {};
+  const bool pipe = fstat(STDOUT_FILENO, &out) == 0 && (S_ISFIFO(out.st_mode) || S_ISSOCK(out.st_mode));
+  reader_counts = pipe && before.sa_handler != SIG_IGN;
+  std::signal(SIGPIPE, SIG_IGN);
+}
+
 }  // namespace
 
 void catch_interrupts() {
   started = now();
+  watch_reader();
   // A thread that waits, and no handler: oneDNN's generated kernels keep values below the stack pointer, where a
   // handler would run; they were seen to end in wrong numbers and a damaged heap.
   const sigset_t set = asking_signals();
@@ -84,7 +98,13 @@ void got_further() { further = true; }
 
 bool interrupted() {
   looked = true;
+  if (reader_counts && asked == 0 && reader_is_gone()) asked = SIGPIPE;
   return asked != 0 || (further && limit > 0 && now() - started >= limit);
+}
+
+bool reader_is_gone() {
+  pollfd out{.fd = STDOUT_FILENO, .events = POLLOUT, .revents = 0};
+  return poll(&out, 1, 0) == 1 && (out.revents & (POLLERR | POLLHUP)) != 0;
 }
 
 int interrupt_status() { return asked != 0 ? 128 + asked : kTimeUp; }

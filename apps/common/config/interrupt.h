@@ -16,7 +16,8 @@ class Interrupted : public std::exception {
 
 /// From here on Ctrl-C (SIGINT), SIGTERM (a batch system, timeout, docker stop) and SIGHUP (a terminal that is gone)
 /// only make interrupted() true. A second one ends the program at once, but for repetitions of SIGTERM and SIGHUP
-/// within a second: they are often sent to a process and to its group. A program that has never asked interrupted(),
+/// within a second: they are often sent to a process and to its group. A reader of stdout, a pipe, that is gone (`| head
+/// -1`) asks as well, where SIGPIPE is not ignored. A program that has never asked interrupted(),
 /// and does not within five seconds (it waits for a pipe, a file server …), is ended. SIGHUP stays ignored under nohup.
 /// The time of limit_time() counts from here. To be called before any thread is started.
 void catch_interrupts();
@@ -29,7 +30,10 @@ void got_further();
 
 bool interrupted();
 
-/// What asked, as an exit status: 128 + the signal's number (130, 143, 129), or kTimeUp.
+/// What asked, as an exit status: 128 + the signal's number (130, 143, 129, 141), or kTimeUp.
 int interrupt_status();
+
+/// Has nobody stdout open for reading any more?
+bool reader_is_gone();
 
 }  // namespace sked

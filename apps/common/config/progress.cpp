@@ -4,18 +4,23 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <set>
+#include <string_view>
 
 #include "core/text.h"
 
 namespace sked {
 namespace {
 
-constexpr auto kRedraw = std::chrono::milliseconds(100);  // on a terminal
+constexpr auto kRedraw = std::chrono::milliseconds(200);  // on a terminal
 constexpr auto kLineEvery = std::chrono::seconds(10);     // elsewhere
+
+bool quiet = false;
+std::atomic<bool> bar_is_drawn = false;
 constexpr int64_t kBarWidth = 24, kNarrowestBar = 4;
 
 template <class... Args>
@@ -25,18 +30,24 @@ std::string format(const char* pattern, Args... args) {
   return std::string(text, static_cast<size_t>(std::clamp(length, 0, static_cast<int>(sizeof text) - 1)));
 }
 
-/// Of the terminal, which may have been resized since the last line; else $COLUMNS, else 80.
-int64_t columns() {
-  winsize size{};
-  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
-  const char* said = std::getenv("COLUMNS");
-  const long long wanted = said == nullptr ? 0 : std::strtoll(said, nullptr, 10);
-  return wanted > 0 && wanted < 100000 ? wanted : 80;
+/// Can a line be drawn over?
+bool is_terminal() {
+  const char* name = std::getenv("TERM");
+  return isatty(STDOUT_FILENO) != 0 && (name == nullptr || std::string_view(name) != "dumb");
 }
 
-bool begins_character(char byte) { return (static_cast<unsigned char>(byte) & 0xc0) != 0x80; }
+/// Takes a bar off the terminal, for a line to stand there.
+void clear_bar() {
+  if (bar_is_drawn.exchange(false)) std::fputs("\r\033[K", stdout);
+  std::fflush(stdout);
+}
 
-int64_t characters_of(const std::string& text) { return std::ranges::count_if(text, begins_character); }
+/// `beginning<line>` on stderr.
+void say_aside(const char* beginning, const std::string& line) {
+  if (quiet) return;
+  clear_bar();
+  std::fprintf(stderr, "%s%s\n", beginning, printable(line).c_str());
+}
 
 /// ` [====    ]` in `room` columns at most; nothing where there is hardly any.
 std::string bar(double share, int64_t room) {
@@ -48,11 +59,12 @@ std::string bar(double share, int64_t room) {
 
 }  // namespace
 
-std::string cut_to_columns(const std::string& line, int64_t columns) {
-  int64_t characters = 0;
-  for (size_t i = 0; i < line.size(); ++i)
-    if (begins_character(line[i]) && characters++ == columns) return line.substr(0, i);
-  return line;
+int64_t terminal_columns() {
+  winsize size{};
+  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
+  const char* said = std::getenv("COLUMNS");
+  const long long wanted = said == nullptr ? 0 : std::strtoll(said, nullptr, 10);
+  return wanted > 0 && wanted < 100000 ? wanted : 80;
 }
 
 std::string duration(double seconds) {
@@ -62,28 +74,35 @@ std::string duration(double seconds) {
   return format("%llds", s);
 }
 
+void be_quiet(bool wanted) { quiet = wanted; }
+
 void note(const std::string& line) {
   static std::set<std::string> said;
-  if (!line.empty() && said.insert(line).second) std::fprintf(stderr, "note: %s\n", printable(line).c_str());
+  if (!line.empty() && said.insert(line).second) say_aside("note: ", line);
 }
 
-void tell(const Say& say, const std::string& line) {
-  say ? say(line) : static_cast<void>(std::fprintf(stderr, "%s\n", printable(line).c_str()));
+void inform(const std::string& line) {
+  if (quiet) return;
+  clear_bar();
+  std::printf("%s\n", printable(line).c_str());
+  std::fflush(stdout);
 }
 
-Progress::Progress(std::string label, int64_t begin, int64_t total, double images_per_step, bool quiet,
+void tell(const Say& say, const std::string& line) { say ? say(line) : say_aside("", line); }
+
+Progress::Progress(std::string label, int64_t begin, int64_t total, double images_per_step, bool is_quiet,
                    const char* step)
     : label_(printable(label)),
       step_(step),
       total_(total),
       last_done_(begin),
       images_per_step_(images_per_step),
-      quiet_(quiet),
-      terminal_(isatty(STDOUT_FILENO) != 0),
+      quiet_(is_quiet || quiet),
+      terminal_(is_terminal()),
       last_draw_(Clock::now()),
       last_rate_(last_draw_) {}
 
-Progress::~Progress() { clear(); }
+Progress::~Progress() { clear_bar(); }
 
 void Progress::update(int64_t done, std::optional<double> loss) {
   const auto now = Clock::now();
@@ -109,29 +128,21 @@ void Progress::draw(int64_t done, std::optional<double> loss) {
   text += format("  %.0f images/s", rate);
   if (done < total_) text += "  " + duration(seconds_per_step_ * static_cast<double>(total_ - done)) + " left";
   if (terminal_) {
-    const int64_t room = columns() - 1;  // some terminals wrap after their last column
-    const std::string line = label_ + bar(share, room - characters_of(label_ + text)) + text;
-    std::printf("\r\033[K%s", cut_to_columns(line, room).c_str());
+    const int64_t room = std::max<int64_t>(terminal_columns() - 1, 0);  // some wrap behind their last column
+    const std::string line = label_ + bar(share, room - static_cast<int64_t>(display_width(label_ + text))) + text;
+    // Without wrapping (DECAWM) while it is drawn: the terminal may become narrower before it has the line.
+    std::printf("\r\033[?7l%s\033[K\033[?7h", cut_to_columns(line, static_cast<size_t>(room)).c_str());
   } else {
     std::printf("%s%s\n", label_.c_str(), text.c_str());
   }
   std::fflush(stdout);
-  drawn_ = terminal_;
+  bar_is_drawn = terminal_;
 }
 
 void Progress::note(const std::string& line) {
-  if (quiet_) return;
-  clear();
-  std::printf("%s %s\n", label_.c_str(), printable(line).c_str());
-  std::fflush(stdout);
+  if (!quiet_) inform(label_ + " " + line);
 }
 
 void Progress::skip_time() { last_rate_ = Clock::now(); }
-
-void Progress::clear() {
-  if (drawn_) std::printf("\r\033[K");
-  std::fflush(stdout);
-  drawn_ = false;
-}
 
 }  // namespace sked

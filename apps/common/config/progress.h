@@ -9,19 +9,24 @@
 
 namespace sked {
 
+/// From here on nothing is said of what is going on: no progress, no notes. Results and errors are printed all the same.
+void be_quiet(bool quiet);
+
 /// `note: <line>` on stderr, the first time the program says it; nothing for an empty line.
 void note(const std::string& line);
+
+/// A line on stdout of what is going on, which is no result.
+void inform(const std::string& line);
 
 /// Who is told a line.
 using Say = std::function<void(const std::string&)>;
 
-/// Says a line to `say`; where that is none, on stderr.
+/// Says a line of what is going on to `say`; where that is none, on stderr.
 void tell(const Say& say, const std::string& line);
 
 /// Progress of one run on stdout. On a terminal one line is redrawn, with loss, rate and time left; where they do not
 /// fit the bar gets shorter, and what is left is cut where the terminal ends: a line that wraps could not be taken off
-/// again. Otherwise a line is written at most every ten
-/// seconds.
+/// again. Elsewhere, and where TERM is dumb, a line is written at most every ten seconds.
 class Progress {
  public:
   /// `label` starts every line; `begin` of `total` steps are done; `images_per_step` turns steps into images per
@@ -45,20 +50,18 @@ class Progress {
   using Clock = std::chrono::steady_clock;
 
   void draw(int64_t done, std::optional<double> loss);
-  void clear();
 
   std::string label_;
   const char* step_;
   int64_t total_, last_done_;
   double images_per_step_;
   bool quiet_, terminal_;
-  bool drawn_ = false;
   Clock::time_point last_draw_, last_rate_;
   double seconds_per_step_ = 0;  // exponential average
 };
 
-/// The first `columns` characters of a UTF-8 line, each counted as one column.
-std::string cut_to_columns(const std::string& line, int64_t columns);
+/// Columns of the terminal on stdout, as they are now; else $COLUMNS, else 80.
+int64_t terminal_columns();
 
 /// `2h03m`, `4m09s`, `12s`.
 std::string duration(double seconds);

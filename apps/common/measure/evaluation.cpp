@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "apps/common/config/interrupt.h"
+#include "apps/common/config/progress.h"
 #include "core/error.h"
 #include "core/precision.h"
 #include "core/text.h"
@@ -133,9 +134,7 @@ void require_finite(const Tensor& rows, const Batch& batch, const Dataset& datas
   }
 }
 
-static void say_skipped(const Skipped& image) {
-  std::fprintf(stderr, "left out: %s\n", printable(image.message).c_str());
-}
+static void say_skipped(const Skipped& image) { tell({}, "left out: " + image.message); }
 
 void for_each_batch(std::shared_ptr<const Dataset> dataset, const std::string& pipeline, int64_t batch_size,
                     int64_t skip_limit, const std::function<void(const Batch&)>& visit,

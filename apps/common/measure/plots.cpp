@@ -33,7 +33,7 @@ constexpr int64_t kLongestTitle = 72, kLongestName = 40;  // characters that fit
 
 /// What fits of a name, as a page shows it.
 std::string shown(const std::string& name, int64_t longest) {
-  const std::string whole = printable(name), kept = cut_to_columns(whole, longest);
+  const std::string whole = printable(name), kept = cut_to_columns(whole, static_cast<size_t>(longest));
   return kept.size() < whole.size() ? kept + "…" : whole;
 }
 

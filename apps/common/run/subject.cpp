@@ -81,6 +81,7 @@ Subject load_subject(const std::string& given, const CommonOptions& common) {
     note(what_is_unknown(s.file, s.path, s.config));
     note(which_weights(given, s.path, own));
   }
+  print_if_asked(common, config_text(s.config));
   return s;
 }
 
