@@ -69,6 +69,12 @@ TEST_CASE("command line: an option that is none is answered with the one that wa
   CHECK(refused({"train", "--config", "a", "--seed", "-1"}, "--seed: expected an integer, at least 0, got -1"));
   CHECK(refused({"train", "--config", "a", "--threads", "0"}, "--threads: expected an integer, 1 to 1024, got 0"));
   CHECK(refused({"train", "--config", "a", "--device", "gpu"}, "expected one of auto, cpu, cuda, got gpu"));
+  CHECK(refused({"train", "--out", "a", "--out", "b"}, "--out: given twice"));
+  CHECK(refused({"train", "--out=", "--config", "x"}, "--out: expected DIR behind it"));
+  CHECK(refused({"train", "--config"}, "--config: expected FILE behind it"));
+  CHECK(refused({"train", "--config", "a", "b"}, "not expected: b"));
+  CHECK(refused({"train", "-x", "3"}, "-x: no such option"));
+  CHECK(refused({"predict"}, "checkpoint is required"));
   CHECK(refused({"train", "--completion", "fish"}, "expected one of bash, zsh, got fish"));
 }
 

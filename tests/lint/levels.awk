@@ -38,8 +38,8 @@ FNR == 1 {
   # each costs seconds to compile: one file knows it, and has an interface of ours (tests judge by the library itself)
   if (level != "tests" && path ~ /^nlohmann\// && FILENAME != "core/json.cpp")
     print where "JSON header " path " outside core/json.cpp: core/json.h"
-  if (level != "tests" && path ~ /^CLI\// && FILENAME != "apps/common/config/cli.cpp")
-    print where "CLI11 header " path " outside apps/common/config/cli.cpp: cli.h"
+  if (level != "tests" && path ~ /^CLI\// && FILENAME != "apps/common/config/options.cpp")
+    print where "CLI11 header " path " outside apps/common/config/options.cpp: options.h"
 }
 /^[ \t]*#[ \t]*(if|elif).*(CUDA|NVCC)/ && level != "cuda" {
   print FILENAME ":" FNR ": a condition on CUDA outside cuda/"

@@ -16,8 +16,8 @@ class Interrupted : public std::exception {
 
 /// From here on Ctrl-C (SIGINT), SIGTERM (a batch system, timeout, docker stop) and SIGHUP (a terminal that is gone)
 /// only make interrupted() true. A second one ends the program at once, but for repetitions of SIGTERM and SIGHUP
-/// within a second: they are often sent to a process and to its group. A reader of stdout, a pipe, that is gone (`| head
-/// -1`) asks as well, where SIGPIPE is not ignored. A program that has never asked interrupted(),
+/// within a second: they are often sent to a process and to its group. The reader of a
+/// pipe, stdout, asks by going (`| head -1`), unless SIGPIPE is ignored. A program that has never asked interrupted(),
 /// and does not within five seconds (it waits for a pipe, a file server …), is ended. SIGHUP stays ignored under nohup.
 /// The time of limit_time() counts from here. To be called before any thread is started.
 void catch_interrupts();

@@ -82,22 +82,52 @@ std::string key_for(const std::string& option) {
   return join(keys, " or ");
 }
 
-/// Throws UsageError for the first word that begins as an option and is none.
-void check_names(int argc, const char* const* argv, const AppText& text, const std::vector<Option>& options) {
+/// `FILE`, `auto|cpu|cuda`, `N`; empty for a flag.
+std::string value_name(const Option& option) {
+  if (!option.value.empty()) return option.value;
+  if (std::holds_alternative<bool*>(option.target)) return "";
+  if (!option.one_of.empty() && !is_argument(option)) return join(option.one_of, "|");
+  const bool text = std::holds_alternative<std::string*>(option.target);
+  if (std::holds_alternative<std::vector<std::string>*>(option.target)) return "TEXT ...";
+  return text ? "TEXT" : "N";
+}
+
+bool takes_value(const Option& option) { return !std::holds_alternative<bool*>(option.target); }
+
+/// Throws UsageError for an option that is none, with the one that was meant.
+[[noreturn]] void refuse_name(const std::string& name, const AppText& text, const std::vector<Option>& options) {
   std::vector<std::string> names{"--help"};
   for (const Option& option : options)
     if (!is_argument(option)) names.push_back(option.name);
+  const std::string where = excerpt(name), shortened = name.substr(0, 64), near = nearest(shortened, names);
+  require_usage(text.has(name), text.name, where, " has no meaning here (see --help)");
+  const bool close = edit_distance(shortened, near) <= 1 + shortened.size() / 4 || near.starts_with(name);
+  const std::string guess = close ? near : text.has("--set") && name.size() > 2 ? key_for(name) : "";
+  detail::throw_error<UsageError>(text.name, where, ": no such option",
+                                  guess.empty() ? "" : "; did you mean " + guess + "?", " (see --help)");
+}
+
+/// Numbers below 0 are none.
+bool is_option(const std::string& word) {
+  return word.size() > 1 && word[0] == '-' && (word[1] < '0' || word[1] > '9') && word[1] != '.';
+}
+
+/// Throws UsageError for the first word that begins as an option and is none, is given twice, or lacks its value.
+void check_names(int argc, const char* const* argv, const AppText& text, const std::vector<Option>& options) {
+  std::vector<std::string> seen;
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i], name = word.substr(0, word.find('='));
     if (word == "--") return;
-    if (!name.starts_with("--") || std::ranges::count(names, name) > 0) continue;
-    const std::string where = excerpt(name);
-    require_usage(std::ranges::count(text.without, name) == 0, text.name, where, " has no meaning here (see --help)");
-    const std::string near = nearest(name.substr(0, 64), names), key = text.has("--set") ? key_for(name) : "";
-    const bool close = edit_distance(name.substr(0, 64), near) <= 1 + name.size() / 4 || near.starts_with(name);
-    const std::string guess = close ? near : key;
-    require_usage(false, text.name, where, ": no such option", guess.empty() ? "" : "; did you mean " + guess + "?",
-                  " (see --help)");
+    if (!is_option(word)) continue;
+    const auto option = std::ranges::find(options, name, &Option::name);
+    if (option == options.end()) refuse_name(name, text, options);
+    if (!takes_value(*option)) continue;
+    const std::string next = i + 1 < argc ? argv[i + 1] : "";
+    const bool valued = name.size() < word.size() ? word.size() > name.size() + 1 : i + 1 < argc && !is_option(next);
+    require_usage(valued, text.name, name, ": expected ", value_name(*option), " behind it (see --help)");
+    const bool several = std::holds_alternative<std::vector<std::string>*>(option->target);
+    require_usage(several || std::ranges::count(seen, name) == 0, text.name, name, ": given twice (see --help)");
+    seen.push_back(name);
   }
 }
 
@@ -113,16 +143,6 @@ std::string default_of(const Option& option) {
           return {};
       },
       option.target);
-}
-
-/// `FILE`, `auto|cpu|cuda`, `N`; empty for a flag.
-std::string value_name(const Option& option) {
-  if (!option.value.empty()) return option.value;
-  if (std::holds_alternative<bool*>(option.target)) return "";
-  if (!option.one_of.empty() && !is_argument(option)) return join(option.one_of, "|");
-  const bool text = std::holds_alternative<std::string*>(option.target);
-  if (std::holds_alternative<std::vector<std::string>*>(option.target)) return "TEXT ...";
-  return text ? "TEXT" : "N";
 }
 
 std::string described(const std::string& term, const std::string& meaning, size_t columns) {
@@ -172,8 +192,12 @@ void parse_options(int argc, const char* const* argv, const AppText& text, const
   for (const Option& option : options) declare(app, option);
   try {
     app.parse(argc, argv);
+  } catch (const CLI::ExtrasError&) {
+    std::vector<std::string> words = app.remaining();
+    std::erase(words, "--");
+    detail::throw_error<UsageError>(text.name, "not expected: ", excerpt(join(words, " ")), " (see --help)");
   } catch (const CLI::ParseError& error) {
-    throw UsageError(std::string(error.what()) + " (see --help)");
+    detail::throw_error<UsageError>(text.name, error.what(), " (see --help)");
   }
 }
 

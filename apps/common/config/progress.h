@@ -9,7 +9,7 @@
 
 namespace sked {
 
-/// From here on nothing is said of what is going on: no progress, no notes. Results and errors are printed all the same.
+/// From here on nothing is said of what is going on: no progress, no notes. Results and errors are printed still.
 void be_quiet(bool quiet);
 
 /// `note: <line>` on stderr, the first time the program says it; nothing for an empty line.
