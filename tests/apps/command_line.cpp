@@ -64,7 +64,11 @@ TEST_CASE("command line: an option that is none is answered with the one that wa
   CHECK(refused({"predict", "--conf", "x"}, "did you mean --config?"));  // not: the checkpoint is missing
   CHECK(refused({"train", "--epoch", "3"}, "did you mean --set train.epochs=...?"));
   CHECK(refused({"train", "--batch-size=3"}, "did you mean --set train.batch_size=...?"));
+  CHECK(refused({"train", "--lr", "0.1"}, "did you mean --set schedule.peak=...?"));
+  CHECK(refused({"train", "--model", "vit-ti"}, "did you mean --set model.name=...?"));
+  CHECK(refused({"train", "--output", "a"}, "did you mean --out?"));
   CHECK(refused({"train", "--xyzzy"}, "--xyzzy: no such option (see"));
+  CHECK(refused({"train", "---"}, "---: no such option (see"));
   CHECK(refused({"scale", "--set", "a=b"}, "--set has no meaning here"));
   CHECK(refused({"train", "--config", "a", "--seed", "-1"}, "--seed: expected an integer, at least 0, got -1"));
   CHECK(refused({"train", "--config", "a", "--threads", "0"}, "--threads: expected an integer, 1 to 1024, got 0"));

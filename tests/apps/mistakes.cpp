@@ -151,7 +151,7 @@ TEST_CASE("mistakes: options") {
              {"scale --width nine", 2, {"--width", "nine", "ViT-Ti"}},
              {"scale --heads hetxl", 2, {"--heads", "hetxl", "HET-XL"}},
              {"scale --width 8 --classes 10 --rank 20", 2, {"--rank", "8", "got 20"}},
-             {"scale --config @/run.json", 2, {"--config and --set have no meaning here"}},
+             {"scale --config @/run.json", 2, {"--config has no meaning here"}},
              {"bench nothing", 2, {"nothing", "kernels", "loader"}},
              {"bench kernels --rounds 0", 2, {"--rounds", "1 to 1000"}},
              {"bench kernels --only nothing", 2, {"--only", "no case"}},

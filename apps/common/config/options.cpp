@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "apps/common/config/config.h"
+#include "apps/common/config/meant.h"
 #include "core/error.h"
 #include "core/text.h"
 
@@ -30,8 +31,7 @@ std::string problem(const Option& option, const std::string& value) {
   std::error_code error;
   if (option.exists && !std::filesystem::exists(value, error)) return "no such file or folder: " + excerpt(value);
   if (!option.one_of.empty() && std::ranges::count(option.one_of, value) == 0)
-    return "expected one of " + join(option.one_of) + ", got " + excerpt(value) + " (did you mean " +
-           nearest(value, option.one_of) + "?)";
+    return "expected one of " + join(option.one_of) + ", got " + excerpt(value) + did_you_mean(value, option.one_of);
   return std::visit(
       [&](auto* target) -> std::string {
         using T = std::decay_t<decltype(*target)>;
@@ -66,20 +66,22 @@ void declare(CLI::App& app, const Option& option) {
       option.target);
 }
 
-/// `--set train.epochs=…` for `--epochs` and what is near to it; empty where no key is.
-std::string key_for(const std::string& option) {
-  std::string word = option.substr(2);
-  std::ranges::replace(word, '-', '_');
+/// `did you mean --set train.epochs=...?` for `--epoch`, and for what other programs call such an option; else empty.
+std::string meant_key(const std::string& option) {
   RunConfig config;
-  size_t least = std::max<size_t>(1, word.size() / 4) + 1;
   std::vector<std::string> keys;
-  for (const Field& field : fields_of(config)) {
-    const size_t away =
-        std::min(edit_distance(word, field.path.substr(field.path.rfind('.') + 1)), edit_distance(word, field.path));
-    if (away < least) least = away, keys.clear();
-    if (away == least && least <= word.size() / 4 + 1) keys.push_back("--set " + field.path + "=...");
-  }
-  return join(keys, " or ");
+  for (const Field& field : fields_of(config)) keys.push_back(field.path);
+  std::string word = option.substr(std::min(option.find_first_not_of('-'), option.size()));
+  if (word.empty()) return "";
+  std::ranges::replace(word, '-', '_');
+  const std::string clause = meant_by(word, keys), begin = "did you mean ";
+  if (!clause.starts_with(begin)) return clause.starts_with("the sections") ? "" : clause;
+  std::string meant = clause.substr(begin.size(), clause.size() - begin.size() - 1);
+  if (meant.starts_with("--")) return clause;
+  if (std::ranges::count(keys, meant) == 0 && meant.find(' ') == std::string::npos) meant = main_key(meant, keys);
+  for (size_t at = 0; (at = meant.find(" or ", at)) != std::string::npos; at += 15)
+    meant.replace(at, 4, "=... or --set ");
+  return begin + "--set " + meant + "=...?";
 }
 
 /// `FILE`, `auto|cpu|cuda`, `N`; empty for a flag.
@@ -96,15 +98,14 @@ bool takes_value(const Option& option) { return !std::holds_alternative<bool*>(o
 
 /// Throws UsageError for an option that is none, with the one that was meant.
 [[noreturn]] void refuse_name(const std::string& name, const AppText& text, const std::vector<Option>& options) {
-  std::vector<std::string> names{"--help"};
+  std::vector<std::string> names;
   for (const Option& option : options)
     if (!is_argument(option)) names.push_back(option.name);
-  const std::string where = excerpt(name), shortened = name.substr(0, 64), near = nearest(shortened, names);
-  require_usage(text.has(name), text.name, where, " has no meaning here (see --help)");
-  const bool close = edit_distance(shortened, near) <= 1 + shortened.size() / 4 || near.starts_with(name);
-  const std::string guess = close ? near : text.has("--set") && name.size() > 2 ? key_for(name) : "";
-  detail::throw_error<UsageError>(text.name, where, ": no such option",
-                                  guess.empty() ? "" : "; did you mean " + guess + "?", " (see --help)");
+  require_usage(text.has(name), text.name, excerpt(name), " has no meaning here (see --help)");
+  const std::string near = nearest(name, names);
+  const std::string meant = !near.empty() ? "did you mean " + near + "?" : text.has("--set") ? meant_key(name) : "";
+  detail::throw_error<UsageError>(text.name, excerpt(name), ": no such option", meant.empty() ? "" : "; ", meant,
+                                  " (see --help)");
 }
 
 /// Numbers below 0 are none.
