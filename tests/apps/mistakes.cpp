@@ -115,7 +115,9 @@ struct Place : TrainPlace {
                  R"({"base": )" + config_text(c) + R"(, "heads": {"A": {"head.kind": "det"}}, "seeds": [0]})");
     fs::create_directories(folder.path("empty"));
     write_photos(folder, "photos", {"train", "test"});
-    write_photos(folder, "flat", {"train"});
+    for (const char* part :
+         {"torn/train/cat/0.jpg", "torn/train/dog/0.jpg", "torn/test/cat/0.jpg", "torn/test/dog/0.jpg"})
+      folder.write(part, "what a failed download left");
     folder.write("mine/config.json", R"({"mine": true})");
   }
 };
@@ -281,6 +283,8 @@ TEST_CASE("mistakes: files of weights, and runs") {
              {init + "@/begin.safetensors", 1, {"a file of 5 bytes"}},
              {init + "@/run.json", 1, {"got a JSON file"}},
              {init + "@/none.safetensors", 1, {"none.safetensors", "No such file"}},
+             {init + "resnet50", 1, {"resnet50: no such file or folder", "none are fetched by a name"}},
+             {init + "@/plan", 1, {"plan", "noisy/HET-XL/seed-0"}},
              {init + "@/photos", 1, {"photos", "not a run folder"}},
              {init + "@/vit.safetensors", 1, {"a vision transformer", "a residual network", "model.name"}},
              {"evaluate @/none", 2, {"none"}},
@@ -294,6 +298,10 @@ TEST_CASE("mistakes: files of weights, and runs") {
              {"evaluate @/run --ood svhn", 2, {"unknown dataset \"svhn\""}},
              {"evaluate @/run --ood fashion-mnist", 2, {"--ood fashion-mnist", "was trained on it"}},
              {"evaluate @/run --ood image-folder", 2, {"image-folder:PATH"}},
+             {"evaluate @/run --set data.name=cifar-10", 2, {"trained on gray images", "cifar-10 are color"}},
+             {"evaluate @/run --set data.name=image-folder --set data.path=@/photos", 2, {"trained on gray images"}},
+             {"evaluate @/run --ood image-folder:@/torn", 1, {"torn/train/cat/0.jpg", "expected a JPEG"}},
+             {"evaluate @/run --few-shot image-folder:@/torn", 1, {"torn/train/cat/0.jpg", "expected a JPEG"}},
              {"evaluate @/run --ood @/photos", 2, {"image-folder:@/photos"}},
              {"evaluate @/run --few-shot nothing", 2, {"unknown dataset \"nothing\""}},
              {"evaluate @/run --shift @/photos", 1, {"photos", "<corruption>.npy"}},
@@ -319,6 +327,8 @@ TEST_CASE("mistakes: data that is not there, and places that cannot be written")
        {train + "--set data.name=shards --set data.path=@/photos", 1, {"no shards", "train*.tar"}},
        {train + "--set data.name=embeddings --set data.path=@/photos", 1, {"data.path", "photos/train.safetensors"}},
        {train + "--set few_shot.data=cifar-10", 1, {"few_shot.data", "make data"}},
+       {train + "--set few_shot.data=image-folder:@/torn", 1, {"few_shot.data", "torn/train/cat/0.jpg"}},
+       {train + "--set data.root=~/data", 2, {"data.root: ~/data", "$HOME"}},
        {train + "--set few_shot.data=nothing", 2, {"few_shot.data", "unknown dataset \"nothing\""}},
        {train + "--out @/run --set head.rank=1", 2, {"another configuration", "head.rank differs", "--fresh"}},
        {train + "--out @/run.json", 1, {"run.json", "Not a directory"}},

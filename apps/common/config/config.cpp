@@ -52,14 +52,17 @@ std::string config_text(const RunConfig& config) {
 namespace {
 
 /// Paths may be of any bytes, but a configuration is JSON.
-void check_utf8(RunConfig config) {
+void check_texts(RunConfig config) {
   for (const Field& field : fields_of(config)) {
     std::vector<std::string> texts;
     if (const auto* text = std::get_if<std::string*>(&field.value)) texts = {**text};
     if (const auto* list = std::get_if<std::vector<std::string>*>(&field.value)) texts = **list;
-    for (const std::string& text : texts)
+    for (const std::string& text : texts) {
       require_usage(!invalid_utf8(text), "config", field.path, ": expected UTF-8, got \"", excerpt(text),
                     "\" (a link of another name leads to the same place)");
+      require_usage(!text.starts_with("~/"), "config", field.path, ": ", excerpt(text),
+                    ": expected a path without ~, which only a shell knows, at the beginning of a word ($HOME is one)");
+    }
   }
 }
 
@@ -98,7 +101,7 @@ static void validate(const FewShotConfig& config) {
 }
 
 void validate(const RunConfig& config) {
-  check_utf8(config);
+  check_texts(config);
   RunConfig copy = config;  // fields_of hands out addresses to write to
   check_ranges(fields_of(copy));
   validate(config.few_shot);

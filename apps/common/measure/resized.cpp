@@ -52,6 +52,20 @@ class Resized final : public DatasetView {
 
 }  // namespace
 
+/// Reads the first images, up to one that can be used: what is wrong with all of them is known before the work.
+static void check_first_images(const Dataset& images) {
+  constexpr int64_t kFirst = 8;
+  if (!images.encoded()) return;
+  for (int64_t i = 0; i < std::min(kFirst, images.size()); ++i) {
+    try {
+      images.image(i);
+      return;
+    } catch (const Error&) {  // others may be better
+    }
+  }
+  if (images.size() > 0) images.image(0);
+}
+
 DataSpec named_data(const std::string& name, const std::string& root) {
   DataSpec spec;
   spec.name = name.substr(0, name.find(':'));
@@ -83,6 +97,7 @@ Splits other_splits(const DataSpec& spec, const std::string& name, const Shape& 
           shape.ndim() == 1 ? "vectors " : "images ", shape, " as the model's, got ",
           got.ndim() == 1 ? "vectors " : "images ", got);
   for (const std::string& line : splits.notes) note(line);
+  for (const auto& images : {splits.train, splits.test}) check_first_images(*images);
   if (splits.test->image_shape() != shape)
     note("images of " + name + ", " + (got[0] == 0 ? "of several sizes" : got.str()) +
          ", are resized, cropped around their center, and made gray or color, to " + shape.str());

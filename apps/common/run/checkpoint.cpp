@@ -210,6 +210,9 @@ static std::string run_below(const std::string& given) {
 
 std::string checkpoint_path(const std::string& given) {
   namespace fs = std::filesystem;
+  const bool name_alone = !given.empty() && given.find_first_of("./") == std::string::npos;
+  require(!name_alone || fs::exists(given), "checkpoint", given,
+          ": no such file or folder (weights are read from files: none are fetched by a name)");
   if (!fs::is_directory(given)) return given;
   const RunFolder folder{given};
   const bool last = fs::exists(folder.last()), best = fs::exists(folder.best());

@@ -93,7 +93,8 @@ Checkpoint read_checkpoint_header(const std::string& path);
 
 /// A run folder stands for the weights its own summary tests: the best on the validation images, the last where there
 /// are none, or where it was stopped before the first evaluation; where the last were removed to save space, the best
-/// unless the test images chose them. A file stands for itself. Throws Error for a folder that is not a run's.
+/// unless the test images chose them. A file stands for itself. Throws Error for a folder that is not a run's, naming
+/// one below it that is, and for a name alone where there is nothing of that name.
 std::string checkpoint_path(const std::string& given);
 
 /// What cannot be known of a checkpoint that is older than what it should carry, as one line for people; empty where it
