@@ -101,7 +101,9 @@ TEST_CASE("config: what other programs call a key leads to it, and what is like 
       {"shedule", "did you mean schedule?"},
       {"rnak", "did you mean head.rank?"},
       {"model.num_classes", "the data says how many classes there are"},
-      {"zzzz", "the sections are about, task, data, model, head, optimizer, schedule, train, few_shot, seed"},
+      {"zzzz",
+       "the sections are about, task, data, model, head, optimizer, schedule, train, few_shot, seed "
+       "(--list-keys has all keys)"},
       {"schedule.zzzz", "schedule has kind, peak, floor, warmup_epochs, warmup_steps, timescale, cooldown_steps"}};
   for (const auto& [typed, line] : meant)
     CHECK(set_refusal(typed + "=1") == "[config] --set " + typed + "=1: unknown key " + typed + ": " + line);

@@ -133,6 +133,19 @@ const TemporaryFolder& the_place() {
 TEST_CASE("mistakes: options") {
   const std::string train = "train --config @/run.json ";
   check_all({{"train", 2, {"expected --config FILE"}},
+             {train + "--seed -1", 2, {"--seed", "at least 0", "got -1"}},
+             {train + "--seed 1e400", 2, {"--seed", "an integer", "got 1e400"}},
+             {train + "--seed 99999999999999999999", 2, {"--seed", "got 99999999999999999999"}},
+             {train + "--epochs 3", 2, {"--epochs: no such option", "did you mean --set train.epochs=...?"}},
+             {train + "--lr 0.1", 2, {"did you mean --set schedule.peak=...?"}},
+             {train + "--batch-size 3", 2, {"did you mean --set train.batch_size=...?"}},
+             {train + "--gpu 0", 2, {"--gpu: no such option", "did you mean --device?"}},
+             {"train -config @/run.json", 2, {"-config", "did you mean --config?"}},
+             {"train @/run.json", 2, {"not expected", "did you mean --config @/run.json?"}},
+             {train + "--set train.epochs=3 train.steps=2", 2, {"did you mean --set train.steps=2?"}},
+             {train + "--threads 2 --threads 3", 2, {"--threads", "given twice"}},
+             {train + "--init=~/weights", 2, {"~/weights", "$HOME"}},
+             {"train --config", 2, {"--config", "expected FILE"}},
              {train + "--threads 0", 2, {"--threads", "1 to 1024", "0"}},
              {train + "--device tpu", 2, {"--device", "tpu", "auto", "cuda"}},
              {train + "--precision fp16", 2, {"--precision", "fp16", "bf16"}},
@@ -228,6 +241,7 @@ TEST_CASE("mistakes: files of configurations") {
   f.write("list.json", "[1, 2]");
   f.write("photo.jpg", "\xff\xd8\xff\xe0\0\x10JFIF\0\1"s);
   f.write("short.json", R"({"model": "vit-ti"})");
+  f.write("home.json", R"({"data": {"root": "~/data"}})");
   f.write("typo.json", R"({"haed": {"kind": "det"}})");
   f.write("heads.json", R"({"base": {}, "head": {"A": {}}})");
   check_all({{"train --config @/none.json", 1, {"none.json", "No such file"}},
@@ -246,6 +260,7 @@ TEST_CASE("mistakes: files of configurations") {
              {"train --config @/photo.jpg", 2, {"photo.jpg: expected JSON, got a JPEG image"}},
              {"train --config @/run/last.safetensors", 2, {"expected JSON, got a safetensors file"}},
              {"train --config @/short.json", 2, {"model: expected an object, got \"vit-ti\"", "model.name?"}},
+             {"train --config @/home.json", 2, {"data.root: ~/data", "the whole path"}},
              {"train --config @/typo.json", 2, {"unknown key haed", "did you mean head?"}},
              {"train --config @/plan.json", 2, {"a plan", "build/replicate"}},
              {"replicate --config @/run.json", 2, {"a configuration of one run", "build/train"}},
@@ -328,7 +343,7 @@ TEST_CASE("mistakes: data that is not there, and places that cannot be written")
        {train + "--set data.name=embeddings --set data.path=@/photos", 1, {"data.path", "photos/train.safetensors"}},
        {train + "--set few_shot.data=cifar-10", 1, {"few_shot.data", "make data"}},
        {train + "--set few_shot.data=image-folder:@/torn", 1, {"few_shot.data", "torn/train/cat/0.jpg"}},
-       {train + "--set data.root=~/data", 2, {"data.root: ~/data", "$HOME"}},
+       {train + "--set data.root=~/data", 2, {"--set", "data.root=~/data", "$HOME"}},
        {train + "--set few_shot.data=nothing", 2, {"few_shot.data", "unknown dataset \"nothing\""}},
        {train + "--out @/run --set head.rank=1", 2, {"another configuration", "head.rank differs", "--fresh"}},
        {train + "--out @/run.json", 1, {"run.json", "Not a directory"}},

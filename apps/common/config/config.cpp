@@ -61,7 +61,7 @@ void check_texts(RunConfig config) {
       require_usage(!invalid_utf8(text), "config", field.path, ": expected UTF-8, got \"", excerpt(text),
                     "\" (a link of another name leads to the same place)");
       require_usage(!text.starts_with("~/"), "config", field.path, ": ", excerpt(text),
-                    ": expected a path without ~, which only a shell knows, at the beginning of a word ($HOME is one)");
+                    ": ~ is known to a shell alone: expected the whole path");
     }
   }
 }

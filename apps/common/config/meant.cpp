@@ -120,7 +120,7 @@ std::string listed(const std::string& typed, const std::vector<std::string>& key
   for (const std::string& key : own) words.push_back(key.substr(section_of(key).size() + 1));
   std::string all = join(words);
   if (all.size() > kMost) all = all.substr(0, all.rfind(", ", kMost)) + ", ...";
-  return own.empty() ? "the sections are " + all : section_of(typed) + " has " + all;
+  return own.empty() ? "the sections are " + all + " (--list-keys has all keys)" : section_of(typed) + " has " + all;
 }
 
 }  // namespace

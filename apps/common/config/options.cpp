@@ -29,6 +29,8 @@ std::string checked_number(const std::string& text, T least, T most) {
 /// What is wrong with a value; empty: nothing.
 std::string problem(const Option& option, const std::string& value) {
   std::error_code error;
+  if (value.starts_with("~/") || value.find("=~/") != value.npos || value.find(":~/") != value.npos)
+    return excerpt(value) + ": a shell knows ~ at the beginning of a word alone: expected $HOME/...";
   if (option.exists && !std::filesystem::exists(value, error)) return "no such file or folder: " + excerpt(value);
   if (!option.one_of.empty() && std::ranges::count(option.one_of, value) == 0)
     return "expected one of " + join(option.one_of) + ", got " + excerpt(value) + did_you_mean(value, option.one_of);
@@ -196,7 +198,10 @@ void parse_options(int argc, const char* const* argv, const AppText& text, const
   } catch (const CLI::ExtrasError&) {
     std::vector<std::string> words = app.remaining();
     std::erase(words, "--");
-    detail::throw_error<UsageError>(text.name, "not expected: ", excerpt(join(words, " ")), " (see --help)");
+    const std::string first = words.empty() ? "" : excerpt(words.front());
+    const std::string option = first.ends_with(".json") ? "--config" : first.find('=') != first.npos ? "--set" : "";
+    const std::string meant = text.has(option) && !option.empty() ? "; did you mean " + option + " " + first + "?" : "";
+    detail::throw_error<UsageError>(text.name, "not expected: ", excerpt(join(words, " ")), meant, " (see --help)");
   } catch (const CLI::ParseError& error) {
     detail::throw_error<UsageError>(text.name, error.what(), " (see --help)");
   }
