@@ -112,7 +112,7 @@ Var linear(const Var& x, const Var& w, const Var& b, Activation act) {
 }
 
 // pre = x w1ᵀ + b1, h = act(pre), y = h w2ᵀ + b2. dw2 = dyᵀ h, db2 = Σ_n dy; g = (dy w2) ⊙ act'(pre), db1 = Σ_n g; dw1
-// = gᵀ x, dx = g w1. A frozen parameter's gradient is made and dropped: layers freeze as a whole.
+// = gᵀ x, dx = g w1. Each layer's gradients are made or not as a whole.
 Var mlp(const Var& x, const Var& w1, const Var& b1, const Var& w2, const Var& b2, Activation act) {
   check_linear(x, w1, b1, "mlp");
   require(act != Activation::none && w2.ndim() == 2 && w2.dim(1) == w1.dim(0) && b1.defined() == b2.defined(), "mlp",
@@ -126,19 +126,27 @@ Var mlp(const Var& x, const Var& w1, const Var& b1, const Var& w2, const Var& b2
   kernel::linear_forward(rows, w1.value(), detail::value_or_undefined(b1), hidden, pre, act);
   kernel::linear_forward(hidden, w2.value(), detail::value_or_undefined(b2), y, none, Activation::none);
 
-  const bool dx_needed = x.requires_grad(), biased = b1.defined();
+  const bool dx_needed = x.requires_grad(), biased = b1.defined(),
+             first_needed = w1.requires_grad() || b1.requires_grad(),
+             second_needed = w2.requires_grad() || b2.requires_grad();
   return record(y.reshape(x.shape().with(-1, w2.dim(0))), {x, w1, b1, w2, b2},
                 [rows, w1 = w1.value(), w2 = w2.value(), hidden, pre = act == Activation::relu ? hidden : pre, act,
-                 shape = x.shape(), dx_needed, biased](const Tensor& dy) {
+                 shape = x.shape(), dx_needed, biased, first_needed, second_needed](const Tensor& dy) {
                   const Tensor g2 = dy.reshape(as_rows(dy.shape()));
-                  Tensor g1 = Tensor::like(hidden), none;
                   Grads grads(5);
-                  grads[1] = Tensor::like(w1), grads[3] = Tensor::like(w2);
-                  if (biased) grads[2] = Tensor::empty({w1.dim(0)}, w1.dtype(), g2.device());
-                  if (biased) grads[4] = Tensor::empty({w2.dim(0)}, w2.dtype(), g2.device());
-                  kernel::linear_backward_weight(g2, hidden, grads[3], grads[4]);
+                  if (second_needed) {
+                    grads[3] = Tensor::like(w2);
+                    if (biased) grads[4] = Tensor::empty({w2.dim(0)}, w2.dtype(), g2.device());
+                    kernel::linear_backward_weight(g2, hidden, grads[3], grads[4]);
+                  }
+                  if (!first_needed && !dx_needed) return grads;
+                  Tensor g1 = Tensor::like(hidden), none;
+                  if (first_needed && biased) grads[2] = Tensor::empty({w1.dim(0)}, w1.dtype(), g2.device());
                   kernel::linear_backward_activation(g2, w2, pre, g1, grads[2], act);
-                  kernel::linear_backward_weight(g1, rows, grads[1], none);
+                  if (first_needed) {
+                    grads[1] = Tensor::like(w1);
+                    kernel::linear_backward_weight(g1, rows, grads[1], none);
+                  }
                   if (!dx_needed) return grads;
                   Tensor dx = detail::empty(rows.shape(), g1);
                   kernel::linear_backward_input(g1, w1, dx);

@@ -1,5 +1,6 @@
 #include "autograd/optimizer.h"
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 #include <utility>
@@ -55,20 +56,27 @@ bool decays(const NamedVar& parameter) {
 
 bool of_noise(const NamedVar& parameter) { return ("." + parameter.name).find(".noise.") != std::string::npos; }
 
-Optimizer::Optimizer(const OptimizerConfig& config, const std::vector<NamedVar>& parameters)
-    : config_(config), groups_(config.noise_lr_scale == 1 ? 1 : 2) {
+Optimizer::Optimizer(const OptimizerConfig& config, const std::vector<NamedVar>& parameters,
+                     const std::vector<double>& lr_scales)
+    : config_(config) {
   check(config);
+  require(lr_scales.empty() || lr_scales.size() == parameters.size(), "optimizer",
+          "expected a learning rate's factor for each of ", parameters.size(), " parameters, got ", lr_scales.size());
   const double noise_decay = config.noise_weight_decay < 0 ? config.weight_decay : config.noise_weight_decay;
   const size_t count = slots(config).size();
   std::set<const void*> known;
-  for (const NamedVar& parameter : parameters) {
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    const NamedVar& parameter = parameters[i];
     if (!parameter.var.requires_grad()) continue;
     require(known.insert(std::as_const(parameter.var).value().raw()).second, "optimizer",
             "expected each parameter once, got ", parameter.name, " again");
     parameters_.push_back(parameter);
     if (parameter.var.dtype() == DType::f32) parameters_.back().var.mutable_value().keep_rounded();
     const bool noise = of_noise(parameter);
-    groups_[noise ? groups_.size() - 1 : 0].push_back(parameters_.size() - 1);
+    const double scale = (lr_scales.empty() ? 1 : lr_scales[i]) * (noise ? config.noise_lr_scale : 1);
+    auto group = std::ranges::find(groups_, scale, &Group::lr_scale);
+    if (group == groups_.end()) group = groups_.insert(group, {scale, {}});
+    group->parameters.push_back(parameters_.size() - 1);
     decay_.push_back(!decays(parameter) ? 0 : noise ? noise_decay : config.weight_decay);
     if (count >= 1) first_.push_back(Tensor::zeros_like(parameter.var.value()));
     if (count >= 2) second_.push_back(Tensor::zeros_like(parameter.var.value()));
@@ -92,8 +100,7 @@ Tensor Optimizer::step(double lr) {
   }
 
   ++steps_;
-  for (size_t g = 0; g < groups_.size(); ++g)
-    step_group(groups_[g], gradients, scale, g == 0 ? lr : lr * config_.noise_lr_scale);
+  for (const Group& group : groups_) step_group(group.parameters, gradients, scale, lr * group.lr_scale);
   return norm;
 }
 

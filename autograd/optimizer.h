@@ -22,6 +22,8 @@ struct OptimizerConfig {
   double weight_decay =
       0;  // coupled for sgd and adam, decoupled for adamw; never on norms, biases, embeddings of position or class
   double clip_norm = 0;            // global gradient norm, over all parameters; 0: off
+  double head_lr_scale = 1;        // learning rate of a classifier's head, as a factor; who makes lr_scales applies it
+  double layer_decay = 1;          // likewise of each of a backbone's layers, as a factor on that of the one behind it
   double noise_lr_scale = 1;       // learning rate of the heads' covariance layers, as a factor on that of the rest
   double noise_weight_decay = -1;  // weight decay of the covariance layers; -1: weight_decay
 };
@@ -39,8 +41,10 @@ bool decays(const NamedVar& parameter);
 /// a step writes that copy too.
 class Optimizer {
  public:
-  /// Throws UsageError for a value out of range, Error for a weight that is there twice.
-  Optimizer(const OptimizerConfig& config, const std::vector<NamedVar>& parameters);
+  /// `lr_scales`: what the learning rate of each parameter is multiplied by, beside noise_lr_scale; empty: 1. Throws
+  /// UsageError for a value out of range, Error for a weight that is there twice.
+  Optimizer(const OptimizerConfig& config, const std::vector<NamedVar>& parameters,
+            const std::vector<double>& lr_scales = {});
 
   /// One step with learning rate `lr`; returns the global gradient norm (1) before clipping, on the parameters' device,
   /// or an undefined tensor where clipping is off.
@@ -58,12 +62,17 @@ class Optimizer {
 
  private:
   OptimizerConfig config_;
+  /// Parameters of one learning rate.
+  struct Group {
+    double lr_scale;
+    std::vector<size_t> parameters;
+  };
   void step_group(const std::vector<size_t>& group, const TensorList& gradients, const Tensor& scale, double lr);
 
   std::vector<NamedVar> parameters_;
   std::vector<double> decay_;
-  TensorList first_, second_;                // momentum or m; v
-  std::vector<std::vector<size_t>> groups_;  // parameters of one learning rate: all, or those of the noise behind them
+  TensorList first_, second_;  // momentum or m; v
+  std::vector<Group> groups_;
   int64_t steps_ = 0;
 };
 

@@ -16,6 +16,10 @@ class Backbone : public Module {
   virtual std::vector<std::string> layers() const { return {}; }
   /// Layer i of these: f32 (N,·).
   virtual Var forward_to(size_t i, const Var& images, const Context& context);
+  /// Its layers from the images on, each as the parts of names that its parameters begin with (is_within): the stem,
+  /// then each block, the last norm with the last block, as timm's group_matcher has them. What is in none belongs with
+  /// the head. Empty where a network has none.
+  virtual std::vector<std::vector<std::string>> parameter_layers() const { return {}; }
   /// D.
   virtual int64_t width() const = 0;
   /// Arithmetic of one forward pass of one image: multiply-adds × 2, in operations. 0 when not known.

@@ -111,6 +111,14 @@ void Module::set_requires_grad(bool on) {
   for (NamedVar& p : parameters()) p.var.set_requires_grad(on);
 }
 
+bool Module::requires_grad() const {
+  return std::ranges::any_of(parameters(), [](const NamedVar& p) { return p.var.requires_grad(); });
+}
+
+bool is_within(std::string_view name, std::string_view prefix) {
+  return name.starts_with(prefix) && (name.size() == prefix.size() || name[prefix.size()] == '.');
+}
+
 void Module::add(std::string name, Var& parameter) { add({std::move(name), &parameter, nullptr, nullptr}); }
 void Module::add(std::string name, Tensor& buffer) { add({std::move(name), nullptr, &buffer, nullptr}); }
 void Module::add(std::string name, Module& child) { add({std::move(name), nullptr, nullptr, &child}); }

@@ -8,6 +8,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -87,6 +88,8 @@ class Module {
   int64_t parameter_count() const;
   /// Frozen parameters get no gradient.
   void set_requires_grad(bool on);
+  /// Does any parameter of the tree get one?
+  bool requires_grad() const;
 
  protected:
   /// Throws for a name taken in this module. Undefined ones are not listed. A child without a name lends its names to
@@ -106,6 +109,9 @@ class Module {
   void collect(const std::string& prefix, std::vector<NamedVar>& parameters, std::vector<NamedBuffer>& buffers) const;
   std::vector<Entry> entries_;
 };
+
+/// Is `prefix` the name or its first parts: blocks.1 of blocks.1.attn.qkv.weight, not of blocks.10.attn.qkv.weight?
+bool is_within(std::string_view name, std::string_view prefix);
 
 /// A trainable leaf.
 inline Var parameter(Tensor value) { return Var(std::move(value), true); }

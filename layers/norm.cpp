@@ -19,7 +19,7 @@ BatchNorm2d::BatchNorm2d(Init& init, int64_t channels)
 
 Var BatchNorm2d::apply(const Var& x, const Var& residual, const Context& context, bool relu) {
   BatchNormOptions options;
-  options.training = context.training;
+  options.training = context.training && (weight_.requires_grad() || bias_.requires_grad());
   options.momentum = context.momentum;
   options.relu = relu;
   return batch_norm(x, residual, weight_, bias_, running_mean_, running_var_, options);

@@ -7,8 +7,8 @@
 #include <memory>
 
 #include "apps/bench/bench.h"
-#include "apps/common/run/averaged_weights.h"
 #include "apps/common/run/make_task.h"
+#include "apps/common/run/parameter_groups.h"
 #include "apps/common/run/training_steps.h"
 #include "core/error.h"
 #include "core/kernels/random.h"

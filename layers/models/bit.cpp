@@ -124,6 +124,15 @@ Bit::Bit(const BitConfig& config, const Shape& image_shape, Init& init)
 
 Bit::~Bit() = default;
 
+std::vector<std::vector<std::string>> Bit::parameter_layers() const {
+  std::vector<std::vector<std::string>> layers{{"stem"}};
+  for (size_t s = 0; s < stages_.size(); ++s)
+    for (size_t b = 0; b < stages_[s]->blocks.size(); ++b)
+      layers.push_back({"stages." + std::to_string(s) + ".blocks." + std::to_string(b)});
+  layers.back().emplace_back("norm");
+  return layers;
+}
+
 Var Bit::forward(const Var& images, const Context& context) {
   Var x = stem_.conv.forward(as_activation(images, context));
   // The pooling pads by zeros, not by −∞: no ReLU has gone before, so the two differ.

@@ -44,6 +44,12 @@ Features::Features(const FeaturesConfig& config, int64_t dimension, Init& init) 
 
 Features::~Features() = default;
 
+std::vector<std::vector<std::string>> Features::parameter_layers() const {
+  std::vector<std::vector<std::string>> layers;
+  for (size_t i = 0; i < layers_.size(); ++i) layers.push_back({"layers." + std::to_string(i)});
+  return layers;
+}
+
 void Features::standardize_by(const Tensor& mean, const Tensor& deviation) {
   require(standardizes(), "standardize", "expected a model that standardizes (model.standardize)");
   require_shape(mean, mean_.shape(), "standardize", "mean");

@@ -32,6 +32,7 @@ class Features : public Backbone {
   ~Features() override;
 
   Var forward(const Var& x, const Context& context) override;
+  std::vector<std::vector<std::string>> parameter_layers() const override;
   int64_t width() const override { return width_; }
   double flops_per_image() const override { return flops_; }
   /// Are there statistics to be set?

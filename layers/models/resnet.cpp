@@ -223,6 +223,14 @@ std::vector<std::string> ResNet::layers() const {
   return names;
 }
 
+std::vector<std::vector<std::string>> ResNet::parameter_layers() const {
+  std::vector<std::vector<std::string>> layers{{"conv1", "bn1"}};
+  for (size_t s = 0; s < stages_.size(); ++s)
+    for (size_t b = 0; b < stages_[s]->blocks.size(); ++b)
+      layers.push_back({"layer" + std::to_string(s + 1) + "." + std::to_string(b)});
+  return layers;
+}
+
 Var ResNet::forward_to(size_t i, const Var& images, const Context& context) {
   Var x = bn1_.forward_relu(conv1_.forward(as_activation(images, context), context), context);
   if (max_pool_) x = max_pool2d(x, kMaxPool);

@@ -69,6 +69,7 @@ class ResNet : public Backbone {
   /// `layer1` …: the mean over the positions of what a stage makes. That of the last is φ.
   std::vector<std::string> layers() const override;
   Var forward_to(size_t i, const Var& images, const Context& context) override;
+  std::vector<std::vector<std::string>> parameter_layers() const override;
   int64_t width() const override { return width_; }
   double flops_per_image() const override { return flops_; }
 

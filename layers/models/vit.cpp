@@ -119,6 +119,13 @@ std::vector<std::string> Vit::layers() const {
   return names;
 }
 
+std::vector<std::vector<std::string>> Vit::parameter_layers() const {
+  std::vector<std::vector<std::string>> layers{{"cls_token", "reg_token", "pos_embed", "patch_embed", "norm_pre"}};
+  for (size_t i = 0; i < blocks_.size(); ++i) layers.push_back({"blocks." + std::to_string(i)});
+  layers.back().emplace_back("norm");
+  return layers;
+}
+
 /// x (N,T,D) -> (N,D).
 Var Vit::token_or_mean(const Var& x) const {
   if (config_.class_token) return reshape(slice(x, 1, 0, 1), {x.dim(0), config_.width});

@@ -40,6 +40,7 @@ class Vit : public Backbone {
   /// Behind them, in front of the tanh layer where there is one, `pooled`.
   std::vector<std::string> layers() const override;
   Var forward_to(size_t i, const Var& images, const Context& context) override;
+  std::vector<std::vector<std::string>> parameter_layers() const override;
   int64_t width() const override { return config_.representation ? config_.representation : config_.width; }
   double flops_per_image() const override { return flops_; }
 

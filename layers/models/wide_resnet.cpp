@@ -91,6 +91,15 @@ WideResNet::WideResNet(const WideResNetConfig& config, const Shape& image_shape,
 
 WideResNet::~WideResNet() = default;
 
+std::vector<std::vector<std::string>> WideResNet::parameter_layers() const {
+  std::vector<std::vector<std::string>> layers{{"conv1"}};
+  for (size_t s = 0; s < stages_.size(); ++s)
+    for (size_t b = 0; b < stages_[s]->blocks.size(); ++b)
+      layers.push_back({"layer" + std::to_string(s + 1) + "." + std::to_string(b)});
+  layers.back().emplace_back("bn1");
+  return layers;
+}
+
 Var WideResNet::forward(const Var& images, const Context& context) {
   Var x = conv1_.forward(as_activation(images, context));
   for (const auto& stage : stages_)

@@ -30,6 +30,7 @@ class WideResNet : public Backbone {
   ~WideResNet() override;
 
   Var forward(const Var& images, const Context& context) override;
+  std::vector<std::vector<std::string>> parameter_layers() const override;
   int64_t width() const override { return width_; }
   double flops_per_image() const override { return flops_; }
 

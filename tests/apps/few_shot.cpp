@@ -44,12 +44,6 @@ std::vector<std::string> lines_of(const RunFolder& run, const std::string& split
   return all;
 }
 
-std::map<std::string, std::vector<float>> tensors(const std::string& path) {
-  std::map<std::string, std::vector<float>> all;
-  for (const auto& [name, tensor] : load_safetensors(path).tensors) all[name] = tensor.to_vector<float>();
-  return all;
-}
-
 }  // namespace
 
 TEST_CASE("few-shot in training: at every second evaluation and of the final weights, which evaluate confirms") {

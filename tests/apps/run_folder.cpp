@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <map>
 #include <sstream>
 
 #include "apps/common/run/checkpoint.h"
@@ -26,13 +25,6 @@ namespace {
 namespace fs = std::filesystem;
 
 const TrainOptions kQuiet{.quiet = true};
-
-/// Bytes of all tensors, by name.
-std::map<std::string, std::vector<float>> tensors(const std::string& path) {
-  std::map<std::string, std::vector<float>> all;
-  for (const auto& [name, tensor] : load_safetensors(path).tensors) all[name] = tensor.to_vector<float>();
-  return all;
-}
 
 /// Stops a training of many short steps by `signal`, after 20 of them.
 Outcome stopped_by(const TrainPlace& place, const std::string& run, int signal) {

@@ -16,6 +16,7 @@
 #include "core/allocator.h"
 #include "core/error.h"
 #include "core/rng.h"
+#include "core/safetensors.h"
 
 namespace sked::test {
 namespace {
@@ -249,6 +250,12 @@ std::string train_run(const TemporaryFolder& folder, RunConfig config, const std
       run_program({"train", "--config", folder.path(name + ".json"), "--out", folder.path(name), "--threads", "1"});
   require(outcome.code == 0, "train_run", outcome.err);
   return folder.path(name);
+}
+
+std::map<std::string, std::vector<float>> tensors(const std::string& path) {
+  std::map<std::string, std::vector<float>> all;
+  for (const auto& [name, tensor] : load_safetensors(path).tensors) all[name] = tensor.to_vector<float>();
+  return all;
 }
 
 bool one_error_line(const Outcome& outcome) {

@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include <functional>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -83,6 +84,9 @@ class StandInRecorder {
   int recordings() const;
   int replays() const;
 };
+
+/// The elements of every tensor of a file, by name; without the metadata, which holds timings.
+std::map<std::string, std::vector<float>> tensors(const std::string& path);
 
 /// Is stderr one line `error: …`?
 bool one_error_line(const Outcome& outcome);

@@ -38,13 +38,6 @@ std::vector<double> losses(const RunFolder& run) {
   return values;
 }
 
-/// Bytes of all tensors, by name; without the metadata, which holds timings.
-std::map<std::string, std::vector<float>> tensors(const std::string& path) {
-  std::map<std::string, std::vector<float>> all;
-  for (const auto& [name, tensor] : load_safetensors(path).tensors) all[name] = tensor.to_vector<float>();
-  return all;
-}
-
 void check_same_run(const RunFolder& a, const RunFolder& b) {
   CHECK(metrics_without_timings(a.metrics()) == metrics_without_timings(b.metrics()));
   CHECK(tensors(a.last()) == tensors(b.last()));

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 #include <omp.h>
 
+#include <cmath>
 #include <cstring>
 
 namespace sked::test {
@@ -12,6 +13,16 @@ void check_close(const std::string& what, const Tensor& got, const Tensor& expec
   if (!(got.shape() == expected.shape())) return;
   const Closeness c = closeness(got.to_vector<double>(), expected.to_vector<double>(), tolerance, scale);
   if (c.wrong > 0) FAIL_CHECK(what, ": ", c.str(got.numel()));
+}
+
+double distance(const std::vector<double>& got, const std::vector<double>& expected) {
+  REQUIRE(got.size() == expected.size());
+  double difference = 0, norm = 0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    difference += (got[i] - expected[i]) * (got[i] - expected[i]);
+    norm += expected[i] * expected[i];
+  }
+  return std::sqrt(difference / norm);
 }
 
 bool same_bits(const Tensor& a, const Tensor& b) {

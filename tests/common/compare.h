@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "core/tensor.h"
 #include "tests/common/closeness.h"
@@ -12,6 +13,9 @@ namespace sked::test {
 /// Fails, naming the worst element, where closeness() finds a wrong one, or the shapes differ.
 void check_close(const std::string& what, const Tensor& got, const Tensor& expected, double tolerance,
                  double scale = 0);
+
+/// |got − expected| / |expected| in the Euclidean norm.
+double distance(const std::vector<double>& got, const std::vector<double>& expected);
 
 /// Same dtype, shape and bits.
 bool same_bits(const Tensor& a, const Tensor& b);

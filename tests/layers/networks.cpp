@@ -13,11 +13,14 @@
 #include "core/safetensors.h"
 #include "layers/linear.h"
 #include "layers/models/model.h"
+#include "tests/common/compare.h"
 #include "tests/common/hash_weights.h"
 
 using namespace sked;
 
 namespace {
+
+using test::distance;
 
 constexpr int64_t kClasses = 10;
 constexpr int64_t kSamples = 64;  // elements the fixture keeps of each gradient
@@ -25,17 +28,6 @@ constexpr int64_t kSamples = 64;  // elements the fixture keeps of each gradient
 /// most 1e-6, gradients 4e-6; losses of training 5e-6, logits of the trained ResNet-20 4e-5 (a ReLU whose input rounds
 /// to the other side of 0 changes the gradient at once).
 constexpr double kTolerance = 1e-5, kTrainedTolerance = 1e-4;
-
-/// |got − expected| / |expected| in the Euclidean norm.
-double distance(const std::vector<double>& got, const std::vector<double>& expected) {
-  REQUIRE(got.size() == expected.size());
-  double difference = 0, norm = 0;
-  for (size_t i = 0; i < got.size(); ++i) {
-    difference += (got[i] - expected[i]) * (got[i] - expected[i]);
-    norm += expected[i] * expected[i];
-  }
-  return std::sqrt(difference / norm);
-}
 
 std::vector<double> values(const Var& x) { return x.value().to_vector<double>(); }
 

@@ -111,6 +111,10 @@ void validate(const RunConfig& config) {
         "1 to train.batch_size, " + std::to_string(t.batch_size), t.accumulate);
   check(t.accumulate == 1 || config.task == TaskKind::classification, "train.accumulate",
         "1 with task contrastive, where each pair is told from all others of its batch", t.accumulate);
+  check(config.optimizer.head_lr_scale == 1 || config.task == TaskKind::classification, "optimizer.head_lr_scale",
+        "1 with task contrastive, which has no head", config.optimizer.head_lr_scale);
+  check(config.optimizer.layer_decay == 1 || config.task == TaskKind::classification, "optimizer.layer_decay",
+        "1 with task contrastive", config.optimizer.layer_decay);
   check(!t.lock_backbone || config.task == TaskKind::classification, "train.lock_backbone",
         "false with task contrastive, which has contrast.lock_image", t.lock_backbone);
   check(!t.lock_backbone || !t.features.empty(), "train.features", "a folder", t.features);
@@ -150,13 +154,19 @@ std::vector<std::string> differing_network(const RunConfig& a, const RunConfig& 
 }
 
 std::vector<std::string> differing_keys(const RunConfig& a, const RunConfig& b) {
-  constexpr std::array<std::string_view, 7> kWithoutEffect{
-      "about",          "data.root",        "data.skip_limit", "train.loader_threads", "train.time_limit",
-      "train.features", "contrast.features"};
+  constexpr std::array<std::string_view, 8> kWithoutEffect{
+      "about",          "data.root",         "data.skip_limit",       "train.loader_threads", "train.time_limit",
+      "train.features", "contrast.features", "train.keep_checkpoints"};
   if (a.task != b.task) return {"task"};
   RunConfig left = a, right = b;
   std::vector<std::string> keys = differing_fields(fields_of(left), fields_of(right));
   std::erase_if(keys, [&](const std::string& key) { return std::ranges::count(kWithoutEffect, key) > 0; });
+  return keys;
+}
+
+std::vector<std::string> differing_but_length(const RunConfig& a, const RunConfig& b) {
+  std::vector<std::string> keys = differing_keys(a, b);
+  std::erase_if(keys, [](const std::string& key) { return key == "train.epochs" || key == "train.steps"; });
   return keys;
 }
 

@@ -49,12 +49,14 @@ struct TrainConfig {
   double eval_every = 1;
   int64_t eval_samples = 64;
   int64_t checkpoint_every = 0;
+  int64_t keep_checkpoints = 0;
   double time_limit = 0;
   double label_smoothing = 0;
   double on_value = 1, off_value = 0;
   double ema_decay = 0;
   std::string init = "";
   bool init_partial = false;
+  std::vector<std::string> freeze = {};
   bool lock_backbone = false;
   std::string features = "runs/features";
   int64_t loader_threads = 1;
@@ -148,8 +150,10 @@ HeadConfig filled_in(const HeadConfig& given, const HeadConfig& chosen);
 std::vector<std::string> differing_network(const RunConfig& a, const RunConfig& b);
 
 /// Keys whose values differ and that may change a number of the run: all but `about`, `data.root`, `data.skip_limit`
-/// (it says what a run may lose, not what it loses), `train.loader_threads`, `train.time_limit` and
-/// `train.features`, `contrast.features`.
+/// (it says what a run may lose, not what it loses), `train.loader_threads`, `train.time_limit`,
+/// `train.keep_checkpoints` and `train.features`, `contrast.features`.
 std::vector<std::string> differing_keys(const RunConfig& a, const RunConfig& b);
+/// The same without its length, `train.epochs` and `train.steps`, which may change when a run goes on.
+std::vector<std::string> differing_but_length(const RunConfig& a, const RunConfig& b);
 
 }  // namespace sked

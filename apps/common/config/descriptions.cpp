@@ -183,8 +183,12 @@ void visit_fields(FieldList& fields, OptimizerConfig& c) {
   fields("weight_decay", c.weight_decay, "of matrices and filters; coupled for sgd and adam, decoupled for adamw",
          at_least(0));
   fields("clip_norm", c.clip_norm, "largest norm of the gradient of all parameters; 0: not clipped", at_least(0));
+  fields("head_lr_scale", c.head_lr_scale, "classification: factor on the learning rate of the head", at_least(0));
+  fields("layer_decay", c.layer_decay,
+         "classification: factor on the learning rate from each layer of the backbone to the one before it (BEiT, MAE)",
+         Allowed{.least = 0, .most = 1, .least_open = true});
   fields("noise_lr_scale", c.noise_lr_scale,
-         "learning rate of the heads' covariance layers, as a factor on that of the rest", at_least(0));
+         "learning rate of the heads' covariance layers, as a factor on that of the rest of the head", at_least(0));
   fields("noise_weight_decay", c.noise_weight_decay, "weight decay of the covariance layers",
          at_least(0).or_value(-1, "as weight_decay"));
 }
@@ -212,6 +216,9 @@ void visit_fields(FieldList& fields, TrainConfig& c) {
          between(0, kMostSamples));
   fields("checkpoint_every", c.checkpoint_every, "steps between two checkpoints; 0: at the end of each epoch",
          at_least(0));
+  fields("keep_checkpoints", c.keep_checkpoints,
+         "how many of the last checkpoints stay as step-N.safetensors, beside last.safetensors and the one before it",
+         at_least(0));
   fields("time_limit", c.time_limit,
          "above 0: seconds from the start after which it stops as by Ctrl-C, exit status 124", at_least(0));
   fields("label_smoothing", c.label_smoothing,
@@ -222,6 +229,9 @@ void visit_fields(FieldList& fields, TrainConfig& c) {
          from_to_below(0, 1));
   fields("init", c.init, "run, safetensors or .npz file to begin with: fine-tuning");
   fields("init_partial", c.init_partial, "begins with what fits of it, whatever else it or the model has");
+  fields(
+      "freeze", c.freeze,
+      "parts of the model that stay as they are: beginnings of parameter names, as conv1 or blocks.0; stem; backbone");
   fields("lock_backbone", c.lock_backbone, "classification: the backbone stays as init made it, a new head is trained");
   fields("features", c.features, "folder where a locked backbone's representations are kept");
   fields("loader_threads", c.loader_threads, "threads that read and augment images; no number depends on it",

@@ -2,13 +2,9 @@
 
 #include <algorithm>
 
-namespace sked {
+#include "apps/common/run/parameter_groups.h"
 
-std::vector<NamedVar> trained_parameters(const Module& model) {
-  std::vector<NamedVar> parameters = model.parameters();
-  std::erase_if(parameters, [](const NamedVar& p) { return !p.var.requires_grad(); });
-  return parameters;
-}
+namespace sked {
 
 AveragedWeights::AveragedWeights(const RunConfig& config, Task& task, Device device)
     : task_(task), seed_(config.seed), device_(device) {

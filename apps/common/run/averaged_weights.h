@@ -49,7 +49,4 @@ class AveragedWeights {
   int64_t estimated_step_ = -1;  // whose averaged weights have their batch statistics
 };
 
-/// The parameters of a model without those a task has locked.
-std::vector<NamedVar> trained_parameters(const Module& model);
-
 }  // namespace sked

@@ -2,13 +2,18 @@
 
 #include "apps/common/run/classification.h"
 #include "apps/common/run/contrastive.h"
+#include "apps/common/run/parameter_groups.h"
 
 namespace sked {
 
 std::unique_ptr<Task> make_task(const RunConfig& config, Splits splits, Device device, const Beginning& from) {
+  std::unique_ptr<Task> task;
   if (config.task == TaskKind::contrastive)
-    return std::make_unique<ContrastiveTask>(config, std::move(splits), device, from);
-  return std::make_unique<ClassificationTask>(config, std::move(splits), device, from);
+    task = std::make_unique<ContrastiveTask>(config, std::move(splits), device, from);
+  else
+    task = std::make_unique<ClassificationTask>(config, std::move(splits), device, from);
+  freeze(task->model(), task->tower(), config.train.freeze);
+  return task;
 }
 
 }  // namespace sked

@@ -2,6 +2,8 @@
 
 #include <omp.h>
 
+#include <sstream>
+
 #include "apps/common/config/progress.h"
 #include "apps/common/run/task.h"
 #include "core/error.h"
@@ -13,6 +15,8 @@ namespace sked {
 
 namespace {
 
+namespace fs = std::filesystem;
+
 constexpr const char* kWayOut = " (--fresh starts over, another --out keeps both)";
 
 /// The configuration of a run that is there: what `given` leaves open and the file of train.init decided is as it was.
@@ -21,10 +25,39 @@ RunConfig resumed(RunConfig given, const RunConfig& then) {
   return given;
 }
 
-void check_same_run(const RunConfig& config, const RunConfig& then, const std::string& path) {
-  const std::vector<std::string> keys = differing_keys(config, then);
+void check_same(const std::vector<std::string>& keys, const std::string& path) {
   require_usage(keys.empty(), "train", path, " is of another configuration: ", join(keys),
                 keys.size() == 1 ? " differs" : " differ", kWayOut);
+}
+
+/// Is there more to train than a finished run has done? Where one counts epochs and the other steps its data tell.
+bool goes_on(const RunConfig& config, const RunConfig& then, const std::string& path) {
+  const TrainConfig &now = config.train, &before = then.train;
+  if (now.steps == before.steps && (now.steps > 0 || now.epochs == before.epochs)) return false;
+  const auto check = [&](const char* key, auto length, auto done) {
+    require_usage(length >= done, "train", path, " is of a finished run of ", key, " ", done,
+                  ": expected at least that, got ", length, kWayOut);
+  };
+  if (now.steps > 0 && before.steps > 0) check("train.steps", now.steps, before.steps);
+  if (now.steps == 0 && before.steps == 0) check("train.epochs", now.epochs, before.epochs);
+  return true;
+}
+
+/// Was a network of this folder evaluated? Its metrics say so.
+bool was_evaluated(const RunFolder& folder) {
+  if (fs::exists(folder.best())) return true;
+  if (!fs::exists(folder.metrics())) return false;
+  constexpr uint64_t kMostBytes = uint64_t{1} << 32;
+  std::istringstream lines(read_file(folder.metrics(), kMostBytes));
+  for (std::string line; std::getline(lines, line);) {
+    try {
+      const Json record = parse_json(line, folder.metrics());
+      const Json* split = record.is_object() ? record.find("split") : nullptr;
+      if (split && split->is_string() && split->string() != "train") return true;
+    } catch (const Error&) {  // half a line of a process that was killed
+    }
+  }
+  return false;
 }
 
 /// Is this file the configuration of a run, of any version?
@@ -58,7 +91,6 @@ bool is_run_checkpoint(const std::string& path) {
 }  // namespace
 
 void check_own(const RunFolder& folder) {
-  namespace fs = std::filesystem;
   std::error_code error;
   std::vector<std::string> there;
   for (const std::string& file : folder.files()) {  // reading from a pipe would wait for ever
@@ -77,7 +109,6 @@ void check_own(const RunFolder& folder) {
 namespace {
 
 Found find(const RunFolder& folder, const RunConfig& given, bool fresh, Checkpoint (*read)(const std::string&)) {
-  namespace fs = std::filesystem;
   check_own(folder);
   Found found{.config = given, .checkpoint = {}, .done = !fresh && fs::exists(folder.summary())};
   if (fresh) return found;
@@ -91,15 +122,20 @@ Found find(const RunFolder& folder, const RunConfig& given, bool fresh, Checkpoi
     }
     const Checkpoint& c = *found.checkpoint;
     found.config = resumed(given, c.config);
-    check_same_run(found.config, c.config, c.path);
+    check_same(differing_but_length(found.config, c.config), c.path);
+    found.done = found.done && !goes_on(found.config, c.config, c.path);
   } else if (fs::exists(folder.previous()) && !found.done) {
     fail("run", folder.previous(), " is there and last.safetensors is not: under that name the run goes on from it",
          kWayOut);
-  } else if (fs::exists(folder.config()) && (found.done || fs::exists(folder.best()))) {
-    // Somebody kept the results and not the weights, or it was killed before its first checkpoint and begins again; in
-    // both cases only a run of this configuration.
+  } else if (found.done && fs::exists(folder.config())) {
+    // Somebody kept the results and not the weights: of a run of this configuration.
     const RunConfig then = read_config(folder.config());
-    check_same_run(resumed(given, then), then, found.done ? folder.summary() : folder.config());
+    check_same(differing_keys(resumed(given, then), then), folder.summary());
+  } else if (!found.done && was_evaluated(folder)) {
+    // Before its first evaluation a run has a checkpoint.
+    fail("run", folder.path.string(), " holds a run's results (",
+         fs::exists(folder.best()) ? "best.safetensors" : "metrics.jsonl",
+         ") and not its last.safetensors, which it would go on from", kWayOut);
   }
   return found;
 }

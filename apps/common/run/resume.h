@@ -13,15 +13,17 @@ namespace sked {
 struct Found {
   RunConfig config;                      // the one given, with what it leaves open as the run that is there has it
   std::optional<Checkpoint> checkpoint;  // last.safetensors
-  bool done = false;                     // there is a summary
+  bool done = false;                     // there is a summary, and no more to train
 };
 
 /// Files of a run's names are a run's where its configuration or its checkpoint is among them. Throws Error naming the
 /// first of a folder that holds some and is no run's: they are somebody's own; also for one that is no regular file.
 void check_own(const RunFolder& folder);
 
-/// Looks into a folder that may not be there; with `fresh` only whether it may be used. Throws UsageError for a run of
-/// another configuration, naming the file and the keys; Error as check_own(). Nothing is changed.
+/// Looks into a folder that may not be there; with `fresh` only whether it may be used. A run may go on to another
+/// length (train.epochs, train.steps). Throws UsageError for a run of another configuration, naming the file and the
+/// keys, and for a finished one that is to be shorter; Error as check_own(), and for results whose training cannot go
+/// on: its last checkpoint is gone. Nothing is changed.
 Found find_run(const RunFolder& folder, const RunConfig& given, bool fresh);
 /// Throws what find_run() throws, but for the bytes of tensors, which are not looked at; says nothing.
 void check_run(const RunFolder& folder, const RunConfig& given, bool fresh);

@@ -42,6 +42,10 @@ void RunFolder::clear_results() const {
   for (const std::string& file : {previous(), last(), best(), summary(), init(), calibration()}) remove_file(file);
 }
 
+void RunFolder::clear_summary() const {
+  for (const std::string& file : {summary(), calibration()}) remove_file(file);
+}
+
 void RunFolder::clear_temporaries() const {
   std::vector<std::filesystem::path> left;
   std::error_code error;
@@ -54,7 +58,7 @@ void RunFolder::clear_temporaries() const {
   for (const auto& file : left) remove_file(file);
 }
 
-void RunFolder::keep_previous() const {
+void RunFolder::keep_last_as(const std::string& file) const {
   namespace fs = std::filesystem;
   if (!fs::exists(last())) return;
   // A second name for the same bytes, so that there is no moment without last.safetensors; a copy where there are none.
@@ -63,8 +67,8 @@ void RunFolder::keep_previous() const {
   fs::remove(temporary, error);
   fs::create_hard_link(last(), temporary, error);
   if (error) fs::copy_file(last(), temporary, error);
-  if (!error) fs::rename(temporary, previous(), error);
-  require(!error, "run", "cannot write ", previous(), ": ", error.message());
+  if (!error) fs::rename(temporary, file, error);
+  require(!error, "run", "cannot write ", file, ": ", error.message());
   fs::remove(temporary, error);  // renaming one name of a file over another does nothing
 }
 

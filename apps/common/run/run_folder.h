@@ -31,10 +31,12 @@ struct RunFolder {
   void create() const;
   /// Removes the checkpoints and the summary of an earlier run, and what was fitted to them.
   void clear_results() const;
+  /// Removes what a finished run says of itself, and what was fitted to it: it goes on.
+  void clear_summary() const;
   /// Removes what a killed process left of a file of the run it was writing; nobody else's files.
   void clear_temporaries() const;
-  /// Makes last.safetensors, where it is there, previous.safetensors as well.
-  void keep_previous() const;
+  /// Makes last.safetensors, where it is there, `file` of this folder as well.
+  void keep_last_as(const std::string& file) const;
 };
 
 /// metrics.jsonl: one JSON object per line, appended. Whole lines only: what a failed write left is taken back. While

@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
+#include <sstream>
 
 #include "apps/common/config/interrupt.h"
 #include "apps/common/measure/few_shot.h"
 #include "apps/common/run/follow_file.h"
 #include "apps/common/run/make_task.h"
+#include "apps/common/run/parameter_groups.h"
 #include "apps/common/run/resume.h"
 #include "apps/common/run/run_checkpoints.h"
 #include "apps/common/run/training_log.h"
@@ -60,6 +62,7 @@ class Trainer {
 
  private:
   void resume(const Checkpoint& checkpoint);
+  std::string other_length(const Checkpoint& checkpoint) const;
   Summary loop();
   void step();
   void evaluate();
@@ -95,31 +98,48 @@ Trainer::Trainer(RunIdentity run, Splits splits, const RunFolder& folder, Metric
       timetable_(steps_.timetable()) {}
 
 void Trainer::begin(const std::optional<Checkpoint>& checkpoint) {
+  checkpoints_.check_kept();
   folder_.clear_temporaries();
   if (checkpoint)
     resume(*checkpoint);
   else
-    folder_.clear_results();
+    checkpoints_.clear_kept(), folder_.clear_results();
   state_.threads = omp_get_max_threads();
   state_.precision = name(product_precision());
   log_.begin(state_, steps_, options_.label.empty() ? folder_.path.filename().string() : options_.label,
              options_.quiet);
   write_file(folder_.config(), config_text(config_));
-  if (checkpoint) log_.note("goes on from step " + std::to_string(state_.step));
+  if (checkpoint) log_.note("goes on from step " + std::to_string(state_.step) + other_length(*checkpoint));
   if (initial_) log_.initial(*initial_, folder_);
+  if (const std::string line = frozen_line(task_->model(), config_.train); !line.empty()) log_.note(line);
   task_->tell([this](const std::string& line) { log_.note(line); });
 }
 
 void Trainer::resume(const Checkpoint& checkpoint) {
   restore(checkpoint, steps_.trained());
   state_ = checkpoint.state;
-  require(state_.step <= timetable_.total, "checkpoint", checkpoint.path, ": expected at most step ", timetable_.total,
-          ", got ", state_.step);
+  require_usage(state_.step <= timetable_.total, "train", checkpoint.path, " has done ", state_.step, " steps, ",
+                timetable_.epoch(state_.step), " epochs: expected ",
+                config_.train.steps > 0 ? "train.steps" : "train.epochs", " of at least that, got ",
+                timetable_.epoch(timetable_.total), " epochs (--fresh starts over, another --out keeps both)");
+  folder_.clear_summary();
   checkpoints_.resume(state_);
   if (state_.best_step >= 0 && task_->holds_out() && !std::filesystem::exists(folder_.best())) {
     note(folder_.best() + " is not there any more: the best weights are chosen among later evaluations");
     state_.best_step = -1;
   }
+}
+
+/// What a run is told that was to have another length.
+std::string Trainer::other_length(const Checkpoint& checkpoint) const {
+  const Timetable before = timetable(checkpoint.config.train, timetable_.epoch_steps);
+  if (before.total == timetable_.total) return "";
+  const double then = schedule(config_.schedule, before).at(state_.step);
+  const double now = schedule(config_.schedule, timetable_).at(state_.step);
+  std::ostringstream text;
+  text << " to " << timetable_.total << ", which was to be " << before.total;
+  if (now != then) text << ": the schedule has another end, and the learning rate is " << now << " here, not " << then;
+  return text.str();
 }
 
 Summary Trainer::run() {
@@ -168,6 +188,8 @@ std::vector<FewShotMeasures> Trainer::few_shot() {
 }
 
 void Trainer::evaluate() {
+  // Results are never without a checkpoint: where that is missing they are what somebody kept of a run.
+  if (!std::filesystem::exists(folder_.last())) save_last();
   const Stopwatch watch;
   steps_.check_losses(state_);
   const AveragedWeights::InPlace averaged(steps_.averaged());
@@ -235,8 +257,11 @@ Summary train(const RunConfig& given, const std::filesystem::path& out, const Tr
   std::optional<MetricsLog> held;
   if (options.fresh || !std::filesystem::exists(folder.summary())) held.emplace(folder);
   Found found = find_run(folder, given, options.fresh);
+  if (!found.done && !held) {  // a finished run that goes on, or one that another process has started over just now
+    held.emplace(folder);
+    found = find_run(folder, given, options.fresh);
+  }
   if (found.done) return finished(folder, found.config, found.checkpoint ? &*found.checkpoint : nullptr);
-  require(held.has_value(), "train", folder.path.string(), ": another process is starting this run over");
   const RunConfig& config = found.config;
   std::optional<Checkpoint>& checkpoint = found.checkpoint;
   Splits splits = load_data(config);

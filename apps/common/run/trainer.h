@@ -22,7 +22,9 @@ struct TrainOptions {
 ///
 /// A folder with last.safetensors of the same configuration goes on from there, bit-exactly on the CPU with the same
 /// number of threads: the weights and metrics.jsonl (but for its timings, the keys `seconds`, `images_per_second` and
-/// `loader`) end as if the run had never stopped. A finished run is returned as it is. The periodic evaluations choose
+/// `loader`) end as if the run had never stopped. A finished run is returned as it is, or, where train.epochs or
+/// train.steps is larger now, goes on: under a schedule that does not depend on its end the weights are those of a run
+/// of that length. The periodic evaluations choose
 /// best.safetensors by NLL on the validation images; only where none are held out they are made on the test images, and
 /// then the final test measures the last weights, not the chosen ones.
 ///

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "apps/common/run/parameter_groups.h"
 #include "core/precision.h"
 #include "core/stopwatch.h"
 
@@ -17,7 +18,8 @@ TrainingSteps::TrainingSteps(const RunConfig& config, Task& task, Device device,
       schedule_(schedule(config.schedule, timetable_)),
       gradients_([&task](const TensorList& inputs, const Context& context) { return task.loss(inputs, context); },
                  trained_parameters(task.model()), device, graph, note, config.train.accumulate),
-      optimizer_(config.optimizer, trained_parameters(task.model())),
+      optimizer_(config.optimizer, trained_parameters(task.model()),
+                 lr_scales(task.model(), task.tower(), config.optimizer)),
       averaged_(config, task, device) {}
 
 double TrainingSteps::images_per_step() const {
