@@ -49,7 +49,7 @@ std::string nearest(std::string_view word, const std::vector<std::string>& candi
     if (name.find(typed) < (typed.size() < kFew ? 1 : name.npos)) return std::pair(size_t{1}, name.size());
     if (name.size() >= kFew && typed.starts_with(name)) return std::pair(size_t{2}, typed.size() - name.size());
     const size_t apart = edit_distance(typed, name);
-    return std::pair(3 * apart <= std::max(typed.size(), name.size()) ? size_t{3} : size_t{4}, apart);
+    return std::pair(3 * apart < std::max(typed.size(), name.size()) ? size_t{3} : size_t{4}, apart);
   };
   const auto best = std::ranges::min_element(candidates, {}, distance);
   return best == candidates.end() || typed.empty() || distance(*best).first == 4 ? std::string() : *best;

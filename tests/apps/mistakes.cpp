@@ -148,6 +148,7 @@ TEST_CASE("mistakes: options") {
              {"train --config", 2, {"--config", "expected FILE"}},
              {train + "--threads 0", 2, {"--threads", "1 to 1024", "0"}},
              {train + "--device tpu", 2, {"--device", "tpu", "auto", "cuda"}},
+             {train + "--device gpu", 2, {"--device: expected one of auto, cpu, cuda, got gpu (see"}},
              {train + "--precision fp16", 2, {"--precision", "fp16", "bf16"}},
              {train + "--set train.epochs", 2, {"--set train.epochs", "expected key.path=value"}},
              {"evaluate", 2, {"checkpoint", "required"}},

@@ -42,6 +42,7 @@ TEST_CASE("text: the nearest candidate, the first of several; none where all are
   CHECK(nearest(std::string(50'000'000, 'x'), std::vector<std::string>(1000, std::string(1000, 'y'))).empty());
   CHECK(nearest(std::string(50'000'000, 'x'), {std::string(1000, 'x')}).size() == 1000);
   CHECK(did_you_mean("adamx", {"sgd", "adam"}) == " (did you mean \"adam\"?)");
+  CHECK(did_you_mean("gpu", {"auto", "cpu", "cuda"}).empty());
   CHECK(did_you_mean("rmsprop", {"sgd", "adam"}).empty());
 }
 
