@@ -10,10 +10,13 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/file.h"
 #include "core/text.h"
 #include "data/cifar.h"
+#include "data/collections.h"
 #include "data/drawn_noise.h"
 #include "data/embeddings.h"
+#include "data/held_out.h"
 #include "data/idx.h"
 #include "data/image_collection.h"
 #include "data/loader.h"
@@ -36,12 +39,6 @@ struct Raw {
   Tensor test_distributions;  // f32 (N, K) or undefined
   Tensor human_labels;        // i64 (N): the label set asked for, undefined when that is `clean`
   std::string train_files, test_files;
-};
-
-/// Training and test images as files.
-struct Collections {
-  std::shared_ptr<const ImageCollection> train, test;
-  std::vector<std::string> notes = {};
 };
 
 struct Entry {
@@ -111,92 +108,6 @@ Raw load_cifar(const DataSpec& spec, const std::string& folder) {
   return raw;
 }
 
-/// Is one of the folders in `path` that of a class?
-bool has_class(const std::string& path, const std::vector<std::string>& classes) {
-  const std::set<std::string> known(classes.begin(), classes.end());
-  return std::ranges::any_of(names_in(path), [&](const std::string& name) {
-    return known.contains(valid_utf8(name)) && is_folder(path + "/" + name);
-  });
-}
-
-Collections open_folders(const DataSpec& spec, const std::string& folder) {
-  const std::optional<std::string> train = training_folder(folder);
-  require(train.has_value(), "load_splits", "no folder ", folder, "/train with a folder per class");
-  Collections files{load_image_folder(spec.name, *train), nullptr};
-  std::string other;  // a test set of other classes
-  for (const char* name : kTestNames) {
-    for (const std::string& test : folders_called(folder, name)) {
-      if (has_class(test, files.train->class_names())) {
-        files.test = load_image_folder(spec.name, test, files.train->class_names());
-        return files;
-      }
-      const auto inside = names_in(test);
-      if (other.empty() && std::ranges::any_of(inside, [&](const auto& n) { return is_folder(test + "/" + n); }))
-        other = test;
-      files.notes.push_back(test + " has no folder of a class: not used, since its images have no labels");
-    }
-  }
-  if (!other.empty()) load_image_folder(spec.name, other, files.train->class_names());  // says what is missing
-  fail("load_splits", "no folder ", folder, "/test, val or dev (or valid, validation) with a folder per class",
-       files.notes.empty() ? "" : "; " + files.notes.front(), ": move some images of each class there from ", *train,
-       " (those that data.validation holds out are training's own)");
-}
-
-struct ShardPaths {
-  std::vector<std::string> train, test, notes = {};
-};
-
-/// Says of downloads beside the shards that they have not ended.
-void note_unfinished(ShardPaths& shards) {
-  std::set<std::string> folders;
-  for (const auto* part : {&shards.train, &shards.test})
-    for (const std::string& path : *part) folders.insert(path.substr(0, path.rfind('/')));
-  std::vector<std::string> found;
-  for (const std::string& folder : folders) std::ranges::copy(unfinished_shards(folder), std::back_inserter(found));
-  if (!found.empty())
-    shards.notes.push_back(std::to_string(found.size()) + " unfinished downloads, not read, the first " +
-                           found.front());
-}
-
-ShardPaths find_shards(const DataSpec& spec, const std::string& folder) {
-  ShardPaths shards{shards_of(folder, "train"), {}};
-  const std::string hint = spec.path.empty() ? ": `make data DATASETS=\"" + spec.name + "\"` prepares them" : "";
-  require(!shards.train.empty(), "load_splits", "no shards ", folder, "/train*.tar", hint);
-  for (const char* name : kTestNames) {
-    if (!shards.test.empty()) break;
-    // A name that says both, train-val-0.tar, is training's alone.
-    std::ranges::set_difference(shards_of(folder, name), shards.train, std::back_inserter(shards.test));
-  }
-  require(!shards.test.empty(), "load_splits", "no shards ", folder, "/test*.tar, val*.tar or dev*.tar", hint);
-  note_unfinished(shards);
-  return shards;
-}
-
-Collections open_shards(const DataSpec& spec, const std::string& folder) {
-  const ShardPaths shards = find_shards(spec, folder);
-  ClassList classes;
-  if (exists(folder + "/classes.tsv")) classes = load_class_list(folder + "/classes.tsv");
-  const auto train = load_shards(spec.name, shards.train, classes);
-  if (classes.names.empty()) {
-    classes.names = train->class_names();
-    for (size_t k = 0; k < classes.names.size(); ++k) classes.ids.push_back(std::to_string(k));
-  }
-  return {train, load_shards(spec.name, shards.test, classes), shards.notes};
-}
-
-Collections open_caption_shards(const DataSpec& spec, const std::string& folder) {
-  const ShardPaths shards = find_shards(spec, folder);
-  return {load_caption_shards(spec.name, shards.train), load_caption_shards(spec.name, shards.test), shards.notes};
-}
-
-Collections open_caption_tables(const DataSpec& spec, const std::string& folder) {
-  for (const std::string name : kTestNames) {
-    const std::string train = folder + "/train.tsv", test = folder + "/" + name + ".tsv";
-    if (exists(test)) return {load_caption_table(spec.name, train), load_caption_table(spec.name, test)};
-  }
-  fail("load_splits", "no table ", folder, "/test.tsv, val.tsv or dev.tsv");
-}
-
 /// Halves of pairs are left out: as many as data.skip_limit says, where it says anything, else fewer than there are
 /// pairs; more of them are no accident.
 void check_left_out(const ImageCollection& pairs, const DataSpec& spec, const char* which) {
@@ -241,6 +152,7 @@ const std::vector<Entry>& entries() {
       {"cifar-10", {"clean", "aggregate", "random1", "random2", "random3", "worst"}, load_cifar},
       {"tiny-imagenet-200", {"clean"}, nullptr, open_shards},
       {"image-folder", {"clean"}, nullptr, open_folders, true},
+      {"image-csv", {"clean"}, nullptr, open_label_tables, true},
       {"shards", {"clean"}, nullptr, open_shards, true},
       {"caption-tsv", {"clean"}, nullptr, open_caption_tables, true},
       {"caption-shards", {"clean"}, nullptr, open_caption_shards, true},
@@ -280,46 +192,6 @@ std::string folder_of(const DataSpec& spec) {
   return (spec.root.empty() ? default_data_root() : spec.root) + "/" + spec.name;
 }
 
-/// Cuts training images into training and validation. However the files are sorted, by class say, both are fair
-/// samples: parts of one permutation of the images that depends on their number alone. Validation comes from its end
-/// and a training subset from its beginning, so that neither changes with the size of the other. Within each, images
-/// keep the files' order.
-void cut(Splits& splits, const std::shared_ptr<const Dataset>& all, int64_t validation_size, int64_t train_size) {
-  const int64_t count = all->size();
-  require_usage(validation_size >= 0 && validation_size < count, "load_splits", "data.validation: expected 0 to ",
-                count - 1, " of the ", count, " training images, got ", validation_size);
-  const int64_t rest = count - validation_size;
-  require_usage(train_size >= 0 && train_size <= rest, "load_splits", "data.train_subset: expected 0 (all) to ", rest,
-                " images, got ", train_size);
-  splits.train = all;
-  if (validation_size == 0 && train_size == 0) return;
-  std::vector<std::vector<int64_t>> groups = examples_by_image(*all);
-  const std::vector<int64_t> order = shuffled_order(static_cast<int64_t>(groups.size()), 0, 0);
-  std::vector<int64_t> held, kept;
-  const auto room = [](const std::vector<int64_t>& part, int64_t size) {
-    return size - static_cast<int64_t>(part.size());
-  };
-  // Whole images: those that would exceed the size stay in training, later ones may still fit.
-  for (size_t g = order.size(); g-- > 0;) {
-    std::vector<int64_t>& group = groups[static_cast<size_t>(order[g])];
-    if (static_cast<int64_t>(group.size()) > room(held, validation_size)) continue;
-    held.insert(held.end(), group.begin(), group.end());
-    group.clear();
-  }
-  require_usage(validation_size == 0 || !held.empty(), "load_splits", "data.validation: expected at least the ",
-                "captions of one image, got ", validation_size);
-  for (const int64_t g : order) {
-    const std::vector<int64_t>& group = groups[static_cast<size_t>(g)];
-    const auto size = static_cast<int64_t>(group.size());
-    const int64_t taken = train_size == 0 ? size : std::min(size, room(kept, train_size));
-    kept.insert(kept.end(), group.begin(), group.begin() + taken);
-  }
-  std::ranges::sort(held);
-  std::ranges::sort(kept);
-  splits.train = std::make_shared<Subset>(all, std::move(kept));
-  if (validation_size > 0) splits.validation = std::make_shared<Subset>(all, std::move(held));
-}
-
 DrawnNoise noise_of(const DataSpec& spec) { return {spec.noise, spec.noise_rate, spec.noise_seed}; }
 
 /// Replaces the distribution of the test labels by that of the noise, and returns noisy training labels.
@@ -332,12 +204,12 @@ Tensor draw_noise(const DataSpec& spec, Raw& raw) {
   return sample_labels(distribution, spec.noise_seed, 0);
 }
 
-Splits make_embeddings(const DataSpec& spec, int64_t validation_size, int64_t train_size) {
+Splits make_embeddings(const DataSpec& spec, double validation, int64_t train_size) {
   using Part = MadeEmbeddings::Part;
   const bool confused = spec.labels != "clean";
   const auto train = std::make_shared<MadeEmbeddings>(spec.made, Part::train, confused);
   Splits splits;
-  cut(splits, train, validation_size, train_size);
+  hold_out(splits, train, validation, train_size);
   splits.test = std::make_shared<MadeEmbeddings>(spec.made, Part::test, false);
   splits.noisy_share = train->noisy_share();
   return splits;
@@ -355,20 +227,19 @@ void require_some(int64_t count, const char* which, const std::string& files) {
 }
 
 /// Vectors, with the labels, noise and votes asked for.
-Splits load_vectors(const DataSpec& spec, int64_t validation_size, int64_t train_size) {
+Splits load_vectors(const DataSpec& spec, double validation, int64_t train_size) {
   EmbeddingSplits files = open_embeddings(spec.name, spec.path);
-  require_usage(files.validation == nullptr || validation_size == 0, "load_splits",
-                "data.validation: expected 0, since ", spec.path, " has a validation part of its own, got ",
-                validation_size);
-  require_usage(files.train->size() > 0 || (validation_size == 0 && train_size == 0), "load_splits", spec.path,
+  require_usage(files.validation == nullptr || validation == 0, "load_splits", "data.validation: expected 0, since ",
+                spec.path, " has a validation part of its own, got ", validation);
+  require_usage(files.train->size() > 0 || (validation == 0 && train_size == 0), "load_splits", spec.path,
                 ": no rows of `train` to hold out or choose from: ", join(files.notes));
   const bool drawn = spec.noise != LabelNoise::none, human = spec.labels != "clean";
   require_usage(!(drawn || human) || !files.train->has_targets(), "load_splits", spec.path,
                 ": expected one label a row for ", drawn ? "noise" : "other labels", ", got several or soft ones");
-  std::shared_ptr<const Dataset> train = files.train, validation = files.validation;
+  std::shared_ptr<const Dataset> train = files.train, own = files.validation;
   if (human) train = with_labels(train, load_labels(spec.labels), spec.labels);
   if (drawn && train->size() > 0) {
-    draw_noise(noise_of(spec), train, validation, files.test);
+    draw_noise(noise_of(spec), train, own, files.test);
   } else if (!spec.votes.empty()) {
     const Tensor p = load_votes(spec.votes, {files.test->size(), files.test->classes()});
     files.test = with_distributions(files.test, [p](int64_t i) { return p.rows(i, i + 1).reshape({p.dim(1)}); });
@@ -377,38 +248,57 @@ Splits load_vectors(const DataSpec& spec, int64_t validation_size, int64_t train
   splits.test = files.test;
   splits.notes = std::move(files.notes);
   splits.train = train;
-  if (train->size() > 0) cut(splits, train, validation_size, train_size);
-  if (validation) splits.validation = validation;
+  if (train->size() > 0) hold_out(splits, train, validation, train_size);
+  if (own) splits.validation = own;
   if (train->size() > 0 && !train->has_targets()) note_missing_classes(*train, "training", splits.notes);
   if (human || drawn) splits.noisy_share = share_of_differences(labels_of(*files.train), labels_of(*train));
   return splits;
 }
 
+/// Images as files. Where they have no test images, those held out stand in for them.
+Splits load_files(const DataSpec& spec, Collections (*open)(const DataSpec&, const std::string&),
+                  const std::string& folder, double validation, int64_t train_size) {
+  std::error_code error;
+  const bool is_table = spec.name == "image-csv" && !is_folder(folder);
+  if (!spec.path.empty() && !is_table) {
+    const std::filesystem::directory_iterator readable(folder, error);
+    require(!error, "load_splits", "data.path: cannot read ", folder, ": ", error.message());
+  }
+  Collections files = open(spec, folder);
+  require_some(files.train->size(), "training", folder);
+  check_left_out(*files.train, spec, "training");
+  require_usage(files.test != nullptr || validation > 0, "load_splits", folder,
+                ": no test images, no test, val or dev (testing, valid, validation) beside train: move some images of "
+                "each class there, or hold some out, data.validation=0.2 say");
+  Splits splits;
+  hold_out(splits, files.train, validation, train_size);
+  splits.notes = std::move(files.notes);
+  splits.left_out.train = describe(*files.train, "training", splits.notes);
+  splits.without_test = files.test == nullptr;
+  if (splits.without_test) {
+    splits.test = splits.validation;
+    splits.notes.push_back(folder + " has no test images: what is measured are the held-out ones (data.validation)");
+    return splits;
+  }
+  require_some(files.test->size(), "test", folder);
+  check_left_out(*files.test, spec, "test");
+  splits.test = files.test;
+  splits.left_out.test = describe(*files.test, "test", splits.notes);
+  return splits;
+}
+
 }  // namespace
 
-Splits load_splits(const DataSpec& spec, int64_t validation_size, int64_t train_size) {
+Splits load_splits(const DataSpec& spec, double validation, int64_t train_size) {
   const Entry& entry = entry_of(spec);
   const std::string root = spec.root.empty() ? default_data_root() : spec.root;
   const std::string folder = folder_of(spec);
-  if (entry.vectors) return load_vectors(spec, validation_size, train_size);
+  if (entry.vectors) return load_vectors(spec, validation, train_size);
   Splits splits;
   if (entry.open != nullptr) {
-    std::error_code error;
-    const std::filesystem::directory_iterator readable(folder, error);
-    require(!entry.anywhere || !error, "load_splits", "data.path: cannot read ", folder, ": ", error.message());
-    Collections files = entry.open(spec, folder);
-    require_some(files.train->size(), "training", folder);
-    require_some(files.test->size(), "test", folder);
-    check_left_out(*files.train, spec, "training");
-    check_left_out(*files.test, spec, "test");
-    cut(splits, files.train, validation_size, train_size);
-    splits.test = files.test;
-    splits.notes = std::move(files.notes);
-    splits.left_out.train = describe(*files.train, "training", splits.notes);
-    splits.left_out.test = describe(*files.test, "test", splits.notes);
-    return splits;
+    return load_files(spec, entry.open, folder, validation, train_size);
   }
-  if (spec.name == kMadeEmbeddings) return make_embeddings(spec, validation_size, train_size);
+  if (spec.name == kMadeEmbeddings) return make_embeddings(spec, validation, train_size);
   Raw raw = entry.load(spec, folder);
   require_some(raw.train_images.dim(0), "training", raw.train_files);
   require_some(raw.test_images.dim(0), "test", raw.test_files);
@@ -417,8 +307,8 @@ Splits load_splits(const DataSpec& spec, int64_t validation_size, int64_t train_
   Tensor labels = raw.train_labels;
   if (raw.human_labels.defined()) labels = raw.human_labels;
   if (spec.noise != LabelNoise::none) labels = draw_noise(spec, raw);
-  cut(splits, std::make_shared<ImageDataset>(spec.name, raw.class_names, raw.train_images, labels), validation_size,
-      train_size);
+  hold_out(splits, std::make_shared<ImageDataset>(spec.name, raw.class_names, raw.train_images, labels), validation,
+           train_size);
   splits.test = std::make_shared<ImageDataset>(spec.name, raw.class_names, raw.test_images, raw.test_labels,
                                                raw.test_distributions);
   splits.noisy_share = share_of_differences(raw.train_labels, labels);

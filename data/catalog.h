@@ -15,13 +15,15 @@ namespace sked {
 /// What a configuration says about its data.
 struct DataSpec {
   /// One of known_datasets(): fashion-mnist (28×28×1), cifar-10 (32×32×3), and collections of image files:
-  /// tiny-imagenet-200 (shards, 64×64), image-folder, shards, caption-tsv and caption-shards (any, in `path`); and
-  /// embeddings: vectors instead of images (in `path`), or made-embeddings, by the rule `made`.
+  /// tiny-imagenet-200 (shards, 64×64), image-folder, image-csv, shards, caption-tsv and caption-shards (any, in
+  /// `path`); and embeddings: vectors instead of images (in `path`), or made-embeddings, by the rule `made`.
   std::string name = "fashion-mnist";
-  /// image-folder: a folder with train/<class>/… and one of test, val, dev, valid, validation (Train, training and
-  /// testing as well) that has a folder of one of these classes. shards: one with train*.tar and one of test*.tar,
-  /// val*.tar, dev*.tar (or …-train*.tar …, or train/*.tar …; .tar.gz and .tgz for .tar), and perhaps classes.tsv
-  /// (image_collection.h). caption-tsv, image-text pairs without classes: one with train.tsv and one of test.tsv,
+  /// image-folder: a folder with train/<class>/… and perhaps one of test, val, dev, valid, validation (Train, training
+  /// and testing as well) that has a folder of one of these classes; or with the classes' folders themselves. image-csv:
+  /// a table of paths and labels, or a folder with train.csv (or labels.csv) and perhaps test.csv, val.csv …. shards:
+  /// one with train*.tar and perhaps one of test*.tar, val*.tar, dev*.tar (or …-train*.tar …, or train/*.tar …; .tar.gz
+  /// and .tgz for .tar; or shards of other names, all of training), and perhaps classes.tsv (image_collection.h).
+  /// classes.txt in the folder of these three: a class a line, in their order; of folders their names. caption-tsv, image-text pairs without classes: one with train.tsv and one of test.tsv,
   /// val.tsv, dev.tsv; caption-shards: as shards, with captions. embeddings: a
   /// file, folder or prefix as open_embeddings() takes them (embeddings.h). Empty for the others.
   std::string path = "";
@@ -53,6 +55,7 @@ struct Splits {
   std::shared_ptr<const Dataset> train;
   std::shared_ptr<const Dataset> validation;  // null when its size is 0, and the files have none of their own
   std::shared_ptr<const Dataset> test;
+  bool without_test = false;  // the files have no test images: `test` is `validation`
   /// Share of the training and validation labels that differ from the clean ones.
   double noisy_share = 0.0;
   /// What a user should hear of: files passed over, folders not used, classes without an image. One line each.
@@ -63,16 +66,16 @@ struct Splits {
   } left_out = {};
 };
 
-/// Loads a dataset. Held out are `validation_size` training images, parted from the others by a permutation that
-/// depends on their number alone, not on a seed: fair samples even where the files are sorted by class. Training is the
-/// others, or `train_size` of them (0: all) by the same permutation. Within each, images keep the files' order; with
+/// Loads a dataset. Held out are `validation` training images, or below 1 that share of each class (held_out.h), parted
+/// from the others by a permutation that depends on their number alone, not on a seed: fair samples even where the files
+/// are sorted by class. Training is the others, or `train_size` of them (0: all) by the same permutation. Within each, images keep the files' order; with
 /// nothing held out and no subset training is exactly that. The captions of one image (examples of one source) are
 /// never on both sides: validation is then as many whole images as fit its size. Throws UsageError for an unknown name,
 /// label set or noise (listing the known ones), noise on top of human labels or of a collection, sizes that do not fit,
 /// or a validation size for embeddings that have a validation part; Error for a missing file (naming the command that
 /// prepares it), a damaged one, a test set of no image, a training set of none (but of embeddings without parts), or
 /// more halves of pairs than DataSpec::skip_limit allows.
-Splits load_splits(const DataSpec& spec, int64_t validation_size, int64_t train_size = 0);
+Splits load_splits(const DataSpec& spec, double validation, int64_t train_size = 0);
 
 /// What is known of a dataset without its images; UsageError for an unknown name.
 /// As Dataset::image_shape().

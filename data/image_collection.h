@@ -105,9 +105,17 @@ class ImageCollection final : public Dataset {
 /// of other endings, images in no class's folder, hidden folders beside the classes' (`.ipynb_checkpoints`,
 /// `__MACOSX`); not worth counting are names with a dot in front and litter. Throws Error for no class, a class without
 /// images, an image that is a link to nothing, or, where `classes` is not empty, for class folders that are not exactly
-/// those.
+/// those: their order is then that of `classes`.
 std::shared_ptr<ImageCollection> load_image_folder(const std::string& name, const std::string& root,
                                                    const std::vector<std::string>& classes = {});
+
+/// A CSV of images and labels (csv.h): a path and a label a line, or, behind a first line that names its columns, those
+/// called path (filepath, filename, image …) and label (class, category …), whatever others there are. Paths are
+/// relative to the table's folder. The classes are `classes`, or without them the labels, sorted; numbers by value.
+/// Throws Error naming file and line for a path that is absolute or has `..`, leads to no file or is there twice, a
+/// label that is empty, not UTF-8 or none of `classes`, another number of fields, no image at all, and as read_csv().
+std::shared_ptr<ImageCollection> load_label_table(const std::string& name, const std::string& path,
+                                                  const std::vector<std::string>& classes = {});
 
 /// The classes a collection's shards speak of: `names` for people, `ids` (WordNet's, say) for files. Names may be the
 /// same; ids may not.

@@ -92,7 +92,7 @@ void pass_over_strays(const std::string& root, PassedOver& passed) {
 std::shared_ptr<ImageCollection> load_image_folder(const std::string& name, const std::string& root,
                                                    const std::vector<std::string>& expected) {
   Collected files{.root = root};
-  const std::vector<std::string> classes = class_folders(root, files.passed_over);
+  std::vector<std::string> classes = class_folders(root, files.passed_over);
   std::vector<std::string> names;  // as Dataset::class_names() has them
   for (const std::string& folder : classes) names.push_back(valid_utf8(folder));
   if (!expected.empty()) {
@@ -103,13 +103,20 @@ std::shared_ptr<ImageCollection> load_image_folder(const std::string& name, cons
       require(known.contains(c), "image_folder", root, ": unknown class folder ", c, ", expected ",
               excerpt(join(expected)));
   }
+  if (!expected.empty()) {
+    std::ranges::sort(classes, {}, [&](const std::string& folder) {
+      return std::ranges::find(expected, valid_utf8(folder)) - expected.begin();
+    });
+    names = expected;
+  }
   pass_over_strays(root, files.passed_over);
   for (size_t k = 0; k < classes.size(); ++k) {
     const Names below = files_below(root, classes[k]);
     for (const std::string& other : below.others)
       files.passed_over.add(other, "expected one of the endings " + join({kImageEndings.begin(), kImageEndings.end()}));
     require(!below.images.empty(), "image_folder", root, "/", classes[k], ": the class has no image",
-            below.others.empty() ? "" : " but files of other endings, " + below.others.front() + " the first");
+            below.others.empty() ? "" : " but files of other endings, " + below.others.front() + " the first",
+            " (remove the folder where there is no such class)");
     for (const std::string& image : below.images)
       files.entries.push_back({.name = image, .label = static_cast<int64_t>(k)});
   }

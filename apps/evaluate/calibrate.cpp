@@ -58,6 +58,8 @@ std::string with_temperature(const Calibration& c, const char* more) {
 }  // namespace
 
 std::shared_ptr<const Dataset> calibration_images(const Asked& s, const std::string& fit) {
+  require_usage(fit != "test" || !s.splits.without_test, "evaluate",
+                "--calibrate test: there are no test images; those held out for validation are what is measured");
   const auto& images = fit == "test" ? s.splits.test : s.splits.validation;
   require_usage(images != nullptr, "evaluate", "--calibrate ", fit,
                 ": data.validation is 0, so that no image was held out: train with --set data.validation=N");

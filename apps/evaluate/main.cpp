@@ -183,8 +183,9 @@ Json report_entropy(Asked& s, const std::shared_ptr<const Dataset>& images) {
   return {{"total", total}, {"noise", noise}, {"rest", rest}, {"samples", samples}};
 }
 
-Json report_run(const EvaluateOptions& wanted, const CommonOptions& common) {
+Json report_run(EvaluateOptions wanted, const CommonOptions& common) {
   Asked s = load_asked(wanted.runs.front(), wanted.samples, common);
+  wanted.split = measured_split(s.splits, wanted.split);
   require_usage(!wanted.mahalanobis || !s.splits.train->has_targets(), "evaluate",
                 "--mahalanobis: expected training images of one class each, got several labels or soft ones");
   require_usage(!wanted.split_entropy || s.config().head.kind == HeadKind::det || s.predict.samples >= 2, "evaluate",
@@ -215,7 +216,7 @@ Json report_run(const EvaluateOptions& wanted, const CommonOptions& common) {
   return result;
 }
 
-Json report_runs(const EvaluateOptions& wanted, const CommonOptions& common) {
+Json report_runs(EvaluateOptions wanted, const CommonOptions& common) {
   require_usage(wanted.ood.empty(), "evaluate", "--ood ", wanted.ood, ": expected one run, got ", wanted.runs.size());
   require_usage(wanted.few_shot.empty(), "evaluate", "--few-shot ", join(wanted.few_shot), ": expected one run, got ",
                 wanted.runs.size());
@@ -228,6 +229,7 @@ Json report_runs(const EvaluateOptions& wanted, const CommonOptions& common) {
                 ": expected one run, got ", wanted.runs.size(), ": of several only probabilities are averaged");
   const Ensemble ensemble = Ensemble::load(wanted.runs, wanted.split, wanted.samples, common);
   const RunConfig& first = ensemble.members().front().config();
+  wanted.split = measured_split(ensemble.members().front().splits, wanted.split);
   const Dataset& images = *ensemble.images();
   // The averages have no noise; the link is that of all.
   auto predictions =

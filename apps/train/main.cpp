@@ -5,6 +5,7 @@
 
 #include "apps/common/config/cli.h"
 #include "apps/common/config/progress.h"
+#include "apps/common/run/own_images.h"
 #include "apps/common/run/trainer.h"
 #include "core/error.h"
 
@@ -12,9 +13,9 @@ namespace {
 
 void print(const sked::Summary& s, const std::filesystem::path& out) {
   const sked::Measures& m = s.test.measures;
-  std::printf("test: nll %.4f  accuracy %.2f %%  top-5 %.2f %%  ece %.4f  brier %.4f  (%lld images, %s weights)\n",
-              m.nll, 100 * m.accuracy, 100 * m.top5, m.ece, m.brier, static_cast<long long>(m.count),
-              s.weights.c_str());
+  std::printf("%s: nll %.4f  accuracy %.2f %%  top-5 %.2f %%  ece %.4f  brier %.4f  (%lld images, %s weights)\n",
+              s.measured == "test" ? "test" : "held out (no test images)", m.nll, 100 * m.accuracy, 100 * m.top5, m.ece,
+              m.brier, static_cast<long long>(m.count), s.weights.c_str());
   if (!s.test.distribution.empty()) {
     std::printf("test against %s labels: cross-entropy %.4f (their entropy: %.4f)\n",
                 s.test.distribution == "human" ? "all human" : "the known distribution of the noisy",
@@ -34,29 +35,28 @@ void print(const sked::Summary& s, const std::filesystem::path& out) {
 int main(int argc, char** argv) {
   const sked::AppText text{
       "train",
-      "Trains one classifier: backbone, head and data as a configuration says. Run again, it goes on where it stopped.",
+      "Trains one classifier: backbone, head and data as a configuration says, or on your own images. Run again, it "
+      "goes on where it stopped.",
       "build/train --config apps/configs/fashion-mnist-resnet-het-xl.json --set train.epochs=2 --out runs/first\n"
-      "  leaves config.json, metrics.jsonl, summary.json, last.safetensors and best.safetensors in runs/first"};
+      "  leaves config.json, metrics.jsonl, summary.json, last.safetensors and best.safetensors in runs/first\n"
+      "  build/train --images photos --model resnet18 --head het-xl\n"
+      "  trains on the folders of photos, a class each"};
   bool fresh = false;
-  std::string init;
-  return sked::run_app(
-      argc, argv, text,
-      {{"--fresh", &fresh, "Start over instead of going on from the folder's checkpoint"},
-       {"--init", &init,
-        "Begin with the weights of a checkpoint by timm, torchvision, transformers or this program, or of a .npz by "
-        "big_vision or uncertainty-baselines (train.init)",
-        "FILE"}},
-      [&](const sked::CommonOptions& options) {
-        sked::RunConfig config = sked::load_config(options);
-        sked::require_usage(config.task == sked::TaskKind::classification, "train", options.config,
-                            ": task: ", sked::name_of(config.task), " is trained by build/contrast");
-        if (!init.empty()) config.train.init = init;
-        print_if_asked(options, sked::config_text(config));
-        std::filesystem::path out = options.out;
-        if (out.empty())
-          out = "runs/" + std::filesystem::path(options.config).stem().string() + "-s" + std::to_string(config.seed);
-        print(train(config, out,
-                    {.device = options.device, .graph = options.graph, .fresh = fresh, .command = options.command}),
-              out);
-      });
+  sked::OwnImages own;
+  std::vector<sked::Option> options = sked::own_images_options(own);
+  options.insert(options.begin(), {"--fresh", &fresh, "Start over instead of going on from the folder's checkpoint"});
+  return sked::run_app(argc, argv, text, options, [&](const sked::CommonOptions& common) {
+    const sked::RunConfig config = sked::configured(common, own);
+    sked::require_usage(config.task == sked::TaskKind::classification, "train", common.config,
+                        ": task: ", sked::name_of(config.task), " is trained by build/contrast");
+    print_if_asked(common, sked::config_text(config));
+    const std::filesystem::path out = common.out.empty() ? sked::default_folder(common, own, config) : common.out;
+    print(train(config, out,
+                {.device = common.device,
+                 .graph = common.graph,
+                 .fresh = fresh,
+                 .opening = true,
+                 .command = common.command}),
+          out);
+  });
 }

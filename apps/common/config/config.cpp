@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/text.h"
+#include "data/held_out.h"
 
 namespace sked {
 
@@ -106,6 +107,7 @@ void validate(const RunConfig& config) {
   check_ranges(fields_of(copy));
   validate(config.few_shot);
   check_targets(config);
+  check_validation(config.data.validation);
   const TrainConfig& t = config.train;
   check(t.accumulate >= 1 && t.accumulate <= t.batch_size, "train.accumulate",
         "1 to train.batch_size, " + std::to_string(t.batch_size), t.accumulate);

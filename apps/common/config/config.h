@@ -23,7 +23,7 @@ namespace sked {
 
 /// Which images, which labels, and how they become floats (data/transforms.h has the language of pipelines).
 struct DataConfig : DataSpec {
-  int64_t validation = 0;
+  double validation = 0;  // images, or below 1 a share of them
   int64_t train_subset = 0;
   std::string train_pipeline = kDefaultPipeline;
   std::string eval_pipeline = kDefaultPipeline;

@@ -45,7 +45,8 @@ void visit_fields(FieldList& fields, MadeEmbeddingsSpec& c) {
 void visit_fields(FieldList& fields, DataConfig& c) {
   fields("name", c.name, "data set", named_by(known_datasets));
   fields("path", c.path,
-         "of image-folder, shards, caption-tsv, caption-shards: their folder; of embeddings: file, folder or prefix");
+         "of image-folder, shards, caption-tsv, caption-shards: their folder; of image-csv: table or folder; of "
+         "embeddings: file, folder or prefix");
   fields("root", c.root, "folder that holds a folder for each data set; empty: $SKEDASTIC_DATA, else ./datasets");
   fields("labels", c.labels,
          "training labels: clean; of cifar-10 also people's (CIFAR-10N); of made-embeddings also confused",
@@ -55,7 +56,9 @@ void visit_fields(FieldList& fields, DataConfig& c) {
   fields("noise_rate", c.noise_rate, "share of the labels that it changes", between(0, 1));
   fields("noise_seed", c.noise_seed, "of what it draws");
   fields("validation", c.validation,
-         "training images held out for the evaluations on the way; 0: those look at the test images", at_least(0));
+         "training images held out for the evaluations on the way, how many, or below 1 what share of each class; 0: "
+         "those look at the test images",
+         at_least(0));
   fields("train_subset", c.train_subset, "training images used; 0: all that are not held out", at_least(0));
   fields("skip_limit", c.skip_limit, "how many images of each part may be lost, corrupt or without their caption",
          at_least(0).or_value(-1, "not set: no corrupt image, and halves of pairs as long as more pairs stay"));

@@ -42,9 +42,10 @@ std::vector<Field> list_of(Summary& s) {
 Json summary_json(const Summary& summary) {
   Summary copy = summary;  // field lists hand out addresses to write to
   Json json = write_fields(list_of(copy));
-  json["test"] = evaluation_json(summary.test, true);
+  Json& measured = json[summary.measured];
+  measured = evaluation_json(summary.test, true);
   constexpr size_t kMostClasses = 100;  // of a table that people read; evaluate has it of any number
-  if (summary.test.classes.size() > kMostClasses) json["test"].erase("classes");
+  if (summary.test.classes.size() > kMostClasses) measured.erase("classes");
   if (!summary.few_shot.empty()) json["few_shot"] = few_shot_json(summary.few_shot);
   return json;
 }
@@ -56,10 +57,13 @@ Summary read_summary(const std::string& path) {
   Summary summary;
   try {
     Json json = parse_json(read_file(path, kMostBytes), path);
-    require(json.is_object() && json.contains("test"), "summary", path, ": expected an object with a key test");
-    summary.test = read_evaluation(json.at("test"), path);
-    require(summary.test.measures.count > 0, "summary", path, ": test: expected what was measured, got no image");
-    json.erase("test");
+    if (json.is_object() && json.contains("validation")) summary.measured = "validation";
+    require(json.is_object() && json.contains(summary.measured), "summary", path,
+            ": expected an object with a key test");
+    summary.test = read_evaluation(json.at(summary.measured), path);
+    require(summary.test.measures.count > 0, "summary", path, ": ", summary.measured,
+            ": expected what was measured, got no image");
+    json.erase(summary.measured);
     if (const Json* few_shot = json.find("few_shot")) {
       summary.few_shot = read_few_shot(*few_shot, path);
       json.erase("few_shot");

@@ -13,8 +13,9 @@ struct Summary {
   std::string head, link, dataset, backbone;
   uint64_t seed = 0;
   int64_t params_total = 0, params_head_extra = 0;
-  double temperature = 1;  // τ of the evaluated weights
-  Evaluation test;
+  double temperature = 1;                 // τ of the evaluated weights
+  Evaluation test;                        // of the images of `measured`
+  std::string measured = "test";          // or `validation`, those held out, where there are no test images
   std::vector<FewShotMeasures> few_shot;  // of the same weights, where the configuration asks for it
   std::string
       weights;  // which weights the test measured: `best` on the validation images, or `last` where there are none
@@ -32,7 +33,7 @@ struct Summary {
   std::string command;
 };
 
-/// `test` as evaluation_json has it in full, but for the classes where there are more than 100; `few_shot` as
+/// `test`, under the name of `measured`, as evaluation_json has it in full, but for the classes where there are more than 100; `few_shot` as
 /// few_shot_json; older ones have none.
 Json summary_json(const Summary& summary);
 /// The same as the text of a file.

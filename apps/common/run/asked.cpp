@@ -56,6 +56,10 @@ Asked load_asked(const std::string& given, std::optional<int64_t> samples, const
   return a;
 }
 
+std::string measured_split(const Splits& splits, const std::string& asked) {
+  return splits.without_test && asked == "test" ? "validation" : asked;
+}
+
 std::shared_ptr<const Dataset> choose_split(const Splits& splits, const std::string& name) {
   const auto& chosen = name == "train" ? splits.train : name == "validation" ? splits.validation : splits.test;
   require_usage(chosen != nullptr, "evaluate", "--split ", name,

@@ -25,6 +25,9 @@ struct Asked {
 Asked load_asked(const std::string& given, std::optional<int64_t> samples, const CommonOptions& common,
                  const Asked* like = nullptr);
 
+/// The name of the split that `asked` is: without test images, those held out are measured in their place.
+std::string measured_split(const Splits& splits, const std::string& asked);
+
 /// `train`, `validation` or `test` of them. Throws UsageError where no image is held out for validation.
 std::shared_ptr<const Dataset> choose_split(const Splits& splits, const std::string& name);
 

@@ -208,6 +208,11 @@ static std::string run_below(const std::string& given) {
   return runs.empty() ? "" : *std::ranges::min_element(runs);
 }
 
+bool chooses_best(const TensorFile& file, const std::string& path) {
+  const std::optional<DataIdentity> data = identity_of(file, path);
+  return config_of(file, path).data.validation > 0 && (!data || data->test.count > 0);
+}
+
 std::string checkpoint_path(const std::string& given) {
   namespace fs = std::filesystem;
   const bool name_alone = !given.empty() && given.find_first_of("./") == std::string::npos;
@@ -224,7 +229,7 @@ std::string checkpoint_path(const std::string& given) {
   require(last || best, "checkpoint", given,
           ": a run without weights: it was stopped before its first checkpoint, or they were removed");
   const std::string one = last ? folder.last() : folder.best();
-  const bool holds_out = config_of(load_safetensors_header(one), one).data.validation > 0;
+  const bool holds_out = chooses_best(load_safetensors_header(one), one);
   require(last || holds_out, "checkpoint", given,
           ": no last.safetensors there, and the best weights were chosen by the test images");
   return holds_out && best ? folder.best() : folder.last();

@@ -91,6 +91,10 @@ Checkpoint read_checkpoint(const std::string& path);
 /// The same without the tensors, whose bytes are not looked at.
 Checkpoint read_checkpoint_header(const std::string& path);
 
+/// Does the run of this checkpoint of ours choose its best weights by held-out images, and measure others? Without test
+/// images it measures the held-out ones, and chooses nothing by them.
+bool chooses_best(const TensorFile& file, const std::string& path);
+
 /// A run folder stands for the weights its own summary tests: the best on the validation images, the last where there
 /// are none, or where it was stopped before the first evaluation; where the last were removed to save space, the best
 /// unless the test images chose them. A file stands for itself. Throws Error for a folder that is not a run's, naming

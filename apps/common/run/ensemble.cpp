@@ -120,8 +120,9 @@ Ensemble Ensemble::load(const std::vector<std::string>& runs, const std::string&
   return ensemble;
 }
 
-void Ensemble::add(Asked member, const std::string& split) {
+void Ensemble::add(Asked member, const std::string& asked) {
   refuse_twice(members_, member.subject.path);
+  const std::string split = measured_split(member.splits, asked);
   std::shared_ptr<const Dataset> images = choose_split(member.splits, split);
   check_images(member.subject, *images, split);
   member.subject.file = {};  // its weights are in the network now

@@ -40,7 +40,8 @@ auto from_json(Read read) {
 ImageSet image_set(const Dataset& images) { return {images.size(), identity_fingerprint(images)}; }
 
 DataIdentity identify(const Splits& splits) {
-  return {splits.train->class_names(), set_of(splits.train), set_of(splits.validation), set_of(splits.test)};
+  return {splits.train->class_names(), set_of(splits.train), set_of(splits.validation),
+          splits.without_test ? ImageSet{} : set_of(splits.test)};
 }
 
 std::string identity_text(const DataIdentity& identity) {

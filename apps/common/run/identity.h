@@ -22,7 +22,7 @@ struct ImageSet {
 /// A checkpoint carries it as JSON under the key `data` of its metadata.
 struct DataIdentity {
   std::vector<std::string> classes;  // names by index; none for image-text pairs
-  ImageSet train, validation, test;
+  ImageSet train, validation, test;  // no images where there are none of a kind
   bool operator==(const DataIdentity&) const = default;
 };
 

@@ -46,10 +46,10 @@ bool same_source(const DataConfig& a, const DataConfig& b) {
 }
 
 /// Which weights of a run folder are looked at, where they are not those of its summary; else empty.
-std::string which_weights(const std::string& given, const std::string& path, const RunConfig& own) {
+std::string which_weights(const std::string& given, const std::string& path, bool holds_out) {
   if (!std::filesystem::is_directory(given)) return "";
   const RunFolder folder{given};
-  const bool best = path == folder.best(), holds_out = own.data.validation > 0;
+  const bool best = path == folder.best();
   if (!std::filesystem::exists(folder.summary()))
     return given + " is not finished: " +
            (best        ? "its best weights so far"
@@ -79,7 +79,7 @@ Subject load_subject(const std::string& given, const CommonOptions& common) {
     s.config = own_config(own, s.path, common);
     s.data = identity_of(s.file, s.path);
     note(what_is_unknown(s.file, s.path, s.config));
-    note(which_weights(given, s.path, own));
+    note(which_weights(given, s.path, chooses_best(s.file, s.path)));
   }
   print_if_asked(common, config_text(s.config));
   return s;

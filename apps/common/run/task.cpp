@@ -102,6 +102,8 @@ Splits load_data(const RunConfig& config) {
                 " for validation");
   require_usage(splits.test->size() > 0, "config", "data: ", config.data.name,
                 " has no test images: a trained model could not be measured");
+  require_usage(!splits.without_test || config.task == TaskKind::classification, "config", "data: ", config.data.path,
+                " has no test images, which task contrastive is measured on");
   check_first_images(splits, config);
   return splits;
 }

@@ -45,6 +45,9 @@ class Task {
   /// Bytes cross to other devices.
   Loader training_loader(std::function<void(const Skipped&)> on_skip) const;
   bool holds_out() const { return splits_.validation != nullptr; }
+  /// Are there test images? Without, those held out are measured in the end.
+  bool has_test() const { return !splits_.without_test; }
+  const Splits& splits() const { return splits_; }
 
   virtual Module& model() = 0;
   /// Begins with the weights of train.init, by name.
@@ -107,8 +110,8 @@ class Task {
 /// Says on stderr what there is to say about data that was loaded.
 void say_notes(const Splits& splits);
 
-/// The data of a configuration, its notes said. Throws UsageError where no training image is left or there is no test
-/// image.
+/// The data of a configuration, its notes said. Throws UsageError where no training image is left, or there is no image
+/// to measure on.
 Splits load_data(const RunConfig& config);
 
 }  // namespace sked

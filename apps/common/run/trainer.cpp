@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <optional>
 #include <sstream>
 
@@ -11,6 +12,7 @@
 #include "apps/common/measure/few_shot.h"
 #include "apps/common/run/follow_file.h"
 #include "apps/common/run/make_task.h"
+#include "apps/common/run/opening.h"
 #include "apps/common/run/parameter_groups.h"
 #include "apps/common/run/resume.h"
 #include "apps/common/run/run_checkpoints.h"
@@ -104,6 +106,8 @@ void Trainer::begin(const std::optional<Checkpoint>& checkpoint) {
     resume(*checkpoint);
   else
     checkpoints_.clear_kept(), folder_.clear_results();
+  if (options_.opening && !options_.quiet)
+    std::fputs(opening(config_, *task_, timetable_, options_.device, folder_).c_str(), stdout);
   state_.threads = omp_get_max_threads();
   state_.precision = name(product_precision());
   log_.begin(state_, steps_, options_.label.empty() ? folder_.path.filename().string() : options_.label,
@@ -225,12 +229,14 @@ void Trainer::save_last() {
 
 Summary Trainer::finish() {
   const Stopwatch watch;
-  const bool use_best = task_->holds_out();
+  // Without test images those held out are measured, and nothing may have been chosen by them.
+  const bool use_best = task_->holds_out() && task_->has_test();
   if (use_best && state_.best_step < 0) evaluate();  // without a step there was no reason to
   const AveragedWeights::InPlace averaged(steps_.averaged());
   use_best ? checkpoints_.restore_best(task_->model()) : steps_.averaged().estimate_statistics(state_.step);
   Summary summary = summarize(run_, *task_, options_, steps_, state_);
   summary.weights = use_best ? "best" : "last";
+  summary.measured = task_->has_test() ? "test" : "validation";
   summary.temperature = task_->temperature();
   try {
     summary.test = task_->evaluate(EvaluationPoint::final);
@@ -240,7 +246,7 @@ Summary Trainer::finish() {
     throw;
   }
   summary.test_seconds = watch.seconds();
-  log_.test(state_, summary.test, summary.few_shot, summary.test_seconds);
+  log_.test(state_, summary.measured, summary.test, summary.few_shot, summary.test_seconds);
   std::filesystem::remove(folder_.previous());  // before the run counts as finished, and nothing is done any more
   write_file(folder_.summary(), summary_text(summary));
   return summary;

@@ -14,6 +14,7 @@ struct TrainOptions {
   bool graph = true;         // replay recorded steps where the device can (gradient_step.h)
   bool fresh = false;        // start over, whatever is in the folder
   bool quiet = false;        // no progress
+  bool opening = false;      // what was loaded is said first, on stdout (opening.h)
   std::string label = {};    // starts every line of progress; default: the folder's name
   std::string command = {};  // goes to summary.json
 };

@@ -96,9 +96,9 @@ void TrainingLog::evaluation(const TrainerState& state, const std::string& split
   skip_time();
 }
 
-void TrainingLog::test(const TrainerState& state, const Evaluation& result,
+void TrainingLog::test(const TrainerState& state, const std::string& split, const Evaluation& result,
                        const std::vector<FewShotMeasures>& few_shot, double seconds) {
-  Json line = line_of(state, timetable_, "test");
+  Json line = line_of(state, timetable_, split);
   line["final"] = true;
   line.update(evaluation_json(result, false));
   if (!few_shot.empty()) line["few_shot"] = few_shot_json(few_shot);

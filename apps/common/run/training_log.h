@@ -34,9 +34,9 @@ class TrainingLog {
   /// An evaluation on the images of `split` that took so long.
   void evaluation(const TrainerState& state, const std::string& split, const Evaluation& result,
                   const std::vector<FewShotMeasures>& few_shot, double seconds);
-  /// The final test.
-  void test(const TrainerState& state, const Evaluation& result, const std::vector<FewShotMeasures>& few_shot,
-            double seconds);
+  /// The final test, on the images of `split`.
+  void test(const TrainerState& state, const std::string& split, const Evaluation& result,
+            const std::vector<FewShotMeasures>& few_shot, double seconds);
 
   /// Leaves out of the rate that progress shows what was no training since the last step.
   void skip_time() { progress_->skip_time(); }
