@@ -327,8 +327,7 @@ std::vector<std::string> class_names_of(const DataSpec& spec) {
   if (spec.name == "cifar-10") return kCifarClasses;
   if (spec.name == kMadeEmbeddings) return class_names_of(spec.made);
   const std::string folder = folder_of(spec), list = folder + "/classes.tsv";
-  const std::optional<std::string> train = training_folder(folder);
-  if (spec.name == "image-folder" && train) return load_image_folder(spec.name, *train)->class_names();
+  if (spec.name == "image-folder") return classes_of_folders(folder);
   return exists(list) ? distinct_names(load_class_list(list)) : std::vector<std::string>{};
 }
 

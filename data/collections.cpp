@@ -115,6 +115,12 @@ ClassList numbered(std::vector<std::string> names) {
 
 }  // namespace
 
+std::vector<std::string> classes_of_folders(const std::string& folder) {
+  if (!has_folders(folder)) return {};
+  return load_image_folder("image-folder", training_part(folder).value_or(folder), listed_classes(folder))
+      ->class_names();
+}
+
 Collections open_folders(const DataSpec& spec, const std::string& folder) {
   const std::optional<std::string> train = training_part(folder);
   const std::vector<std::string> classes = listed_classes(folder);

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "data/catalog.h"
 #include "data/image_collection.h"
+#include "data/splits.h"
 
 namespace sked {
 
@@ -21,6 +21,8 @@ struct Collections {
 // may lack a test part.
 
 Collections open_folders(const DataSpec& spec, const std::string& folder);
+/// Of training's class folders there; none where there are no folders.
+std::vector<std::string> classes_of_folders(const std::string& folder);
 /// `path` may be the table itself.
 Collections open_label_tables(const DataSpec& spec, const std::string& path);
 Collections open_shards(const DataSpec& spec, const std::string& folder);

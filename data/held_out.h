@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "data/catalog.h"
+#include "data/splits.h"
 
 namespace sked {
 

@@ -18,6 +18,7 @@
 #include "apps/common/run/timetable.h"
 #include "apps/common/run/trainer.h"
 #include "apps/replicate/ensembles.h"
+#include "apps/replicate/own_plan.h"
 #include "apps/replicate/plan.h"
 #include "apps/replicate/report.h"
 #include "apps/replicate/results.h"
@@ -123,13 +124,24 @@ std::string configurations(const std::vector<PlannedRun>& runs) {
   return json_text(all);
 }
 
-void replicate(const CommonOptions& options, bool fresh) {
-  if (options.config.empty()) throw UsageError("[replicate] --config PLAN.json is missing");
-  Plan plan = read_plan(options.config, options.set);
+/// What --images and the options beside it ask for.
+struct OwnPlan {
+  OwnImages own;
+  std::string heads = "det,het-xl";
+  int64_t seeds = 3;
+};
+
+void replicate(const CommonOptions& options, const OwnPlan& asked, bool fresh) {
+  const std::string& images = asked.own.images;
+  require_usage(options.config.empty() != images.empty(), "replicate",
+                "expected --config PLAN.json, or --images DIR --model NAME");
+  Plan plan =
+      images.empty() ? read_plan(options.config, options.set) : own_plan(options, asked.own, asked.heads, asked.seeds);
   if (!options.data_root.empty()) plan.base.data.root = options.data_root;
   if (options.seed) plan.seeds = {*options.seed};
-  const std::filesystem::path out =
-      options.out.empty() ? "runs/" + std::filesystem::path(options.config).stem().string() : options.out;
+  const std::string name = images.empty() ? std::filesystem::path(options.config).stem().string()
+                                          : name_of_images(images) + "-" + plan.base.model.name;
+  const std::filesystem::path out = options.out.empty() ? "runs/" + name : options.out;
   const std::vector<PlannedRun> runs = runs_of(plan);
   print_if_asked(options, configurations(runs));
   const std::vector<PlannedRun> to_train = fresh ? runs : unfinished(runs, out);
@@ -156,8 +168,25 @@ int main(int argc, char** argv) {
       .about =
           "Runs a plan (heads x settings x seeds), then writes results.json, table.md and report.html. A plan that was "
           "stopped goes on where it was when the same command is given again; --set changes the plan's base.",
-      .example = "build/replicate --config apps/configs/demo.json --out runs/demo"};
+      .example =
+          "build/replicate --config apps/configs/demo.json --out runs/demo\n"
+          "  build/replicate --images photos --model resnet18 --heads det,het-xl --seeds 3"};
   bool fresh = false;
-  return sked::run_app(argc, argv, text, {{"--fresh", &fresh, "Start every run over instead of keeping what is there"}},
-                       [&](const sked::CommonOptions& options) { sked::replicate(options, fresh); });
+  sked::OwnPlan asked;
+  std::vector<sked::Option> options = sked::own_images_options(asked.own);
+  std::erase_if(options, [](const sked::Option& option) { return option.name == "--head"; });
+  options.insert(options.begin(), {"--fresh", &fresh, "Start every run over instead of keeping what is there"});
+  options.push_back({.name = "--heads",
+                     .target = &asked.heads,
+                     .help = "With --images: the heads to compare",
+                     .value = "HEAD,HEAD…",
+                     .shows_default = true});
+  options.push_back({.name = "--seeds",
+                     .target = &asked.seeds,
+                     .help = "With --images: runs of each head, with the seeds 0, 1 …",
+                     .value = "N",
+                     .in = {{1, 1000}},
+                     .shows_default = true});
+  return sked::run_app(argc, argv, text, options,
+                       [&](const sked::CommonOptions& common) { sked::replicate(common, asked, fresh); });
 }

@@ -645,58 +645,6 @@ TEST_CASE("catalog: a folder's parts by the names people give them") {
   CHECK(one_line_with(loading("6"), "6/test has folders of classes that are beside it"));
 }
 
-TEST_CASE("catalog: own photos without parts, a share of each class held out") {
-  const TemporaryFolder folder;
-  for (int i = 0; i < 40; ++i) {
-    const std::string name = "/Bild " + std::to_string(100 + i) + ".png";
-    folder.write("p/Käfer im Gras" + name, "x");
-    if (i < 10) folder.write("p/train" + name, "x");  // a class of that name
-    if (i < 1) folder.write("p/rare" + name, "x");
-  }
-  const DataSpec spec{.name = "image-folder", .path = folder.path("p")};
-  const Splits splits = load_splits(spec, 0.2);
-  CHECK(splits.train->class_names() == std::vector<std::string>{"Käfer im Gras", "rare", "train"});
-  CHECK(splits.without_test);
-  CHECK(splits.test == splits.validation);
-  std::vector<int64_t> counts(3, 0);
-  for (int64_t i = 0; i < splits.validation->size(); ++i) ++counts[static_cast<size_t>(splits.validation->label(i))];
-  CHECK(counts == std::vector<int64_t>{8, 0, 2});  // never the last image of a class
-  CHECK(splits.train->size() == 41);
-  const Splits again = load_splits(spec, 0.2);
-  CHECK(identity_fingerprint(*again.validation) == identity_fingerprint(*splits.validation));
-  CHECK(one_line_with(error_of([&] { load_splits(spec, 0); }), "no test images"));
-  CHECK(one_line_with(error_of([&] { load_splits(spec, 1.5); }), "data.validation: expected a number of images"));
-  folder.write("p/classes.txt", "train\nrare\nKäfer im Gras\n");
-  CHECK(load_splits(spec, 0.2).train->class_names()[0] == "train");
-  folder.write("p/classes.txt", "train\nrare\n");
-  CHECK(one_line_with(error_of([&] { load_splits(spec, 0.2); }), "unknown class folder"));
-}
-
-TEST_CASE("catalog: labels from a CSV") {
-  const TemporaryFolder folder;
-  for (const char* name : {"t/a b/1.png", "t/ü, 2.png", "t/3.png"}) folder.write(name, "x");
-  const DataSpec spec{.name = "image-csv", .path = folder.path("t/labels.csv")};
-  const auto read = [&](const std::string& text) {
-    folder.write("t/labels.csv", text);
-    return load_splits(spec, 0.4).train->class_names();
-  };
-  const auto wrong = [&](const std::string& text) { return error_of([&] { read(text); }); };
-  using Names = std::vector<std::string>;
-  CHECK(read("a b/1.png,Käfer\n\"ü, 2.png\",\"say \"\"x\"\"\"\r\n3.png,Käfer\n") == Names{"Käfer", "say \"x\""});
-  CHECK(read("\xEF\xBB\xBFid;label;filename\n1;10;a b/1.png\n2;9;3.png\n7;9;\"ü, 2.png\"") == Names{"9", "10"});
-  CHECK(one_line_with(wrong("a b/1.png,x\nnone.png,y\n"), "labels.csv:2", "no file", "none.png"));
-  CHECK(one_line_with(wrong("3.png,x\n./3.png,y\n"), "labels.csv:2", "is in line 1 as well"));
-  CHECK(one_line_with(wrong("../t/3.png,x\n"), "labels.csv:1", "below the table's folder"));
-  CHECK(one_line_with(wrong("3.png,\"x\n"), "labels.csv:1", "not closed"));
-  CHECK(one_line_with(wrong("3.png,\"x\"y\n"), "labels.csv:1", "expected the end of a field"));
-  CHECK(one_line_with(wrong("3.png,K\xE4"
-                            "fer\n"),
-                      "labels.csv:1", "not UTF-8"));
-  CHECK(one_line_with(wrong("3.png,x,1\n"), "labels.csv:1", "expected path,label"));
-  CHECK(one_line_with(wrong("3.png,\n"), "labels.csv:1", "no label"));
-  CHECK(one_line_with(wrong("path,label\n"), "no image"));
-}
-
 TEST_CASE("catalog: the real Tiny ImageNet") {
   const auto root = test::data_root_with("tiny-imagenet-200/train-000000.tar");
   if (!root) return;

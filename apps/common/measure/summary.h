@@ -33,8 +33,8 @@ struct Summary {
   std::string command;
 };
 
-/// `test`, under the name of `measured`, as evaluation_json has it in full, but for the classes where there are more than 100; `few_shot` as
-/// few_shot_json; older ones have none.
+/// `test`, under the name of `measured`, as evaluation_json has it in full, but for the classes where there are more
+/// than 100; `few_shot` as few_shot_json; older ones have none.
 Json summary_json(const Summary& summary);
 /// The same as the text of a file.
 std::string summary_text(const Summary& summary);

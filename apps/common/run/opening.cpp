@@ -27,7 +27,7 @@ std::string line(const std::string& what, const std::string& text) {
   whole += text;
   std::string cut = cut_to_columns(whole, kColumns);
   if (cut != whole) cut = cut_to_columns(whole, kColumns - 3) + "...";
-  return cut + "\n";
+  return cut;
 }
 
 std::string data_of(const DataConfig& data) {
@@ -87,22 +87,23 @@ std::string training_of(const RunConfig& config, const Timetable& timetable) {
 
 }  // namespace
 
-std::string opening(const RunConfig& config, Task& task, const Timetable& timetable, Device device,
-                    const RunFolder& folder) {
+std::vector<std::string> opening(const RunConfig& config, Task& task, const Timetable& timetable, Device device,
+                                 const RunFolder& folder) {
   const Splits& splits = task.splits();
   Summary summary;
   task.describe(summary);
   std::string model = config.model.name + ", " + grouped(task.model().parameter_count()) + " parameters";
   if (!config.train.init.empty()) model += ", begins with " + printable(config.train.init);
   const int threads = omp_get_max_threads();
-  std::string text = line("data", data_of(config.data)) + line("classes", classes_of(*splits.train)) +
-                     line("images", images_of(splits)) + line("model", model) +
-                     line("head", head_of(config.head, summary.params_head_extra));
-  if (!holds_features(*splits.train)) text += line("seen as", pixels_of(config.data, *splits.train));
-  return text + line("training", training_of(config, timetable)) +
-         line("device", std::string(name(device)) + ", " + std::to_string(threads) +
-                            (threads == 1 ? " thread" : " threads") + ", " + name(product_precision())) +
-         "folder    " + printable(folder.path.string()) + "\n";
+  std::vector<std::string> lines{line("data", data_of(config.data)), line("classes", classes_of(*splits.train)),
+                                 line("images", images_of(splits)), line("model", model),
+                                 line("head", head_of(config.head, summary.params_head_extra))};
+  if (!holds_features(*splits.train)) lines.push_back(line("seen as", pixels_of(config.data, *splits.train)));
+  lines.push_back(line("training", training_of(config, timetable)));
+  lines.push_back(line("device", std::string(name(device)) + ", " + std::to_string(threads) +
+                                     (threads == 1 ? " thread, " : " threads, ") + name(product_precision())));
+  lines.push_back("folder    " + folder.path.string());
+  return lines;
 }
 
 }  // namespace sked

@@ -230,9 +230,16 @@ std::vector<Option> own_images_options(OwnImages& own) {
        "imagenet|half|clip"}};
 }
 
-std::vector<std::string> head_settings(const std::string& kind) {
-  if (kind == "det") return {"head.kind=det", "head.learn_temperature=false"};
-  return {"head.kind=" + kind, "head.learn_temperature=true", "head.temperature_init=1"};
+std::string head_settings(const std::string& kind) {
+  const auto names = names_of(HeadKind{});
+  require_usage(value_named<HeadKind>(kind).has_value(), "images", "--head: expected one of ",
+                join({names.begin(), names.end()}), ", got ", excerpt(kind));
+  Json json{{"head.kind", kind}};
+  if (kind != name_of(HeadKind::det)) {
+    json["head.learn_temperature"] = true;
+    json["head.temperature_init"] = 1.0;
+  }
+  return json.dump();
 }
 
 RunConfig configured(const CommonOptions& options, const OwnImages& own) {
@@ -243,11 +250,10 @@ RunConfig configured(const CommonOptions& options, const OwnImages& own) {
   RunConfig config = own.images.empty() ? read_config(options.config) : own_config(options, own);
   if (own.images.empty() && !own.init.empty()) config.train.init = own.init;
   if (own.images.empty() && !own.model.empty()) set_config_field("model.name=" + own.model, config);
-  if (!own.head.empty() && config.task == TaskKind::classification) {
-    const bool has_base = !options.config.empty();
-    for (const std::string& assignment : has_base ? std::vector{"head.kind=" + own.head} : head_settings(own.head))
-      set_config_field(assignment, config);
-  }
+  if (!own.head.empty() && !options.config.empty())
+    set_config_field("head.kind=" + own.head, config);
+  else if (!own.head.empty())
+    read_config_fields(parse_json(head_settings(own.head), "--head"), config, "--head");
   apply_options(options, config);
   return config;
 }

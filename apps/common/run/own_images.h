@@ -42,7 +42,8 @@ std::string default_folder(const CommonOptions& options, const OwnImages& own, c
 /// The name of the folder or table of --images, without its ending.
 std::string name_of_images(const std::string& images);
 
-/// Sets head.kind; of het and het-xl a learned temperature that starts at 1 as well. As assignments of --set.
-std::vector<std::string> head_settings(const std::string& kind);
+/// Sets head.kind; of het and het-xl a learned temperature that starts at 1 as well. As a JSON text, {"key.path":
+/// value}. Throws UsageError for a name that is no head's.
+std::string head_settings(const std::string& kind);
 
 }  // namespace sked

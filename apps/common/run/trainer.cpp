@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <optional>
 #include <sstream>
 
@@ -106,8 +105,8 @@ void Trainer::begin(const std::optional<Checkpoint>& checkpoint) {
     resume(*checkpoint);
   else
     checkpoints_.clear_kept(), folder_.clear_results();
-  if (options_.opening && !options_.quiet)
-    std::fputs(opening(config_, *task_, timetable_, options_.device, folder_).c_str(), stdout);
+  if (options_.opening)
+    for (const std::string& line : opening(config_, *task_, timetable_, options_.device, folder_)) inform(line);
   state_.threads = omp_get_max_threads();
   state_.precision = name(product_precision());
   log_.begin(state_, steps_, options_.label.empty() ? folder_.path.filename().string() : options_.label,

@@ -1,0 +1,124 @@
+// --images: a configuration from somebody's own photos.
+
+#include <doctest/doctest.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "apps/common/config/config.h"
+#include "core/file.h"
+#include "core/tensor.h"
+#include "data/image_file.h"
+#include "tests/apps/support.h"
+
+namespace sked {
+namespace {
+
+using test::fails_with, test::Outcome, test::run_program;
+
+/// 12 small photos of each of three classes, light, dark and between.
+void write_photos(const std::string& root) {
+  const std::vector<std::string> classes{"Käfer im Gras", "Straße", "cats"};
+  for (size_t k = 0; k < classes.size(); ++k) {
+    std::filesystem::create_directories(root + "/" + classes[k]);
+    for (int i = 0; i < 12; ++i) {
+      Tensor image = Tensor::empty({20, 24, 3}, DType::u8);
+      for (int64_t p = 0; p < image.numel(); ++p)
+        image.data<uint8_t>()[p] = static_cast<uint8_t>(90 * static_cast<int64_t>(k) + (7 * p + 13 * i) % 60);
+      write_png(root + "/" + classes[k] + "/Bild " + std::to_string(i) + " ü.png", image);
+    }
+  }
+  write_file(root + "/Notizen.txt", "no image");
+}
+
+/// A training of seconds.
+std::vector<std::string> training(const std::string& images, const std::string& out) {
+  return {"train",
+          "--images",
+          images,
+          "--model",
+          "resnet18",
+          "--head",
+          "het-xl",
+          "--out",
+          out,
+          "--set",
+          "train.epochs=1",
+          "--set",
+          "model.base_width=4",
+          "--set",
+          "model.blocks=[1,1]",
+          "--threads",
+          "1"};
+}
+
+}  // namespace
+
+TEST_CASE("own images: trained, said, repeated from config.json and evaluated") {
+  const test::TemporaryFolder folder;
+  const std::string images = folder.path("Meine Fotos"), run = folder.path("run");
+  write_photos(images);
+  const Outcome outcome = run_program(training(images, run));
+  REQUIRE(outcome.code == 0);
+  for (const char* part : {"classes   3: Käfer im Gras, Straße, cats", "29 to train on, 7 held out", "no test images",
+                           "32 x 32 pixels", "held out (no test images): nll"})
+    CHECK_MESSAGE(outcome.out.find(part) != std::string::npos, part);
+  const std::string summary = read_file(run + "/summary.json", 1 << 20);
+  CHECK(test::number_at(summary, "/validation/count") == 7);
+  CHECK(test::json_at(summary, "/test").empty());
+  CHECK(test::text_at(summary, "/weights") == "last");
+
+  const std::string again = folder.path("again");
+  REQUIRE(run_program({"train", "--config", run + "/config.json", "--out", again, "--threads", "1"}).code == 0);
+  CHECK(test::metrics_without_timings(again + "/metrics.jsonl") ==
+        test::metrics_without_timings(run + "/metrics.jsonl"));
+  const Outcome measured = run_program({"evaluate", run, "--out", run});
+  CHECK(measured.code == 0);
+  CHECK(measured.out.find("validation images: 7") != std::string::npos);
+  CHECK(test::number_at(read_file(run + "/evaluation.json", 1 << 20), "/validation/nll") ==
+        doctest::Approx(test::number_at(summary, "/validation/nll")));
+}
+
+TEST_CASE("own images: a base configuration, and what is refused") {
+  const test::TemporaryFolder folder;
+  const std::string images = folder.path("p"), run = folder.path("run");
+  write_photos(images);
+  RunConfig base = test::tiny_config(folder.path("none"));
+  base.train.epochs = 1;
+  folder.write("base.json", config_text(base));
+  REQUIRE(run_program({"train", "--config", folder.path("base.json"), "--images", images, "--out", run}).code == 0);
+  const RunConfig config = read_config(run + "/config.json");
+  CHECK(config.data.validation == 0.2);
+  CHECK(config.data.train_pipeline.starts_with("decode|"));
+  CHECK(config.train.batch_size == base.train.batch_size);
+
+  const auto refused = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), "train");
+    return run_program(more);
+  };
+  CHECK(fails_with(refused({"--images", images}), 2, "--model"));
+  CHECK(fails_with(refused({"--images", folder.path("none"), "--model", "resnet18"}), 2, "no such folder"));
+  CHECK(fails_with(refused({"--images", images, "--model", "resnet18", "--head", "hexl"}), 2, "het-xl"));
+  CHECK(fails_with(refused({"--images", images, "--model", "resnet18", "--size", "big"}), 2, "--size"));
+  std::filesystem::create_directories(folder.path("q"));
+  std::filesystem::rename(images + "/cats", folder.path("q/cats"));
+  CHECK(fails_with(refused({"--images", folder.path("q"), "--model", "resnet18"}), 1, "two classes"));
+  std::filesystem::create_directories(images + "/empty");
+  CHECK(fails_with(refused({"--images", images, "--model", "resnet18"}), 1, "the class has no image"));
+}
+
+TEST_CASE("own images: heads and seeds without a plan's file") {
+  const test::TemporaryFolder folder;
+  const std::string images = folder.path("Meine Fotos"), out = folder.path("out");
+  write_photos(images);
+  const Outcome outcome = run_program({"replicate", "--images", images, "--model", "resnet18", "--heads", "det,het-xl",
+                                       "--seeds", "2", "--out", out, "--set", "train.epochs=1", "--set",
+                                       "model.base_width=4", "--set", "model.blocks=[1,1]"});
+  REQUIRE_MESSAGE(outcome.code == 0, outcome.err);
+  const std::string results = read_file(out + "/results.json", 1 << 24);
+  CHECK(test::size_at(results, "/cells") == 2);
+  CHECK(test::size_at(results, "/cells/1/runs") == 2);
+}
+
+}  // namespace sked
