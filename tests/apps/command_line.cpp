@@ -65,7 +65,7 @@ TEST_CASE("command line: an option that is none is answered with the one that wa
   CHECK(refused({"train", "--epoch", "3"}, "did you mean --set train.epochs=...?"));
   CHECK(refused({"train", "--batch-size=3"}, "did you mean --set train.batch_size=...?"));
   CHECK(refused({"train", "--lr", "0.1"}, "did you mean --set schedule.peak=...?"));
-  CHECK(refused({"train", "--model", "vit-ti"}, "did you mean --set model.name=...?"));
+  CHECK(refused({"train", "--backbone", "vit-ti"}, "did you mean --set model.name=...?"));
   CHECK(refused({"train", "--output", "a"}, "did you mean --out?"));
   CHECK(refused({"train", "--xyzzy"}, "--xyzzy: no such option (see"));
   CHECK(refused({"train", "---"}, "---: no such option (see"));
