@@ -27,7 +27,10 @@ std::string table_markdown(const Plan& plan, const std::vector<Cell>& cells) {
     const std::vector<const Cell*> rows = cells_of_setting(cells, s);
     if (rows.empty()) continue;
     const std::vector<const Metric*> columns = columns_of(rows);
-    text += (text.empty() ? "**" : "\n**") + markdown(plan.settings[s].name) + "**\n\n| head | seeds |";
+    text += (text.empty() ? "**" : "\n**") + markdown(plan.settings[s].name) + "**\n\n";
+    if (rows.front()->runs.front().summary.measured != "test")
+      text += "Measured on images held out from training, with the last weights: there are no test images.\n\n";
+    text += "| head | seeds |";
     for (const Metric* metric : columns) text += " " + markdown(metric->title) + " |";
     text += "\n|---|---|";
     for (size_t i = 0; i < columns.size(); ++i) text += "---|";

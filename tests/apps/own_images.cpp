@@ -116,6 +116,7 @@ TEST_CASE("own images: heads and seeds without a plan's file") {
                                        "--seeds", "2", "--out", out, "--set", "train.epochs=1", "--set",
                                        "model.base_width=4", "--set", "model.blocks=[1,1]"});
   REQUIRE_MESSAGE(outcome.code == 0, outcome.err);
+  CHECK(outcome.out.find("there are no test images") != std::string::npos);
   const std::string results = read_file(out + "/results.json", 1 << 24);
   CHECK(test::size_at(results, "/cells") == 2);
   CHECK(test::size_at(results, "/cells/1/runs") == 2);
