@@ -9,6 +9,7 @@
 
 #include "apps/common/config/cli.h"
 #include "apps/common/config/outputs.h"
+#include "apps/common/measure/covariance.h"
 #include "apps/common/measure/estimate.h"
 #include "apps/common/measure/evaluation.h"
 #include "apps/common/measure/few_shot.h"
@@ -33,7 +34,7 @@ struct EvaluateOptions {
   std::vector<std::string> runs;
   std::string split = "test";
   std::optional<int64_t> samples;
-  std::string ood, shift, calibrate, calibrated;
+  std::string ood, shift, calibrate, calibrated, covariance;
   std::vector<std::string> few_shot;
   bool mahalanobis = false, classes = false, split_entropy = false;
   PredictionsWanted predictions;
@@ -183,6 +184,30 @@ Json report_entropy(Asked& s, const std::shared_ptr<const Dataset>& images) {
   return {{"total", total}, {"noise", noise}, {"rest", rest}, {"samples", samples}};
 }
 
+void require_covariance(const Asked& s, const EvaluateOptions& wanted) {
+  if (wanted.covariance.empty()) return;
+  const int64_t classes = s.splits.test->classes();
+  require_usage(s.config().head.kind != HeadKind::det, "evaluate",
+                "--covariance: expected a head that predicts noise, got DET, whose logits do not move");
+  require_usage(s.predict.samples >= 2, "evaluate", "--covariance: expected --samples of 2 or more, got ",
+                s.predict.samples);
+  require_usage(classes <= kMostCovariantClasses, "evaluate", "--covariance: expected at most ", kMostCovariantClasses,
+                " classes, got ", classes);
+}
+
+/// The images are looked at once more.
+void report_covariance(Asked& s, const std::shared_ptr<const Dataset>& images, const std::string& prefix) {
+  PredictOptions without_noise = s.predict;
+  without_noise.samples = 0;
+  CovarianceAccumulator sums;
+  for_each_prediction(*s.model, images, s.config().data.eval_pipeline, without_noise, [&](const Prediction& p) {
+    sums.add(s.model->head(), p.phi, s.predict.samples, s.config().head.link == Link::sigmoid, p.context);
+  });
+  write_covariance(prefix, sums.result(), images->class_names());
+  std::printf("  covariance of the logits: %s.safetensors, %s.svg\n", printable(prefix).c_str(),
+              printable(prefix).c_str());
+}
+
 Json report_run(EvaluateOptions wanted, const CommonOptions& common) {
   Asked s = load_asked(wanted.runs.front(), wanted.samples, common);
   wanted.split = measured_split(s.splits, wanted.split);
@@ -192,6 +217,7 @@ Json report_run(EvaluateOptions wanted, const CommonOptions& common) {
                 "--split-entropy: expected --samples of 2 or more, got ", s.predict.samples);
   require_usage(!wanted.split_entropy || wanted.calibrated.empty(), "evaluate",
                 "--split-entropy: expected predictions as trained, got --calibrated ", wanted.calibrated);
+  require_covariance(s, wanted);
   std::shared_ptr<const Dataset> fit;
   if (!wanted.calibrate.empty()) fit = calibration_images(s, wanted.calibrate);
   std::optional<Splits> ood;  // all that may not be there before anything is measured
@@ -206,6 +232,7 @@ Json report_run(EvaluateOptions wanted, const CommonOptions& common) {
   result[wanted.split] = report_split(s, wanted);
   if (fit) result["calibration"] = report_calibration(s, fit, wanted.calibrate, wanted.split, common.command);
   if (wanted.split_entropy) result["entropy"] = report_entropy(s, choose_split(s.splits, wanted.split));
+  if (!wanted.covariance.empty()) report_covariance(s, choose_split(s.splits, wanted.split), wanted.covariance);
   result["temperature"] = s.model->head().temperature();
   if (ood) result["ood"] = report_other(s, wanted, *ood);
   if (!few_shot.empty()) result["few_shot"] = report_few_shot(s, few_shot);
@@ -222,6 +249,7 @@ Json report_runs(EvaluateOptions wanted, const CommonOptions& common) {
                 wanted.runs.size());
   for (const auto& [name, given] : {std::pair("--classes", wanted.classes),
                                     {"--split-entropy", wanted.split_entropy},
+                                    {"--covariance", !wanted.covariance.empty()},
                                     {"--calibrate", !wanted.calibrate.empty()},
                                     {"--calibrated", !wanted.calibrated.empty()}})
     require_usage(!given, "evaluate", name, ": expected one run, got ", wanted.runs.size());
@@ -255,6 +283,7 @@ void evaluate_app(const EvaluateOptions& wanted, const CommonOptions& common) {
   require_usage(wanted.calibrate.empty() || wanted.calibrated.empty(), "evaluate", "--calibrate ", wanted.calibrate,
                 ": expected predictions as trained, got --calibrated ", wanted.calibrated);
   check_predictions(wanted.predictions);
+  if (!wanted.covariance.empty()) check_covariance_files(wanted.covariance);
   Json result = wanted.runs.size() == 1 ? report_run(wanted, common) : report_runs(wanted, common);
   result["command"] = common.command;
   if (common.out.empty()) return;
@@ -295,6 +324,8 @@ int main(int argc, char** argv) {
       {"--classes", &wanted.classes, "Prints recall, precision, confidence and NLL of every class"},
       {"--split-entropy", &wanted.split_entropy,
        "How much of the predictions' entropy is the noise's: the mutual information of class and noise"},
+      {"--covariance", &wanted.covariance,
+       "Which classes' logits the noise moves together: PREFIX.safetensors and, as a heat map, PREFIX.svg", "PREFIX"},
       {.name = "--calibrate",
        .target = &wanted.calibrate,
        .help =

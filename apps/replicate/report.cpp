@@ -6,6 +6,7 @@
 #include <map>
 
 #include "apps/common/config/progress.h"
+#include "apps/common/measure/html.h"
 #include "apps/common/measure/plots.h"
 #include "apps/replicate/noisy_images.h"
 #include "apps/replicate/paired.h"
@@ -27,23 +28,6 @@ th:first-child, td:first-child { text-align: left; } .best { font-weight: 600; b
 figure { margin: 0; width: 112px; font-size: 12px; line-height: 1.25; }
 figure img { width: 112px; image-rendering: pixelated; } .muted { color: #666; }
 </style>)";
-
-std::string escaped(const std::string& text) {
-  std::string result;
-  for (char c : printable(text)) {
-    if (c == '<')
-      result += "&lt;";
-    else if (c == '>')
-      result += "&gt;";
-    else if (c == '&')
-      result += "&amp;";
-    else if (c == '"')
-      result += "&quot;";
-    else
-      result += c;
-  }
-  return result;
-}
 
 /// A paragraph that says, as stderr does, what is missing: whatever fails here, the runs are trained.
 std::string left_out(const std::string& why) {

@@ -1,0 +1,103 @@
+#include "apps/common/measure/covariance.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "apps/common/config/outputs.h"
+#include "apps/common/measure/heat_map.h"
+#include "apps/common/measure/uncertainty.h"
+#include "core/error.h"
+#include "core/file.h"
+#include "core/json.h"
+#include "core/safetensors.h"
+#include "core/text.h"
+
+namespace sked {
+namespace {
+
+constexpr const char* kAbout = "skedastic covariance";
+constexpr int64_t kMostSampled = int64_t{1} << 24;  // logits at a time
+constexpr uint64_t kMostSvgBytes = uint64_t{1} << 24;
+constexpr double kStill = 1e-8;  // below: rounding of f32 probabilities, not noise
+
+bool holds_covariance(const std::string& path) {
+  const auto metadata = load_safetensors_header(path).metadata;
+  const auto about = metadata.find("about");
+  return about != metadata.end() && about->second == kAbout;
+}
+
+bool holds_heat_map(const std::string& path) {
+  return read_file(path, kMostSvgBytes).find(kHeatMapMark) != std::string::npos;
+}
+
+}  // namespace
+
+void CovarianceAccumulator::add(const Tensor& logits) {
+  const int64_t samples = logits.dim(0), images = logits.dim(1), classes = logits.dim(2);
+  sums_.resize(static_cast<size_t>(classes * classes), 0.0);
+  std::vector<double> mean(static_cast<size_t>(classes)), row(mean.size());
+  const auto at = [&](int64_t s, int64_t b) { return logits.data<float>() + (s * images + b) * classes; };
+  for (int64_t b = 0; b < images; ++b) {
+    std::fill(mean.begin(), mean.end(), 0.0);
+    for (int64_t s = 0; s < samples; ++s)
+      for (size_t k = 0; k < mean.size(); ++k) mean[k] += at(s, b)[k] / static_cast<double>(samples);
+    for (int64_t s = 0; s < samples; ++s) {
+      for (size_t k = 0; k < row.size(); ++k) row[k] = at(s, b)[k] - mean[k];
+      for (size_t i = 0; i < row.size(); ++i)
+        for (size_t j = 0; j <= i; ++j) sums_[i * row.size() + j] += row[i] * row[j] / static_cast<double>(samples);
+    }
+  }
+  images_ += images;
+  samples_ = samples;
+  classes_ = classes;
+}
+
+void CovarianceAccumulator::add(Head& head, const Tensor& phi, int64_t samples, bool sigmoid, const Context& context) {
+  const int64_t rows = phi.dim(0);
+  for (int64_t begin = 0, end = 0; begin < rows; begin = end) {
+    // The first image tells K.
+    end = classes_ == 0 ? 1 : std::min(rows, begin + std::max<int64_t>(1, kMostSampled / (samples * classes_)));
+    Context some = context;
+    some.examples = context.examples.rows(begin, end);
+    add(sampled_logits(head, phi.rows(begin, end), samples, sigmoid, some));
+  }
+}
+
+LogitCovariance CovarianceAccumulator::result() const {
+  require(images_ > 0, "covariance", "expected images, got none");
+  LogitCovariance result{images_, samples_, Tensor::empty({classes_, classes_}), Tensor::empty({classes_, classes_})};
+  const auto mean = [&](int64_t i, int64_t j) {
+    return sums_[static_cast<size_t>(std::max(i, j) * classes_ + std::min(i, j))] / static_cast<double>(images_);
+  };
+  for (int64_t i = 0; i < classes_; ++i) {
+    for (int64_t j = 0; j < classes_; ++j) {
+      const double spread = std::sqrt(mean(i, i) * mean(j, j)), together = mean(i, j);
+      result.covariance.data<float>()[i * classes_ + j] = static_cast<float>(together);
+      const double correlation = spread < kStill ? 0.0 : std::clamp(together / spread, -1.0, 1.0);
+      result.correlation.data<float>()[i * classes_ + j] = static_cast<float>(correlation);
+    }
+  }
+  return result;
+}
+
+void check_covariance_files(const std::string& prefix) {
+  check_writable(prefix + ".safetensors");
+  refuse_foreign(prefix + ".safetensors", holds_covariance);
+  check_writable(prefix + ".svg");
+  refuse_foreign(prefix + ".svg", holds_heat_map);
+}
+
+void write_covariance(const std::string& prefix, const LogitCovariance& result, const std::vector<std::string>& names) {
+  Json list = Json::array();
+  for (const std::string& name : names) list.push_back(valid_utf8(name));
+  save_safetensors(prefix + ".safetensors", {{"covariance", result.covariance}, {"correlation", result.correlation}},
+                   {{"about", kAbout},
+                    {"class_names", list.dump()},
+                    {"images", std::to_string(result.images)},
+                    {"samples", std::to_string(result.samples)}});
+  write_file(prefix + ".svg", heat_map_svg({.title = "Correlation of the classes' sampled logits",
+                                            .names = names,
+                                            .values = result.correlation}));
+}
+
+}  // namespace sked

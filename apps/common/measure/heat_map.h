@@ -1,0 +1,25 @@
+#pragma once
+// A square matrix over classes as a picture: SVG, in colors that suit a light page and a dark one.
+
+#include <string>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace sked {
+
+/// In every heat map's file: by this one is known as ours.
+constexpr const char* kHeatMapMark = "<desc>skedastic heat map</desc>";
+
+struct HeatMap {
+  std::string title;                    // also what a reader aloud is told
+  std::vector<std::string> names = {};  // K
+  Tensor values;                        // f32 (K,K), −1 … 1
+};
+
+/// An <svg> element: a square for each pair of classes, red for 1, blue for −1, nothing at 0, what is beyond like 1;
+/// the classes' names on both axes where there are at most 60, else none. Without background; text has the page's
+/// color. Of more than 300 classes each square is the mean of a block of them.
+std::string heat_map_svg(const HeatMap& map);
+
+}  // namespace sked
