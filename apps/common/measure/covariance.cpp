@@ -97,7 +97,8 @@ void write_covariance(const std::string& prefix, const LogitCovariance& result, 
                     {"samples", std::to_string(result.samples)}});
   write_file(prefix + ".svg", heat_map_svg({.title = "Correlation of the classes' sampled logits",
                                             .names = names,
-                                            .values = result.correlation}));
+                                            .values = result.correlation,
+                                            .alone = true}));
 }
 
 }  // namespace sked

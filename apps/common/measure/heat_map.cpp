@@ -18,6 +18,9 @@ constexpr size_t kLongestName = 18;       // characters that fit beside the squa
 constexpr double kSide = 420, kTop = 34;  // of all squares together; the title's place
 constexpr double kNames = 122, kLegend = 46;
 
+constexpr const char* kStyle =
+    "<style>svg { color: #222 } @media (prefers-color-scheme: dark) { svg { color: #ddd } }</style>\n";
+
 /// Means of blocks, so that at most kMostSquares stand side by side.
 std::vector<double> squares_of(const Tensor& values, int64_t& side) {
   const int64_t classes = values.dim(0), block = (classes + kMostSquares - 1) / kMostSquares;
@@ -102,9 +105,8 @@ std::string heat_map_svg(const HeatMap& map) {
   const std::string title = escaped(map.title);
   return "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 " + number(width) + " " + number(height) +
          "\" role=\"img\" aria-label=\"" + title + ", " + std::to_string(classes) +
-         " classes\" font-family=\"sans-serif\">\n<title>" + title + "</title>\n" + kHeatMapMark +
-         "\n<style>svg { color: #222 } @media (prefers-color-scheme: dark) { svg { color: #ddd } }</style>\n" +
-         "<text x=\"" + number(kNames + kSide / 2) +
+         " classes\" font-family=\"sans-serif\">\n<title>" + title + "</title>\n" + kHeatMapMark + "\n" +
+         (map.alone ? kStyle : "") + "<text x=\"" + number(kNames + kSide / 2) +
          "\" y=\"20\" font-size=\"14\" text-anchor=\"middle\" fill=\"currentColor\">" + title + "</text>\n" +
          "<g shape-rendering=\"crispEdges\" transform=\"translate(" + number(kNames) + " " + number(kTop) + ") scale(" +
          number(kSide / static_cast<double>(side)) + ")\">\n" + squares(values, side) + "</g>\n" + "<rect x=\"" +

@@ -14,7 +14,8 @@ constexpr const char* kHeatMapMark = "<desc>skedastic heat map</desc>";
 struct HeatMap {
   std::string title;                    // also what a reader aloud is told
   std::vector<std::string> names = {};  // K
-  Tensor values;                        // f32 (K,K), −1 … 1
+  Tensor values = {};                   // f32 (K,K), -1 … 1
+  bool alone = false;                   // a file, which brings colors for text itself; else the page has them
 };
 
 /// An <svg> element: a square for each pair of classes, red for 1, blue for −1, nothing at 0, what is beyond like 1;

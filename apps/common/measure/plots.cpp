@@ -18,6 +18,7 @@
 
 #include "apps/common/config/interrupt.h"
 #include "apps/common/config/progress.h"
+#include "apps/common/measure/html.h"
 #include "core/error.h"
 #include "core/text.h"
 
@@ -61,7 +62,7 @@ std::string quoted_tic(const std::string& name) {
 }
 
 void write_header(std::ostream& out, const Plot& plot) {
-  out << "set encoding utf8\nset terminal svg size 560,380 dynamic font 'sans-serif,12' background '#ffffff'\n"
+  out << "set encoding utf8\nset terminal svg size 560,380 dynamic font 'sans-serif,12'\n"
       << "set title " << quoted_title(plot.title) << " noenhanced\n"
       << "set xlabel " << quoted_title(plot.x_label) << " noenhanced\nset ylabel " << quoted_title(plot.y_label)
       << " noenhanced\n"
@@ -86,6 +87,8 @@ bool empty(const Series& series) {
   return true;
 }
 
+std::string color_of(size_t series) { return std::string("lc rgb '") + kColors[series % std::size(kColors)] + "'"; }
+
 std::string script_of(const Plot& plot) {
   std::ostringstream out;
   out.precision(9);
@@ -102,14 +105,15 @@ std::string script_of(const Plot& plot) {
   // Without a point gnuplot has no range to draw.
   if (std::all_of(plot.series.begin(), plot.series.end(), empty)) out << "set xrange [0:1]\nset yrange [0:1]\n";
   out << "plot " << (plot.diagonal ? "x with lines lc rgb '#999999' dt 2 title 'perfectly calibrated'" : "NaN notitle");
+  // Behind the points; the terminal would put white discs below those of its own error bars.
+  for (size_t s = 0; s < plot.series.size(); ++s)
+    if (!empty(plot.series[s]) && !plot.series[s].error.empty())
+      out << ", $d" << s << " using 1:($2-$3):(0):(2*$3) with vectors nohead lw 1.5 " << color_of(s) << " notitle";
   for (size_t s = 0; s < plot.series.size(); ++s) {
-    const std::string color = std::string("lc rgb '") + kColors[s % std::size(kColors)] + "'";
+    const std::string color = color_of(s);
     const char* style = plot.categories.empty() ? "with linespoints lw 2 pt 7 ps 0.4 " : "with points pt 7 ps 1.2 ";
-    const bool none = empty(plot.series[s]);
-    out << ", " << (none ? "NaN " : "$d" + std::to_string(s) + " using 1:2 ") << style << color << " title "
-        << in_quotes(shown(plot.series[s].name, kLongestName));
-    if (!none && !plot.series[s].error.empty())
-      out << ", $d" << s << " using 1:2:3 with yerrorbars lw 1.5 pt 7 ps 0 " << color << " notitle";
+    out << ", " << (empty(plot.series[s]) ? "NaN " : "$d" + std::to_string(s) + " using 1:2 ") << style << color
+        << " title " << in_quotes(shown(plot.series[s].name, kLongestName));
   }
   out << '\n';
   return out.str();
@@ -195,6 +199,29 @@ std::string svg_of(const std::string& script) {
   return svg.substr(begin);
 }
 
+/// What gnuplot draws in black takes the color of the page's text, its pale grid one that suits dark pages too; texts
+/// are left as they are: a tag begins at `<`, which no text has.
+std::string in_colors_of_page(const std::string& svg) {
+  static const std::pair<std::string, std::string> kReplaced[] = {{"stroke='black'", "stroke='currentColor'"},
+                                                                  {"stroke=\"black\"", "stroke=\"currentColor\""},
+                                                                  {"fill=\"black\"", "fill=\"currentColor\""},
+                                                                  {"fill='black'", "fill='currentColor'"},
+                                                                  {" color=\"black\"", ""},
+                                                                  {"rgb(221, 221, 221)", "rgba(128,128,128,0.35)"}};
+  std::string result;
+  for (size_t begin = 0; begin < svg.size();) {
+    const size_t tag = std::min(svg.find('<', begin), svg.size()), end = std::min(svg.find('>', tag), svg.size());
+    result += svg.substr(begin, tag - begin);
+    std::string inside = svg.substr(tag, end - tag);
+    for (const auto& [from, to] : kReplaced)
+      for (size_t at = inside.find(from); at != std::string::npos; at = inside.find(from, at + to.size()))
+        inside.replace(at, from.size(), to);
+    result += inside;
+    begin = end;
+  }
+  return result;
+}
+
 }  // namespace
 
 std::string why_no_plots() {
@@ -206,6 +233,9 @@ std::string why_no_plots() {
   }
 }
 
-std::string draw(const Plot& plot) { return svg_of(script_of(plot)); }
+std::string draw(const Plot& plot) {
+  const std::string svg = in_colors_of_page(svg_of(script_of(plot))), title = escaped(shown(plot.title, kLongestTitle));
+  return "<svg role=\"img\" aria-label=\"" + title + "\"" + svg.substr(std::strlen("<svg"));
+}
 
 }  // namespace sked
