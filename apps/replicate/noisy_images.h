@@ -1,5 +1,6 @@
 #pragma once
-// The test images a trained head finds noisiest, as pictures for the report.
+// What a trained head's noise says of the test images: the noisiest ones, which classes move together, and how it
+// compares with the noise that is known.
 
 #include <string>
 #include <vector>
@@ -10,19 +11,31 @@ namespace sked {
 
 struct NoisyImage {
   std::string picture;     // data URI
+  std::string file;        // its name without folders; empty where images are no files
   std::string label;       // the test set's
   std::string prediction;  // most probable class
   double probability;      // of that class
   double noise;            // mean standard deviation of the head's noise over its coordinates
 };
 
+/// What the report shows of one run.
+struct NoiseStudy {
+  std::vector<NoisyImage> noisiest;    // of all test images
+  std::vector<NoisyImage> by_class;    // the noisiest few of each class, class by class; none of many classes
+  std::vector<std::string> classes;    // K
+  Tensor correlation = {};             // f32 (K,K) of the sampled logits over some test images; undefined for large K
+  Tensor confusion = {};               // f32 (K,K): mean p(y|x) of the images of each class, where it is known or voted
+  std::vector<double> known = {};      // entropy of p(y|x) of each image, in nats, where there is one
+  std::vector<double> predicted = {};  // the noise of each image, in the same order
+};
+
 /// The file of the weights that the run's summary tests.
 std::string weights_of(const FinishedRun& run, const std::string& folder);
 
-/// Loads the run's weights and returns the `count` test images with the largest predicted noise, noisiest first; of
-/// equally noisy ones some drawn at random, the same for every run; none where examples are vectors. For heads that
+/// Loads the run's weights and looks at all test images; `count` of them are the noisiest, noisiest first; of equally
+/// noisy ones some drawn at random, the same for every run; no images where examples are vectors. For heads that
 /// predict noise (not DET).
-std::vector<NoisyImage> noisiest_images(const FinishedRun& run, const std::string& folder, int count);
+NoiseStudy study_noise(const FinishedRun& run, const std::string& folder, int count);
 
 /// An image u8 (H,W,C), C = 1 or 3, as a `data:image/bmp` URI: uncompressed, so nothing is needed to write it.
 std::string bitmap_uri(const Tensor& image);

@@ -2,32 +2,19 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <map>
 
 #include "apps/common/config/progress.h"
 #include "apps/common/measure/html.h"
 #include "apps/common/measure/plots.h"
-#include "apps/replicate/noisy_images.h"
+#include "apps/replicate/noise_section.h"
+#include "apps/replicate/page.h"
 #include "apps/replicate/paired.h"
 #include "core/error.h"
 #include "core/text.h"
 
 namespace sked {
 namespace {
-
-constexpr int kNoisyImages = 24;
-
-constexpr const char* kStyle = R"(<style>
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 1180px; margin: 2rem auto; padding: 0 1rem; color: #222; }
-table { border-collapse: collapse; margin: 1rem 0; font-size: 14px; }
-th, td { padding: .3rem .8rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; } .best { font-weight: 600; background: #eef6ee; }
-.plots { display: flex; flex-wrap: wrap; gap: 1rem; } .plots svg { width: 560px; height: auto; }
-.images { display: flex; flex-wrap: wrap; gap: .8rem; }
-figure { margin: 0; width: 112px; font-size: 12px; line-height: 1.25; }
-figure img { width: 112px; image-rendering: pixelated; } .muted { color: #666; }
-</style>)";
 
 /// A paragraph that says, as stderr does, what is missing: whatever fails here, the runs are trained.
 std::string left_out(const std::string& why) {
@@ -59,62 +46,72 @@ std::string table(const Plan& plan, const std::vector<Cell>& cells, const std::v
                   size_t setting) {
   const std::vector<const Cell*> rows = cells_of_setting(cells, setting);
   const std::vector<const Metric*> columns = columns_of(rows);
-  std::string head = "<tr><th>head</th><th>seeds</th>", body;
-  for (const Metric* metric : columns) head += "<th>" + escaped(metric->title) + "</th>";
+  HtmlTable table{.caption = "Mean ± standard error over seeds", .rows = {{"head", "seeds"}}};
+  for (const Metric* metric : columns) table.rows[0].push_back(escaped(metric->title));
   for (const Cell* cell : rows) {
-    body +=
-        "<tr><td>" + escaped(plan.heads[cell->head].name) + "</td><td>" + std::to_string(cell->runs.size()) + "</td>";
+    const std::string name = escaped(plan.heads[cell->head].name), seeds = std::to_string(cell->runs.size());
+    std::vector<std::string> row{name, seeds};
     for (const Metric* metric : columns) {
-      bool best = false;
-      for (const Comparison& c : wins) best |= c.setting == setting && c.metric == metric && c.best == cell->head;
-      body += std::string(best ? "<td class=\"best\">" : "<td>") + cell->text(*metric) + "</td>";
+      for (const Comparison& c : wins)
+        if (c.setting == setting && c.metric == metric && c.best == cell->head)
+          table.best.emplace_back(table.rows.size(), row.size());
+      row.push_back(cell->text(*metric));
     }
-    body += "</tr>\n";
+    table.rows.push_back(std::move(row));
     if (!cell->ensemble) continue;
-    body += "<tr><td>" + escaped(plan.heads[cell->head].name) + ", their ensemble</td><td>" +
-            std::to_string(cell->runs.size()) + "</td>";
-    for (const Metric* metric : columns) body += "<td>" + cell->ensemble_text(*metric) + "</td>";
-    body += "</tr>\n";
+    table.rows.push_back({name + ", their ensemble", seeds});
+    for (const Metric* metric : columns) table.rows.back().push_back(cell->ensemble_text(*metric));
   }
-  return "<table>" + head + "</tr>\n" + body + "</table>\n";
+  return html_table(table);
+}
+
+/// Every run's own values.
+std::string seeds_table(const Plan& plan, const std::vector<const Cell*>& rows) {
+  const std::vector<const Metric*> columns = columns_of(rows);
+  HtmlTable table{.rows = {{"head", "seed"}}};
+  for (const Metric* metric : columns) table.rows[0].push_back(escaped(metric->title));
+  for (const Cell* cell : rows) {
+    for (const FinishedRun& run : cell->runs) {
+      std::vector<std::string> row{escaped(plan.heads[cell->head].name), std::to_string(run.plan.seed)};
+      for (const Metric* metric : columns) {
+        const double value = !metric->has || metric->has(run.summary) ? metric->get(run.summary) : std::nan("");
+        row.push_back(std::isnan(value) ? "-" : estimate({value}).text(metric->digits, metric->scale));
+      }
+      table.rows.push_back(std::move(row));
+    }
+  }
+  return folded("Values of each seed", html_table(table));
 }
 
 /// Accuracy of every class by head; nothing where a run does not say, or speaks of other classes.
 std::string class_table(const Plan& plan, const std::vector<const Cell*>& rows) {
   const std::vector<NamedClass>& classes = rows.front()->runs.front().summary.test.classes;
   if (classes.empty()) return "";
-  std::string head = "<tr><th>class</th><th>images</th>", body;
+  HtmlTable table{.rows = {{"class", "images"}}};
   for (const Cell* cell : rows) {
-    head += "<th>" + escaped(plan.heads[cell->head].name) + "</th>";
+    table.rows[0].push_back(escaped(plan.heads[cell->head].name));
     for (const FinishedRun& run : cell->runs)
       if (!std::ranges::equal(run.summary.test.classes, classes, {}, &NamedClass::name, &NamedClass::name)) return "";
   }
   for (size_t k = 0; k < classes.size(); ++k) {
-    body += "<tr><td>" + escaped(classes[k].name) + "</td><td>" + std::to_string(classes[k].measures.count) + "</td>";
+    table.rows.push_back({escaped(classes[k].name), std::to_string(classes[k].measures.count)});
     for (const Cell* cell : rows) {
       std::vector<double> recalls;
       for (const FinishedRun& run : cell->runs) recalls.push_back(run.summary.test.classes[k].measures.recall);
       const Estimate e = estimate(recalls);
-      body += "<td>" + (std::isnan(e.mean) ? "-" : e.text(2, 100)) + "</td>";
+      table.rows.back().push_back(std::isnan(e.mean) ? "-" : e.text(2, 100));
     }
-    body += "</tr>\n";
   }
-  return "<details><summary>Accuracy of each class, %</summary>\n<table>" + head + "</tr>\n" + body +
-         "</table></details>\n";
+  return folded("Accuracy of each class, %", html_table(table));
 }
 
 /// The setting's heads against each other; nothing where none have two seeds in common.
 std::string paired(const Plan& plan, const std::vector<Cell>& cells, size_t setting) {
-  const std::vector<std::vector<std::string>> rows = paired_table(plan, cells, setting);
-  if (rows.empty()) return "";
-  std::string text = "<p>Paired by seed, with 95 % intervals:</p>\n<table>";
-  for (const std::vector<std::string>& row : rows) {
-    const std::string tag = &row == rows.data() ? "th>" : "td>";
-    text += "<tr>";
-    for (const std::string& cell : row) text += "<" + tag + escaped(cell) + "</" + tag;
-    text += "</tr>\n";
-  }
-  return text + "</table>\n";
+  HtmlTable table{.caption = "Paired by seed, with 95 % intervals", .rows = paired_table(plan, cells, setting)};
+  if (table.rows.empty()) return "";
+  for (std::vector<std::string>& row : table.rows)
+    for (std::string& cell : row) cell = escaped(cell);
+  return html_table(table);
 }
 
 /// Mean over the cell's runs of a measure at each periodic evaluation, against the epoch.
@@ -188,31 +185,64 @@ std::string plots(const Plan& plan, const std::vector<Cell>& cells, size_t setti
   return text + "</div>\n";
 }
 
-std::string noisy_images(const Plan& plan, const Cell& cell, const std::filesystem::path& out) {
-  const FinishedRun& run = cell.runs.front();
-  const std::string folder = (out / run.plan.folder).string();
-  if (!std::filesystem::exists(weights_of(run, folder))) return "";  // removed to save space
-  std::vector<NoisyImage> images;
+std::string noise(const Plan& plan, const Cell& cell, const std::filesystem::path& out, Drawings& drawings) {
   try {
-    images = noisiest_images(run, folder, kNoisyImages);
+    return noise_section(plan, cell, out, [&](const Plot& plot) { return drawings.draw(plot); });
   } catch (const Error& error) {
     return left_out("the noisiest images of " + plan.heads[cell.head].name + " are left out: " + error.what());
   }
-  if (images.empty()) return "";
-  std::string text = "<h3>Noisiest test images according to " + escaped(plan.heads[cell.head].name) + ", seed " +
-                     std::to_string(run.plan.seed) + "</h3>\n<div class=\"images\">\n";
-  for (const NoisyImage& image : images) {
-    char numbers[96];
-    std::snprintf(numbers, sizeof numbers, " (%.2f)<br><span class=\"muted\">σ %.3f</span>", image.probability,
-                  image.noise);
-    text += "<figure><img src=\"" + image.picture + "\" alt=\"\"><figcaption>" + escaped(image.label) + "<br>→ " +
-            escaped(image.prediction) + numbers + "</figcaption></figure>\n";
-  }
-  return text + "</div>\n";
 }
 
-bool predicts_noise(const FinishedRun& run) {
-  return run.plan.config.task == TaskKind::classification && run.summary.head != "det";
+std::string anchor(size_t setting) { return "setting-" + std::to_string(setting + 1); }
+
+/// Where there are several settings.
+std::string contents(const Plan& plan, const std::vector<Cell>& cells) {
+  std::string items;
+  size_t count = 0;
+  for (size_t s = 0; s < plan.settings.size(); ++s) {
+    if (cells_of_setting(cells, s).empty()) continue;
+    items += "<li><a href=\"#" + anchor(s) + "\">" + escaped(plan.settings[s].name) + "</a></li>\n";
+    ++count;
+  }
+  return count < 2 ? "" : "<nav aria-label=\"Contents\"><ul>\n" + items + "</ul></nav>\n";
+}
+
+/// A sentence on what was trained, and one a setting on who has the lowest NLL and from whom that tells it apart.
+std::string summary_of(const Plan& plan, const std::vector<Cell>& cells, const std::vector<Comparison>& wins) {
+  if (cells.empty()) return "";
+  size_t runs = 0;
+  for (const Cell& cell : cells) runs += cell.runs.size();
+  const Summary& first = cells.front().runs.front().summary;
+  std::string text = "<p><strong>What you see here.</strong> " + std::to_string(runs) + " runs on " +
+                     escaped(first.dataset) + " with " + escaped(first.backbone) + ".";
+  for (const Comparison& c : wins) {
+    if (c.metric->key != "nll") continue;
+    std::string clear, not_clear;
+    for (const Comparison::Other& other : c.others) {
+      std::string& list = other.clear() ? clear : not_clear;
+      list += (list.empty() ? "" : ", ") + escaped(plan.heads[other.head].name);
+    }
+    text += " " + escaped(plan.settings[c.setting].name) + ": " + escaped(plan.heads[c.best].name) +
+            " has the lowest NLL" + (clear.empty() ? "" : ", clearly lower than " + clear) +
+            (not_clear.empty() ? "." : "; these seeds do not tell it from " + not_clear + ".");
+  }
+  return text + "</p>\n";
+}
+
+std::string setting_section(const Plan& plan, const std::vector<Cell>& cells, const std::vector<Comparison>& wins,
+                            size_t s, const std::filesystem::path& out, Drawings& drawings) {
+  const std::vector<const Cell*> rows = cells_of_setting(cells, s);
+  std::string page =
+      "<h2 id=\"" + anchor(s) + "\">" + escaped(plan.settings[s].name) + "</h2>\n" + table(plan, cells, wins, s);
+  const std::string warning = data_warning(plan, rows);
+  if (!warning.empty()) page += "<p><strong>" + escaped(warning) + "</strong></p>\n";
+  page += "<ul>\n";
+  for (const Comparison& c : wins)
+    if (c.setting == s) page += "<li>" + escaped(sentence(plan, cells, c)) + "</li>\n";
+  page += "</ul>\n" + paired(plan, cells, s) + seeds_table(plan, rows) + class_table(plan, rows);
+  if (drawings.why_none().empty()) page += plots(plan, cells, s, drawings);
+  for (const Cell* cell : rows) page += noise(plan, *cell, out, drawings);
+  return page;
 }
 
 }  // namespace
@@ -221,26 +251,14 @@ std::string report_html(const Plan& plan, const std::vector<Cell>& cells, const 
                         std::string no_plots) {
   Drawings drawings(std::move(no_plots));
   const std::vector<Comparison> wins = comparisons(plan, cells);
-  std::string page = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>" + escaped(plan.title) +
-                     "</title>\n" + kStyle + "</head><body>\n<h1>" + escaped(plan.title) + "</h1>\n";
-  page +=
-      "<p class=\"muted\">Mean ± standard error over seeds; the best mean of each compared column is marked. "
-      "<em>Within noise</em>: the paired difference is below two of its standard errors.</p>\n";
+  std::string page = page_beginning(plan.title) + summary_of(plan, cells, wins) + explanations() +
+                     "<p class=\"muted\">The best mean of each compared column is marked. <em>Within noise</em>: the "
+                     "paired difference is below two of its standard errors.</p>\n";
   if (!drawings.why_none().empty()) page += "<p>" + escaped(drawings.why_none()) + ": the plots are left out.</p>\n";
-  for (size_t s = 0; s < plan.settings.size(); ++s) {
-    if (cells_of_setting(cells, s).empty()) continue;
-    page += "<h2>" + escaped(plan.settings[s].name) + "</h2>\n" + table(plan, cells, wins, s);
-    const std::string warning = data_warning(plan, cells_of_setting(cells, s));
-    if (!warning.empty()) page += "<p><strong>" + escaped(warning) + "</strong></p>\n";
-    page += "<ul>\n";
-    for (const Comparison& c : wins)
-      if (c.setting == s) page += "<li>" + escaped(sentence(plan, cells, c)) + "</li>\n";
-    page += "</ul>\n" + paired(plan, cells, s) + class_table(plan, cells_of_setting(cells, s));
-    if (drawings.why_none().empty()) page += plots(plan, cells, s, drawings);
-    for (const Cell& cell : cells)
-      if (cell.setting == s && predicts_noise(cell.runs.front())) page += noisy_images(plan, cell, out);
-  }
-  return page + "</body></html>\n";
+  page += contents(plan, cells);
+  for (size_t s = 0; s < plan.settings.size(); ++s)
+    if (!cells_of_setting(cells, s).empty()) page += setting_section(plan, cells, wins, s, out, drawings);
+  return page + page_end(plan, cells, out);
 }
 
 }  // namespace sked

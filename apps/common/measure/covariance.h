@@ -26,6 +26,7 @@ class CovarianceAccumulator {
   void add(const Tensor& logits);
   /// Samples the logits of every row of phi (B,D), a few rows at a time where there are many classes.
   void add(Head& head, const Tensor& phi, int64_t samples, bool sigmoid, const Context& context);
+  int64_t images() const { return images_; }
   /// Expects images.
   LogitCovariance result() const;
 

@@ -25,9 +25,10 @@ struct Plot {
 /// `gnuplot was not found`.
 std::string why_no_plots();
 
-/// The plot as an <svg> element without background, its text and axes in the page's color. Points that are not finite are left out; a series without a point keeps its entry in
-/// the key. Names may hold any text, and are cut where they are too long to draw. Nothing is written to any folder.
-/// Throws Error with gnuplot's own message when it fails, Interrupted on Ctrl-C.
+/// The plot as an <svg> element without background, its text and axes in the page's color. Points that are not finite
+/// are left out; a series without a point keeps its entry in the key. Names may hold any text, and are cut where they
+/// are too long to draw. Nothing is written to any folder. Throws Error with gnuplot's own message when it fails,
+/// Interrupted on Ctrl-C.
 std::string draw(const Plot& plot);
 
 }  // namespace sked

@@ -1,0 +1,102 @@
+#include "apps/replicate/noise_section.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <numeric>
+
+#include "apps/common/measure/estimate.h"
+#include "apps/common/measure/heat_map.h"
+#include "apps/common/measure/html.h"
+#include "apps/replicate/noisy_images.h"
+#include "apps/replicate/page.h"
+
+namespace sked {
+namespace {
+
+constexpr int kNoisyImages = 24;
+constexpr size_t kBins = 20;
+
+std::string pictures(const std::vector<NoisyImage>& images) {
+  std::string text = "<div class=\"images\">\n";
+  for (const NoisyImage& image : images) {
+    char numbers[96];
+    std::snprintf(numbers, sizeof numbers, " (%.2f)<br><span class=\"muted\">σ %.3f</span>", image.probability,
+                  image.noise);
+    text += "<figure><img src=\"" + image.picture + "\" alt=\"" +
+            escaped(image.label + ", predicted " + image.prediction + (image.file.empty() ? "" : ", " + image.file)) +
+            "\"><figcaption>" + escaped(image.label) + "<br>→ " + escaped(image.prediction) + numbers +
+            (image.file.empty() ? "" : "<br>" + escaped(image.file)) + "</figcaption></figure>\n";
+  }
+  return text + "</div>\n";
+}
+
+/// Means of both over equally many images, in order of the known noise.
+Series binned(const NoiseStudy& study) {
+  std::vector<size_t> order(study.known.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::ranges::stable_sort(order, {}, [&](size_t i) { return study.known[i]; });
+  Series series{.name = "mean ± standard error over a twentieth of the images"};
+  for (size_t bin = 0; bin < kBins; ++bin) {
+    std::vector<double> x, y;
+    for (size_t i = bin * order.size() / kBins; i < (bin + 1) * order.size() / kBins; ++i)
+      x.push_back(study.known[order[i]]), y.push_back(study.predicted[order[i]]);
+    if (x.empty()) continue;
+    const Estimate e = estimate(y);
+    series.x.push_back(estimate(x).mean);
+    series.y.push_back(e.mean);
+    series.error.push_back(std::isfinite(e.standard_error) ? e.standard_error : 0);
+  }
+  return series;
+}
+
+std::string against_known(const NoiseStudy& study, const Summary& summary, const DrawPlot& draw) {
+  const auto [least, most] = std::ranges::minmax_element(study.known);
+  if (study.known.empty() || *most - *least < 1e-6) return "";
+  std::string title = "Predicted noise against known noise";
+  if (const double rho = summary.test.against.noise_correlation; std::isfinite(rho)) {
+    char text[64];
+    std::snprintf(text, sizeof text, ", rank correlation %.3f", rho);
+    title += text;
+  }
+  return draw({.title = title,
+               .x_label = "entropy of p(y|x), nats",
+               .y_label = "predicted noise σ",
+               .series = {binned(study)}});
+}
+
+}  // namespace
+
+std::string noise_section(const Plan& plan, const Cell& cell, const std::filesystem::path& out, const DrawPlot& draw) {
+  const FinishedRun& run = cell.runs.front();
+  if (run.plan.config.task != TaskKind::classification || run.summary.head == "det") return "";
+  const std::string folder = (out / run.plan.folder).string(), name = plan.heads[cell.head].name;
+  if (!std::filesystem::exists(weights_of(run, folder))) return "";  // removed to save space
+  const NoiseStudy study = study_noise(run, folder, kNoisyImages);
+  std::string maps;
+  if (study.correlation.defined())
+    maps +=
+        heat_map_svg({.title = "Correlation of sampled logits", .names = study.classes, .values = study.correlation});
+  if (study.confusion.defined())
+    maps += heat_map_svg(
+        {.title = run.summary.test.distribution == "human" ? "Votes: p(y|x) by class" : "Known noise: p(y|x) by class",
+         .names = study.classes,
+         .values = study.confusion});
+  maps += against_known(study, run.summary, draw);
+  std::string text;
+  const std::string of = escaped(name) + ", seed " + std::to_string(run.plan.seed);
+  if (!maps.empty())
+    text += "<h3>The noise of " + of +
+            "</h3>\n<p class=\"muted\">Which classes' logits move together, mean over up to "
+            "256 test images (a shift of all classes is left out)" +
+            std::string(study.confusion.defined() ? "; and which labels the images of each class (row) get.</p>\n"
+                                                  : ".</p>\n") +
+            "<div class=\"plots\">\n" + maps + "</div>\n";
+  if (!study.noisiest.empty())
+    text += "<h3>Noisiest test images according to " + of + "</h3>\n" + pictures(study.noisiest);
+  if (!study.by_class.empty())
+    text += folded("The noisiest test images of each class according to " + name, pictures(study.by_class));
+  return text;
+}
+
+}  // namespace sked

@@ -1,0 +1,34 @@
+#pragma once
+// What frames the report: its style, tables, what its words mean, where it comes from.
+
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "apps/replicate/results.h"
+
+namespace sked {
+
+/// From the doctype to the heading, with the style: light or dark as the reader's system is, for phones and A4 too.
+std::string page_beginning(const std::string& title);
+
+/// A table of HTML cells, its first row and column headers, in a frame that scrolls sideways by itself. `best`: cells
+/// (row, column) that are marked.
+struct HtmlTable {
+  std::string caption = {};
+  std::vector<std::vector<std::string>> rows = {};
+  std::vector<std::pair<size_t, size_t>> best = {};
+};
+std::string html_table(const HtmlTable& table);
+
+/// Folded away until it is asked for.
+std::string folded(const std::string& title, const std::string& html);
+
+/// What NLL, ECE, Brier, tau, sigma and p(y|x) are, a sentence each.
+std::string explanations();
+
+/// Where the numbers come from: command, date, device, links to the runs' folders, the configuration.
+std::string page_end(const Plan& plan, const std::vector<Cell>& cells, const std::filesystem::path& out);
+
+}  // namespace sked
