@@ -36,7 +36,7 @@ Series binned(const NoiseStudy& study) {
   std::vector<size_t> order(study.known.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::ranges::stable_sort(order, {}, [&](size_t i) { return study.known[i]; });
-  Series series{.name = "mean ± standard error over a twentieth of the images"};
+  Series series{.name = "mean ± standard error, 1/20 of images"};
   for (size_t bin = 0; bin < kBins; ++bin) {
     std::vector<double> x, y;
     for (size_t i = bin * order.size() / kBins; i < (bin + 1) * order.size() / kBins; ++i)

@@ -1,0 +1,105 @@
+// The report in a browser: on a screen and a phone, light and dark, and on paper.
+
+#include <doctest/doctest.h>
+
+#include <regex>
+#include <sstream>
+
+#include "tests/apps/plans.h"
+#include "tests/common/shell.h"
+
+using namespace sked;
+using namespace sked::test;
+
+namespace {
+
+/// What a page said of itself in a frame of some width.
+struct Measured {
+  std::string words;  // `width of the content, width of the frame, dark?, errors`
+  std::string log;    // what the browser said
+};
+
+class Browser {
+ public:
+  explicit Browser(const TemporaryFolder& folder) : folder_(folder) {}
+  static bool is_here() { return shell("command -v chromium").code == 0; }
+
+  std::string run(const std::string& options, const std::string& page) const {
+    return shell("timeout 30 chromium --headless --no-sandbox --disable-gpu --no-first-run --enable-logging=stderr " +
+                 ("--user-data-dir='" + folder_.path("profile") + "' " + options + " 'file://" + page + "'"))
+        .text;
+  }
+
+  /// Of a copy of the page that says it by a script of its own.
+  Measured measure(const std::string& page, int width, bool dark) const {
+    static const std::string kScript =
+        "<script>let errors=0;addEventListener('error',()=>++errors,true);addEventListener('load',()=>"
+        "parent.postMessage([document.documentElement.scrollWidth,innerWidth,"
+        "matchMedia('(prefers-color-scheme: dark)').matches,errors].join(' '),'*'))</script>";
+    std::string copy = page;
+    copy.insert(copy.find("<meta"), kScript);
+    folder_.write("copy.html", copy);
+    const std::string frame = folder_.write(
+        "frame.html",
+        "<!doctype html><html><script>addEventListener('message',e=>document.body.append('MEASURED '+e.data+'!'))"
+        "</script><body><iframe src='copy.html' style='width:" +
+            std::to_string(width) + "px;height:900px;border:0'></iframe></body></html>");
+    const std::string log =
+        run("--window-size=1400,1000 --blink-settings=preferredColorScheme=" + std::string(dark ? "0" : "1") +
+                " --virtual-time-budget=3000 --dump-dom",
+            frame);
+    std::smatch match;
+    const std::regex words("MEASURED ([0-9a-z ]+)!");
+    return {std::regex_search(log, match, words) ? match[1].str() : "", log};
+  }
+
+ private:
+  const TemporaryFolder& folder_;
+};
+
+/// Everything of the page that a browser would fetch or follow.
+std::vector<std::string> addresses(const std::string& page) {
+  std::vector<std::string> found;
+  const std::regex attribute("(src|href|srcset|action|data)=[\"']([^\"']*)[\"']|url\\(([^)]*)\\)|(@import)");
+  for (std::sregex_iterator i(page.begin(), page.end(), attribute), end; i != end; ++i)
+    found.push_back((*i)[2].str() + (*i)[3].str() + (*i)[4].str());
+  return found;
+}
+
+}  // namespace
+
+TEST_CASE("screenshots: the report fits a screen, a phone and A4, light and dark, and asks nobody for anything") {
+  if (!Browser::is_here()) return skip("chromium is not installed");
+  const Workplace place;
+  const Outcome outcome = run_program(place.command("out", {"--seed", "0", "--set", "train.steps=2"}));
+  REQUIRE_MESSAGE(outcome.code == 0, outcome.err);
+  const std::string page = slurp(place.folder.path("out/report.html"));
+  for (const std::string& address : addresses(page)) {
+    CAPTURE(address.substr(0, 80));
+    CHECK((address.starts_with("data:image/") || address.starts_with("#") ||
+           (address.find(':') == std::string::npos && !address.starts_with("/"))));
+  }
+  const Browser browser(place.folder);
+  for (const int width : {1280, 390}) {
+    for (const bool dark : {false, true}) {
+      CAPTURE(width);
+      CAPTURE(dark);
+      const Measured m = browser.measure(page, width, dark);
+      std::istringstream words(m.words);
+      int content = 0, frame = 0, errors = -1;
+      std::string is_dark;
+      words >> content >> frame >> is_dark >> errors;
+      CHECK_MESSAGE(frame == width, m.log);
+      CHECK(content > 0);
+      CHECK(content <= width);  // nothing to scroll to the side but tables within their frames
+      CHECK(is_dark == (dark ? "true" : "false"));
+      CHECK(errors == 0);
+      CHECK_FALSE(has(m.log, "CONSOLE"));
+    }
+  }
+  const std::string pdf = place.folder.path("report.pdf");
+  browser.run("--no-pdf-header-footer --print-to-pdf='" + pdf + "'", place.folder.path("out/report.html"));
+  const std::string printed = slurp(pdf);
+  CHECK(printed.starts_with("%PDF"));
+  CHECK(has(printed, "/MediaBox [0 0 59"));  // 595 × 842 points
+}
