@@ -217,6 +217,26 @@ TEST_CASE("report: images that cannot be looked at any more cost the images alon
   CHECK(place.file("report.html").ends_with("</body></html>\n"));
 }
 
+TEST_CASE("report: of noise that is known its confusion of classes and how the predicted noise compares") {
+  Reporting place;
+  CHECK(place.run("out", {"--seed", "0"}).code == 0);
+  CHECK(occurrences(place.file("report.html"), "skedastic heat map") == 1);  // correlation alone, of XL alone
+  place.base.data.noise = LabelNoise::instance;
+  place.base.data.noise_rate = 0.4;
+  place.extra["settings"] = {{"a", LibraryJson::object()}, {"b", {{"head.rank", 2}}}};
+  const Outcome outcome = place.run("out", {"--seed", "0", "--fresh"});
+  REQUIRE_MESSAGE(outcome.code == 0, outcome.err);
+  const std::string report = place.file("report.html");
+  CHECK(occurrences(report, "aria-label=\"Correlation of sampled logits, 10 classes\"") == 2);
+  CHECK(occurrences(report, "aria-label=\"Known noise: p(y|x) by class, 10 classes\"") == 2);
+  if (why_no_plots().empty()) CHECK(has(report, "aria-label=\"Predicted noise against known noise, rank correlation "));
+  CHECK(has(report, "<li><a href=\"#setting-2\">b</a></li>"));
+  CHECK(has(report, "<h2 id=\"setting-2\">b</h2>"));
+  CHECK(has(report, "<a href=\"a/XL/seed-0/\">"));
+  CHECK(occurrences(report, "<summary>Values of each seed</summary>") == 2);
+  CHECK(has(report, "What you see here.</strong> 4 runs on fashion-mnist"));
+}
+
 TEST_CASE("report: a summary that is none is named") {
   Reporting place;
   REQUIRE(place.run().code == 0);
