@@ -51,6 +51,7 @@ struct TrainConfig {
   int64_t checkpoint_every = 0;
   int64_t keep_checkpoints = 0;
   double time_limit = 0;
+  bool tensorboard = true;
   double label_smoothing = 0;
   double on_value = 1, off_value = 0;
   double ema_decay = 0;
@@ -151,7 +152,7 @@ std::vector<std::string> differing_network(const RunConfig& a, const RunConfig& 
 
 /// Keys whose values differ and that may change a number of the run: all but `about`, `data.root`, `data.skip_limit`
 /// (it says what a run may lose, not what it loses), `train.loader_threads`, `train.time_limit`,
-/// `train.keep_checkpoints` and `train.features`, `contrast.features`.
+/// `train.keep_checkpoints`, `train.tensorboard` and `train.features`, `contrast.features`.
 std::vector<std::string> differing_keys(const RunConfig& a, const RunConfig& b);
 /// The same without its length, `train.epochs` and `train.steps`, which may change when a run goes on.
 std::vector<std::string> differing_but_length(const RunConfig& a, const RunConfig& b);

@@ -224,6 +224,7 @@ void visit_fields(FieldList& fields, TrainConfig& c) {
          at_least(0));
   fields("time_limit", c.time_limit,
          "above 0: seconds from the start after which it stops as by Ctrl-C, exit status 124", at_least(0));
+  fields("tensorboard", c.tensorboard, "writes an event file for TensorBoard beside metrics.jsonl");
   fields("label_smoothing", c.label_smoothing,
          "classification: share of every target spread over all classes, in training only", from_to_below(0, 1));
   fields("on_value", c.on_value, "sigmoid link: what training has for a target of 1; above off_value, at most 1");

@@ -34,12 +34,23 @@ void remove_file(const std::filesystem::path& file) {
 }  // namespace
 
 std::vector<std::string> RunFolder::files() const {
-  return {config(), metrics(), summary(), init(), last(), previous(), best(), calibration()};
+  return {config(), metrics(), metrics_table(), summary(), init(), last(), previous(), best(), calibration()};
+}
+
+std::vector<std::string> RunFolder::event_files() const {
+  std::vector<std::string> found;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with(kEvents) && name.ends_with(kOwnEvents)) found.push_back(entry.path().string());
+  }
+  return found;
 }
 
 void RunFolder::clear_results() const {
   // Checkpoints go first, the last behind the one before it: what is left of them is never resumed from halfway.
-  for (const std::string& file : {previous(), last(), best(), summary(), init(), calibration()}) remove_file(file);
+  for (const std::string& file : {previous(), last(), best(), summary(), metrics_table(), init(), calibration()})
+    remove_file(file);
 }
 
 void RunFolder::clear_summary() const {

@@ -1,10 +1,11 @@
 #pragma once
-// The folder of one run: config.json, metrics.jsonl, summary.json, last.safetensors, best.safetensors; calibration.json
-// where one was fitted.
+// The folder of one run: config.json, metrics.jsonl (and what follows from it: metrics.csv, an event file), summary.json,
+// last.safetensors, best.safetensors; calibration.json where one was fitted.
 
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/json.h"
@@ -17,6 +18,7 @@ struct RunFolder {
 
   std::string config() const { return (path / "config.json").string(); }
   std::string metrics() const { return (path / "metrics.jsonl").string(); }
+  std::string metrics_table() const { return (path / "metrics.csv").string(); }
   std::string summary() const { return (path / "summary.json").string(); }
   std::string init() const { return (path / "init.json").string(); }
   std::string last() const { return (path / "last.safetensors").string(); }
@@ -26,6 +28,9 @@ struct RunFolder {
   std::string calibration() const { return (path / "calibration.json").string(); }
   /// All of them.
   std::vector<std::string> files() const;
+  /// How the names of the run's event files begin, with a number between, and end: others' stay.
+  static constexpr std::string_view kEvents = "events.out.tfevents.", kOwnEvents = ".skedastic";
+  std::vector<std::string> event_files() const;
 
   /// Creates the folder and its parents. Throws Error naming it and the system's reason.
   void create() const;

@@ -94,7 +94,7 @@ Trainer::Trainer(RunIdentity run, Splits splits, const RunFolder& folder, Metric
       initial_(from.initial ? std::optional(task_->begin_with(*from.initial)) : std::nullopt),
       few_shot_(std::move(few_shot)),
       checkpoints_(folder_, run_),
-      log_(config_, *task_, metrics),
+      log_(config_, *task_, folder_, metrics),
       steps_(config_, *task_, options.device, options.graph, [this](const std::string& line) { log_.note(line); }),
       timetable_(steps_.timetable()) {}
 
@@ -113,7 +113,7 @@ void Trainer::begin(const std::optional<Checkpoint>& checkpoint) {
              options_.quiet);
   write_file(folder_.config(), config_text(config_));
   if (checkpoint) log_.note("goes on from step " + std::to_string(state_.step) + other_length(*checkpoint));
-  if (initial_) log_.initial(*initial_, folder_);
+  if (initial_) log_.initial(*initial_);
   if (const std::string line = frozen_line(task_->model(), config_.train); !line.empty()) log_.note(line);
   task_->tell([this](const std::string& line) { log_.note(line); });
 }

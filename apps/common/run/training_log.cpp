@@ -29,26 +29,32 @@ Json line_of(const TrainerState& state, const Timetable& timetable, const std::s
 void TrainingLog::begin(const TrainerState& state, const TrainingSteps& steps, const std::string& label, bool quiet) {
   timetable_ = steps.timetable();
   metrics_.cut(state.metrics_bytes);
+  events_.emplace(folder_, config_.train.tensorboard);
   train_seconds_ = state.train_seconds;
   wait_seconds_ = state.wait_seconds;
   progress_.emplace(label, state.step, timetable_.total, steps.images_per_step(), quiet);
+}
+
+void TrainingLog::write(const Json& line) {
+  metrics_.write(line);
+  events_->write(line);
 }
 
 void TrainingLog::progress(const TrainerState& state, const TrainingSteps& steps) {
   progress_->update(state.step, steps.last_loss());
 }
 
-void TrainingLog::initial(const InitialReport& report, const RunFolder& folder) {
+void TrainingLog::initial(const InitialReport& report) {
   const std::string& file = config_.train.init;
-  write_file(folder.init(), json_text({{"file", file},
-                                       {"loaded", report.loaded},
-                                       {"head_replaced", report.head_replaced},
-                                       {"head_mapped", report.head_mapped},
-                                       {"classifier", report.classifier},
-                                       {"notes", report.notes},
-                                       {"interpolated", report.interpolated},
-                                       {"unused", report.unused},
-                                       {"not_found", report.not_found}}));
+  write_file(folder_.init(), json_text({{"file", file},
+                                        {"loaded", report.loaded},
+                                        {"head_replaced", report.head_replaced},
+                                        {"head_mapped", report.head_mapped},
+                                        {"classifier", report.classifier},
+                                        {"notes", report.notes},
+                                        {"interpolated", report.interpolated},
+                                        {"unused", report.unused},
+                                        {"not_found", report.not_found}}));
   note("begins with " + std::to_string(report.loaded) + " tensors of " + file +
        (report.classifier.empty() ? "" : "; " + report.classifier));
   for (const std::string& line : report.notes) note("  " + line);
@@ -71,7 +77,7 @@ void TrainingLog::training(TrainerState& state, const TrainingSteps& steps, cons
   line["images_per_second"] = static_cast<double>(state.loss_count) * steps.images_per_step() / seconds;
   line["seconds"] = state.train_seconds;
   line["loader"] = loader_json(steps.loader(), loader_, state.wait_seconds - wait_seconds_, seconds);
-  metrics_.write(line);
+  write(line);
   state.loss_sum = 0;
   state.loss_count = 0;
   train_seconds_ = state.train_seconds;
@@ -86,13 +92,14 @@ void TrainingLog::evaluation(const TrainerState& state, const std::string& split
   if (!few_shot.empty()) line["few_shot"] = few_shot_json(few_shot);
   line["temperature"] = task_.temperature();
   line["seconds"] = seconds;
-  metrics_.write(line);
+  write(line);
   const Measures& m = result.measures;
   char text[160];
   std::snprintf(text, sizeof text, "epoch %.4g  %s: nll %.4f  accuracy %.2f %%  ece %.4f  (%s)",
                 timetable_.epoch(state.step), split.c_str(), m.nll, 100 * m.accuracy, m.ece, duration(seconds).c_str());
   note(text);
   for (const FewShotMeasures& m : few_shot) note("  " + few_shot_line(m));
+  write_metrics_table(folder_);
   skip_time();
 }
 
@@ -103,8 +110,9 @@ void TrainingLog::test(const TrainerState& state, const std::string& split, cons
   line.update(evaluation_json(result, false));
   if (!few_shot.empty()) line["few_shot"] = few_shot_json(few_shot);
   line["seconds"] = seconds;
-  metrics_.write(line);
+  write(line);
   metrics_.sync();
+  write_metrics_table(folder_);
 }
 
 }  // namespace sked

@@ -1,5 +1,5 @@
 #pragma once
-// What a training tells as it goes: lines of metrics.jsonl for programs, its progress for people.
+// What a training tells as it goes: lines of metrics.jsonl for programs and for TensorBoard, its progress for people.
 
 #include <cstdint>
 #include <optional>
@@ -7,6 +7,7 @@
 
 #include "apps/common/config/progress.h"
 #include "apps/common/run/initial.h"
+#include "apps/common/run/metrics_views.h"
 #include "apps/common/run/run_folder.h"
 #include "apps/common/run/task.h"
 #include "apps/common/run/training_steps.h"
@@ -16,8 +17,8 @@ namespace sked {
 class TrainingLog {
  public:
   /// All of them are to live as long.
-  TrainingLog(const RunConfig& config, const Task& task, MetricsLog& metrics)
-      : config_(config), task_(task), metrics_(metrics) {}
+  TrainingLog(const RunConfig& config, const Task& task, const RunFolder& folder, MetricsLog& metrics)
+      : config_(config), task_(task), folder_(folder), metrics_(metrics) {}
 
   /// To be called first, with what the training begins with or goes on from. `label` starts every line of progress; a
   /// quiet one has none.
@@ -28,7 +29,7 @@ class TrainingLog {
   /// How far it is, where it is time to show that.
   void progress(const TrainerState& state, const TrainingSteps& steps);
   /// What became of the tensors of train.init; writes init.json too.
-  void initial(const InitialReport& report, const RunFolder& folder);
+  void initial(const InitialReport& report);
   /// The steps since the last of these lines. Their sums in `state` start again.
   void training(TrainerState& state, const TrainingSteps& steps, const StepDone& last);
   /// An evaluation on the images of `split` that took so long.
@@ -44,9 +45,13 @@ class TrainingLog {
   int64_t sync() { return metrics_.sync(); }
 
  private:
+  void write(const Json& line);
+
   const RunConfig& config_;
   const Task& task_;
+  const RunFolder& folder_;
   MetricsLog& metrics_;
+  std::optional<EventLog> events_;
   Timetable timetable_;
   std::optional<Progress> progress_;
   // At the last line of training: of TrainerState, and of the loader.
