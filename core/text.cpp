@@ -234,6 +234,13 @@ std::string wrapped(std::string_view text, size_t columns, size_t indent) {
   return lines;
 }
 
+std::string quoted_field(std::string_view text) {
+  if (text.find_first_of("\",\r\n") == std::string_view::npos) return std::string(text);
+  std::string field = "\"";
+  for (const char c : text) field.append(c == '"' ? 2 : 1, c);
+  return field + '"';
+}
+
 std::optional<size_t> invalid_utf8(std::string_view text) {
   for (size_t at = 0; at < text.size();) {
     const std::optional<CodePoint> point = code_point(text, at);

@@ -80,6 +80,9 @@ std::string cut_to_columns(std::string_view text, size_t columns);
 /// are there already, each other one with as many.
 std::string wrapped(std::string_view text, size_t columns, size_t indent = 0);
 
+/// A field of CSV (RFC 4180): in quotes, its own doubled, where it has what would end one. The way back is unquoted().
+std::string quoted_field(std::string_view text);
+
 /// The offset of the first byte that is not well-formed UTF-8; nothing when all are.
 std::optional<size_t> invalid_utf8(std::string_view text);
 

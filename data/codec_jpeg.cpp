@@ -3,6 +3,7 @@
 #include <csetjmp>
 #include <cstddef>
 #include <cstdio>
+#include <cstdlib>
 
 #include <jpeglib.h>
 
@@ -144,6 +145,54 @@ class Decompressor {
   char message_[JMSG_LENGTH_MAX + 16];
 };
 
+/// A compressor into memory; failing calls as in Decompressor.
+class Compressor {
+ public:
+  Compressor() {
+    jpeg_.err = jpeg_std_error(&errors_);
+    errors_.error_exit = [](j_common_ptr jpeg) {
+      std::longjmp(static_cast<Compressor*>(jpeg->client_data)->failed_, 1);
+    };
+    errors_.output_message = [](j_common_ptr) {};
+    jpeg_.client_data = this;
+  }
+  ~Compressor() {
+    jpeg_destroy_compress(&jpeg_);
+    std::free(bytes_);
+  }
+  Compressor(const Compressor&) = delete;
+  Compressor& operator=(const Compressor&) = delete;
+
+  /// False where libjpeg fails.
+  bool write(const uint8_t* pixels, int64_t height, int64_t width, int64_t channels) {
+    constexpr int kQuality = 85;
+    if (setjmp(failed_) != 0) return false;
+    jpeg_create_compress(&jpeg_);
+    jpeg_mem_dest(&jpeg_, &bytes_, &size_);
+    jpeg_.image_height = static_cast<JDIMENSION>(height);
+    jpeg_.image_width = static_cast<JDIMENSION>(width);
+    jpeg_.input_components = static_cast<int>(channels);
+    jpeg_.in_color_space = channels == 3 ? JCS_RGB : JCS_GRAYSCALE;
+    jpeg_set_defaults(&jpeg_);
+    jpeg_set_quality(&jpeg_, kQuality, TRUE);
+    jpeg_start_compress(&jpeg_, TRUE);
+    while (jpeg_.next_scanline < jpeg_.image_height) {
+      auto* row = const_cast<JSAMPROW>(pixels + int64_t{jpeg_.next_scanline} * width * channels);
+      jpeg_write_scanlines(&jpeg_, &row, 1);
+    }
+    jpeg_finish_compress(&jpeg_);
+    return true;
+  }
+  std::string bytes() const { return {reinterpret_cast<const char*>(bytes_), size_}; }
+
+ private:
+  jpeg_compress_struct jpeg_{};
+  jpeg_error_mgr errors_{};
+  std::jmp_buf failed_;
+  unsigned char* bytes_ = nullptr;
+  unsigned long size_ = 0;
+};
+
 }  // namespace
 
 bool can_decode_images() { return true; }
@@ -165,6 +214,14 @@ Tensor jpeg_pixels(Bytes bytes, const std::string& source, const ImageHeader& he
   for (int64_t i = 0; i < inks.numel(); ++i) ink[i] = static_cast<uint8_t>(255 - ink[i]);
   for (int64_t i = 0; i < inks.numel() / 4; ++i) cmyk_to_rgb(ink + 4 * i, pixels.data<uint8_t>() + 3 * i);
   return pixels;
+}
+
+std::string jpeg_bytes(const Tensor& image, const std::string& source) {
+  require_picture(image, source);
+  Compressor compressor;
+  require(compressor.write(image.data<uint8_t>(), image.dim(0), image.dim(1), image.dim(2)), "image", source,
+          ": libjpeg cannot make a file of ", image);
+  return compressor.bytes();
 }
 
 }  // namespace sked

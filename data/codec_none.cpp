@@ -16,6 +16,7 @@ Tensor jpeg_pixels(Bytes, const std::string& source, const ImageHeader&, int) { 
 Tensor png_pixels(Bytes, const std::string& source, const ImageHeader&) { lacks(source, "PNG images"); }
 Tensor webp_pixels(Bytes, const std::string& source, const ImageHeader&) { lacks(source, "WebP images"); }
 Tensor tiff_pixels(Bytes, const std::string& source, const ImageHeader&) { lacks(source, "TIFF images"); }
-void write_png(const std::string& path, const Tensor&) { lacks(path, "PNG images"); }
+std::string png_bytes(const Tensor&, const std::string& source) { lacks(source, "PNG images"); }
+std::string jpeg_bytes(const Tensor&, const std::string& source) { lacks(source, "JPEG images"); }
 
 }  // namespace sked

@@ -6,7 +6,6 @@
 #include <png.h>
 
 #include "core/build.h"
-#include "core/file.h"
 #include "data/codecs.h"
 
 namespace sked {
@@ -159,14 +158,12 @@ Tensor png_pixels(Bytes bytes, const std::string& source, const ImageHeader& hea
   return pixels;
 }
 
-void write_png(const std::string& path, const Tensor& image) {
-  require(image.defined() && image.dtype() == DType::u8 && image.ndim() == 3 && image.numel() > 0 &&
-              (image.dim(2) == 1 || image.dim(2) == 3),
-          "write_png", path, ": expected an image u8 (H, W, 1 or 3), got ", image);
+std::string png_bytes(const Tensor& image, const std::string& source) {
+  require_picture(image, source);
   PngWriter writer;
-  require(writer.write(image.data<uint8_t>(), image.dim(0), image.dim(1), image.dim(2)), "write_png", path,
+  require(writer.write(image.data<uint8_t>(), image.dim(0), image.dim(1), image.dim(2)), "image", source,
           ": libpng cannot make a file of ", image);
-  write_file(path, writer.bytes());
+  return writer.bytes();
 }
 
 }  // namespace sked

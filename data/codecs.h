@@ -28,6 +28,13 @@ inline bool begins_with(Bytes bytes, std::string_view magic, size_t at = 0) {
          std::memcmp(bytes.data() + at, magic.data(), magic.size()) == 0;
 }
 
+/// Throws Error naming `source` for what is no image u8 (H, W, 1 or 3).
+inline void require_picture(const Tensor& image, const std::string& source) {
+  require(image.defined() && image.dtype() == DType::u8 && image.ndim() == 3 && image.numel() > 0 &&
+              (image.dim(2) == 1 || image.dim(2) == 3),
+          "image", source, ": expected an image u8 (H, W, 1 or 3), got ", image);
+}
+
 /// `count` bytes from `at` on as a number; the caller has checked that they are there.
 inline int64_t big_endian(Bytes bytes, size_t at, size_t count) {
   int64_t value = 0;

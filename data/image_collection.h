@@ -3,6 +3,7 @@
 // pairs in shards or in a table.
 
 #include <array>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -19,6 +20,9 @@ namespace sked {
 /// others of formats that decode_image() reads.
 constexpr std::array<std::string_view, 14> kImageEndings{"jpg",  "jpeg", "png", "ppm",  "bmp", "pgm", "tif",
                                                          "tiff", "webp", "gif", "jfif", "jpe", "pbm", "pnm"};
+
+/// Has it one of them, in any case?
+bool has_image_ending(const std::filesystem::path& path);
 
 /// Is `name` a file that systems and archivers leave behind, and that nobody takes for a sample? `._a.jpg` and the
 /// folder `__MACOSX` (macOS), `.DS_Store`, Thumbs.db, desktop.ini, the thumbnails in `@eaDir` (Synology), and pax

@@ -1,6 +1,7 @@
 // Pixels of an image file: the decoder of its format, and what is done to the pixels of all formats alike.
 #include <algorithm>
 
+#include "core/file.h"
 #include "data/codecs.h"
 
 namespace sked {
@@ -78,5 +79,7 @@ Tensor decode_image(std::span<const uint8_t> bytes, const std::string& source, i
   if (turning == Turning::upright || format == ImageFormat::tiff) pixels = oriented(pixels, header.orientation);
   return channels == 1 ? gray(pixels) : pixels;
 }
+
+void write_png(const std::string& path, const Tensor& image) { write_file(path, png_bytes(image, path)); }
 
 }  // namespace sked

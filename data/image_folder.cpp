@@ -9,14 +9,15 @@
 #include "data/image_collection.h"
 
 namespace sked {
-namespace {
 
 namespace fs = std::filesystem;
 
-bool is_image(const fs::path& path) {
+bool has_image_ending(const fs::path& path) {
   const std::string ending = lower_case(path.extension().string());
   return !ending.empty() && std::ranges::find(kImageEndings, ending.substr(1)) != kImageEndings.end();
 }
+
+namespace {
 
 /// Nothing of a collection: what systems leave behind, and names with a dot in front.
 bool is_hidden(const std::string& name) { return name.starts_with('.') || is_litter(name); }
@@ -59,7 +60,7 @@ Names files_below(const std::string& root, const std::string& folder) {
     const fs::file_type type = at->status(error).type();
     if (type == fs::file_type::directory && is_litter(name + "/")) at.disable_recursion_pending();
     if (type == fs::file_type::directory || name.starts_with("._")) continue;  // ._: what macOS knows of another file
-    if (is_image(name)) {
+    if (has_image_ending(name)) {
       require(type == fs::file_type::regular, "image_folder", at->path().string(),
               type == fs::file_type::not_found ? ": a link to nothing" : ": not a regular file");
       const std::string below = at->path().parent_path().string();
@@ -80,7 +81,7 @@ void pass_over_strays(const std::string& root, PassedOver& passed) {
   std::error_code error;
   std::vector<std::string> names;
   for (fs::directory_iterator at(root, error); !error && at != fs::directory_iterator(); at.increment(error)) {
-    if (is_image(at->path()) && !is_hidden(at->path().filename().string()) && !at->is_directory(error))
+    if (has_image_ending(at->path()) && !is_hidden(at->path().filename().string()) && !at->is_directory(error))
       names.push_back(at->path().string());
   }
   std::ranges::sort(names);

@@ -2,12 +2,11 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <filesystem>
+#include <cstdlib>
+#include <string_view>
 
-#include "core/file.h"
 #include "core/kernels/reduce.h"
 #include "core/text.h"
-#include "data/image_file.h"
 
 namespace sked {
 
@@ -21,7 +20,7 @@ Answer likeliest(const Tensor& probabilities, int64_t b, int64_t count) {
   return answer;
 }
 
-static std::string with_text(const Answer::Class& c, const std::vector<std::string>& names) {
+std::string correlated_text(const Answer::Class& c, const std::vector<std::string>& names) {
   std::string text;
   for (const Correlated& other : c.with) {
     char number[32];
@@ -31,24 +30,24 @@ static std::string with_text(const Answer::Class& c, const std::vector<std::stri
   return text;
 }
 
-/// A name in 28 columns, or as many as it needs up to 60.
-static std::string column(const std::string& name) {
-  constexpr size_t kNarrow = 28;
-  std::string text = cut_to_columns(printable(name), 60);
-  return text.append(kNarrow - std::min(kNarrow, display_width(text)), ' ');
-}
-
 std::vector<std::string> lines_of(const Answer& answer, const std::vector<std::string>& names) {
-  std::vector<std::string> lines;
+  constexpr size_t kNarrow = 28, kWide = 60;
+  std::vector<std::string> column, lines;
+  size_t width = kNarrow;
   for (const Answer::Class& c : answer.top) {
+    column.push_back(cut_to_columns(printable(names[static_cast<size_t>(c.k)]), kWide));
+    width = std::max(width, display_width(column.back()));
+  }
+  for (size_t i = 0; i < answer.top.size(); ++i) {
+    const Answer::Class& c = answer.top[i];
     char text[48];
     std::snprintf(text, sizeof text, "%6.2f %%  ", 100 * c.probability);
-    lines.push_back(text + column(names[static_cast<size_t>(c.k)]));
+    lines.push_back(text + column[i].append(width - display_width(column[i]), ' '));
     if (c.deviation) {
       std::snprintf(text, sizeof text, "  ±%.3f", *c.deviation);
       lines.back() += text;
     }
-    if (!c.with.empty()) lines.back() += "  with " + with_text(c, names);
+    if (!c.with.empty()) lines.back() += "  with " + correlated_text(c, names);
   }
   return lines;
 }
@@ -72,23 +71,47 @@ Json json_of(const Answer& answer, const std::vector<std::string>& names, const 
   return json;
 }
 
-void write_annotated(const std::string& folder, const Answer& answer, const std::vector<std::string>& names) {
-  const std::string bytes = read_file(answer.path, uint64_t{1} << 30);
-  const Tensor image = decode_image({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()}, answer.path);
-  std::vector<std::string> lines;
-  for (size_t i = 0; i < std::min<size_t>(3, answer.top.size()); ++i) {
-    char percent[32];
-    std::snprintf(percent, sizeof percent, "%.1f %% ", 100 * answer.top[i].probability);
-    lines.push_back(percent + cut_to_columns(printable(names[static_cast<size_t>(answer.top[i].k)]), 60));
+namespace {
+
+/// Does a spreadsheet take this for a formula (OWASP, "CSV Injection")? A number is none.
+bool is_formula(const std::string& text) {
+  if (text.empty() || std::string_view("=+-@\t\r").find(text.front()) == std::string_view::npos) return false;
+  char* end = nullptr;
+  std::strtod(text.c_str(), &end);
+  return *end != '\0';
+}
+
+std::string number_field(std::optional<double> value) {
+  char text[32] = "";
+  if (value) std::snprintf(text, sizeof text, "%.6g", *value);
+  return text;
+}
+
+std::string name_field(const std::string& name) {
+  return quoted_field((is_formula(name) ? "'" : "") + valid_utf8(name));
+}
+
+}  // namespace
+
+std::string csv_header(int64_t count, const char* key) {
+  std::string line = std::string(key) + ",class,name,probability,logit_deviation,noise";
+  for (int64_t i = 2; i <= count; ++i) {
+    const std::string n = std::to_string(i);
+    line += ",class_" + n + ",name_" + n + ",probability_" + n + ",logit_deviation_" + n;
   }
-  if (answer.noise) {
-    char noise[48];
-    std::snprintf(noise, sizeof noise, "predicted noise %.3f", *answer.noise);
-    lines.emplace_back(noise);
+  return line + "\r\n";
+}
+
+std::string csv_row(const Answer& answer, const std::vector<std::string>& names, const char* key) {
+  const bool is_path = std::string_view(key) == "image";
+  std::string line =
+      is_path && is_formula(answer.path) ? quoted_field("./" + valid_utf8(answer.path)) : name_field(answer.path);
+  for (const Answer::Class& c : answer.top) {
+    line += "," + std::to_string(c.k) + "," + name_field(names[static_cast<size_t>(c.k)]) + "," +
+            number_field(c.probability) + "," + number_field(c.deviation);
+    if (&c == &answer.top.front()) line += "," + number_field(answer.noise);
   }
-  // A name that leaves room for the number, the ending and that of a file being written.
-  const std::string stem = cut_to_columns(printable(std::filesystem::path(answer.path).stem().string()), 40);
-  write_png(folder + "/" + std::to_string(answer.number) + "-" + stem + ".png", captioned(image, lines));
+  return line + "\r\n";
 }
 
 }  // namespace sked

@@ -1,5 +1,5 @@
 #pragma once
-// What is said of one image, and how it is shown: a table, JSON, a picture with a caption.
+// What is said of one image, and how it is written: lines of a table, JSON, a row of CSV.
 
 #include <cstdint>
 #include <optional>
@@ -14,7 +14,6 @@ namespace sked {
 
 struct Answer {
   std::string path;             // of a vector its id
-  size_t number = 0;            // of the image among those asked for, from 1
   std::optional<double> noise;  // predicted, of a classifier
   struct Class {
     int64_t k;
@@ -28,11 +27,21 @@ struct Answer {
 /// The `count` likeliest classes of row b of probabilities f32 (B,K) on the CPU; among equal ones the lowest first.
 Answer likeliest(const Tensor& probabilities, int64_t b, int64_t count);
 
-/// The lines of the table. Names come from data sets and may be any bytes: shown as printable() has them.
+/// `Sandal +0.42, Bag -0.10`, names as printable() has them; empty where nothing moves together.
+std::string correlated_text(const Answer::Class& c, const std::vector<std::string>& names);
+
+/// The lines of the table. Names come from data sets and may be any bytes: shown as printable() has them, at most 60
+/// columns of a terminal each.
 std::vector<std::string> lines_of(const Answer& answer, const std::vector<std::string>& names);
+
 /// {image, noise, top [...]}; `key`: id instead of image.
 Json json_of(const Answer& answer, const std::vector<std::string>& names, const char* key = "image");
-/// `<folder>/<number>-<file name>.png`: the image with the three likeliest classes below.
-void write_annotated(const std::string& folder, const Answer& answer, const std::vector<std::string>& names);
+
+/// `image,class,name,probability,logit_deviation,noise`, and for what comes second to `count`-th
+/// `class_2,name_2,probability_2,logit_deviation_2` …: with a line end (RFC 4180). `key`: id instead of image.
+std::string csv_header(int64_t count, const char* key);
+/// The row below it; what a model does not say is empty. What a spreadsheet would compute is kept from being a formula:
+/// a path `=a.jpg` becomes `./=a.jpg`, a name `=a` becomes `'=a`. Numbers have six digits.
+std::string csv_row(const Answer& answer, const std::vector<std::string>& names, const char* key);
 
 }  // namespace sked

@@ -7,12 +7,12 @@
 
 #include "apps/common/measure/covariance.h"
 #include "apps/common/measure/metrics.h"
+#include "apps/common/measure/picture.h"
 #include "apps/common/run/checkpoint.h"
 #include "apps/common/run/run_folder.h"
 #include "apps/common/run/subject.h"
 #include "apps/common/run/task.h"
 #include "core/error.h"
-#include "data/image_resample.h"
 #include "data/loader.h"
 
 namespace sked {
@@ -22,33 +22,7 @@ constexpr int64_t kSampledImages = 256, kSamples = 64;  // for the correlation o
 constexpr int64_t kMostMapped = 300;                    // classes that a heat map shows one by one
 constexpr int64_t kMostClassesShown = 30;
 constexpr int kOfEachClass = 3;
-constexpr int64_t kSide = 224, kSmallSide = 112;  // pixels of a picture; it is shown 112 wide
-
-std::string base64(const std::string& bytes) {
-  static constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string text;
-  for (size_t i = 0; i < bytes.size(); i += 3) {
-    const size_t left = std::min<size_t>(3, bytes.size() - i);
-    uint32_t word = 0;
-    for (size_t j = 0; j < 3; ++j) word = word << 8 | (j < left ? static_cast<uint8_t>(bytes[i + j]) : 0);
-    for (size_t j = 0; j < 4; ++j) text += j <= left ? kDigits[word >> (18 - 6 * j) & 63] : '=';
-  }
-  return text;
-}
-
-void append(std::string& bytes, uint32_t value, int count) {
-  for (int i = 0; i < count; ++i) bytes += static_cast<char>(value >> (8 * i) & 0xff);
-}
-
-/// Photographs as small as the page shows them, not at the 3 bytes a pixel of a bitmap.
-Tensor thumbnail(const Tensor& image, int64_t side) {
-  if (std::min(image.dim(0), image.dim(1)) <= side) return image;
-  const Shape size = small_size(image.shape(), side);
-  Tensor result = Tensor::empty({size[0], size[1], image.dim(2)}, DType::u8);
-  resample(image.data<uint8_t>(), image.shape(), {0, 0, image.dim(0), image.dim(1)}, size[0], size[1],
-           result.data<uint8_t>());
-  return result;
-}
+constexpr int64_t kSide = 224, kSmallSide = 112;  // a picture's longer side; it is shown 112 wide
 
 struct Scored {
   double noise;
@@ -112,7 +86,7 @@ void Study::add_known(int64_t index, double noise) {
 
 NoisyImage Study::picture_of(const Scored& s, int64_t side) const {
   const std::vector<std::string>& names = test_.class_names();
-  return {bitmap_uri(thumbnail(test_.image(s.index), side)),
+  return {picture_uri(thumbnail(test_.image(s.index), side)),
           test_.encoded() ? std::filesystem::path(test_.source(s.index)).filename().string() : "",
           names[static_cast<size_t>(test_.label(s.index))],
           names[static_cast<size_t>(s.predicted)],
@@ -152,29 +126,6 @@ NoiseStudy Study::result(int count) const {
 }
 
 }  // namespace
-
-std::string bitmap_uri(const Tensor& image) {
-  const int64_t height = image.dim(0), width = image.dim(1), channels = image.dim(2);
-  require(channels == 1 || channels == 3, "report", "expected an image with 1 or 3 channels, got ", image);
-  // BMP: 14 bytes of file header, 40 of image header, then rows bottom up, padded to four bytes, each pixel B G R.
-  const auto padding = static_cast<uint32_t>((4 - width * 3 % 4) % 4);
-  const uint32_t size = static_cast<uint32_t>(height) * (static_cast<uint32_t>(width) * 3 + padding);
-  std::string bytes = "BM";
-  for (uint32_t value : {54 + size, 0u, 54u, 40u, static_cast<uint32_t>(width), static_cast<uint32_t>(height)})
-    append(bytes, value, 4);
-  append(bytes, 1, 2);
-  append(bytes, 24, 2);
-  for (uint32_t value : {0u, size, 2835u, 2835u, 0u, 0u}) append(bytes, value, 4);
-  const uint8_t* pixels = image.data<uint8_t>();
-  for (int64_t y = height - 1; y >= 0; --y) {
-    for (int64_t x = 0; x < width; ++x) {
-      const uint8_t* pixel = pixels + (y * width + x) * channels;
-      for (int64_t c : {channels - 1, channels / 2, int64_t{0}}) bytes += static_cast<char>(pixel[c]);
-    }
-    append(bytes, 0, static_cast<int>(padding));
-  }
-  return "data:image/bmp;base64," + base64(bytes);
-}
 
 std::string weights_of(const FinishedRun& run, const std::string& folder) {
   const RunFolder files{folder};

@@ -37,7 +37,4 @@ std::string weights_of(const FinishedRun& run, const std::string& folder);
 /// predict noise (not DET).
 NoiseStudy study_noise(const FinishedRun& run, const std::string& folder, int count);
 
-/// An image u8 (H,W,C), C = 1 or 3, as a `data:image/bmp` URI: uncompressed, so nothing is needed to write it.
-std::string bitmap_uri(const Tensor& image);
-
 }  // namespace sked

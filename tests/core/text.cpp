@@ -99,6 +99,13 @@ TEST_CASE("text: fields in quotes as Python's csv reads them, and those that are
     CHECK(unquoted(text) == std::nullopt);
 }
 
+TEST_CASE("text: a field of CSV, there and back") {
+  CHECK(quoted_field("a cat; small") == "a cat; small");
+  CHECK(quoted_field("") == "");
+  for (const char* text : {"a,b", "\"", "two\nlines", "\r", "say \"a, b\""})
+    CHECK(unquoted(quoted_field(text)) == text);
+}
+
 TEST_CASE("text: an excerpt is one line of valid UTF-8, cut between characters") {
   CHECK(excerpt("a\tb\nc") == "a?b?c");
   CHECK(excerpt("caf\xE9") == "caf\\xE9");

@@ -245,24 +245,6 @@ TEST_CASE("image file: a PNG whose header fails its checksum, a BMP file of othe
   CHECK(one_line_with(error_of([&] { image_size(bmp, "x.bmp"); }), "x.bmp", "color masks"));
 }
 
-TEST_CASE("image file: lines of text below an image") {
-  const Tensor image = image_fixtures().at("image");  // 18 x 22: 15 times as large to be read
-  const Tensor one = captioned(image, {"a"}), two = captioned(image, {"a", "b~"});
-  CHECK(one.shape() == Shape{18 * 15 + 26, 22 * 15, 3});
-  CHECK(two.shape() == Shape{18 * 15 + 46, 22 * 15, 3});
-  CHECK(one.data<uint8_t>()[3 * 14] == image.data<uint8_t>()[0]);
-  CHECK(one.data<uint8_t>()[3 * 15 + 1] == image.data<uint8_t>()[4]);
-  const auto black = [](const Tensor& t) {
-    const auto bytes = t.to_vector<uint8_t>();
-    return std::count(bytes.end() - 20 * t.dim(1) * 3, bytes.end(), 0);
-  };
-  CHECK(black(captioned(image, {""})) == 0);
-  CHECK(black(captioned(image, {"-"})) == 3 * 4 * 5);  // five dots of 2 x 2
-  CHECK(captioned(image, {"\xc3\xa9\n"}).to_vector<uint8_t>() == captioned(image, {"???"}).to_vector<uint8_t>());
-  CHECK(captioned(image, {std::string(100, 'x')}).dim(1) == 12 + 100 * 12);
-  CHECK(one_line_with(error_of([] { captioned(Tensor::zeros({2, 2, 1}, DType::u8), {}); }), "u8 (H, W, 3)"));
-}
-
 TEST_CASE("image file: a PNG written is read back as it was") {
   const test::TemporaryFolder folder;
   if (!can_decode_images()) {

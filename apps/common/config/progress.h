@@ -43,6 +43,8 @@ class Progress {
   void update(int64_t done, std::optional<double> loss = {});
   /// A line that stays, e.g. the result of an evaluation.
   void note(const std::string& line);
+  /// Takes the bar off the terminal until the next update: call before something else is printed.
+  void clear();
   /// Leaves out the time since the last update: call after an evaluation, so that it does not count as slow steps.
   void skip_time();
 

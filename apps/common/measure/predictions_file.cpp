@@ -30,17 +30,6 @@ bool holds_predictions(const std::string& path) {
 
 // ---- CSV
 
-/// A field: in quotes where it has what ends one.
-void append_text(std::string& line, std::string_view text) {
-  if (text.find_first_of("\",\r\n") == std::string_view::npos) {
-    line += text;
-    return;
-  }
-  line += '"';
-  for (const char c : text) line.append(c == '"' ? 2 : 1, c);
-  line += '"';
-}
-
 template <class T>
 void append_number(std::string& line, T value) {
   std::array<char, 32> digits{};
@@ -67,7 +56,7 @@ std::string header_of(const PredictionTable& table) {
   std::string line;
   const auto field = [&](const std::string& text) {
     if (!line.empty()) line += ',';
-    append_text(line, text);
+    line += quoted_field(text);
   };
   for (const PredictionColumn& column : table.columns) {
     if (column.cells == Cells::text) {
@@ -88,7 +77,7 @@ void append_row(std::string& line, const PredictionColumn& column, int64_t n, co
   if (column.cells == Cells::text) {
     const char* text = reinterpret_cast<const char*>(column.rows.data<uint8_t>() + n * width);
     line += ',';
-    append_text(line, {text, strnlen(text, static_cast<size_t>(width))});
+    line += quoted_field({text, strnlen(text, static_cast<size_t>(width))});
     return;
   }
   for (int64_t i = n * width; i < (n + 1) * width; ++i) {
@@ -101,7 +90,7 @@ void append_row(std::string& line, const PredictionColumn& column, int64_t n, co
     append_number(line, number);
     if (column.cells != Cells::class_ids) continue;
     line += ',';
-    append_text(line, table.class_names.at(static_cast<size_t>(number)));
+    line += quoted_field(table.class_names.at(static_cast<size_t>(number)));
   }
 }
 

@@ -1,0 +1,31 @@
+#pragma once
+// The checkpoint that is asked, and what its images and classes are.
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "apps/common/run/subject.h"
+#include "apps/predict/arguments.h"
+#include "data/dataset.h"
+
+namespace sked {
+
+struct Asked {
+  Subject subject;
+  const RunConfig& config() const { return subject.config; }
+  Shape image_shape;  // of its data set; H = W = 0: the pipeline takes any; (D): vectors
+  Shape shape;        // of the pipeline's images
+  Device device;
+  std::shared_ptr<const Dataset> vectors;  // to predict from; null where they are images
+  std::vector<std::string> names;          // of the classes, or the phrases of --zero-shot
+
+  /// Does it compare images with texts?
+  bool contrastive() const { return config().task == TaskKind::contrastive; }
+};
+
+/// Throws UsageError where the options do not fit the checkpoint, Error for a checkpoint that is no classifier and for
+/// vectors that are not the model's.
+Asked load_asked(const PredictArguments& wanted, const CommonOptions& common);
+
+}  // namespace sked

@@ -1,0 +1,183 @@
+#include "apps/predict/predictor.h"
+
+#include <utility>
+
+#include "apps/common/config/progress.h"
+#include "apps/common/measure/evaluation.h"
+#include "apps/common/measure/resized.h"
+#include "apps/common/measure/uncertainty.h"
+#include "apps/common/run/stored_calibration.h"
+#include "apps/common/run/towers.h"
+#include "core/error.h"
+#include "core/precision.h"
+#include "core/text.h"
+#include "data/image_collection.h"
+
+namespace sked {
+namespace {
+
+constexpr int64_t kCorrelated = 3;  // classes listed beside each
+
+/// The files in the shape the model's data set has. Fixed sizes are met before the pipeline, which need not decode
+/// then: its images are bytes.
+std::shared_ptr<const Dataset> images_for(const Asked& s, const std::vector<ImageFile>& files) {
+  if (s.vectors) return s.vectors;
+  std::vector<std::string> paths;
+  for (const ImageFile& file : files) paths.push_back(file.path);
+  return resized(listed_images("predict", s.names, paths), s.image_shape);
+}
+
+/// Images of a batch. On a CPU each by itself: a product's rounding may depend on the rows beside it, and an image is to
+/// have the same answer to the last digit, whatever stands beside it.
+int64_t batch_size(const Asked& s) {
+  constexpr int64_t kOnDevice = 16, kVectors = 128;  // not more: the logits of as many samples are kept
+  constexpr size_t kFewClasses = 1000;
+  if (s.vectors) return s.names.size() <= kFewClasses ? kVectors : kOnDevice;
+  return s.device == Device::cpu ? 1 : kOnDevice;
+}
+
+/// What the file of predictions calls the images of a batch of `files`: as they were asked for.
+std::vector<std::string> paths_of(const Batch& batch, const std::vector<ImageFile>& files) {
+  std::vector<std::string> paths;
+  for (int64_t b = 0; b < batch.indices.numel(); ++b)
+    paths.push_back(files[static_cast<size_t>(batch.indices.data<int64_t>()[b])].path);
+  return paths;
+}
+
+class ClassifierPredictor final : public Predictor {
+ public:
+  ClassifierPredictor(const Asked& s, const PredictArguments& wanted, std::optional<Predictions>& predictions,
+                      const Say& say)
+      : Predictor(predictions),
+        s_(s),
+        wanted_(wanted),
+        classifier_(classifier_of(s.subject, s.shape, classes(), s.device)),
+        samples_(wanted.samples.value_or(s.config().head.test_samples)) {
+    if (wanted.calibrated.empty()) return;
+    const StoredCalibration stored = stored_calibration(s.subject, *classifier_, classes(), samples_);
+    say("calibrated: " + described(stored, wanted.calibrated));
+    calibration_ = stored.named(wanted.calibrated);
+  }
+
+  Json about() const override {
+    return {{"checkpoint", valid_utf8(s_.subject.path)},
+            {"samples", samples_},
+            {"temperature", classifier_->head().temperature()},
+            {"calibration", calibration_ ? wanted_.calibrated : "as trained"}};
+  }
+
+ private:
+  int64_t classes() const { return static_cast<int64_t>(s_.names.size()); }
+
+  void predict(const std::vector<ImageFile>& given, const OnSkip& on_skip, std::vector<Answer>& all) override {
+    const auto files = images_for(s_, given);
+    std::vector<int64_t> addresses;
+    for (const ImageFile& file : given) addresses.push_back(file.address);
+    for_each_prediction(*classifier_, files, s_.config().data.eval_pipeline,
+                        {.samples = samples_,
+                         .batch_size = batch_size(s_),
+                         .seed = s_.config().seed,
+                         .device = s_.device,
+                         .skip_limit = files->size(),
+                         .on_skip = on_skip,
+                         .addresses = std::move(addresses),
+                         .calibration = calibration_},
+                        [&](const Prediction& p) { add(p, paths_of(p.batch, given), *files, all); });
+  }
+
+  void add(const Prediction& p, const std::vector<std::string>& paths, const Dataset& files,
+           std::vector<Answer>& all) {
+    constexpr int64_t kCovarianceSamples = 256;
+    Head& head = classifier_->head();
+    const Tensor logits =
+        sampled_logits(head, p.phi, kCovarianceSamples, s_.config().head.link == Link::sigmoid, p.context);
+    const Tensor noise = head.noise_scale(p.phi).to(Device::cpu);
+    require_finite(noise, p.batch, files, "its predicted noise");
+    for (int64_t b = 0; b < p.probabilities.dim(0); ++b) {
+      Answer answer = likeliest(p.probabilities, b, wanted_.top);
+      for (Answer::Class& c : answer.top) {
+        c.deviation = logit_deviation(logits, b, c.k);
+        c.with = most_correlated(logits, b, c.k, kCorrelated);
+      }
+      answer.path = paths[static_cast<size_t>(b)];
+      answer.noise = static_cast<double>(noise.data<float>()[b]);
+      all.push_back(std::move(answer));
+    }
+    if (predictions_) predictions_->add(paths, p.probabilities, nullptr, said_by_head(wanted_.predictions, head, p.phi));
+  }
+
+  const Asked& s_;
+  const PredictArguments& wanted_;
+  std::unique_ptr<Classifier> classifier_;
+  int64_t samples_;
+  std::optional<Calibration> calibration_;
+};
+
+/// Which of the phrases fits an image.
+class ZeroShotPredictor final : public Predictor {
+ public:
+  ZeroShotPredictor(const Asked& s, const PredictArguments& wanted, std::optional<Predictions>& predictions)
+      : Predictor(predictions),
+        s_(s),
+        wanted_(wanted),
+        towers_(
+            make_towers(s.config(), vocabulary_of(s.subject.file, s.subject.path, s.config()), s.shape, s.device)) {
+    restore_weights(s.subject.file, s.subject.path, *towers_.model);
+    texts_ = embed_captions(towers_, s.names, s.config(), s.device);
+  }
+
+  Json about() const override {
+    return {{"checkpoint", valid_utf8(s_.subject.path)}, {"temperature", towers_.model->head().temperature()}};
+  }
+
+ private:
+  void predict(const std::vector<ImageFile>& given, const OnSkip& on_skip, std::vector<Answer>& all) override {
+    const auto files = images_for(s_, given);
+    const auto answer = [&](const Batch& batch) {
+      const Var phi =
+          towers_.model->image().forward(Var(batch.images.to(s_.device)), {.activations = activation_dtype(s_.device)});
+      const Tensor images = towers_.model->head().embed_images(phi.value()).to(Device::cpu);
+      require_finite(images, batch, *files, "its embedding");
+      const Tensor p = zero_shot_probabilities(images, texts_, towers_.model->head().temperature());
+      const std::vector<std::string> paths = paths_of(batch, given);
+      for (int64_t b = 0; b < p.dim(0); ++b) {
+        all.push_back(likeliest(p, b, wanted_.top));
+        all.back().path = paths[static_cast<size_t>(b)];
+      }
+      std::vector<NamedTensor> more;
+      if (wanted_.predictions.has("representation")) more.push_back({"representation", phi.value().to(Device::cpu)});
+      if (predictions_) predictions_->add(paths, p, nullptr, more);
+    };
+    for_each_batch(files, s_.config().data.eval_pipeline, batch_size(s_), files->size(), answer, on_skip);
+  }
+
+  const Asked& s_;
+  const PredictArguments& wanted_;
+  Towers towers_;
+  Tensor texts_;
+};
+
+}  // namespace
+
+std::vector<Answer> Predictor::answers(const std::vector<ImageFile>& files, const Refuse& refuse) {
+  std::vector<Answer> all;
+  size_t refused = 0;
+  const auto on_skip = [&](const Skipped& image) {
+    refuse(image.message);
+    ++refused;
+  };
+  try {
+    if (!files.empty()) predict(files, on_skip, all);
+  } catch (const Error&) {
+    if (refused < files.size()) throw;  // otherwise what it says is said of each
+  }
+  return all;
+}
+
+std::unique_ptr<Predictor> make_predictor(const Asked& s, const PredictArguments& wanted,
+                                          std::optional<Predictions>& predictions, const Say& say) {
+  if (s.contrastive()) return std::make_unique<ZeroShotPredictor>(s, wanted, predictions);
+  return std::make_unique<ClassifierPredictor>(s, wanted, predictions, say);
+}
+
+}  // namespace sked

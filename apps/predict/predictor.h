@@ -1,0 +1,39 @@
+#pragma once
+// Image files, or vectors, to answers: by a classifier, or by two towers and phrases.
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "apps/common/config/progress.h"
+#include "apps/predict/answer.h"
+#include "apps/predict/asked.h"
+#include "apps/predict/files.h"
+
+namespace sked {
+
+/// Answers files group by group, in their order. `predictions`, where there are any, get a row for each answer.
+class Predictor {
+ public:
+  explicit Predictor(std::optional<Predictions>& predictions) : predictions_(predictions) {}
+  virtual ~Predictor() = default;
+  Predictor(const Predictor&) = delete;
+  Predictor& operator=(const Predictor&) = delete;
+
+  /// Those of the files that are images; the others are refused, each by itself.
+  std::vector<Answer> answers(const std::vector<ImageFile>& files, const Refuse& refuse);
+  /// What the file of predictions says of them.
+  virtual Json about() const = 0;
+
+ protected:
+  using OnSkip = std::function<void(const Skipped&)>;
+  virtual void predict(const std::vector<ImageFile>& files, const OnSkip& on_skip, std::vector<Answer>& all) = 0;
+  std::optional<Predictions>& predictions_;
+};
+
+/// The predictor of `s`, which has to outlive it; `say` is told what probabilities are calibrated by.
+std::unique_ptr<Predictor> make_predictor(const Asked& s, const PredictArguments& wanted,
+                                          std::optional<Predictions>& predictions, const Say& say);
+
+}  // namespace sked
