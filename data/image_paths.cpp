@@ -121,6 +121,12 @@ ImagePaths image_paths(const std::vector<std::string>& given) {
   return result;
 }
 
+std::string other_files(const ImagePaths& images) {
+  return std::to_string(images.others) +
+         (images.others == 1 ? " other file in the folders is" : " other files in the folders are") +
+         " passed over: no image by its ending";
+}
+
 std::vector<std::string> listed_paths(const std::string& list) {
   constexpr uint64_t kMostBytes = uint64_t{1} << 30;
   const std::string source = list == "-" ? "stdin" : list;

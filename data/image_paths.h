@@ -20,6 +20,9 @@ struct ImagePaths {
 /// what is given but is neither file nor folder, from which reading might wait for ever.
 ImagePaths image_paths(const std::vector<std::string>& given);
 
+/// `12 other files …`: what is to be said of them.
+std::string other_files(const ImagePaths& images);
+
 /// The lines of a file, or of stdin for `-`; where there are zero bytes (`find -print0`) what stands between them.
 /// Throws Error as file_lines() does, and for a list without an entry.
 std::vector<std::string> listed_paths(const std::string& list);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <iterator>
 #include <optional>
 
 #include "apps/common/config/cli.h"
@@ -20,6 +21,7 @@
 #include "core/precision.h"
 #include "core/text.h"
 #include "data/image_collection.h"
+#include "data/image_paths.h"
 #include "layers/models/model.h"
 
 namespace sked {
@@ -29,7 +31,7 @@ namespace fs = std::filesystem;
 constexpr const char* kRepresentation = "representation";
 
 struct FeaturesArguments {
-  std::string checkpoint, data, split, layer = kRepresentation, dtype = "f32";
+  std::string checkpoint, list, data, split, layer = kRepresentation, dtype = "f32";
   std::vector<std::string> images;
   bool fresh = false;
 };
@@ -43,6 +45,15 @@ struct Part {
 };
 
 bool is_one_file(const CommonOptions& common) { return common.out.ends_with(".safetensors"); }
+
+/// Files for folders and lists. Throws Error for what is none.
+void open_list(FeaturesArguments& wanted) {
+  if (!wanted.list.empty()) std::ranges::copy(listed_paths(wanted.list), std::back_inserter(wanted.images));
+  ImagePaths images = image_paths(wanted.images);
+  require(images.refused.empty(), "features", images.refused.empty() ? "" : images.refused.front());
+  if (images.others > 0) note(other_files(images));
+  wanted.images = std::move(images.paths);
+}
 
 void check_usage(const FeaturesArguments& wanted, const CommonOptions& common) {
   require_usage(!common.out.empty(), "features", "--out: expected a folder, or a file that ends with .safetensors");
@@ -219,7 +230,11 @@ int main(int argc, char** argv) {
        .help = "Run folder, or a safetensors or .npz file (one without a configuration inside needs --config)",
        .required = true,
        .exists = true},
-      {.name = "images", .target = &wanted.images, .help = "Image files instead of a data set", .value = "FILE ..."},
+      {.name = "images",
+       .target = &wanted.images,
+       .help = "Image files, and folders with all images below, instead of a data set",
+       .value = "FILE|DIR ..."},
+      {"--list", &wanted.list, "More of them from a file, a line each; - is stdin", "FILE"},
       {"--data", &wanted.data, "Another data set than the run's; its images are resized and cut to the run's",
        "DATASET[:PATH]"},
       {.name = "--split",
@@ -240,6 +255,8 @@ int main(int argc, char** argv) {
        .one_of = {"f32", "f16", "bf16"},
        .shows_default = true},
       {"--fresh", &wanted.fresh, "Begins anew, whatever features are there"}};
-  return sked::run_app(argc, argv, text, own,
-                       [&](const sked::CommonOptions& common) { sked::features_app(wanted, common); });
+  return sked::run_app(argc, argv, text, own, [&](const sked::CommonOptions& common) {
+    sked::open_list(wanted);
+    sked::features_app(wanted, common);
+  });
 }

@@ -12,7 +12,7 @@
 
 #include "apps/common/config/cli.h"
 #include "apps/common/config/progress.h"
-#include "apps/predict/asked.h"
+#include "apps/predict/asked_model.h"
 #include "apps/predict/files.h"
 #include "apps/predict/predictor.h"
 #include "apps/predict/results.h"
@@ -29,8 +29,7 @@ std::vector<std::string> files_asked(const PredictArguments& wanted, Results& re
   if (!wanted.list.empty()) std::ranges::copy(listed_paths(wanted.list), std::back_inserter(given));
   ImagePaths images = image_paths(given);
   for (const std::string& why : images.refused) results.refuse(why);
-  if (images.others > 0)
-    note(std::to_string(images.others) + " other files in the folders are passed over: no image's ending");
+  if (images.others > 0) note(other_files(images));
   return std::move(images.paths);
 }
 
@@ -54,7 +53,7 @@ void answer_files(const std::vector<std::string>& paths, Predictor& predictor, R
 bool predict(const PredictArguments& wanted, const CommonOptions& common) {
   require_usage(!wanted.images.empty() || !wanted.list.empty(), "predict",
                 "expected image files or folders behind the checkpoint, or --list FILE (see --help)");
-  const Asked s = load_asked(wanted, common);
+  const AskedModel s = load_asked_model(wanted, common);
   const char* key = s.vectors ? "id" : "image";
   check_outputs(wanted, key);
   const size_t shown = s.vectors ? static_cast<size_t>(wanted.rows) : std::numeric_limits<size_t>::max();

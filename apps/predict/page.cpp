@@ -43,13 +43,14 @@ img.icon { image-rendering: pixelated; }
 table { border-collapse: collapse; width: 100%; font-size: .875rem; }
 th, td { padding: .15rem .5rem .15rem 0; text-align: left; vertical-align: top; font-weight: normal; }
 thead th { color: var(--muted); }
-th.number, td.number { text-align: right; white-space: nowrap; padding-right: 0; font-variant-numeric: tabular-nums; }
-td.share { width: 30%; min-width: 4.5rem; padding-top: .45rem; }
+th.number, td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+th:last-child, td:last-child { padding-right: 0; }
+td.share { width: 26%; padding-top: .45rem; } td.with { padding: 0 0 .4rem 1rem; }
 .track { display: block; height: .6rem; background: var(--track); border-radius: .15rem; }
 .bar { display: block; height: 100%; min-width: 1px; background: var(--bar); border-radius: .15rem; }
 .track, .bar { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 tbody tr:first-child th { font-weight: 600; }
-@media (max-width: 30rem) { article { flex-direction: column; } figure { flex-basis: auto; width: 12rem; } }
+@media (max-width: 36rem) { article { flex-direction: column; } figure { flex-basis: auto; width: 12rem; } }
 @media print { @page { size: A4; margin: 15mm; } body { padding: 0; font-size: 12px; } main { display: block; } }
 </style>
 </head>
@@ -79,12 +80,14 @@ std::string isolated(const std::string& name) { return "<bdi>" + escaped(name) +
 
 std::string row_of(const Answer::Class& c, const std::vector<std::string>& names) {
   std::string row = "<tr><th scope=\"row\">" + isolated(names[static_cast<size_t>(c.k)]);
-  if (!c.with.empty()) row += "<br><span class=\"muted\">with " + escaped(correlated_text(c, names)) + "</span>";
   row += "</th><td class=\"share\"><span class=\"track\"><span class=\"bar\" style=\"width:" +
          number("%.2f", std::clamp(100 * c.probability, 0.0, 100.0)) + "%\"></span></span></td><td class=\"number\">" +
          number("%.2f", 100 * c.probability) + " %</td>";
   if (c.deviation) row += "<td class=\"number\">±" + number("%.3f", *c.deviation) + "</td>";
-  return row + "</tr>\n";
+  row += "</tr>\n";
+  if (c.with.empty()) return row;
+  return row + "<tr><td class=\"with muted\" colspan=\"4\">with " + isolated(correlated_text(c, names)) +
+         "</td></tr>\n";
 }
 
 }  // namespace
@@ -119,7 +122,7 @@ void Page::add(const Answer& answer) {
   if (name != answer.path) text += "<p class=\"muted\">" + isolated(answer.path) + "</p>\n";
   if (answer.noise && !about_.deterministic) text += "<p>predicted noise " + number("%.4f", *answer.noise) + "</p>\n";
   text += "<table><thead><tr><th scope=\"col\">class</th><th scope=\"col\" colspan=\"2\">probability</th>";
-  if (first.deviation) text += "<th scope=\"col\" class=\"number\">logit</th>";
+  if (first.deviation) text += "<th scope=\"col\" class=\"number\">± logit</th>";
   text += "</tr></thead><tbody>\n";
   for (const Answer::Class& c : answer.top) text += row_of(c, names_);
   file_.write(text + "</tbody></table></div></article>\n");

@@ -11,9 +11,9 @@ namespace sked {
 
 /// What stands above the images.
 struct PageAbout {
-  std::string model;         // the checkpoint
-  std::string command;       // as it was typed
-  bool zero_shot = false;    // classes are phrases, and there is no noise
+  std::string model;           // the checkpoint
+  std::string command;         // as it was typed
+  bool zero_shot = false;      // classes are phrases, and there is no noise
   bool deterministic = false;  // the head predicts no noise
 };
 

@@ -20,16 +20,16 @@ constexpr int64_t kCorrelated = 3;  // classes listed beside each
 
 /// The files in the shape the model's data set has. Fixed sizes are met before the pipeline, which need not decode
 /// then: its images are bytes.
-std::shared_ptr<const Dataset> images_for(const Asked& s, const std::vector<ImageFile>& files) {
+std::shared_ptr<const Dataset> images_for(const AskedModel& s, const std::vector<ImageFile>& files) {
   if (s.vectors) return s.vectors;
   std::vector<std::string> paths;
   for (const ImageFile& file : files) paths.push_back(file.path);
   return resized(listed_images("predict", s.names, paths), s.image_shape);
 }
 
-/// Images of a batch. On a CPU each by itself: a product's rounding may depend on the rows beside it, and an image is to
-/// have the same answer to the last digit, whatever stands beside it.
-int64_t batch_size(const Asked& s) {
+/// Images of a batch. On a CPU each by itself: a product's rounding may depend on the rows beside it, and an image is
+/// to have the same answer, to the last digit, whatever stands beside it.
+int64_t batch_size(const AskedModel& s) {
   constexpr int64_t kOnDevice = 16, kVectors = 128;  // not more: the logits of as many samples are kept
   constexpr size_t kFewClasses = 1000;
   if (s.vectors) return s.names.size() <= kFewClasses ? kVectors : kOnDevice;
@@ -46,7 +46,7 @@ std::vector<std::string> paths_of(const Batch& batch, const std::vector<ImageFil
 
 class ClassifierPredictor final : public Predictor {
  public:
-  ClassifierPredictor(const Asked& s, const PredictArguments& wanted, std::optional<Predictions>& predictions,
+  ClassifierPredictor(const AskedModel& s, const PredictArguments& wanted, std::optional<Predictions>& predictions,
                       const Say& say)
       : Predictor(predictions),
         s_(s),
@@ -85,8 +85,7 @@ class ClassifierPredictor final : public Predictor {
                         [&](const Prediction& p) { add(p, paths_of(p.batch, given), *files, all); });
   }
 
-  void add(const Prediction& p, const std::vector<std::string>& paths, const Dataset& files,
-           std::vector<Answer>& all) {
+  void add(const Prediction& p, const std::vector<std::string>& paths, const Dataset& files, std::vector<Answer>& all) {
     constexpr int64_t kCovarianceSamples = 256;
     Head& head = classifier_->head();
     const Tensor logits =
@@ -103,10 +102,11 @@ class ClassifierPredictor final : public Predictor {
       answer.noise = static_cast<double>(noise.data<float>()[b]);
       all.push_back(std::move(answer));
     }
-    if (predictions_) predictions_->add(paths, p.probabilities, nullptr, said_by_head(wanted_.predictions, head, p.phi));
+    if (predictions_)
+      predictions_->add(paths, p.probabilities, nullptr, said_by_head(wanted_.predictions, head, p.phi));
   }
 
-  const Asked& s_;
+  const AskedModel& s_;
   const PredictArguments& wanted_;
   std::unique_ptr<Classifier> classifier_;
   int64_t samples_;
@@ -116,12 +116,11 @@ class ClassifierPredictor final : public Predictor {
 /// Which of the phrases fits an image.
 class ZeroShotPredictor final : public Predictor {
  public:
-  ZeroShotPredictor(const Asked& s, const PredictArguments& wanted, std::optional<Predictions>& predictions)
+  ZeroShotPredictor(const AskedModel& s, const PredictArguments& wanted, std::optional<Predictions>& predictions)
       : Predictor(predictions),
         s_(s),
         wanted_(wanted),
-        towers_(
-            make_towers(s.config(), vocabulary_of(s.subject.file, s.subject.path, s.config()), s.shape, s.device)) {
+        towers_(make_towers(s.config(), vocabulary_of(s.subject.file, s.subject.path, s.config()), s.shape, s.device)) {
     restore_weights(s.subject.file, s.subject.path, *towers_.model);
     texts_ = embed_captions(towers_, s.names, s.config(), s.device);
   }
@@ -151,7 +150,7 @@ class ZeroShotPredictor final : public Predictor {
     for_each_batch(files, s_.config().data.eval_pipeline, batch_size(s_), files->size(), answer, on_skip);
   }
 
-  const Asked& s_;
+  const AskedModel& s_;
   const PredictArguments& wanted_;
   Towers towers_;
   Tensor texts_;
@@ -174,7 +173,7 @@ std::vector<Answer> Predictor::answers(const std::vector<ImageFile>& files, cons
   return all;
 }
 
-std::unique_ptr<Predictor> make_predictor(const Asked& s, const PredictArguments& wanted,
+std::unique_ptr<Predictor> make_predictor(const AskedModel& s, const PredictArguments& wanted,
                                           std::optional<Predictions>& predictions, const Say& say) {
   if (s.contrastive()) return std::make_unique<ZeroShotPredictor>(s, wanted, predictions);
   return std::make_unique<ClassifierPredictor>(s, wanted, predictions, say);

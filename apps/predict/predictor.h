@@ -8,7 +8,7 @@
 
 #include "apps/common/config/progress.h"
 #include "apps/predict/answer.h"
-#include "apps/predict/asked.h"
+#include "apps/predict/asked_model.h"
 #include "apps/predict/files.h"
 
 namespace sked {
@@ -33,7 +33,7 @@ class Predictor {
 };
 
 /// The predictor of `s`, which has to outlive it; `say` is told what probabilities are calibrated by.
-std::unique_ptr<Predictor> make_predictor(const Asked& s, const PredictArguments& wanted,
+std::unique_ptr<Predictor> make_predictor(const AskedModel& s, const PredictArguments& wanted,
                                           std::optional<Predictions>& predictions, const Say& say);
 
 }  // namespace sked

@@ -35,9 +35,10 @@ void check_outputs(const PredictArguments& wanted, const char* key) {
   require_usage(wanted.json != "-" || wanted.csv != "-", "predict",
                 "--json - and --csv -: expected one of them on stdout, the other in a file");
   if (to_file(wanted.json)) check_results({wanted.json}, key);
-  for (const auto& [file, ours] : {std::pair(wanted.csv, std::function<bool(const std::string&)>(
-                                                             [&](const std::string& path) { return is_csv(path, key); })),
-                                   {wanted.html, is_page}}) {
+  for (const auto& [file, ours] :
+       {std::pair(wanted.csv,
+                  std::function<bool(const std::string&)>([&](const std::string& path) { return is_csv(path, key); })),
+        {wanted.html, is_page}}) {
     if (!to_file(file)) continue;
     check_writable(file);
     refuse_foreign(file, ours);

@@ -115,8 +115,10 @@ TEST_CASE("pictures: icons are PNG and keep every pixel, photographs are JPEG an
   CHECK(uri.size() < 20000);
   CHECK(decoded(picture_uri(Tensor::full({90, 70, 1}, 77, DType::u8)), "data:image/jpeg").data<uint8_t>()[0] == 77);
   CHECK(one_line_with(error_of([] { jpeg_bytes(Tensor::zeros({2, 2, 3}), "x.jpg"); }), "x.jpg", "u8", "f32"));
-  CHECK(one_line_with(error_of([] { jpeg_bytes(Tensor::zeros({1, 70000, 3}, DType::u8), "x.jpg"); }), "x.jpg",
-                      "70000"));
+  CHECK(one_line_with(error_of([] {
+                        jpeg_bytes(Tensor::zeros({1, 70000, 3}, DType::u8), "x.jpg");
+                      }),
+                      "x.jpg", "70000"));
 }
 
 TEST_CASE("pictures: photographs are shrunk, whatever their shape; small ones stay") {

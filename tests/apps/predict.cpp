@@ -1,6 +1,7 @@
 // What predict says of covariances, against the head's own parameters; and the program on real files.
 
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cmath>
@@ -8,11 +9,13 @@
 
 #include "apps/common/measure/uncertainty.h"
 #include "apps/common/run/run_folder.h"
+#include "apps/predict/answer.h"
 #include "core/file.h"
 #include "core/safetensors.h"
 #include "core/text.h"
 #include "data/image_file.h"
 #include "layers/heads/make_head.h"
+#include "tests/apps/environment.h"
 #include "tests/apps/support.h"
 
 using namespace sked;
@@ -167,7 +170,7 @@ TEST_CASE("predict: the program on image files") {
   };
   const std::string photo = folder.write("photo.jpg", bytes("large")), icon = folder.write("icon.png", bytes("png"));
   const Outcome outcome = run_program(
-      {"predict", run, photo, icon, "--top", "2", "--json", folder.path("a.json"), "--png", folder.path("annotated")});
+      {"predict", run, photo, icon, "--top", "2", "--json", folder.path("a.json"), "--html", folder.path("page.html")});
   CHECK_MESSAGE(outcome.code == 0, outcome.err);
   CHECK(outcome.out.find(photo) != std::string::npos);
   const std::string answers = slurp(folder.path("a.json"));
@@ -177,8 +180,15 @@ TEST_CASE("predict: the program on image files") {
   REQUIRE(size_at(answers, "/1/top") == 2);
   CHECK(number_at(answers, "/1/top/0/probability") >= number_at(answers, "/1/top/1/probability"));
   CHECK(size_at(answers, "/1/top/0/correlated") == 3);
-  const std::string png = slurp(folder.path("annotated/2-icon.png"));
-  CHECK(decode_image({reinterpret_cast<const uint8_t*>(png.data()), png.size()}, "png").dim(1) >= 320);
+  const std::string page = slurp(folder.path("page.html"));
+  CHECK(page.starts_with("<!doctype html>"));
+  CHECK(page.ends_with("</html>\n"));
+  CHECK(occurrences(page, "<article>") == 2);
+  CHECK(occurrences(page, "src=\"data:image/jpeg;base64,") == 1);  // the photograph, smaller than it was
+  CHECK(occurrences(page, "src=\"data:image/png;base64,") == 1);
+  CHECK(occurrences(page, "src=") == 2);
+  CHECK(page.find("alt=\"photo.jpg, most likely ") != std::string::npos);
+  for (const char* request : {"http", "<script", "url(", "@import"}) CHECK(page.find(request) == std::string::npos);
 
   // `link/..` is where the system finds it, not what is left when both are struck out.
   folder.write("there/below/x", "x");
@@ -197,7 +207,7 @@ TEST_CASE("predict: the program on image files") {
 
   CHECK(fails_with(run_program({"predict", run, folder.path("none.jpg")}), 1, "none.jpg", "No such file"));
   CHECK(fails_with(run_program({"predict", run, folder.write("page.jpg", "<html>")}), 1, "page.jpg", "JPEG, PNG"));
-  CHECK(fails_with(run_program({"predict", run}), 2, "images"));
+  CHECK(fails_with(run_program({"predict", run}), 2, "image files or folders", "--list"));
   CHECK(fails_with(run_program({"predict", folder.path(), photo}), 1, "not a run folder"));
 }
 
@@ -274,7 +284,7 @@ TEST_CASE("predict: rows of vectors, by their ids, wherever they stand and witho
     return fails_with(run_program(words), code, part);
   };
   CHECK(refused({"short.safetensors"}, 1, "expected vectors (4) as the model's, got (3)"));
-  CHECK(refused({"all.safetensors", "--png", "png"}, 2, "vectors, which are no pictures"));
+  CHECK(refused({"all.safetensors", "--html", "page.html"}, 2, "vectors, which are no pictures"));
   CHECK(refused({"all.safetensors", "last.safetensors"}, 2, "expected one file or folder of vectors, got 2"));
   CHECK(refused({"run.json"}, 1, "expected FILE.safetensors"));
 }
@@ -287,10 +297,11 @@ TEST_CASE("predict: images that cannot be read take nothing from the others") {
   const std::string page = place.folder.write("page.jpg", "<html>"), empty = place.folder.write("empty.png", "");
   const std::string cut = place.folder.write("cut.png", slurp(a).substr(0, 50)), none = place.folder.path("none.png");
   REQUIRE(place.ask({a, b, "--json", place.folder.path("whole.json")}).code == 0);
-  const Outcome outcome = place.ask({page, a, none, cut, place.folder.path(), empty, b, "--json",
-                                     place.folder.path("a.json"), "--png", place.folder.path("png")});
+  std::filesystem::create_directory(place.folder.path("hollow"));
+  const Outcome outcome = place.ask({page, a, none, cut, place.folder.path("hollow"), empty, b, "--json",
+                                     place.folder.path("a.json"), "--html", place.folder.path("a.html")});
   CHECK(outcome.code == 1);
-  for (const std::string& bad : {page, none, cut, empty, place.folder.path() + ": "}) {
+  for (const std::string& bad : {page, none, cut, empty, place.folder.path("hollow") + ": "}) {
     const size_t at = outcome.err.find(bad);
     REQUIRE_MESSAGE(at != std::string::npos, outcome.err);
     CHECK(outcome.err.find(bad, at + 1) == std::string::npos);
@@ -299,8 +310,9 @@ TEST_CASE("predict: images that cannot be read take nothing from the others") {
   CHECK(outcome.err.find("skip_limit") == std::string::npos);
   CHECK(place.answers() == place.answers("whole.json"));
   CHECK(outcome.out.find(a) < outcome.out.find(b));
-  CHECK(std::filesystem::exists(place.folder.path("png/2-a.png")));  // the number of the image as it was given
-  CHECK(std::filesystem::exists(place.folder.path("png/7-b.png")));
+  const std::string html = slurp(place.folder.path("a.html"));
+  CHECK(occurrences(html, "<article>") == 2);
+  CHECK(occurrences(html, "<li>") == 5);  // those without an answer are named there, too
 
   std::vector<std::string> many(20, a);  // more than a batch of them, and then none that can be read
   many.insert(many.end(), 20, page);
@@ -327,7 +339,7 @@ TEST_CASE("predict: names of images may be any bytes, and any length") {
                     dashes = place.folder.path("n\u00e9" + std::string(246, 'n') + ".png");
   std::filesystem::rename(place.image("short.png", 120), dashes);
   const Outcome outcome = place.ask(
-      {latin, escape, percent, dashes, "--json", place.folder.path("a.json"), "--png", place.folder.path("png")});
+      {latin, escape, percent, dashes, "--json", place.folder.path("a.json"), "--html", place.folder.path("a.html")});
   CHECK_MESSAGE(outcome.code == 0, outcome.err);
   CHECK(outcome.err.empty());
   CHECK(outcome.out.find('\x1b') == std::string::npos);
@@ -339,7 +351,10 @@ TEST_CASE("predict: names of images may be any bytes, and any length") {
   CHECK(text_at(answers, "/0/image") == place.folder.path("caf\\xE9.png"));
   CHECK(text_at(answers, "/1/image") == escape);
   CHECK(text_at(answers, "/3/image") == dashes);
-  CHECK(std::distance(std::filesystem::directory_iterator(place.folder.path("png")), {}) == 4);
+  const std::string html = slurp(place.folder.path("a.html"));
+  CHECK(occurrences(html, "<article>") == 4);
+  CHECK(html.find('\x1b') == std::string::npos);
+  CHECK(html.find("caf\\xE9.png") != std::string::npos);
   const Outcome bad = place.ask({place.folder.write("\x1b[31m\xE9\n.png", "no image")});
   CHECK(fails_with(bad, 1, "\\x1B[31m\\xE9\\x0A.png"));
 }
@@ -368,13 +383,13 @@ TEST_CASE("predict: classes of any name") {
   const Outcome trained = run_program({"train", "--config", folder.path("config.json"), "--out", folder.path("run")});
   REQUIRE_MESSAGE(trained.code == 0, trained.err);
   const Outcome outcome = run_program({"predict", folder.path("run"), folder.path("images/test/\u65e5\u672c/0.png"),
-                                       "--json", folder.path("a.json"), "--png", folder.path("png")});
+                                       "--json", folder.path("a.json"), "--html", folder.path("a.html")});
   REQUIRE_MESSAGE(outcome.code == 0, outcome.err);
   CHECK(outcome.out.find('\x1b') == std::string::npos);
   CHECK(outcome.out.find('\a') == std::string::npos);
   CHECK(outcome.out.find("\\x1B]0;owned\\x07\\x0A\\u202Egnp %s") != std::string::npos);
   CHECK(outcome.out.find(std::string(60, 'w') + "  ") != std::string::npos);
-  CHECK(outcome.out.find("\u65e5\u672c" + std::string(26, ' ') + "  ") != std::string::npos);  // in its column
+  CHECK(outcome.out.find("\u65e5\u672c" + std::string(56, ' ') + "  \u00b1") != std::string::npos);  // in its column
   CHECK(std::count(outcome.out.begin(), outcome.out.end(), '\n') == 4);
   const std::string answers = slurp(folder.path("a.json"));
   std::vector<std::string> names;
@@ -399,9 +414,108 @@ TEST_CASE("predict: what cannot be written is found out before images are looked
   CHECK(refused("--json", file + "/x.json", "Not a directory"));
   CHECK(refused("--json", "/dev/stdout", "a device"));
   CHECK(refused("--json", "/dev/null", "a device"));
-  CHECK(refused("--png", file, "Not a directory"));
-  CHECK(refused("--png", "/proc/nothing", "/proc/nothing"));
+  CHECK(refused("--html", place.folder.path("nodir/x.html"), "No such file or directory"));
+  for (const char* option : {"--html", "--csv", "--json"}) CHECK(refused(option, file, "file"));
+  CHECK(refused("--csv", place.folder.write("mine.csv", "image,label\r\na,1\r\n"), "not touched"));
   CHECK(slurp(file) == "mine");
+}
+
+TEST_CASE("predict: folders, lists, and everything in any order of words") {
+  if (!can_decode_images()) return skip("built without image libraries");
+  const Asking place;
+  REQUIRE(place.trained);
+  place.image("photos/img10.png", 10);
+  place.image("photos/img2.png", 60);
+  const std::string deep = place.image("photos/more of them/\u00fc.PNG", 90), lone = place.image("lone", 200);
+  place.folder.write("photos/notes.txt", "no image");
+  std::filesystem::create_directory_symlink("..", place.folder.path("photos/more of them/up"));
+  REQUIRE(mkfifo(place.folder.path("photos/pipe.png").c_str(), 0600) == 0);
+  const std::string photos = place.folder.path("photos"), pipe = photos + "/pipe.png",
+                    list = place.folder.write("list", "\xEF\xBB\xBF" + photos + "\r\n\n" + lone + "\n");
+  const Outcome outcome = place.ask({photos, lone, "--csv", place.folder.path("all.csv")});
+  CHECK_MESSAGE(outcome.code == 0, outcome.err);
+  CHECK(outcome.err == "note: 2 other files in the folders are passed over: no image by its ending\n");
+  const std::string all = slurp(place.folder.path("all.csv"));
+  const std::vector<std::string_view> rows = lines_of(all);
+  REQUIRE(rows.size() == 5);
+  CHECK(rows[0] == "image,class,name,probability,logit_deviation,noise");
+  CHECK(rows[1].starts_with(photos + "/img2.png,"));
+  CHECK(rows[2].starts_with(photos + "/img10.png,"));
+  CHECK(rows[3].starts_with(deep + ","));
+  CHECK(rows[4].starts_with(lone + ","));
+
+  const std::string run = place.folder.path("run");
+  const auto csv = [&](std::vector<std::string> words) {
+    words.insert(words.begin(), "predict");
+    const Outcome asked = run_program(words);
+    CHECK_MESSAGE(asked.code == 0, asked.err);
+    return asked.out;
+  };
+  const std::vector<std::vector<std::string>> options{
+      {"--csv", "-"}, {"--top", "1"}, {"--threads", "1"}, {"--set", "head.test_samples=8"}};
+  const std::string want =
+      csv({run, lone, "--csv", "-", "--top", "1", "--threads", "1", "--set", "head.test_samples=8"});
+  CHECK(std::ranges::count(want, '\n') == 2);
+  // Every place of the two words that stand alone among the options.
+  for (size_t first = 0; first <= options.size(); ++first)
+    for (size_t second = first; second <= options.size(); ++second) {
+      std::vector<std::string> words;
+      for (size_t i = 0; i <= options.size(); ++i) {
+        if (i == first) words.push_back(run);
+        if (i == second) words.push_back(lone);
+        if (i < options.size()) words.insert(words.end(), options[i].begin(), options[i].end());
+      }
+      CHECK_MESSAGE(csv(words) == want, join(words, " "));
+    }
+  const std::string npz = place.folder.path("p.npz");
+  CHECK(csv({"--predictions", npz, "--with", "logits", "--with", "representation", run, lone, "--top", "1", "--csv",
+             "-", "--threads", "1", "--set", "head.test_samples=8"}) == want);
+  CHECK(csv({"--list", list, run, "--top", "1", "--threads", "1", "--csv", "-"}) == all);
+
+  CHECK(fails_with(place.ask({pipe}), 1, "pipe.png", "expected an image file or a folder"));  // and does not wait
+  CHECK(fails_with(place.ask({"--list", place.folder.write("empty", "\n")}), 1, "empty", "got none"));
+  CHECK(fails_with(place.ask({lone, "--csv", "-", "--json", "-"}), 2, "--json -", "--csv -"));
+}
+
+TEST_CASE("predict: the same image has the same answer, to the last digit, wherever it stands") {
+  if (!can_decode_images()) return skip("built without image libraries");
+  const Asking place;
+  REQUIRE(place.trained);
+  std::vector<std::string> images;
+  for (int i = 0; i < 20; ++i) images.push_back(place.image(std::to_string(i) + ".png", static_cast<uint8_t>(10 * i)));
+  images.insert(images.end(), {"--top", "9", "--json", place.folder.path("all.json")});
+  REQUIRE(place.ask(images).code == 0);
+  for (const size_t i : {size_t{0}, size_t{3}, size_t{19}}) {
+    REQUIRE(place.ask({images[i], "--top", "9", "--json", place.folder.path("a.json")}).code == 0);
+    CHECK(json_at(place.answers(), "/0") == json_at(place.answers("all.json"), "/" + std::to_string(i)));
+  }
+}
+
+TEST_CASE("predict: what goes to stdout is JSON or CSV and nothing else, whatever the names") {
+  if (!can_decode_images()) return skip("built without image libraries");
+  const Asking place;
+  REQUIRE(place.trained);
+  const std::string name = place.image("a, \"b\"\n\u00e4.png", 10), none = place.folder.path("none.png");
+  const Outcome json = place.ask({none, name, "--json", "-", "--predictions", place.folder.path("p.csv")});
+  CHECK(json.code == 1);
+  CHECK(text_at(json.out, "/0/image") == name);
+  CHECK(size_at(json.out, "") == 1);
+  CHECK(json.err.find("predictions of 1 examples") != std::string::npos);
+  const Outcome csv = place.ask({name, none, "--csv", "-"});
+  CHECK(csv.code == 1);
+  CHECK(csv.out.starts_with("image,class,name,probability,logit_deviation,noise\r\n" + quoted_field(name) + ","));
+  CHECK(csv.out.ends_with("\r\n"));
+  CHECK(place.ask({none, "--csv", "-"}).out == "image,class,name,probability,logit_deviation,noise\r\n");
+  CHECK(json_at(place.ask({none, "--json", "-"}).out, "") == "[]");
+}
+
+TEST_CASE("predict: a spreadsheet is given no formulas") {
+  const Answer answer{.path = "=cmd.png", .noise = 0.25, .top = {{0, 0.75, 0.5, {}}, {1, 0.25, std::nullopt, {}}}};
+  const std::vector<std::string> names{"@SUM(A1)", "-1"};
+  CHECK(csv_row(answer, names, "image") == "./=cmd.png,0,'@SUM(A1),0.75,0.5,0.25,1,-1,0.25,\r\n");
+  CHECK(csv_row(answer, names, "id").starts_with("'=cmd.png,"));
+  CHECK(csv_header(2, "id") ==
+        "id,class,name,probability,logit_deviation,noise,class_2,name_2,probability_2,logit_deviation_2\r\n");
 }
 
 TEST_CASE("predict, evaluate, scale: what is printed goes into no file where the standard streams are closed") {

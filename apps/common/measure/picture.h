@@ -8,8 +8,8 @@
 
 namespace sked {
 
-/// A photograph u8 (H,W,C) until its longer side has at most `side` pixels, by antialiased bilinear resampling; a smaller
-/// one as it is.
+/// A photograph u8 (H,W,C) reduced until its longer side has `side` pixels, by antialiased bilinear resampling; a
+/// smaller one as it is.
 Tensor thumbnail(const Tensor& image, int64_t side = 320);
 
 /// An image u8 (H,W,C), C = 1 or 3, as a data URI: PNG up to 64 x 64 pixels, of which each counts, JPEG beyond; a

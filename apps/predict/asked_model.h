@@ -11,7 +11,7 @@
 
 namespace sked {
 
-struct Asked {
+struct AskedModel {
   Subject subject;
   const RunConfig& config() const { return subject.config; }
   Shape image_shape;  // of its data set; H = W = 0: the pipeline takes any; (D): vectors
@@ -26,6 +26,6 @@ struct Asked {
 
 /// Throws UsageError where the options do not fit the checkpoint, Error for a checkpoint that is no classifier and for
 /// vectors that are not the model's.
-Asked load_asked(const PredictArguments& wanted, const CommonOptions& common);
+AskedModel load_asked_model(const PredictArguments& wanted, const CommonOptions& common);
 
 }  // namespace sked

@@ -1,4 +1,4 @@
-#include "apps/predict/asked.h"
+#include "apps/predict/asked_model.h"
 
 #include <algorithm>
 
@@ -7,9 +7,9 @@
 #include "apps/predict/vectors.h"
 #include "core/error.h"
 #include "core/text.h"
-#include "data/tokenizer.h"
 #include "data/catalog.h"
 #include "data/relabeled.h"
+#include "data/tokenizer.h"
 
 namespace sked {
 namespace {
@@ -27,7 +27,7 @@ Shape shape_of_examples(const Subject& subject) {
 }
 
 /// The vectors asked about. Throws Error where they are not the model's.
-std::shared_ptr<const Dataset> load_vectors(const Asked& s, const PredictArguments& wanted) {
+std::shared_ptr<const Dataset> load_vectors(const AskedModel& s, const PredictArguments& wanted) {
   require_usage(wanted.html.empty(), "predict", "--html ", wanted.html,
                 ": the model is for vectors, which are no pictures");
   require_usage(wanted.list.empty(), "predict", "--list ", wanted.list,
@@ -42,7 +42,7 @@ std::shared_ptr<const Dataset> load_vectors(const Asked& s, const PredictArgumen
 
 /// The classes of a classifier: those it was trained on; of one that does not know them the data set's, where there are
 /// as many; else numbers.
-std::vector<std::string> names_of(const Asked& s) {
+std::vector<std::string> names_of(const AskedModel& s) {
   const ForeignWeights weights = own_names(s.subject.file, s.subject.path);
   const ForeignTensor* classifier = weights.find("head.weight");
   require(classifier != nullptr && !classifier->shape.empty() && classifier->shape[0] > 0, "predict", s.subject.path,
@@ -69,7 +69,7 @@ std::vector<std::string> phrases_of(const std::string& list) {
   return phrases;
 }
 
-void check_usage(const Asked& s, const PredictArguments& wanted) {
+void check_usage(const AskedModel& s, const PredictArguments& wanted) {
   require_usage(s.contrastive() != wanted.zero_shot.empty(), "predict", wanted.checkpoint,
                 s.contrastive() ? " was trained on captions: expected --zero-shot \"a cat,a dog,...\""
                                 : " is a classifier with its own classes: --zero-shot is for runs of build/contrast");
@@ -79,13 +79,13 @@ void check_usage(const Asked& s, const PredictArguments& wanted) {
 
 }  // namespace
 
-Asked load_asked(const PredictArguments& wanted, const CommonOptions& common) {
-  Asked s{.subject = load_subject(wanted.checkpoint, common),
-          .image_shape = {},
-          .shape = {},
-          .device = common.device,
-          .vectors = {},
-          .names = {}};
+AskedModel load_asked_model(const PredictArguments& wanted, const CommonOptions& common) {
+  AskedModel s{.subject = load_subject(wanted.checkpoint, common),
+               .image_shape = {},
+               .shape = {},
+               .device = common.device,
+               .vectors = {},
+               .names = {}};
   s.image_shape = shape_of_examples(s.subject);
   s.shape = evaluation_pipeline(s.config().data.eval_pipeline).output_shape(s.image_shape);
   check_usage(s, wanted);
