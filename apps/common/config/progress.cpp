@@ -102,7 +102,9 @@ Progress::Progress(std::string label, int64_t begin, int64_t total, double image
       last_draw_(Clock::now()),
       last_rate_(last_draw_) {}
 
-Progress::~Progress() { clear_bar(); }
+Progress::~Progress() { clear(); }
+
+void Progress::clear() { clear_bar(); }
 
 void Progress::update(int64_t done, std::optional<double> loss) {
   const auto now = Clock::now();
