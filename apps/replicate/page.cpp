@@ -7,6 +7,7 @@
 #include "apps/common/config/config.h"
 #include "apps/common/measure/html.h"
 #include "apps/common/run/run_folder.h"
+#include "core/text.h"
 
 namespace sked {
 namespace {
@@ -102,13 +103,23 @@ std::string explanations() {
 )");
 }
 
+/// Nothing of results of earlier versions, which do not know.
+std::string machine(const Provenance& made_by) {
+  if (made_by.version.empty()) return "";
+  return "<p>Machine " + escaped(made_by.host) + ": " + escaped(made_by.processor) + ", " +
+         std::to_string(made_by.threads) + " threads. Skedastic " + escaped(made_by.version) + " by " +
+         escaped(made_by.compiler) + (made_by.libraries.empty() ? "" : ", " + escaped(join(made_by.libraries))) +
+         ".</p>\n";
+}
+
 std::string page_end(const Plan& plan, const std::vector<Cell>& cells, const std::filesystem::path& out) {
   std::string text = "<footer>\n";
   if (!cells.empty()) {
     const Summary& first = cells.front().runs.front().summary;
     const std::string day = last_day(cells, out);
     text += "<p>Trained on " + escaped(first.device) + " (" + escaped(first.precision) + ")" +
-            (day.empty() ? "" : ", finished on " + day) + " by <code>" + escaped(first.command) + "</code></p>\n";
+            (day.empty() ? "" : ", finished on " + day) + " by <code>" + escaped(first.command) + "</code></p>\n" +
+            machine(first.made_by);
     std::string links;
     for (const Cell& cell : cells)
       for (const FinishedRun& run : cell.runs)

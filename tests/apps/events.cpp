@@ -54,12 +54,11 @@ TEST_CASE("events: the bytes that TensorBoard's own writer has") {
 TEST_CASE("events: the numbers of a line, and a table of all lines") {
   const TemporaryFolder place;
   const RunFolder folder{place.path()};
-  place.write("metrics.jsonl",
-              R"({"step":1,"epoch":0.5,"split":"train","loss":2,"loader":{"wait_share":0.25}})"
-              "\nnobody's line\n"
-              R"({"step":2,"split":"validation","nll":1.5,"few_shot":[{"dataset":"a,b","count":3,)"
-              R"("results":[{"shots":5,"lambda":1,"accuracy":0.5}]}],"classes":[{"recall":1}]})"
-              "\n");
+  place.write("metrics.jsonl", R"({"step":1,"epoch":0.5,"split":"train","loss":2,"loader":{"wait_share":0.25}})"
+                               "\nnobody's line\n"
+                               R"({"step":2,"split":"validation","nll":1.5,"few_shot":[{"dataset":"a,b","count":3,)"
+                               R"("results":[{"shots":5,"lambda":1,"accuracy":0.5}]}],"classes":[{"recall":1}]})"
+                               "\n");
   write_metrics_table(folder);
   CHECK(lines_of(slurp(folder.metrics_table())) ==
         std::vector<std::string>{"step,split,epoch,loss,loader/wait_share,nll,\"few_shot/a,b/5\"",

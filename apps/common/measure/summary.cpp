@@ -34,6 +34,7 @@ std::vector<Field> list_of(Summary& s) {
   fields("device", s.device);
   fields("precision", s.precision);
   fields("command", s.command);
+  fields("made_by", s.made_by);
   return fields.take();
 }
 

@@ -6,6 +6,7 @@
 
 #include "apps/common/measure/evaluation.h"
 #include "apps/common/measure/few_shot.h"
+#include "apps/common/measure/provenance.h"
 
 namespace sked {
 
@@ -31,6 +32,7 @@ struct Summary {
   uint64_t peak_memory_bytes = 0;  // of tensors on the device
   std::string device, precision;   // what trained it, and what its products were computed in
   std::string command;
+  Provenance made_by;
 };
 
 /// `test`, under the name of `measured`, as evaluation_json has it in full, but for the classes where there are more

@@ -90,9 +90,7 @@ uint32_t crc32c(std::string_view bytes) {
   return ~crc;
 }
 
-std::string event_version(double wall_time) {
-  return record(event(wall_time, 0).text(kFileVersion, "brain.Event:2"));
-}
+std::string event_version(double wall_time) { return record(event(wall_time, 0).text(kFileVersion, "brain.Event:2")); }
 
 std::string event_start(double wall_time, int64_t step) {
   constexpr int kStatus = 1, kStart = 1;

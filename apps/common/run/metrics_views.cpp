@@ -18,9 +18,7 @@
 namespace sked {
 namespace {
 
-double now() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
+double now() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
 
 std::string text_of(const Json& line, const char* key) {
   const Json* found = line.find(key);
@@ -130,7 +128,7 @@ EventLog::EventLog(const RunFolder& folder, bool wanted) {
     // TensorBoard reads the files of a folder in the order of their names: a later start is called so.
     auto second = static_cast<int64_t>(now());
     for (const std::string& file : earlier) second = std::max(second, second_of(file) + 1);
-    path_ = (folder.path / (std::string(RunFolder::kEvents) + std::to_string(second) + std::string(RunFolder::kOwnEvents))).string();
+    path_ = folder.event_file(second);
     descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     require(descriptor_ >= 0, "run", path_, " cannot be written: ", std::strerror(errno));
     append(event_version(now()) + event_start(now(), 0));

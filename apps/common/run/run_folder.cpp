@@ -47,6 +47,10 @@ std::vector<std::string> RunFolder::event_files() const {
   return found;
 }
 
+std::string RunFolder::event_file(int64_t number) const {
+  return (path / (std::string(kEvents) + std::to_string(number) + std::string(kOwnEvents))).string();
+}
+
 void RunFolder::clear_results() const {
   // Checkpoints go first, the last behind the one before it: what is left of them is never resumed from halfway.
   for (const std::string& file : {previous(), last(), best(), summary(), metrics_table(), init(), calibration()})

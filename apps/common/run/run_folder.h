@@ -1,6 +1,6 @@
 #pragma once
-// The folder of one run: config.json, metrics.jsonl (and what follows from it: metrics.csv, an event file), summary.json,
-// last.safetensors, best.safetensors; calibration.json where one was fitted.
+// The folder of one run: config.json, metrics.jsonl (and what follows from it: metrics.csv, an event file),
+// summary.json, last.safetensors, best.safetensors; calibration.json where one was fitted.
 
 #include <cstdint>
 #include <filesystem>
@@ -31,6 +31,7 @@ struct RunFolder {
   /// How the names of the run's event files begin, with a number between, and end: others' stay.
   static constexpr std::string_view kEvents = "events.out.tfevents.", kOwnEvents = ".skedastic";
   std::vector<std::string> event_files() const;
+  std::string event_file(int64_t number) const;
 
   /// Creates the folder and its parents. Throws Error naming it and the system's reason.
   void create() const;

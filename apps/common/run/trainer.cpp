@@ -49,6 +49,7 @@ Summary summarize(const RunIdentity& run, Task& task, const TrainOptions& option
   s.device = name(options.device);
   s.precision = name(product_precision());
   s.command = options.command;
+  s.made_by = provenance();
   return s;
 }
 
