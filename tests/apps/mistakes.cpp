@@ -158,7 +158,7 @@ TEST_CASE("mistakes: options") {
              {"evaluate @/run --mahalanobis", 2, {"--mahalanobis", "--ood"}},
              {"evaluate @/run --predictions @/p.xls", 2, {"p.xls", ".safetensors, .npz or .csv"}},
              {"evaluate @/run --calibrated temperature", 1, {"calibration.json", "--calibrate validation"}},
-             {"predict @/run", 2, {"images", "required"}},
+             {"predict @/run", 2, {"image files or folders", "--list FILE"}},
              {"predict @/run @/photos/test/cat/0.ppm --top 0", 2, {"--top", "1 to 1000"}},
              {"predict @/run @/photos/test/cat/0.ppm --zero-shot 'a cat'", 2, {"--zero-shot", "build/contrast"}},
              {"contrast --dataset cifar-10", 2, {"--dataset cifar-10", "--evaluate RUN"}},

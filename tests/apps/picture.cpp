@@ -113,7 +113,8 @@ TEST_CASE("pictures: icons are PNG and keep every pixel, photographs are JPEG an
     worst = std::max(worst, std::abs(near.data<uint8_t>()[i] - large.data<uint8_t>()[i]));
   CHECK(worst < 24);
   CHECK(uri.size() < 20000);
-  CHECK(decoded(picture_uri(Tensor::full({90, 70, 1}, 77, DType::u8)), "data:image/jpeg").data<uint8_t>()[0] == 77);
+  CHECK(decoded(picture_uri(Tensor::full({90, 70, 1}, 77, DType::u8)), "data:image/jpeg;base64,").data<uint8_t>()[0] ==
+        77);
   CHECK(one_line_with(error_of([] { jpeg_bytes(Tensor::zeros({2, 2, 3}), "x.jpg"); }), "x.jpg", "u8", "f32"));
   CHECK(one_line_with(error_of([] {
                         jpeg_bytes(Tensor::zeros({1, 70000, 3}, DType::u8), "x.jpg");

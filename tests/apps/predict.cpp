@@ -229,7 +229,8 @@ struct Asking {
     return folder.path(name);
   }
   Outcome ask(const std::vector<std::string>& words) const {
-    std::vector<std::string> all{"predict", folder.path("run"), "--top", "1", "--threads", "1"};
+    std::vector<std::string> all{"predict", folder.path("run"), "--threads", "1"};
+    if (std::ranges::count(words, "--top") == 0) all.insert(all.end(), {"--top", "1"});
     all.insert(all.end(), words.begin(), words.end());
     return run_program(all);
   }

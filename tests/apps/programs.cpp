@@ -79,7 +79,7 @@ TEST_CASE("train: killed in the middle of an epoch and resumed, it ends as if ne
   CHECK(resumed.code == 0);
   CHECK(resumed.out.find("goes on from step " + std::to_string(step)) != std::string::npos);
   check_same_run(place.run("whole"), run);
-  CHECK(std::distance(std::filesystem::directory_iterator(run.path), {}) == 5);
+  CHECK(std::distance(std::filesystem::directory_iterator(run.path), {}) == 7);
 }
 
 TEST_CASE("train: Ctrl-C writes a checkpoint, exits 130, and the run goes on from there") {

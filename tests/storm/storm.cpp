@@ -23,7 +23,7 @@ using LibraryJson = nlohmann::ordered_json;
 /// Removes what two runs of the same work may differ in, wherever it stands.
 void strip(LibraryJson& json) {
   for (const char* key : {"seconds", "images_per_second", "loader", "train_seconds", "wait_seconds", "test_seconds",
-                          "peak_memory_bytes", "metrics_bytes", "command"}) {
+                          "peak_memory_bytes", "metrics_bytes", "command", "made_by"}) {
     if (json.is_object()) json.erase(key);
   }
   if (json.is_structured())
@@ -63,7 +63,7 @@ std::string content_of(const std::filesystem::path& path) {
   }
   if (name == "summary.json" || name == "results.json") return stripped(slurp(path.string())).dump();
   // These hold times and pictures of them: that they are there has to do.
-  if (name == "table.md" || name == "report.html") return "";
+  if (name == "table.md" || name == "report.html" || name == "metrics.csv") return "";
   return slurp(path.string());
 }
 
@@ -127,7 +127,9 @@ void Jobs::add(Job job) {
 Results results_of(const std::string& out) {
   Results results;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(out)) {
-    if (!entry.is_regular_file()) continue;
+    const std::string file = entry.path().filename().string();
+    // Called after the time of the start; tests/apps/events.cpp looks into these.
+    if (!entry.is_regular_file() || file.starts_with("events.out.tfevents.")) continue;
     const std::string name = std::filesystem::relative(entry.path(), out).string();
     try {
       results[name] = content_of(entry.path());
