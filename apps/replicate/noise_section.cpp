@@ -88,14 +88,13 @@ std::string noise_section(const Plan& plan, const Cell& cell, const std::filesys
   if (!maps.empty())
     text += "<h3>The noise of " + of +
             "</h3>\n<p class=\"muted\">Which classes' logits move together, mean over up to "
-            "256 test images (a shift of all classes is left out)" +
+            "256 of the images measured (a shift of all classes is left out)" +
             std::string(study.confusion.defined() ? "; and which labels the images of each class (row) get.</p>\n"
                                                   : ".</p>\n") +
             "<div class=\"plots\">\n" + maps + "</div>\n";
-  if (!study.noisiest.empty())
-    text += "<h3>Noisiest test images according to " + of + "</h3>\n" + pictures(study.noisiest);
+  if (!study.noisiest.empty()) text += "<h3>Noisiest images according to " + of + "</h3>\n" + pictures(study.noisiest);
   if (!study.by_class.empty())
-    text += folded("The noisiest test images of each class according to " + name, pictures(study.by_class));
+    text += folded("The noisiest images of each class according to " + name, pictures(study.by_class));
   return text;
 }
 

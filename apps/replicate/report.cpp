@@ -150,7 +150,7 @@ Series reliability(const Cell& cell, const std::string& name) {
 }
 
 Plot bars(const Plan& plan, const std::vector<Cell>& cells, size_t setting, const Metric& metric) {
-  Plot plot{.title = metric.title + " on the test images", .x_label = "", .y_label = metric.title};
+  Plot plot{.title = metric.title, .x_label = "", .y_label = metric.title};
   Series series{.name = "mean ± standard error over seeds"};
   for (const Cell* cell : cells_of_setting(cells, setting)) {
     const Estimate e = cell->of(metric);
@@ -166,11 +166,8 @@ Plot bars(const Plan& plan, const std::vector<Cell>& cells, size_t setting, cons
 std::string plots(const Plan& plan, const std::vector<Cell>& cells, size_t setting, Drawings& drawings) {
   Plot nll{.title = "NLL during training", .x_label = "epoch", .y_label = "NLL (held-out images, or test)"};
   Plot accuracy{.title = "Accuracy during training", .x_label = "epoch", .y_label = "accuracy"};
-  Plot calibration{.title = "Reliability on the test images",
-                   .x_label = "confidence",
-                   .y_label = "accuracy",
-                   .diagonal = true,
-                   .unit_square = true};
+  Plot calibration{
+      .title = "Reliability", .x_label = "confidence", .y_label = "accuracy", .diagonal = true, .unit_square = true};
   const std::vector<const Cell*> shown = cells_of_setting(cells, setting);
   for (const Cell* cell : shown) {
     const std::string& name = plan.heads[cell->head].name;
@@ -234,6 +231,7 @@ std::string setting_section(const Plan& plan, const std::vector<Cell>& cells, co
   const std::vector<const Cell*> rows = cells_of_setting(cells, s);
   std::string page =
       "<h2 id=\"" + anchor(s) + "\">" + escaped(plan.settings[s].name) + "</h2>\n" + table(plan, cells, wins, s);
+  if (const std::string where = measured_on(rows); !where.empty()) page += "<p>" + where + "</p>\n";
   const std::string warning = data_warning(plan, rows);
   if (!warning.empty()) page += "<p><strong>" + escaped(warning) + "</strong></p>\n";
   page += "<ul>\n";

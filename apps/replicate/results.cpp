@@ -174,6 +174,11 @@ std::string sentence(const Plan& plan, const std::vector<Cell>& cells, const Com
   return text;
 }
 
+std::string measured_on(const std::vector<const Cell*>& rows) {
+  if (rows.front()->runs.front().summary.measured == "test") return "";
+  return "Measured on images held out from training, with the last weights: there are no test images.";
+}
+
 std::string data_warning(const Plan& plan, const std::vector<const Cell*>& rows) {
   const FinishedRun& first = rows.front()->runs.front();
   const auto called = [&](const FinishedRun& run) {

@@ -75,6 +75,9 @@ std::vector<Comparison> comparisons(const Plan& plan, const std::vector<Cell>& c
 /// `instance noise: HET-XL has the lowest NLL, 0.41; behind DET +0.02 ± 0.00 …`
 std::string sentence(const Plan& plan, const std::vector<Cell>& cells, const Comparison& comparison);
 
+/// A sentence where it was not on test images.
+std::string measured_on(const std::vector<const Cell*>& rows);
+
 /// Where runs of one setting, configured for the same data, were trained on different images: a sentence that says
 /// which, since their differences are then not those of the heads or the seeds. Empty where all saw the same.
 std::string data_warning(const Plan& plan, const std::vector<const Cell*>& rows);

@@ -28,8 +28,7 @@ std::string table_markdown(const Plan& plan, const std::vector<Cell>& cells) {
     if (rows.empty()) continue;
     const std::vector<const Metric*> columns = columns_of(rows);
     text += (text.empty() ? "**" : "\n**") + markdown(plan.settings[s].name) + "**\n\n";
-    if (rows.front()->runs.front().summary.measured != "test")
-      text += "Measured on images held out from training, with the last weights: there are no test images.\n\n";
+    if (const std::string where = measured_on(rows); !where.empty()) text += where + "\n\n";
     text += "| head | seeds |";
     for (const Metric* metric : columns) text += " " + markdown(metric->title) + " |";
     text += "\n|---|---|";
