@@ -14,6 +14,7 @@
 #include "apps/common/config/fields.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/text.h"
 
 namespace sked {
 namespace {
@@ -74,14 +75,6 @@ void for_each_line(const RunFolder& folder, const std::function<void(const Json&
   }
 }
 
-/// A field of CSV (RFC 4180).
-std::string field(const std::string& text) {
-  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
-  std::string quoted = "\"";
-  for (const char c : text) quoted.append(c == '"' ? 2 : 1, c);
-  return quoted + "\"";
-}
-
 }  // namespace
 
 Scalars scalars_of(const Json& line) {
@@ -111,9 +104,9 @@ void write_metrics_table(const RunFolder& folder) {
     }
   });
   std::string text = "step,split";
-  for (const std::string& column : columns) text += "," + field(column);
+  for (const std::string& column : columns) text += "," + quoted_field(column);
   for (const Row& row : rows) {
-    text += "\n" + std::to_string(row.step) + "," + field(row.split);
+    text += "\n" + std::to_string(row.step) + "," + quoted_field(row.split);
     for (size_t c = 0; c < columns.size(); ++c) {
       const auto cell = row.cells.find(c);
       text += "," + (cell == row.cells.end() ? "" : cell->second);
