@@ -5,7 +5,6 @@
 #include <functional>
 #include <set>
 
-#include "apps/common/measure/covariance.h"
 #include "apps/common/measure/metrics.h"
 #include "apps/common/measure/picture.h"
 #include "apps/common/run/checkpoint.h"
@@ -87,7 +86,7 @@ void Study::add_known(int64_t index, double noise) {
 NoisyImage Study::picture_of(const Scored& s, int64_t side) const {
   const std::vector<std::string>& names = test_.class_names();
   return {picture_uri(thumbnail(test_.image(s.index), side)),
-          test_.encoded() ? std::filesystem::path(test_.source(s.index)).filename().string() : "",
+          test_.encoded() ? test_.source(s.index) : "",
           names[static_cast<size_t>(test_.label(s.index))],
           names[static_cast<size_t>(s.predicted)],
           s.probability,
@@ -96,7 +95,7 @@ NoisyImage Study::picture_of(const Scored& s, int64_t side) const {
 
 std::vector<NoisyImage> Study::of_each_class(const std::vector<Scored>& noisiest_first) const {
   std::vector<NoisyImage> images;
-  if (classes_ > kMostClassesShown) return images;
+  if (classes_ > kMostClassesShown || holds_features(test_)) return images;
   for (int64_t k = 0; k < classes_; ++k) {
     int shown = 0;
     for (const Scored& s : noisiest_first)
@@ -112,9 +111,10 @@ NoiseStudy Study::result(int count) const {
     shuffled.push_back(all_[static_cast<size_t>(i)]);
   std::ranges::stable_sort(shuffled, std::ranges::greater{}, &Scored::noise);
   NoiseStudy study{.noisiest = {}, .by_class = of_each_class(shuffled), .classes = test_.class_names()};
+  if (holds_features(test_)) count = 0;
   for (size_t i = 0; i < std::min(shuffled.size(), static_cast<size_t>(count)); ++i)
     study.noisiest.push_back(picture_of(shuffled[i], kSide));
-  if (covariance_.images() > 0) study.correlation = covariance_.result().correlation;
+  if (covariance_.images() > 0) study.logits = covariance_.result();
   study.known = known_;
   study.predicted = predicted_;
   if (confusion_.empty()) return study;
@@ -139,7 +139,6 @@ NoiseStudy study_noise(const FinishedRun& run, const std::string& folder, int co
   config.data.root = run.plan.config.data.root;
   const std::optional<DataIdentity> data = identity_of(file, path);
   const Splits splits = data ? load_data(config, data->classes, path) : load_data(config);
-  if (holds_features(*splits.test)) return {};
   const Pipeline pipeline = Pipeline::parse(config.data.eval_pipeline);
   const auto classifier =
       make_classifier(config, pipeline.output_shape(splits.test->image_shape()), splits.test->classes(), Device::cpu);

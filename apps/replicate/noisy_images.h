@@ -5,13 +5,14 @@
 #include <string>
 #include <vector>
 
+#include "apps/common/measure/covariance.h"
 #include "apps/replicate/results.h"
 
 namespace sked {
 
 struct NoisyImage {
   std::string picture;     // data URI
-  std::string file;        // its name without folders; empty where images are no files
+  std::string path;        // of its file; empty where images are no files
   std::string label;       // the test set's
   std::string prediction;  // most probable class
   double probability;      // of that class
@@ -23,7 +24,7 @@ struct NoiseStudy {
   std::vector<NoisyImage> noisiest;    // of all test images
   std::vector<NoisyImage> by_class;    // the noisiest few of each class, class by class; none of many classes
   std::vector<std::string> classes;    // K
-  Tensor correlation = {};             // f32 (K,K) of the sampled logits over some test images; undefined for large K
+  LogitCovariance logits = {};         // sampled, over some test images; of none for large K
   Tensor confusion = {};               // f32 (K,K): mean p(y|x) of the images of each class, where it is known or voted
   std::vector<double> known = {};      // entropy of p(y|x) of each image, in nats, where there is one
   std::vector<double> predicted = {};  // the noise of each image, in the same order

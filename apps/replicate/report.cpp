@@ -204,7 +204,35 @@ std::string contents(const Plan& plan, const std::vector<Cell>& cells) {
   return count < 2 ? "" : "<nav aria-label=\"Contents\"><ul>\n" + items + "</ul></nav>\n";
 }
 
-/// A sentence on what was trained, and one a setting on who has the lowest NLL and from whom that tells it apart.
+/// Of one setting: who has the lowest NLL and from whom that tells it apart, wrong labels, and how well the predicted
+/// noise knows the known one.
+std::string summary_of(const Plan& plan, const std::vector<const Cell*>& rows, const Comparison* nll) {
+  std::string text;
+  if (nll != nullptr) {
+    std::string clear, not_clear;
+    for (const Comparison::Other& other : nll->others) {
+      std::string& list = other.clear() ? clear : not_clear;
+      list += (list.empty() ? "" : ", ") + escaped(plan.heads[other.head].name);
+    }
+    text += " " + escaped(plan.heads[nll->best].name) + " has the lowest NLL" +
+            (clear.empty() ? "" : ", clearly lower than " + clear) +
+            (not_clear.empty() ? "." : "; these seeds do not tell it from " + not_clear + ".");
+  }
+  if (const double share = rows.front()->runs.front().summary.noisy_share; share > 0)
+    text += " " + estimate({share}).text(1, 100) + " % of the training labels are not the clean ones.";
+  std::string correlations;
+  const Metric& rho = *std::ranges::find(metrics(), std::string("noise_correlation"), &Metric::key);
+  for (const Cell* cell : rows)
+    if (cell->has(rho))
+      correlations += (correlations.empty() ? "" : ", ") + escaped(plan.heads[cell->head].name) + " " + cell->text(rho);
+  if (!correlations.empty())
+    text +=
+        " Rank correlation of the predicted noise with the entropy of p(y|x) over the test images: " + correlations +
+        ".";
+  return text.empty() ? "" : " <em>" + escaped(plan.settings[rows.front()->setting].name) + "</em>:" + text;
+}
+
+/// A sentence on what was trained, and what each setting came to.
 std::string summary_of(const Plan& plan, const std::vector<Cell>& cells, const std::vector<Comparison>& wins) {
   if (cells.empty()) return "";
   size_t runs = 0;
@@ -212,16 +240,11 @@ std::string summary_of(const Plan& plan, const std::vector<Cell>& cells, const s
   const Summary& first = cells.front().runs.front().summary;
   std::string text = "<p><strong>What you see here.</strong> " + std::to_string(runs) + " runs on " +
                      escaped(first.dataset) + " with " + escaped(first.backbone) + ".";
-  for (const Comparison& c : wins) {
-    if (c.metric->key != "nll") continue;
-    std::string clear, not_clear;
-    for (const Comparison::Other& other : c.others) {
-      std::string& list = other.clear() ? clear : not_clear;
-      list += (list.empty() ? "" : ", ") + escaped(plan.heads[other.head].name);
-    }
-    text += " " + escaped(plan.settings[c.setting].name) + ": " + escaped(plan.heads[c.best].name) +
-            " has the lowest NLL" + (clear.empty() ? "" : ", clearly lower than " + clear) +
-            (not_clear.empty() ? "." : "; these seeds do not tell it from " + not_clear + ".");
+  for (size_t s = 0; s < plan.settings.size(); ++s) {
+    const std::vector<const Cell*> rows = cells_of_setting(cells, s);
+    const auto nll =
+        std::ranges::find_if(wins, [&](const Comparison& c) { return c.setting == s && c.metric->key == "nll"; });
+    if (!rows.empty()) text += summary_of(plan, rows, nll == wins.end() ? nullptr : &*nll);
   }
   return text + "</p>\n";
 }

@@ -220,7 +220,7 @@ TEST_CASE("report: images that cannot be looked at any more cost the images alon
 TEST_CASE("report: of noise that is known its confusion of classes and how the predicted noise compares") {
   Reporting place;
   CHECK(place.run("out", {"--seed", "0"}).code == 0);
-  CHECK(occurrences(place.file("report.html"), "skedastic heat map") == 1);  // correlation alone, of XL alone
+  CHECK(occurrences(place.file("report.html"), "skedastic heat map") == 2);  // correlation and covariance, of XL alone
   place.base.data.noise = LabelNoise::instance;
   place.base.data.noise_rate = 0.4;
   place.extra["settings"] = {{"a", LibraryJson::object()}, {"b", {{"head.rank", 2}}}};
@@ -318,8 +318,32 @@ TEST_CASE("report: photographs, one of them damaged") {
   CHECK(occurrences(report, "<figure>") == 5 + 5);  // of all, and of each class
   CHECK(has(report, "\\x1B[31m&lt;dog&gt;"));
   CHECK_FALSE(has_controls(report));
+  CHECK(occurrences(report, "<br><a href=\"../images/test/cat/0.png\">0.png</a>") == 2);
+  CHECK(occurrences(report, "<br><a href=\"../images/test/%1B%5B31m%3Cdog%3E/2.png\">2.png</a>") == 2);
   const size_t largest = size_t{224} * 373 * 3 * 4 / 3;  // base64 of a bitmap whose shorter side is 224
   CHECK(report.size() < 5 * (largest + 1000) + 5 * (largest / 4 + 1000) + 500000);  // half as wide by class
+}
+
+TEST_CASE("report: of vectors the noise without pictures, beside that of the rule which made them") {
+  Reporting place;
+  place.base.data = {};
+  place.base.data.name = "made-embeddings";
+  place.base.data.labels = "confused";
+  place.base.data.made = {.classes = 6, .superclass_size = 3, .width = 8, .train = 40, .test = 20};
+  place.base.data.train_pipeline = place.base.data.eval_pipeline = kDefaultPipeline;
+  place.base.model = {};
+  place.base.model.name = "none";
+  const Outcome outcome = place.run("out", {"--seed", "0"});
+  REQUIRE_MESSAGE(outcome.code == 0, outcome.err);
+  const std::string report = place.file("report.html");
+  for (const char* map :
+       {"Correlation of sampled logits", "Covariance of sampled logits", "Known noise: p(y|x) by class"})
+    CHECK_MESSAGE(occurrences(report, "aria-label=\"" + std::string(map) + ", 6 classes\"") == 1, map);
+  CHECK(has(report, "mean over 20 test examples of 64 samples"));
+  CHECK(has(report, " % of the training labels are not the clean ones."));
+  CHECK(has(report, "Rank correlation of the predicted noise with the entropy of p(y|x) over the test images: XL "));
+  CHECK_FALSE(has(report, "<figure>"));
+  CHECK_FALSE(has(report, "Noisiest test images"));
 }
 
 TEST_CASE("report: what is printed goes into no file where the standard streams are closed") {

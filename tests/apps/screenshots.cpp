@@ -1,10 +1,11 @@
-// The report in a browser: on a screen and a phone, light and dark, and on paper.
+// The report and the page of predictions in a browser: on a screen and a phone, light and dark, and on paper.
 
 #include <doctest/doctest.h>
 
 #include <regex>
 #include <sstream>
 
+#include "data/image_file.h"
 #include "tests/apps/plans.h"
 #include "tests/common/shell.h"
 
@@ -57,29 +58,8 @@ class Browser {
   const TemporaryFolder& folder_;
 };
 
-/// Everything of the page that a browser would fetch or follow.
-std::vector<std::string> addresses(const std::string& page) {
-  std::vector<std::string> found;
-  const std::regex attribute("(src|href|srcset|action|data)=[\"']([^\"']*)[\"']|url\\(([^)]*)\\)|(@import)");
-  for (std::sregex_iterator i(page.begin(), page.end(), attribute), end; i != end; ++i)
-    found.push_back((*i)[2].str() + (*i)[3].str() + (*i)[4].str());
-  return found;
-}
-
-}  // namespace
-
-TEST_CASE("screenshots: the report fits a screen, a phone and A4, light and dark, and asks nobody for anything") {
-  if (!Browser::is_here()) return skip("chromium is not installed");
-  const Workplace place;
-  const Outcome outcome = run_program(place.command("out", {"--seed", "0", "--set", "train.steps=2"}));
-  REQUIRE_MESSAGE(outcome.code == 0, outcome.err);
-  const std::string page = slurp(place.folder.path("out/report.html"));
-  for (const std::string& address : addresses(page)) {
-    CAPTURE(address.substr(0, 80));
-    CHECK((address.starts_with("data:image/") || address.starts_with("#") ||
-           (address.find(':') == std::string::npos && !address.starts_with("/"))));
-  }
-  const Browser browser(place.folder);
+/// On a screen and on a phone, light and dark.
+void check_fits(const Browser& browser, const std::string& page) {
   for (const int width : {1280, 390}) {
     for (const bool dark : {false, true}) {
       CAPTURE(width);
@@ -97,9 +77,65 @@ TEST_CASE("screenshots: the report fits a screen, a phone and A4, light and dark
       CHECK_FALSE(has(m.log, "CONSOLE"));
     }
   }
-  const std::string pdf = place.folder.path("report.pdf");
-  browser.run("--no-pdf-header-footer --print-to-pdf='" + pdf + "'", place.folder.path("out/report.html"));
+}
+
+void check_prints(const Browser& browser, const TemporaryFolder& folder, const std::string& file) {
+  const std::string pdf = folder.path("printed.pdf");
+  browser.run("--no-pdf-header-footer --print-to-pdf='" + pdf + "'", file);
   const std::string printed = slurp(pdf);
   CHECK(printed.starts_with("%PDF"));
   CHECK(has(printed, "/MediaBox [0 0 59"));  // 595 × 842 points
+}
+
+/// Everything of the page that a browser would fetch or follow.
+std::vector<std::string> addresses(const std::string& page) {
+  std::vector<std::string> found;
+  const std::regex attribute("(src|href|srcset|action|data)=[\"']([^\"']*)[\"']|url\\(([^)]*)\\)|(@import)");
+  for (std::sregex_iterator i(page.begin(), page.end(), attribute), end; i != end; ++i)
+    found.push_back((*i)[2].str() + (*i)[3].str() + (*i)[4].str());
+  return found;
+}
+
+/// Is all of it in the page's own file, or linked beside it?
+void check_asks_nobody(const std::string& page) {
+  for (const std::string& address : addresses(page)) {
+    CAPTURE(address.substr(0, 80));
+    CHECK((address.starts_with("data:image/") || address.starts_with("#") ||
+           (address.find(':') == std::string::npos && !address.starts_with("/"))));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("screenshots: the report fits a screen, a phone and A4, light and dark, and asks nobody for anything") {
+  if (!Browser::is_here()) return skip("chromium is not installed");
+  const Workplace place;
+  const Outcome outcome = run_program(place.command("out", {"--seed", "0", "--set", "train.steps=2"}));
+  REQUIRE_MESSAGE(outcome.code == 0, outcome.err);
+  const std::string file = place.folder.path("out/report.html"), page = slurp(file);
+  check_asks_nobody(page);
+  const Browser browser(place.folder);
+  check_fits(browser, page);
+  check_prints(browser, place.folder, file);
+}
+
+TEST_CASE("screenshots: predict's page fits a screen, a phone and A4, light and dark, and asks nobody for anything") {
+  if (!Browser::is_here()) return skip("chromium is not installed");
+  if (!can_decode_images()) return skip("built without image libraries");
+  const TemporaryFolder folder;
+  write_tiny_data(folder.path("data"));
+  const std::string run = train_run(folder, tiny_config(folder.path("data")), "run");
+  std::vector<std::string> command{"predict", run, "--html", folder.path("page.html")};
+  for (const auto& [name, shape] :
+       {std::pair("a photograph of some width.png", Shape{60, 900, 3}), {"b.png", {8, 8, 3}}}) {
+    command.push_back(folder.path(name));
+    write_png(command.back(), Tensor::full(shape, 90, DType::u8));
+  }
+  const Outcome outcome = run_program(command);
+  REQUIRE_MESSAGE(outcome.code == 0, outcome.err);
+  const std::string file = folder.path("page.html"), page = slurp(file);
+  check_asks_nobody(page);
+  const Browser browser(folder);
+  check_fits(browser, page);
+  check_prints(browser, folder, file);
 }

@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/json.h"
+#include "core/kernels/matmul.h"
 #include "core/safetensors.h"
 #include "core/text.h"
 
@@ -35,18 +36,23 @@ bool holds_heat_map(const std::string& path) {
 void CovarianceAccumulator::add(const Tensor& logits) {
   const int64_t samples = logits.dim(0), images = logits.dim(1), classes = logits.dim(2);
   sums_.resize(static_cast<size_t>(classes * classes), 0.0);
-  std::vector<double> mean(static_cast<size_t>(classes)), row(mean.size());
-  const auto at = [&](int64_t s, int64_t b) { return logits.data<float>() + (s * images + b) * classes; };
+  std::vector<double> mean(static_cast<size_t>(classes));
+  Tensor centered = Tensor::empty({samples * images, classes}), products = Tensor::empty({classes, classes});
+  const float* u = logits.data<float>();
   for (int64_t b = 0; b < images; ++b) {
     std::fill(mean.begin(), mean.end(), 0.0);
     for (int64_t s = 0; s < samples; ++s)
-      for (size_t k = 0; k < mean.size(); ++k) mean[k] += at(s, b)[k] / static_cast<double>(samples);
+      for (size_t k = 0; k < mean.size(); ++k)
+        mean[k] += static_cast<double>((u + (s * images + b) * classes)[k]) / static_cast<double>(samples);
     for (int64_t s = 0; s < samples; ++s) {
-      for (size_t k = 0; k < row.size(); ++k) row[k] = at(s, b)[k] - mean[k];
-      for (size_t i = 0; i < row.size(); ++i)
-        for (size_t j = 0; j <= i; ++j) sums_[i * row.size() + j] += row[i] * row[j] / static_cast<double>(samples);
+      const int64_t row = (s * images + b) * classes;
+      for (size_t k = 0; k < mean.size(); ++k)
+        (centered.data<float>() + row)[k] = static_cast<float>(static_cast<double>((u + row)[k]) - mean[k]);
     }
   }
+  kernel::matmul(centered, centered, products, true, false, false);
+  for (size_t i = 0; i < sums_.size(); ++i)
+    sums_[i] += static_cast<double>(products.data<float>()[i]) / static_cast<double>(samples);
   images_ += images;
   samples_ = samples;
   classes_ = classes;
@@ -67,7 +73,8 @@ LogitCovariance CovarianceAccumulator::result() const {
   require(images_ > 0, "covariance", "expected images, got none");
   LogitCovariance result{images_, samples_, Tensor::empty({classes_, classes_}), Tensor::empty({classes_, classes_})};
   const auto mean = [&](int64_t i, int64_t j) {
-    return sums_[static_cast<size_t>(std::max(i, j) * classes_ + std::min(i, j))] / static_cast<double>(images_);
+    const auto sum = [&](int64_t r, int64_t c) { return sums_[static_cast<size_t>(r * classes_ + c)]; };
+    return (sum(i, j) + sum(j, i)) / (2 * static_cast<double>(images_));  // symmetric to the last digit
   };
   for (int64_t i = 0; i < classes_; ++i) {
     for (int64_t j = 0; j < classes_; ++j) {

@@ -19,7 +19,7 @@ struct LogitCovariance {
   Tensor correlation;  // f32 (K,K), of that covariance: 1 on the diagonal; 0 for a class whose logit does not move
 };
 
-/// Gathers it batch by batch, in double.
+/// Gathers it batch by batch, the batches in double.
 class CovarianceAccumulator {
  public:
   /// Logits f32 (S,B,K) as of sampled_logits().
@@ -31,7 +31,7 @@ class CovarianceAccumulator {
   LogitCovariance result() const;
 
  private:
-  std::vector<double> sums_;  // (K,K), lower triangle
+  std::vector<double> sums_;  // (K,K)
   int64_t images_ = 0, samples_ = 0, classes_ = 0;
 };
 

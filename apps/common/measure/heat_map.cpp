@@ -49,12 +49,12 @@ std::string fill_of(int level) {
 }
 
 /// One path for all squares of a shade, in units of a square.
-std::string squares(const std::vector<double>& values, int64_t side) {
+std::string squares(const std::vector<double>& values, int64_t side, double limit) {
   std::map<int, std::string> paths;
   for (int64_t i = 0; i < side; ++i) {
     for (int64_t j = 0; j < side; ++j) {
       const double value = values[static_cast<size_t>(i * side + j)];
-      const int level = static_cast<int>(std::lround(std::clamp(value, -1.0, 1.0) * kLevels));
+      const int level = static_cast<int>(std::lround(std::clamp(value / limit, -1.0, 1.0) * kLevels));
       if (level != 0) paths[level] += "M" + std::to_string(j) + " " + std::to_string(i) + "h1v1h-1z";
     }
   }
@@ -78,8 +78,8 @@ std::string names(const std::vector<std::string>& all) {
   return text + "</g>\n";
 }
 
-/// −1 … 1 and their colors.
-std::string legend(double left, double top) {
+/// −limit … limit and their colors.
+std::string legend(double left, double top, double limit) {
   std::string text;
   const double width = kSide / (2 * kLevels + 1);
   for (int level = -kLevels; level <= kLevels; ++level)
@@ -87,7 +87,9 @@ std::string legend(double left, double top) {
       text += "<rect x=\"" + number(left + (level + kLevels) * width) + "\" y=\"" + number(top) + "\" width=\"" +
               number(width) + "\" height=\"10\" " + fill_of(level) + "/>";
   text += "\n<g fill=\"currentColor\" font-size=\"11\" text-anchor=\"middle\">";
-  for (const auto& [share, label] : {std::pair(0.0, "−1"), {0.5, "0"}, {1.0, "1"}})
+  char most[32];
+  std::snprintf(most, sizeof most, "%.2g", limit);
+  for (const auto& [share, label] : {std::pair(0.0, std::string("−") + most), {0.5, "0"}, {1.0, most}})
     text += "<text x=\"" + number(left + share * kSide) + "\" y=\"" + number(top + 23) + "\">" + label + "</text>";
   return text + "</g>\n";
 }
@@ -109,10 +111,10 @@ std::string heat_map_svg(const HeatMap& map) {
          (map.alone ? kStyle : "") + "<text x=\"" + number(kNames + kSide / 2) +
          "\" y=\"20\" font-size=\"14\" text-anchor=\"middle\" fill=\"currentColor\">" + title + "</text>\n" +
          "<g shape-rendering=\"crispEdges\" transform=\"translate(" + number(kNames) + " " + number(kTop) + ") scale(" +
-         number(kSide / static_cast<double>(side)) + ")\">\n" + squares(values, side) + "</g>\n" + "<rect x=\"" +
-         number(kNames) + "\" y=\"" + number(kTop) + "\" width=\"" + number(kSide) + "\" height=\"" + number(kSide) +
-         "\" fill=\"none\" stroke=\"currentColor\" stroke-opacity=\"0.4\"/>\n" + (named ? names(map.names) : "") +
-         legend(kNames, height - kLegend + 8) + "</svg>\n";
+         number(kSide / static_cast<double>(side)) + ")\">\n" + squares(values, side, map.limit) + "</g>\n" +
+         "<rect x=\"" + number(kNames) + "\" y=\"" + number(kTop) + "\" width=\"" + number(kSide) + "\" height=\"" +
+         number(kSide) + "\" fill=\"none\" stroke=\"currentColor\" stroke-opacity=\"0.4\"/>\n" +
+         (named ? names(map.names) : "") + legend(kNames, height - kLegend + 8, map.limit) + "</svg>\n";
 }
 
 }  // namespace sked

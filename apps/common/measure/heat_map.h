@@ -14,13 +14,14 @@ constexpr const char* kHeatMapMark = "<desc>skedastic heat map</desc>";
 struct HeatMap {
   std::string title;                    // also what a reader aloud is told
   std::vector<std::string> names = {};  // K
-  Tensor values = {};                   // f32 (K,K), -1 … 1
+  Tensor values = {};                   // f32 (K,K), -limit … limit
+  double limit = 1;                     // > 0
   bool alone = false;                   // a file, which brings colors for text itself; else the page has them
 };
 
-/// An <svg> element: a square for each pair of classes, red for 1, blue for −1, nothing at 0, what is beyond like 1;
-/// the classes' names on both axes where there are at most 60, else none. Without background; text has the page's
-/// color. Of more than 300 classes each square is the mean of a block of them.
+/// An <svg> element: a square for each pair of classes, red for the limit, blue for −limit, nothing at 0, what is
+/// beyond like the limit; the classes' names on both axes where there are at most 60, else none. Without background;
+/// text has the page's color. Of more than 300 classes each square is the mean of a block of them.
 std::string heat_map_svg(const HeatMap& map);
 
 }  // namespace sked

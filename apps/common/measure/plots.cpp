@@ -64,8 +64,9 @@ std::string quoted_tic(const std::string& name) {
 void write_header(std::ostream& out, const Plot& plot) {
   out << "set encoding utf8\nset terminal svg size 560,380 dynamic font 'sans-serif,12'\n"
       << "set title " << quoted_title(plot.title) << " noenhanced\n"
-      << "set xlabel " << quoted_title(plot.x_label) << " noenhanced\nset ylabel " << quoted_title(plot.y_label)
-      << " noenhanced\n"
+      << "set xlabel " << quoted_title(plot.x_label)
+      << (plot.x_label.empty() ? "" : ".\"\\n \"")  // a line of space before the key
+      << " noenhanced\nset ylabel " << quoted_title(plot.y_label) << " noenhanced\n"
       << "set grid lc rgb '#dddddd'\nset border 3\nset tics nomirror\nset key outside bottom center horizontal "
          "noenhanced\n";
   if (plot.unit_square) out << "set xrange [0:1]\nset yrange [0:1]\n";
