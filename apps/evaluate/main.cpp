@@ -184,28 +184,16 @@ Json report_entropy(Asked& s, const std::shared_ptr<const Dataset>& images) {
   return {{"total", total}, {"noise", noise}, {"rest", rest}, {"samples", samples}};
 }
 
-void require_covariance(const Asked& s, const EvaluateOptions& wanted) {
-  if (wanted.covariance.empty()) return;
-  const int64_t classes = s.splits.test->classes();
-  require_usage(s.config().head.kind != HeadKind::det, "evaluate",
-                "--covariance: expected a head that predicts noise, got DET, whose logits do not move");
-  require_usage(s.predict.samples >= 2, "evaluate", "--covariance: expected --samples of 2 or more, got ",
-                s.predict.samples);
-  require_usage(classes <= kMostCovariantClasses, "evaluate", "--covariance: expected at most ", kMostCovariantClasses,
-                " classes, got ", classes);
-}
-
 /// The images are looked at once more.
 void report_covariance(Asked& s, const std::shared_ptr<const Dataset>& images, const std::string& prefix) {
   PredictOptions without_noise = s.predict;
   without_noise.samples = 0;
   CovarianceAccumulator sums;
   for_each_prediction(*s.model, images, s.config().data.eval_pipeline, without_noise, [&](const Prediction& p) {
-    sums.add(s.model->head(), p.phi, s.predict.samples, s.config().head.link == Link::sigmoid, p.context);
+    sums.add(s.model->head(), p.phi, s.predict.samples, s.config().head.link == Link::sigmoid, p.context,
+             ids_of(*images, p.batch));
   });
-  write_covariance(prefix, sums.result(), images->class_names());
-  std::printf("  covariance of the logits: %s.safetensors, %s.svg\n", printable(prefix).c_str(),
-              printable(prefix).c_str());
+  std::printf("  %s", write_covariance(prefix, sums.result(), images->class_names()).c_str());
 }
 
 Json report_run(EvaluateOptions wanted, const CommonOptions& common) {
@@ -217,7 +205,7 @@ Json report_run(EvaluateOptions wanted, const CommonOptions& common) {
                 "--split-entropy: expected --samples of 2 or more, got ", s.predict.samples);
   require_usage(!wanted.split_entropy || wanted.calibrated.empty(), "evaluate",
                 "--split-entropy: expected predictions as trained, got --calibrated ", wanted.calibrated);
-  require_covariance(s, wanted);
+  if (!wanted.covariance.empty()) check_covariance(s.config().head, s.splits.test->classes(), s.predict.samples);
   std::shared_ptr<const Dataset> fit;
   if (!wanted.calibrate.empty()) fit = calibration_images(s, wanted.calibrate);
   std::optional<Splits> ood;  // all that may not be there before anything is measured

@@ -11,7 +11,7 @@
 namespace sked {
 
 struct PredictArguments {
-  std::string checkpoint, list, json, csv, html, zero_shot, calibrated;
+  std::string checkpoint, list, json, csv, html, covariance, zero_shot, calibrated;
   std::vector<std::string> images;  // files and folders
   int64_t top = 5, rows = 10;
   std::optional<int64_t> samples;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "apps/common/measure/covariance.h"
 #include "apps/common/measure/evaluation.h"
 #include "apps/common/run/foreign_names.h"
 #include "apps/predict/vectors.h"
@@ -75,6 +76,8 @@ void check_usage(const AskedModel& s, const PredictArguments& wanted) {
                                 : " is a classifier with its own classes: --zero-shot is for runs of build/contrast");
   require_usage(!s.contrastive() || wanted.calibrated.empty(), "predict", "--calibrated ", wanted.calibrated,
                 ": expected a classifier, got a run of build/contrast");
+  require_usage(!s.contrastive() || wanted.covariance.empty(), "predict", "--covariance ", wanted.covariance,
+                ": expected a classifier, got a run of build/contrast");
 }
 
 }  // namespace
@@ -90,6 +93,8 @@ AskedModel load_asked_model(const PredictArguments& wanted, const CommonOptions&
   s.shape = evaluation_pipeline(s.config().data.eval_pipeline).output_shape(s.image_shape);
   check_usage(s, wanted);
   s.names = s.contrastive() ? phrases_of(wanted.zero_shot) : names_of(s);
+  if (!wanted.covariance.empty())
+    check_covariance(s.config().head, static_cast<int64_t>(s.names.size()), kCovarianceSamples);
   if (s.image_shape.ndim() == 1) s.vectors = load_vectors(s, wanted);
   return s;
 }

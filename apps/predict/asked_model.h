@@ -11,6 +11,9 @@
 
 namespace sked {
 
+/// Samples of an image's logits, for their deviations and what moves together.
+constexpr int64_t kCovarianceSamples = 256;
+
 struct AskedModel {
   Subject subject;
   const RunConfig& config() const { return subject.config; }

@@ -67,15 +67,18 @@ bool predict(const PredictArguments& wanted, const CommonOptions& common) {
   const auto say = [&](const std::string& line) { std::fprintf(messages, "%s\n", printable(line).c_str()); };
   const std::vector<std::string> paths = s.vectors ? std::vector<std::string>() : files_asked(wanted, results);
   const auto rows = s.vectors ? s.vectors->size() : static_cast<int64_t>(paths.size());
-  auto predictions =
-      predictions_for(wanted.predictions, s.contrastive() ? HeadConfig() : s.config().head, s.names, rows);
+  Exports exports{predictions_for(wanted.predictions, s.contrastive() ? HeadConfig() : s.config().head, s.names, rows),
+                  {}};
+  if (!wanted.covariance.empty()) exports.covariance.emplace();
   if (rows > 0) {
-    const auto predictor = make_predictor(s, wanted, predictions, say);
+    const auto predictor = make_predictor(s, wanted, exports, say);
     if (s.vectors)
       results.add(predictor->answers(rows_of(*s.vectors), [&](const std::string& why) { results.refuse(why); }));
     else
       answer_files(paths, *predictor, results, wanted.only_results() || isatty(STDOUT_FILENO) == 0);
-    if (predictions) std::fputs(predictions->write(predictor->about()).c_str(), messages);
+    if (exports.predictions) std::fputs(exports.predictions->write(predictor->about()).c_str(), messages);
+    if (exports.covariance && exports.covariance->images() > 0)
+      std::fputs(write_covariance(wanted.covariance, exports.covariance->result(), s.names).c_str(), messages);
   }
   results.finish();
   return results.refused() == 0;
@@ -128,6 +131,10 @@ int main(int argc, char** argv) {
        .one_of = {"temperature", "shift"}},
       {"--json", &wanted.json, "Also as JSON; - is stdout, with nothing else there", "FILE"},
       {"--csv", &wanted.csv, "Also as CSV, a row for each image; - as for --json", "FILE"},
+      {"--covariance", &wanted.covariance,
+       "Also how the classes' sampled logits move together, mean and each image's, as PREFIX.safetensors, and the "
+       "mean's correlation as a heat map, PREFIX.svg",
+       "PREFIX"},
       {"--html", &wanted.html, "Also as a page with the images, which is one file", "FILE"}};
   std::ranges::move(sked::predictions_options(wanted.predictions), std::back_inserter(own));
   bool complete = true;

@@ -46,9 +46,8 @@ std::vector<std::string> paths_of(const Batch& batch, const std::vector<ImageFil
 
 class ClassifierPredictor final : public Predictor {
  public:
-  ClassifierPredictor(const AskedModel& s, const PredictArguments& wanted, std::optional<Predictions>& predictions,
-                      const Say& say)
-      : Predictor(predictions),
+  ClassifierPredictor(const AskedModel& s, const PredictArguments& wanted, Exports& exports, const Say& say)
+      : Predictor(exports),
         s_(s),
         wanted_(wanted),
         classifier_(classifier_of(s.subject, s.shape, classes(), s.device)),
@@ -86,7 +85,6 @@ class ClassifierPredictor final : public Predictor {
   }
 
   void add(const Prediction& p, const std::vector<std::string>& paths, const Dataset& files, std::vector<Answer>& all) {
-    constexpr int64_t kCovarianceSamples = 256;
     Head& head = classifier_->head();
     const Tensor logits =
         sampled_logits(head, p.phi, kCovarianceSamples, s_.config().head.link == Link::sigmoid, p.context);
@@ -102,8 +100,9 @@ class ClassifierPredictor final : public Predictor {
       answer.noise = static_cast<double>(noise.data<float>()[b]);
       all.push_back(std::move(answer));
     }
-    if (predictions_)
-      predictions_->add(paths, p.probabilities, nullptr, said_by_head(wanted_.predictions, head, p.phi));
+    if (exports_.covariance) exports_.covariance->add(logits, paths);
+    if (exports_.predictions)
+      exports_.predictions->add(paths, p.probabilities, nullptr, said_by_head(wanted_.predictions, head, p.phi));
   }
 
   const AskedModel& s_;
@@ -116,8 +115,8 @@ class ClassifierPredictor final : public Predictor {
 /// Which of the phrases fits an image.
 class ZeroShotPredictor final : public Predictor {
  public:
-  ZeroShotPredictor(const AskedModel& s, const PredictArguments& wanted, std::optional<Predictions>& predictions)
-      : Predictor(predictions),
+  ZeroShotPredictor(const AskedModel& s, const PredictArguments& wanted, Exports& exports)
+      : Predictor(exports),
         s_(s),
         wanted_(wanted),
         towers_(make_towers(s.config(), vocabulary_of(s.subject.file, s.subject.path, s.config()), s.shape, s.device)) {
@@ -145,7 +144,7 @@ class ZeroShotPredictor final : public Predictor {
       }
       std::vector<NamedTensor> more;
       if (wanted_.predictions.has("representation")) more.push_back({"representation", phi.value().to(Device::cpu)});
-      if (predictions_) predictions_->add(paths, p, nullptr, more);
+      if (exports_.predictions) exports_.predictions->add(paths, p, nullptr, more);
     };
     for_each_batch(files, s_.config().data.eval_pipeline, batch_size(s_), files->size(), answer, on_skip);
   }
@@ -173,10 +172,10 @@ std::vector<Answer> Predictor::answers(const std::vector<ImageFile>& files, cons
   return all;
 }
 
-std::unique_ptr<Predictor> make_predictor(const AskedModel& s, const PredictArguments& wanted,
-                                          std::optional<Predictions>& predictions, const Say& say) {
-  if (s.contrastive()) return std::make_unique<ZeroShotPredictor>(s, wanted, predictions);
-  return std::make_unique<ClassifierPredictor>(s, wanted, predictions, say);
+std::unique_ptr<Predictor> make_predictor(const AskedModel& s, const PredictArguments& wanted, Exports& exports,
+                                          const Say& say) {
+  if (s.contrastive()) return std::make_unique<ZeroShotPredictor>(s, wanted, exports);
+  return std::make_unique<ClassifierPredictor>(s, wanted, exports, say);
 }
 
 }  // namespace sked

@@ -7,16 +7,23 @@
 #include <vector>
 
 #include "apps/common/config/progress.h"
+#include "apps/common/measure/covariance.h"
 #include "apps/predict/answer.h"
 #include "apps/predict/asked_model.h"
 #include "apps/predict/files.h"
 
 namespace sked {
 
-/// Answers files group by group, in their order. `predictions`, where there are any, get a row for each answer.
+/// Arrays of all answers for other programs, where they are asked for.
+struct Exports {
+  std::optional<Predictions> predictions;
+  std::optional<CovarianceAccumulator> covariance;  // of a classifier
+};
+
+/// Answers files group by group, in their order. The exports get a row for each answer.
 class Predictor {
  public:
-  explicit Predictor(std::optional<Predictions>& predictions) : predictions_(predictions) {}
+  explicit Predictor(Exports& exports) : exports_(exports) {}
   virtual ~Predictor() = default;
   Predictor(const Predictor&) = delete;
   Predictor& operator=(const Predictor&) = delete;
@@ -29,11 +36,11 @@ class Predictor {
  protected:
   using OnSkip = std::function<void(const Skipped&)>;
   virtual void predict(const std::vector<ImageFile>& files, const OnSkip& on_skip, std::vector<Answer>& all) = 0;
-  std::optional<Predictions>& predictions_;
+  Exports& exports_;
 };
 
 /// The predictor of `s`, which has to outlive it; `say` is told what probabilities are calibrated by.
-std::unique_ptr<Predictor> make_predictor(const AskedModel& s, const PredictArguments& wanted,
-                                          std::optional<Predictions>& predictions, const Say& say);
+std::unique_ptr<Predictor> make_predictor(const AskedModel& s, const PredictArguments& wanted, Exports& exports,
+                                          const Say& say);
 
 }  // namespace sked

@@ -6,6 +6,7 @@
 
 #include "apps/common/config/fields.h"
 #include "apps/common/config/outputs.h"
+#include "apps/common/measure/covariance.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/text.h"
@@ -34,6 +35,7 @@ void check_outputs(const PredictArguments& wanted, const char* key) {
                   ": expected representation beside --zero-shot, which compares with texts and has no noise");
   require_usage(wanted.json != "-" || wanted.csv != "-", "predict",
                 "--json - and --csv -: expected one of them on stdout, the other in a file");
+  if (!wanted.covariance.empty()) check_covariance_files(wanted.covariance);
   if (to_file(wanted.json)) check_results({wanted.json}, key);
   for (const auto& [file, ours] :
        {std::pair(wanted.csv,

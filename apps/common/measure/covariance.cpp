@@ -5,6 +5,7 @@
 
 #include "apps/common/config/outputs.h"
 #include "apps/common/measure/heat_map.h"
+#include "apps/common/measure/predictions_file.h"
 #include "apps/common/measure/uncertainty.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -18,6 +19,7 @@ namespace {
 
 constexpr const char* kAbout = "skedastic covariance";
 constexpr int64_t kMostSampled = int64_t{1} << 24;  // logits at a time
+constexpr size_t kMostKept = size_t{1} << 25;       // numbers of all images' own covariances
 constexpr uint64_t kMostSvgBytes = uint64_t{1} << 24;
 constexpr double kStill = 1e-8;  // below: rounding of f32 probabilities, not noise
 
@@ -33,39 +35,60 @@ bool holds_heat_map(const std::string& path) {
 
 }  // namespace
 
-void CovarianceAccumulator::add(const Tensor& logits) {
+void check_covariance(const HeadConfig& head, int64_t classes, int64_t samples) {
+  require_usage(head.kind != HeadKind::det, "covariance",
+                "--covariance: expected a head that predicts noise, got DET, whose logits do not move");
+  require_usage(samples >= 2, "covariance", "--covariance: expected --samples of 2 or more, got ", samples);
+  require_usage(classes <= kMostCovariantClasses, "covariance", "--covariance: expected at most ",
+                kMostCovariantClasses, " classes, got ", classes);
+}
+
+void CovarianceAccumulator::add(const Tensor& logits, const std::vector<std::string>& ids) {
   const int64_t samples = logits.dim(0), images = logits.dim(1), classes = logits.dim(2);
   sums_.resize(static_cast<size_t>(classes * classes), 0.0);
   std::vector<double> mean(static_cast<size_t>(classes));
-  Tensor centered = Tensor::empty({samples * images, classes}), products = Tensor::empty({classes, classes});
-  const float* u = logits.data<float>();
+  Tensor centered = Tensor::empty({samples, classes}), products = Tensor::empty({classes, classes});
   for (int64_t b = 0; b < images; ++b) {
+    const auto row = [&](int64_t s) { return logits.data<float>() + (s * images + b) * classes; };
     std::fill(mean.begin(), mean.end(), 0.0);
     for (int64_t s = 0; s < samples; ++s)
-      for (size_t k = 0; k < mean.size(); ++k)
-        mean[k] += static_cast<double>((u + (s * images + b) * classes)[k]) / static_cast<double>(samples);
-    for (int64_t s = 0; s < samples; ++s) {
-      const int64_t row = (s * images + b) * classes;
-      for (size_t k = 0; k < mean.size(); ++k)
-        (centered.data<float>() + row)[k] = static_cast<float>(static_cast<double>((u + row)[k]) - mean[k]);
+      for (size_t k = 0; k < mean.size(); ++k) mean[k] += static_cast<double>(row(s)[k]) / static_cast<double>(samples);
+    float* out = centered.data<float>();
+    for (int64_t s = 0; s < samples; ++s)
+      for (size_t k = 0; k < mean.size(); ++k) *out++ = static_cast<float>(static_cast<double>(row(s)[k]) - mean[k]);
+    kernel::matmul(centered, centered, products, true, false, false);
+    for (size_t i = 0; i < sums_.size(); ++i)
+      sums_[i] += static_cast<double>(products.data<float>()[i]) / static_cast<double>(samples);
+    if (!ids.empty()) {
+      ids_.push_back(ids[static_cast<size_t>(b)]);
+      keep(products, samples);
     }
   }
-  kernel::matmul(centered, centered, products, true, false, false);
-  for (size_t i = 0; i < sums_.size(); ++i)
-    sums_[i] += static_cast<double>(products.data<float>()[i]) / static_cast<double>(samples);
   images_ += images;
   samples_ = samples;
   classes_ = classes;
 }
 
-void CovarianceAccumulator::add(Head& head, const Tensor& phi, int64_t samples, bool sigmoid, const Context& context) {
+void CovarianceAccumulator::keep(const Tensor& products, int64_t samples) {
+  if (ids_.size() > kMostKept / static_cast<size_t>(products.numel())) {
+    each_.clear();
+    return;
+  }
+  for (int64_t i = 0; i < products.numel(); ++i)
+    each_.push_back(products.data<float>()[i] / static_cast<float>(samples));
+}
+
+void CovarianceAccumulator::add(Head& head, const Tensor& phi, int64_t samples, bool sigmoid, const Context& context,
+                                const std::vector<std::string>& ids) {
   const int64_t rows = phi.dim(0);
   for (int64_t begin = 0, end = 0; begin < rows; begin = end) {
     // The first image tells K.
     end = classes_ == 0 ? 1 : std::min(rows, begin + std::max<int64_t>(1, kMostSampled / (samples * classes_)));
     Context some = context;
     some.examples = context.examples.rows(begin, end);
-    add(sampled_logits(head, phi.rows(begin, end), samples, sigmoid, some));
+    std::vector<std::string> names;
+    if (!ids.empty()) names.assign(ids.begin() + begin, ids.begin() + end);
+    add(sampled_logits(head, phi.rows(begin, end), samples, sigmoid, some), names);
   }
 }
 
@@ -84,6 +107,10 @@ LogitCovariance CovarianceAccumulator::result() const {
       result.correlation.data<float>()[i * classes_ + j] = static_cast<float>(correlation);
     }
   }
+  if (each_.empty()) return result;
+  result.each = Tensor::empty({images_, classes_, classes_});
+  std::copy(each_.begin(), each_.end(), result.each.data<float>());
+  result.ids = ids_;
   return result;
 }
 
@@ -94,10 +121,18 @@ void check_covariance_files(const std::string& prefix) {
   refuse_foreign(prefix + ".svg", holds_heat_map);
 }
 
-void write_covariance(const std::string& prefix, const LogitCovariance& result, const std::vector<std::string>& names) {
+std::string write_covariance(const std::string& prefix, const LogitCovariance& result,
+                             const std::vector<std::string>& names) {
   Json list = Json::array();
   for (const std::string& name : names) list.push_back(valid_utf8(name));
-  save_safetensors(prefix + ".safetensors", {{"covariance", result.covariance}, {"correlation", result.correlation}},
+  std::vector<NamedTensor> tensors{{"covariance", result.covariance}, {"correlation", result.correlation}};
+  if (result.each.defined()) {
+    std::vector<std::string> ids;
+    for (const std::string& id : result.ids) ids.push_back(valid_utf8(id));
+    tensors.push_back({"image_covariance", result.each});
+    tensors.push_back({"ids", text_rows(ids)});
+  }
+  save_safetensors(prefix + ".safetensors", tensors,
                    {{"about", kAbout},
                     {"class_names", list.dump()},
                     {"images", std::to_string(result.images)},
@@ -106,6 +141,9 @@ void write_covariance(const std::string& prefix, const LogitCovariance& result, 
                                             .names = names,
                                             .values = result.correlation,
                                             .alone = true}));
+  return "covariance of the logits, " +
+         std::string(result.each.defined() ? "mean and each image's" : "mean without each image's") + ": " +
+         printable(prefix) + ".safetensors, " + printable(prefix) + ".svg\n";
 }
 
 }  // namespace sked

@@ -6,40 +6,55 @@
 #include <vector>
 
 #include "layers/heads/head.h"
+#include "layers/heads/options.h"
 
 namespace sked {
 
 /// More classes than this are refused: K² numbers for every sample of every image.
 constexpr int64_t kMostCovariantClasses = 1000;
 
+/// Throws UsageError, naming the option --covariance, for a head without noise, fewer than 2 samples and too many
+/// classes.
+void check_covariance(const HeadConfig& head, int64_t classes, int64_t samples);
+
 /// Of the sampled logits u/τ, mean over images; what a sample adds to all classes alike is left out (softmax link).
 struct LogitCovariance {
   int64_t images = 0, samples = 0;
   Tensor covariance;   // f32 (K,K): mean over the images of each image's covariance over its samples
   Tensor correlation;  // f32 (K,K), of that covariance: 1 on the diagonal; 0 for a class whose logit does not move
+  Tensor each = {};    // f32 (N,K,K): each image's covariance; undefined where they are not kept
+  std::vector<std::string> ids = {};  // N names, of these images
 };
 
-/// Gathers it batch by batch, the batches in double.
+/// Gathers it image by image, the images in double.
 class CovarianceAccumulator {
  public:
-  /// Logits f32 (S,B,K) as of sampled_logits().
-  void add(const Tensor& logits);
+  /// Logits f32 (S,B,K) as of sampled_logits(). With the images' names each one's covariance is kept, up to 2^25 numbers
+  /// of all.
+  void add(const Tensor& logits, const std::vector<std::string>& ids = {});
   /// Samples the logits of every row of phi (B,D), a few rows at a time where there are many classes.
-  void add(Head& head, const Tensor& phi, int64_t samples, bool sigmoid, const Context& context);
+  void add(Head& head, const Tensor& phi, int64_t samples, bool sigmoid, const Context& context,
+           const std::vector<std::string>& ids = {});
   int64_t images() const { return images_; }
   /// Expects images.
   LogitCovariance result() const;
 
  private:
+  void keep(const Tensor& products, int64_t samples);
+
   std::vector<double> sums_;  // (K,K)
+  std::vector<float> each_;   // (N,K,K)
+  std::vector<std::string> ids_;
   int64_t images_ = 0, samples_ = 0, classes_ = 0;
 };
 
 /// Throws Error where the two files of `prefix` could not be written, or are there and not results of before.
 void check_covariance_files(const std::string& prefix);
 
-/// PREFIX.safetensors: covariance, correlation; metadata class_names (a JSON list), images, samples, about.
-/// PREFIX.svg: the correlation as a heat map (heat_map.h).
-void write_covariance(const std::string& prefix, const LogitCovariance& result, const std::vector<std::string>& names);
+/// PREFIX.safetensors: covariance, correlation, and where they are kept image_covariance (N,K,K) with ids u8 (N,L),
+/// UTF-8 with zeros behind it; metadata class_names (a JSON list), images, samples, about. PREFIX.svg: the correlation
+/// as a heat map (heat_map.h). Returns a line that says so.
+std::string write_covariance(const std::string& prefix, const LogitCovariance& result,
+                             const std::vector<std::string>& names);
 
 }  // namespace sked
