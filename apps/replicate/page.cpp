@@ -19,6 +19,7 @@ constexpr const char* kStyle = R"(<style>
   --best: #1f3a26; --link: #8ab4f8; } }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 1180px; margin: 2rem auto; padding: 0 1rem; color: var(--text);
   background: var(--page); overflow-wrap: anywhere; }
+h1 { font-size: clamp(1.4rem, 5vw, 2rem); line-height: 1.25; }
 a { color: var(--link); } .muted, footer { color: var(--muted); } footer { font-size: 14px; }
 .scroll { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-size: 14px; } caption { text-align: left; color: var(--muted); }
