@@ -29,8 +29,8 @@ struct LogitCovariance {
 /// Gathers it image by image, the images in double.
 class CovarianceAccumulator {
  public:
-  /// Logits f32 (S,B,K) as of sampled_logits(). With the images' names each one's covariance is kept, up to 2^25 numbers
-  /// of all.
+  /// Logits f32 (S,B,K) as of sampled_logits(). With the images' names each one's covariance is kept, as long as all
+  /// have at most 2^25 numbers.
   void add(const Tensor& logits, const std::vector<std::string>& ids = {});
   /// Samples the logits of every row of phi (B,D), a few rows at a time where there are many classes.
   void add(Head& head, const Tensor& phi, int64_t samples, bool sigmoid, const Context& context,
