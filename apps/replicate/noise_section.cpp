@@ -114,7 +114,8 @@ std::string heat_maps(const NoiseStudy& study, const Summary& summary) {
     maps += heat_map_svg(
         {.title = summary.test.distribution == "human" ? "Votes: p(y|x) by class" : "Known noise: p(y|x) by class",
          .names = study.classes,
-         .values = study.confusion});
+         .values = study.confusion,
+         .below_zero = false});
   return maps;
 }
 

@@ -35,6 +35,7 @@ pre { overflow-x: auto; font-size: 12px; } summary { cursor: pointer; }
 @media print { :root { --text: #000; --page: #fff; --muted: #444; --line: #bbb; --best: #eee; color-scheme: light; }
   body { font-size: 10px; margin: 0; padding: 0; max-width: none; } table { font-size: 7.5px; width: 100%; }
   th, td { white-space: normal; padding: .15rem .25rem; overflow-wrap: normal; } .scroll { overflow: visible; }
+  details::details-content { content-visibility: visible; block-size: auto; }  /* what is folded on the screen */
   tr, figure, svg { break-inside: avoid; } h2, h3, h3 + p { break-after: avoid; } .plots svg { width: 48%; } }
 </style>)";
 

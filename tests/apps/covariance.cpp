@@ -58,6 +58,8 @@ TEST_CASE("covariance: a heat map has names as text, and of many classes blocks 
   };
   CHECK(has(shade(4), "fill=\"#d1495b\" fill-opacity=\"0.5\" d=\"M0 0h1v1h-1z\""));
   CHECK(has(shade(4), ">−4</text>"));
+  CHECK_FALSE(has(
+      heat_map_svg({.title = "t", .names = {"a"}, .values = Tensor::full({1, 1}, 2.0), .below_zero = false}), ">−"));
   CHECK(has(shade(1), "fill=\"#d1495b\" fill-opacity=\"1\" d=\"M0 0h1v1h-1z\""));  // beyond
   CHECK(occurrences(drawn(301), "h1v1h-1z") == 151 * 151);
 }

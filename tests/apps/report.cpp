@@ -339,11 +339,11 @@ TEST_CASE("report: of vectors the noise without pictures, beside that of the rul
   for (const char* map :
        {"Correlation of sampled logits", "Covariance of sampled logits", "Known noise: p(y|x) by class"})
     CHECK_MESSAGE(occurrences(report, "aria-label=\"" + std::string(map) + ", 6 classes\"") == 1, map);
-  CHECK(has(report, "mean over 20 test examples of 64 samples"));
+  CHECK(has(report, "mean over 20 of the examples measured, 64 samples each"));
   CHECK(has(report, " % of the training labels are not the clean ones."));
   CHECK(has(report, "Rank correlation of the predicted noise with the entropy of p(y|x) over the test images: XL "));
   CHECK_FALSE(has(report, "<figure>"));
-  CHECK_FALSE(has(report, "Noisiest test images"));
+  CHECK_FALSE(has(report, "Noisiest images"));
 }
 
 TEST_CASE("report: what is printed goes into no file where the standard streams are closed") {

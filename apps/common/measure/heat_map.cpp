@@ -78,19 +78,24 @@ std::string names(const std::vector<std::string>& all) {
   return text + "</g>\n";
 }
 
-/// −limit … limit and their colors.
-std::string legend(double left, double top, double limit) {
+/// −limit … limit, or 0 … limit, and their colors.
+std::string legend(double left, double top, const HeatMap& map) {
   std::string text;
-  const double width = kSide / (2 * kLevels + 1);
-  for (int level = -kLevels; level <= kLevels; ++level)
+  const int lowest = map.below_zero ? -kLevels : 0;
+  const double width = kSide / (kLevels - lowest + 1);
+  for (int level = lowest; level <= kLevels; ++level)
     if (level != 0)
-      text += "<rect x=\"" + number(left + (level + kLevels) * width) + "\" y=\"" + number(top) + "\" width=\"" +
+      text += "<rect x=\"" + number(left + (level - lowest) * width) + "\" y=\"" + number(top) + "\" width=\"" +
               number(width) + "\" height=\"10\" " + fill_of(level) + "/>";
   text += "\n<g fill=\"currentColor\" font-size=\"11\" text-anchor=\"middle\">";
+  const auto label = [&](double share, const std::string& value) {
+    text += "<text x=\"" + number(left + share * kSide) + "\" y=\"" + number(top + 23) + "\">" + value + "</text>";
+  };
   char most[32];
-  std::snprintf(most, sizeof most, "%.2g", limit);
-  for (const auto& [share, label] : {std::pair(0.0, std::string("−") + most), {0.5, "0"}, {1.0, most}})
-    text += "<text x=\"" + number(left + share * kSide) + "\" y=\"" + number(top + 23) + "\">" + label + "</text>";
+  std::snprintf(most, sizeof most, "%.2g", map.limit);
+  if (map.below_zero) label(0, std::string("−") + most);
+  label(map.below_zero ? 0.5 : 0, "0");
+  label(1, most);
   return text + "</g>\n";
 }
 
@@ -114,7 +119,7 @@ std::string heat_map_svg(const HeatMap& map) {
          number(kSide / static_cast<double>(side)) + ")\">\n" + squares(values, side, map.limit) + "</g>\n" +
          "<rect x=\"" + number(kNames) + "\" y=\"" + number(kTop) + "\" width=\"" + number(kSide) + "\" height=\"" +
          number(kSide) + "\" fill=\"none\" stroke=\"currentColor\" stroke-opacity=\"0.4\"/>\n" +
-         (named ? names(map.names) : "") + legend(kNames, height - kLegend + 8, map.limit) + "</svg>\n";
+         (named ? names(map.names) : "") + legend(kNames, height - kLegend + 8, map) + "</svg>\n";
 }
 
 }  // namespace sked

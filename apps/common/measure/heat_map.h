@@ -16,6 +16,7 @@ struct HeatMap {
   std::vector<std::string> names = {};  // K
   Tensor values = {};                   // f32 (K,K), -limit … limit
   double limit = 1;                     // > 0
+  bool below_zero = true;               // the legend begins at -limit, else at 0
   bool alone = false;                   // a file, which brings colors for text itself; else the page has them
 };
 
