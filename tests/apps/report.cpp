@@ -3,6 +3,8 @@
 #include <doctest/doctest.h>
 
 #include "apps/common/measure/plots.h"
+#include "core/npy.h"
+#include "core/safetensors.h"
 #include "data/image_file.h"
 #include "tests/apps/plans.h"
 
@@ -344,6 +346,39 @@ TEST_CASE("report: of vectors the noise without pictures, beside that of the rul
   CHECK(has(report, "Rank correlation of the predicted noise with the entropy of p(y|x) over the test images: XL "));
   CHECK_FALSE(has(report, "<figure>"));
   CHECK_FALSE(has(report, "Noisiest images"));
+}
+
+TEST_CASE("report: people's votes by class, beside what the head holds for uncertain") {
+  Reporting place;
+  const int64_t images = 12, classes = 2;
+  Tensor x = Tensor::empty({images, 3}), y = Tensor::empty({images}, DType::i64),
+         votes = Tensor::empty({images, classes}, DType::i64);
+  for (int64_t i = 0; i < x.numel(); ++i) x.data<float>()[i] = static_cast<float>(i % 7) - 3;
+  for (int64_t i = 0; i < images; ++i) {
+    y.data<int64_t>()[i] = i % 2;
+    votes.data<int64_t>()[2 * i] = i % 2 == 0 ? 3 : 1;  // of four people three see class 0, or one
+    votes.data<int64_t>()[2 * i + 1] = 4 - votes.data<int64_t>()[2 * i];
+  }
+  fs::create_directory(place.folder.path("vectors"));
+  for (const std::string part : {"train", "test"})
+    save_safetensors(place.folder.path("vectors/" + part + ".safetensors"), {{"features", x}, {"labels", y}});
+  save_npy(place.folder.path("votes.npy"), votes);
+  place.base.data = {};
+  place.base.data.name = "embeddings";
+  place.base.data.path = place.folder.path("vectors");
+  place.base.data.votes = place.folder.path("votes.npy");
+  place.base.model = {};
+  place.base.model.name = "none";
+  place.base.train.batch_size = 4;
+  const Outcome outcome = place.run("out", {"--seed", "0"});
+  REQUIRE_MESSAGE(outcome.code == 0, outcome.err);
+  const std::string report = place.file("report.html");
+  const size_t map = report.find("aria-label=\"Votes: p(y|x) by class, 2 classes\"");
+  REQUIRE(map != std::string::npos);
+  const std::string drawn = report.substr(map, report.find("</svg>", map) - map);
+  CHECK(has(drawn, "fill-opacity=\"0.75\" d=\"M0 0h1v1h-1zM1 1h1v1h-1z\""));
+  CHECK(has(drawn, "fill-opacity=\"0.25\" d=\"M1 0h1v1h-1zM0 1h1v1h-1z\""));
+  CHECK_FALSE(has(drawn, ">−1<"));
 }
 
 TEST_CASE("report: what is printed goes into no file where the standard streams are closed") {
