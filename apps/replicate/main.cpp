@@ -22,6 +22,7 @@
 #include "apps/replicate/plan.h"
 #include "apps/replicate/report.h"
 #include "apps/replicate/results.h"
+#include "apps/replicate/stages.h"
 #include "apps/replicate/tables.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -33,15 +34,6 @@ namespace {
 void write_results(const Plan& plan, const std::vector<Cell>& cells, const std::filesystem::path& out) {
   write_file((out / kResults).string(), results_json(plan, cells));
   write_file((out / kTable).string(), table_markdown(plan, cells));
-}
-
-/// How far a run of the folder `out` is.
-enum class Stage { finished, begun, planned };
-
-Stage stage_of(const PlannedRun& run, const std::filesystem::path& out) {
-  const RunFolder folder{out / run.folder};
-  if (std::filesystem::exists(folder.summary())) return Stage::finished;
-  return std::filesystem::exists(folder.last()) ? Stage::begun : Stage::planned;
 }
 
 /// Those that have to be trained, wholly or in part.
@@ -131,7 +123,20 @@ struct OwnPlan {
   int64_t seeds = 3;
 };
 
-void replicate(const CommonOptions& options, const OwnPlan& asked, bool fresh) {
+/// `Two heads: 4 runs (1 settings x 2 heads x 2 seeds) into runs/plan`
+std::string first_line(const Plan& plan, size_t runs, const std::filesystem::path& out) {
+  return plan.title + ": " + std::to_string(runs) + " runs (" + std::to_string(plan.settings.size()) + " settings x " +
+         std::to_string(plan.heads.size()) + " heads x " + std::to_string(plan.seeds.size()) + " seeds) into " +
+         out.string();
+}
+
+/// What is asked for beside the plan.
+struct Flags {
+  bool fresh = false, dry_run = false;
+};
+
+void replicate(const CommonOptions& options, const OwnPlan& asked, const Flags& flags) {
+  const bool fresh = flags.fresh;
   const std::string& images = asked.own.images;
   require_usage(options.config.empty() != images.empty(), "replicate",
                 "expected --config PLAN.json, or --images DIR --model NAME");
@@ -146,12 +151,16 @@ void replicate(const CommonOptions& options, const OwnPlan& asked, bool fresh) {
   print_if_asked(options, configurations(runs));
   const std::vector<PlannedRun> to_train = fresh ? runs : unfinished(runs, out);
   check_models(to_train);
+  if (flags.dry_run) {
+    const auto columns = static_cast<size_t>(std::max<int64_t>(terminal_columns(), 40));
+    std::printf("%s\n\n%s", wrapped(printable(first_line(plan, runs.size(), out)), columns).c_str(),
+                stage_tables(plan, runs, out, fresh, columns).c_str());
+    return;
+  }
   check_outputs(to_train, out, fresh);
   const std::string no_plots = why_no_plots();
   if (!no_plots.empty()) note(no_plots + ": " + kReport + " has no plots");
-  inform(plan.title + ": " + std::to_string(runs.size()) + " runs (" + std::to_string(plan.settings.size()) +
-         " settings x " + std::to_string(plan.heads.size()) + " heads x " + std::to_string(plan.seeds.size()) +
-         " seeds) into " + out.string());
+  inform(first_line(plan, runs.size(), out));
   const std::vector<Cell> cells = run_all(plan, runs, out, options, fresh);
   std::printf("\n%s\n", table_markdown(plan, cells).c_str());
   for (const Comparison& c : comparisons(plan, cells)) std::printf("%s\n", sentence(plan, cells, c).c_str());
@@ -171,11 +180,13 @@ int main(int argc, char** argv) {
       .example =
           "build/replicate --config apps/configs/demo.json --out runs/demo\n"
           "  build/replicate --images photos --model resnet18 --heads det,het-xl --seeds 3"};
-  bool fresh = false;
+  sked::Flags flags;
   sked::OwnPlan asked;
   std::vector<sked::Option> options = sked::own_images_options(asked.own);
   std::erase_if(options, [](const sked::Option& option) { return option.name == "--head"; });
-  options.insert(options.begin(), {"--fresh", &fresh, "Start every run over instead of keeping what is there"});
+  options.insert(options.begin(), {{"--dry-run", &flags.dry_run,
+                                    "Lists the runs, how far each is and what would be done, and does nothing"},
+                                   {"--fresh", &flags.fresh, "Start every run over instead of keeping what is there"}});
   options.push_back({.name = "--heads",
                      .target = &asked.heads,
                      .help = "With --images: the heads to compare",
@@ -188,5 +199,5 @@ int main(int argc, char** argv) {
                      .in = {{1, 1000}},
                      .shows_default = true});
   return sked::run_app(argc, argv, text, options,
-                       [&](const sked::CommonOptions& common) { sked::replicate(common, asked, fresh); });
+                       [&](const sked::CommonOptions& common) { sked::replicate(common, asked, flags); });
 }

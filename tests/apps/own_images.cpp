@@ -32,25 +32,12 @@ void write_photos(const std::string& root) {
   write_file(root + "/Notizen.txt", "no image");
 }
 
-/// A training of seconds.
-std::vector<std::string> training(const std::string& images, const std::string& out) {
-  return {"train",
-          "--images",
-          images,
-          "--model",
-          "resnet18",
-          "--head",
-          "het-xl",
-          "--out",
-          out,
-          "--set",
-          "train.epochs=1",
-          "--set",
-          "model.base_width=4",
-          "--set",
-          "model.blocks=[1,1]",
-          "--threads",
-          "1"};
+/// The command for a training of seconds on photos.
+std::vector<std::string> quick(std::vector<std::string> words) {
+  words.insert(words.end(), {"--model", "resnet18", "--threads", "1"});
+  for (const char* key : {"train.epochs=1", "model.base_width=4", "model.blocks=[1,1]"})
+    words.insert(words.end(), {"--set", key});
+  return words;
 }
 
 }  // namespace
@@ -59,7 +46,7 @@ TEST_CASE("own images: trained, said, repeated from config.json and evaluated") 
   const test::TemporaryFolder folder;
   const std::string images = folder.path("Meine Fotos"), run = folder.path("run");
   write_photos(images);
-  const Outcome outcome = run_program(training(images, run));
+  const Outcome outcome = run_program(quick({"train", "--images", images, "--head", "het-xl", "--out", run}));
   REQUIRE(outcome.code == 0);
   for (const char* part : {"classes   3: Käfer im Gras, Straße, cats", "29 to train on, 7 held out", "no test images",
                            "32 x 32 pixels", "held out (no test images): nll"})
@@ -112,14 +99,21 @@ TEST_CASE("own images: heads and seeds without a plan's file") {
   const test::TemporaryFolder folder;
   const std::string images = folder.path("Meine Fotos"), out = folder.path("out");
   write_photos(images);
-  const Outcome outcome = run_program({"replicate", "--images", images, "--model", "resnet18", "--heads", "det,het-xl",
-                                       "--seeds", "2", "--out", out, "--set", "train.epochs=1", "--set",
-                                       "model.base_width=4", "--set", "model.blocks=[1,1]"});
+  std::vector<std::string> command =
+      quick({"replicate", "--images", images, "--heads", "det,het-xl", "--seeds", "2", "--out", out});
+  const Outcome outcome = run_program(command);
   REQUIRE_MESSAGE(outcome.code == 0, outcome.err);
   CHECK(outcome.out.find("there are no test images") != std::string::npos);
   const std::string results = read_file(out + "/results.json", 1 << 24);
   CHECK(test::size_at(results, "/cells") == 2);
   CHECK(test::size_at(results, "/cells/1/runs") == 2);
+
+  std::filesystem::remove_all(out);
+  command.push_back("--dry-run");
+  const Outcome dry_run = run_program(command);
+  CHECK(dry_run.code == 0);
+  CHECK(dry_run.out.find("het-xl  1     het-xl/seed-1  not begun  train\n") != std::string::npos);
+  CHECK_FALSE(std::filesystem::exists(out));
 }
 
 }  // namespace sked

@@ -148,8 +148,8 @@ Found find_run(const RunFolder& folder, const RunConfig& given, bool fresh) {
   return found;
 }
 
-void check_run(const RunFolder& folder, const RunConfig& given, bool fresh) {
-  find(folder, given, fresh, read_checkpoint_header);
+Found check_run(const RunFolder& folder, const RunConfig& given, bool fresh) {
+  return find(folder, given, fresh, read_checkpoint_header);
 }
 
 RunIdentity identify(const RunConfig& config, const Splits& splits) {

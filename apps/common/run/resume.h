@@ -25,8 +25,8 @@ void check_own(const RunFolder& folder);
 /// keys, and for a finished one that is to be shorter; Error as check_own(), and for results whose training cannot go
 /// on: its last checkpoint is gone. Nothing is changed.
 Found find_run(const RunFolder& folder, const RunConfig& given, bool fresh);
-/// Throws what find_run() throws, but for the bytes of tensors, which are not looked at; says nothing.
-void check_run(const RunFolder& folder, const RunConfig& given, bool fresh);
+/// The same, but for the bytes of tensors, which are not looked at; says nothing.
+Found check_run(const RunFolder& folder, const RunConfig& given, bool fresh);
 
 /// What a run's checkpoints say of it.
 RunIdentity identify(const RunConfig& config, const Splits& splits);
