@@ -79,6 +79,27 @@ RunConfig varied(const Plan& plan, const Variation& setting, const Variation& he
   return config;
 }
 
+/// What `base` says: a configuration, or the name of its file, from the plan's folder on.
+RunConfig read_base(const Json& base, const std::string& path) {
+  RunConfig config;
+  if (!base.is_string()) {
+    if (!base.is_object())
+      fail_usage(path, ": base: expected an object or the name of a file, got ", excerpt(base.dump()));
+    read_config_fields(base, config, path + ": base");
+    return config;
+  }
+  const std::string file = (std::filesystem::path(path).parent_path() / base.string()).string();
+  std::error_code error;
+  if (!std::filesystem::exists(file, error))
+    fail_usage(path, ": base: ", printable(file), " is not there (a name is taken from the plan's folder)");
+  const Json json = parse_json(read_json_file(file), file);
+  if (json.contains("base") || json.contains("heads"))
+    fail_usage(path, ": base: ", printable(file), " is a plan itself: expected the configuration of one run");
+  read_config_fields(json, config, file);
+  config.seed = RunConfig{}.seed;  // of its own run
+  return config;
+}
+
 }  // namespace
 
 std::string folder_name(const std::string& name) {
@@ -108,7 +129,7 @@ Plan read_plan(const std::string& path, const std::vector<std::string>& override
   plan.about = about.dump();
   plan.title = about.contains("title") && about.at("title").is_string() ? about.at("title").string()
                                                                         : std::filesystem::path(path).stem().string();
-  read_config_fields(json.at("base"), plan.base, path + ": base");
+  plan.base = read_base(json.at("base"), path);
   for (const std::string& assignment : overrides) set_config_field(assignment, plan.base);
   plan.settings = json.contains("settings") ? variations(json.at("settings"), "settings", path)
                                             : std::vector<Variation>{{plan.base.data.name}};

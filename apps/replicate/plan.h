@@ -23,6 +23,7 @@ struct Variation {
 ///   {"about": {…}, "base": {a run's configuration}, "settings": {"name": {"key.path": value, …}, …},
 ///    "heads": {"name": {"key.path": value, …}, …}, "seeds": [0, 1, 2], "ensembles": true}
 ///
+/// `base` may also be the name of a file with such a configuration, from the plan's folder on; its seed is not used.
 /// `settings` may be left out: one setting, the base itself. The runs' seeds come from `seeds` alone. `ensembles`, by
 /// default false, has the test images predicted once more by every run, for the seeds' average.
 struct Plan {

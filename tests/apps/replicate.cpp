@@ -133,6 +133,38 @@ TEST_CASE("plan: what may be left out") {
   CHECK(runs_of(plan)[0].folder == "cifar-10/DET/seed-0");
 }
 
+TEST_CASE("plan: the base may be a file, by its name from the plan's folder on") {
+  const TemporaryFolder folder;
+  RunConfig base;
+  base.train.batch_size = 16;
+  base.seed = 7;  // as config.json of a run has one
+  folder.write("one run.json", config_text(base));
+  std::filesystem::create_directories(folder.path("plans"));
+  const auto plan = [&](const char* file) {
+    LibraryJson json = example();
+    json["base"] = file;
+    return folder.write("plans/plan.json", json.dump());
+  };
+  const auto refused = [&](const char* file) { return error_of([&] { read_plan(plan(file), {}); }); };
+  const std::vector<PlannedRun> runs = runs_of(read_plan(plan("../one run.json"), {"train.epochs=2"}));
+  REQUIRE(runs.size() == 8);
+  CHECK(runs[0].config.train.batch_size == 16);
+  CHECK(runs[0].config.train.epochs == 2);
+  CHECK(runs[0].config.seed == 3);
+  CHECK(runs_of(read_plan(plan(folder.path("one run.json").c_str()), {})).size() == 8);
+
+  CHECK(
+      one_line_with(refused("one run.json"), "plan.json: base: ", "plans/one run.json is not there", "plan's folder"));
+  CHECK(one_line_with(refused("plan.json"), "plan.json: base: ", "plans/plan.json is a plan itself", "one run"));
+  CHECK(one_line_with(refused(".."), "a folder, expected a JSON file"));
+  folder.write("bad.json", "{\n  \"data\": ,\n}");
+  CHECK(one_line_with(refused("../bad.json"), "bad.json:2:11", "malformed JSON"));
+  folder.write("list.json", "[1]");
+  CHECK(one_line_with(refused("../list.json"), "list.json", "an object", "[1]"));
+  folder.write("typo.json", R"({"train": {"bach_size": 1}})");
+  CHECK(one_line_with(refused("../typo.json"), "typo.json", "train.bach_size", "train.batch_size?"));
+}
+
 TEST_CASE("plan: the ready one is valid") {
   const std::vector<PlannedRun> runs = runs_of(read_plan("apps/configs/demo.json", {}));
   CHECK(runs.size() == 9);
