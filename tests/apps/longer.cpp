@@ -111,9 +111,26 @@ TEST_CASE("longer: results without the last checkpoint are not trained over") {
     return slurp(run.best()) == best && slurp(run.metrics()) == metrics && slurp(run.summary()) == summary;
   };
   // Finished: its results stay, and it cannot go on.
-  CHECK(run_program(place.command("run")).code == 0);
+  const Outcome again = run_program(place.command("run"));
+  CHECK(again.code == 0);
+  CHECK(again.err.find("note: " + run.path.string() + " is finished, and its last checkpoint is gone") == 0);
   CHECK(unchanged());
-  CHECK(fails_with(run_program(place.command("run", set({"train.epochs=2"}))), 2, "train.epochs differs", "--fresh"));
+  const auto of_epochs = [&](const std::string& n) {
+    return run_program(place.command("run", set({"train.epochs=" + n})));
+  };
+  CHECK(fails_with(of_epochs("2"), 1, "last.safetensors is gone", "--fresh"));
+  CHECK(fails_with(of_epochs("0.5"), 2, "train.epochs", "at least that", "--fresh"));
+  CHECK(fails_with(run_program(place.command("run", {"--seed", "7"})), 2, "summary.json", "seed differs", "--fresh"));
+  CHECK(unchanged());
+  // Emptied: the results alone.
+  fs::rename(run.best(), run.best() + ".kept");
+  const Outcome emptied = run_program(place.command("run"));
+  CHECK(emptied.code == 0);
+  CHECK(emptied.err.find("its checkpoints are gone: these are the results it left (--fresh starts over") !=
+        emptied.err.npos);
+  CHECK(fails_with(of_epochs("2"), 1, "last.safetensors is gone", "--fresh"));
+  CHECK_FALSE(fs::exists(run.best()));
+  fs::rename(run.best() + ".kept", run.best());
   CHECK(unchanged());
   // Not finished: by its best weights, and by its evaluations alone.
   fs::remove(run.summary());

@@ -130,7 +130,9 @@ Found find(const RunFolder& folder, const RunConfig& given, bool fresh, Checkpoi
   } else if (found.done && fs::exists(folder.config())) {
     // Somebody kept the results and not the weights: of a run of this configuration.
     const RunConfig then = read_config(folder.config());
-    check_same(differing_keys(resumed(given, then), then), folder.summary());
+    check_same(differing_but_length(resumed(given, then), then), folder.summary());
+    require(!goes_on(given, then, folder.summary()), "run", folder.last(),
+            " is gone, which this finished run would go on longer from", kWayOut);
   } else if (!found.done && was_evaluated(folder)) {
     // Before its first evaluation a run has a checkpoint.
     fail("run", folder.path.string(), " holds a run's results (",
@@ -197,6 +199,9 @@ void check_same_training(const Checkpoint& checkpoint, RunIdentity& run) {
 Summary finished(const RunFolder& folder, const RunConfig& config, const Checkpoint* checkpoint) {
   const Summary summary = read_summary(folder.summary());
   const std::string run = folder.path.string() + " is finished";
+  if (checkpoint == nullptr)
+    note(run + ", and its " + (fs::exists(folder.best()) ? "last checkpoint is" : "checkpoints are") +
+         " gone: these are the results it left" + kWayOut);
   if (!summary.precision.empty() && summary.precision != name(product_precision()))
     note(run + ", computed in " + summary.precision + " (--fresh computes in " + name(product_precision()) + ")");
   DataIdentity now;

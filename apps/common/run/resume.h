@@ -36,8 +36,9 @@ RunIdentity identify(const RunConfig& config, const Splits& splits);
 /// checkpoint's fingerprint of it. What may change its numbers (another number of threads, another precision) is said.
 void check_same_training(const Checkpoint& checkpoint, RunIdentity& run);
 
-/// What a finished run came to. Data that changed since, or another precision, is said, not refused: the numbers are
-/// those of then. `checkpoint` may be null: somebody kept the results and not the weights.
+/// What a finished run came to. Data that changed since, another precision, or a last checkpoint that is gone
+/// (`checkpoint` is null: somebody kept the results and not the weights) is said, not refused: the numbers are those of
+/// then.
 Summary finished(const RunFolder& folder, const RunConfig& config, const Checkpoint* checkpoint);
 
 }  // namespace sked
