@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 #include <filesystem>
+#include <optional>
 #include <set>
 
 #include "core/error.h"
@@ -103,9 +104,19 @@ RunConfig read_base(const Json& base, const std::string& path) {
 }  // namespace
 
 std::string folder_name(const std::string& name) {
-  std::string folder = name;
-  for (char& c : folder)
-    if (!std::isalnum(static_cast<unsigned char>(c)) && c != '.' && c != '-') c = '-';
+  const auto is_blank_or_mark = [](char32_t c) {  // the blanks of Latin-1 and CJK, general punctuation
+    return c == 0xA0 || c == 0x3000 || (c >= 0x2000 && c <= 0x206F);
+  };
+  std::string folder;
+  for (size_t at = 0, bytes = 1; at < name.size(); at += bytes) {
+    const std::optional<CodePoint> point = code_point(name, at);
+    bytes = point ? point->bytes : 1;
+    const std::string character = name.substr(at, bytes);
+    const char c = character.front();
+    const bool ascii = std::isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '-';
+    const bool kept = bytes == 1 ? ascii : printable(character) == character && !is_blank_or_mark(point->value);
+    folder += kept ? character : "-";
+  }
   if (folder.empty() || folder.front() == '.') folder.insert(0, "-");
   return folder;
 }

@@ -51,7 +51,8 @@ Plan read_plan(const std::string& path, const std::vector<std::string>& override
 /// here, before hours are spent: throws UsageError naming the file, the entry and the key.
 std::vector<PlannedRun> runs_of(const Plan& plan);
 
-/// A name as a folder: letters, digits, `.`, `-`; everything else becomes `-`.
+/// A name as a folder: letters of any script, digits, `.`, `-`; each other character, and each byte that is not UTF-8,
+/// becomes `-`.
 std::string folder_name(const std::string& name);
 
 }  // namespace sked

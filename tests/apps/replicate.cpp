@@ -178,7 +178,9 @@ TEST_CASE("plan: a name becomes one folder, never a way out of it") {
   CHECK(folder_name(".") == "-.");
   CHECK(folder_name("/") == "-");
   CHECK(folder_name("").size() == 1);
-  CHECK(folder_name("é") == "--");
+  CHECK(folder_name("Meine Fötos, 日本") == "Meine-Fötos--日本");
+  CHECK(folder_name("\xE9t\xE9") == "-t-");  // not UTF-8
+  CHECK(folder_name("a\u00A0b\u2028c\u202Ed") == "a-b-c-d");
 }
 
 TEST_CASE("plan: a wrong structure is refused with file and key") {
