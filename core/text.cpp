@@ -37,6 +37,17 @@ std::string bare(std::string_view name) {
   return letters;
 }
 
+namespace {
+
+/// Is it `name` behind what turns a word into its opposite: asymmetric, no-deterministic?
+bool is_negation(std::string_view typed, std::string_view name) {
+  if (typed.size() <= name.size() || !typed.ends_with(name)) return false;
+  const std::string_view before = typed.substr(0, typed.size() - name.size());
+  return before == "a" || before == "no" || before == "non" || before == "not" || before == "un";
+}
+
+}  // namespace
+
 std::string nearest(std::string_view word, const std::vector<std::string>& candidates) {
   constexpr size_t kMost = 256;  // bytes: a name of megabytes, out of a file, is near to nothing
   constexpr size_t kFew = 4;     // letters: fewer are within anything, and count at the beginning
@@ -48,6 +59,7 @@ std::string nearest(std::string_view word, const std::vector<std::string>& candi
     if (name == typed) return std::pair(size_t{0}, edit_distance(word, candidate.substr(0, kMost)));
     if (name.find(typed) < (typed.size() < kFew ? 1 : name.npos)) return std::pair(size_t{1}, name.size());
     if (name.size() >= kFew && typed.starts_with(name)) return std::pair(size_t{2}, typed.size() - name.size());
+    if (is_negation(typed, name)) return std::pair(size_t{4}, typed.size());
     const size_t apart = edit_distance(typed, name);
     return std::pair(3 * apart < std::max(typed.size(), name.size()) ? size_t{3} : size_t{4}, apart);
   };

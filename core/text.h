@@ -19,8 +19,8 @@ std::string bare(std::string_view name);
 /// The candidate that `word` is likely to stand for, whatever their case and punctuation (`HET_XL`: het-xl): the
 /// shortest that has the whole of it within (`mnist`: fashion-mnist; of less than four letters at its beginning), else
 /// the longest that the word begins with (`vit_small_patch16`: vit-s), else that of least edit distance, the first of
-/// several. Empty where none is near: a third of the letters or more would have to be others. Of what is longer the
-/// first 256 bytes count.
+/// several. Empty where none is near: a third of the letters or more would have to be others, or it would be the
+/// opposite (`asymmetric` of symmetric). Of what is longer the first 256 bytes count.
 std::string nearest(std::string_view word, const std::vector<std::string>& candidates);
 
 /// What a message says of it: ` (did you mean "het-xl"?)`; empty where none is near.

@@ -135,7 +135,11 @@ int main(int argc, char** argv) {
        "Also how the classes' sampled logits move together, mean and each image's, as PREFIX.safetensors, and the "
        "mean's correlation as a heat map, PREFIX.svg",
        "PREFIX"},
-      {"--html", &wanted.html, "Also as a page with the images, which is one file", "FILE"}};
+      {.name = "--html",
+       .target = &wanted.html,
+       .help = "Also as a page with the images, which is one file",
+       .value = "FILE",
+       .mistaken = {"--png", "--svg", "--jpg", "--pdf", "--page", "--picture", "--pictures"}}};
   std::ranges::move(sked::predictions_options(wanted.predictions), std::back_inserter(own));
   bool complete = true;
   const int code = sked::run_app(argc, argv, text, own,

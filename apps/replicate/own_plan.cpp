@@ -17,7 +17,7 @@ Plan own_plan(const CommonOptions& options, OwnImages own, const std::string& he
     head = trimmed(head);
     const auto same = [&](const Variation& other) { return other.name == head; };
     require_usage(std::ranges::none_of(plan.heads, same), "plan", "--heads: ", head, " is there twice");
-    plan.heads.push_back({head, head_settings(head)});
+    plan.heads.push_back({head, head_settings(head, "--heads")});
   }
   require_usage(!plan.heads.empty(), "plan", "--heads: expected names such as det,het-xl");
   for (int64_t seed = 0; seed < seeds; ++seed) plan.seeds.push_back(static_cast<uint64_t>(seed));

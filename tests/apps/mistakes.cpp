@@ -118,6 +118,8 @@ struct Place : TrainPlace {
     for (const char* part :
          {"torn/train/cat/0.jpg", "torn/train/dog/0.jpg", "torn/test/cat/0.jpg", "torn/test/dog/0.jpg"})
       folder.write(part, "what a failed download left");
+    write_photos(folder, "single", {"."});
+    fs::remove_all(folder.path("single/dog"));
     folder.write("mine/config.json", R"({"mine": true})");
   }
 };
@@ -161,6 +163,16 @@ TEST_CASE("mistakes: options") {
              {"predict @/run", 2, {"image files or folders", "--list FILE"}},
              {"predict @/run @/photos/test/cat/0.ppm --top 0", 2, {"--top", "1 to 1000"}},
              {"predict @/run @/photos/test/cat/0.ppm --zero-shot 'a cat'", 2, {"--zero-shot", "build/contrast"}},
+             {"predict @/run @/photos/test/cat/0.ppm --png @/a.png", 2, {"--png", "did you mean --html?"}},
+             {"predict @/run @/photos/test/cat/0.ppm --csv -  --json -", 2, {"one of them on stdout"}},
+             {"predict @/run @/photos/test/cat/0.ppm --csv @/a --json @/a", 2, {"another file for each of --json"}},
+             {"predict @/run @/photos/test/cat/0.ppm --csv ''", 2, {"--csv: expected FILE", "an empty word"}},
+             {train + "--out ''", 2, {"--out: expected DIR", "an empty word"}},
+             {train + "--out=", 2, {"--out: expected DIR", "an empty word"}},
+             {"evaluate @/run --out ''", 2, {"--out: expected DIR", "an empty word"}},
+             {"evaluate ''", 2, {"checkpoint"}},
+             {"train --config ''", 2, {"--config: expected FILE", "an empty word"}},
+             {"train --images '' --model resnet18", 2, {"--images: expected DIR", "an empty word"}},
              {"contrast --dataset cifar-10", 2, {"--dataset cifar-10", "--evaluate RUN"}},
              {"features @/run", 2, {"--out", "a folder"}},
              {"features @/run --layer conv9 --out @/new", 2, {"--layer conv9", "representation, layer1"}},
@@ -172,6 +184,19 @@ TEST_CASE("mistakes: options") {
              {"bench kernels --rounds 0", 2, {"--rounds", "1 to 1000"}},
              {"bench kernels --only nothing", 2, {"--only", "no case"}},
              {"replicate", 2, {"--config"}}},
+            the_place());
+}
+
+TEST_CASE("mistakes: plans of own images") {
+  const std::string own_plan = "replicate --images @/photos --model resnet18 ";
+  check_all({{"replicate --images @/photos", 2, {"--model: expected a network beside --images"}},
+             {"replicate --images @/photos --config @/plan.json", 2, {"--config PLAN.json, or --images DIR"}},
+             {own_plan + "--heads det,hexl", 2, {"--heads: expected one of det", "did you mean \"het-xl\"?"}},
+             {own_plan + "--heads det,,het", 2, {"--heads: expected one of det", "got nothing"}},
+             {own_plan + "--heads det,det", 2, {"--heads", "det is there twice"}},
+             {own_plan + "--head det", 2, {"--head: no such option", "did you mean --heads?"}},
+             {own_plan + "--seeds 0", 2, {"--seeds", "1 to 1000", "got 0"}},
+             {own_plan + "--seeds 0,1,2", 2, {"--seeds", "1 to 1000", "got 0,1,2"}}},
             the_place());
 }
 
@@ -214,6 +239,7 @@ TEST_CASE("mistakes: keys and values of --set") {
              {set + "train.batch_size=99999999999999999999", 2, {"train.batch_size", "an integer"}},
              {set + "seed=-1", 2, {"seed", "-1"}},
              {set + "data.noise_rate=-0.2", 2, {"data.noise_rate", "-0.2"}},
+             {set + "data.noise=asymmetric", 2, {"symmetric, pair, instance, got \"asymmetric\""}},
              {set + "head.rank=90", 2, {"head.rank", "90"}},
              {set + "head.temperature=0", 2, {"head.temperature", "0"}},
              {set + "head.learn_temperature=True", 2, {"true or false", "True"}},
@@ -345,6 +371,10 @@ TEST_CASE("mistakes: data that is not there, and places that cannot be written")
        {train + "--set data.name=image-folder --set data.path=@/photos", 2, {"data.validation", "got 40"}},
        {"train --images @/photos", 2, {"--model: expected a network beside --images"}},
        {"train --images @/none --model resnet18", 2, {"none", "no such folder"}},
+       {"train --images @/single --model resnet18", 1, {"single", "at least two classes", "got 1, cat"}},
+       {"replicate --images @/none --model resnet18", 2, {"none", "no such folder"}},
+       {"replicate --images @/single --model resnet18", 1, {"single", "at least two classes", "got 1, cat"}},
+       {"replicate --images @/empty --model resnet18", 1, {"empty"}},
        {"train --images @/photos --model resnet-18", 2, {"did you mean \"resnet18\"?"}},
        {"train --images @/photos --model resnet18 --head hexl", 2, {"hexl", "het-xl"}},
        {train + "--set data.path=@/photos", 2, {"data.path", "fashion-mnist"}},
@@ -361,6 +391,11 @@ TEST_CASE("mistakes: data that is not there, and places that cannot be written")
        {train + "--out /proc/none/run", 1, {"cannot create the folder /proc/none/run"}},
        {"evaluate @/run --out @/run.json", 1, {"run.json", "Not a directory"}},
        {"predict @/run @/photos/test/cat/0.ppm --json @/mine/config.json", 1, {"mine/config.json", "not touched"}},
+       {"predict @/run @/photos/test/cat/0.ppm --csv @/photos", 1, {"photos", "Is a directory"}},
+       {"predict @/run @/photos/test/cat/0.ppm --csv @/none/a.csv", 1, {"none/a.csv", "No such file"}},
+       {"predict @/run @/photos/test/cat/0.ppm --csv /proc/a.csv", 1, {"/proc/a.csv", "cannot write"}},
+       {"predict @/run @/photos/test/cat/0.ppm --csv @/photos/test/cat/0.ppm", 1, {"cat/0.ppm", "not touched"}},
+       {"predict @/run @/photos/test/cat/0.ppm --csv @/run/metrics.csv", 1, {"metrics.csv", "not touched"}},
        {"replicate --config @/plan.json --out @/run.json", 1, {"run.json", "Not a directory"}},
        {"features @/run --out @/run.json", 1, {"run.json", "Not a directory"}},
        {"scale --width 8 --classes 10 --rank 2 --out @/run.json", 1, {"run.json", "Not a directory"}},

@@ -37,6 +37,9 @@ TEST_CASE("text: the nearest candidate, the first of several; none where all are
   CHECK(nearest("xl", {"det", "het-xl"}).empty());  // two letters are within anything
   CHECK(nearest("cos", {"constant", "cosine"}) == "cosine");
   CHECK(nearest("anything", {"one"}).empty());
+  CHECK(nearest("asymmetric", {"none", "symmetric"}).empty());  // the opposite
+  CHECK(nearest("--no-deterministic", {"--deterministic"}).empty());
+  CHECK(nearest("ssymmetric", {"none", "symmetric"}) == "symmetric");
   CHECK(nearest("--", {"one", ""}).empty());
   CHECK(nearest("x", {}).empty());
   CHECK(nearest(std::string(50'000'000, 'x'), std::vector<std::string>(1000, std::string(1000, 'y'))).empty());

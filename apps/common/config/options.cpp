@@ -104,7 +104,9 @@ bool takes_value(const Option& option) { return !std::holds_alternative<bool*>(o
   for (const Option& option : options)
     if (!is_argument(option)) names.push_back(option.name);
   require_usage(text.has(name), text.name, excerpt(name), " has no meaning here (see --help)");
-  const std::string near = nearest(name, names);
+  const auto taken_for = [&](const Option& option) { return std::ranges::count(option.mistaken, name) > 0; };
+  const auto other = std::ranges::find_if(options, taken_for);
+  const std::string near = other != options.end() ? other->name : nearest(name, names);
   const std::string meant = !near.empty() ? "did you mean " + near + "?" : text.has("--set") ? meant_key(name) : "";
   detail::throw_error<UsageError>(text.name, excerpt(name), ": no such option", meant.empty() ? "" : "; ", meant,
                                   " (see --help)");
@@ -126,8 +128,10 @@ void check_names(int argc, const char* const* argv, const AppText& text, const s
     if (option == options.end()) refuse_name(name, text, options);
     if (!takes_value(*option)) continue;
     const std::string next = i + 1 < argc ? argv[i + 1] : "";
-    const bool valued = name.size() < word.size() ? word.size() > name.size() + 1 : i + 1 < argc && !is_option(next);
-    require_usage(valued, text.name, name, ": expected ", value_name(*option), " behind it (see --help)");
+    const std::string value = name.size() < word.size() ? word.substr(name.size() + 1) : is_option(next) ? "" : next;
+    const bool empty = value.empty() && (name.size() < word.size() || (i + 1 < argc && next.empty()));
+    require_usage(!value.empty(), text.name, name, ": expected ", value_name(*option), " behind it",
+                  empty ? ", got an empty word" : "", " (see --help)");
     const bool several = std::holds_alternative<std::vector<std::string>*>(option->target);
     require_usage(several || std::ranges::count(seen, name) == 0, text.name, name, ": given twice (see --help)");
     seen.push_back(name);

@@ -34,9 +34,10 @@ struct Option {
   std::vector<std::string> one_of = {};                // the words it takes
   std::optional<std::pair<int64_t, int64_t>> in = {};  // the numbers it takes, both ends included
   bool required = false;
-  bool exists = false;         // has to name a file or a folder that is there
-  bool shows_default = false;  // --help shows what is there before it is parsed
-  bool repeated = false;       // a list takes one value each time that it is given
+  bool exists = false;                     // has to name a file or a folder that is there
+  bool shows_default = false;              // --help shows what is there before it is parsed
+  bool repeated = false;                   // a list takes one value each time that it is given
+  std::vector<std::string> mistaken = {};  // what is typed in its place: `--png` for --html
 };
 
 /// Fills the targets. Throws UsageError naming the option, the value and what was expected, and for a name that is none

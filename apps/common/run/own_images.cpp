@@ -230,10 +230,11 @@ std::vector<Option> own_images_options(OwnImages& own) {
        "imagenet|half|clip"}};
 }
 
-std::string head_settings(const std::string& kind) {
+std::string head_settings(const std::string& kind, const std::string& option) {
   const auto names = names_of(HeadKind{});
-  require_usage(value_named<HeadKind>(kind).has_value(), "images", "--head: expected one of ",
-                join({names.begin(), names.end()}), ", got ", excerpt(kind));
+  const std::vector<std::string> known{names.begin(), names.end()};
+  require_usage(value_named<HeadKind>(kind).has_value(), "images", option, ": expected one of ", join(known), ", got ",
+                kind.empty() ? "nothing" : excerpt(kind), did_you_mean(kind, known));
   Json json{{"head.kind", kind}};
   if (kind != name_of(HeadKind::det)) {
     json["head.learn_temperature"] = true;
@@ -253,7 +254,7 @@ RunConfig configured(const CommonOptions& options, const OwnImages& own) {
   if (!own.head.empty() && !options.config.empty())
     set_config_field("head.kind=" + own.head, config);
   else if (!own.head.empty())
-    read_config_fields(parse_json(head_settings(own.head), "--head"), config, "--head");
+    read_config_fields(parse_json(head_settings(own.head, "--head"), "--head"), config, "--head");
   apply_options(options, config);
   return config;
 }

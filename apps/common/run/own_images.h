@@ -43,7 +43,7 @@ std::string default_folder(const CommonOptions& options, const OwnImages& own, c
 std::string name_of_images(const std::string& images);
 
 /// Sets head.kind; of het and het-xl a learned temperature that starts at 1 as well. As a JSON text, {"key.path":
-/// value}. Throws UsageError for a name that is no head's.
-std::string head_settings(const std::string& kind);
+/// value}. Throws UsageError naming `option` for a name that is no head's.
+std::string head_settings(const std::string& kind, const std::string& option);
 
 }  // namespace sked
