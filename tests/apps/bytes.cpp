@@ -7,6 +7,7 @@
 #include "apps/common/run/task.h"
 #include "core/precision.h"
 #include "core/work_count.h"
+#include "data/tokenizer.h"
 #include "tests/apps/support.h"
 #include "tests/common/gpu.h"
 #include "tests/common/in_bf16.h"
@@ -80,6 +81,7 @@ void check_pipelines(Device device) {
 }  // namespace
 
 TEST_CASE("bytes: batches that travel as bytes give the losses and gradients of f32, bit for bit, on the CPU") {
+  if (!can_tokenize()) return skip("built without SentencePiece");
   check_pipelines(Device::cpu);
   const StandInRecorder recorder;
   check_pipelines(Device::cpu);

@@ -14,6 +14,7 @@
 #include "autograd/optimizer.h"
 #include "core/safetensors.h"
 #include "core/work_count.h"
+#include "data/tokenizer.h"
 #include "tests/apps/support.h"
 #include "tests/common/compare.h"
 #include "tests/common/hash_weights.h"
@@ -316,6 +317,7 @@ TEST_CASE("fine-tuning: what cannot be frozen or scaled is refused in one line, 
 }
 
 TEST_CASE("fine-tuning: towers of a contrastive model are frozen by their names") {
+  if (!can_tokenize()) return skip("built without SentencePiece");
   const TrainPlace place;
   RunConfig config = tiny_captioned(place.config());
   config.train.steps = 2;

@@ -15,7 +15,7 @@
 namespace sked {
 namespace {
 
-using test::fails_with, test::Outcome, test::run_program;
+using test::fails_with, test::Outcome, test::run_program, test::skip;
 
 /// 12 small photos of each of three classes, light, dark and between.
 void write_photos(const std::string& root) {
@@ -43,6 +43,7 @@ std::vector<std::string> quick(std::vector<std::string> words) {
 }  // namespace
 
 TEST_CASE("own images: trained, said, repeated from config.json and evaluated") {
+  if (!can_decode_images()) return skip("built without image libraries");
   const test::TemporaryFolder folder;
   const std::string images = folder.path("Meine Fotos"), run = folder.path("run");
   write_photos(images);
@@ -68,6 +69,7 @@ TEST_CASE("own images: trained, said, repeated from config.json and evaluated") 
 }
 
 TEST_CASE("own images: a base configuration, and what is refused") {
+  if (!can_decode_images()) return skip("built without image libraries");
   const test::TemporaryFolder folder;
   const std::string images = folder.path("p"), run = folder.path("run");
   write_photos(images);
@@ -96,6 +98,7 @@ TEST_CASE("own images: a base configuration, and what is refused") {
 }
 
 TEST_CASE("own images: heads and seeds without a plan's file") {
+  if (!can_decode_images()) return skip("built without image libraries");
   const test::TemporaryFolder folder;
   const std::string images = folder.path("Meine Fotos"), out = folder.path("out");
   write_photos(images);

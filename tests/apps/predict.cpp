@@ -520,7 +520,7 @@ TEST_CASE("predict: a spreadsheet is given no formulas") {
 }
 
 TEST_CASE("predict, evaluate, scale: what is printed goes into no file where the standard streams are closed") {
-  if (!can_decode_images()) return skip("built without OpenCV");
+  if (!can_decode_images()) return skip("built without image libraries");
   const Asking place;
   REQUIRE(place.trained);
   const std::string image = place.image("a.png", 10), run = place.folder.path("run");
