@@ -111,6 +111,7 @@ class Block {
     if (fiber.entered) jump(fiber.here);
     fiber.entered = true;
     setcontext(&fiber.context);
+    give_up("a fiber cannot be entered");  // so no tail call: this frame is what the scheduler comes back to
   }
 
   /// Lets thread t go on until it waits or returns.
