@@ -20,6 +20,12 @@ class UsageError : public Error {
   using Error::Error;
 };
 
+/// What is asked for belongs to another process now: later it may not.
+class BusyError : public Error {
+ public:
+  using Error::Error;
+};
+
 namespace detail {
 template <class E, class... Parts>
 [[noreturn]] void throw_error(std::string_view where, const Parts&... parts) {

@@ -16,12 +16,11 @@
 #include "apps/common/run/run_folder.h"
 #include "apps/common/run/task.h"
 #include "apps/common/run/timetable.h"
-#include "apps/common/run/trainer.h"
-#include "apps/replicate/ensembles.h"
 #include "apps/replicate/own_plan.h"
 #include "apps/replicate/plan.h"
 #include "apps/replicate/report.h"
 #include "apps/replicate/results.h"
+#include "apps/replicate/run_plan.h"
 #include "apps/replicate/stages.h"
 #include "apps/replicate/tables.h"
 #include "core/error.h"
@@ -30,11 +29,6 @@
 
 namespace sked {
 namespace {
-
-void write_results(const Plan& plan, const std::vector<Cell>& cells, const std::filesystem::path& out) {
-  write_file((out / kResults).string(), results_json(plan, cells));
-  write_file((out / kTable).string(), table_markdown(plan, cells));
-}
 
 /// Those that have to be trained, wholly or in part.
 std::vector<PlannedRun> unfinished(std::vector<PlannedRun> runs, const std::filesystem::path& out) {
@@ -68,45 +62,17 @@ void check_outputs(const std::vector<PlannedRun>& runs, const std::filesystem::p
   for (const PlannedRun& run : runs) {
     const RunFolder folder{out / run.folder};
     check_writable_below(folder.config());
-    check_run(folder, run.config, fresh);
+    find_planned(run, out, fresh);
   }
 }
 
-/// `: nll 0.4512  accuracy 84.10 %  12 s`
-std::string result_line(const Summary& summary) {
-  char text[96];
-  std::snprintf(text, sizeof text, ": nll %.4f  accuracy %.2f %%  %.0f s", summary.test.measures.nll,
-                100 * summary.test.measures.accuracy, summary.train_seconds);
-  return text;
-}
-
-/// The runs, trained where they are not yet, and results.json and table.md as they come. Those that are there go first:
-/// one that does not belong here is refused before others are trained, and results never lack a run that is there.
-std::vector<Cell> run_all(const Plan& plan, std::vector<PlannedRun> runs, const std::filesystem::path& out,
-                          const CommonOptions& options, bool fresh) {
-  SeedEnsembles ensembles(plan, out);
-  const auto stage = [&](const PlannedRun& run) { return fresh ? Stage::planned : stage_of(run, out); };
-  std::ranges::stable_sort(runs, {}, stage);
-  std::vector<FinishedRun> finished;
-  std::vector<Cell> cells;
-  for (size_t i = 0; i < runs.size(); ++i) {
-    const PlannedRun& run = runs[i];
-    const std::string label = "[" + std::to_string(i + 1) + "/" + std::to_string(runs.size()) + "] " +
-                              plan.settings[run.setting].name + " · " + plan.heads[run.head].name + " · seed " +
-                              std::to_string(run.seed);
-    const Summary summary = train(
-        run.config, out / run.folder,
-        {.device = options.device, .graph = options.graph, .fresh = fresh, .label = label, .command = options.command});
-    inform(label + result_line(summary));
-    finished.push_back({run, summary, periodic_evaluations(RunFolder{out / run.folder})});
-    // After each run: a plan that is stopped has its results so far.
-    if (i + 1 < runs.size() && stage(runs[i + 1]) == Stage::finished) continue;
-    cells = cells_of(plan, finished);
-    ensembles.recall(cells);
-    write_results(plan, cells, out);
+/// --fresh would take from other processes what they have done of a plan.
+void refuse_fresh(const std::vector<PlannedRun>& runs, const std::filesystem::path& out) {
+  for (const PlannedRun& run : runs) {
+    const RunFolder folder{out / run.folder};
+    require(!has_another_process(folder), "replicate", folder.path.string(),
+            ": another process is writing to this run of the plan: expected none beside --fresh");
   }
-  ensembles.evaluate(cells, options, [&] { write_results(plan, cells, out); });  // stopped, it keeps those so far
-  return cells;
 }
 
 /// Those of all runs, each under its folder.
@@ -151,6 +117,7 @@ void replicate(const CommonOptions& options, const OwnPlan& asked, const Flags& 
   print_if_asked(options, configurations(runs));
   const std::vector<PlannedRun> to_train = fresh ? runs : unfinished(runs, out);
   check_models(to_train);
+  if (fresh) refuse_fresh(runs, out);
   if (flags.dry_run) {
     const auto columns = static_cast<size_t>(std::max<int64_t>(terminal_columns(), 40));
     std::printf("%s\n\n%s", wrapped(printable(first_line(plan, runs.size(), out)), columns).c_str(),
@@ -161,7 +128,7 @@ void replicate(const CommonOptions& options, const OwnPlan& asked, const Flags& 
   const std::string no_plots = why_no_plots();
   if (!no_plots.empty()) note(no_plots + ": " + kReport + " has no plots");
   inform(first_line(plan, runs.size(), out));
-  const std::vector<Cell> cells = run_all(plan, runs, out, options, fresh);
+  const std::vector<Cell> cells = run_plan(plan, runs, out, options, fresh);
   std::printf("\n%s\n", table_markdown(plan, cells).c_str());
   for (const Comparison& c : comparisons(plan, cells)) std::printf("%s\n", sentence(plan, cells, c).c_str());
   write_file((out / kReport).string(), report_html(plan, cells, out, no_plots));

@@ -7,9 +7,9 @@
 #include <tuple>
 #include <utility>
 
-#include "apps/common/run/resume.h"
 #include "apps/common/run/run_folder.h"
 #include "apps/common/run/timetable.h"
+#include "core/error.h"
 #include "core/text.h"
 
 namespace sked {
@@ -43,12 +43,14 @@ std::pair<std::string, std::string> stage_and_next(const PlannedRun& run, const 
                                                    bool fresh) {
   const RunFolder folder{out / run.folder};
   const Stage stage = stage_of(run, out);
-  const Found found = check_run(folder, run.config, fresh);
+  const Found found = find_planned(run, out, fresh);
   if (fresh && stage != Stage::planned) return {stage == Stage::finished ? "finished" : "begun", "start over"};
   if (found.done) return {"finished", "keep"};
-  if (!found.checkpoint) return {"not begun", "train"};
+  const std::string now = found.checkpoint ? position(*found.checkpoint, run.config.train) : "not begun";
+  if (has_another_process(folder)) return {found.checkpoint ? now : "begun", "another process"};
+  if (!found.checkpoint) return {now, "train"};
   if (stage == Stage::finished) return {"finished", "go on to " + end_of(run.config.train)};
-  return {position(*found.checkpoint, run.config.train), "go on"};
+  return {now, "go on"};
 }
 
 /// Rows whose columns stand below each other, behind two blanks, the widest cut where they do not fit.
@@ -80,6 +82,18 @@ Stage stage_of(const PlannedRun& run, const std::filesystem::path& out) {
   const RunFolder folder{out / run.folder};
   if (std::filesystem::exists(folder.summary())) return Stage::finished;
   return std::filesystem::exists(folder.last()) ? Stage::begun : Stage::planned;
+}
+
+Found find_planned(const PlannedRun& run, const std::filesystem::path& out, bool fresh) {
+  const RunFolder folder{out / run.folder};
+  try {
+    return check_run(folder, run.config, fresh);
+  } catch (const UsageError&) {
+    throw;
+  } catch (const Error&) {
+    if (!has_another_process(folder)) throw;
+    return {.config = run.config, .checkpoint = {}};
+  }
 }
 
 std::string stage_tables(const Plan& plan, const std::vector<PlannedRun>& runs, const std::filesystem::path& out,

@@ -74,16 +74,6 @@ Plan two_by_two() {
   return plan;
 }
 
-/// Without what differs from machine to machine and from stop to stop.
-LibraryJson without_timings(LibraryJson json) {
-  for (const char* key : {"train_seconds", "wait_seconds", "test_seconds", "images_per_second", "peak_memory_bytes",
-                          "command", "made_by"})
-    if (json.is_object()) json.erase(key);
-  for (LibraryJson& part : json)
-    if (part.is_structured()) part = without_timings(part);
-  return json;
-}
-
 const Comparison& comparison_of(const std::vector<Comparison>& all, size_t setting, const std::string& key) {
   for (const Comparison& c : all)
     if (c.setting == setting && c.metric->key == key) return c;

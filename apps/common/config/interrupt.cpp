@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <system_error>
 #include <thread>
@@ -100,6 +101,13 @@ bool interrupted() {
   looked = true;
   if (reader_counts && asked == 0 && reader_is_gone()) asked = SIGPIPE;
   return asked != 0 || (further && limit > 0 && now() - started >= limit);
+}
+
+void wait_a_moment() {
+  for (int i = 0; i < 10; ++i) {
+    if (interrupted()) throw Interrupted();
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
 }
 
 bool reader_is_gone() {

@@ -30,6 +30,9 @@ void got_further();
 
 bool interrupted();
 
+/// Sleeps for half a second, before another look at what other processes do. Throws Interrupted where asked to stop.
+void wait_a_moment();
+
 /// What asked, as an exit status: 128 + the signal's number (130, 143, 129, 141), or kTimeUp.
 int interrupt_status();
 

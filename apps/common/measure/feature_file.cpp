@@ -149,7 +149,7 @@ void FeatureFile::open() {
   const bool same = ::fstat(file_.is, &held) == 0 && ::stat(partial().c_str(), &named) == 0 &&
                     held.st_ino == named.st_ino && held.st_dev == named.st_dev;
   if (!taken && same) return;
-  fail("features", plan_.path, ": another process is writing it");
+  detail::throw_error<BusyError>("features", plan_.path, ": another process is writing it");
 }
 
 /// Takes what is there of an earlier start; false where there is nothing that can be used.

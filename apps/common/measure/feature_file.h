@@ -44,7 +44,7 @@ enum class Earlier { kept, unfinished_replaced, replaced };
 class FeatureFile {
  public:
   /// `say`, else stderr, is told where what is left of an earlier start cannot be used, and that it is begun anew.
-  /// Throws Error where it cannot be written, where another process writes it, and as `earlier` says; what no
+  /// Throws BusyError where another process writes it, Error where it cannot be written, and as `earlier` says; what no
   /// FeatureFile wrote is never replaced.
   FeatureFile(FeaturePlan plan, Earlier earlier, const Say& say = {});
   FeatureFile(const FeatureFile&) = delete;

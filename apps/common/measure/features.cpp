@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 
+#include "apps/common/config/interrupt.h"
 #include "apps/common/config/outputs.h"
 #include "apps/common/measure/evaluation.h"
 #include "core/error.h"
@@ -120,21 +122,31 @@ Tensor image_features(Backbone& tower, const std::shared_ptr<const Dataset>& dat
     RunConfig every = config;  // an image that is lost would move the others
     every.data.skip_limit = 0;
     // Rows go on at a batch's end: what was begun with batches of another size is begun anew.
-    FeatureFile file({.path = path,
-                      .name = "phi",
-                      .images = shape[0],
-                      .width = shape[1],
-                      .about = about,
-                      .fingerprint = fingerprint + "-" + std::to_string(config.train.batch_size)},
-                     Earlier::unfinished_replaced, say);
+    const FeaturePlan plan{.path = path,
+                           .name = "phi",
+                           .images = shape[0],
+                           .width = shape[1],
+                           .about = about,
+                           .fingerprint = fingerprint + "-" + std::to_string(config.train.batch_size)};
+    std::optional<FeatureFile> file;
+    for (bool said = false; !file; said = true) {
+      try {
+        file.emplace(plan, Earlier::unfinished_replaced, say);
+      } catch (const BusyError& error) {
+        if (!said) tell(say, std::string(error.what()) + ": waiting for it");
+        wait_a_moment();
+      }
+    }
     Stopwatch since_line;
     const auto progress = [&](int64_t done) {
       if (since_line.seconds() < kSecondsBetweenLines || done == shape[0]) return;
       tell(say, "features: " + std::to_string(done) + " of " + std::to_string(shape[0]));
       since_line = {};
     };
-    write_features(file, tower, dataset, every, device, {}, {progress, {}});
-    file.finish();
+    if (!file->complete()) {
+      write_features(*file, tower, dataset, every, device, {}, {progress, {}});
+      file->finish();
+    }
   }
   const TensorFile file = load_safetensors(path);
   const Tensor& phi = file.at("phi");

@@ -52,7 +52,7 @@ void write_features(FeatureFile& file, Backbone& tower, const std::shared_ptr<co
 /// very images in their order, the pipeline, the tower with its weights, and what products are computed in. Throws
 /// Error naming the file where it is damaged or of another size, and for an image that cannot be read; Interrupted on
 /// Ctrl-C, with what was computed saved: the next call goes on from there. Computing takes long: `say`, or else stderr,
-/// is told so. It is done once, and kept on disk.
+/// is told so. It is done once, and kept on disk: where another process does it, this waits.
 Tensor image_features(Backbone& tower, const std::shared_ptr<const Dataset>& dataset, const RunConfig& config,
                       const std::string& folder, Device device, const Say& say = {});
 

@@ -87,6 +87,14 @@ void RunFolder::keep_last_as(const std::string& file) const {
   fs::remove(temporary, error);  // renaming one name of a file over another does nothing
 }
 
+bool has_another_process(const RunFolder& folder) {
+  const int file = ::open(folder.metrics().c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  if (file < 0) return false;
+  const bool held = ::flock(file, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  ::close(file);
+  return held;
+}
+
 MetricsLog::MetricsLog(const RunFolder& folder) : folder_(folder.path.string()), path_(folder.metrics()) {
   created_folder_ = !std::filesystem::exists(folder.path);
   folder.create();
@@ -110,7 +118,7 @@ void MetricsLog::hold() {
     }
     if (refusal == EWOULDBLOCK) {
       ::close(descriptor_);
-      fail("run", path_, ": another process is writing to this run");
+      detail::throw_error<BusyError>("run", path_, ": another process is writing to this run");
     }
     require(S_ISREG(held.st_mode), "run", path_, ": expected a regular file");
     const bool same = ::lstat(path_.c_str(), &named) == 0 && named.st_ino == held.st_ino;

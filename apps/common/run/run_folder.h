@@ -45,13 +45,16 @@ struct RunFolder {
   void keep_last_as(const std::string& file) const;
 };
 
+/// Does another process write to this run now? Changes nothing; false where a file system has no locks.
+bool has_another_process(const RunFolder& folder);
+
 /// metrics.jsonl: one JSON object per line, appended. Whole lines only: what a failed write left is taken back. While
 /// one lives, no other process writes to this run.
 class MetricsLog {
  public:
   /// Creates the folder and the file where they are not there, and holds them against other processes; a file system
-  /// without locks is said. Throws Error when another process has them, when they cannot be written, or where the file
-  /// is a symbolic link.
+  /// without locks is said. Throws BusyError when another process has them, Error when they cannot be written, or where
+  /// the file is a symbolic link.
   explicit MetricsLog(const RunFolder& folder);
   /// Removes a file and a folder that it created, where cut() was not called: no run began.
   ~MetricsLog();

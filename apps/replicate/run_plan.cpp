@@ -1,0 +1,137 @@
+#include "apps/replicate/run_plan.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <set>
+#include <string>
+
+#include "apps/common/config/interrupt.h"
+#include "apps/common/config/progress.h"
+#include "apps/common/run/run_folder.h"
+#include "apps/common/run/trainer.h"
+#include "apps/replicate/ensembles.h"
+#include "apps/replicate/stages.h"
+#include "apps/replicate/tables.h"
+#include "core/error.h"
+#include "core/file.h"
+
+namespace sked {
+namespace {
+
+/// `: nll 0.4512  accuracy 84.10 %  12 s`
+std::string result_line(const Summary& summary) {
+  char text[96];
+  std::snprintf(text, sizeof text, ": nll %.4f  accuracy %.2f %%  %.0f s", summary.test.measures.nll,
+                100 * summary.test.measures.accuracy, summary.train_seconds);
+  return text;
+}
+
+void write_results(const Plan& plan, const std::vector<Cell>& cells, const std::filesystem::path& out) {
+  write_file((out / kResults).string(), results_json(plan, cells));
+  write_file((out / kTable).string(), table_markdown(plan, cells));
+}
+
+/// A run whose summary this process does not have yet.
+struct OpenRun {
+  PlannedRun run;
+  Stage stage, first_stage;  // now; when this process began
+};
+
+class PlanRuns {
+ public:
+  PlanRuns(const Plan& plan, const std::vector<PlannedRun>& runs, const std::filesystem::path& out,
+           const CommonOptions& options, bool fresh)
+      : plan_(plan), out_(out), options_(options), fresh_(fresh), count_(runs.size()) {
+    for (const PlannedRun& run : runs) open_.push_back({run, stage(run), stage(run)});
+  }
+
+  std::vector<Cell> all();
+
+ private:
+  /// Whatever is there of one that is to start over does not count.
+  Stage stage(const PlannedRun& run) const { return fresh_ ? Stage::planned : stage_of(run, out_); }
+  void sort();
+  bool take();
+  void wait();
+
+  const Plan& plan_;
+  const std::filesystem::path out_;
+  const CommonOptions& options_;
+  const bool fresh_;
+  const size_t count_;
+  std::vector<OpenRun> open_;
+  std::vector<FinishedRun> finished_;
+  std::set<std::string> passed_over_;  // folders, each said once
+  bool waiting_ = false;
+};
+
+std::vector<Cell> PlanRuns::all() {
+  std::vector<Cell> cells;
+  while (!open_.empty()) {
+    sort();
+    if (!take()) {
+      wait();
+      continue;
+    }
+    // After each run: a plan that is stopped has its results so far.
+    sort();
+    if (!open_.empty() && open_.front().stage == Stage::finished) continue;
+    cells = cells_of(plan_, finished_);
+    SeedEnsembles(plan_, out_).recall(cells);
+    write_results(plan_, cells, out_);
+  }
+  SeedEnsembles ensembles(plan_, out_);
+  ensembles.evaluate(cells, options_, [&] { write_results(plan_, cells, out_); });  // stopped, it keeps those so far
+  return cells;
+}
+
+/// By what is on the disk now, which other processes change.
+void PlanRuns::sort() {
+  for (OpenRun& open : open_) open.stage = stage(open.run);
+  std::ranges::stable_sort(open_, {}, &OpenRun::stage);
+}
+
+/// Trains, or reads, the first run that no other process has; false where they have all.
+bool PlanRuns::take() {
+  for (auto open = open_.begin(); open != open_.end(); ++open) {
+    const PlannedRun& run = open->run;
+    const std::string name =
+        plan_.settings[run.setting].name + " · " + plan_.heads[run.head].name + " · seed " + std::to_string(run.seed);
+    const std::string label = "[" + std::to_string(finished_.size() + 1) + "/" + std::to_string(count_) + "] " + name;
+    const bool theirs = open->stage == Stage::finished && open->first_stage != Stage::finished;
+    try {
+      const Summary summary = train(run.config, out_ / run.folder,
+                                    {.device = options_.device,
+                                     .graph = options_.graph,
+                                     .fresh = fresh_,
+                                     .label = label,
+                                     .command = options_.command});
+      inform(label + result_line(summary) + (theirs ? "  (by another process)" : ""));
+      finished_.push_back({run, summary, periodic_evaluations(RunFolder{out_ / run.folder})});
+    } catch (const BusyError&) {
+      if (passed_over_.insert(run.folder).second) inform(name + ": another process has it, passed over");
+      continue;
+    }
+    waiting_ = false;
+    open_.erase(open);
+    return true;
+  }
+  return false;
+}
+
+void PlanRuns::wait() {
+  if (!waiting_)
+    inform("waiting for " + std::to_string(open_.size()) + (open_.size() == 1 ? " run" : " runs") +
+           " of other processes, to go on with what one of them leaves; Ctrl-C ends this one");
+  waiting_ = true;
+  wait_a_moment();
+}
+
+}  // namespace
+
+std::vector<Cell> run_plan(const Plan& plan, const std::vector<PlannedRun>& runs, const std::filesystem::path& out,
+                           const CommonOptions& options, bool fresh) {
+  return PlanRuns(plan, runs, out, options, fresh).all();
+}
+
+}  // namespace sked
