@@ -89,11 +89,11 @@ struct OwnPlan {
   int64_t seeds = 3;
 };
 
-/// `Two heads: 4 runs (1 settings x 2 heads x 2 seeds) into runs/plan`
+/// `Two heads: 4 runs (1 setting x 2 heads x 2 seeds) into runs/plan`
 std::string first_line(const Plan& plan, size_t runs, const std::filesystem::path& out) {
-  return plan.title + ": " + std::to_string(runs) + " runs (" + std::to_string(plan.settings.size()) + " settings x " +
-         std::to_string(plan.heads.size()) + " heads x " + std::to_string(plan.seeds.size()) + " seeds) into " +
-         out.string();
+  const auto count = [](size_t n, const char* what) { return std::to_string(n) + " " + what + (n == 1 ? "" : "s"); };
+  return plan.title + ": " + count(runs, "run") + " (" + count(plan.settings.size(), "setting") + " x " +
+         count(plan.heads.size(), "head") + " x " + count(plan.seeds.size(), "seed") + ") into " + out.string();
 }
 
 /// What is asked for beside the plan.
@@ -143,7 +143,8 @@ int main(int argc, char** argv) {
       .name = "replicate",
       .about =
           "Runs a plan (heads x settings x seeds), then writes results.json, table.md and report.html. A plan that was "
-          "stopped goes on where it was when the same command is given again; --set changes the plan's base.",
+          "stopped goes on where it was when the same command is given again; several such commands at once share its "
+          "runs; --set changes the plan's base.",
       .example =
           "build/replicate --config apps/configs/demo.json --out runs/demo\n"
           "  build/replicate --images photos --model resnet18 --heads det,het-xl --seeds 3"};

@@ -1,7 +1,10 @@
 // replicate: several processes on one plan share its runs, and take over what one of them leaves.
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <filesystem>
@@ -127,4 +130,33 @@ TEST_CASE("processes: one that waits leaves at Ctrl-C, and reads what another fi
   CHECK(has(slurp(said), "  (by another process)\n"));
   CHECK(place.results("out")["cells"].size() == 2);
   CHECK(place.exists("out/report.html"));
+}
+
+TEST_CASE("processes: features of a locked backbone that another one computes are waited for") {
+  const TrainPlace place;
+  RunConfig config = place.config();
+  config.train.init = train_run(place.folder, config, "base") + "/last.safetensors";
+  config.data.train_pipeline = config.data.eval_pipeline;
+  config.train.lock_backbone = true;
+  config.train.features = place.folder.path("kept");
+  config.train.steps = 5;
+  place.write_config(config);
+  REQUIRE(run_program(place.command("first")).code == 0);
+  std::vector<std::string> kept;
+  for (const auto& file : std::filesystem::directory_iterator(config.train.features)) kept.push_back(file.path());
+  REQUIRE_FALSE(kept.empty());
+  const std::string elsewhere = place.folder.path("elsewhere"), said = place.folder.write("said.txt", "");
+  std::filesystem::rename(kept[0], elsewhere);
+  const int lock = ::open((kept[0] + ".partial").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  REQUIRE(::flock(lock, LOCK_EX) == 0);
+  std::future<Outcome> second = start(place.command("second"), {.stdout_file = said});
+  await([&] { return has(slurp(said), "another process is writing it: waiting for it"); });
+  std::filesystem::rename(elsewhere, kept[0]);  // it is finished
+  std::filesystem::remove(kept[0] + ".partial");
+  ::close(lock);
+  const Outcome outcome = second.get();
+  REQUIRE_MESSAGE(outcome.code == 0, outcome.err);
+  CHECK(occurrences(slurp(said), "waiting for it") == 1);
+  CHECK(metrics_without_timings(place.run("second").metrics()) ==
+        metrics_without_timings(place.run("first").metrics()));
 }
