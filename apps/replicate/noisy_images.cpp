@@ -17,8 +17,7 @@
 namespace sked {
 namespace {
 
-constexpr int64_t kSampledImages = 256, kSamples = 64;  // for the correlation of logits
-constexpr int64_t kMostMapped = 300;                    // classes that a heat map shows one by one
+constexpr int64_t kMostMapped = 300;  // classes that a heat map shows one by one
 constexpr int64_t kMostClassesShown = 30;
 constexpr int kOfEachClass = 3;
 constexpr int64_t kSide = 224, kSmallSide = 112;  // a picture's longer side; it is shown 112 wide
@@ -34,7 +33,7 @@ class Study {
   Study(const Dataset& test, Head& head, bool sigmoid)
       : test_(test), head_(head), sigmoid_(sigmoid), classes_(test.classes()) {
     const std::vector<int64_t> order = shuffled_order(test.size(), 0, 0);
-    sampled_.insert(order.begin(), order.begin() + std::min(test.size(), kSampledImages));
+    sampled_.insert(order.begin(), order.begin() + std::min(test.size(), kSomeImages));
   }
   void add(const Prediction& p);
   NoiseStudy result(int count) const;
@@ -66,7 +65,7 @@ void Study::add(const Prediction& p) {
     if (classes_ > kMostMapped || !sampled_.contains(index)) continue;
     Context one = p.context;
     one.examples = p.context.examples.rows(i, i + 1);
-    covariance_.add(head_, p.phi.rows(i, i + 1), kSamples, sigmoid_, one);
+    covariance_.add(head_, p.phi.rows(i, i + 1), kSomeSamples, sigmoid_, one);
   }
 }
 

@@ -26,6 +26,9 @@ struct LogitCovariance {
   std::vector<std::string> ids = {};  // N names, of these images
 };
 
+/// Where a look at some images has to do: so many, chosen at random but always the same, and samples of each.
+constexpr int64_t kSomeImages = 256, kSomeSamples = 64;
+
 /// Gathers it image by image, the images in double.
 class CovarianceAccumulator {
  public:

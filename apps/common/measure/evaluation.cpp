@@ -229,11 +229,16 @@ Json evaluation_json(const Evaluation& evaluation, bool in_full) {
   if (in_full) {
     if (copy.measures.selective.count > 0) json["selective"] = written(copy.measures.selective);
     for (NamedClass& c : copy.classes) json["classes"].push_back(written(c));
-    Json& bins = json["reliability"] = Json::array();
-    for (ReliabilityBin& bin : copy.measures.bins)
-      bins.push_back(bin.count > 0 ? write_fields(list_of(bin)) : Json{{"count", 0}});
+    json["reliability"] = reliability_json(copy.measures);
   }
   return json;
+}
+
+Json reliability_json(const Measures& measures) {
+  Json bins = Json::array();
+  for (ReliabilityBin bin : measures.bins)
+    bins.push_back(bin.count > 0 ? write_fields(list_of(bin)) : Json{{"count", 0}});
+  return bins;
 }
 
 Evaluation read_evaluation(Json object, const std::string& source) {

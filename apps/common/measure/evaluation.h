@@ -108,6 +108,8 @@ Evaluation evaluate(Classifier& classifier, std::shared_ptr<const Dataset> datas
 /// classes [{name, count, predicted, recall, precision, confidence, nll} …] and reliability […]. What nothing was
 /// measured for, an empty bin or no image of a seen class, has its count only, and what is not defined is not there.
 Json evaluation_json(const Evaluation& evaluation, bool in_full);
+/// Of the bins of a reliability diagram [{count, confidence, accuracy} …], an empty one {count}.
+Json reliability_json(const Measures& measures);
 /// The way back. Throws UsageError naming `source` for keys or types that do not fit.
 Evaluation read_evaluation(Json object, const std::string& source);
 

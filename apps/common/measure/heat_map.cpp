@@ -6,6 +6,7 @@
 #include <map>
 
 #include "apps/common/measure/html.h"
+#include "apps/common/measure/raster.h"
 #include "core/error.h"
 #include "core/text.h"
 
@@ -13,9 +14,11 @@ namespace sked {
 namespace {
 
 constexpr int64_t kMostNamed = 60, kMostSquares = 300;
-constexpr int kLevels = 20;               // shades of each color
-constexpr size_t kLongestName = 18;       // characters that fit beside the squares
-constexpr double kSide = 420, kTop = 34;  // of all squares together; the title's place
+constexpr int kLevels = 20;  // shades of each color
+constexpr Color kAbove = 0xd1495b, kBelow = 0x3d7dca;
+constexpr int64_t kPixels = 240, kMargin = 8;  // of a picture: of all squares together; around them
+constexpr size_t kLongestName = 18;            // characters that fit beside the squares
+constexpr double kSide = 420, kTop = 34;       // of all squares together; the title's place
 constexpr double kNames = 122, kLegend = 46;
 
 constexpr const char* kStyle =
@@ -43,9 +46,17 @@ std::string number(double value) {
   return text;
 }
 
+int level_of(double value, double limit) {
+  return static_cast<int>(std::lround(std::clamp(value / limit, -1.0, 1.0) * kLevels));
+}
+
+Color color_of(int level) { return level > 0 ? kAbove : kBelow; }
+double opacity_of(int level) { return std::abs(level) / static_cast<double>(kLevels); }
+
 std::string fill_of(int level) {
-  return "fill=\"" + std::string(level > 0 ? "#d1495b" : "#3d7dca") + "\" fill-opacity=\"" +
-         number(std::abs(level) / static_cast<double>(kLevels)) + "\"";
+  char color[8];
+  std::snprintf(color, sizeof color, "#%06x", color_of(level));
+  return "fill=\"" + std::string(color) + "\" fill-opacity=\"" + number(opacity_of(level)) + "\"";
 }
 
 /// One path for all squares of a shade, in units of a square.
@@ -53,8 +64,7 @@ std::string squares(const std::vector<double>& values, int64_t side, double limi
   std::map<int, std::string> paths;
   for (int64_t i = 0; i < side; ++i) {
     for (int64_t j = 0; j < side; ++j) {
-      const double value = values[static_cast<size_t>(i * side + j)];
-      const int level = static_cast<int>(std::lround(std::clamp(value / limit, -1.0, 1.0) * kLevels));
+      const int level = level_of(values[static_cast<size_t>(i * side + j)], limit);
       if (level != 0) paths[level] += "M" + std::to_string(j) + " " + std::to_string(i) + "h1v1h-1z";
     }
   }
@@ -120,6 +130,24 @@ std::string heat_map_svg(const HeatMap& map) {
          "<rect x=\"" + number(kNames) + "\" y=\"" + number(kTop) + "\" width=\"" + number(kSide) + "\" height=\"" +
          number(kSide) + "\" fill=\"none\" stroke=\"currentColor\" stroke-opacity=\"0.4\"/>\n" +
          (named ? names(map.names) : "") + legend(kNames, height - kLegend + 8, map) + "</svg>\n";
+}
+
+Tensor heat_map_picture(const Tensor& values, double limit) {
+  require(values.ndim() == 2 && values.dim(0) > 0 && values.dim(0) == values.dim(1), "heat map",
+          "expected values (K,K), got ", values);
+  int64_t side = 0;
+  const std::vector<double> squares = squares_of(values, side);
+  const int64_t square = std::max<int64_t>(1, kPixels / side), end = kMargin + square * side;
+  Tensor picture = white_picture(end + kMargin, end + kMargin);
+  fill(picture, kMargin - 1, kMargin - 1, end + 1, end + 1, over_white(0, 0.4));
+  for (int64_t i = 0; i < side; ++i) {
+    for (int64_t j = 0; j < side; ++j) {
+      const int level = level_of(squares[static_cast<size_t>(i * side + j)], limit);
+      const int64_t top = kMargin + i * square, left = kMargin + j * square;
+      fill(picture, top, left, top + square, left + square, over_white(color_of(level), opacity_of(level)));
+    }
+  }
+  return picture;
 }
 
 }  // namespace sked

@@ -1,5 +1,5 @@
 #pragma once
-// A square matrix over classes as a picture: SVG, in colors that suit a light page and a dark one.
+// A square matrix over classes as a picture: SVG, in colors that suit a light page and a dark one, or pixels.
 
 #include <string>
 #include <vector>
@@ -24,5 +24,9 @@ struct HeatMap {
 /// beyond like the limit; the classes' names on both axes where there are at most 60, else none. Without background;
 /// text has the page's color. Of more than 300 classes each square is the mean of a block of them.
 std::string heat_map_svg(const HeatMap& map);
+
+/// The squares alone, of values f32 (K,K), as pixels u8 (H,H,3): of n in a row each is max(1, 240 / n) wide; on white,
+/// within a frame and a margin, 8 pixels together.
+Tensor heat_map_picture(const Tensor& values, double limit);
 
 }  // namespace sked

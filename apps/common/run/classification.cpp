@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "apps/common/measure/covariance.h"
 #include "core/error.h"
 #include "core/safetensors.h"
 #include "data/feature_statistics.h"
@@ -68,6 +69,26 @@ Evaluation ClassificationTask::evaluate(EvaluationPoint point) {
        .skip_limit = config_.data.corrupt_limit(),
        .on_skip = on_skip(),
        .representations = locked()});
+}
+
+Tensor ClassificationTask::logit_correlation() {
+  const std::shared_ptr<const Dataset>& images = evaluation_set(EvaluationPoint::final);
+  if (config_.head.kind == HeadKind::det || images->classes() > kMostCovariantClasses) return {};
+  std::vector<int64_t> some = shuffled_order(images->size(), 0, 0);
+  some.resize(static_cast<size_t>(std::min(images->size(), kSomeImages)));
+  const PredictOptions options{.batch_size = config_.train.part_size(),
+                               .seed = config_.seed,
+                               .device = device_,
+                               .skip_limit = config_.data.corrupt_limit(),
+                               .on_skip = [](const Skipped&) {},  // the evaluation said so
+                               .addresses = some,
+                               .representations = locked()};
+  CovarianceAccumulator sums;
+  for_each_prediction(*model_, std::make_shared<Subset>(images, some), config_.data.eval_pipeline, options,
+                      [&](const Prediction& p) {
+                        sums.add(model_->head(), p.phi, kSomeSamples, config_.head.link == Link::sigmoid, p.context);
+                      });
+  return sums.images() > 0 ? sums.result().correlation : Tensor();
 }
 
 void ClassificationTask::describe(Summary& summary) const {

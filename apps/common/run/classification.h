@@ -18,6 +18,7 @@ class ClassificationTask final : public Task {
   double temperature() const override { return model_->head().temperature(); }
   bool learns_temperature() const override { return config_.head.temperature.learn; }
   Evaluation evaluate(EvaluationPoint point) override;
+  Tensor logit_correlation() override;
   Backbone& tower() override { return model_->backbone(); }
   void describe(Summary& summary) const override;
 

@@ -10,14 +10,19 @@
 #include <cstring>
 #include <functional>
 #include <map>
+#include <optional>
 
-#include "apps/common/config/fields.h"
+#include "apps/common/measure/evaluation.h"
+#include "apps/common/measure/raster.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/text.h"
+#include "data/image_file.h"
 
 namespace sked {
 namespace {
+
+constexpr size_t kLevels = 32;  // of nesting in a line
 
 double now() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
 
@@ -59,20 +64,38 @@ void collect(const std::string& name, const Json& value, Scalars& scalars) {
   }
 }
 
+/// The bins of an evaluation's line; nothing where it has none.
+std::optional<Measures> reliability_of(const Json& line) {
+  const Json* bins = line.find("reliability");
+  if (!bins) return std::nullopt;
+  try {
+    return read_evaluation({{"reliability", *bins}}, "").measures;
+  } catch (const UsageError&) {  // somebody's own
+    return std::nullopt;
+  }
+}
+
 /// `read` gets each line of metrics.jsonl that is one.
 void for_each_line(const RunFolder& folder, const std::function<void(const Json&)>& read) {
-  constexpr uint64_t kMostBytes = uint64_t{1} << 30;
+  constexpr size_t kLongest = size_t{1} << 24;
   if (!std::filesystem::exists(folder.metrics())) return;
-  const std::string text = read_file(folder.metrics(), kMostBytes);
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find('\n', begin), text.size());
-    try {
-      const Json line = parse_json(text.substr(begin, end - begin), folder.metrics());
-      if (line.is_object()) read(line);
-    } catch (const UsageError&) {  // somebody's own: it means nothing here
+  const auto take = [&](const std::string& text) {
+    if (text.size() > kLongest) return;
+    const Json line = read_json(text, kLevels).value;  // null where it is somebody's own: it means nothing here
+    if (line.is_object()) read(line);
+  };
+  InputFile file(folder.metrics());
+  std::string chunk(1 << 16, '\0'), line;
+  while (const size_t got = file.read_some(chunk.data(), chunk.size())) {
+    std::string_view rest(chunk.data(), got);
+    for (size_t end; (end = rest.find('\n')) != rest.npos; rest.remove_prefix(end + 1)) {
+      line += rest.substr(0, end);
+      take(line);
+      line.clear();
     }
-    begin = end + 1;
+    if (line.size() <= kLongest) line += rest;
   }
+  take(line);
 }
 
 }  // namespace
@@ -86,33 +109,32 @@ Scalars scalars_of(const Json& line) {
 }
 
 void write_metrics_table(const RunFolder& folder) {
-  struct Row {
-    std::string split;
-    int64_t step;
-    std::map<size_t, std::string> cells;
-  };
-  std::vector<std::string> columns;
-  std::map<std::string, size_t> column_of;
-  std::vector<Row> rows;
+  constexpr size_t kAtOnce = 1 << 16;
+  AtomicFile table(folder.metrics_table());
+  std::string header = "step,split";
+  std::map<std::string, size_t> columns;
   for_each_line(folder, [&](const Json& line) {
-    Row& row = rows.emplace_back(Row{text_of(line, "split"), step_of(line), {}});
     for (const auto& [tag, value] : scalars_of(line)) {
-      const std::string name = tag.substr(row.split.size() + 1);
-      const auto [column, added] = column_of.emplace(name, columns.size());
-      if (added) columns.push_back(name);
-      row.cells[column->second] = Json(value).dump();
+      const std::string name = tag.substr(text_of(line, "split").size() + 1);
+      if (columns.emplace(name, columns.size()).second) header += "," + quoted_field(name);
     }
   });
-  std::string text = "step,split";
-  for (const std::string& column : columns) text += "," + quoted_field(column);
-  for (const Row& row : rows) {
-    text += "\n" + std::to_string(row.step) + "," + quoted_field(row.split);
-    for (size_t c = 0; c < columns.size(); ++c) {
-      const auto cell = row.cells.find(c);
-      text += "," + (cell == row.cells.end() ? "" : cell->second);
-    }
-  }
-  write_file(folder.metrics_table(), text + "\n");
+  std::string text = header + "\n";
+  for_each_line(folder, [&](const Json& line) {
+    const std::string split = text_of(line, "split");
+    std::vector<std::string> cells(columns.size());
+    for (const auto& [tag, value] : scalars_of(line))
+      if (const auto column = columns.find(tag.substr(split.size() + 1)); column != columns.end())
+        cells[column->second] = Json(value).dump();
+    text += std::to_string(step_of(line)) + "," + quoted_field(split);
+    for (const std::string& cell : cells) text += "," + cell;
+    text += "\n";
+    if (text.size() < kAtOnce) return;
+    table.write(text);
+    text.clear();
+  });
+  table.write(text);
+  table.commit();
 }
 
 EventLog::EventLog(const RunFolder& folder, bool wanted) {
@@ -138,10 +160,22 @@ void EventLog::write(const Json& line) {
   if (descriptor_ < 0) return;
   const Scalars scalars = scalars_of(line);
   if (!scalars.empty()) append(event_scalars(now(), step_of(line), scalars));
+  if (!takes_pictures()) return;
+  if (const std::optional<Measures> measures = reliability_of(line))
+    write(step_of(line), (line.contains("final") ? "final" : text_of(line, "split")) + "/reliability",
+          reliability_picture(measures->bins));
 }
 
-void EventLog::write(int64_t step, const EventImage& image) {
-  if (descriptor_ >= 0) append(event_image(now(), step, image));
+bool EventLog::takes_pictures() const { return descriptor_ >= 0 && can_decode_images(); }
+
+void EventLog::write(int64_t step, const std::string& tag, const Tensor& picture) {
+  if (!takes_pictures()) return;
+  append(event_image(now(), step,
+                     {.tag = tag,
+                      .height = picture.dim(0),
+                      .width = picture.dim(1),
+                      .channels = picture.dim(2),
+                      .png = png_bytes(picture, tag)}));
 }
 
 void EventLog::append(const std::string& records) {

@@ -1,6 +1,7 @@
 #pragma once
-// metrics.jsonl for other programs: as TensorBoard's event file, and as a table. Both follow from its lines alone, so
-// that a run that was stopped and goes on says each thing once.
+// metrics.jsonl for other programs: as TensorBoard's event file, and as a table. Both follow from its lines, but for
+// what the end of a run draws, so that a run that was stopped and goes on says each thing once. The lines are read one
+// by one, however many there are; what is none of a run's, or has more than 16 MiB, is passed over.
 
 #include <cstdint>
 #include <string>
@@ -8,6 +9,7 @@
 #include "apps/common/run/event_file.h"
 #include "apps/common/run/run_folder.h"
 #include "core/json.h"
+#include "core/tensor.h"
 
 namespace sked {
 
@@ -29,9 +31,14 @@ class EventLog {
   EventLog(const EventLog&) = delete;
   EventLog& operator=(const EventLog&) = delete;
 
-  /// A line that was added to metrics.jsonl.
+  /// Can pictures be written? Not by a program without the image libraries.
+  bool takes_pictures() const;
+  /// A line that was added to metrics.jsonl: its numbers, and of `reliability` the diagram, as
+  /// `validation/reliability`, that of the final test as `final/reliability`.
   void write(const Json& line);
-  void write(int64_t step, const EventImage& image);
+  /// A picture u8 (H,W,3) that no line has, where pictures can be written. Who goes on with the run has to draw it
+  /// again.
+  void write(int64_t step, const std::string& tag, const Tensor& picture);
 
  private:
   void append(const std::string& records);

@@ -68,6 +68,9 @@ class Task {
 
   /// The model as it is. Throws Interrupted on Ctrl-C.
   virtual Evaluation evaluate(EvaluationPoint point) = 0;
+  /// f32 (K,K): how the noise moves the classes' logits together (covariance.h), over some of the images of the final
+  /// evaluation; undefined for a head without noise, or of too many classes. Throws Interrupted on Ctrl-C.
+  virtual Tensor logit_correlation() { return {}; }
   /// What makes φ of images: what few-shot classification asks.
   virtual Backbone& tower() = 0;
   /// Fills in head, link, params_head_extra and what else only the task knows.

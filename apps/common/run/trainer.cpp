@@ -238,15 +238,17 @@ Summary Trainer::finish() {
   summary.weights = use_best ? "best" : "last";
   summary.measured = task_->has_test() ? "test" : "validation";
   summary.temperature = task_->temperature();
+  Tensor correlation;
   try {
     summary.test = task_->evaluate(EvaluationPoint::final);
     summary.few_shot = few_shot();
+    summary.test_seconds = watch.seconds();
+    if (log_.takes_pictures()) correlation = task_->logit_correlation();
   } catch (const Interrupted&) {
     log_.note("stopped in the final test; the same command goes on with it");
     throw;
   }
-  summary.test_seconds = watch.seconds();
-  log_.test(state_, summary.measured, summary.test, summary.few_shot, summary.test_seconds);
+  log_.test(state_, summary.measured, summary.test, summary.few_shot, correlation, summary.test_seconds);
   std::filesystem::remove(folder_.previous());  // before the run counts as finished, and nothing is done any more
   write_file(folder_.summary(), summary_text(summary));
   return summary;

@@ -2,6 +2,7 @@
 
 #include <cstdio>
 
+#include "apps/common/measure/heat_map.h"
 #include "core/file.h"
 #include "core/text.h"
 
@@ -89,6 +90,7 @@ void TrainingLog::evaluation(const TrainerState& state, const std::string& split
                              const std::vector<FewShotMeasures>& few_shot, double seconds) {
   Json line = line_of(state, timetable_, split);
   line.update(evaluation_json(result, false));
+  line["reliability"] = reliability_json(result.measures);
   if (!few_shot.empty()) line["few_shot"] = few_shot_json(few_shot);
   line["temperature"] = task_.temperature();
   line["seconds"] = seconds;
@@ -104,13 +106,15 @@ void TrainingLog::evaluation(const TrainerState& state, const std::string& split
 }
 
 void TrainingLog::test(const TrainerState& state, const std::string& split, const Evaluation& result,
-                       const std::vector<FewShotMeasures>& few_shot, double seconds) {
+                       const std::vector<FewShotMeasures>& few_shot, const Tensor& correlation, double seconds) {
   Json line = line_of(state, timetable_, split);
   line["final"] = true;
   line.update(evaluation_json(result, false));
+  line["reliability"] = reliability_json(result.measures);
   if (!few_shot.empty()) line["few_shot"] = few_shot_json(few_shot);
   line["seconds"] = seconds;
   write(line);
+  if (correlation.defined()) events_->write(state.step, "final/correlation", heat_map_picture(correlation, 1));
   metrics_.sync();
   write_metrics_table(folder_);
 }

@@ -35,9 +35,11 @@ class TrainingLog {
   /// An evaluation on the images of `split` that took so long.
   void evaluation(const TrainerState& state, const std::string& split, const Evaluation& result,
                   const std::vector<FewShotMeasures>& few_shot, double seconds);
-  /// The final test, on the images of `split`.
+  /// The final test, on the images of `split`; the correlation of the logits (K,K), or undefined, is a picture.
   void test(const TrainerState& state, const std::string& split, const Evaluation& result,
-            const std::vector<FewShotMeasures>& few_shot, double seconds);
+            const std::vector<FewShotMeasures>& few_shot, const Tensor& correlation, double seconds);
+  /// Has this run somewhere to draw in?
+  bool takes_pictures() const { return events_->takes_pictures(); }
 
   /// Leaves out of the rate that progress shows what was no training since the last step.
   void skip_time() { progress_->skip_time(); }
