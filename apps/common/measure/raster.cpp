@@ -6,7 +6,8 @@
 namespace sked {
 namespace {
 
-constexpr Color kBar = 0x3d7dca, kGap = 0xe58f99, kLine = 0x666666, kGrid = 0xdddddd, kCount = 0xaaaaaa;
+constexpr Color kRight = 0x3d7dca, kMoreThanThought = 0xa8c8ec, kMissing = 0xe58f99, kLine = 0x666666, kGrid = 0xdddddd,
+                kCount = 0xaaaaaa;
 constexpr int64_t kMargin = 8, kWidth = 16, kSide = kWidth * kReliabilityBins, kCounts = 40;
 
 int64_t pixels(double share, int64_t of) { return std::lround(std::clamp(share, 0.0, 1.0) * static_cast<double>(of)); }
@@ -38,11 +39,11 @@ void fill(Tensor& picture, int64_t top, int64_t left, int64_t bottom, int64_t ri
 }
 
 Tensor reliability_picture(const std::array<ReliabilityBin, kReliabilityBins>& bins) {
-  constexpr int64_t kBase = kMargin + kSide, kRight = kMargin + kSide, kFoot = kBase + kMargin + kCounts;
-  Tensor picture = white_picture(kFoot + kMargin, kRight + kMargin);
+  constexpr int64_t kBase = kMargin + kSide, kEnd = kMargin + kSide, kFoot = kBase + kMargin + kCounts;
+  Tensor picture = white_picture(kFoot + kMargin, kEnd + kMargin);
   for (int64_t quarter = 0; quarter <= 4; ++quarter) {
     const int64_t y = kBase - quarter * kSide / 4;
-    fill(picture, y, kMargin, y + 1, kRight, kGrid);
+    fill(picture, y, kMargin, y + 1, kEnd, kGrid);
   }
   const int64_t most = std::ranges::max(bins, {}, &ReliabilityBin::count).count;
   for (size_t i = 0; i < bins.size(); ++i) {
@@ -50,8 +51,9 @@ Tensor reliability_picture(const std::array<ReliabilityBin, kReliabilityBins>& b
     if (bin.count <= 0) continue;
     const int64_t left = kMargin + static_cast<int64_t>(i) * kWidth + 1, right = left + kWidth - 2;
     const int64_t accuracy = pixels(bin.accuracy, kSide), confidence = pixels(bin.confidence, kSide);
-    fill(picture, kBase - accuracy, left, kBase, right, kBar);
-    fill(picture, kBase - std::max(accuracy, confidence), left, kBase - std::min(accuracy, confidence), right, kGap);
+    fill(picture, kBase - std::min(accuracy, confidence), left, kBase, right, kRight);
+    fill(picture, kBase - accuracy, left, kBase - confidence, right, kMoreThanThought);
+    fill(picture, kBase - confidence, left, kBase - accuracy, right, kMissing);
     const int64_t share = pixels(static_cast<double>(bin.count) / static_cast<double>(most), kCounts);
     fill(picture, kFoot - std::max<int64_t>(1, share), left, kFoot, right, kCount);
   }

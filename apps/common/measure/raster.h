@@ -19,9 +19,9 @@ Tensor white_picture(int64_t height, int64_t width);
 void fill(Tensor& picture, int64_t top, int64_t left, int64_t bottom, int64_t right, Color color);
 
 /// A reliability diagram u8 (304,256,3): each bin of confidence a bar, 16 wide, from x = 8 on, as high as the share of
-/// its predictions that was right, of 240 pixels above y = 248; in red from there to its mean confidence; a line from
-/// corner to corner where the two are the same. Below, up from y = 296, a gray bar for how many predictions it has, of
-/// 40 pixels for the fullest.
+/// its predictions that was right, of 240 pixels above y = 248: blue, light blue what of it is above their mean
+/// confidence, and red what is missing to that; a line from corner to corner where the two are the same. Below, up from
+/// y = 296, a gray bar for how many predictions it has, of 40 pixels for the fullest.
 Tensor reliability_picture(const std::array<ReliabilityBin, kReliabilityBins>& bins);
 
 }  // namespace sked
