@@ -124,6 +124,7 @@ void PlanRuns::wait() {
     inform("waiting for " + std::to_string(open_.size()) + (open_.size() == 1 ? " run" : " runs") +
            " of other processes, to go on with what one of them leaves; Ctrl-C ends this one");
   waiting_ = true;
+  got_further();  // train.time_limit ends it: nothing would be lost
   wait_a_moment();
 }
 

@@ -105,7 +105,9 @@ TEST_CASE("processes: one that waits leaves at Ctrl-C, and reads what another fi
   CHECK(std::filesystem::exists(free.summary()));
   CHECK_FALSE(place.exists("out/report.html"));
 
-  std::vector<std::string> dry_run = quick, fresh = quick;
+  std::vector<std::string> dry_run = quick, fresh = quick, limited = quick;
+  limited.insert(limited.end(), {"--set", "train.time_limit=1"});
+  CHECK(run_program(place.command("out", limited)).code == 124);
   dry_run.push_back("--dry-run");
   fresh.push_back("--fresh");
   const Outcome listed = run_program(place.command("out", dry_run));

@@ -65,6 +65,9 @@ TEST_CASE("dry run: every run with its stage and what would be done, and nothing
   const Outcome longer = dry_run({"--set", "train.epochs=4"});
   CHECK(occurrences(longer.out, "finished           go on to epoch 4\n") == 2);
   CHECK(has(longer.out, "at epoch 0.1 of 4  go on\n"));
+  const Outcome steps = dry_run({"--set", "train.steps=40"});
+  CHECK(occurrences(steps.out, "finished         go on to step 40\n") == 2);
+  CHECK(has(steps.out, "at step 1 of 40  go on\n"));
   const Outcome fresh = dry_run({"--fresh"});
   CHECK(occurrences(fresh.out, "finished   start over\n") == 2);
   CHECK(occurrences(fresh.out, "begun      start over\n") == 1);
