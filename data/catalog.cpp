@@ -255,9 +255,30 @@ Splits load_vectors(const DataSpec& spec, double validation, int64_t train_size)
   return splits;
 }
 
-/// Images as files. Where they have no test images, those held out stand in for them.
+/// What is asked of load_splits() and load_parts().
+struct Wanted {
+  double validation = 0;
+  int64_t train_size = 0;
+  bool test = true;  // held-out images stand in for test images where there are none
+};
+
+/// The validation images that a collection has: those unless others are held out.
+void add_validation(const Collections& files, const DataSpec& spec, const std::string& folder, double held_out,
+                    Splits& splits) {
+  if (held_out > 0) {
+    splits.notes.push_back(folder + " has validation images of its own, which are not used: data.validation, not 0, " +
+                           "holds training images out");
+    return;
+  }
+  require_some(files.validation->size(), "validation", folder);
+  check_left_out(*files.validation, spec, "validation");
+  splits.validation = files.validation;
+  describe(*files.validation, "validation", splits.notes);
+}
+
+/// Images as files.
 Splits load_files(const DataSpec& spec, Collections (*open)(const DataSpec&, const std::string&),
-                  const std::string& folder, double validation, int64_t train_size) {
+                  const std::string& folder, const Wanted& wanted) {
   std::error_code error;
   const bool is_table = spec.name == "image-csv" && !is_folder(folder);
   if (!spec.path.empty() && !is_table) {
@@ -267,15 +288,16 @@ Splits load_files(const DataSpec& spec, Collections (*open)(const DataSpec&, con
   Collections files = open(spec, folder);
   require_some(files.train->size(), "training", folder);
   check_left_out(*files.train, spec, "training");
-  require_usage(files.test != nullptr || validation > 0, "load_splits", folder,
+  require_usage(files.test != nullptr || wanted.validation > 0 || !wanted.test, "load_splits", folder,
                 ": no test images, no test, val or dev (testing, valid, validation) beside train: move some images of "
                 "each class there, or hold some out, data.validation=0.2 say");
   Splits splits;
-  hold_out(splits, files.train, validation, train_size);
-  splits.notes = std::move(files.notes);
+  hold_out(splits, files.train, wanted.validation, wanted.train_size);
+  splits.notes = files.notes;
   splits.left_out.train = describe(*files.train, "training", splits.notes);
   splits.without_test = files.test == nullptr;
   if (splits.without_test) {
+    if (!wanted.test) return splits;
     splits.test = splits.validation;
     splits.notes.push_back(folder + " has no test images: what is measured are the held-out ones (data.validation)");
     return splits;
@@ -284,20 +306,17 @@ Splits load_files(const DataSpec& spec, Collections (*open)(const DataSpec&, con
   check_left_out(*files.test, spec, "test");
   splits.test = files.test;
   splits.left_out.test = describe(*files.test, "test", splits.notes);
+  if (files.validation) add_validation(files, spec, folder, wanted.validation, splits);
   return splits;
 }
 
-}  // namespace
-
-Splits load_splits(const DataSpec& spec, double validation, int64_t train_size) {
+Splits load(const DataSpec& spec, const Wanted& wanted) {
+  const auto& [validation, train_size, test] = wanted;
   const Entry& entry = entry_of(spec);
   const std::string root = spec.root.empty() ? default_data_root() : spec.root;
   const std::string folder = folder_of(spec);
   if (entry.vectors) return load_vectors(spec, validation, train_size);
-  Splits splits;
-  if (entry.open != nullptr) {
-    return load_files(spec, entry.open, folder, validation, train_size);
-  }
+  if (entry.open != nullptr) return load_files(spec, entry.open, folder, wanted);
   if (spec.name == kMadeEmbeddings) return make_embeddings(spec, validation, train_size);
   Raw raw = entry.load(spec, folder);
   require_some(raw.train_images.dim(0), "training", raw.train_files);
@@ -307,6 +326,7 @@ Splits load_splits(const DataSpec& spec, double validation, int64_t train_size) 
   Tensor labels = raw.train_labels;
   if (raw.human_labels.defined()) labels = raw.human_labels;
   if (spec.noise != LabelNoise::none) labels = draw_noise(spec, raw);
+  Splits splits;
   hold_out(splits, std::make_shared<ImageDataset>(spec.name, raw.class_names, raw.train_images, labels), validation,
            train_size);
   splits.test = std::make_shared<ImageDataset>(spec.name, raw.class_names, raw.test_images, raw.test_labels,
@@ -314,6 +334,14 @@ Splits load_splits(const DataSpec& spec, double validation, int64_t train_size) 
   splits.noisy_share = share_of_differences(raw.train_labels, labels);
   return splits;
 }
+
+}  // namespace
+
+Splits load_splits(const DataSpec& spec, double validation, int64_t train_size) {
+  return load(spec, {validation, train_size, true});
+}
+
+Splits load_parts(const DataSpec& spec) { return load(spec, {0, 0, false}); }
 
 Shape image_shape_of(const DataSpec& spec) {
   if (entry_of(spec).vectors) return embedding_shape(spec.path);

@@ -13,11 +13,17 @@ namespace sked {
 /// files are sorted by class. Training is the others, or `train_size` of them (0: all) by the same permutation. Within
 /// each, images keep the files' order; with nothing held out and no subset training is exactly that. The captions of
 /// one image (examples of one source) are never on both sides: validation is then as many whole images as fit its size.
+/// Validation images that the files have of their own are those where `validation` is 0; else a note says that they are
+/// not used.
 /// Throws UsageError for an unknown name, label set or noise (listing the known ones), noise on top of human labels or
 /// of a collection, sizes that do not fit, or a validation size for embeddings that have a validation part; Error for a
 /// missing file (naming the command that prepares it), a damaged one, a test set of no image, a training set of none
 /// (but of embeddings without parts), or more halves of pairs than DataSpec::skip_limit allows.
 Splits load_splits(const DataSpec& spec, double validation, int64_t train_size = 0);
+
+/// All of a dataset in the parts that its files have: as load_splits() with nothing held out, but collections without
+/// test images, which it refuses, have none (`test` is null).
+Splits load_parts(const DataSpec& spec);
 
 /// What is known of a dataset without its images; UsageError for an unknown name.
 /// As Dataset::image_shape().

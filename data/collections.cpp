@@ -72,13 +72,13 @@ std::vector<std::string> listed_classes(const std::string& folder) {
 }
 
 struct ShardPaths {
-  std::vector<std::string> train, test, notes = {};
+  std::vector<std::string> train, test, validation = {}, notes = {};
 };
 
 /// Says of downloads beside the shards that they have not ended.
 void note_unfinished(ShardPaths& shards) {
   std::set<std::string> folders;
-  for (const auto* part : {&shards.train, &shards.test})
+  for (const auto* part : {&shards.train, &shards.test, &shards.validation})
     for (const std::string& path : *part) folders.insert(path.substr(0, path.rfind('/')));
   std::vector<std::string> found;
   for (const std::string& folder : folders) std::ranges::copy(unfinished_shards(folder), std::back_inserter(found));
@@ -95,11 +95,14 @@ ShardPaths find_shards(const DataSpec& spec, const std::string& folder) {
   if (anywhere && shards.train.empty() && std::ranges::none_of(kTestNames, speaks_of_test))
     shards.train = shards_of(folder, "");  // of one part
   require(!shards.train.empty(), "load_splits", "no shards ", folder, "/train*.tar", hint);
-  for (const char* name : kTestNames) {
-    if (!shards.test.empty()) break;
-    // A name that says both, train-val-0.tar, is training's alone.
-    std::ranges::set_difference(shards_of(folder, name), shards.train, std::back_inserter(shards.test));
-  }
+  const auto find = [&](const auto& names, const std::vector<std::string>& but, std::vector<std::string>& found) {
+    for (const char* name : names)
+      if (found.empty()) std::ranges::set_difference(shards_of(folder, name), but, std::back_inserter(found));
+  };
+  find(kTestNames, shards.train, shards.test);  // a name that says both, train-val-0.tar, is training's alone
+  std::vector<std::string> taken;
+  std::ranges::set_union(shards.train, shards.test, std::back_inserter(taken));
+  if (!shards.test.empty()) find(kValidationNames, taken, shards.validation);
   require(!shards.test.empty() || anywhere, "load_splits", "no shards ", folder, "/test*.tar, val*.tar or dev*.tar",
           hint);
   note_unfinished(shards);
@@ -126,18 +129,32 @@ Collections open_folders(const DataSpec& spec, const std::string& folder) {
   const std::vector<std::string> classes = listed_classes(folder);
   Collections files{load_image_folder(spec.name, train.value_or(folder), classes), nullptr};
   if (!train) return files;
-  std::string other;  // a test set of other classes
+  const std::vector<std::string>& names = files.train->class_names();
+  const auto pass_over = [&](const std::string& part) {
+    const std::string why = part + " has no folder of a class: not used, since its images have no labels";
+    if (std::ranges::count(files.notes, why) == 0) files.notes.push_back(why);
+  };
+  std::string found, other;  // the test set, and one of other classes
   for (const char* name : kTestNames) {
     for (const std::string& test : folders_called(folder, name)) {
-      if (has_class(test, files.train->class_names())) {
-        files.test = load_image_folder(spec.name, test, files.train->class_names());
-        return files;
+      if (!found.empty()) continue;
+      if (has_class(test, names)) {
+        files.test = load_image_folder(spec.name, found = test, names);
+        continue;
       }
       if (other.empty() && has_folders(test)) other = test;
-      files.notes.push_back(test + " has no folder of a class: not used, since its images have no labels");
+      pass_over(test);
     }
   }
-  if (!other.empty()) load_image_folder(spec.name, other, files.train->class_names());  // says what is missing
+  if (!files.test && !other.empty()) load_image_folder(spec.name, other, names);  // says what is missing
+  for (const char* name : kValidationNames)
+    for (const std::string& own : folders_called(folder, name)) {
+      if (files.validation || own == found || !files.test) continue;
+      if (has_class(own, names))
+        files.validation = load_image_folder(spec.name, own, names);
+      else
+        pass_over(own);
+    }
   return files;
 }
 
@@ -148,7 +165,10 @@ Collections open_shards(const DataSpec& spec, const std::string& folder) {
   if (classes.names.empty()) classes = numbered(listed_classes(folder));
   const auto train = load_shards(spec.name, shards.train, classes);
   if (classes.names.empty()) classes = numbered(train->class_names());
-  return {train, shards.test.empty() ? nullptr : load_shards(spec.name, shards.test, classes), shards.notes};
+  const auto part = [&](const std::vector<std::string>& paths) {
+    return paths.empty() ? nullptr : load_shards(spec.name, paths, classes);
+  };
+  return {train, part(shards.test), shards.notes, part(shards.validation)};
 }
 
 /// A table with the images of one part, or a folder with one for each.
@@ -160,11 +180,16 @@ Collections open_label_tables(const DataSpec& spec, const std::string& path) {
   }
   const auto train = load_label_table(
       spec.name, exists(path + "/train.csv") ? path + "/train.csv" : path + "/labels.csv", listed_classes(path));
-  for (const char* name : kTestNames) {
-    const std::string test = path + "/" + name + ".csv";
-    if (exists(test)) return {train, load_label_table(spec.name, test, train->class_names())};
-  }
-  return {train, nullptr};
+  const auto first_of = [&](const auto& names, const std::string& but) -> std::string {
+    for (const char* name : names)
+      if (const std::string table = path + "/" + name + ".csv"; table != but && exists(table)) return table;
+    return {};
+  };
+  const auto part = [&](const std::string& table) {
+    return table.empty() ? nullptr : load_label_table(spec.name, table, train->class_names());
+  };
+  const std::string test = first_of(kTestNames, "");
+  return {train, part(test), {}, part(test.empty() ? "" : first_of(kValidationNames, test))};
 }
 
 Collections open_caption_shards(const DataSpec& spec, const std::string& folder) {

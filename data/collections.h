@@ -10,15 +10,16 @@
 
 namespace sked {
 
-/// Training and test images as files.
+/// Training, test and validation images as files.
 struct Collections {
   std::shared_ptr<const ImageCollection> train, test;  // test: null where there are none
   std::vector<std::string> notes = {};
+  std::shared_ptr<const ImageCollection> validation = nullptr;  // beside test images; null where there are none
 };
 
 // The data sets of files, by name: image-folder, image-csv, shards, caption-shards, caption-tsv (DataSpec says what may
 // be in `folder`). They throw Error naming the file or folder for what is missing or contradicts itself; labeled images
-// may lack a test part.
+// may lack a test part, and have one of validation beside it.
 
 Collections open_folders(const DataSpec& spec, const std::string& folder);
 /// Of training's class folders there; none where there are no folders.

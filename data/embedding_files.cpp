@@ -19,7 +19,6 @@
 namespace sked {
 namespace {
 
-constexpr std::array kValidationNames{"validation", "valid", "val", "dev"};
 constexpr int64_t kMostClasses = int64_t{1} << 20;
 constexpr int64_t kUnnamedClasses = int64_t{1} << 16;  // or as many as rows: more is a label gone wrong
 

@@ -12,6 +12,8 @@ namespace sked {
 constexpr std::array<const char*, 2> kTrainNames{"train", "training"};
 /// Shards of the last two begin with `val` as well.
 constexpr std::array<const char*, 6> kTestNames{"test", "testing", "val", "dev", "valid", "validation"};
+/// The first there is of these that is not the test part.
+constexpr std::array<const char*, 4> kValidationNames{"validation", "valid", "val", "dev"};
 
 bool is_folder(const std::string& path);
 /// What lies in a folder, sorted; nothing where there is none. Without names that begin with a dot. Throws Error where

@@ -19,7 +19,9 @@ struct DataSpec {
   /// `path`); and embeddings: vectors instead of images (in `path`), or made-embeddings, by the rule `made`.
   std::string name = "fashion-mnist";
   /// image-folder: a folder with train/<class>/… and perhaps one of test, val, dev, valid, validation (Train, training
-  /// and testing as well) that has a folder of one of these classes; or with the classes' folders themselves.
+  /// and testing as well) that has a folder of one of these classes; or with the classes' folders themselves. Of
+  /// image-folder, image-csv and shards one of validation, valid, val, dev beside the test images has the validation
+  /// images, where data.validation is 0.
   /// image-csv: a table of paths and labels, or a folder with train.csv (or labels.csv) and perhaps test.csv, val.csv
   /// …. shards: one with train*.tar and perhaps one of test*.tar, val*.tar, dev*.tar (or …-train*.tar …, or train/*.tar
   /// …; .tar.gz and .tgz for .tar; or shards of other names, all of training), and perhaps classes.tsv

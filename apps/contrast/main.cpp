@@ -62,9 +62,9 @@ Splits splits_for(const std::string& wanted, Subject& subject, const Shape& shap
   RunConfig& config = subject.config;
   static_cast<DataSpec&>(config.data) = named_data(wanted, config.data.root);
   config.captions.unseen = 0;
-  Splits splits = load_splits(config.data, 0);
+  Splits splits = load_parts(config.data);
   say_notes(splits);
-  splits.test = resized(splits.test, shape);
+  splits.test = resized(splits.test ? splits.test : splits.train, shape);
   return splits;
 }
 

@@ -49,13 +49,13 @@ bool same_data(const DataSpec& a, const DataSpec& b) {
   return a.name == b.name && place(a) == place(b);
 }
 
-Splits ood_data(const Asked& s, const std::string& name) {
+std::shared_ptr<const Dataset> ood_images(const Asked& s, const std::string& name) {
   require_usage(!same_data(named_data(name, ""), s.config().data), "evaluate", "--ood ", name,
                 ": the model was trained on it");
-  return other_splits(name, s.config().data.root, s.splits.test->image_shape());
+  return other_images(name, s.config().data.root, s.splits.test->image_shape());
 }
 
-Json report_other(Asked& s, const EvaluateOptions& wanted, const Splits& other) {
+Json report_other(Asked& s, const EvaluateOptions& wanted, const std::shared_ptr<const Dataset>& other) {
   PredictOptions without_noise = s.predict;  // of the training images φ alone is asked for
   without_noise.samples = 0;
   const auto predict_with = [&s](const PredictOptions& options) -> PredictAll {
@@ -72,7 +72,7 @@ Json report_other(Asked& s, const EvaluateOptions& wanted, const Splits& other) 
                      .head = &s.model->head(),
                      .noisy = s.config().head.kind != HeadKind::det,
                      .training = training ? &*training : nullptr},
-                    s.splits.test, other.test, wanted.ood);
+                    s.splits.test, other, wanted.ood);
 }
 
 /// One data set is an object, several are a list of them.
@@ -208,9 +208,9 @@ Json report_run(EvaluateOptions wanted, const CommonOptions& common) {
   if (!wanted.covariance.empty()) check_covariance(s.config().head, s.splits.test->classes(), s.predict.samples);
   std::shared_ptr<const Dataset> fit;
   if (!wanted.calibrate.empty()) fit = calibration_images(s, wanted.calibrate);
-  std::optional<Splits> ood;  // all that may not be there before anything is measured
+  std::shared_ptr<const Dataset> ood;  // all that may not be there before anything is measured
   std::vector<FewShotData> few_shot;
-  if (!wanted.ood.empty()) ood = ood_data(s, wanted.ood);
+  if (!wanted.ood.empty()) ood = ood_images(s, wanted.ood);
   for (const std::string& name : wanted.few_shot)
     few_shot.push_back(few_shot_data(name, s.config().data.root, s.splits.test->image_shape()));
   std::optional<Corruptions> shift;
@@ -222,7 +222,7 @@ Json report_run(EvaluateOptions wanted, const CommonOptions& common) {
   if (wanted.split_entropy) result["entropy"] = report_entropy(s, choose_split(s.splits, wanted.split));
   if (!wanted.covariance.empty()) report_covariance(s, choose_split(s.splits, wanted.split), wanted.covariance);
   result["temperature"] = s.model->head().temperature();
-  if (ood) result["ood"] = report_other(s, wanted, *ood);
+  if (ood) result["ood"] = report_other(s, wanted, ood);
   if (!few_shot.empty()) result["few_shot"] = report_few_shot(s, few_shot);
   if (shift)
     result["shift"] = report_shift(*shift, wanted.shift, *s.splits.test, [&](const auto& images) {

@@ -80,12 +80,12 @@ DataSpec other_data(const std::string& name, const CommonOptions& common, const 
   return other.data;
 }
 
-/// All training and test images, in the order of the files.
+/// All images, in the parts and the order of the files.
 std::vector<Part> parts_of_data(const FeaturesArguments& wanted, const CommonOptions& common, const RunConfig& config,
                                 const Shape& shape) {
   DataSpec spec = config.data;
   if (!wanted.data.empty()) spec = other_data(wanted.data, common, config);
-  const Splits splits = wanted.data.empty() ? load_splits(spec, 0) : other_splits(spec, wanted.data, shape);
+  const Splits splits = wanted.data.empty() ? load_parts(spec) : other_splits(spec, wanted.data, shape);
   if (wanted.data.empty()) say_notes(splits);
   std::vector<Part> parts;
   for (const auto& [name, images] :
@@ -95,6 +95,8 @@ std::vector<Part> parts_of_data(const FeaturesArguments& wanted, const CommonOpt
       parts.push_back({name, images, is_one_file(common) ? common.out : common.out + "/" + name + ".safetensors",
                        [images](int64_t i) { return images->id(i); }});
   }
+  require_usage(!parts.empty(), "features", "--split ", wanted.split, ": ", spec.name, " ", spec.path,
+                " has no such images: all of them are of train");
   return parts;
 }
 

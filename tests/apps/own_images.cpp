@@ -68,6 +68,70 @@ TEST_CASE("own images: trained, said, repeated from config.json and evaluated") 
         doctest::Approx(test::number_at(summary, "/validation/nll")));
 }
 
+TEST_CASE("own images: val/ beside test/ is what is held out, and chooses the weights") {
+  const test::TemporaryFolder folder;
+  const std::string images = folder.path("p"), run = folder.path("run");
+  for (const char* part : {"/train", "/val", "/test"}) write_photos(images + part);
+  const Outcome outcome = run_program(quick({"train", "--images", images, "--head", "het-xl", "--out", run}));
+  REQUIRE_MESSAGE(outcome.code == 0, outcome.err);
+  CHECK(outcome.out.find("36 to train on, 36 held out, 36 to test") != std::string::npos);
+  CHECK(read_config(run + "/config.json").data.validation == 0);
+  const std::string summary = read_file(run + "/summary.json", 1 << 20);
+  CHECK(test::text_at(summary, "/weights") == "best");
+  // Measured again by the same weights, the best.
+  REQUIRE(run_program({"evaluate", run, "--out", run}).code == 0);
+  CHECK(test::number_at(read_file(run + "/evaluation.json", 1 << 20), "/test/nll") ==
+        doctest::Approx(test::number_at(summary, "/test/nll")));
+  CHECK(run_program({"evaluate", run, "--split", "validation"}).code == 0);
+}
+
+TEST_CASE("own images: what needs no test images takes a folder without") {
+  const test::TemporaryFolder folder;
+  const std::string images = folder.path("Meine Fotos"), run = folder.path("run");
+  write_photos(images);
+  REQUIRE(run_program(quick({"train", "--images", images, "--head", "het-xl", "--out", run})).code == 0);
+  const std::string other = folder.path("other");
+  write_photos(other);
+  const auto count = [&](const std::string& at) {
+    return test::number_at(read_file(run + "/evaluation.json", 1 << 20), at);
+  };
+  const auto evaluated = [&](const std::string& option, const std::string& data) {
+    return run_program({"evaluate", run, "--out", run, option, "image-folder:" + data});
+  };
+  const Outcome ood = evaluated("--ood", other);
+  REQUIRE_MESSAGE(ood.code == 0, ood.err);
+  CHECK(ood.err.find("has no test images: all 36 of its images are taken") != std::string::npos);
+  CHECK(count("/ood/count") == 36);
+  REQUIRE(evaluated("--ood", other + "/cats").code == 0);  // no classes either
+  CHECK(count("/ood/count") == 12);
+  const Outcome none = evaluated("--ood", folder.path("none"));
+  CHECK(none.code == 1);
+  CHECK(none.err.find("cannot read " + folder.path("none") + ": No such file") != std::string::npos);
+  const Outcome few_shot = evaluated("--few-shot", other);
+  REQUIRE_MESSAGE(few_shot.code == 0, few_shot.err);
+  CHECK(few_shot.err.find("a fifth of each class, 7 images, is held out") != std::string::npos);
+  CHECK(count("/few_shot/count") == 7);
+
+  const auto says = [&](const std::string& rows, const std::vector<std::string>& more) {
+    std::vector<std::string> words{"features", run, "--fresh"};
+    words.insert(words.end(), more.begin(), more.end());
+    const Outcome outcome = run_program(words);
+    CHECK_MESSAGE(outcome.code == 0, outcome.err);
+    return outcome.out.find("\n" + rows + " rows of ") != std::string::npos;
+  };
+  CHECK(says("train: 36", {"--out", folder.path("f")}));
+  CHECK_FALSE(std::filesystem::exists(folder.path("f/test.safetensors")));
+  CHECK(says("train: 36", {"--data", "image-folder:" + other, "--out", folder.path("g")}));
+  CHECK(fails_with(run_program({"features", run, "--split", "test", "--out", folder.path("h")}), 2, "--split test"));
+  // Files, folders and a list of both.
+  const std::string one = folder.path("one.safetensors"), list = folder.path("list.txt");
+  CHECK(says("images: 13", {images + "/Straße", other + "/cats/Bild 3 ü.png", "--out", one}));
+  write_file(list, images + "/cats\n" + other + "/Straße/Bild 0 ü.png\n");
+  CHECK(says("images: 13", {"--list", list, "--out", one}));
+  CHECK(fails_with(run_program({"features", run, "--list", folder.path("none.txt"), "--out", one}), 1, "none.txt"));
+  CHECK(fails_with(run_program({"features", run, folder.path("f"), "--out", one}), 1, "f: expected images"));
+}
+
 TEST_CASE("own images: a base configuration, and what is refused") {
   if (!can_decode_images()) return skip("built without image libraries");
   const test::TemporaryFolder folder;

@@ -608,6 +608,12 @@ TEST_CASE("catalog: shards by the names the field gives them") {
   const Splits inside = load_splits({.name = "shards", .path = folder.path("g")}, 0);
   CHECK(inside.train->size() == 2);
   CHECK(inside.test->size() == 1);
+  CHECK(inside.validation == nullptr);
+  for (int i = 0; i < 3; ++i) folder.write("g/test/" + std::to_string(i) + ".tar", sample("b", "0") + tar_end());
+  const Splits parts = load_splits({.name = "shards", .path = folder.path("g")}, 0);
+  CHECK(parts.test->size() == 3);
+  REQUIRE(parts.validation != nullptr);
+  CHECK(parts.validation->size() == 1);
 }
 
 TEST_CASE("catalog: a folder's parts by the names people give them") {

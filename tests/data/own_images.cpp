@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <filesystem>
+
 #include "data/catalog.h"
 #include "tests/common/files.h"
 
@@ -37,6 +39,51 @@ TEST_CASE("catalog: own photos without parts, a share of each class held out") {
   CHECK(load_splits(spec, 0.2).train->class_names()[0] == "train");
   folder.write("p/classes.txt", "train\nrare\n");
   CHECK(one_line_with(error_of([&] { load_splits(spec, 0.2); }), "unknown class folder"));
+}
+
+TEST_CASE("catalog: validation images of a collection's own") {
+  const TemporaryFolder folder;
+  const auto write = [&](const std::string& part, int count) {
+    for (int i = 0; i < count; ++i)
+      for (const char* c : {"a/", "b/"}) folder.write(part + "/" + c + std::to_string(i) + ".png", "x");
+  };
+  const auto sizes = [](const Splits& s) {
+    return std::vector<int64_t>{s.train->size(), s.validation ? s.validation->size() : 0, s.test ? s.test->size() : 0};
+  };
+  using Sizes = std::vector<int64_t>;
+  for (const auto& [test, own] : std::initializer_list<std::pair<std::string, std::string>>{
+           {"test", "val"}, {"testing", "Validation"}, {"val", "dev"}, {"test", "valid"}}) {
+    const std::string root = test + own;
+    CAPTURE(root);
+    write(root + "/train", 5), write(root + "/" + test, 3), write(root + "/" + own, 2);
+    const DataSpec spec{.name = "image-folder", .path = folder.path(root)};
+    const Splits splits = load_splits(spec, 0);
+    CHECK(sizes(splits) == Sizes{10, 4, 6});
+    CHECK(splits.notes.empty());
+    CHECK(sizes(load_parts(spec)) == Sizes{10, 4, 6});
+    const Splits held = load_splits(spec, 0.2);  // asked for
+    CHECK(sizes(held) == Sizes{8, 2, 6});
+    REQUIRE(held.notes.size() == 1);
+    CHECK(one_line_with(held.notes[0], folder.path(root), "not used", "data.validation"));
+  }
+  write("alone/train", 5), write("alone/val", 2);
+  const DataSpec alone{.name = "image-folder", .path = folder.path("alone")};
+  CHECK(sizes(load_splits(alone, 0)) == Sizes{10, 0, 4});
+  std::filesystem::remove_all(folder.path("alone/val"));
+  CHECK(sizes(load_parts(alone)) == Sizes{10, 0, 0});
+  // One that is no sample of the classes is said, or refused.
+  write("other/train", 5), write("other/test", 2);
+  folder.write("other/val/1.png", "x");
+  const DataSpec other{.name = "image-folder", .path = folder.path("other")};
+  CHECK(one_line_with(load_splits(other, 0).notes.at(0), "other/val has no folder of a class"));
+  folder.write("other/val/a/1.png", "x");
+  CHECK(one_line_with(error_of([&] { load_splits(other, 0); }), "other/val", "class folder b is missing"));
+
+  for (const char* part : {"train", "test", "val"})
+    folder.write("t/" + std::string(part) + ".csv",
+                 std::string("a/0.png,x\na/1.png,y\n") + (part == std::string("train") ? "b/0.png,x\n" : ""));
+  write("t", 2);
+  CHECK(sizes(load_splits({.name = "image-csv", .path = folder.path("t")}, 0)) == Sizes{3, 2, 2});
 }
 
 TEST_CASE("catalog: labels from a CSV") {

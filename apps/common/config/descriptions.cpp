@@ -57,7 +57,7 @@ void visit_fields(FieldList& fields, DataConfig& c) {
   fields("noise_seed", c.noise_seed, "of what it draws");
   fields("validation", c.validation,
          "training images held out for the evaluations on the way, how many, or below 1 what share of each class; 0: "
-         "those look at the test images",
+         "those look at the validation images that the data has of its own, or else at the test images",
          at_least(0));
   fields("train_subset", c.train_subset, "training images used; 0: all that are not held out", at_least(0));
   fields("skip_limit", c.skip_limit, "how many images of each part may be lost, corrupt or without their caption",

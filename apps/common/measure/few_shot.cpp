@@ -9,6 +9,7 @@
 #include "apps/common/measure/ridge.h"
 #include "core/error.h"
 #include "core/text.h"
+#include "data/held_out.h"
 #include "data/image_file.h"
 #include "data/loader.h"
 #include "data/other_labels.h"
@@ -129,6 +130,13 @@ std::vector<Field> list_of(FewShotAccuracy& a) {
 
 FewShotData few_shot_data(const std::string& name, const std::string& root, const Shape& shape) {
   FewShotData data{name, other_splits(name, root, shape)};
+  if (data.splits.test == nullptr) {
+    constexpr double kShare = 0.2;
+    hold_out(data.splits, std::shared_ptr(data.splits.train), kShare, 0);
+    data.splits.test = data.splits.validation;
+    note(name + " has no test images: a fifth of each class, " + std::to_string(data.splits.test->size()) +
+         " images, is held out for few-shot");
+  }
   const Dataset& train = *data.splits.train;
   require_usage(train.classes() > 1, "few_shot", name, ": expected images of two or more classes, got ",
                 train.classes());

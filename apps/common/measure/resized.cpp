@@ -6,6 +6,8 @@
 
 #include "apps/common/config/progress.h"
 #include "core/error.h"
+#include "data/image_collection.h"
+#include "data/image_paths.h"
 #include "data/image_resample.h"
 #include "data/transforms.h"
 
@@ -66,6 +68,12 @@ static void check_first_images(const Dataset& images) {
   if (images.size() > 0) images.image(0);
 }
 
+static void note_resized(const std::string& name, const Shape& from, const Shape& to) {
+  if (from == to) return;
+  note("images of " + name + ", " + (from[0] == 0 ? "of several sizes" : from.str()) +
+       ", are resized, cropped around their center, and made gray or color, to " + to.str());
+}
+
 DataSpec named_data(const std::string& name, const std::string& root) {
   DataSpec spec;
   spec.name = name.substr(0, name.find(':'));
@@ -91,19 +99,36 @@ Splits other_splits(const std::string& name, const std::string& root, const Shap
 }
 
 Splits other_splits(const DataSpec& spec, const std::string& name, const Shape& shape) {
-  Splits splits = load_splits(spec, 0);
-  const Shape& got = splits.test->image_shape();
+  Splits splits = load_parts(spec);
+  const Shape got = splits.train->image_shape();
   require(got == shape || (got.ndim() == 3 && shape.ndim() == 3), "evaluate", name, ": expected ",
           shape.ndim() == 1 ? "vectors " : "images ", shape, " as the model's, got ",
           got.ndim() == 1 ? "vectors " : "images ", got);
   for (const std::string& line : splits.notes) note(line);
-  for (const auto& images : {splits.train, splits.test}) check_first_images(*images);
-  if (splits.test->image_shape() != shape)
-    note("images of " + name + ", " + (got[0] == 0 ? "of several sizes" : got.str()) +
-         ", are resized, cropped around their center, and made gray or color, to " + shape.str());
-  splits.train = resized(splits.train, shape);
-  splits.test = resized(splits.test, shape);
+  for (auto* images : {&splits.train, &splits.test}) {
+    if (*images == nullptr) continue;
+    check_first_images(**images);
+    *images = resized(*images, shape);
+  }
+  note_resized(name, got, shape);
   return splits;
+}
+
+std::shared_ptr<const Dataset> other_images(const std::string& name, const std::string& root, const Shape& shape) {
+  const DataSpec spec = named_data(name, root);
+  if (spec.name == "image-folder" && !spec.path.empty() && class_names_of(spec).empty()) {
+    const ImagePaths files = image_paths({spec.path});
+    require(files.refused.empty(), "evaluate", name, ": ", files.refused.empty() ? "" : files.refused.front());
+    if (files.others > 0) note(other_files(files));
+    const auto images = listed_images(spec.name, {}, files.paths);
+    check_first_images(*images);
+    note_resized(name, images->image_shape(), shape);
+    return resized(images, shape);
+  }
+  const Splits splits = other_splits(spec, name, shape);
+  if (splits.test) return splits.test;
+  note(name + " has no test images: all " + std::to_string(splits.train->size()) + " of its images are taken");
+  return splits.train;
 }
 
 }  // namespace sked

@@ -19,9 +19,12 @@ std::shared_ptr<const Dataset> resized(std::shared_ptr<const Dataset> base, cons
 
 /// Another data set by `name` or `name:path`, its images in the shape of a model's data (`shape`, as
 /// Dataset::image_shape() has it); what there is to say about it is said. Throws what load_splits() and resized() do,
-/// and for vectors of another length, or in place of images.
+/// and for vectors of another length, or in place of images. Collections without test images have none: `test` is null.
 Splits other_splits(const std::string& name, const std::string& root, const Shape& shape);
 /// The same with all that a configuration says of it; `name` for people.
 Splits other_splits(const DataSpec& spec, const std::string& name, const Shape& shape);
+/// The same for images alone: the test images, of data without any all there are (said), of a folder without classes
+/// all below it.
+std::shared_ptr<const Dataset> other_images(const std::string& name, const std::string& root, const Shape& shape);
 
 }  // namespace sked

@@ -210,7 +210,7 @@ static std::string run_below(const std::string& given) {
 
 bool chooses_best(const TensorFile& file, const std::string& path) {
   const std::optional<DataIdentity> data = identity_of(file, path);
-  return config_of(file, path).data.validation > 0 && (!data || data->test.count > 0);
+  return data ? data->validation.count > 0 && data->test.count > 0 : config_of(file, path).data.validation > 0;
 }
 
 std::string checkpoint_path(const std::string& given) {

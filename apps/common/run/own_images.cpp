@@ -73,12 +73,12 @@ Splits find_images(DataConfig& data, const std::string& path) {
   static_cast<DataSpec&>(data) = data_at(path);
   data.root = before.root, data.skip_limit = before.skip_limit;
   data.train_pipeline = before.train_pipeline, data.eval_pipeline = before.eval_pipeline;
-  Splits splits = load_splits(data, share > 0 ? share : kShareHeldOut);
-  data.validation = splits.without_test && share == 0 ? kShareHeldOut : share;
-  if (!splits.without_test && share == 0) splits = load_splits(data, 0);
-  const auto classes = splits.train->class_names();
+  const Splits files = load_parts(data);
+  data.validation = files.validation ? 0 : share == 0 && !files.test ? kShareHeldOut : share;
+  const auto classes = files.train->class_names();
   require(classes.size() >= 2, "images", path, ": expected at least two classes to tell apart, got ", classes.size(),
           classes.empty() ? "" : ", " + excerpt(printable(classes[0])));
+  Splits splits = load_splits(data, data.validation);
   note_small_classes(*splits.train);
   return splits;
 }

@@ -23,7 +23,8 @@ std::vector<Option> own_images_options(OwnImages& own);
 /// --init, and last what --set and --seed say.
 ///
 ///   data        a folder of class folders, or with train/ and test/ (val/ …) of these; shards; a table (DataSpec says
-///               which forms). Without test images a fifth of each class is held out.
+///               which forms). Validation images of its own are those held out; without test images a fifth of each
+///               class is.
 ///   model       --model; of a run of this program that --init names its own
 ///   size        --size; or that of the checkpoint's position embeddings or pipeline; 224 for other published
 ///               weights; from scratch the largest of 32, 64 and 128 that most images have
