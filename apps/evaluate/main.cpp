@@ -271,7 +271,9 @@ void evaluate_app(const EvaluateOptions& wanted, const CommonOptions& common) {
   require_usage(wanted.calibrate.empty() || wanted.calibrated.empty(), "evaluate", "--calibrate ", wanted.calibrate,
                 ": expected predictions as trained, got --calibrated ", wanted.calibrated);
   check_predictions(wanted.predictions);
-  if (!wanted.covariance.empty()) check_covariance_files(wanted.covariance);
+  std::vector<std::string> files = check_covariance_files(wanted.covariance);
+  files.push_back(wanted.predictions.file);
+  check_apart(files);
   Json result = wanted.runs.size() == 1 ? report_run(wanted, common) : report_runs(wanted, common);
   result["command"] = common.command;
   if (common.out.empty()) return;

@@ -35,13 +35,9 @@ void check_outputs(const PredictArguments& wanted, const char* key) {
                   ": expected representation beside --zero-shot, which compares with texts and has no noise");
   require_usage(wanted.json != "-" || wanted.csv != "-", "predict",
                 "--json - and --csv -: expected one of them on stdout, the other in a file");
-  std::vector<std::string> files;
-  for (const std::string& file : {wanted.json, wanted.csv, wanted.html, wanted.predictions.file}) {
-    require_usage(!to_file(file) || std::ranges::count(files, file) == 0, "predict", file,
-                  ": expected another file for each of --json, --csv, --html and --predictions");
-    files.push_back(file);
-  }
-  if (!wanted.covariance.empty()) check_covariance_files(wanted.covariance);
+  std::vector<std::string> files{wanted.json, wanted.csv, wanted.html, wanted.predictions.file};
+  std::ranges::move(check_covariance_files(wanted.covariance), std::back_inserter(files));
+  check_apart(files);
   if (to_file(wanted.json)) check_results({wanted.json}, key);
   for (const auto& [file, ours] :
        {std::pair(wanted.csv,

@@ -30,10 +30,11 @@ th:first-child, td:first-child { text-align: left; } tbody th { font-weight: 400
 .images { display: flex; flex-wrap: wrap; gap: .8rem; }
 figure { margin: 0; width: 112px; font-size: 12px; line-height: 1.25; }
 figure img { width: 112px; image-rendering: pixelated; }
-pre { overflow-x: auto; font-size: 12px; } summary { cursor: pointer; }
+pre { overflow-x: auto; font-size: 12px; } details { margin: .5rem 0; } summary { cursor: pointer; }
 @page { size: A4; margin: 15mm; }
 @media print { :root { --text: #000; --page: #fff; --muted: #444; --line: #bbb; --best: #eee; color-scheme: light; }
   body { font-size: 10px; margin: 0; padding: 0; max-width: none; } table { font-size: 7.5px; width: 100%; }
+  footer { font-size: 9px; } pre { font-size: 7px; columns: 3; }
   th, td { white-space: normal; padding: .15rem .25rem; overflow-wrap: normal; } .scroll { overflow: visible; }
   details::details-content { content-visibility: visible; block-size: auto; }  /* what is folded on the screen */
   tr, figure, svg { break-inside: avoid; } h2, h3, h3 + p { break-after: avoid; } .plots svg { width: 48%; } }

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -12,6 +13,12 @@
 namespace sked {
 
 void check_writable(const std::string& file) { const AtomicFile probe(file); }
+
+void check_apart(const std::vector<std::string>& files) {
+  for (auto file = files.begin(); file != files.end(); ++file)
+    require_usage(file->empty() || *file == "-" || std::find(files.begin(), file, *file) == file, "output", *file,
+                  ": expected another file for each of the results");
+}
 
 void check_writable_below(const std::filesystem::path& file) {
   namespace fs = std::filesystem;

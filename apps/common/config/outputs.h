@@ -14,6 +14,9 @@ void check_writable(const std::string& file);
 /// The same for a file whose folder is made first: of its folders the last that is there has to be one, and writable.
 void check_writable_below(const std::filesystem::path& file);
 
+/// Throws UsageError naming a file that two results would go to. Empty names and `-` are none.
+void check_apart(const std::vector<std::string>& files);
+
 /// Is a folder there when its files are checked, or made when they are written?
 enum class FolderIs { there, made };
 

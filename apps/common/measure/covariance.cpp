@@ -114,11 +114,14 @@ LogitCovariance CovarianceAccumulator::result() const {
   return result;
 }
 
-void check_covariance_files(const std::string& prefix) {
-  check_writable(prefix + ".safetensors");
-  refuse_foreign(prefix + ".safetensors", holds_covariance);
-  check_writable(prefix + ".svg");
-  refuse_foreign(prefix + ".svg", holds_heat_map);
+std::vector<std::string> check_covariance_files(const std::string& prefix) {
+  if (prefix.empty()) return {};
+  const std::string arrays = prefix + ".safetensors", picture = prefix + ".svg";
+  check_writable(arrays);
+  refuse_foreign(arrays, holds_covariance);
+  check_writable(picture);
+  refuse_foreign(picture, holds_heat_map);
+  return {arrays, picture};
 }
 
 std::string write_covariance(const std::string& prefix, const LogitCovariance& result,

@@ -51,8 +51,9 @@ class CovarianceAccumulator {
   int64_t images_ = 0, samples_ = 0, classes_ = 0;
 };
 
-/// Throws Error where the two files of `prefix` could not be written, or are there and not results of before.
-void check_covariance_files(const std::string& prefix);
+/// The two files of `prefix`; none of an empty one. Throws Error where they could not be written, or are there and not
+/// results of before.
+std::vector<std::string> check_covariance_files(const std::string& prefix);
 
 /// PREFIX.safetensors: covariance, correlation, and where they are kept image_covariance (N,K,K) with ids u8 (N,L),
 /// UTF-8 with zeros behind it; metadata class_names (a JSON list), images, samples, about. PREFIX.svg: the correlation
