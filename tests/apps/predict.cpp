@@ -162,7 +162,9 @@ TEST_CASE("predict: the program on image files") {
   write_tiny_data(folder.path("data"));
   write_file(folder.path("config.json"), config_text(tiny_config(folder.path("data"))));
   const std::string run = folder.path("run");
-  REQUIRE(run_program({"train", "--config", folder.path("config.json"), "--out", run}).code == 0);
+  const Outcome trained =
+      run_program({"train", "--config", folder.path("config.json"), "--out", run, "--threads", "1"});
+  REQUIRE_MESSAGE(trained.code == 0, trained.err);
   const TensorFile files = load_safetensors("tests/fixtures/images.safetensors");
   const auto bytes = [&](const std::string& name) {
     const auto data = files.at("file/" + name).to_vector<uint8_t>();
@@ -194,7 +196,8 @@ TEST_CASE("predict: the program on image files") {
   folder.write("there/below/x", "x");
   folder.write("there/only.png", bytes("png"));
   std::filesystem::create_directory_symlink(folder.path("there/below"), folder.path("link"));
-  CHECK(run_program({"predict", run, folder.path("link/../only.png")}).code == 0);
+  const Outcome linked = run_program({"predict", run, folder.path("link/../only.png")});
+  CHECK_MESSAGE(linked.code == 0, linked.err);
   // A damaged file is refused, whatever image came before it.
   std::string damaged = bytes("png");
   damaged[29] = static_cast<char>(damaged[29] ^ 1);

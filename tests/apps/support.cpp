@@ -7,8 +7,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstdio>
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <thread>
@@ -229,6 +232,7 @@ Outcome run_program(const std::vector<std::string>& arguments, const RunLimits& 
     }
     for (const int descriptor : limits.closed) close(descriptor);
     execve(argv[0], argv.data(), envp.data());
+    dprintf(STDERR_FILENO, "cannot start %s: %s\n", argv[0], std::strerror(errno));
     _exit(127);
   }
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
