@@ -9,6 +9,8 @@
 namespace sked {
 namespace {
 
+constexpr int64_t kOftenRead = int64_t{1} << 25;  // bytes of metrics.jsonl that are a table again within seconds
+
 /// What the loader did since `before`: how fast one worker is, what of its time goes into reading and decoding, and
 /// what of the training's time is spent waiting for it.
 Json loader_json(const LoaderStatistics& now, const LoaderStatistics& before, double waited, double seconds) {
@@ -101,7 +103,7 @@ void TrainingLog::evaluation(const TrainerState& state, const std::string& split
                 timetable_.epoch(state.step), split.c_str(), m.nll, 100 * m.accuracy, m.ece, duration(seconds).c_str());
   note(text);
   for (const FewShotMeasures& m : few_shot) note("  " + few_shot_line(m));
-  write_metrics_table(folder_);
+  if (metrics_.bytes() <= kOftenRead) write_metrics_table(folder_);
   skip_time();
 }
 
