@@ -193,7 +193,7 @@ void report_covariance(Asked& s, const std::shared_ptr<const Dataset>& images, c
     sums.add(s.model->head(), p.phi, s.predict.samples, s.config().head.link == Link::sigmoid, p.context,
              ids_of(*images, p.batch));
   });
-  std::printf("  %s", write_covariance(prefix, sums.result(), images->class_names()).c_str());
+  std::printf("%s", write_covariance(prefix, sums.result(), images->class_names()).c_str());
 }
 
 Json report_run(EvaluateOptions wanted, const CommonOptions& common) {
