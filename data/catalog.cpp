@@ -283,7 +283,8 @@ Splits load_files(const DataSpec& spec, Collections (*open)(const DataSpec&, con
   const bool is_table = spec.name == "image-csv" && !is_folder(folder);
   if (!spec.path.empty() && !is_table) {
     const std::filesystem::directory_iterator readable(folder, error);
-    require(!error, "load_splits", "data.path: cannot read ", folder, ": ", error.message());
+    require(!error, "load_splits", "data.path: cannot read ", folder, ": ", error.message(),
+            " (data.path=DIR where it is now)");
   }
   Collections files = open(spec, folder);
   require_some(files.train->size(), "training", folder);

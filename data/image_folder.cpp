@@ -26,6 +26,7 @@ bool is_hidden(const std::string& name) { return name.starts_with('.') || is_lit
 std::vector<std::string> class_folders(const std::string& root, PassedOver& passed) {
   std::error_code error;
   std::vector<std::string> classes, others;
+  int64_t files = 0;
   fs::directory_iterator at(root, error);
   require(!error, "image_folder", "cannot read ", root, ": ", error.message());
   for (; at != fs::directory_iterator(); at.increment(error)) {
@@ -34,11 +35,13 @@ std::vector<std::string> class_folders(const std::string& root, PassedOver& pass
     const fs::file_type type = at->status(error).type();
     require(type != fs::file_type::not_found, "image_folder", at->path().string(), ": a link to nothing");
     if (type == fs::file_type::directory) (is_hidden(name + "/") ? others : classes).push_back(name);
+    files += type == fs::file_type::regular ? 1 : 0;
   }
   std::ranges::sort(classes);
   std::ranges::sort(others);
   for (const std::string& other : others) passed.add(root + "/" + other, "a hidden folder, no class");
-  require(!classes.empty(), "image_folder", root, ": expected a folder per class, got none");
+  require(!classes.empty(), "image_folder", root, ": expected a folder per class, got none",
+          files > 0 ? ", and " + std::to_string(files) + " files that lie in none" : "");
   return classes;
 }
 

@@ -130,7 +130,7 @@ void Loader::account(const Slot& slot) {
     if (static_cast<int64_t>(corrupt_.size()) > options_.skip_limit) {
       stop();
       fail("loader", skipped.message, " (corrupt images so far: ", corrupt_.size(), ", data.skip_limit is ",
-           options_.skip_limit, ")");
+           options_.skip_limit, ": so many may be passed over)");
     }
     if (options_.on_skip) options_.on_skip(skipped);
   }

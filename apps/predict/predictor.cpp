@@ -1,5 +1,6 @@
 #include "apps/predict/predictor.h"
 
+#include <span>
 #include <utility>
 
 #include "apps/common/config/progress.h"
@@ -86,23 +87,33 @@ class ClassifierPredictor final : public Predictor {
 
   void add(const Prediction& p, const std::vector<std::string>& paths, const Dataset& files, std::vector<Answer>& all) {
     Head& head = classifier_->head();
+    const size_t before = all.size();
+    for (int64_t b = 0; b < p.probabilities.dim(0); ++b) {
+      all.push_back(likeliest(p.probabilities, b, wanted_.top));
+      all.back().path = paths[static_cast<size_t>(b)];
+    }
+    if (s_.config().head.kind != HeadKind::det) add_noise(p, files, std::span(all).subspan(before), paths);
+    if (exports_.predictions)
+      exports_.predictions->add(paths, p.probabilities, nullptr, said_by_head(wanted_.predictions, head, p.phi));
+  }
+
+  /// To the answers about p's images.
+  void add_noise(const Prediction& p, const Dataset& files, std::span<Answer> answers,
+                 const std::vector<std::string>& paths) {
+    Head& head = classifier_->head();
     const Tensor logits =
         sampled_logits(head, p.phi, kCovarianceSamples, s_.config().head.link == Link::sigmoid, p.context);
     const Tensor noise = head.noise_scale(p.phi).to(Device::cpu);
     require_finite(noise, p.batch, files, "its predicted noise");
-    for (int64_t b = 0; b < p.probabilities.dim(0); ++b) {
-      Answer answer = likeliest(p.probabilities, b, wanted_.top);
+    for (int64_t b = 0; b < noise.dim(0); ++b) {
+      Answer& answer = answers[static_cast<size_t>(b)];
+      answer.noise = static_cast<double>(noise.data<float>()[b]);
       for (Answer::Class& c : answer.top) {
         c.deviation = logit_deviation(logits, b, c.k);
         c.with = most_correlated(logits, b, c.k, kCorrelated);
       }
-      answer.path = paths[static_cast<size_t>(b)];
-      answer.noise = static_cast<double>(noise.data<float>()[b]);
-      all.push_back(std::move(answer));
     }
     if (exports_.covariance) exports_.covariance->add(logits, paths);
-    if (exports_.predictions)
-      exports_.predictions->add(paths, p.probabilities, nullptr, said_by_head(wanted_.predictions, head, p.phi));
   }
 
   const AskedModel& s_;

@@ -24,7 +24,9 @@ Plan own_plan(const CommonOptions& options, OwnImages own, const std::string& he
   plan.base = configured(options, own);
   plan.base.seed = RunConfig{}.seed;
   const std::string name = valid_utf8(name_of_images(own.images));
-  plan.title = name + ": " + heads + " on " + plan.base.model.name;
+  std::vector<std::string> names;
+  for (const Variation& variation : plan.heads) names.push_back(variation.name);
+  plan.title = name + ": " + join(names) + " on " + plan.base.model.name;
   plan.settings = {{name}};
   return plan;
 }

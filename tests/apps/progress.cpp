@@ -93,9 +93,10 @@ TEST_CASE("progress: no line is wider than the terminal") {
         CHECK(line.find('\n') == std::string::npos);
         if (columns > 4) CHECK(line.substr(0, 3) == label.substr(0, 3));
       }
-      const bool whole = columns >= 60 + display_width(label);
-      CHECK((lines[0].find(" left") != std::string::npos) == whole);
-      CHECK((lines[0].find("[") != std::string::npos) == whole);
+      const size_t width = display_width(label), least = 8;  // of a long name
+      CHECK((lines[0].find(" left") != std::string::npos) == (columns >= 60 + std::min(width, least)));
+      CHECK((lines[0].find("[") != std::string::npos) == (columns >= 60 + width));
+      CHECK((lines[0].find("…") != std::string::npos) == (columns > least && columns < 50 + width && width > least));
     }
   }
   const std::string wide = drawn(run_of("run", 200, 200))[0];

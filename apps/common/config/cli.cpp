@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <filesystem>
 #include <new>
 
 #include "apps/common/config/interrupt.h"
@@ -242,6 +243,8 @@ int run(int argc, const char* const* argv, const AppText& text, const std::vecto
     return say_error(error.what(), kWrongUsage);
   } catch (const std::bad_alloc&) {
     return say_error(kNoMemory, kFailure);
+  } catch (const std::filesystem::filesystem_error& error) {
+    return say_error("[files] " + error.path1().string() + ": " + error.code().message(), kFailure);
   } catch (const std::exception& error) {
     return say_error(error.what(), kFailure);
   }

@@ -77,6 +77,7 @@ std::string completion_script(const AppText& text, const std::vector<Option>& op
             (text.has("--set") ? "; fi\n" : "\n") +
             "  COMPREPLY=()\n"
             "  [[ -n $words ]] && COMPREPLY=($(compgen -P \"$before\" -W \"$words\" -- \"$cur\"))\n"
+            "  local IFS=$'\n'\n"
             "  [[ -n $files ]] && COMPREPLY+=($(compgen -P \"$before\" -f -- \"$cur\"))\n"
             "}\n"
             "complete -o filenames -F " +

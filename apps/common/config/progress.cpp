@@ -21,7 +21,7 @@ constexpr auto kLineEvery = std::chrono::seconds(10);     // elsewhere
 
 bool quiet = false;
 std::atomic<bool> bar_is_drawn = false;
-constexpr int64_t kBarWidth = 24, kNarrowestBar = 4;
+constexpr int64_t kBarWidth = 24, kNarrowestBar = 4, kNarrowestLabel = 8;
 
 template <class... Args>
 std::string format(const char* pattern, Args... args) {
@@ -131,7 +131,12 @@ void Progress::draw(int64_t done, std::optional<double> loss) {
   if (done < total_) text += "  " + duration(seconds_per_step_ * static_cast<double>(total_ - done)) + " left";
   if (terminal_) {
     const int64_t room = std::max<int64_t>(terminal_columns() - 1, 0);  // some wrap behind their last column
-    const std::string line = label_ + bar(share, room - static_cast<int64_t>(display_width(label_ + text))) + text;
+    const auto left = room - static_cast<int64_t>(display_width(text));
+    const int64_t most = std::max(left, kNarrowestLabel);  // the numbers matter more than the rest of a long name
+    std::string label = label_;
+    if (static_cast<int64_t>(display_width(label)) > most)
+      label = cut_to_columns(label, static_cast<size_t>(most - 1)) + "…";
+    const std::string line = label + bar(share, left - static_cast<int64_t>(display_width(label))) + text;
     // Without wrapping (DECAWM) while it is drawn: the terminal may become narrower before it has the line.
     std::printf("\r\033[?7l%s\033[K\033[?7h", cut_to_columns(line, static_cast<size_t>(room)).c_str());
   } else {

@@ -76,7 +76,8 @@ Splits find_images(DataConfig& data, const std::string& path) {
   const Splits files = load_parts(data);
   data.validation = files.validation ? 0 : share == 0 && !files.test ? kShareHeldOut : share;
   const auto classes = files.train->class_names();
-  require(classes.size() >= 2, "images", path, ": expected at least two classes to tell apart, got ", classes.size(),
+  require(classes.size() >= 2, "images", path,
+          ": expected at least two classes to tell apart, a folder each in it, got ", classes.size(),
           classes.empty() ? "" : ", " + excerpt(printable(classes[0])));
   Splits splits = load_splits(data, data.validation);
   note_small_classes(*splits.train);
@@ -140,10 +141,18 @@ void set_training(RunConfig& config, int64_t images, bool pretrained) {
   config.optimizer = {.kind = OptimizerKind::adamw, .weight_decay = 0.05, .clip_norm = 1};
   config.schedule.kind = ScheduleKind::cosine;
   config.schedule.peak = pretrained ? 2e-4 : 1e-3;
-  config.schedule.warmup_epochs = t.epochs / 10;
-  config.head.noise.rank = 4;
   config.head.train_samples = 16;
   config.head.test_samples = 256;
+}
+
+/// What follows from what --set says: a tenth of the length is warm-up.
+void set_warmup(RunConfig& config, const CommonOptions& options) {
+  RunConfig asked = config;
+  for (const std::string& assignment : options.set) set_config_field(assignment, asked);
+  if (asked.train.steps > 0)
+    config.schedule.warmup_steps = asked.train.steps / 10;
+  else
+    config.schedule.warmup_epochs = asked.train.epochs / 10;
 }
 
 int64_t parsed_size(const std::string& text) {
@@ -203,7 +212,11 @@ RunConfig own_config(const CommonOptions& options, const OwnImages& own) {
                            config.data.eval_pipeline.find("decode") != std::string::npos;
   if (!has_base || !reads_files || known || !own.size.empty() || !own.statistics.empty())
     prepare_images(config, own, known, splits, !has_base && !known);
-  if (!has_base) set_training(config, splits.train->size(), known.has_value());
+  if (has_base) return config;
+  set_training(config, splits.train->size(), known.has_value());
+  constexpr int64_t kRank = 4;
+  config.head.noise.rank = std::min(kRank, splits.train->classes());
+  set_warmup(config, options);
   return config;
 }
 
