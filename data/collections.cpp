@@ -5,6 +5,7 @@
 #include <iterator>
 #include <optional>
 #include <set>
+#include <unordered_map>
 #include <utility>
 
 #include "core/error.h"
@@ -129,6 +130,12 @@ Collections open_folders(const DataSpec& spec, const std::string& folder) {
   const std::vector<std::string> classes = listed_classes(folder);
   Collections files{load_image_folder(spec.name, train.value_or(folder), classes), nullptr};
   if (!train) return files;
+  const auto load_part = [&](const std::string& part) {
+    std::error_code ignored;
+    require(!std::filesystem::equivalent(part, *train, ignored), "load_splits", part, ": the same folder as ", *train,
+            ", whose images are trained on");
+    return load_image_folder(spec.name, part, files.train->class_names());
+  };
   const std::vector<std::string>& names = files.train->class_names();
   const auto pass_over = [&](const std::string& part) {
     const std::string why = part + " has no folder of a class: not used, since its images have no labels";
@@ -139,7 +146,7 @@ Collections open_folders(const DataSpec& spec, const std::string& folder) {
     for (const std::string& test : folders_called(folder, name)) {
       if (!found.empty()) continue;
       if (has_class(test, names)) {
-        files.test = load_image_folder(spec.name, found = test, names);
+        files.test = load_part(found = test);
         continue;
       }
       if (other.empty() && has_folders(test)) other = test;
@@ -151,7 +158,7 @@ Collections open_folders(const DataSpec& spec, const std::string& folder) {
     for (const std::string& own : folders_called(folder, name)) {
       if (files.validation || own == found || !files.test) continue;
       if (has_class(own, names))
-        files.validation = load_image_folder(spec.name, own, names);
+        files.validation = load_part(own);
       else
         pass_over(own);
     }
@@ -169,6 +176,18 @@ Collections open_shards(const DataSpec& spec, const std::string& folder) {
     return paths.empty() ? nullptr : load_shards(spec.name, paths, classes);
   };
   return {train, part(shards.test), shards.notes, part(shards.validation)};
+}
+
+/// Throws Error for an image that is in two parts.
+void require_apart(const std::vector<std::shared_ptr<const ImageCollection>>& parts, const std::string& path) {
+  std::unordered_map<std::string, size_t> part_of;
+  for (size_t p = 0; p < parts.size(); ++p) {
+    for (int64_t i = 0; parts[p] != nullptr && i < parts[p]->size(); ++i) {
+      const auto [known, added] = part_of.emplace(parts[p]->source(i), p);
+      require(added || known->second == p, "load_splits", path, ": ", known->first,
+              " is an image of two tables: expected each in one of train, test and validation");
+    }
+  }
 }
 
 /// A table with the images of one part, or a folder with one for each.
@@ -189,7 +208,9 @@ Collections open_label_tables(const DataSpec& spec, const std::string& path) {
     return table.empty() ? nullptr : load_label_table(spec.name, table, train->class_names());
   };
   const std::string test = first_of(kTestNames, "");
-  return {train, part(test), {}, part(test.empty() ? "" : first_of(kValidationNames, test))};
+  Collections files{train, part(test), {}, part(test.empty() ? "" : first_of(kValidationNames, test))};
+  require_apart({files.train, files.test, files.validation}, path);
+  return files;
 }
 
 Collections open_caption_shards(const DataSpec& spec, const std::string& folder) {

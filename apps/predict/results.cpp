@@ -38,7 +38,7 @@ void check_outputs(const PredictArguments& wanted, const char* key) {
   std::vector<std::string> files{wanted.json, wanted.csv, wanted.html, wanted.predictions.file};
   std::ranges::move(check_covariance_files(wanted.covariance), std::back_inserter(files));
   check_apart(files);
-  if (to_file(wanted.json)) check_results({wanted.json}, key);
+  if (to_file(wanted.json)) check_results({wanted.json}, "top");
   for (const auto& [file, ours] :
        {std::pair(wanted.csv,
                   std::function<bool(const std::string&)>([&](const std::string& path) { return is_csv(path, key); })),

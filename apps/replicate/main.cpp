@@ -113,6 +113,7 @@ void replicate(const CommonOptions& options, const OwnPlan& asked, const Flags& 
   const std::string name = images.empty() ? std::filesystem::path(options.config).stem().string()
                                           : name_of_images(images) + "-" + plan.base.model.name;
   const std::filesystem::path out = options.out.empty() ? "runs/" + name : options.out;
+  check_outside_images(out, asked.own);
   const std::vector<PlannedRun> runs = runs_of(plan);
   print_if_asked(options, configurations(runs));
   const std::vector<PlannedRun> to_train = fresh ? runs : unfinished(runs, out);

@@ -181,18 +181,24 @@ std::string measured_on(const std::vector<const Cell*>& rows) {
 
 std::string data_warning(const Plan& plan, const std::vector<const Cell*>& rows) {
   const FinishedRun& first = rows.front()->runs.front();
-  const auto called = [&](const FinishedRun& run) {
-    return plan.heads[run.plan.head].name + ", seed " + std::to_string(run.plan.seed) + " (" +
-           std::to_string(run.summary.training_images) + " images)";
+  const auto called = [&](const FinishedRun& run, int64_t images) {
+    return plan.heads[run.plan.head].name + ", seed " + std::to_string(run.plan.seed) + " (" + std::to_string(images) +
+           " images)";
   };
+  const auto differ = [](const std::string& a, const std::string& b) { return !a.empty() && !b.empty() && a != b; };
+  const std::string end = " were not. Means and differences mix both; --fresh trains all of them again.";
   for (const Cell* cell : rows) {
     for (const FinishedRun& run : cell->runs) {
       RunConfig here = run.plan.config, there = first.plan.config;
       const bool same = differing_fields(fields_of(here.data), fields_of(there.data)).empty();
-      if (same && !run.summary.training_data.empty() && !first.summary.training_data.empty() &&
-          run.summary.training_data != first.summary.training_data)
-        return "Not all of these runs were trained on the same images: " + called(first) + " and " + called(run) +
-               " were not. Means and differences mix both; --fresh trains all of them again.";
+      if (!same) continue;
+      const Summary &a = first.summary, &b = run.summary;
+      if (differ(a.training_data, b.training_data))
+        return "Not all of these runs were trained on the same images: " + called(first, a.training_images) + " and " +
+               called(run, b.training_images) + end;
+      if (differ(a.measured_data, b.measured_data))
+        return "Not all of these runs were measured on the same images: " + called(first, a.test.measures.count) +
+               " and " + called(run, b.test.measures.count) + end;
     }
   }
   return "";

@@ -51,6 +51,7 @@ int main(int argc, char** argv) {
                         ": task: ", sked::name_of(config.task), " is trained by build/contrast");
     print_if_asked(common, sked::config_text(config));
     const std::filesystem::path out = common.out.empty() ? sked::default_folder(common, own, config) : common.out;
+    check_outside_images(out, own);
     print(train(config, out,
                 {.device = common.device,
                  .graph = common.graph,

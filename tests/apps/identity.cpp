@@ -124,6 +124,14 @@ TEST_CASE("identity: training goes on with its own images only") {
   CHECK(again() == "");  // the end once more
   fs::copy_file(data.folder.path("data/train/bee/0.png"), data.folder.path("data/train/bee/new.png"));
   CHECK(again() == "");  // finished: the numbers of then
+  fs::rename(data.folder.path("data/train/bee/new.png"), data.folder.path("new.png"));
+  fs::copy_file(data.folder.path("new.png"), data.folder.path("data/test/bee/new.png"));
+  config.train.epochs = 3;
+  CHECK(one_line_with(again(), run.last(), "test images: 8 then, 9 now", "--fresh"));  // before it trains
+  CHECK(fs::exists(run.summary()));
+  config.train.epochs = 2;
+  fs::remove(data.folder.path("data/test/bee/new.png"));
+  fs::rename(data.folder.path("new.png"), data.folder.path("data/train/bee/new.png"));
   fs::remove(run.summary());
   CHECK(one_line_with(again(), run.last(), "training images: 24 then, 25 now", "--fresh"));
   fs::remove(data.folder.path("data/train/bee/1.png"));

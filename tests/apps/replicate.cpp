@@ -82,6 +82,25 @@ const Comparison& comparison_of(const std::vector<Comparison>& all, size_t setti
 
 }  // namespace
 
+TEST_CASE("replicate: runs measured on other images are not compared in silence") {
+  const Plan plan = two_by_two();
+  FinishedRun first = finished(0, 0, 0, 0.1), second = finished(0, 1, 0, 0.2);
+  first.summary.measured_data = second.summary.measured_data = "1";
+  first.summary.test.measures.count = 12, second.summary.test.measures.count = 27;
+  const auto warning = [&] {
+    const std::vector<Cell> cells = cells_of(plan, {first, second});
+    return data_warning(plan, cells_of_setting(cells, 0));
+  };
+  CHECK(warning() == "");
+  second.summary.measured_data = "2";
+  CHECK(has(warning(), "measured on the same images: DET, seed 0 (12 images) and HET|XL, seed 0 (27 images)"));
+  CHECK(has(table_markdown(plan, cells_of(plan, {first, second})), "--fresh trains all of them again"));
+  second.summary.measured_data = "";  // of an earlier version
+  CHECK(warning() == "");
+  first.summary.training_data = "1", second.summary.training_data = "2";
+  CHECK(has(warning(), "trained on the same images"));
+}
+
 TEST_CASE("plan: a grid, seeds outermost, each run with its own configuration and folder") {
   const TemporaryFolder folder;
   const Plan plan = read_plan(folder.write("plan.json", example().dump()), {"train.batch_size=8"});

@@ -80,10 +80,18 @@ TEST_CASE("catalog: validation images of a collection's own") {
   CHECK(one_line_with(error_of([&] { load_splits(other, 0); }), "other/val", "class folder b is missing"));
 
   for (const char* part : {"train", "test", "val"})
-    folder.write("t/" + std::string(part) + ".csv",
-                 std::string("a/0.png,x\na/1.png,y\n") + (part == std::string("train") ? "b/0.png,x\n" : ""));
-  write("t", 2);
-  CHECK(sizes(load_splits({.name = "image-csv", .path = folder.path("t")}, 0)) == Sizes{3, 2, 2});
+    folder.write("t/" + std::string(part) + ".csv", std::string(part) + "/a/0.png,x\n" + part + "/b/0.png,y\n" +
+                                                        (part == std::string("train") ? "train/a/1.png,x\n" : ""));
+  write("t/train", 2), write("t/test", 1), write("t/val", 1);
+  const DataSpec tables{.name = "image-csv", .path = folder.path("t")};
+  CHECK(sizes(load_splits(tables, 0)) == Sizes{3, 2, 2});
+  // What is trained on is not tested.
+  folder.write("t/val.csv", "val/a/0.png,x\ntrain/a/1.png,y\n");
+  CHECK(one_line_with(error_of([&] { load_splits(tables, 0); }), "train/a/1.png is an image of two tables"));
+  write("link/train", 3);
+  std::filesystem::create_directory_symlink("train", folder.path("link/test"));
+  CHECK(one_line_with(error_of([&] { load_parts({.name = "image-folder", .path = folder.path("link")}); }), "link/test",
+                      "the same folder as"));
 }
 
 TEST_CASE("catalog: labels from a CSV") {

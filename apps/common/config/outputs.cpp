@@ -2,9 +2,9 @@
 
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <set>
 
 #include "apps/common/config/fields.h"
 #include "core/error.h"
@@ -15,9 +15,14 @@ namespace sked {
 void check_writable(const std::string& file) { const AtomicFile probe(file); }
 
 void check_apart(const std::vector<std::string>& files) {
-  for (auto file = files.begin(); file != files.end(); ++file)
-    require_usage(file->empty() || *file == "-" || std::find(files.begin(), file, *file) == file, "output", *file,
+  std::set<std::filesystem::path> places;
+  for (const std::string& file : files) {
+    if (file.empty() || file == "-") continue;
+    std::error_code error;  // of a pipe, say: whether it can be written is another question
+    const std::filesystem::path place = std::filesystem::weakly_canonical(file, error);
+    require_usage(places.insert(error ? std::filesystem::path(file) : place).second, "output", file,
                   ": expected another file for each of the results");
+  }
 }
 
 void check_writable_below(const std::filesystem::path& file) {

@@ -25,7 +25,9 @@ std::string ending_of(const std::string& path) { return lower_case(std::filesyst
 bool holds_predictions(const std::string& path) {
   std::string begin(4096, '\0');
   begin.resize(InputFile(path).read_some(begin.data(), begin.size()));
-  return begin.find(kMark) != std::string::npos || begin.starts_with(std::string(kFirstColumn) + ",");
+  if (begin.find(kMark) != std::string::npos) return true;
+  const std::string header = begin.substr(0, begin.find('\n'));
+  return header.starts_with(std::string(kFirstColumn) + ",") && header.find("probabilities") != header.npos;
 }
 
 // ---- CSV

@@ -23,6 +23,7 @@ std::vector<Field> list_of(Summary& s) {
   fields("best_nll", s.best_nll);
   fields("training_images", s.training_images);
   fields("training_data", s.training_data);
+  fields("measured_data", s.measured_data);
   fields("noisy_share", s.noisy_share);
   fields("pairs_left_out", s.pairs_left_out);
   fields("test_pairs_left_out", s.test_pairs_left_out);

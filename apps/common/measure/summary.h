@@ -23,7 +23,7 @@ struct Summary {
   int64_t steps = 0, best_step = 0;
   double epochs = 0, best_nll = 0;  // best_nll: of the periodic evaluations
   int64_t training_images = 0;
-  std::string training_data;                            // their fingerprint (identity.h)
+  std::string training_data, measured_data;             // fingerprints of these, and of the measured (identity.h)
   double noisy_share = 0;                               // share of the training labels that are not the clean ones
   int64_t pairs_left_out = 0, test_pairs_left_out = 0;  // image-text pairs that lack a half
   double images_per_second = 0;                         // of the training steps

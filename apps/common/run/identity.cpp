@@ -94,11 +94,12 @@ std::string image_difference(const std::string& what, const ImageSet& then, cons
          " as then, but with other names, labels or captions, or in another order";
 }
 
-std::string training_difference(const DataIdentity& then, const DataIdentity& now) {
+std::string data_difference(const DataIdentity& then, const DataIdentity& now) {
   const std::string classes = class_difference(now.classes, then.classes);
   if (!classes.empty()) return "class names: " + classes;
-  const std::string train = image_difference("training", then.train, now.train);
-  return train.empty() ? image_difference("validation", then.validation, now.validation) : train;
+  std::string images = image_difference("training", then.train, now.train);
+  if (images.empty()) images = image_difference("validation", then.validation, now.validation);
+  return images.empty() ? image_difference("test", then.test, now.test) : images;
 }
 
 }  // namespace sked

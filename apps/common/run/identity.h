@@ -45,8 +45,8 @@ FileIdentity files_of(const TensorFile& file, const std::string& path);
 /// How `what` (training, test …) images differ, for people: `test images: 16 then, 18 now`. Empty where they do not.
 std::string image_difference(const std::string& what, const ImageSet& then, const ImageSet& now);
 
-/// What training on `now` would not go on with, for people: `class names: …`, `training images: 48 there, 50 here`.
-/// Empty where the training can go on.
-std::string training_difference(const DataIdentity& then, const DataIdentity& now);
+/// What a run on `then` would not go on with, for people: `class names: …`, `training images: 48 then, 50 now`, or what
+/// it is evaluated and tested on. Empty where it can go on.
+std::string data_difference(const DataIdentity& then, const DataIdentity& now);
 
 }  // namespace sked

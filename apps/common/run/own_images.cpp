@@ -281,6 +281,13 @@ std::string name_of_images(const std::string& images) {
   return name.empty() ? "images" : name.string();
 }
 
+void check_outside_images(const fs::path& out, const OwnImages& own) {
+  if (own.images.empty() || !is_folder(own.images)) return;
+  const fs::path within = fs::weakly_canonical(out).lexically_relative(fs::weakly_canonical(own.images));
+  require_usage(within.empty() || *within.begin() == "..", "images", "--out: ", out.string(), " lies in ", own.images,
+                ", among the folders of classes: expected a folder outside");
+}
+
 std::string default_folder(const CommonOptions& options, const OwnImages& own, const RunConfig& config) {
   const std::string seed = "-s" + std::to_string(config.seed);
   if (own.images.empty()) return "runs/" + fs::path(options.config).stem().string() + seed;

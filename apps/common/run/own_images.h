@@ -1,6 +1,7 @@
 #pragma once
 // A configuration from somebody's own images and the name of a network: what `--images` asks for.
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -39,6 +40,9 @@ RunConfig configured(const CommonOptions& options, const OwnImages& own);
 /// Where a run goes that no --out is given for: `runs/<configuration>-s<seed>`, of own images
 /// `runs/<folder>-<model>-<head>-s<seed>`.
 std::string default_folder(const CommonOptions& options, const OwnImages& own, const RunConfig& config);
+
+/// Throws UsageError where results in `out` would lie among the images, as the folder of a class.
+void check_outside_images(const std::filesystem::path& out, const OwnImages& own);
 
 /// The name of the folder or table of --images, without its ending.
 std::string name_of_images(const std::string& images);

@@ -171,7 +171,7 @@ RunIdentity identify(const RunConfig& config, const Splits& splits) {
 
 void check_same_training(const Checkpoint& checkpoint, RunIdentity& run) {
   if (checkpoint.data) {
-    const std::string changed = training_difference(*checkpoint.data, run.data);
+    const std::string changed = data_difference(*checkpoint.data, run.data);
     require(changed.empty(), "train", checkpoint.path, " was trained on other data: ", changed, kWayOut);
   } else {
     require(run.config.data.validation == 0 && run.config.data.train_subset == 0, "train", checkpoint.path,
@@ -215,7 +215,7 @@ Summary finished(const RunFolder& folder, const RunConfig& config, const Checkpo
     then = *checkpoint->data;
   else if (!summary.training_data.empty())
     then.train = {summary.training_images, summary.training_data};
-  const std::string changed = training_difference(then, now);
+  const std::string changed = data_difference(then, now);
   if (!changed.empty()) note(run + ", and its data has changed since: " + changed + " (--fresh trains on it)");
   return summary;
 }

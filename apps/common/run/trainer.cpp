@@ -36,6 +36,7 @@ Summary summarize(const RunIdentity& run, Task& task, const TrainOptions& option
   s.seed = run.config.seed;
   s.training_images = run.data.train.count;
   s.training_data = run.data.train.fingerprint;
+  s.measured_data = (run.data.test.count > 0 ? run.data.test : run.data.validation).fingerprint;
   s.params_total = task.model().parameter_count();
   s.steps = state.step;
   s.epochs = steps.timetable().epoch(state.step);
