@@ -116,7 +116,7 @@ void LabelReader::number_classes() {
     const auto& [label, line] = labels_[i];
     const auto found = index.find(label);
     require(found != index.end(), "labels", path_, ":", line, ": \"", excerpt(label), "\" is none of the ",
-            classes_.size(), " classes; nearest: ", excerpt(nearest(label, classes_)));
+            classes_.size(), " classes", did_you_mean(label, classes_));
     all_.entries[i].label = found->second;
   }
 }

@@ -35,6 +35,8 @@ void check_outputs(const PredictArguments& wanted, const char* key) {
                   ": expected representation beside --zero-shot, which compares with texts and has no noise");
   require_usage(wanted.json != "-" || wanted.csv != "-", "predict",
                 "--json - and --csv -: expected one of them on stdout, the other in a file");
+  for (const std::string& file : {wanted.html, wanted.covariance})
+    require_usage(file != "-", "predict", "--html and --covariance: expected a file's name, got -");
   std::vector<std::string> files{wanted.json, wanted.csv, wanted.html, wanted.predictions.file};
   std::ranges::move(check_covariance_files(wanted.covariance), std::back_inserter(files));
   check_apart(files);

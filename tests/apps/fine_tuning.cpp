@@ -300,9 +300,9 @@ TEST_CASE("fine-tuning: what cannot be frozen or scaled is refused in one line, 
     CHECK(fails_with(run_program(place.command("run", more)), 2, parts...));
     CHECK_FALSE(std::filesystem::exists(place.run("run").path));
   };
-  refused({R"(train.freeze=["stem","layer3"])"}, "train.freeze", "layer3", "nearest: layer1");
-  refused({"train.freeze=layer"}, "train.freeze", "layer", "nearest: layer1");
-  refused({"train.freeze=head.nois"}, "train.freeze", "nearest: head.noise");
+  refused({R"(train.freeze=["stem","layer3"])"}, "train.freeze", "layer3", "did you mean \"layer1\"?");
+  refused({"train.freeze=layer"}, "train.freeze", "layer", "did you mean \"layer1\"?");
+  refused({"train.freeze=head.nois"}, "train.freeze", "did you mean \"head.noise\"?");
   refused({R"(train.freeze=["backbone","head"])"}, "train.freeze", "left to train");
   refused({"optimizer.layer_decay=0"}, "optimizer.layer_decay", "(0, 1]");
   refused({"optimizer.layer_decay=1.5"}, "optimizer.layer_decay", "1.5");

@@ -166,6 +166,7 @@ TEST_CASE("mistakes: options") {
              {"predict @/run @/photos/test/cat/0.ppm --png @/a.png", 2, {"--png", "did you mean --html?"}},
              {"predict @/run @/photos/test/cat/0.ppm --csv -  --json -", 2, {"one of them on stdout"}},
              {"predict @/run @/photos/test/cat/0.ppm --csv @/a --json @/./a", 2, {"/a: expected another file"}},
+             {"predict @/run @/photos/test/cat/0.ppm --html -", 2, {"--html", "name, got -"}},
              {"evaluate @/run --covariance @/c --predictions @/c.safetensors", 2, {"/c.safetensors: expected another"}},
              {"predict @/run @/photos/test/cat/0.ppm --csv ''", 2, {"--csv: expected FILE", "an empty word"}},
              {train + "--out ''", 2, {"--out: expected DIR", "an empty word"}},

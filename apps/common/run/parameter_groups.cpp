@@ -43,7 +43,7 @@ void freeze(Module& model, Backbone& tower, const std::vector<std::string>& part
   for (const std::string& part : parts) {
     std::vector<NamedVar> frozen = named(model, tower, part);
     require_usage(!frozen.empty(), "config", "train.freeze: no parameter's name begins with ", excerpt(part),
-                  " (nearest: ", nearest(part, parts_of(model)), ")");
+                  did_you_mean(part, parts_of(model)));
     for (NamedVar& p : frozen) p.var.set_requires_grad(false);
   }
   require_usage(model.requires_grad(), "config",
