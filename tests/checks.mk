@@ -80,10 +80,11 @@ asan: deps
 	$(SUBMAKE) check BUILD="$(BUILD)/asan" OPT="$(SANITIZE) -fsanitize=address"
 ubsan: deps
 	$(SUBMAKE) check BUILD="$(BUILD)/ubsan" OPT="$(SANITIZE) -fsanitize=undefined -fno-sanitize-recover=all"
-# Both at once: one build and one run instead of two.
+# Both at once: one build and one run instead of two. The programs too, whatever is tested: another compiler has to take
+# them.
 BOTH_SANITIZERS = $(SANITIZE) -fsanitize=address,undefined -fno-sanitize-recover=all
 sanitize: deps
-	$(SUBMAKE) check BUILD="$(BUILD)/sanitize" OPT="$(BOTH_SANITIZERS)"
+	$(SUBMAKE) programs check BUILD="$(BUILD)/sanitize" OPT="$(BOTH_SANITIZERS)"
 # Our own threads, the loader's and what meets them in training, under ThreadSanitizer. OpenMP is off: its library is
 # not instrumented.
 TSAN_CASES = loader*,trainer: runs*,trainer: the loss*,trainer: label*,trainer: a loss*,$\
