@@ -154,9 +154,10 @@ Collections open_folders(const DataSpec& spec, const std::string& folder) {
     }
   }
   if (!files.test && !other.empty()) load_image_folder(spec.name, other, names);  // says what is missing
+  if (!files.test) return files;
   for (const char* name : kValidationNames)
     for (const std::string& own : folders_called(folder, name)) {
-      if (files.validation || own == found || !files.test) continue;
+      if (files.validation || own == found) continue;
       if (has_class(own, names))
         files.validation = load_part(own);
       else

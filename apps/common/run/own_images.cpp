@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "core/text.h"
 #include "data/catalog.h"
+#include "data/held_out.h"
 #include "data/image_file.h"
 #include "data/parts.h"
 #include "data/transforms.h"
@@ -73,15 +74,15 @@ Splits find_images(DataConfig& data, const std::string& path) {
   static_cast<DataSpec&>(data) = data_at(path);
   data.root = before.root, data.skip_limit = before.skip_limit;
   data.train_pipeline = before.train_pipeline, data.eval_pipeline = before.eval_pipeline;
-  const Splits files = load_parts(data);
+  Splits files = load_parts(data);
   data.validation = files.validation ? 0 : share == 0 && !files.test ? kShareHeldOut : share;
   const auto classes = files.train->class_names();
   require(classes.size() >= 2, "images", path,
           ": expected at least two classes to tell apart, a folder each in it, got ", classes.size(),
           classes.empty() ? "" : ", " + excerpt(printable(classes[0])));
-  Splits splits = load_splits(data, data.validation);
-  note_small_classes(*splits.train);
-  return splits;
+  hold_out(files, std::shared_ptr(files.train), data.validation, 0);
+  note_small_classes(*files.train);
+  return files;
 }
 
 /// The edge that three of four images have at least.
