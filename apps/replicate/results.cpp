@@ -22,6 +22,26 @@ std::pair<std::vector<double>, std::vector<double>> paired(const Cell& a, const 
   return values;
 }
 
+/// Mean accuracy by `shots` images of each class, over the data sets that few_shot.data asks for; NaN where one lacks
+/// it.
+double few_shot_accuracy(const Summary& summary, int64_t shots) {
+  std::vector<double> accuracies;
+  for (const FewShotMeasures& asked : summary.few_shot) {
+    const auto found = std::ranges::find(asked.results, shots, &FewShotAccuracy::shots);
+    if (found == asked.results.end() || !found->missing.empty()) return std::nan("");
+    accuracies.push_back(found->accuracy);
+  }
+  return accuracies.empty() ? std::nan("") : estimate(accuracies).mean;
+}
+
+template <int64_t shots>
+Metric few_shot_metric() {
+  const std::string count = std::to_string(shots);
+  return {"few_shot_" + count, count + "-shot %", 2, 100, false, true,
+          [](const Summary& s) { return few_shot_accuracy(s, shots); },
+          [](const Summary& s) { return !std::isnan(few_shot_accuracy(s, shots)); }, false};
+}
+
 }  // namespace
 
 const std::vector<Metric>& metrics() {
@@ -61,11 +81,23 @@ const std::vector<Metric>& metrics() {
        [](const Summary& s) { return s.test.retrieval.image_to_text_1; }, with_retrieval},
       {"text_to_image_1", "text → image R@1 %", 2, 100, false, false,
        [](const Summary& s) { return s.test.retrieval.text_to_image_1; }, with_retrieval},
+      few_shot_metric<1>(),
+      few_shot_metric<5>(),
+      few_shot_metric<10>(),
+      few_shot_metric<25>(),
+      few_shot_metric<100>(),
+      few_shot_metric<500>(),
       {"temperature", "τ", 3, 1, false, false, [](const Summary& s) { return s.temperature; }, nullptr, false},
       {"params_head_extra", "extra parameters", 0, 1, true, false,
        [](const Summary& s) { return static_cast<double>(s.params_head_extra); }, nullptr, false},
       {"train_seconds", "training s", 1, 1, true, false, [](const Summary& s) { return s.train_seconds; }, nullptr,
        false},
+      {"step_ms", "ms a step", 2, 1, true, false,
+       [](const Summary& s) { return 1000 * s.train_seconds / static_cast<double>(s.steps); },
+       [](const Summary& s) { return s.steps > 0; }, false, false, false},
+      {"peak_memory", "peak memory MB", 1, 1, true, false,
+       [](const Summary& s) { return 1e-6 * static_cast<double>(s.peak_memory_bytes); },
+       [](const Summary& s) { return s.peak_memory_bytes > 0; }, false, false, false},
   };
   return list;
 }
@@ -124,6 +156,7 @@ std::vector<const Metric*> columns_of(const std::vector<const Cell*>& cells) {
   std::vector<const Metric*> columns;
   for (const Metric& metric : metrics()) {
     const auto has = [&](const Cell* cell) { return cell->has(metric); };
+    if (!metric.in_tables) continue;
     if (metric.of_some ? std::ranges::any_of(cells, has) : std::ranges::all_of(cells, has)) columns.push_back(&metric);
   }
   return columns;

@@ -29,6 +29,7 @@ struct Metric {
   bool (*has)(const Summary&) = nullptr;  // where it is not of every run
   bool of_predictions = true;             // else of the run itself: an ensemble has none
   bool of_some = false;                   // has a column where only some heads have it
+  bool in_tables = true;                  // else in results.json alone
 };
 const std::vector<Metric>& metrics();
 
@@ -55,7 +56,7 @@ struct Cell {
 /// Cells in the plan's order; those without a finished run are left out.
 std::vector<Cell> cells_of(const Plan& plan, const std::vector<FinishedRun>& runs);
 std::vector<const Cell*> cells_of_setting(const std::vector<Cell>& cells, size_t setting);
-/// The metrics that all of these cells have, and those of some heads that any has.
+/// The metrics of tables that all of these cells have, and those of some heads that any has.
 std::vector<const Metric*> columns_of(const std::vector<const Cell*>& cells);
 
 /// Per setting and compared metric: the head with the best mean, and each other head's difference to it over the same

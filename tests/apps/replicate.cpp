@@ -420,6 +420,30 @@ TEST_CASE("table: what only some heads predict has a column, with a dash for the
   CHECK(has(old, "| - |"));
 }
 
+TEST_CASE("table: few-shot columns where every run has them; memory and time of a step in results.json alone") {
+  const Plan plan = two_by_two();
+  FinishedRun det = finished(0, 0, 0, 0.25), xl = finished(0, 1, 0, 0.2);
+  det.summary.few_shot = {{"a", 10, {{1, 1, 0.25}, {5, 1, 0.5}}}, {"b", 10, {{1, 1, 0.75}, {5, 1, 0.5}}}};
+  xl.summary.few_shot = {{"a", 10, {{1, 1, 0.5}, {5, 1, 0.5}}}, {"b", 10, {{1, 1, 0.625}}}};
+  det.summary.steps = 50, det.summary.train_seconds = 0.1, det.summary.peak_memory_bytes = 2500000;
+  const std::vector<Cell> cells = cells_of(plan, {det, xl});
+  const std::string text = table_markdown(plan, cells);
+  CHECK(has(text, " accuracy % | ECE | Brier | 1-shot % | τ |"));
+  CHECK(has(text, "| 50.00 | 1.000 |"));
+  CHECK(has(text, "| 56.25 | 1.000 |"));
+  CHECK_FALSE(has(text, "5-shot"));  // not of both
+  CHECK_FALSE(has(text, "memory"));
+  CHECK(comparison_of(comparisons(plan, cells), 0, "few_shot_1").best == 1);
+  const LibraryJson json = LibraryJson::parse(results_json(plan, cells));
+  const LibraryJson &first = json["cells"][0], &second = json["cells"][1];
+  CHECK(first["few_shot_1"]["mean"] == 0.5);
+  CHECK(first["few_shot_5"]["mean"] == 0.5);
+  CHECK_FALSE(second.contains("few_shot_5"));
+  CHECK(first["step_ms"]["mean"] == 2.0);
+  CHECK(first["peak_memory"]["mean"] == 2.5);
+  CHECK_FALSE(second.contains("step_ms"));  // of an earlier version
+}
+
 TEST_CASE("table: one per setting, every row as wide as its header") {
   const Plan plan = two_by_two();
   FinishedRun human = finished(1, 1, 0, 0.2);
