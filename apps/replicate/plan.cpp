@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 
+#include "apps/replicate/study.h"
 #include "core/error.h"
 #include "core/text.h"
 
@@ -121,12 +122,18 @@ std::string folder_name(const std::string& name) {
   return folder;
 }
 
+std::vector<std::string> names_of(const std::vector<Variation>& variations) {
+  std::vector<std::string> names;
+  for (const Variation& variation : variations) names.push_back(variation.name);
+  return names;
+}
+
 Plan read_plan(const std::string& path, const std::vector<std::string>& overrides) {
   const Json json = parse_json(read_json_file(path), path);
   if (!json.is_object()) fail_usage(path, ": expected an object, got ", excerpt(json.dump()));
   if (!json.contains("base") && !json.contains("heads") && (json.contains("data") || json.contains("model")))
     fail_usage(path, ": a configuration of one run (a plan has base and heads): build/train runs it");
-  const std::vector<std::string> known = {"about", "base", "settings", "heads", "seeds", "ensembles"};
+  const std::vector<std::string> known = {"about", "base", "settings", "heads", "seeds", "ensembles", "study"};
   for (const auto& [key, value] : json.members())
     if (std::find(known.begin(), known.end(), key) == known.end())
       fail_usage(path, ": unknown key `", excerpt(key), "`", did_you_mean(key, known), ": a plan has ", join(known));
@@ -152,6 +159,10 @@ Plan read_plan(const std::string& path, const std::vector<std::string>& override
     plan.ensembles = ensembles->boolean();
     if (plan.ensembles && plan.base.task != TaskKind::classification)
       fail_usage(path, ": `ensembles` expected false for the task ", name_of(plan.base.task));
+  }
+  if (const Json* study = json.find("study")) {
+    read_study(*study, names_of(plan.settings), names_of(plan.heads), path);
+    plan.study = study->dump();
   }
   return plan;
 }

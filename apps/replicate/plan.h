@@ -18,14 +18,17 @@ struct Variation {
   std::string changes = "{}";  // JSON text: {"key.path": value, …}
 };
 
+std::vector<std::string> names_of(const std::vector<Variation>& variations);
+
 /// What a plan file says:
 ///
 ///   {"about": {…}, "base": {a run's configuration}, "settings": {"name": {"key.path": value, …}, …},
-///    "heads": {"name": {"key.path": value, …}, …}, "seeds": [0, 1, 2], "ensembles": true}
+///    "heads": {"name": {"key.path": value, …}, …}, "seeds": [0, 1, 2], "ensembles": true, "study": {…}}
 ///
 /// `base` may also be the name of a file with such a configuration, from the plan's folder on; its seed is not used.
 /// `settings` may be left out: one setting, the base itself. The runs' seeds come from `seeds` alone. `ensembles`, by
-/// default false, has the test images predicted once more by every run, for the seeds' average.
+/// default false, has the test images predicted once more by every run, for the seeds' average. `study` (study.h) says
+/// what the plan is to show.
 struct Plan {
   std::string path;          // of the file, for messages
   std::string title;         // about.title, or the file's name
@@ -34,6 +37,7 @@ struct Plan {
   std::vector<Variation> settings, heads;
   std::vector<uint64_t> seeds;
   bool ensembles = false;
+  std::string study = {};  // JSON text, checked; empty where there is none
 };
 
 /// One training run of a plan.

@@ -19,6 +19,16 @@ std::string markdown(const std::string& text) {
   return result;
 }
 
+/// What a page made of the results alone needs of the plan: without it nobody knows what is missing.
+Json plan_json(const Plan& plan) {
+  Json json = {{"path", valid_utf8(plan.path)}, {"settings", Json::object()}, {"heads", Json::object()}};
+  for (const auto& [key, list] : {std::pair("settings", &plan.settings), {"heads", &plan.heads}})
+    for (const Variation& variation : *list)
+      json[key][variation.name] = parse_json(variation.changes, plan.path);
+  json["seeds"] = plan.seeds;
+  return json;
+}
+
 }  // namespace
 
 std::string table_markdown(const Plan& plan, const std::vector<Cell>& cells) {
@@ -63,6 +73,10 @@ std::string results_json(const Plan& plan, const std::vector<Cell>& cells) {
                  {"about", parse_json(plan.about, plan.path)},
                  {"cells", Json::array()},
                  {"comparisons", Json::array()}};
+  if (!plan.study.empty()) {
+    result["study"] = parse_json(plan.study, plan.path);
+    result["plan"] = plan_json(plan);
+  }
   for (const Cell& cell : cells) {
     Json entry = {{"setting", plan.settings[cell.setting].name}, {"head", plan.heads[cell.head].name}};
     for (const Metric& metric : metrics())

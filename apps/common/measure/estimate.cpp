@@ -15,9 +15,10 @@ std::string number(double value, int digits) {
   return buffer;
 }
 
-/// What |t| of Student's distribution with n degrees of freedom exceeds with probability 5 %. P(|T| < √n tan θ) is a
-/// finite sum in cos θ (Abramowitz & Stegun 26.7.3, 26.7.4), which is solved for θ by bisection.
-double student_t(int64_t n) {
+}  // namespace
+
+// P(|T| < √n tan θ) is a finite sum in cos θ (Abramowitz & Stegun 26.7.3, 26.7.4), which is solved for θ by bisection.
+double student_t(double probability, int64_t n) {
   const auto below = [n](double theta) {
     const double c = std::cos(theta);
     double term = n % 2 == 0 ? 1 : c, sum = 0;
@@ -31,15 +32,13 @@ double student_t(int64_t n) {
   double low = 0, high = std::numbers::pi / 2;
   for (int halving = 0; halving < 60; ++halving) {
     const double middle = (low + high) / 2;
-    (below(middle) < 0.95 ? low : high) = middle;
+    (below(middle) < probability ? low : high) = middle;
   }
   return std::sqrt(static_cast<double>(n)) * std::tan(low);
 }
 
-}  // namespace
-
-double Estimate::half_width() const {
-  return count < 2 ? std::numeric_limits<double>::infinity() : student_t(count - 1) * standard_error;
+double Estimate::half_width(double probability) const {
+  return count < 2 ? std::numeric_limits<double>::infinity() : student_t(probability, count - 1) * standard_error;
 }
 
 std::string Estimate::text(int digits, double scale) const {

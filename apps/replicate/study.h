@@ -1,0 +1,58 @@
+#pragma once
+// What a plan claims before it is run: questions, and the comparisons that answer them.
+
+#include <string>
+#include <vector>
+
+#include "apps/replicate/verdict.h"
+#include "core/json.h"
+
+namespace sked {
+
+struct Metric;
+
+/// One comparison in each of some settings: a head against another.
+struct ClaimedComparison {
+  std::string head, than;  // names of heads; `than` may be kSweep
+  std::string metric_key;  // of metrics()
+  const Metric* metric = nullptr;
+  Expectation expect = Expectation::lower;
+  double worth = 0;  // the smallest difference that matters, in the metric's own unit (accuracy: of 1)
+  std::vector<std::string> settings = {};
+  std::string beyond = {};  // not empty: a setting whose difference is taken from that of each other
+};
+
+/// As `than`: of each seed the head of the sweep with the lowest held-out NLL.
+inline constexpr const char* kSweep = "sweep";
+
+/// Heads that differ in one value, which another head learns.
+struct Sweep {
+  std::vector<std::string> heads = {};
+  std::vector<double> values = {};  // of each head
+  std::string label = {};
+};
+
+enum class Figure { forest, sweep, cost, covariance, reliability, images };
+constexpr std::array<const char*, 6> names_of(Figure) {
+  return {"forest", "sweep", "cost", "covariance", "reliability", "images"};
+}
+
+struct Claim {
+  std::string claim;  // `1`: a short name
+  std::string title, question;
+  std::string expectation;             // in words, as stated before running
+  std::vector<std::string> settings;   // those looked at
+  std::vector<ClaimedComparison> comparisons;
+  Sweep sweep = {};
+  std::vector<Figure> figures = {};
+};
+
+/// Reads a plan's `study`: {"claims": [{"claim", "title", "question", "expectation", "comparisons": [{"head", "than",
+/// "metric", "expect", "worth", "settings", "beyond"} …], "settings", "sweep": {"heads", "values", "label"},
+/// "figures"} …]}. Settings that are left out are the claim's, and the claim's those of the plan. `settings` and
+/// `heads` are the plan's names. Throws UsageError naming `source` and the key for what is unknown (with the nearest),
+/// missing, of another type or out of its range.
+std::vector<Claim> read_study(const Json& study, const std::vector<std::string>& settings,
+                              const std::vector<std::string>& heads, const std::string& source);
+
+}  // namespace sked
