@@ -37,9 +37,15 @@ double few_shot_accuracy(const Summary& summary, int64_t shots) {
 template <int64_t shots>
 Metric few_shot_metric() {
   const std::string count = std::to_string(shots);
-  return {"few_shot_" + count, count + "-shot %", 2, 100, false, true,
+  return {"few_shot_" + count,
+          count + "-shot %",
+          2,
+          100,
+          false,
+          true,
           [](const Summary& s) { return few_shot_accuracy(s, shots); },
-          [](const Summary& s) { return !std::isnan(few_shot_accuracy(s, shots)); }, false};
+          [](const Summary& s) { return !std::isnan(few_shot_accuracy(s, shots)); },
+          false};
 }
 
 }  // namespace

@@ -12,7 +12,8 @@
 namespace sked {
 namespace {
 
-void visit_fields(FieldList& fields, ClaimedComparison& c) {
+std::vector<Field> list_of(ClaimedComparison& c) {
+  FieldList fields;
   fields("head", c.head);
   fields("than", c.than);
   fields("metric", c.metric_key);
@@ -20,16 +21,19 @@ void visit_fields(FieldList& fields, ClaimedComparison& c) {
   fields("worth", c.worth);
   fields("settings", c.settings);
   fields("beyond", c.beyond);
+  return fields.take();
 }
 
-/// The values apart: read_fields() knows no list of such.
-void visit_fields(FieldList& fields, Sweep& s) {
+/// Without the values: there are no fields of such lists.
+std::vector<Field> list_of(Sweep& s) {
+  FieldList fields;
   fields("heads", s.heads);
   fields("label", s.label);
+  return fields.take();
 }
 
-/// Without the lists of objects, and figures as texts: a list is none of a choice.
-std::vector<Field> fields_of_claim(Claim& c, std::vector<std::string>& figures) {
+/// Without the lists of objects; figures as texts.
+std::vector<Field> list_of(Claim& c, std::vector<std::string>& figures) {
   FieldList fields;
   fields("claim", c.claim);
   fields("title", c.title);
@@ -81,7 +85,7 @@ class StudyReader {
     Claim claim;
     claim.settings = settings_;
     std::vector<std::string> figures{name_of(Figure::forest)};
-    read_fields(json, fields_of_claim(claim, figures), place);
+    read_fields(json, list_of(claim, figures), place);
     for (const auto& [key, text] : {std::pair("claim", &claim.claim),
                                     {"title", &claim.title},
                                     {"question", &claim.question},
@@ -108,7 +112,7 @@ class StudyReader {
     const Json values = json.at("values");
     json.erase("values");
     Sweep sweep;
-    read_fields(json, fields_of(sweep), place);
+    read_fields(json, list_of(sweep), place);
     expect_names(sweep.heads, heads_, place + ".heads");
     const auto number = [](const Json& value) { return value.is_number() && std::isfinite(value.number()); };
     expect(values.is_array() && values.size() == sweep.heads.size() && std::ranges::all_of(values.elements(), number),
@@ -121,7 +125,7 @@ class StudyReader {
     expect_keys(json, {"head", "than", "metric", "expect", "worth"}, place);
     ClaimedComparison c;
     c.settings = claim.settings;
-    read_fields(json, fields_of(c), place);
+    read_fields(json, list_of(c), place);
     expect_known(c.head, heads_, place + ".head");
     if (c.than != kSweep || claim.sweep.heads.empty()) expect_known(c.than, heads_, place + ".than");
     expect(c.head != c.than, place + ".than", "another head than \"", excerpt(c.head), '"');

@@ -40,8 +40,8 @@ constexpr std::array<const char*, 6> names_of(Figure) {
 struct Claim {
   std::string claim;  // `1`: a short name
   std::string title, question;
-  std::string expectation;             // in words, as stated before running
-  std::vector<std::string> settings;   // those looked at
+  std::string expectation;            // in words, as stated before running
+  std::vector<std::string> settings;  // those looked at
   std::vector<ClaimedComparison> comparisons;
   Sweep sweep = {};
   std::vector<Figure> figures = {};

@@ -23,8 +23,7 @@ std::string markdown(const std::string& text) {
 Json plan_json(const Plan& plan) {
   Json json = {{"path", valid_utf8(plan.path)}, {"settings", Json::object()}, {"heads", Json::object()}};
   for (const auto& [key, list] : {std::pair("settings", &plan.settings), {"heads", &plan.heads}})
-    for (const Variation& variation : *list)
-      json[key][variation.name] = parse_json(variation.changes, plan.path);
+    for (const Variation& variation : *list) json[key][variation.name] = parse_json(variation.changes, plan.path);
   json["seeds"] = plan.seeds;
   return json;
 }

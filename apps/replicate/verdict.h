@@ -16,7 +16,9 @@ enum class Expectation { lower, higher, no_worse };
 constexpr std::array<const char*, 3> names_of(Expectation) { return {"lower", "higher", "no worse"}; }
 
 enum class Outcome { as_claimed, other_way, no_difference, open };
-constexpr std::array<const char*, 4> names_of(Outcome) { return {"as claimed", "the other way", "no difference", "open"}; }
+constexpr std::array<const char*, 4> names_of(Outcome) {
+  return {"as claimed", "the other way", "no difference", "open"};
+}
 
 /// One comparison; all numbers in the metric's unit, differences positive where they are as claimed.
 struct Judgment {

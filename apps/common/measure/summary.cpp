@@ -54,27 +54,34 @@ Json summary_json(const Summary& summary) {
 
 std::string summary_text(const Summary& summary) { return json_text(summary_json(summary)); }
 
-Summary read_summary(const std::string& path) {
-  constexpr uint64_t kMostBytes = 1 << 20;
+Summary summary_of(Json json, const std::string& source) {
   Summary summary;
   try {
-    Json json = parse_json(read_file(path, kMostBytes), path);
     if (json.is_object() && json.contains("validation")) summary.measured = "validation";
-    require(json.is_object() && json.contains(summary.measured), "summary", path,
+    require(json.is_object() && json.contains(summary.measured), "summary", source,
             ": expected an object with a key test");
-    summary.test = read_evaluation(json.at(summary.measured), path);
-    require(summary.test.measures.count > 0, "summary", path, ": ", summary.measured,
+    summary.test = read_evaluation(json.at(summary.measured), source);
+    require(summary.test.measures.count > 0, "summary", source, ": ", summary.measured,
             ": expected what was measured, got no image");
     json.erase(summary.measured);
     if (const Json* few_shot = json.find("few_shot")) {
-      summary.few_shot = read_few_shot(*few_shot, path);
+      summary.few_shot = read_few_shot(*few_shot, source);
       json.erase("few_shot");
     }
-    read_fields(json, list_of(summary), path);
+    read_fields(json, list_of(summary), source);
   } catch (const UsageError& error) {  // nobody's usage is wrong: the file is
     throw Error(error.what());
   }
   return summary;
+}
+
+Summary read_summary(const std::string& path) {
+  constexpr uint64_t kMostBytes = 1 << 20;
+  try {
+    return summary_of(parse_json(read_file(path, kMostBytes), path), path);
+  } catch (const UsageError& error) {
+    throw Error(error.what());
+  }
 }
 
 }  // namespace sked

@@ -40,6 +40,8 @@ struct Summary {
 Json summary_json(const Summary& summary);
 /// The same as the text of a file.
 std::string summary_text(const Summary& summary);
+/// The way back. Throws Error naming `source` for what is not a summary.
+Summary summary_of(Json json, const std::string& source);
 /// Throws Error naming the file where it cannot be read or is not a summary.
 Summary read_summary(const std::string& path);
 
