@@ -60,10 +60,14 @@ std::string grid(const Axis& x, const Axis& y, const Plot& plot) {
 std::string mark(double x, double y, size_t series) {
   const std::string at = svg_number(x) + " " + svg_number(y);
   switch (series % 4) {
-    case 0: return "<circle cx=\"" + svg_number(x) + "\" cy=\"" + svg_number(y) + "\" r=\"4\"/>";
-    case 1: return "<path d=\"M" + at + "m-4 -4h8v8h-8z\"/>";
-    case 2: return "<path d=\"M" + at + "m0 -5l5 9h-10z\"/>";
-    default: return "<path d=\"M" + at + "m0 -5l5 5l-5 5l-5 -5z\"/>";
+    case 0:
+      return "<circle cx=\"" + svg_number(x) + "\" cy=\"" + svg_number(y) + "\" r=\"4\"/>";
+    case 1:
+      return "<path d=\"M" + at + "m-4 -4h8v8h-8z\"/>";
+    case 2:
+      return "<path d=\"M" + at + "m0 -5l5 9h-10z\"/>";
+    default:
+      return "<path d=\"M" + at + "m0 -5l5 5l-5 5l-5 -5z\"/>";
   }
 }
 

@@ -19,9 +19,9 @@ std::string chart_svg(const Plot& plot, const LogAxes& log = {});
 /// One comparison of a forest plot.
 struct ForestRow {
   std::string label;
-  std::string outcome;                    // in words, at the right
+  std::string outcome;                     // in words, at the right
   double mean = 0, half_95 = 0, half = 0;  // the wider interval is `half`
-  bool drawn = true;                      // has it an interval?
+  bool drawn = true;                       // has it an interval?
 };
 
 struct Forest {

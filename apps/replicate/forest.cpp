@@ -59,8 +59,8 @@ std::string forest_svg(const Forest& forest) {
     content += row_svg(row, kTop + 4 + kRow * static_cast<double>(i), scale);
     words += (i == 0 ? ": " : "; ") + row.label + " ";
     if (row.drawn)
-      words += svg_number(row.mean) + " (" + svg_number(row.mean - row.half) + ", " + svg_number(row.mean + row.half) +
-               ") ";
+      words +=
+          svg_number(row.mean) + " (" + svg_number(row.mean - row.half) + ", " + svg_number(row.mean + row.half) + ") ";
     words += row.outcome;
   }
   content += svg_line(kEdge, bottom, kFigureWidth - kEdge, bottom, 1, 0.6);

@@ -36,7 +36,8 @@ Values swept_values(const StudyResults& results, const std::string& setting, con
   Values best;
   std::map<uint64_t, std::pair<double, size_t>> lowest;  // and how many heads have the seed
   for (const std::string& head : sweep.heads) {
-    const Values chosen_by = values_of(results, setting, head, held_out), values = values_of(results, setting, head, metric);
+    const Values chosen_by = values_of(results, setting, head, held_out),
+                 values = values_of(results, setting, head, metric);
     for (const Values* part : {&chosen_by, &values})
       if (!part->missing.empty()) return *part;
     for (const auto& [seed, value] : values.of) {

@@ -13,9 +13,9 @@ namespace sked {
 struct JudgedComparison {
   const ClaimedComparison* claimed;
   std::string setting;
-  size_t seeds = 0;      // that both have
+  size_t seeds = 0;        // that both have
   Judgment judgment = {};  // why_open says too what is missing
-  double sweep_cost = 0;  // against kSweep: seconds of training of all its heads over those of the head; else 0
+  double sweep_cost = 0;   // against kSweep: seconds of training of all its heads over those of the head; else 0
 
   /// `HET-XL - DET, 40 % wrong`: what is compared.
   std::string name() const;

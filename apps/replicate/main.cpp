@@ -22,6 +22,7 @@
 #include "apps/replicate/results.h"
 #include "apps/replicate/run_plan.h"
 #include "apps/replicate/stages.h"
+#include "apps/replicate/study.h"
 #include "apps/replicate/tables.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -108,6 +109,7 @@ void replicate(const CommonOptions& options, const OwnPlan& asked, const Flags& 
                 "expected --config PLAN.json, or --images DIR --model NAME");
   Plan plan =
       images.empty() ? read_plan(options.config, options.set) : own_plan(options, asked.own, asked.heads, asked.seeds);
+  claims_of(plan);  // refused now where it is wrong
   if (!options.data_root.empty()) plan.base.data.root = options.data_root;
   if (options.seed) plan.seeds = {*options.seed};
   const std::string name = images.empty() ? std::filesystem::path(options.config).stem().string()

@@ -6,7 +6,6 @@
 #include <optional>
 #include <set>
 
-#include "apps/replicate/study.h"
 #include "core/error.h"
 #include "core/text.h"
 
@@ -122,12 +121,6 @@ std::string folder_name(const std::string& name) {
   return folder;
 }
 
-std::vector<std::string> names_of(const std::vector<Variation>& variations) {
-  std::vector<std::string> names;
-  for (const Variation& variation : variations) names.push_back(variation.name);
-  return names;
-}
-
 Plan read_plan(const std::string& path, const std::vector<std::string>& overrides) {
   const Json json = parse_json(read_json_file(path), path);
   if (!json.is_object()) fail_usage(path, ": expected an object, got ", excerpt(json.dump()));
@@ -160,10 +153,7 @@ Plan read_plan(const std::string& path, const std::vector<std::string>& override
     if (plan.ensembles && plan.base.task != TaskKind::classification)
       fail_usage(path, ": `ensembles` expected false for the task ", name_of(plan.base.task));
   }
-  if (const Json* study = json.find("study")) {
-    read_study(*study, names_of(plan.settings), names_of(plan.heads), path);
-    plan.study = study->dump();
-  }
+  if (const Json* study = json.find("study")) plan.study = study->dump();
   return plan;
 }
 

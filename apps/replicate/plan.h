@@ -18,8 +18,6 @@ struct Variation {
   std::string changes = "{}";  // JSON text: {"key.path": value, …}
 };
 
-std::vector<std::string> names_of(const std::vector<Variation>& variations);
-
 /// What a plan file says:
 ///
 ///   {"about": {…}, "base": {a run's configuration}, "settings": {"name": {"key.path": value, …}, …},
@@ -37,7 +35,7 @@ struct Plan {
   std::vector<Variation> settings, heads;
   std::vector<uint64_t> seeds;
   bool ensembles = false;
-  std::string study = {};  // JSON text, checked; empty where there is none
+  std::string study = {};  // the entry as JSON text, for claims_of() (study.h); empty where there is none
 };
 
 /// One training run of a plan.

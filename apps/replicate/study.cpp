@@ -72,8 +72,9 @@ void expect_names(const std::vector<std::string>& names, const std::vector<std::
 
 class StudyReader {
  public:
-  StudyReader(const std::vector<std::string>& settings, const std::vector<std::string>& heads)
-      : settings_(settings), heads_(heads) {
+  explicit StudyReader(const Plan& plan) {
+    for (const Variation& setting : plan.settings) settings_.push_back(setting.name);
+    for (const Variation& head : plan.heads) heads_.push_back(head.name);
     for (const Metric& metric : metrics()) metrics_.push_back(metric.key);
   }
 
@@ -143,21 +144,21 @@ class StudyReader {
     return c;
   }
 
-  const std::vector<std::string>&settings_, &heads_;
-  std::vector<std::string> metrics_;
+  std::vector<std::string> settings_, heads_, metrics_;
 };
 
 }  // namespace
 
-std::vector<Claim> read_study(const Json& study, const std::vector<std::string>& settings,
-                              const std::vector<std::string>& heads, const std::string& source) {
-  const std::string place = source + ": study";
+std::vector<Claim> claims_of(const Plan& plan) {
+  if (plan.study.empty()) return {};
+  const Json study = parse_json(plan.study, plan.path);
+  const std::string place = plan.path + ": study";
   expect_keys(study, {"claims"}, place);
   for (const auto& [key, value] : study.members())
     expect(key == "claims", place, "claims alone, got the key ", excerpt(key), did_you_mean(key, {"claims"}));
   const Json& list = study.at("claims");
   expect(list.is_array() && !list.empty(), place + ".claims", "a list of objects, got ", excerpt(list.dump()));
-  const StudyReader reader(settings, heads);
+  const StudyReader reader(plan);
   std::vector<Claim> claims;
   for (size_t i = 0; i < list.size(); ++i) {
     const std::string here = place + ".claims[" + std::to_string(i) + "]";

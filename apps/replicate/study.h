@@ -5,11 +5,11 @@
 #include <vector>
 
 #include "apps/replicate/verdict.h"
-#include "core/json.h"
 
 namespace sked {
 
 struct Metric;
+struct Plan;
 
 /// One comparison in each of some settings: a head against another.
 struct ClaimedComparison {
@@ -47,12 +47,11 @@ struct Claim {
   std::vector<Figure> figures = {};
 };
 
-/// Reads a plan's `study`: {"claims": [{"claim", "title", "question", "expectation", "comparisons": [{"head", "than",
+/// A plan's `study`: {"claims": [{"claim", "title", "question", "expectation", "comparisons": [{"head", "than",
 /// "metric", "expect", "worth", "settings", "beyond"} …], "settings", "sweep": {"heads", "values", "label"},
-/// "figures"} …]}. Settings that are left out are the claim's, and the claim's those of the plan. `settings` and
-/// `heads` are the plan's names. Throws UsageError naming `source` and the key for what is unknown (with the nearest),
-/// missing, of another type or out of its range.
-std::vector<Claim> read_study(const Json& study, const std::vector<std::string>& settings,
-                              const std::vector<std::string>& heads, const std::string& source);
+/// "figures"} …]}. Settings that are left out are the claim's, and the claim's those of the plan; figures that are left
+/// out are a forest plot. None where the plan has no study. Throws UsageError naming the plan's path and the key for
+/// what is unknown (with the nearest), missing, of another type or out of its range.
+std::vector<Claim> claims_of(const Plan& plan);
 
 }  // namespace sked

@@ -80,7 +80,9 @@ Tensor matrix_of(const Json& rows, size_t classes) {
 
 /// Could it only be a picture within the page?
 bool is_picture(const std::string& uri) {
-  const auto base64 = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '+' || c == '/' || c == '='; };
+  const auto base64 = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) || c == '+' || c == '/' || c == '=';
+  };
   for (const std::string kind : {"png", "jpeg", "bmp"})
     if (const std::string begin = "data:image/" + kind + ";base64,"; uri.starts_with(begin))
       return std::all_of(uri.begin() + static_cast<int64_t>(begin.size()), uri.end(), base64);
@@ -144,9 +146,10 @@ std::optional<StudyResults> results_of(const std::string& file) {
   plan.settings = variations(said.at("settings"));
   plan.heads = variations(said.at("heads"));
   for (const Json& seed : said.at("seeds").elements()) plan.seeds.push_back(seed.unsigned_integer());
-  require(!plan.seeds.empty() && plan.seeds.size() <= kMostSeeds, "study", "expected 1 to ", kMostSeeds,
-          " seeds, got ", plan.seeds.size());
-  results.claims = read_study(json.at("study"), names_of(plan.settings), names_of(plan.heads), file);
+  require(!plan.seeds.empty() && plan.seeds.size() <= kMostSeeds, "study", "expected 1 to ", kMostSeeds, " seeds, got ",
+          plan.seeds.size());
+  plan.study = json.at("study").dump();
+  results.claims = claims_of(plan);
   std::set<std::pair<size_t, size_t>> seen;
   size_t index = 0;
   for (const Json& cell : json.at("cells").elements()) {
@@ -188,8 +191,8 @@ std::vector<StudyResults> read_studies(const std::filesystem::path& folder) {
       throw Error("[study] " + printable(file.string()) + ": " + problem.what());
     }
   }
-  require(!studies.empty(), "study", printable(folder.string()),
-          ": expected ", kResults, " of plans with a `study`, in it or in its folders");
+  require(!studies.empty(), "study", printable(folder.string()), ": expected ", kResults,
+          " of plans with a `study`, in it or in its folders");
   return studies;
 }
 

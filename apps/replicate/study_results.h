@@ -48,7 +48,7 @@ struct StudyCell {
 
 /// One plan's.
 struct StudyResults {
-  std::string file;     // results.json
+  std::string file;          // results.json
   std::string command = {};  // about.command; empty where it says none
   Plan plan = {};            // its title, settings, heads and seeds; no base
   std::vector<Claim> claims = {};
@@ -58,8 +58,8 @@ struct StudyResults {
   const StudyCell* cell(const std::string& setting, const std::string& head) const;
 };
 
-/// Those of `folder`/results.json and `folder`/*/results.json that have a `study`, by path. Throws Error naming the file
-/// that cannot be read or is damaged, and the folder where there is no study.
+/// Those of `folder`/results.json and `folder`/*/results.json that have a `study`, by path. Throws Error naming the
+/// file that cannot be read or is damaged, and the folder where there is no study.
 std::vector<StudyResults> read_studies(const std::filesystem::path& folder);
 
 }  // namespace sked

@@ -38,7 +38,8 @@ std::string svg_figure(double height, const std::string& alternative, const std:
 
 std::vector<double> ticks(double low, double high, bool logarithmic) {
   std::vector<double> result;
-  if (!std::isfinite(high - low) || !(low < high) || (logarithmic && !(low > 0 && std::isfinite(high / low)))) return {};
+  if (!std::isfinite(high - low) || !(low < high) || (logarithmic && !(low > 0 && std::isfinite(high / low))))
+    return {};
   if (logarithmic) {
     const int first = static_cast<int>(std::floor(std::log10(low))), last = static_cast<int>(std::log10(high)) + 1;
     const bool few = std::log10(high / low) < 2.5;
