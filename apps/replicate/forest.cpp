@@ -45,7 +45,7 @@ std::string row_svg(const ForestRow& row, double y, const Scale& scale) {
 
 std::string forest_svg(const Forest& forest) {
   const Scale scale(forest);
-  const double bottom = kTop + kRow * static_cast<double>(forest.rows.size());
+  const double bottom = kTop + kRow * static_cast<double>(forest.rows.size()) - 6;
   const double zero = scale.at(0), claimed = scale.at(forest.claimed_from);
   std::string content = svg_text(kFigureWidth / 2, 16, fitting(forest.title, kTitle), "middle", 13);
   content += "<rect x=\"" + svg_number(claimed) + "\" y=\"" + svg_number(kTop - 12) + "\" width=\"" +
@@ -56,7 +56,7 @@ std::string forest_svg(const Forest& forest) {
   std::string words = forest.title;
   for (size_t i = 0; i < forest.rows.size(); ++i) {
     const ForestRow& row = forest.rows[i];
-    content += row_svg(row, kTop + 4 + kRow * static_cast<double>(i), scale);
+    content += row_svg(row, kTop + 2 + kRow * static_cast<double>(i), scale);
     words += (i == 0 ? ": " : "; ") + row.label + " ";
     if (row.drawn)
       words +=

@@ -22,7 +22,7 @@
 #include "apps/replicate/results.h"
 #include "apps/replicate/run_plan.h"
 #include "apps/replicate/stages.h"
-#include "apps/replicate/study.h"
+#include "apps/replicate/study_page.h"
 #include "apps/replicate/tables.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -100,13 +100,32 @@ std::string first_line(const Plan& plan, size_t runs, const std::filesystem::pat
 /// What is asked for beside the plan.
 struct Flags {
   bool fresh = false, dry_run = false;
+  std::string report;  // a folder of results: a page of them instead of runs
 };
 
+/// --report: study.html of what is there.
+void report(const CommonOptions& options, const OwnPlan& asked, const Flags& flags) {
+  require_usage(options.config.empty() && asked.own.images.empty(), "replicate",
+                "--report: expected neither --config nor --images beside it");
+  require_usage(options.set.empty() && !options.seed && !flags.fresh && !flags.dry_run && !options.print_config,
+                "replicate", "--report runs nothing: expected --out FILE beside it at most");
+  const std::string page =
+      options.out.empty() ? (std::filesystem::path(flags.report) / kStudyPage).string() : options.out;
+  const std::vector<StudyResults> studies = read_studies(flags.report);
+  check_writable(page);
+  refuse_foreign(page, is_study_page);
+  const std::vector<JudgedClaim> claims = judge_claims(studies);
+  std::printf("%s", study_table(claims).c_str());
+  write_file(page, study_html(studies, claims, options.command));
+  std::printf("\n%s\n", printable(page).c_str());
+}
+
 void replicate(const CommonOptions& options, const OwnPlan& asked, const Flags& flags) {
+  if (!flags.report.empty()) return report(options, asked, flags);
   const bool fresh = flags.fresh;
   const std::string& images = asked.own.images;
   require_usage(options.config.empty() != images.empty(), "replicate",
-                "expected --config PLAN.json, or --images DIR --model NAME");
+                "expected --config PLAN.json, --images DIR --model NAME, or --report DIR");
   Plan plan =
       images.empty() ? read_plan(options.config, options.set) : own_plan(options, asked.own, asked.heads, asked.seeds);
   claims_of(plan);  // refused now where it is wrong
@@ -150,7 +169,8 @@ int main(int argc, char** argv) {
           "runs; --set changes the plan's base.",
       .example =
           "build/replicate --config apps/configs/demo.json --out runs/demo\n"
-          "  build/replicate --images photos --model resnet18 --heads det,het-xl --seeds 3"};
+          "  build/replicate --images photos --model resnet18 --heads det,het-xl --seeds 3\n"
+          "  build/replicate --report runs/study"};
   sked::Flags flags;
   sked::OwnPlan asked;
   std::vector<sked::Option> options = sked::own_images_options(asked.own);
@@ -158,6 +178,11 @@ int main(int argc, char** argv) {
   options.insert(options.begin(), {{"--dry-run", &flags.dry_run,
                                     "Lists the runs, how far each is and what would be done, and does nothing"},
                                    {"--fresh", &flags.fresh, "Start every run over instead of keeping what is there"}});
+  options.push_back({.name = "--report",
+                     .target = &flags.report,
+                     .help = "Runs nothing: study.html (or the file of --out) from DIR/results.json and "
+                             "DIR/*/results.json of plans with a `study`, with a verdict for each of their claims",
+                     .value = "DIR"});
   options.push_back({.name = "--heads",
                      .target = &asked.heads,
                      .help = "With --images: the heads to compare",

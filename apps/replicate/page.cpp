@@ -25,8 +25,11 @@ a { color: var(--link); } .muted, footer { color: var(--muted); } footer { font-
 table { border-collapse: collapse; font-size: 14px; } caption { text-align: left; color: var(--muted); }
 th, td { padding: .3rem .8rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } tbody th { font-weight: 400; }
+.verdict { border: 1px solid; border-radius: 4px; padding: 0 .4em; font-size: .8em; white-space: nowrap; }
 .best { font-weight: 600; background: var(--best); }
 .plots { display: flex; flex-wrap: wrap; gap: 1rem; } .plots svg { width: 560px; max-width: 100%; height: auto; }
+.charts { display: flex; flex-wrap: wrap; gap: 1.5rem; }
+.charts svg { width: 420px; max-width: 100%; height: auto; }
 .images { display: flex; flex-wrap: wrap; gap: .8rem; }
 figure { margin: 0; width: 112px; font-size: 12px; line-height: 1.25; }
 figure img { width: 112px; image-rendering: pixelated; }
@@ -37,7 +40,8 @@ pre { overflow-x: auto; font-size: 12px; } details { margin: .5rem 0; } summary 
   footer { font-size: 9px; } pre { font-size: 7px; columns: 3; }
   th, td { white-space: normal; padding: .15rem .25rem; overflow-wrap: normal; } .scroll { overflow: visible; }
   details::details-content { content-visibility: visible; block-size: auto; }  /* what is folded on the screen */
-  tr, figure, svg { break-inside: avoid; } h2, h3, h3 + p { break-after: avoid; } .plots svg { width: 48%; } }
+  tr, figure, svg { break-inside: avoid; } h2, h3, h3 + p { break-after: avoid; }
+  .plots svg, .charts svg { width: 48%; } }
 </style>)";
 
 /// The day the last of the runs was finished, as its files say; empty where they are gone.
@@ -106,7 +110,6 @@ std::string explanations() {
 )");
 }
 
-/// Nothing of results of earlier versions, which do not know.
 std::string machine(const Provenance& made_by) {
   if (made_by.version.empty()) return "";
   return "<p>Machine " + escaped(made_by.host) + ": " + escaped(made_by.processor) + ", " +

@@ -28,6 +28,9 @@ std::string folded(const std::string& title, const std::string& html);
 /// What NLL, ECE, Brier, tau, sigma and p(y|x) are, a sentence each.
 std::string explanations();
 
+/// A paragraph on what made results; empty for those of earlier versions, which do not know.
+std::string machine(const Provenance& made_by);
+
 /// Where the numbers come from: command, date, device, links to the runs' folders, the configuration.
 std::string page_end(const Plan& plan, const std::vector<Cell>& cells, const std::filesystem::path& out);
 

@@ -10,6 +10,7 @@
 #include "apps/replicate/noise_section.h"
 #include "apps/replicate/page.h"
 #include "apps/replicate/paired.h"
+#include "apps/replicate/reliability.h"
 #include "core/error.h"
 #include "core/text.h"
 
@@ -131,22 +132,10 @@ Series curve(const Cell& cell, const std::string& name, double PeriodicEvaluatio
   return series;
 }
 
-/// Accuracy against confidence over all of the cell's runs; empty bins are left out.
 Series reliability(const Cell& cell, const std::string& name) {
-  Series series{.name = name};
-  for (int bin = 0; bin < kReliabilityBins; ++bin) {
-    double count = 0, confidence = 0, right = 0;
-    for (const FinishedRun& run : cell.runs) {
-      const ReliabilityBin& b = run.summary.test.measures.bins[static_cast<size_t>(bin)];
-      count += static_cast<double>(b.count);
-      confidence += static_cast<double>(b.count) * b.confidence;
-      right += static_cast<double>(b.count) * b.accuracy;
-    }
-    if (count == 0) continue;
-    series.x.push_back(confidence / count);
-    series.y.push_back(right / count);
-  }
-  return series;
+  std::vector<const Measures*> runs;
+  for (const FinishedRun& run : cell.runs) runs.push_back(&run.summary.test.measures);
+  return reliability(runs, name);
 }
 
 Plot bars(const Plan& plan, const std::vector<Cell>& cells, size_t setting, const Metric& metric) {

@@ -16,12 +16,12 @@ std::string svg_number(double value) {
 
 std::string fitting(const std::string& text, size_t columns) {
   const std::string whole = printable(text);
-  return escaped(display_width(whole) <= columns ? whole : cut_to_columns(whole, columns - 1) + "…");
+  return display_width(whole) <= columns ? whole : cut_to_columns(whole, columns - 1) + "…";
 }
 
-std::string svg_text(double x, double y, const std::string& html, const char* anchor, double size) {
+std::string svg_text(double x, double y, const std::string& text, const char* anchor, double size) {
   return "<text x=\"" + svg_number(x) + "\" y=\"" + svg_number(y) + "\" text-anchor=\"" + anchor + "\" font-size=\"" +
-         svg_number(size) + "\">" + html + "</text>\n";
+         svg_number(size) + "\">" + escaped(text) + "</text>\n";
 }
 
 std::string svg_line(double x1, double y1, double x2, double y2, double width, double opacity, const char* more) {

@@ -11,11 +11,11 @@ inline constexpr double kFigureWidth = 420;  // of the view box; text of 12 is r
 /// A number as an attribute has it, of 5 digits.
 std::string svg_number(double value);
 
-/// Text of at most so many columns, cut with an ellipsis, and escaped.
+/// Text of at most so many columns, cut with an ellipsis.
 std::string fitting(const std::string& text, size_t columns);
 
 /// <text>: `anchor` is start, middle or end.
-std::string svg_text(double x, double y, const std::string& html, const char* anchor = "start", double size = 12);
+std::string svg_text(double x, double y, const std::string& text, const char* anchor = "start", double size = 12);
 
 /// A line in the page's color.
 std::string svg_line(double x1, double y1, double x2, double y2, double width = 1, double opacity = 1,
