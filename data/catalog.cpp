@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <iterator>
 #include <optional>
 #include <set>
@@ -36,8 +37,9 @@ struct Raw {
   std::vector<std::string> class_names;
   Tensor train_images, train_labels;  // u8 (N, H, W, C), i64 (N)
   Tensor test_images, test_labels;
-  Tensor test_distributions;  // f32 (N, K) or undefined
-  Tensor human_labels;        // i64 (N): the label set asked for, undefined when that is `clean`
+  Tensor test_distributions;                       // f32 (N, K) or undefined
+  std::function<Tensor(int64_t)> test_covariance;  // of an example, f32 (K, K), or none
+  Tensor human_labels;                             // i64 (N): the label set asked for, undefined when that is `clean`
   std::string train_files, test_files;
 };
 
@@ -194,9 +196,18 @@ std::string folder_of(const DataSpec& spec) {
 
 DrawnNoise noise_of(const DataSpec& spec) { return {spec.noise, spec.noise_rate, spec.noise_seed}; }
 
-/// Replaces the distribution of the test labels by that of the noise, and returns noisy training labels.
+/// Replaces the distribution of the test labels, and perhaps their logits' covariance, by those of the noise, and
+/// returns noisy training labels.
 Tensor draw_noise(const DataSpec& spec, Raw& raw) {
   const auto classes = static_cast<int64_t>(raw.class_names.size());
+  if (spec.noise == LabelNoise::heteroscedastic) {
+    const auto noise = std::make_shared<const HeteroscedasticNoise>(raw.train_images, raw.train_labels, classes,
+                                                                    spec.noise_rate, spec.noise_seed);
+    const Tensor v = noise->scales(raw.test_images);
+    raw.test_distributions = noise->distributions(v, raw.test_labels);
+    raw.test_covariance = covariance_by_example(noise, v);
+    return noise->draw_labels(noise->scales(raw.train_images), raw.train_labels, 0);
+  }
   const Tensor mean = mean_image(raw.train_images);
   raw.test_distributions = noisy_label_distribution(noise_of(spec), raw.test_images, raw.test_labels, mean, classes, 1);
   const Tensor distribution =
@@ -332,6 +343,7 @@ Splits load(const DataSpec& spec, const Wanted& wanted) {
            train_size);
   splits.test = std::make_shared<ImageDataset>(spec.name, raw.class_names, raw.test_images, raw.test_labels,
                                                raw.test_distributions);
+  if (raw.test_covariance) splits.test = with_covariances(splits.test, raw.test_covariance);
   splits.noisy_share = share_of_differences(raw.train_labels, labels);
   return splits;
 }

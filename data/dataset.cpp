@@ -74,6 +74,8 @@ Tensor Dataset::target(int64_t) const { fail("dataset", name_, " has no targets 
 
 Tensor Dataset::distribution(int64_t) const { fail("dataset", name_, " has no distributions"); }
 
+Tensor Dataset::covariance(int64_t) const { fail("dataset", name_, " has no known covariances"); }
+
 std::string Dataset::caption(int64_t, Rng&) const { fail("dataset", name_, " has no captions"); }
 
 void Dataset::check_index(int64_t i) const {

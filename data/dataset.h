@@ -66,6 +66,10 @@ class Dataset {
   virtual bool has_distributions() const { return false; }
   /// f32 (K), sums to one. Throws Error unless has_distributions().
   virtual Tensor distribution(int64_t i) const;
+  /// Were the labels drawn from logits whose noise has a known covariance?
+  virtual bool has_covariances() const { return false; }
+  /// Σ(x) of the logits of example i: f32 (K, K). Throws Error unless has_covariances().
+  virtual Tensor covariance(int64_t i) const;
   /// Has every image a text?
   virtual bool has_captions() const { return false; }
   /// UTF-8 that check_caption() takes; drawn from `rng` where there is a choice. Throws Error unless has_captions().
@@ -133,6 +137,8 @@ class DatasetView : public Dataset {
   Tensor target(int64_t i) const override { return base_->target(base_index(i)); }
   bool has_distributions() const override { return base_->has_distributions(); }
   Tensor distribution(int64_t i) const override { return base_->distribution(base_index(i)); }
+  bool has_covariances() const override { return base_->has_covariances(); }
+  Tensor covariance(int64_t i) const override { return base_->covariance(base_index(i)); }
   bool has_captions() const override { return base_->has_captions(); }
   std::string caption(int64_t i, Rng& rng) const override { return base_->caption(base_index(i), rng); }
 

@@ -1,6 +1,7 @@
 #include "data/drawn_noise.h"
 
 #include <functional>
+#include <utility>
 
 #include "data/other_labels.h"
 
@@ -36,7 +37,28 @@ std::shared_ptr<const Dataset> with_noise(const DrawnNoise& noise, const std::sh
   return with_labels(data, noisy, data->name());
 }
 
+void draw_heteroscedastic(const DrawnNoise& asked, std::shared_ptr<const Dataset>& train,
+                          std::shared_ptr<const Dataset>& validation, std::shared_ptr<const Dataset>& test) {
+  const Tensor trained_on = features_of(*train);
+  const auto noise = std::make_shared<const HeteroscedasticNoise>(trained_on, labels_of(*train), train->classes(),
+                                                                  asked.rate, asked.seed);
+  const auto drawn = [&](const std::shared_ptr<const Dataset>& data, const Tensor& features, uint64_t split) {
+    return with_labels(data, noise->draw_labels(noise->scales(features), labels_of(*data), split), data->name());
+  };
+  train = drawn(train, trained_on, 0);
+  if (validation) validation = drawn(validation, features_of(*validation), 2);
+  const Tensor v = noise->scales(features_of(*test)), p = noise->distributions(v, labels_of(*test));
+  test = with_distributions(test, [p](int64_t i) { return p.rows(i, i + 1).reshape({p.dim(1)}); });
+  test = with_covariances(test, covariance_by_example(noise, v));
+}
+
 }  // namespace
+
+std::function<Tensor(int64_t)> covariance_by_example(std::shared_ptr<const HeteroscedasticNoise> noise, Tensor v) {
+  return [noise = std::move(noise), v = std::move(v)](int64_t i) {
+    return noise->covariance(v.rows(i, i + 1).reshape({v.dim(1)}));
+  };
+}
 
 Tensor noisy_label_distribution(const DrawnNoise& noise, const Tensor& images, const Tensor& labels, const Tensor& mean,
                                 int64_t classes, uint64_t split) {
@@ -47,6 +69,7 @@ Tensor noisy_label_distribution(const DrawnNoise& noise, const Tensor& images, c
 
 void draw_noise(const DrawnNoise& noise, std::shared_ptr<const Dataset>& train,
                 std::shared_ptr<const Dataset>& validation, std::shared_ptr<const Dataset>& test) {
+  if (noise.kind == LabelNoise::heteroscedastic) return draw_heteroscedastic(noise, train, validation, test);
   const auto features = [&](const Dataset& data) {
     return noise.kind == LabelNoise::instance ? features_of(data) : Tensor();
   };

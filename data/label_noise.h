@@ -10,9 +10,11 @@
 
 namespace sked {
 
-/// Noise drawn on clean training labels, by one of the models below.
-enum class LabelNoise { none, symmetric, pair, instance };
-constexpr std::array<const char*, 4> names_of(LabelNoise) { return {"none", "symmetric", "pair", "instance"}; }
+/// Noise drawn on clean training labels, by one of the models below or heteroscedastic_noise.h.
+enum class LabelNoise { none, symmetric, pair, instance, heteroscedastic };
+constexpr std::array<const char*, 5> names_of(LabelNoise) {
+  return {"none", "symmetric", "pair", "instance", "heteroscedastic"};
+}
 
 /// Symmetric noise: the label is kept with probability 1 - rate, else becomes one of the K-1 other classes, each with
 /// rate / (K-1). labels i64 (N) → f32 (N, K). Throws Error unless 0 ≤ rate ≤ 1, K ≥ 2 and the labels are in range.

@@ -47,6 +47,21 @@ class WithDistributions final : public DatasetView {
   std::function<Tensor(int64_t)> distribution_;
 };
 
+class WithCovariances final : public DatasetView {
+ public:
+  WithCovariances(std::shared_ptr<const Dataset> base, std::function<Tensor(int64_t)> covariance)
+      : DatasetView(std::move(base)), covariance_(std::move(covariance)) {}
+
+  bool has_covariances() const override { return true; }
+  Tensor covariance(int64_t i) const override {
+    check_index(i);
+    return covariance_(i);
+  }
+
+ private:
+  std::function<Tensor(int64_t)> covariance_;
+};
+
 }  // namespace
 
 std::shared_ptr<const Dataset> with_labels(std::shared_ptr<const Dataset> base, Tensor labels,
@@ -57,6 +72,11 @@ std::shared_ptr<const Dataset> with_labels(std::shared_ptr<const Dataset> base, 
 std::shared_ptr<const Dataset> with_distributions(std::shared_ptr<const Dataset> base,
                                                   std::function<Tensor(int64_t)> distribution) {
   return std::make_shared<WithDistributions>(std::move(base), std::move(distribution));
+}
+
+std::shared_ptr<const Dataset> with_covariances(std::shared_ptr<const Dataset> base,
+                                                std::function<Tensor(int64_t)> covariance) {
+  return std::make_shared<WithCovariances>(std::move(base), std::move(covariance));
 }
 
 Tensor load_labels(const std::string& path) {

@@ -12,7 +12,7 @@ namespace {
 
 using Names = std::vector<std::string>;
 
-/// Labels, targets and distributions in other numbers.
+/// Labels, targets, distributions and covariances in other numbers.
 class Relabelled final : public DatasetView {
  public:
   Relabelled(std::shared_ptr<const Dataset> base, Names names, std::vector<int64_t> number)
@@ -22,6 +22,17 @@ class Relabelled final : public DatasetView {
   int64_t label(int64_t i) const override { return number_[static_cast<size_t>(base().label(i))]; }
   Tensor target(int64_t i) const override { return renumbered(base().target(i)); }
   Tensor distribution(int64_t i) const override { return renumbered(base().distribution(i)); }
+  /// Nothing is known of classes that the data does not have.
+  bool has_covariances() const override { return base().has_covariances() && number_.size() == class_names().size(); }
+  Tensor covariance(int64_t i) const override {
+    if (!has_covariances()) return Dataset::covariance(i);
+    const Tensor sigma = base().covariance(i);
+    Tensor all = Tensor::empty(sigma.shape());
+    for (size_t a = 0; a < number_.size(); ++a)
+      for (size_t b = 0; b < number_.size(); ++b)
+        all.data<float>()[number_[a] * classes() + number_[b]] = sigma.data<float>()[a * number_.size() + b];
+    return all;
+  }
 
  private:
   Tensor renumbered(const Tensor& shares) const {

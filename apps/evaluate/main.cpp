@@ -110,6 +110,14 @@ void print_against(const Evaluation& e, bool noisy) {
   std::printf("\n");
 }
 
+void print_recovery(const CovarianceRecovery& c) {
+  std::printf(
+      "  covariance of the logits, centered, against the known one over %lld images:\n"
+      "    correlation %s, relative error %s; with another image's %s, %s\n",
+      static_cast<long long>(c.count), defined(c.correlation, 3).c_str(), defined(c.error, 3).c_str(),
+      defined(c.correlation_shuffled, 3).c_str(), defined(c.error_shuffled, 3).c_str());
+}
+
 void print_classes(const std::vector<NamedClass>& classes) {
   if (classes.empty()) {
     std::printf("  no table of classes: the images have several labels, or soft ones\n");
@@ -161,6 +169,7 @@ Json report_split(Asked& s, const EvaluateOptions& wanted) {
       m.nll, 100 * m.accuracy, 100 * m.top5, m.ece, m.adaptive_ece, m.brier);
   print_selective(m.selective);
   if (!e.distribution.empty()) print_against(e, s.config().head.kind != HeadKind::det);
+  if (e.covariance.count > 0) print_recovery(e.covariance);
   if (wanted.classes) print_classes(e.classes);
   if (predictions) std::printf("%s", predictions->write(about_split(s, wanted)).c_str());
   return evaluation_json(e, true);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <string_view>
 
 #include "core/text.h"
 
@@ -48,13 +49,42 @@ Metric few_shot_metric() {
           false};
 }
 
+template <double Recalls::*recall>
+Metric recall_metric(const char* key, const char* title) {
+  return {key,
+          title,
+          2,
+          100,
+          false,
+          false,
+          [](const Summary& s) { return s.test.retrieval.*recall; },
+          [](const Summary& s) { return s.test.retrieval.count > 0; }};
+}
+
+using Recovery = CovarianceRecovery;
+
+/// A score of the recovered covariance; the control's stand in results.json alone.
+template <double Recovery::*score>
+Metric covariance_metric(const char* key, const char* title, bool lower_is_better) {
+  return {.key = key,
+          .title = title,
+          .digits = 3,
+          .scale = 1,
+          .lower_is_better = lower_is_better,
+          .compared = false,
+          .get = [](const Summary& s) { return s.test.covariance.*score; },
+          .has = [](const Summary& s) { return !std::isnan(s.test.covariance.*score); },
+          .of_predictions = false,
+          .of_some = true,
+          .in_tables = !std::string_view(key).ends_with("_shuffled")};
+}
+
 }  // namespace
 
 const std::vector<Metric>& metrics() {
   constexpr auto with_distribution = [](const Summary& s) { return !s.test.distribution.empty(); };
   constexpr auto with_selective = [](const Summary& s) { return s.test.measures.selective.count > 0; };
   constexpr auto with_unseen = [](const Summary& s) { return s.test.unseen.count > 0; };
-  constexpr auto with_retrieval = [](const Summary& s) { return s.test.retrieval.count > 0; };
   constexpr auto with_held_out = [](const Summary& s) { return s.weights == "best"; };
   static const std::vector<Metric> list = {
       {"held_out_nll", "held-out NLL", 4, 1, true, true, [](const Summary& s) { return s.best_nll; }, with_held_out,
@@ -73,6 +103,10 @@ const std::vector<Metric>& metrics() {
       {"noise_correlation", "ρ(noise, p(y|x)'s entropy)", 3, 1, false, false,
        [](const Summary& s) { return s.test.against.noise_correlation; },
        [](const Summary& s) { return !std::isnan(s.test.against.noise_correlation); }, false, true},
+      covariance_metric<&Recovery::correlation>("covariance_correlation", "r(Σ, true Σ)", false),
+      covariance_metric<&Recovery::correlation_shuffled>("covariance_correlation_shuffled", "shuffled r(Σ, Σ)", false),
+      covariance_metric<&Recovery::error>("covariance_error", "error of Σ", true),
+      covariance_metric<&Recovery::error_shuffled>("covariance_error_shuffled", "shuffled error of Σ", true),
       {"aurc", "AURC", 4, 1, true, false, [](const Summary& s) { return s.test.measures.selective.aurc; },
        with_selective},
       {"accuracy_90", "accuracy % at 90 % coverage", 2, 100, false, false,
@@ -83,10 +117,8 @@ const std::vector<Metric>& metrics() {
        [](const Summary& s) { return s.test.unseen.accuracy; }, with_unseen},
       {"unseen_accuracy_between", "unseen, among unseen %", 2, 100, false, true,
        [](const Summary& s) { return s.test.unseen.accuracy_between; }, with_unseen},
-      {"image_to_text_1", "image → text R@1 %", 2, 100, false, false,
-       [](const Summary& s) { return s.test.retrieval.image_to_text_1; }, with_retrieval},
-      {"text_to_image_1", "text → image R@1 %", 2, 100, false, false,
-       [](const Summary& s) { return s.test.retrieval.text_to_image_1; }, with_retrieval},
+      recall_metric<&Recalls::image_to_text_1>("image_to_text_1", "image → text R@1 %"),
+      recall_metric<&Recalls::text_to_image_1>("text_to_image_1", "text → image R@1 %"),
       few_shot_metric<1>(),
       few_shot_metric<5>(),
       few_shot_metric<10>(),

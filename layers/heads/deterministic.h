@@ -17,6 +17,7 @@ class Deterministic : public ClassifierHead {
   Tensor noise_scale(const Tensor& phi) override;
   Tensor noise_variance(const Tensor& phi) override { return noise_scale(phi); }
   NoiseParts noise_parts(const Tensor&) override { return {}; }
+  Tensor logit_covariance(const Tensor&) override { return {}; }
 };
 
 }  // namespace sked

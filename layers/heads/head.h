@@ -27,6 +27,8 @@ class Head : public Module {
   virtual Tensor noise_variance(const Tensor& phi) = 0;
   /// d(x) and V(x), the latter of J·R numbers an example. No tape.
   virtual NoiseParts noise_parts(const Tensor& phi) = 0;
+  /// Covariance of the sampled logits u/τ in closed form: (B,K,K); undefined for DET. No tape.
+  virtual Tensor logit_covariance(const Tensor& phi) = 0;
   /// The current τ.
   virtual double temperature() const = 0;
   /// Parameters beyond the classifier W, b: those of METHOD.md, "Noise", and a learned τ.

@@ -115,4 +115,12 @@ NoiseParts Heteroscedastic::noise_parts(const Tensor& phi) {
   return {scales.d.value(), factors.defined() ? factors.value() : Tensor()};
 }
 
+Tensor Heteroscedastic::logit_covariance(const Tensor& phi) {
+  const NoGrad off;
+  check(Var(phi));
+  const Var weight = before_noise(Var(phi)).weight;
+  const Tensor sigma = weight.defined() ? noise_.covariance(phi, weight) : noise_.covariance(phi);
+  return (Var(sigma) / square(temperature_.var(Var(phi)))).value();
+}
+
 }  // namespace sked

@@ -23,6 +23,7 @@ class Heteroscedastic : public ClassifierHead {
   Tensor noise_scale(const Tensor& phi) override;
   Tensor noise_variance(const Tensor& phi) override;
   NoiseParts noise_parts(const Tensor& phi) override;
+  Tensor logit_covariance(const Tensor& phi) override;
 
  private:
   /// What the noise is added to, as `center` (B,J), and the classifier where it is still to come. The whole difference

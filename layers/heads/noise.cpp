@@ -121,4 +121,21 @@ Tensor GaussianNoise::covariance(const Tensor& phi) const {
   return (matmul(all, all, false, true) + diagonal).value();
 }
 
+Tensor GaussianNoise::covariance(const Tensor& phi, const Var& weight) const {
+  const NoGrad off;
+  const NoiseScales of_phi = scales(Var(phi));
+  const int64_t rows = phi.dim(0), j = coordinates_, k = weight.dim(0);
+  Var diagonal;
+  if (shared_diagonal_) {
+    const Var shared = matmul(of_phi.d, weight, false, true);  // W d
+    diagonal = reshape(shared, {rows, k, 1}) * reshape(shared, {rows, 1, k});
+  } else {
+    const Var scaled = reshape(of_phi.d, {rows, 1, j}) * reshape(weight, {1, k, j});  // W diag(d)
+    diagonal = matmul(scaled, scaled, false, true);
+  }
+  if (form_ == Factors::diagonal) return diagonal.value();
+  const Var seen = matmul(factors(of_phi), weight, true, true);  // (W V)ᵀ
+  return (matmul(seen, seen, true, false) + diagonal).value();
+}
+
 }  // namespace sked

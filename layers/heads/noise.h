@@ -50,6 +50,8 @@ class GaussianNoise : public Module {
   Tensor variance(const Tensor& phi) const;
   /// Σ(x): (B,J,J), in closed form.
   Tensor covariance(const Tensor& phi) const;
+  /// W Σ(x) Wᵀ: (B,K,K) for weight W (K,J), without Σ(x) itself.
+  Tensor covariance(const Tensor& phi, const Var& weight) const;
 
  private:
   struct Streams {

@@ -254,6 +254,7 @@ TEST_CASE("metrics: results are read as they were written, and those of earlier 
                .retrieval = {},
                .unseen = {}};
   for (const ClassMeasures& m : accumulator.class_measures()) e.classes.push_back({"a \"name\"", m});
+  e.covariance = {.count = 3, .scale = 2, .error = 0.5, .error_shuffled = 0.75};
   Json json = evaluation_json(e, true);
   CHECK(json.at("human").contains("entropy_correlation"));
   CHECK_FALSE(json.at("human").contains("noise_correlation"));  // no head was asked

@@ -241,7 +241,7 @@ TEST_CASE("mistakes: keys and values of --set") {
              {set + "train.batch_size=99999999999999999999", 2, {"train.batch_size", "an integer"}},
              {set + "seed=-1", 2, {"seed", "-1"}},
              {set + "data.noise_rate=-0.2", 2, {"data.noise_rate", "-0.2"}},
-             {set + "data.noise=asymmetric", 2, {"symmetric, pair, instance, got \"asymmetric\""}},
+             {set + "data.noise=asymmetric", 2, {"symmetric, pair, instance, heteroscedastic, got \"asymmetric\""}},
              {set + "head.rank=90", 2, {"head.rank", "90"}},
              {set + "head.temperature=0", 2, {"head.temperature", "0"}},
              {set + "head.learn_temperature=True", 2, {"true or false", "True"}},

@@ -80,6 +80,7 @@ class RecordedHead final : public Head {
   Tensor noise_scale(const Tensor&) override { return {}; }
   Tensor noise_variance(const Tensor&) override { return {}; }
   NoiseParts noise_parts(const Tensor&) override { return {}; }
+  Tensor logit_covariance(const Tensor&) override { return {}; }
   double temperature() const override { return 1; }
   int64_t extra_parameters() const override { return 0; }
 

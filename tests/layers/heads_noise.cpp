@@ -184,6 +184,53 @@ TEST_CASE("noise: what a head says of its parts is Σ(x)") {
       make_head(head_config(HeadKind::det, Factors::full, Link::softmax), width, classes, init);
   CHECK(det->noise_variance(phi).to_vector<double>() == std::vector<double>(rows, 0.0));
   CHECK_FALSE(det->noise_parts(phi).deviation.defined());
+  CHECK_FALSE(det->logit_covariance(phi).defined());
+}
+
+TEST_CASE("noise: the covariance of u/τ is that of the parts, through the classifier for HET-XL") {
+  const int64_t width = 5, classes = 3, rows = 2;
+  const Tensor phi = pre_logits(rows, width);
+  for (const HeadKind kind : {HeadKind::het, HeadKind::het_xl}) {
+    for (const Factors form : kForms) {
+      for (const DiagonalNoise diagonal : {DiagonalNoise::independent, DiagonalNoise::shared}) {
+        CAPTURE(kind);
+        CAPTURE(form);
+        CAPTURE(diagonal);
+        HeadConfig config = head_config(kind, form, Link::softmax);
+        config.noise.diagonal = diagonal;
+        Init init(3);
+        const std::unique_ptr<Head> head = make_head(config, width, classes, init);
+        set_hash_parameters(*head);
+        const int64_t j = kind == HeadKind::het ? classes : width;
+        const NoiseParts parts = head->noise_parts(phi);
+        std::vector<double> w;  // (K,J)
+        for (int64_t i = 0; i < classes * classes; ++i) w.push_back(i % (classes + 1) == 0);
+        if (kind == HeadKind::het_xl)
+          for (const auto& [name, parameter] : head->parameters())
+            if (name == "weight") w = parameter.value().to_vector<double>();
+        const std::vector<double> sigma = head->logit_covariance(phi).to_vector<double>();
+        REQUIRE(sigma.size() == static_cast<size_t>(rows * classes * classes));
+        for (int64_t b = 0; b < rows; ++b) {
+          const std::vector<double> d = parts.deviation.rows(b, b + 1).to_vector<double>();
+          const std::vector<double> v = parts.factors.defined() ? parts.factors.rows(b, b + 1).to_vector<double>()
+                                                                : std::vector<double>(static_cast<size_t>(j * 2), 0.0);
+          for (int64_t m = 0; m < classes; ++m)
+            for (int64_t n = 0; n < classes; ++n) {
+              double want = 0;
+              for (int64_t s = 0; s < j; ++s)
+                for (int64_t t = 0; t < j; ++t) {
+                  const bool together = diagonal == DiagonalNoise::shared || s == t;
+                  const double noise = v[2 * s] * v[2 * t] + v[2 * s + 1] * v[2 * t + 1] + (together ? d[s] * d[t] : 0);
+                  want += w[m * j + s] * noise * w[n * j + t];
+                }
+              want /= head->temperature() * head->temperature();
+              const double got = sigma[static_cast<size_t>((b * classes + m) * classes + n)];
+              CHECK(std::abs(got - want) < 1e-5 * std::max(1.0, std::abs(want)));  // products of f32
+            }
+        }
+      }
+    }
+  }
 }
 
 TEST_CASE("noise: init_scale multiplies V(x), and leaves the smallest deviation") {

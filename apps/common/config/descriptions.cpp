@@ -53,7 +53,8 @@ void visit_fields(FieldList& fields, DataConfig& c) {
          named_by(known_label_sets, "of embeddings also FILE.npy, integers (N)"));
   fields("votes", c.votes, "embeddings: a .npy file of people's votes for the test examples, counts (N, K)");
   fields("noise", c.noise, "noise drawn on clean training labels");
-  fields("noise_rate", c.noise_rate, "share of the labels that it changes", between(0, 1));
+  fields("noise_rate", c.noise_rate, "share of the labels that it changes, on average over the training examples",
+         between(0, 1));
   fields("noise_seed", c.noise_seed, "of what it draws");
   fields("validation", c.validation,
          "training images held out for the evaluations on the way, how many, or below 1 what share of each class; 0: "

@@ -54,6 +54,15 @@ void visit_fields(FieldList& fields, DistributionMeasures& m) {
   fields("count", m.count);
 }
 
+void visit_fields(FieldList& fields, CovarianceRecovery& c) {
+  fields("count", c.count);
+  fields("correlation", c.correlation);
+  fields("scale", c.scale);
+  fields("error", c.error);
+  fields("correlation_shuffled", c.correlation_shuffled);
+  fields("error_shuffled", c.error_shuffled);
+}
+
 void visit_recalls(FieldList& fields, Recalls& r, const std::string& prefix = "") {
   fields((prefix + "image_to_text_1").c_str(), r.image_to_text_1);
   fields((prefix + "image_to_text_5").c_str(), r.image_to_text_5);
@@ -209,19 +218,24 @@ Evaluation EvaluationAccumulator::evaluation() const {
 Evaluation evaluate(Classifier& classifier, std::shared_ptr<const Dataset> dataset, const RunConfig& config,
                     const PredictOptions& options, const std::function<void(const Prediction&)>& also) {
   EvaluationAccumulator accumulator(*dataset, config);
-  const bool noisy = config.head.kind != HeadKind::det && dataset->has_distributions();
+  CovarianceRecoveryAccumulator recovery(*dataset);
+  const bool has_noise = config.head.kind != HeadKind::det, noisy = has_noise && dataset->has_distributions();
   for_each_prediction(classifier, dataset, config.data.eval_pipeline, options, [&](const Prediction& p) {
     const Tensor noise = noisy ? classifier.head().noise_scale(p.phi).to(Device::cpu) : Tensor();
     accumulator.add(p.probabilities, p.batch, noise);
+    if (has_noise) recovery.add(classifier.head(), p.phi, p.batch.indices);
     if (also) also(p);
   });
-  return accumulator.evaluation();
+  Evaluation evaluation = accumulator.evaluation();
+  evaluation.covariance = recovery.result();
+  return evaluation;
 }
 
 Json evaluation_json(const Evaluation& evaluation, bool in_full) {
   Evaluation copy = evaluation;  // field lists hand out addresses to write to
   Json json = written(copy.measures);
   if (!copy.distribution.empty()) json[copy.distribution] = written(copy.against);
+  if (copy.covariance.count > 0) json["covariance"] = written(copy.covariance);
   if (copy.retrieval.count > 0) json["retrieval"] = write_fields(list_of(copy.retrieval));
   if (copy.retrieval.count > 0 && copy.retrieval.equal_captions == 0) json["retrieval"].erase("equal_captions");
   if (copy.unseen.count > 0) json["unseen"] = write_fields(list_of(copy.unseen));
@@ -249,6 +263,8 @@ Evaluation read_evaluation(Json object, const std::string& source) {
     evaluation.distribution = name;
     read_fields(against, list_of(evaluation.against), source);
   }
+  if (const Json found = take(object, "covariance"); !found.is_null())
+    read_fields(found, list_of(evaluation.covariance), source);
   if (const Json found = take(object, "retrieval"); !found.is_null())
     read_fields(found, list_of(evaluation.retrieval), source);
   if (const Json found = take(object, "unseen"); !found.is_null())

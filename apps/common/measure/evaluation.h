@@ -10,6 +10,7 @@
 
 #include "apps/common/config/config.h"
 #include "apps/common/measure/calibration.h"
+#include "apps/common/measure/covariance_recovery.h"
 #include "apps/common/measure/metrics.h"
 #include "apps/common/measure/retrieval.h"
 #include "core/json.h"
@@ -73,9 +74,10 @@ struct Evaluation {
   Measures measures;
   std::string distribution;  // human | noisy, or "" where the dataset has none
   DistributionMeasures against;
-  std::vector<NamedClass> classes;  // none where images have several labels, or soft ones
-  Retrieval retrieval;              // of contrastive training
-  UnseenClasses unseen;             // likewise, where captions leave classes out
+  std::vector<NamedClass> classes;     // none where images have several labels, or soft ones
+  Retrieval retrieval;                 // of contrastive training
+  UnseenClasses unseen;                // likewise, where captions leave classes out
+  CovarianceRecovery covariance = {};  // of a head with noise, where the logits' covariances are known
 };
 
 /// What the label distributions of this configuration's test set are: `human` votes, or those of `noisy` labels.
@@ -103,7 +105,8 @@ Evaluation evaluate(Classifier& classifier, std::shared_ptr<const Dataset> datas
                     const PredictOptions& options, const std::function<void(const Prediction&)>& also = {});
 
 /// {nll, accuracy, top5, ece, adaptive_ece, brier, count [, human|noisy {cross_entropy, entropy, entropy_correlation,
-/// noise_correlation, count}] [, retrieval {count, captions, image_to_text_1, … [, equal_captions {count,
+/// noise_correlation, count}] [, covariance {count, correlation, scale, error, correlation_shuffled, error_shuffled}]
+/// [, retrieval {count, captions, image_to_text_1, … [, equal_captions {count,
 /// image_to_text_1, …}]}] [, unseen {…}]}, and `in_full` selective {count, aurc, e_aurc, accuracy_50, oracle_50, …},
 /// classes [{name, count, predicted, recall, precision, confidence, nll} …] and reliability […]. What nothing was
 /// measured for, an empty bin or no image of a seen class, has its count only, and what is not defined is not there.
