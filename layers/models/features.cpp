@@ -17,9 +17,15 @@ struct Features::Layer : Module {
     add("norm", *norm);
   }
 
-  Var forward(const Var& x, Activation act, const Context& context) const {
-    const Var y = norm ? unary(norm->forward(linear.forward(x)), unary_of(act)) : linear.forward(x, act);
-    return drop.forward(y, context);
+  Var forward(const Var& x, MlpActivation act, const Context& context) const {
+    if (act == MlpActivation::tanh) return drop.forward(tanh(before_activation(x)), context);
+    const Activation fused = act == MlpActivation::relu ? Activation::relu : Activation::gelu;
+    return drop.forward(norm ? unary(before_activation(x), unary_of(fused)) : linear.forward(x, fused), context);
+  }
+
+  Var before_activation(const Var& x) const {
+    const Var y = linear.forward(x);
+    return norm ? norm->forward(y) : y;
   }
 
   Linear linear;
@@ -67,8 +73,7 @@ Var Features::forward(const Var& x, const Context& context) {
   if (config_.l2_normalize) y = l2_normalize(y);
   if (layers_.empty()) return as_feature(y);
   y = as_activation(y, context);
-  const Activation act = config_.activation == MlpActivation::relu ? Activation::relu : Activation::gelu;
-  for (const auto& layer : layers_) y = layer->forward(y, act, context);
+  for (const auto& layer : layers_) y = layer->forward(y, config_.activation, context);
   return as_feature(y);
 }
 

@@ -40,8 +40,8 @@ enum class Positions { all, patches };
 constexpr std::array<const char*, 2> names_of(Positions) { return {"all", "patches"}; }
 
 /// Of a perceptron on vectors: max(x, 0) · x Φ(x).
-enum class MlpActivation { relu, gelu };
-constexpr std::array<const char*, 2> names_of(MlpActivation) { return {"relu", "gelu"}; }
+enum class MlpActivation { relu, gelu, tanh };
+constexpr std::array<const char*, 3> names_of(MlpActivation) { return {"relu", "gelu", "tanh"}; }
 
 /// What a configuration says about a backbone. Zero, empty or nothing means: as the named model has it.
 /// Names: resnet20 | resnet32 | resnet44 | resnet56 (CIFAR, He et al., arXiv 1512.03385, section 4.2) ·

@@ -109,8 +109,11 @@ TEST_CASE("features: perceptrons and their gradients are PyTorch's") {
                          .widths = {7, 4},
                          .activation = MlpActivation::gelu,
                          .layer_norm = true};
+  const ModelConfig tanh{.name = "mlp", .standardize = true, .widths = {7, 4}, .activation = MlpActivation::tanh};
   check_network("relu", relu);
   check_network("gelu-norm", gelu);
+  check_network("tanh", tanh);
+  check_network("tanh", tanh, DType::bf16);
   check_network("relu", relu, DType::bf16);
   CHECK(make(relu)->width() == 4);
   CHECK(make(relu)->flops_per_image() == 2 * (5 * 7 + 7 * 4));
