@@ -57,8 +57,8 @@ Values differences(const StudyResults& results, const std::string& setting, cons
                    const ClaimedComparison& c) {
   const Values ours = values_of(results, setting, c.head, *c.metric);
   const Values theirs = c.than == kSweep && !claim.sweep.heads.empty()
-                            ? swept_values(results, setting, claim.sweep, *c.metric)
-                            : values_of(results, setting, c.than, *c.metric);
+                            ? swept_values(results, setting, claim.sweep, *c.than_metric)
+                            : values_of(results, setting, c.than, *c.than_metric);
   for (const Values* part : {&ours, &theirs})
     if (!part->missing.empty()) return {.missing = part->missing};
   const bool lower = c.expect == Expectation::no_worse ? c.metric->lower_is_better : c.expect == Expectation::lower;
@@ -114,7 +114,8 @@ JudgedClaim judged_claim(const StudyResults& results, const Claim& claim) {
 }  // namespace
 
 std::string JudgedComparison::name() const {
-  return claimed->head + " − " + claimed->than + ", " + setting +
+  const std::string control = claimed->than_metric == claimed->metric ? "" : " (" + claimed->than_metric->title + ")";
+  return claimed->head + " − " + claimed->than + control + ", " + setting +
          (claimed->beyond.empty() ? "" : " beyond " + claimed->beyond);
 }
 

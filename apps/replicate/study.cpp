@@ -17,6 +17,7 @@ std::vector<Field> list_of(ClaimedComparison& c) {
   fields("head", c.head);
   fields("than", c.than);
   fields("metric", c.metric_key);
+  fields("than_metric", c.than_metric_key);
   fields("expect", c.expect);
   fields("worth", c.worth);
   fields("settings", c.settings);
@@ -129,9 +130,11 @@ class StudyReader {
     read_fields(json, list_of(c), place);
     expect_known(c.head, heads_, place + ".head");
     if (c.than != kSweep || claim.sweep.heads.empty()) expect_known(c.than, heads_, place + ".than");
-    expect(c.head != c.than, place + ".than", "another head than \"", excerpt(c.head), '"');
-    expect_known(c.metric_key, metrics_, place + ".metric");
-    c.metric = &*std::ranges::find(metrics(), c.metric_key, &Metric::key);
+    if (c.than_metric_key.empty()) c.than_metric_key = c.metric_key;
+    expect(c.head != c.than || c.than_metric_key != c.metric_key, place + ".than", "another head than \"",
+           excerpt(c.head), "\", or another than_metric");
+    c.metric = metric(c.metric_key, place + ".metric");
+    c.than_metric = metric(c.than_metric_key, place + ".than_metric");
     expect_names(c.settings, settings_, place + ".settings");
     if (json.contains("beyond")) {
       expect_known(c.beyond, settings_, place + ".beyond");
@@ -142,6 +145,11 @@ class StudyReader {
     expect(std::isfinite(c.worth) && (positive ? c.worth > 0 : c.worth >= 0), place + ".worth",
            positive ? "a number above 0" : "a number of at least 0", ", got ", c.worth);
     return c;
+  }
+
+  const Metric* metric(const std::string& key, const std::string& place) const {
+    expect_known(key, metrics_, place);
+    return &*std::ranges::find(metrics(), key, &Metric::key);
   }
 
   std::vector<std::string> settings_, heads_, metrics_;

@@ -16,6 +16,8 @@ struct ClaimedComparison {
   std::string head, than;  // names of heads; `than` may be kSweep
   std::string metric_key;  // of metrics()
   const Metric* metric = nullptr;
+  std::string than_metric_key = {};     // of `than`, where it is another: a control; then `than` may be `head`
+  const Metric* than_metric = nullptr;  // `metric` where no other is named
   Expectation expect = Expectation::lower;
   double worth = 0;  // the smallest difference that matters, in the metric's own unit (accuracy: of 1)
   std::vector<std::string> settings = {};
@@ -48,7 +50,7 @@ struct Claim {
 };
 
 /// A plan's `study`: {"claims": [{"claim", "title", "question", "expectation", "comparisons": [{"head", "than",
-/// "metric", "expect", "worth", "settings", "beyond"} …], "settings", "sweep": {"heads", "values", "label"},
+/// "metric", "than_metric", "expect", "worth", "settings", "beyond"} …], "settings", "sweep": {"heads", "values", "label"},
 /// "figures"} …]}. Settings that are left out are the claim's, and the claim's those of the plan; figures that are left
 /// out are a forest plot. None where the plan has no study. Throws UsageError naming the plan's path and the key for
 /// what is unknown (with the nearest), missing, of another type or out of its range.
