@@ -25,13 +25,9 @@ void say_unbounded(const char* what, const CalibrationFit& fit) {
 }
 
 StoredCalibration fit_to(Asked& s, const std::shared_ptr<const Dataset>& images, const std::string& fit) {
-  const bool sigmoid = s.config().head.link == Link::sigmoid;
-  CalibrationSet set(images->classes(), sigmoid);
-  MetricsAccumulator as_is(images->classes(), sigmoid);
-  for_each_prediction(*s.model, images, s.config().data.eval_pipeline, s.predict, [&](const Prediction& p) {
-    set.add(p.probabilities, p.batch.labels, p.batch.targets);
-    as_is.add(p.probabilities, p.batch.labels, p.batch.targets);
-  });
+  MetricsAccumulator as_is(images->classes(), s.config().head.link == Link::sigmoid);
+  const CalibrationSet set = calibration_set(
+      s, images, [&](const Prediction& p) { as_is.add(p.probabilities, p.batch.labels, p.batch.targets); });
   StoredCalibration stored{.source = prediction_source(s.config(), *s.model, s.predict.samples),
                            .split = fit,
                            .count = set.size(),

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <iterator>
 #include <optional>
 #include <set>
+#include <tuple>
 
 #include "apps/common/config/cli.h"
 #include "apps/common/config/outputs.h"
@@ -16,6 +18,7 @@
 #include "apps/common/run/run_folder.h"
 #include "apps/common/run/task.h"
 #include "apps/common/run/timetable.h"
+#include "apps/replicate/earlier.h"
 #include "apps/replicate/own_plan.h"
 #include "apps/replicate/plan.h"
 #include "apps/replicate/report.h"
@@ -24,6 +27,7 @@
 #include "apps/replicate/stages.h"
 #include "apps/replicate/study_page.h"
 #include "apps/replicate/tables.h"
+#include "apps/replicate/tuning.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/text.h"
@@ -37,18 +41,29 @@ std::vector<PlannedRun> unfinished(std::vector<PlannedRun> runs, const std::file
   return runs;
 }
 
+/// Throws UsageError where tuning or calibration has no images to look at.
+void check_held_out(const Plan& plan, const PlannedRun& run, const Splits& splits) {
+  const std::string where = plan.path + ": settings." + excerpt(plan.settings[run.setting].name) + ": ";
+  require_usage(!run.of_tuning || splits.validation, "plan", where,
+                "`tuning` chooses on held-out images: expected data.validation above 0, got 0");
+  require_usage(!plan.calibrated || (splits.validation && !splits.without_test), "plan", where,
+                "`calibrated` fits to images held out beside test images: expected data.validation above 0",
+                splits.without_test ? ", and test images: there are none" : ", got 0");
+}
+
 /// Builds the model, the schedule and the few-shot data of every head and setting once: what is wrong is refused now
 /// and not after hours of other runs.
-void check_models(const std::vector<PlannedRun>& runs) {
+void check_models(const Plan& plan, const std::vector<PlannedRun>& runs) {
   std::optional<Splits> splits;
   const PlannedRun* loaded = nullptr;
-  std::set<std::pair<size_t, size_t>> checked;
+  std::set<std::tuple<size_t, size_t, std::string>> checked;
   for (const PlannedRun& run : runs) {
-    if (!checked.emplace(run.setting, run.head).second) continue;
+    if (run.undecided || !checked.emplace(run.setting, run.head, run.values).second) continue;
     const RunConfig& config = run.config;
     const auto of_data = [](const std::string& key) { return key.starts_with("data."); };
     if (!loaded || std::ranges::any_of(differing_keys(config, loaded->config), of_data)) splits = load_data(config);
     loaded = &run;
+    check_held_out(plan, run, *splits);
     const std::unique_ptr<Task> task = make_task(config, *splits, Device::cpu);
     schedule(config.schedule, timetable(config.train, task->training_loader({}).batches()));
     few_shot_data(config, splits->test->image_shape());
@@ -63,7 +78,7 @@ void check_outputs(const std::vector<PlannedRun>& runs, const std::filesystem::p
   for (const PlannedRun& run : runs) {
     const RunFolder folder{out / run.folder};
     check_writable_below(folder.config());
-    find_planned(run, out, fresh);
+    if (!run.undecided) find_planned(run, out, fresh);
   }
 }
 
@@ -79,7 +94,8 @@ void refuse_fresh(const std::vector<PlannedRun>& runs, const std::filesystem::pa
 /// Those of all runs, each under its folder.
 std::string configurations(const std::vector<PlannedRun>& runs) {
   Json all = Json::object();
-  for (const PlannedRun& run : runs) all[run.folder] = parse_json(config_text(run.config), run.folder);
+  for (const PlannedRun& run : runs)
+    if (!run.undecided) all[run.folder] = parse_json(config_text(run.config), run.folder);
   return json_text(all);
 }
 
@@ -90,16 +106,25 @@ struct OwnPlan {
   int64_t seeds = 3;
 };
 
-/// `Two heads: 4 runs (1 setting x 2 heads x 2 seeds) into runs/plan`
-std::string first_line(const Plan& plan, size_t runs, const std::filesystem::path& out) {
+/// `Two heads: 6 tuning runs, then 4 runs (1 setting x 2 heads x 2 seeds) into runs/plan`
+std::string first_line(const Plan& plan, size_t tuning, size_t runs, const std::filesystem::path& out) {
   const auto count = [](size_t n, const char* what) { return std::to_string(n) + " " + what + (n == 1 ? "" : "s"); };
-  return plan.title + ": " + count(runs, "run") + " (" + count(plan.settings.size(), "setting") + " x " +
-         count(plan.heads.size(), "head") + " x " + count(plan.seeds.size(), "seed") + ") into " + out.string();
+  return plan.title + ": " + (tuning > 0 ? count(tuning, "tuning run") + ", then " : "") + count(runs, "run") + " (" +
+         count(plan.settings.size(), "setting") + " x " + count(plan.heads.size(), "head") + " x " +
+         count(plan.seeds.size(), "seed") + ") into " + out.string();
+}
+
+/// Results of one size are not mixed with those of the other.
+void check_size(const Plan& plan, const std::filesystem::path& out) {
+  const std::optional<bool> full = EarlierResults(out).full();
+  require_usage(!full || *full == plan.full, "replicate", (out / kResults).string(), ": results ",
+                plan.full ? "without --full" : "of --full",
+                " are there: expected another --out, or --fresh, which starts over");
 }
 
 /// What is asked for beside the plan.
 struct Flags {
-  bool fresh = false, dry_run = false;
+  bool fresh = false, dry_run = false, full = false;
   std::string report;  // a folder of results: a page of them instead of runs
 };
 
@@ -126,31 +151,37 @@ void replicate(const CommonOptions& options, const OwnPlan& asked, const Flags& 
   const std::string& images = asked.own.images;
   require_usage(options.config.empty() != images.empty(), "replicate",
                 "expected --config PLAN.json, --images DIR --model NAME, or --report DIR");
-  Plan plan =
-      images.empty() ? read_plan(options.config, options.set) : own_plan(options, asked.own, asked.heads, asked.seeds);
+  require_usage(images.empty() || !flags.full, "replicate", "--full: expected with --config, a plan that has `full`");
+  Plan plan = images.empty() ? read_plan(options.config, options.set, flags.full)
+                             : own_plan(options, asked.own, asked.heads, asked.seeds);
   claims_of(plan);  // refused now where it is wrong
   if (!options.data_root.empty()) plan.base.data.root = options.data_root;
   if (options.seed) plan.seeds = {*options.seed};
   const std::string name = images.empty() ? std::filesystem::path(options.config).stem().string()
                                           : name_of_images(images) + "-" + plan.base.model.name;
-  const std::filesystem::path out = options.out.empty() ? "runs/" + name : options.out;
+  const std::filesystem::path out = options.out.empty() ? "runs/" + name + (flags.full ? "-full" : "") : options.out;
   check_outside_images(out, asked.own);
-  const std::vector<PlannedRun> runs = runs_of(plan);
-  print_if_asked(options, configurations(runs));
-  const std::vector<PlannedRun> to_train = fresh ? runs : unfinished(runs, out);
-  check_models(to_train);
-  if (fresh) refuse_fresh(runs, out);
+  if (!fresh) check_size(plan, out);
+  const std::vector<PlannedRun> tuning = tuning_runs_of(plan);
+  std::vector<PlannedRun> all = tuning;
+  const std::vector<FinishedRun> tuned = fresh ? std::vector<FinishedRun>{} : finished_tuning(tuning, out);
+  std::ranges::move(tuned_runs_of(plan, tuning, tuned), std::back_inserter(all));
+  const std::string first = first_line(plan, tuning.size(), all.size() - tuning.size(), out);
+  print_if_asked(options, configurations(all));
+  const std::vector<PlannedRun> to_train = fresh ? all : unfinished(all, out);
+  check_models(plan, to_train);
+  if (fresh) refuse_fresh(all, out);
   if (flags.dry_run) {
     const auto columns = static_cast<size_t>(std::max<int64_t>(terminal_columns(), 40));
-    std::printf("%s\n\n%s", wrapped(printable(first_line(plan, runs.size(), out)), columns).c_str(),
-                stage_tables(plan, runs, out, fresh, columns).c_str());
+    std::printf("%s\n\n%s", wrapped(printable(first), columns).c_str(),
+                stage_tables(plan, all, out, fresh, columns).c_str());
     return;
   }
   check_outputs(to_train, out, fresh);
   const std::string no_plots = why_no_plots();
   if (!no_plots.empty()) note(no_plots + ": " + kReport + " has no plots");
-  inform(first_line(plan, runs.size(), out));
-  const std::vector<Cell> cells = run_plan(plan, runs, out, options, fresh);
+  inform(first);
+  const std::vector<Cell> cells = run_plan(plan, tuning, out, options, fresh);
   std::printf("\n%s\n", table_markdown(plan, cells).c_str());
   for (const Comparison& c : comparisons(plan, cells)) std::printf("%s\n", sentence(plan, cells, c).c_str());
   write_file((out / kReport).string(), report_html(plan, cells, out, no_plots));
@@ -177,6 +208,7 @@ int main(int argc, char** argv) {
   std::erase_if(options, [](const sked::Option& option) { return option.name == "--head"; });
   options.insert(options.begin(), {{"--dry-run", &flags.dry_run,
                                     "Lists the runs, how far each is and what would be done, and does nothing"},
+                                   {"--full", &flags.full, "The plan's full size: what its `full` changes of the base"},
                                    {"--fresh", &flags.fresh, "Start every run over instead of keeping what is there"}});
   options.push_back({.name = "--report",
                      .target = &flags.report,

@@ -49,8 +49,8 @@ std::vector<Variation> variations(const Json& object, const std::string& key, co
   return result;
 }
 
-std::vector<uint64_t> seeds_of(const Json& plan, const std::string& path) {
-  const Json seeds = plan.contains("seeds") ? plan.at("seeds") : Json::array({0u, 1u, 2u});
+std::vector<uint64_t> seeds_of(const Json& plan, const std::string& key, const std::string& path) {
+  const Json seeds = plan.contains(key) ? plan.at(key) : Json::array({0u, 1u, 2u});
   std::set<uint64_t> unique;
   std::vector<uint64_t> result;
   bool ok = seeds.is_array() && !seeds.empty();
@@ -59,25 +59,8 @@ std::vector<uint64_t> seeds_of(const Json& plan, const std::string& path) {
     ok = seed.is_unsigned() && unique.insert(seed.unsigned_integer()).second;
     if (ok) result.push_back(seed.unsigned_integer());
   }
-  if (!ok) fail_usage(path, ": `seeds` expected a list of different integers ≥ 0, got ", excerpt(seeds.dump()));
+  if (!ok) fail_usage(path, ": `", key, "` expected a list of different integers ≥ 0, got ", excerpt(seeds.dump()));
   return result;
-}
-
-/// The base with the changes of a setting, then of a head.
-RunConfig varied(const Plan& plan, const Variation& setting, const Variation& head) {
-  RunConfig config = plan.base;
-  const std::string in_setting = plan.path + ": settings." + excerpt(setting.name);
-  const std::string in_head = plan.path + ": heads." + excerpt(head.name);
-  read_config_fields(parse_json(setting.changes, in_setting), config, in_setting);
-  read_config_fields(parse_json(head.changes, in_head), config, in_head);
-  if (config.seed != RunConfig{}.seed)
-    fail_usage(plan.path, ": seed: expected none beside the plan's `seeds`, got ", config.seed);
-  try {
-    validate(config);
-  } catch (const UsageError& error) {
-    fail_usage(in_head, " with settings.", excerpt(setting.name), ": ", error.what());
-  }
-  return config;
 }
 
 /// What `base` says: a configuration, or the name of its file, from the plan's folder on.
@@ -101,7 +84,72 @@ RunConfig read_base(const Json& base, const std::string& path) {
   return config;
 }
 
+/// Of those that are measured once more when all runs are trained.
+bool flag_of(const Json& plan, const char* key, const RunConfig& base, const std::string& path) {
+  const Json* flag = plan.find(key);
+  if (flag == nullptr) return false;
+  if (!flag->is_boolean()) fail_usage(path, ": `", key, "` expected true or false, got ", excerpt(flag->dump()));
+  if (flag->boolean() && base.task != TaskKind::classification)
+    fail_usage(path, ": `", key, "` expected false for the task ", name_of(base.task));
+  return flag->boolean();
+}
+
+std::vector<TunedKey> tuning_of(const Json& plan, const std::vector<std::string>& overrides, const std::string& path) {
+  const Json tuning = plan.contains("tuning") ? plan.at("tuning") : Json::object();
+  if (!tuning.is_object() || (tuning.empty() && plan.contains("tuning")))
+    fail_usage(path, ": `tuning` expected a non-empty object of key.path: [value, ...], got ", excerpt(tuning.dump()));
+  const Json* full = plan.find("full");
+  std::vector<TunedKey> keys;
+  for (const auto& [key, values] : tuning.members()) {
+    bool ok = values.is_array() && !values.empty();
+    for (size_t i = 0; ok && i < values.size(); ++i) {
+      const Json& value = values.elements()[i];
+      ok = value.is_number() || value.is_string() || value.is_boolean();
+      for (size_t j = 0; ok && j < i; ++j) ok = !(values.elements()[j] == value);
+    }
+    if (!ok)
+      fail_usage(path, ": `tuning.", excerpt(key), "` expected a list of different values, got ",
+                 excerpt(values.dump()));
+    if (full != nullptr && changed_keys(*full).contains(key))
+      fail_usage(path, ": `tuning.", excerpt(key), "` is in `full` as well: expected it in one of them");
+    const auto sets = [&](const std::string& assignment) { return assignment.starts_with(key + "="); };
+    if (std::ranges::none_of(overrides, sets)) keys.push_back({key, values.elements()});
+  }
+  return keys;
+}
+
+uint64_t tuning_seed_of(const Json& plan, uint64_t otherwise, const std::string& path) {
+  const Json* seed = plan.find("tuning_seed");
+  if (seed == nullptr) return otherwise;
+  if (!seed->is_unsigned()) fail_usage(path, ": `tuning_seed` expected an integer ≥ 0, got ", excerpt(seed->dump()));
+  if (!plan.contains("tuning")) fail_usage(path, ": `tuning_seed` expected with `tuning` alone");
+  return seed->unsigned_integer();
+}
+
+void add_changed_keys(const Json& changes, const std::string& section, std::set<std::string>& keys) {
+  for (const auto& [key, value] : changes.members()) {
+    keys.insert(section + key);
+    if (value.is_object()) add_changed_keys(value, section + key + ".", keys);
+  }
+}
+
+void check_known(const Json& plan, const std::string& path) {
+  const std::vector<std::string> known = {"about",       "base", "settings",   "heads",     "seeds",      "tuning",
+                                          "tuning_seed", "full", "full_seeds", "ensembles", "calibrated", "study"};
+  for (const auto& [key, value] : plan.members())
+    if (std::find(known.begin(), known.end(), key) == known.end())
+      fail_usage(path, ": unknown key `", excerpt(key), "`", did_you_mean(key, known), ": a plan has ", join(known));
+  for (const char* key : {"base", "heads"})
+    if (!plan.contains(key)) fail_usage(path, ": `", key, "` is missing");
+}
+
 }  // namespace
+
+std::set<std::string> changed_keys(const Json& changes) {
+  std::set<std::string> keys;
+  if (changes.is_object()) add_changed_keys(changes, "", keys);
+  return keys;
+}
 
 std::string folder_name(const std::string& name) {
   const auto is_blank_or_mark = [](char32_t c) {  // the blanks of Latin-1 and CJK, general punctuation
@@ -121,17 +169,12 @@ std::string folder_name(const std::string& name) {
   return folder;
 }
 
-Plan read_plan(const std::string& path, const std::vector<std::string>& overrides) {
+Plan read_plan(const std::string& path, const std::vector<std::string>& overrides, bool full) {
   const Json json = parse_json(read_json_file(path), path);
   if (!json.is_object()) fail_usage(path, ": expected an object, got ", excerpt(json.dump()));
   if (!json.contains("base") && !json.contains("heads") && (json.contains("data") || json.contains("model")))
     fail_usage(path, ": a configuration of one run (a plan has base and heads): build/train runs it");
-  const std::vector<std::string> known = {"about", "base", "settings", "heads", "seeds", "ensembles", "study"};
-  for (const auto& [key, value] : json.members())
-    if (std::find(known.begin(), known.end(), key) == known.end())
-      fail_usage(path, ": unknown key `", excerpt(key), "`", did_you_mean(key, known), ": a plan has ", join(known));
-  for (const char* key : {"base", "heads"})
-    if (!json.contains(key)) fail_usage(path, ": `", key, "` is missing");
+  check_known(json, path);
 
   Plan plan;
   plan.path = path;
@@ -141,20 +184,56 @@ Plan read_plan(const std::string& path, const std::vector<std::string>& override
   plan.title = about.contains("title") && about.at("title").is_string() ? about.at("title").string()
                                                                         : std::filesystem::path(path).stem().string();
   plan.base = read_base(json.at("base"), path);
+  plan.full = full;
+  if (full && !json.contains("full")) fail_usage(path, ": `full` is missing, which --full asks for");
+  RunConfig changed = plan.base;  // looked at in the small size as well
+  if (const Json* changes = json.find("full")) read_config_fields(*changes, changed, path + ": full");
+  if (full) plan.base = changed;
   for (const std::string& assignment : overrides) set_config_field(assignment, plan.base);
   plan.settings = json.contains("settings") ? variations(json.at("settings"), "settings", path)
                                             : std::vector<Variation>{{plan.base.data.name}};
   plan.heads = variations(json.at("heads"), "heads", path);
-  plan.seeds = seeds_of(json, path);
-  if (const Json* ensembles = json.find("ensembles")) {
-    if (!ensembles->is_boolean())
-      fail_usage(path, ": `ensembles` expected true or false, got ", excerpt(ensembles->dump()));
-    plan.ensembles = ensembles->boolean();
-    if (plan.ensembles && plan.base.task != TaskKind::classification)
-      fail_usage(path, ": `ensembles` expected false for the task ", name_of(plan.base.task));
-  }
+  plan.seeds = seeds_of(json, "seeds", path);
+  if (json.contains("full_seeds"))
+    if (const std::vector<uint64_t> seeds = seeds_of(json, "full_seeds", path); full) plan.seeds = seeds;
+  plan.ensembles = flag_of(json, "ensembles", plan.base, path);
+  plan.calibrated = flag_of(json, "calibrated", plan.base, path);
+  plan.tuning = tuning_of(json, overrides, path);
+  plan.tuning_seed = tuning_seed_of(json, plan.tuning_seed, path);
   if (const Json* study = json.find("study")) plan.study = study->dump();
   return plan;
+}
+
+RunConfig varied(const Plan& plan, size_t setting, size_t head, const std::string& values) {
+  RunConfig config = plan.base;
+  const std::string setting_name = "settings." + excerpt(plan.settings[setting].name);
+  const std::string in_setting = plan.path + ": " + setting_name;
+  const std::string in_head = plan.path + ": heads." + excerpt(plan.heads[head].name);
+  const std::string in_tuning = plan.path + ": tuning";
+  read_config_fields(parse_json(values, in_tuning), config, in_tuning);
+  read_config_fields(parse_json(plan.settings[setting].changes, in_setting), config, in_setting);
+  read_config_fields(parse_json(plan.heads[head].changes, in_head), config, in_head);
+  if (config.seed != RunConfig{}.seed)
+    fail_usage(plan.path, ": seed: expected none beside the plan's `seeds`, got ", config.seed);
+  try {
+    validate(config);
+  } catch (const UsageError& error) {
+    const std::string tuned = values_text(values);
+    fail_usage(in_head, " with ", setting_name, tuned.empty() ? "" : ", tuning " + tuned, ": ", error.what());
+  }
+  return config;
+}
+
+std::string values_text(const std::string& values) {
+  std::vector<std::string> parts;
+  const Json json = parse_json(values, "values");
+  for (const auto& [key, value] : json.members())
+    parts.push_back(key + " " + (value.is_string() ? value.string() : value.dump()));
+  return join(parts);
+}
+
+std::string PlannedRun::what() const {
+  return of_tuning ? "tuning " + values_text(values) : "seed " + std::to_string(seed);
 }
 
 std::vector<PlannedRun> runs_of(const Plan& plan) {
@@ -162,7 +241,7 @@ std::vector<PlannedRun> runs_of(const Plan& plan) {
   for (uint64_t seed : plan.seeds)
     for (size_t s = 0; s < plan.settings.size(); ++s)
       for (size_t h = 0; h < plan.heads.size(); ++h) {
-        PlannedRun run{s, h, seed, varied(plan, plan.settings[s], plan.heads[h]), {}};
+        PlannedRun run{s, h, seed, varied(plan, s, h), {}};
         run.config.seed = seed;
         run.folder = folder_name(plan.settings[s].name) + "/" + folder_name(plan.heads[h].name) + "/seed-" +
                      std::to_string(seed);

@@ -11,6 +11,7 @@
 #include "apps/replicate/page.h"
 #include "apps/replicate/paired.h"
 #include "apps/replicate/reliability.h"
+#include "apps/replicate/tuning.h"
 #include "core/error.h"
 #include "core/text.h"
 
@@ -59,9 +60,10 @@ std::string table(const Plan& plan, const std::vector<Cell>& cells, const std::v
       row.push_back(cell->text(*metric));
     }
     table.rows.push_back(std::move(row));
-    if (!cell->ensemble) continue;
-    table.rows.push_back({name + ", their ensemble", seeds});
-    for (const Metric* metric : columns) table.rows.back().push_back(cell->ensemble_text(*metric));
+    for (const FurtherRow& further : cell->further_rows()) {
+      table.rows.push_back({name + ", " + escaped(further.what), seeds});
+      for (const Metric* metric : columns) table.rows.back().push_back(further.text(*metric));
+    }
   }
   return html_table(table);
 }
@@ -244,6 +246,7 @@ std::string setting_section(const Plan& plan, const std::vector<Cell>& cells, co
   std::string page =
       "<h2 id=\"" + anchor(s) + "\">" + escaped(plan.settings[s].name) + "</h2>\n" + table(plan, cells, wins, s);
   if (const std::string where = measured_on(rows); !where.empty()) page += "<p>" + where + "</p>\n";
+  if (const std::string tuned = tuning_sentence(plan, rows); !tuned.empty()) page += "<p>" + escaped(tuned) + "</p>\n";
   const std::string warning = data_warning(plan, rows);
   if (!warning.empty()) page += "<p><strong>" + escaped(warning) + "</strong></p>\n";
   page += "<ul>\n";

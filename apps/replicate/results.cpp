@@ -155,11 +155,29 @@ bool Cell::has(const Metric& metric) const {
          std::ranges::all_of(runs, [&](const FinishedRun& r) { return metric.has(r.summary); });
 }
 
-std::string Cell::ensemble_text(const Metric& metric) const {
-  Summary summary;
-  summary.test = ensemble->test;
-  if (!metric.of_predictions || (metric.has != nullptr && !metric.has(summary))) return "-";
-  return estimate({metric.get(summary)}).text(metric.digits, metric.scale);
+std::string FurtherRow::text(const Metric& metric) const {
+  std::vector<double> values;
+  for (const Evaluation* test : tests) {
+    Summary summary;
+    summary.test = *test;
+    if (!metric.of_predictions || (metric.has != nullptr && !metric.has(summary))) return "-";
+    values.push_back(metric.get(summary));
+  }
+  return estimate(values).text(metric.digits, metric.scale);
+}
+
+std::vector<FurtherRow> Cell::further_rows() const {
+  std::vector<FurtherRow> rows;
+  if (ensemble) rows.push_back({"their ensemble", {&ensemble->test}});
+  if (calibrated.empty()) return rows;
+  std::vector<double> temperatures;
+  rows.emplace_back();
+  for (const CalibratedRun& run : calibrated) {
+    temperatures.push_back(run.temperature);
+    rows.back().tests.push_back(&run.test);
+  }
+  rows.back().what = "calibrated, T " + estimate(temperatures).text(3);
+  return rows;
 }
 
 Json Cell::runs_json() const {

@@ -39,17 +39,41 @@ struct SeedEnsemble {
   double disagreement = 0;  // share of them that two seeds classify differently, mean over pairs
 };
 
+/// A run's test images with the temperature fitted to its held-out images (measure/calibration.h).
+struct CalibratedRun {
+  uint64_t seed = 0;
+  double temperature = 1;
+  Evaluation test;
+};
+
+/// A point of the plan's tuning, as a cell tried it.
+struct Trial {
+  std::string values, folder;  // as its PlannedRun has them
+  double held_out_nll = 0;     // infinite: its numbers did not stay finite
+  double train_seconds = 0;
+  bool chosen = false;
+};
+
+/// What else was measured of a cell's runs: a row of tables below its own.
+struct FurtherRow {
+  std::string what;  // `their ensemble`
+  std::vector<const Evaluation*> tests;
+  /// Their mean ± standard error; `-` where they have none.
+  std::string text(const Metric& metric) const;
+};
+
 /// The runs of one setting and one head, by ascending seed.
 struct Cell {
   size_t setting, head;
   std::vector<FinishedRun> runs;
   std::optional<SeedEnsemble> ensemble = {};
+  std::vector<CalibratedRun> calibrated = {};  // none, or one for each of the runs
+  std::vector<Trial> tuning = {};
   Estimate of(const Metric& metric) const;
   bool has(const Metric& metric) const;
   /// What the tables show: `-` for what it does not have.
   std::string text(const Metric& metric) const;
-  /// Of the ensemble, which is there; `-` where it has none.
-  std::string ensemble_text(const Metric& metric) const;
+  std::vector<FurtherRow> further_rows() const;
   /// The runs as results.json has them.
   Json runs_json() const;
 };

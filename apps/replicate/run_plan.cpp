@@ -1,34 +1,37 @@
 #include "apps/replicate/run_plan.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
+#include <functional>
 #include <set>
 #include <string>
 
 #include "apps/common/config/interrupt.h"
 #include "apps/common/config/progress.h"
+#include "apps/common/run/checkpoint.h"
 #include "apps/common/run/run_folder.h"
 #include "apps/common/run/trainer.h"
-#include "apps/replicate/ensembles.h"
+#include "apps/replicate/after_runs.h"
+#include "apps/replicate/diverged.h"
 #include "apps/replicate/stages.h"
 #include "apps/replicate/tables.h"
+#include "apps/replicate/tuning.h"
 #include "core/error.h"
 #include "core/file.h"
 
 namespace sked {
 namespace {
 
-/// `: nll 0.4512  accuracy 84.10 %  12 s`
-std::string result_line(const Summary& summary) {
+/// `: nll 0.4512  accuracy 84.10 %  12 s`, or `: held-out nll 0.4512  12 s`
+std::string result_line(const Summary& summary, bool of_tuning) {
   char text[96];
-  std::snprintf(text, sizeof text, ": nll %.4f  accuracy %.2f %%  %.0f s", summary.test.measures.nll,
-                100 * summary.test.measures.accuracy, summary.train_seconds);
+  if (of_tuning)
+    std::snprintf(text, sizeof text, ": held-out nll %.4f  %.0f s", summary.best_nll, summary.train_seconds);
+  else
+    std::snprintf(text, sizeof text, ": nll %.4f  accuracy %.2f %%  %.0f s", summary.test.measures.nll,
+                  100 * summary.test.measures.accuracy, summary.train_seconds);
   return text;
-}
-
-void write_results(const Plan& plan, const std::vector<Cell>& cells, const std::filesystem::path& out) {
-  write_file((out / kResults).string(), results_json(plan, cells));
-  write_file((out / kTable).string(), table_markdown(plan, cells));
 }
 
 /// A run whose summary this process does not have yet.
@@ -45,13 +48,15 @@ class PlanRuns {
     for (const PlannedRun& run : runs) open_.push_back({run, stage(run), stage(run)});
   }
 
-  std::vector<Cell> all();
+  /// Each time that one or more are finished, `on_finished` gets those so far.
+  std::vector<FinishedRun> all(const std::function<void(const std::vector<FinishedRun>&)>& on_finished);
 
  private:
   /// Whatever is there of one that is to start over does not count.
   Stage stage(const PlannedRun& run) const { return fresh_ ? Stage::planned : stage_of(run, out_); }
   void sort();
   bool take();
+  FinishedRun result_of(const PlannedRun& run, const std::string& label, bool theirs) const;
   void wait();
 
   const Plan& plan_;
@@ -65,8 +70,7 @@ class PlanRuns {
   bool waiting_ = false;
 };
 
-std::vector<Cell> PlanRuns::all() {
-  std::vector<Cell> cells;
+std::vector<FinishedRun> PlanRuns::all(const std::function<void(const std::vector<FinishedRun>&)>& on_finished) {
   while (!open_.empty()) {
     sort();
     if (!take()) {
@@ -75,14 +79,9 @@ std::vector<Cell> PlanRuns::all() {
     }
     // After each run: a plan that is stopped has its results so far.
     sort();
-    if (!open_.empty() && open_.front().stage == Stage::finished) continue;
-    cells = cells_of(plan_, finished_);
-    SeedEnsembles(plan_, out_).recall(cells);
-    write_results(plan_, cells, out_);
+    if (open_.empty() || open_.front().stage != Stage::finished) on_finished(finished_);
   }
-  SeedEnsembles ensembles(plan_, out_);
-  ensembles.evaluate(cells, options_, [&] { write_results(plan_, cells, out_); });  // stopped, it keeps those so far
-  return cells;
+  return finished_;
 }
 
 /// By what is on the disk now, which other processes change.
@@ -91,23 +90,38 @@ void PlanRuns::sort() {
   std::ranges::stable_sort(open_, {}, &OpenRun::stage);
 }
 
+/// Trains, or reads, a run, and says what it came to. One of tuning may diverge: that is a result as well.
+FinishedRun PlanRuns::result_of(const PlannedRun& run, const std::string& label, bool theirs) const {
+  if (fresh_) forget_diverged(run, out_);
+  if (has_diverged(run, out_)) return diverged_run(run, out_);
+  const auto begin = std::chrono::steady_clock::now();
+  try {
+    const Summary summary = train(run.config, out_ / run.folder,
+                                  {.device = options_.device,
+                                   .graph = options_.graph,
+                                   .fresh = fresh_,
+                                   .label = label,
+                                   .command = options_.command});
+    inform(label + result_line(summary, run.of_tuning) + (theirs ? "  (by another process)" : ""));
+    return {run, summary, periodic_evaluations(RunFolder{out_ / run.folder})};
+  } catch (const DivergedError& error) {
+    if (!run.of_tuning) throw;
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+    write_diverged(run, out_, error.what(), seconds.count());
+    inform(label + ": diverged");
+    return diverged_run(run, out_);
+  }
+}
+
 /// Trains, or reads, the first run that no other process has; false where they have all.
 bool PlanRuns::take() {
   for (auto open = open_.begin(); open != open_.end(); ++open) {
     const PlannedRun& run = open->run;
-    const std::string name =
-        plan_.settings[run.setting].name + " · " + plan_.heads[run.head].name + " · seed " + std::to_string(run.seed);
+    const std::string name = plan_.settings[run.setting].name + " · " + plan_.heads[run.head].name + " · " + run.what();
     const std::string label = "[" + std::to_string(finished_.size() + 1) + "/" + std::to_string(count_) + "] " + name;
     const bool theirs = open->stage == Stage::finished && open->first_stage != Stage::finished;
     try {
-      const Summary summary = train(run.config, out_ / run.folder,
-                                    {.device = options_.device,
-                                     .graph = options_.graph,
-                                     .fresh = fresh_,
-                                     .label = label,
-                                     .command = options_.command});
-      inform(label + result_line(summary) + (theirs ? "  (by another process)" : ""));
-      finished_.push_back({run, summary, periodic_evaluations(RunFolder{out_ / run.folder})});
+      finished_.push_back(result_of(run, label, theirs));
     } catch (const BusyError&) {
       if (passed_over_.insert(run.folder).second) inform(name + ": another process has it, passed over");
       continue;
@@ -130,9 +144,24 @@ void PlanRuns::wait() {
 
 }  // namespace
 
-std::vector<Cell> run_plan(const Plan& plan, const std::vector<PlannedRun>& runs, const std::filesystem::path& out,
+std::vector<Cell> run_plan(const Plan& plan, const std::vector<PlannedRun>& tuning, const std::filesystem::path& out,
                            const CommonOptions& options, bool fresh) {
-  return PlanRuns(plan, runs, out, options, fresh).all();
+  PlanRuns(plan, tuning, out, options, fresh).all([](const std::vector<FinishedRun>&) {});
+  const std::vector<FinishedRun> tuned = finished_tuning(tuning, out);
+  std::vector<Cell> cells;
+  AfterRuns after(plan, out);
+  const auto write = [&] {
+    write_file((out / kResults).string(), results_json(plan, cells));
+    write_file((out / kTable).string(), table_markdown(plan, cells));
+  };
+  PlanRuns(plan, tuned_runs_of(plan, tuning, tuned), out, options, fresh).all([&](const auto& finished) {
+    cells = cells_of(plan, finished);
+    for (Cell& cell : cells) cell.tuning = trials_of(tuned, cell.setting, cell.head);
+    after.recall(cells);
+    write();
+  });
+  after.measure(cells, options, write);  // stopped, it keeps those so far
+  return cells;
 }
 
 }  // namespace sked

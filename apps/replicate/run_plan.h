@@ -10,14 +10,14 @@
 
 namespace sked {
 
-/// The runs into the folder `out`, trained where they are not yet, with results.json and table.md as they come. Those
-/// that are there go first: one that does not belong here is refused before others are trained, and results never lack
-/// a run that is there.
+/// Its tuning, then its runs with what that chose, into the folder `out`, trained where they are not yet, with
+/// results.json and table.md as they come; then what is measured of all (after_runs.h). Those that are there go first:
+/// one that does not belong here is refused before others are trained, and results never lack a run that is there.
 ///
 /// A run that another process has (it holds the lock of metrics.jsonl) is passed over. When only such are left this
 /// waits: what the other finishes is read, and what it leaves, having died, is gone on with. So every process ends with
 /// the results of all runs. Throws what train() throws; Interrupted on Ctrl-C.
-std::vector<Cell> run_plan(const Plan& plan, const std::vector<PlannedRun>& runs, const std::filesystem::path& out,
+std::vector<Cell> run_plan(const Plan& plan, const std::vector<PlannedRun>& tuning, const std::filesystem::path& out,
                            const CommonOptions& options, bool fresh);
 
 }  // namespace sked

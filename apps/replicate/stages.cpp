@@ -9,6 +9,7 @@
 
 #include "apps/common/run/run_folder.h"
 #include "apps/common/run/timetable.h"
+#include "apps/replicate/diverged.h"
 #include "core/error.h"
 #include "core/text.h"
 
@@ -43,6 +44,8 @@ std::pair<std::string, std::string> stage_and_next(const PlannedRun& run, const 
                                                    bool fresh) {
   const RunFolder folder{out / run.folder};
   const Stage stage = stage_of(run, out);
+  if (run.undecided) return {stage == Stage::planned ? "not begun" : "there", "after tuning"};
+  if (has_diverged(run, out) && !fresh) return {"diverged", "keep"};
   const Found found = find_planned(run, out, fresh);
   if (fresh && stage != Stage::planned) return {stage == Stage::finished ? "finished" : "begun", "start over"};
   if (found.done) return {"finished", "keep"};
@@ -80,7 +83,7 @@ std::string aligned(const std::vector<Row>& rows, size_t columns) {
 
 Stage stage_of(const PlannedRun& run, const std::filesystem::path& out) {
   const RunFolder folder{out / run.folder};
-  if (std::filesystem::exists(folder.summary())) return Stage::finished;
+  if (std::filesystem::exists(folder.summary()) || has_diverged(run, out)) return Stage::finished;
   return std::filesystem::exists(folder.last()) ? Stage::begun : Stage::planned;
 }
 

@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "apps/replicate/paired.h"
+#include "apps/replicate/tuning.h"
 #include "core/text.h"
 
 namespace sked {
@@ -47,12 +48,14 @@ std::string table_markdown(const Plan& plan, const std::vector<Cell>& cells) {
       text += "| " + markdown(plan.heads[cell->head].name) + " | " + std::to_string(cell->runs.size()) + " |";
       for (const Metric* metric : columns) text += " " + cell->text(*metric) + " |";
       text += "\n";
-      if (!cell->ensemble) continue;
-      text += "| " + markdown(plan.heads[cell->head].name) + ", their ensemble | " + std::to_string(cell->runs.size()) +
-              " |";
-      for (const Metric* metric : columns) text += " " + cell->ensemble_text(*metric) + " |";
-      text += "\n";
+      for (const FurtherRow& row : cell->further_rows()) {
+        text += "| " + markdown(plan.heads[cell->head].name + ", " + row.what) + " | " +
+                std::to_string(cell->runs.size()) + " |";
+        for (const Metric* metric : columns) text += " " + row.text(*metric) + " |";
+        text += "\n";
+      }
     }
+    if (const std::string tuned = tuning_sentence(plan, rows); !tuned.empty()) text += "\n" + markdown(tuned) + "\n";
     if (const auto table = paired_table(plan, cells, s); !table.empty()) {
       text += "\nPaired by seed, with 95 % intervals:\n\n";
       for (size_t i = 0; i < table.size(); ++i) {
@@ -76,6 +79,7 @@ std::string results_json(const Plan& plan, const std::vector<Cell>& cells) {
     result["study"] = parse_json(plan.study, plan.path);
     result["plan"] = plan_json(plan);
   }
+  if (plan.full) result["full"] = true;
   for (const Cell& cell : cells) {
     Json entry = {{"setting", plan.settings[cell.setting].name}, {"head", plan.heads[cell.head].name}};
     for (const Metric& metric : metrics())
@@ -84,6 +88,10 @@ std::string results_json(const Plan& plan, const std::vector<Cell>& cells) {
     if (cell.ensemble)
       entry["ensemble"] = {{"test", evaluation_json(cell.ensemble->test, true)},
                            {"disagreement", cell.ensemble->disagreement}};
+    for (const CalibratedRun& run : cell.calibrated)
+      entry["calibrated"].push_back(
+          {{"seed", run.seed}, {"temperature", run.temperature}, {"test", evaluation_json(run.test, true)}});
+    if (!cell.tuning.empty()) entry["tuning"] = tuning_json(cell.tuning);
     result["cells"].push_back(std::move(entry));
   }
   for (const Comparison& c : comparisons(plan, cells)) {

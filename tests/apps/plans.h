@@ -15,7 +15,7 @@ using LibraryJson = nlohmann::ordered_json;
 /// Without what differs from machine to machine and from stop to stop.
 inline LibraryJson without_timings(LibraryJson json) {
   for (const char* key : {"train_seconds", "wait_seconds", "test_seconds", "images_per_second", "peak_memory_bytes",
-                          "command", "made_by"})
+                          "step_ms", "peak_memory", "command", "made_by"})
     if (json.is_object()) json.erase(key);
   for (LibraryJson& part : json)
     if (part.is_structured()) part = without_timings(part);

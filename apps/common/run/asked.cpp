@@ -56,6 +56,16 @@ Asked load_asked(const std::string& given, std::optional<int64_t> samples, const
   return a;
 }
 
+CalibrationSet calibration_set(const Asked& s, const std::shared_ptr<const Dataset>& images,
+                               const std::function<void(const Prediction&)>& also) {
+  CalibrationSet set(images->classes(), s.config().head.link == Link::sigmoid);
+  for_each_prediction(*s.model, images, s.config().data.eval_pipeline, s.predict, [&](const Prediction& p) {
+    set.add(p.probabilities, p.batch.labels, p.batch.targets);
+    if (also) also(p);
+  });
+  return set;
+}
+
 std::string measured_split(const Splits& splits, const std::string& asked) {
   return splits.without_test && asked == "test" ? "validation" : asked;
 }

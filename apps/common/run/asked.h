@@ -1,6 +1,7 @@
 #pragma once
 // A trained classifier that is asked for predictions, with the data it is asked about.
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,6 +25,11 @@ struct Asked {
 /// than classification, and what load_subject(), load_data() and classifier_of() throw.
 Asked load_asked(const std::string& given, std::optional<int64_t> samples, const CommonOptions& common,
                  const Asked* like = nullptr);
+
+/// Its predictions on `images`, to fit a calibration to; `also` is called with each. Throws what for_each_prediction()
+/// throws.
+CalibrationSet calibration_set(const Asked& s, const std::shared_ptr<const Dataset>& images,
+                               const std::function<void(const Prediction&)>& also = {});
 
 /// The name of the split that `asked` is: without test images, those held out are measured in their place.
 std::string measured_split(const Splits& splits, const std::string& asked);

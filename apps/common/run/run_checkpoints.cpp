@@ -107,10 +107,11 @@ void RunCheckpoints::diverged(const std::string& what, int64_t step) const {
   const std::string checkpoint = "the last checkpoint is untouched: " + folder_.last() + " of step " +
                                  std::to_string(saved_step_) +
                                  (there(folder_.previous()) ? ", before it " + folder_.previous() : "");
-  fail("train", what,
-       step == 0 ? ": before any update: its data, or how the network starts (model, head, train.init); "
-                 : ": a lower schedule.peak, more schedule.warmup_epochs or optimizer.clip_norm may help; ",
-       there(folder_.last()) ? checkpoint : "no checkpoint was written yet");
+  detail::throw_error<DivergedError>(
+      "train", what,
+      step == 0 ? ": before any update: its data, or how the network starts (model, head, train.init); "
+                : ": a lower schedule.peak, more schedule.warmup_epochs or optimizer.clip_norm may help; ",
+      there(folder_.last()) ? checkpoint : "no checkpoint was written yet");
 }
 
 }  // namespace sked

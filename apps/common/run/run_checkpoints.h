@@ -36,8 +36,8 @@ class RunCheckpoints {
   /// Removes every step-N.safetensors that is the checkpoint of step N.
   void clear_kept() const;
 
-  /// Ends a training whose numbers are not finite, `step` being the last that was begun: an Error that says `what`,
-  /// what may help and which checkpoints there are.
+  /// Ends a training whose numbers are not finite, `step` being the last that was begun: a DivergedError that says
+  /// `what`, what may help and which checkpoints there are.
   [[noreturn]] void diverged(const std::string& what, int64_t step) const;
 
  private:

@@ -30,9 +30,9 @@ struct TrainOptions {
 /// then the final test measures the last weights, not the chosen ones.
 ///
 /// Throws UsageError for a configuration that is wrong or not the folder's (naming the keys), BusyError where another
-/// process writes to the folder, Error for data that is not what its checkpoint was trained on (identity.h) and for
-/// everything that fails (data, disk, a loss that is not finite; the last checkpoint is then untouched), Interrupted on
-/// Ctrl-C, with a checkpoint written.
+/// process writes to the folder, DivergedError for numbers that are not finite (the last checkpoint is then untouched),
+/// Error for data that is not what its checkpoint was trained on (identity.h) and for everything else that fails (data,
+/// disk), Interrupted on Ctrl-C, with a checkpoint written.
 Summary train(const RunConfig& config, const std::filesystem::path& out, const TrainOptions& options = {});
 
 }  // namespace sked
