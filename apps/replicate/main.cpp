@@ -132,8 +132,9 @@ struct Flags {
 void report(const CommonOptions& options, const OwnPlan& asked, const Flags& flags) {
   require_usage(options.config.empty() && asked.own.images.empty(), "replicate",
                 "--report: expected neither --config nor --images beside it");
-  require_usage(options.set.empty() && !options.seed && !flags.fresh && !flags.dry_run && !options.print_config,
-                "replicate", "--report runs nothing: expected --out FILE beside it at most");
+  require_usage(
+      options.set.empty() && !options.seed && !flags.fresh && !flags.dry_run && !flags.full && !options.print_config,
+      "replicate", "--report runs nothing: expected --out FILE beside it at most");
   const std::string page =
       options.out.empty() ? (std::filesystem::path(flags.report) / kStudyPage).string() : options.out;
   const std::vector<StudyResults> studies = read_studies(flags.report);
