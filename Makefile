@@ -26,7 +26,7 @@ Q := $(if $(V),,@)
 comma := ,
 
 # ---- goals that need no compiler: they come first on a bare machine, and start a second make once packages are there
-PLAIN_GOALS := deps demo contrast-demo test asan ubsan sanitize tsan storm mutations fuzz bench gpu-check \
+PLAIN_GOALS := deps demo contrast-demo study test asan ubsan sanitize tsan storm mutations fuzz bench gpu-check \
                gpu-rehearsal data lint format vendor vendor-cudnn uninstall clean help
 BUILDING := $(filter-out $(PLAIN_GOALS) info,$(or $(MAKECMDGOALS),all))
 PROBING := $(filter-out $(PLAIN_GOALS),$(or $(MAKECMDGOALS),all))
@@ -228,6 +228,10 @@ contrast-demo: deps
 	$(SUBMAKE) $(BUILD)/contrast $(BUILD)/replicate
 	@$(PREPARE) fashion-mnist
 	$(REPLICATE) --config apps/configs/contrast-demo.json --out runs/contrast-demo
+study: deps
+	$(SUBMAKE) $(addprefix $(BUILD)/,train evaluate contrast replicate)
+	@BUILD="$(BUILD)" JOBS="$(JOBS)" DATA_ROOT="$(DATA_ROOT)" MIRROR="$(MIRROR)" SIZE="$(SIZE)" DEVICE="$(DEVICE)" \
+	  STUDY="$(STUDY)" .make/study.sh
 test: deps ; $(SUBMAKE) check
 data: ; @$(PREPARE) $(DATASETS)
 
