@@ -7,6 +7,7 @@
 #include "apps/common/config/progress.h"
 #include "apps/common/run/ensemble.h"
 #include "apps/common/run/run_folder.h"
+#include "apps/replicate/cell_noise.h"
 #include "apps/replicate/earlier.h"
 #include "core/error.h"
 #include "core/text.h"
@@ -61,7 +62,7 @@ std::unique_ptr<MetricsLog> hold(const RunFolder& folder) {
 }  // namespace
 
 void AfterRuns::recall(std::vector<Cell>& cells) const {
-  if (!plan_.ensembles && !plan_.calibrated) return;
+  if (!plan_.ensembles && !plan_.calibrated && plan_.study.empty()) return;
   const std::string path = (out_ / kResults).string();
   const EarlierResults earlier(out_);
   for (Cell& cell : cells) {
@@ -72,14 +73,25 @@ void AfterRuns::recall(std::vector<Cell>& cells) const {
     } catch (const Error&) {  // of an earlier version: it is measured again
     }
     if (cell.calibrated.size() != cell.runs.size()) cell.calibrated.clear();
+    if (const Json* known = find(!plan_.study.empty(), "noise")) cell.noise = *known;
   }
+}
+
+bool AfterRuns::Measurement::known() const {
+  if (what == What::noise) return cell->noise.has_value();
+  return what == What::ensemble ? cell->ensemble.has_value() : !cell->calibrated.empty();
+}
+
+const char* AfterRuns::Measurement::name() const {
+  return what == What::noise ? "noise" : what == What::ensemble ? "ensemble" : "calibration";
 }
 
 std::vector<AfterRuns::Measurement> AfterRuns::missing(std::vector<Cell>& cells) const {
   std::vector<Measurement> all;
   for (Cell& cell : cells) {
-    if (plan_.ensembles && cell.runs.size() > 1) all.push_back({&cell, true});
-    if (plan_.calibrated) all.push_back({&cell, false});
+    if (plan_.ensembles && cell.runs.size() > 1) all.push_back({&cell, What::ensemble});
+    if (plan_.calibrated) all.push_back({&cell, What::calibration});
+    if (!plan_.study.empty() && has_noise(cell)) all.push_back({&cell, What::noise});
   }
   std::erase_if(all, &Measurement::known);
   return all;
@@ -104,8 +116,7 @@ void AfterRuns::measure(std::vector<Cell>& cells, const CommonOptions& options,
       } catch (const BusyError&) {
         continue;
       } catch (const Error& error) {
-        note((next->of_ensemble ? "the ensemble of " : "the calibration of ") + printable(label) +
-             " is left out: " + error.what());
+        note("the " + std::string(next->name()) + " of " + printable(label) + " is left out: " + error.what());
       }
       measured = true;
       open.erase(next);
@@ -121,7 +132,11 @@ void AfterRuns::measure(const Measurement& measurement, const CommonOptions& com
   std::string label = plan_.settings[cell.setting].name + " · " + plan_.heads[cell.head].name;
   std::vector<std::string> folders;
   for (const FinishedRun& run : cell.runs) folders.push_back((out_ / run.plan.folder).string());
-  if (measurement.of_ensemble) {
+  if (measurement.what == What::noise) {
+    cell.noise = cell_noise(cell, out_);
+    return;
+  }
+  if (measurement.what == What::ensemble) {
     cell.ensemble = ensemble_of(folders, common);
     inform(label + ", ensemble of " + std::to_string(folders.size()) + result_line(cell.ensemble->test.measures));
     return;

@@ -1,6 +1,6 @@
 #pragma once
-// What is measured of a plan's runs when all are trained: the seeds of a setting and a head as one predictor, and each
-// run calibrated.
+// What is measured of a plan's runs when all are trained: the seeds of a setting and a head as one predictor, each run
+// calibrated, and the noise of the first.
 
 #include <filesystem>
 #include <functional>
@@ -11,7 +11,7 @@
 
 namespace sked {
 
-/// The ensembles and calibrations that a plan asks for.
+/// The ensembles and calibrations that a plan asks for, and of a study the noise.
 class AfterRuns {
  public:
   AfterRuns(const Plan& plan, const std::filesystem::path& out) : plan_(plan), out_(out) {}
@@ -24,11 +24,13 @@ class AfterRuns {
   void measure(std::vector<Cell>& cells, const CommonOptions& options, const std::function<void()>& write) const;
 
  private:
-  /// One of the two, of one cell.
+  enum class What { ensemble, calibration, noise };
+  /// One of them, of one cell.
   struct Measurement {
     Cell* cell;
-    bool of_ensemble;
-    bool known() const { return of_ensemble ? cell->ensemble.has_value() : !cell->calibrated.empty(); }
+    What what;
+    bool known() const;
+    const char* name() const;
   };
   std::vector<Measurement> missing(std::vector<Cell>& cells) const;
   void measure(const Measurement& measurement, const CommonOptions& common) const;

@@ -5,6 +5,7 @@
 #include <functional>
 #include <set>
 
+#include "apps/common/measure/covariance_recovery.h"
 #include "apps/common/measure/metrics.h"
 #include "apps/common/measure/picture.h"
 #include "apps/common/run/checkpoint.h"
@@ -40,6 +41,8 @@ class Study {
 
  private:
   void add_known(int64_t index, double noise);
+  void add_centered(const Tensor& covariance, std::vector<double>& sums) const;
+  Tensor mean_of(const std::vector<double>& sums) const;
   NoisyImage picture_of(const Scored& scored, int64_t side) const;
   std::vector<NoisyImage> of_each_class(const std::vector<Scored>& noisiest_first) const;
 
@@ -51,6 +54,7 @@ class Study {
   CovarianceAccumulator covariance_;
   std::vector<Scored> all_;
   std::vector<double> known_, predicted_, confusion_, of_class_;
+  std::vector<double> learned_, true_;  // sums of covariances (K,K) over the images whose logits are sampled
 };
 
 void Study::add(const Prediction& p) {
@@ -66,6 +70,8 @@ void Study::add(const Prediction& p) {
     Context one = p.context;
     one.examples = p.context.examples.rows(i, i + 1);
     covariance_.add(head_, p.phi.rows(i, i + 1), kSomeSamples, sigmoid_, one);
+    add_centered(head_.logit_covariance(p.phi.rows(i, i + 1)).to(Device::cpu), learned_);
+    if (test_.has_covariances()) add_centered(test_.covariance(index), true_);
   }
 }
 
@@ -80,6 +86,22 @@ void Study::add_known(int64_t index, double noise) {
   ++of_class_[static_cast<size_t>(label)];
   for (int64_t k = 0; k < classes_; ++k)
     confusion_[static_cast<size_t>(label * classes_ + k)] += static_cast<double>(distribution.data<float>()[k]);
+}
+
+void Study::add_centered(const Tensor& covariance, std::vector<double>& sums) const {
+  const std::vector<double> centered = centered_over_classes(covariance.data<float>(), classes_);
+  sums.resize(centered.size());
+  for (size_t i = 0; i < sums.size(); ++i) sums[i] += centered[i];
+}
+
+/// Undefined where nothing was added.
+Tensor Study::mean_of(const std::vector<double>& sums) const {
+  if (sums.empty()) return {};
+  Tensor mean = Tensor::empty({classes_, classes_});
+  std::ranges::transform(sums, mean.data<float>(), [&](double sum) {
+    return static_cast<float>(sum / static_cast<double>(covariance_.images()));
+  });
+  return mean;
 }
 
 NoisyImage Study::picture_of(const Scored& s, int64_t side) const {
@@ -114,6 +136,8 @@ NoiseStudy Study::result(int count) const {
   for (size_t i = 0; i < std::min(shuffled.size(), static_cast<size_t>(count)); ++i)
     study.noisiest.push_back(picture_of(shuffled[i], kSide));
   if (covariance_.images() > 0) study.logits = covariance_.result();
+  study.learned = mean_of(learned_);
+  study.known_covariance = mean_of(true_);
   study.known = known_;
   study.predicted = predicted_;
   if (confusion_.empty()) return study;

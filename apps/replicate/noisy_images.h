@@ -21,11 +21,13 @@ struct NoisyImage {
 
 /// What the report shows of one run.
 struct NoiseStudy {
-  std::vector<NoisyImage> noisiest;    // of all test images
-  std::vector<NoisyImage> by_class;    // the noisiest few of each class, class by class; none of many classes
-  std::vector<std::string> classes;    // K
-  LogitCovariance logits = {};         // sampled, over some test images; of none for large K
-  Tensor confusion = {};               // f32 (K,K): mean p(y|x) of the images of each class, where it is known or voted
+  std::vector<NoisyImage> noisiest;  // of all test images
+  std::vector<NoisyImage> by_class;  // the noisiest few of each class, class by class; none of many classes
+  std::vector<std::string> classes;  // K
+  LogitCovariance logits = {};       // sampled, over some test images; of none for large K
+  Tensor learned = {};           // f32 (K,K): of these images the mean covariance of u/τ in closed form, centered over
+  Tensor known_covariance = {};  // the classes, and the true one where it is known
+  Tensor confusion = {};         // f32 (K,K): mean p(y|x) of the images of each class, where it is known or voted
   std::vector<double> known = {};      // entropy of p(y|x) of each image, in nats, where there is one
   std::vector<double> predicted = {};  // the noise of each image, in the same order
 };

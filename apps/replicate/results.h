@@ -69,6 +69,7 @@ struct Cell {
   std::optional<SeedEnsemble> ensemble = {};
   std::vector<CalibratedRun> calibrated = {};  // none, or one for each of the runs
   std::vector<Trial> tuning = {};
+  std::optional<Json> noise = {};  // of the first run, as results.json has it (cell_noise.h)
   Estimate of(const Metric& metric) const;
   bool has(const Metric& metric) const;
   /// What the tables show: `-` for what it does not have.

@@ -92,6 +92,7 @@ std::string results_json(const Plan& plan, const std::vector<Cell>& cells) {
       entry["calibrated"].push_back(
           {{"seed", run.seed}, {"temperature", run.temperature}, {"test", evaluation_json(run.test, true)}});
     if (!cell.tuning.empty()) entry["tuning"] = tuning_json(cell.tuning);
+    if (cell.noise) entry["noise"] = *cell.noise;
     result["cells"].push_back(std::move(entry));
   }
   for (const Comparison& c : comparisons(plan, cells)) {
