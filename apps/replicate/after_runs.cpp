@@ -120,6 +120,7 @@ void AfterRuns::measure(std::vector<Cell>& cells, const CommonOptions& options,
       }
       measured = true;
       open.erase(next);
+      recall(cells);  // what they have written since stays in the file
       write();
       break;
     }
@@ -129,7 +130,7 @@ void AfterRuns::measure(std::vector<Cell>& cells, const CommonOptions& options,
 
 void AfterRuns::measure(const Measurement& measurement, const CommonOptions& common) const {
   Cell& cell = *measurement.cell;
-  std::string label = plan_.settings[cell.setting].name + " · " + plan_.heads[cell.head].name;
+  const std::string label = plan_.settings[cell.setting].name + " · " + plan_.heads[cell.head].name;
   std::vector<std::string> folders;
   for (const FinishedRun& run : cell.runs) folders.push_back((out_ / run.plan.folder).string());
   if (measurement.what == What::noise) {
@@ -153,7 +154,7 @@ void AfterRuns::measure(const Measurement& measurement, const CommonOptions& com
     if (!first) first = std::make_unique<Asked>(std::move(run));
   }
   cell.calibrated = std::move(calibrated);
-  inform(label + ", calibrated" + result_line(cell.calibrated.front().test.measures));
+  inform(label + ", " + cell.further_rows().back().what);
 }
 
 }  // namespace sked

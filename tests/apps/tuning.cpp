@@ -156,6 +156,19 @@ TEST_CASE("tuning: what cannot be tried is refused with the entry and what was t
   CHECK(one_line_with(refusal_after([](LibraryJson&) {}, true), "`full` is missing", "--full"));
 }
 
+TEST_CASE("study: its plans are valid, in both of their sizes") {
+  for (const auto& entry : std::filesystem::directory_iterator("apps/configs/study")) {
+    const std::string path = entry.path().string();
+    CAPTURE(path);
+    for (const bool full : {false, true}) {
+      if (full && !has(slurp(path), "\"full\":")) continue;
+      const Plan plan = read_plan(path, {}, full);
+      CHECK_FALSE(runs_of(plan).empty());
+      CHECK(tuning_runs_of(plan).empty() == plan.tuning.empty());
+    }
+  }
+}
+
 TEST_CASE("full: changes of the base below settings, heads and --set, and other seeds") {
   LibraryJson json = example();
   json["full"] = {{"train.epochs", 50}, {"train", {{"batch_size", 512}}}};
