@@ -52,8 +52,8 @@ struct Claim {
 /// A plan's `study`: {"claims": [{"claim", "title", "question", "expectation", "comparisons": [{"head", "than",
 /// "metric", "than_metric", "expect", "worth", "settings", "beyond"} …], "settings", "sweep": {"heads", "values",
 /// "label"}, "figures"} …]}. Settings that are left out are the claim's, and the claim's those of the plan; figures
-/// that are left out are a forest plot. None where the plan has no study. Throws UsageError naming the plan's path and the
-/// key for what is unknown (with the nearest), missing, of another type or out of its range.
+/// that are left out are a forest plot. None where the plan has no study. Throws UsageError naming the plan's path
+/// and the key for what is unknown (with the nearest), missing, of another type or out of its range.
 std::vector<Claim> claims_of(const Plan& plan);
 
 }  // namespace sked
