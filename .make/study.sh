@@ -38,7 +38,7 @@ fi
 [ ${#plans[@]} -gt 0 ] || fail "no plans in $configs"
 
 if [ "$size" = full ] && [ "$device" != cpu ]; then
-  if ! "$replicate" --config "${plans[0]}" --full --device cuda --print-config >/dev/null 2>&1; then
+  if ! "$replicate" --config "${plans[0]}" --device cuda --print-config >/dev/null 2>&1; then
     fail "SIZE=full: no GPU here that $replicate can use; on the CPU it takes days: DEVICE=cpu does it all the same"
   fi
   if [ "$jobs" -gt 4 ]; then jobs=4; fi  # contexts on one device
