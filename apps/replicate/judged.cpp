@@ -1,10 +1,11 @@
 #include "apps/replicate/judged.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
-#include <cstdlib>
+#include <cstdint>
 #include <map>
-#include <tuple>
+#include <utility>
 
 namespace sked {
 namespace {
@@ -132,10 +133,13 @@ std::vector<JudgedClaim> judge_claims(const std::vector<StudyResults>& studies) 
   std::vector<JudgedClaim> claims;
   for (const StudyResults& results : studies)
     for (const Claim& claim : results.claims) claims.push_back(judged_claim(results, claim));
-  const auto number = [](const JudgedClaim& c) {
-    return std::pair(std::strtod(c.claim->claim.c_str(), nullptr), c.claim->claim);
+  const auto place = [](const JudgedClaim& c) {
+    const std::string& name = c.claim->claim;
+    int64_t number = INT64_MAX;  // behind those that have one
+    std::from_chars(name.data(), name.data() + name.size(), number);
+    return std::pair(number, name);
   };
-  std::ranges::stable_sort(claims, {}, number);
+  std::ranges::stable_sort(claims, {}, place);
   return claims;
 }
 

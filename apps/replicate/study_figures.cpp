@@ -97,9 +97,12 @@ std::string sweep(const JudgedClaim& claim, const std::string& setting, const Me
 
 std::string sweeps(const JudgedClaim& claim) {
   std::vector<std::string> figures;
-  for (const Metric* metric : claim.metrics())
+  for (const Metric* metric : claim.metrics()) {
+    const auto against = [&](const ClaimedComparison& c) { return c.metric == metric && c.than == kSweep; };
+    if (std::ranges::none_of(claim.claim->comparisons, against)) continue;
     for (const std::string& setting : claim.claim->settings)
       if (std::string drawn = sweep(claim, setting, *metric); !drawn.empty()) figures.push_back(std::move(drawn));
+  }
   return framed("charts", figures);
 }
 

@@ -76,8 +76,8 @@ std::string missing_runs(const StudyResults& results) {
   }
   if (missing == 0) return "";
   const size_t all = plan.settings.size() * plan.heads.size() * plan.seeds.size();
-  return "<p><strong>Not finished:</strong> " + std::to_string(missing) + " of " + std::to_string(all) +
-         " runs of this plan are missing.</p>\n" + folded("Which", "<ul>\n" + list + "</ul>\n");
+  return "<p><strong>Not finished:</strong> " + std::to_string(missing) + " of " + std::to_string(all) + " runs of " +
+         escaped(plan.title) + " are missing.</p>\n" + folded("Which", "<ul>\n" + list + "</ul>\n");
 }
 
 std::string origin_html(const StudyResults& results) {

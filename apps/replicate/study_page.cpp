@@ -27,6 +27,8 @@ std::string signed_text(double value, const Metric& metric) {
   return text;
 }
 
+std::string unsigned_text(double value, const Metric& metric) { return signed_text(value, metric).substr(1); }
+
 std::string interval(double mean, double half, const Metric& metric) {
   return signed_text(mean - half, metric) + " … " + signed_text(mean + half, metric);
 }
@@ -66,9 +68,8 @@ std::string answer(const JudgedClaim& claim) {
     const auto detectable = of_metric(claim, metric, [](const Judgment& j) { return j.detectable; });
     if (differences.empty()) continue;
     medians += (medians.empty() ? "" : ", ") + metric->title + " " + signed_text(median(differences), *metric);
-    seen += (seen.empty() ? "" : "; ") + metric->title + " " + signed_text(median(detectable), *metric).substr(1) +
-            " in the median comparison, " + signed_text(std::ranges::max(detectable), *metric).substr(1) +
-            " in the worst";
+    seen += (seen.empty() ? "" : "; ") + metric->title + " " + unsigned_text(median(detectable), *metric) +
+            " in the median comparison, " + unsigned_text(std::ranges::max(detectable), *metric) + " in the worst";
   }
   std::string text = "<p><strong>Answer.</strong> " + verdict + ": " + counts_text(claim.counts);
   if (!medians.empty()) text += "; median difference (+ as claimed): " + escaped(medians);
@@ -81,25 +82,26 @@ std::string answer(const JudgedClaim& claim) {
 
 std::string comparison_table(const JudgedClaim& claim) {
   HtmlTable table{.caption = "Every comparison; differences are positive where they are as claimed",
-                  .rows = {{"comparison", "metric", "expected", "worth", "seeds", "difference", "95 % interval",
-                            percent(claim.level()) + " interval", "outcome", "could have seen"}}};
+                  .rows = {{"comparison", "outcome", "metric", "expected", "worth", "seeds", "difference",
+                            "95 % interval", percent(claim.level()) + " interval", "could have seen"}}};
   for (const JudgedComparison& c : claim.comparisons) {
     const Metric& metric = *c.claimed->metric;
     const Judgment& j = c.judgment;
     std::string name = c.name();
     if (c.sweep_cost > 0) name += " (the sweep's training: " + estimate({c.sweep_cost}).text(1) + " times the head's)";
-    std::vector<std::string> row{escaped(name), escaped(metric.title), name_of(c.claimed->expect),
-                                 signed_text(c.claimed->worth, metric).substr(1), std::to_string(c.seeds)};
-    if (j.why_open.empty())
+    const std::string why = j.why_open.empty() ? "" : ": " + j.why_open;
+    std::vector<std::string> row{escaped(name),
+                                 escaped(name_of(j.outcome) + why),
+                                 escaped(metric.title),
+                                 name_of(c.claimed->expect),
+                                 unsigned_text(c.claimed->worth, metric),
+                                 std::to_string(c.seeds)};
+    if (why.empty())
       for (const std::string& text :
            {signed_text(j.difference.mean, metric), interval(j.difference.mean, j.half_95, metric),
-            interval(j.difference.mean, j.half, metric), name_of(j.outcome),
-            signed_text(j.detectable, metric).substr(1)})
+            interval(j.difference.mean, j.half, metric), unsigned_text(j.detectable, metric)})
         row.push_back(text);
-    else
-      for (const std::string& text : {std::string("-"), std::string("-"), std::string("-"),
-                                      name_of(j.outcome) + ": " + escaped(j.why_open), std::string("-")})
-        row.push_back(text);
+    row.resize(table.rows[0].size(), "-");
     table.rows.push_back(std::move(row));
   }
   return html_table(table);
@@ -144,7 +146,7 @@ std::string claim_section(const JudgedClaim& claim, size_t index, std::optional<
                      " <span class=\"verdict\">" + name_of(claim.verdict) + "</span></h2>\n<p><strong>" +
                      escaped(said.question) + "</strong></p>\n<p><strong>Expected beforehand.</strong> " +
                      escaped(said.expectation) + "</p>\n" + answer(claim);
-  text += missing_runs(*claim.results) + figures_html(claim) + comparison_table(claim);
+  text += figures_html(claim) + comparison_table(claim);
   if (grid_at)
     text += "<p>All cells of this plan and what was tuned: with <a href=\"#" + anchor(*grid_at) +
             "\">an earlier claim</a>.</p>\n";

@@ -48,7 +48,8 @@ std::vector<double> ticks(double low, double high, bool logarithmic) {
       for (const double factor : {1.0, 2.0, 5.0})
         if (const double at = factor * std::pow(10, power); (factor == 1 || few) && at >= low && at <= high)
           result.push_back(at);
-    return result;
+    if (result.size() > 2) return result;
+    result.clear();  // within a decade: as on any axis
   }
   const double rough = (high - low) / 4, power = std::pow(10, std::floor(std::log10(rough)));
   const double step = power * (rough / power < 1.5 ? 1 : rough / power < 3.5 ? 2 : rough / power < 7.5 ? 5 : 10);

@@ -25,7 +25,7 @@ std::string svg_line(double x1, double y1, double x2, double y2, double width = 
 std::string svg_figure(double height, const std::string& alternative, const std::string& content);
 
 /// Where numbers stand on an axis from `low` to `high`, about five; of a logarithmic one (0 < low) powers of ten, with
-/// 2 and 5 times those where there are few.
+/// 2 and 5 times those where there are few; within a decade as on any other.
 std::vector<double> ticks(double low, double high, bool logarithmic = false);
 
 /// A tick's number as people write it: `0.05`, `10,000`, `2e+06`.

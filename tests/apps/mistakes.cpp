@@ -192,7 +192,9 @@ TEST_CASE("mistakes: options") {
 TEST_CASE("mistakes: plans of own images") {
   const std::string own_plan = "replicate --images @/photos --model resnet18 ";
   check_all({{"replicate --images @/photos", 2, {"--model: expected a network beside --images"}},
-             {"replicate --images @/photos --config @/plan.json", 2, {"--config PLAN.json, or --images DIR"}},
+             {"replicate --images @/photos --config @/plan.json",
+              2,
+              {"--config PLAN.json, --images DIR --model NAME, or --report DIR"}},
              {own_plan + "--heads det,hexl", 2, {"--heads: expected one of det", "did you mean \"het-xl\"?"}},
              {own_plan + "--heads det,,het", 2, {"--heads: expected one of det", "got nothing"}},
              {own_plan + "--heads det,det", 2, {"--heads", "det is there twice"}},
