@@ -3,12 +3,14 @@
 
 #include "apps/replicate/chart.h"
 #include "apps/replicate/svg.h"
+#include "core/text.h"
 
 namespace sked {
 namespace {
 
-constexpr double kEdge = 14, kTop = 50, kRow = 34;
-constexpr size_t kTitle = 56, kLabel = 44, kOutcome = 16;
+// Labels lie above their bands over the whole width, outcomes beside the bands: nothing is drawn through a word.
+constexpr double kEdge = 14, kTop = 34, kLine = 15, kBand = 20, kBandEnd = 316, kGap = 7;
+constexpr size_t kTitle = 56, kLabel = 56, kMostLines = 2, kOutcome = 13;
 
 /// From the least to the most that has to be seen: all 95 % intervals, and the wider ones up to as much again.
 struct Scale {
@@ -27,15 +29,29 @@ struct Scale {
     low -= space, high += space;
   }
   double at(double value) const {
-    return kEdge + std::clamp((value - low) / (high - low), 0.0, 1.0) * (kFigureWidth - 2 * kEdge);
+    return kEdge + std::clamp((value - low) / (high - low), 0.0, 1.0) * (kBandEnd - kEdge);
   }
 };
 
-std::string row_svg(const ForestRow& row, double y, const Scale& scale) {
-  std::string text = svg_text(kEdge, y, fitting(row.label, kLabel)) +
-                     svg_text(kFigureWidth - kEdge, y, fitting(row.outcome, kOutcome), "end");
+/// In a few lines, the last cut where it is longer.
+std::vector<std::string> label_lines(const std::string& label) {
+  std::vector<std::string> lines;
+  const std::string text = wrapped(printable(label), kLabel);
+  for (size_t begin = 0; begin <= text.size() && lines.size() < kMostLines;) {
+    const size_t end = lines.size() + 1 < kMostLines ? std::min(text.find('\n', begin), text.size()) : text.size();
+    lines.push_back(fitting(text.substr(begin, end - begin), kLabel));
+    begin = end + 1;
+  }
+  return lines;
+}
+
+std::string band_svg(const ForestRow& row, double top, const Scale& scale, double claimed_from) {
+  const double claimed = scale.at(claimed_from), zero = scale.at(0), line = top + kBand / 2;
+  std::string text = "<rect x=\"" + svg_number(claimed) + "\" y=\"" + svg_number(top) + "\" width=\"" +
+                     svg_number(kBandEnd - claimed) + "\" height=\"" + svg_number(kBand) +
+                     "\" fill=\"#2e9a63\" fill-opacity=\"0.16\"/>\n" + svg_line(zero, top, zero, top + kBand, 1, 0.7) +
+                     svg_text(kBandEnd + 8, line + 4, fitting(row.outcome, kOutcome));
   if (!row.drawn) return text;
-  const double line = y + 11;
   return text + svg_line(scale.at(row.mean - row.half), line, scale.at(row.mean + row.half), line, 1.5) +
          svg_line(scale.at(row.mean - row.half_95), line, scale.at(row.mean + row.half_95), line, 5, 0.55) +
          "<circle cx=\"" + svg_number(scale.at(row.mean)) + "\" cy=\"" + svg_number(line) + "\" r=\"4.5\"/>\n";
@@ -45,29 +61,26 @@ std::string row_svg(const ForestRow& row, double y, const Scale& scale) {
 
 std::string forest_svg(const Forest& forest) {
   const Scale scale(forest);
-  const double bottom = kTop + kRow * static_cast<double>(forest.rows.size()) - 6;
-  const double zero = scale.at(0), claimed = scale.at(forest.claimed_from);
   std::string content = svg_text(kFigureWidth / 2, 16, fitting(forest.title, kTitle), "middle", 13);
-  content += "<rect x=\"" + svg_number(claimed) + "\" y=\"" + svg_number(kTop - 12) + "\" width=\"" +
-             svg_number(kFigureWidth - kEdge - claimed) + "\" height=\"" + svg_number(bottom - kTop + 12) +
-             "\" fill=\"#2e9a63\" fill-opacity=\"0.13\"/>\n" +
-             svg_text(kFigureWidth - kEdge, kTop - 18, "as claimed →", "end", 11) +
-             svg_line(zero, kTop - 12, zero, bottom, 1, 0.7);
   std::string words = forest.title;
+  double y = kTop;
   for (size_t i = 0; i < forest.rows.size(); ++i) {
     const ForestRow& row = forest.rows[i];
-    content += row_svg(row, kTop + 2 + kRow * static_cast<double>(i), scale);
+    for (const std::string& line : label_lines(row.label)) content += svg_text(kEdge, y + 8, line), y += kLine;
+    content += band_svg(row, y, scale, forest.claimed_from);
+    y += kBand + kGap;
     words += (i == 0 ? ": " : "; ") + row.label + " ";
     if (row.drawn)
       words +=
           svg_number(row.mean) + " (" + svg_number(row.mean - row.half) + ", " + svg_number(row.mean + row.half) + ") ";
     words += row.outcome;
   }
-  content += svg_line(kEdge, bottom, kFigureWidth - kEdge, bottom, 1, 0.6);
+  content += svg_line(kEdge, y, kBandEnd, y, 1, 0.6);
   for (const double at : ticks(scale.low, scale.high))
-    content += svg_line(scale.at(at), bottom, scale.at(at), bottom + 4, 1, 0.6) +
-               svg_text(scale.at(at), bottom + 17, tick_text(at), "middle", 11);
-  return svg_figure(bottom + 24, words, content);
+    content += svg_line(scale.at(at), y, scale.at(at), y + 4, 1, 0.6) +
+               svg_text(scale.at(at), y + 17, tick_text(at), "middle", 11);
+  content += svg_text(kBandEnd + 8, y + 17, "→ as claimed", "start", 11);
+  return svg_figure(y + 26, words, content);
 }
 
 }  // namespace sked

@@ -14,11 +14,13 @@ namespace sked {
 std::string page_beginning(const std::string& title);
 
 /// A table of HTML cells, its first row and column headers, in a frame that scrolls sideways by itself. `best`: cells
-/// (row, column) that are marked.
+/// (row, column) that are marked. `words`: cells are
+/// text, which wraps.
 struct HtmlTable {
   std::string caption = {};
   std::vector<std::vector<std::string>> rows = {};
   std::vector<std::pair<size_t, size_t>> best = {};
+  bool words = false;
 };
 std::string html_table(const HtmlTable& table);
 

@@ -83,7 +83,8 @@ std::string answer(const JudgedClaim& claim) {
 std::string comparison_table(const JudgedClaim& claim) {
   HtmlTable table{.caption = "Every comparison; differences are positive where they are as claimed",
                   .rows = {{"comparison", "outcome", "metric", "expected", "worth", "seeds", "difference",
-                            "95 % interval", percent(claim.level()) + " interval", "could have seen"}}};
+                            "95 % interval", percent(claim.level()) + " interval", "could have seen"}},
+                  .words = true};
   for (const JudgedComparison& c : claim.comparisons) {
     const Metric& metric = *c.claimed->metric;
     const Judgment& j = c.judgment;
@@ -111,15 +112,24 @@ std::string code_line(const std::string& command) {
   return command.empty() ? "" : "<pre>" + escaped(command) + "</pre>\n";
 }
 
+/// `12 of 14 as claimed, 2 open`
+std::string short_counts(const Counts& counts) {
+  std::string text = std::to_string(counts.as_claimed) + " of " + std::to_string(counts.all()) + " as claimed";
+  for (const auto& [n, outcome] : {std::pair(counts.other_way, Outcome::other_way),
+                                   {counts.no_difference, Outcome::no_difference},
+                                   {counts.open, Outcome::open}})
+    if (n > 0) text += ", " + std::to_string(n) + " " + name_of(outcome);
+  return text;
+}
+
 std::string summary_table(const std::vector<JudgedClaim>& claims) {
-  HtmlTable table{
-      .rows = {{"claim", "verdict", "comparisons", "as claimed", "the other way", "no difference", "open"}}};
+  HtmlTable table{.rows = {{"claim", "verdict", "comparisons"}}, .words = true};
   for (size_t i = 0; i < claims.size(); ++i) {
-    const Counts& n = claims[i].counts;
     const Claim& claim = *claims[i].claim;
-    table.rows.push_back({"<a href=\"#" + anchor(i) + "\">" + escaped(claim.claim + " " + claim.title) + "</a>",
-                          name_of(claims[i].verdict), std::to_string(n.all()), std::to_string(n.as_claimed),
-                          std::to_string(n.other_way), std::to_string(n.no_difference), std::to_string(n.open)});
+    table.rows.push_back({"<a href=\"#" + anchor(i) + "\">" + escaped(claim.claim + " " + claim.title) +
+                              "</a><br><span class=\"muted\">" + escaped(claim.question) + "</span>",
+                          "<strong>" + std::string(name_of(claims[i].verdict)) + "</strong>",
+                          short_counts(claims[i].counts)});
   }
   return html_table(table);
 }
@@ -143,9 +153,10 @@ size</strong>.</li>
 std::string claim_section(const JudgedClaim& claim, size_t index, std::optional<size_t> grid_at) {
   const Claim& said = *claim.claim;
   std::string text = "<section>\n<h2 id=\"" + anchor(index) + "\">" + escaped(said.claim + " " + said.title) +
-                     " <span class=\"verdict\">" + name_of(claim.verdict) + "</span></h2>\n<p><strong>" +
-                     escaped(said.question) + "</strong></p>\n<p><strong>Expected beforehand.</strong> " +
-                     escaped(said.expectation) + "</p>\n" + answer(claim);
+                     " <span class=\"verdict\">" + name_of(claim.verdict) + "</span></h2>\n<p class=\"muted\">" +
+                     escaped(claim.results->plan.title) + "</p>\n<p><strong>" + escaped(said.question) +
+                     "</strong></p>\n<p><strong>Expected beforehand.</strong> " + escaped(said.expectation) + "</p>\n" +
+                     answer(claim);
   text += figures_html(claim) + comparison_table(claim);
   if (grid_at)
     text += "<p>All cells of this plan and what was tuned: with <a href=\"#" + anchor(*grid_at) +
@@ -169,7 +180,9 @@ std::string study_html(const std::vector<StudyResults>& studies, const std::vect
   for (const JudgedClaim& claim : claims) comparisons += claim.comparisons.size();
   std::string page = page_beginning("Replication study") + kMark + "\n<p>" + counted(claims.size(), "claim") + " by " +
                      counted(studies.size(), "plan") + ", " + counted(comparisons, "comparison") + " in all.</p>\n" +
-                     summary_table(claims) + kRule + explanations();
+                     summary_table(claims);
+  for (const StudyResults& results : studies) page += missing_runs(results);
+  page += kRule + explanations();
   for (size_t i = 0; i < claims.size(); ++i) {
     std::optional<size_t> grid_at;
     for (size_t before = i; before-- > 0;)

@@ -21,6 +21,23 @@ double finite(const Json& value, const char* what) {
   return number;
 }
 
+/// What `read` returns; its errors name the place.
+template <class Read>
+auto at_place(const std::string& place, const Read& read) {
+  try {
+    return read();
+  } catch (const Error& error) {
+    const std::string what = error.what();
+    throw Error(place + ": " + what.substr(what.starts_with('[') ? what.find("] ") + 2 : 0));
+  }
+}
+
+const std::vector<Json>& list_at(const Json& object, const char* key) {
+  const Json& list = object.at(key);
+  require(list.is_array(), "study", key, ": expected a list, got ", excerpt(list.dump()));
+  return list.elements();
+}
+
 /// Names and changes, in the plan's order.
 std::vector<Variation> variations(const Json& object) {
   require(object.members().size() <= kMostNames, "study", "expected at most ", kMostNames, " names, got ",
@@ -67,13 +84,13 @@ std::vector<TemperedRun> tempered_of(const Json& list, const std::string& source
 }
 
 Tensor matrix_of(const Json& rows, size_t classes) {
-  require(rows.elements().size() == classes, "study", "noise: expected ", classes, " rows, got ", rows.size());
+  require(rows.elements().size() == classes, "study", "expected ", classes, " rows, got ", rows.size());
   const auto k = static_cast<int64_t>(classes);
   Tensor matrix = Tensor::empty({k, k});
   auto* element = matrix.data<float>();
   for (const Json& row : rows.elements()) {
-    require(row.elements().size() == classes, "study", "noise: expected ", classes, " columns, got ", row.size());
-    for (const Json& value : row.elements()) *element++ = static_cast<float>(finite(value, "noise"));
+    require(row.elements().size() == classes, "study", "expected ", classes, " columns, got ", row.size());
+    for (const Json& value : row.elements()) *element++ = static_cast<float>(finite(value, "covariance"));
   }
   return matrix;
 }
@@ -91,9 +108,9 @@ bool is_picture(const std::string& uri) {
 
 ShownNoise noise_of(const Json& json) {
   ShownNoise noise;
-  for (const Json& name : json.at("classes").elements()) noise.classes.push_back(name.string());
-  require(!noise.classes.empty() && noise.classes.size() <= kMostClasses, "study", "noise: expected 1 to ",
-          kMostClasses, " classes, got ", noise.classes.size());
+  for (const Json& name : list_at(json, "classes")) noise.classes.push_back(name.string());
+  require(!noise.classes.empty() && noise.classes.size() <= kMostClasses, "study", "expected 1 to ", kMostClasses,
+          " classes, got ", noise.classes.size());
   if (const Json* learned = json.find("learned")) noise.learned = matrix_of(*learned, noise.classes.size());
   if (const Json* known = json.find("true")) noise.known = matrix_of(*known, noise.classes.size());
   if (const Json* images = json.find("images"))
@@ -102,7 +119,7 @@ ShownNoise noise_of(const Json& json) {
                               .label = one.at("label").string(),
                               .prediction = one.at("prediction").string(),
                               .noise = finite(one.at("noise"), "noise")});
-      require(is_picture(noise.images.back().picture), "study", "noise: expected a picture as data:image/png, got ",
+      require(is_picture(noise.images.back().picture), "study", "expected a picture as data:image/png, got ",
               excerpt(noise.images.back().picture));
     }
   return noise;
@@ -113,7 +130,7 @@ StudyCell cell_of(const Json& json, const StudyResults& results) {
   Cell& cell = result.cell;
   cell.setting = index_of(results.plan.settings, json.at("setting").string());
   cell.head = index_of(results.plan.heads, json.at("head").string());
-  for (const Json& run : json.at("runs").elements()) {
+  for (const Json& run : list_at(json, "runs")) {
     const uint64_t seed = run.at("seed").unsigned_integer();
     require(std::ranges::find(results.plan.seeds, seed) != results.plan.seeds.end(), "study",
             "expected a seed of the plan, got ", seed);
@@ -128,14 +145,23 @@ StudyCell cell_of(const Json& json, const StudyResults& results) {
   }
   require(!cell.runs.empty(), "study", "expected runs, got none");
   std::ranges::sort(cell.runs, {}, [](const FinishedRun& run) { return run.plan.seed; });
-  if (const Json* tuning = json.find("tuning")) result.tuning = tuning_of(*tuning);
-  if (const Json* tempered = json.find("calibrated")) result.tempered = tempered_of(*tempered, "calibrated");
-  if (const Json* noise = json.find("noise")) result.noise = noise_of(*noise);
+  if (const Json* tuning = json.find("tuning")) result.tuning = at_place("tuning", [&] { return tuning_of(*tuning); });
+  if (const Json* tempered = json.find("calibrated"))
+    result.tempered = at_place("calibrated", [&] { return tempered_of(*tempered, ""); });
+  if (const Json* noise = json.find("noise")) result.noise = at_place("noise", [&] { return noise_of(*noise); });
   return result;
 }
 
-std::optional<StudyResults> results_of(const std::string& file) {
-  const Json json = parse_json(read_file(file, kMostBytes), file);
+/// A damaged file is no wrong usage: not as for a configuration.
+Json json_of(const std::string& file) {
+  try {
+    return parse_json(read_file(file, kMostBytes), file);
+  } catch (const UsageError& error) {
+    throw Error(error.what());
+  }
+}
+
+std::optional<StudyResults> results_of(const Json& json, const std::string& file) {
   if (!json.is_object() || !json.contains("study")) return {};
   StudyResults results{.file = file};
   Plan& plan = results.plan;
@@ -143,24 +169,22 @@ std::optional<StudyResults> results_of(const std::string& file) {
   plan.path = said.at("path").string();
   plan.title = json.at("title").string();
   if (const Json* command = json.at("about").find("command")) results.command = command->string();
-  plan.settings = variations(said.at("settings"));
-  plan.heads = variations(said.at("heads"));
-  for (const Json& seed : said.at("seeds").elements()) plan.seeds.push_back(seed.unsigned_integer());
+  plan.settings = at_place("plan.settings", [&] { return variations(said.at("settings")); });
+  plan.heads = at_place("plan.heads", [&] { return variations(said.at("heads")); });
+  for (const Json& seed : list_at(said, "seeds"))
+    plan.seeds.push_back(at_place("plan.seeds", [&] { return seed.unsigned_integer(); }));
   require(!plan.seeds.empty() && plan.seeds.size() <= kMostSeeds, "study", "expected 1 to ", kMostSeeds, " seeds, got ",
           plan.seeds.size());
   plan.study = json.at("study").dump();
   results.claims = claims_of(plan);
   std::set<std::pair<size_t, size_t>> seen;
   size_t index = 0;
-  for (const Json& cell : json.at("cells").elements()) {
-    try {
-      results.cells.push_back(cell_of(cell, results));
-      const Cell& added = results.cells.back().cell;
-      require(seen.emplace(added.setting, added.head).second, "study", "expected each setting and head once, got ",
-              excerpt(plan.settings[added.setting].name), ", ", excerpt(plan.heads[added.head].name), " twice");
-    } catch (const Error& error) {
-      throw Error("cells[" + std::to_string(index) + "]: " + error.what());
-    }
+  for (const Json& cell : list_at(json, "cells")) {
+    results.cells.push_back(at_place("cells[" + std::to_string(index) + "]", [&] { return cell_of(cell, results); }));
+    const Cell& added = results.cells.back().cell;
+    require(seen.emplace(added.setting, added.head).second, "study", "cells[", index,
+            "]: expected each setting and head once, got ", excerpt(plan.settings[added.setting].name), ", ",
+            excerpt(plan.heads[added.head].name), " twice");
     ++index;
   }
   return results;
@@ -185,11 +209,9 @@ std::vector<StudyResults> read_studies(const std::filesystem::path& folder) {
   std::vector<StudyResults> studies;
   for (const fs::path& file : files) {
     if (!fs::exists(file, error)) continue;
-    try {
-      if (auto results = results_of(file.string())) studies.push_back(std::move(*results));
-    } catch (const Error& problem) {
-      throw Error("[study] " + printable(file.string()) + ": " + problem.what());
-    }
+    const Json json = json_of(file.string());
+    auto results = at_place("[study] " + printable(file.string()), [&] { return results_of(json, file.string()); });
+    if (results) studies.push_back(std::move(*results));
   }
   require(!studies.empty(), "study", printable(folder.string()), ": expected ", kResults,
           " of plans with a `study`, in it or in its folders");

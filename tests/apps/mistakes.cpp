@@ -189,6 +189,24 @@ TEST_CASE("mistakes: options") {
             the_place());
 }
 
+TEST_CASE("mistakes: a page of results, beside what runs something") {
+  const std::string page = "replicate --report @/plan ";
+  const std::vector<std::string> nothing{"--report runs nothing", "--out FILE beside it at most"};
+  check_all({{page + "--config @/plan.json", 2, {"--report: expected neither --config nor --images"}},
+             {page + "--images @/photos", 2, {"--report: expected neither --config nor --images"}},
+             {page + "--set train.steps=1", 2, nothing},
+             {page + "--seed 1", 2, nothing},
+             {page + "--fresh", 2, nothing},
+             {page + "--dry-run", 2, nothing},
+             {page + "--full", 2, nothing},
+             {page + "--print-config", 2, nothing},
+             {"replicate --report @/plan", 1, {"plan: expected results.json of plans with a `study`"}},
+             {"replicate --report @/none", 1, {"none: expected a folder of results"}},
+             {"replicate --report @/plan.json", 1, {"plan.json: expected a folder of results"}},
+             {"replicate --report", 2, {"--report", "expected DIR"}}},
+            the_place());
+}
+
 TEST_CASE("mistakes: plans of own images") {
   const std::string own_plan = "replicate --images @/photos --model resnet18 ";
   check_all({{"replicate --images @/photos", 2, {"--model: expected a network beside --images"}},
