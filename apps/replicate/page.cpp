@@ -25,7 +25,8 @@ a { color: var(--link); } .muted, footer { color: var(--muted); } footer { font-
 table { border-collapse: collapse; font-size: 14px; } caption { text-align: left; color: var(--muted); }
 th, td { padding: .3rem .8rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } tbody th { font-weight: 400; }
-.words th, .words td { text-align: left; white-space: normal; overflow-wrap: normal; padding: .3rem .5rem; }
+.words th, .words td { text-align: left; vertical-align: top; white-space: normal; overflow-wrap: normal;
+  padding: .3rem .5rem; }
 .words tbody th { min-width: 8rem; }
 .verdict { border: 1px solid; border-radius: 4px; padding: 0 .4em; font-size: .8em; white-space: nowrap; }
 .best { font-weight: 600; background: var(--best); }

@@ -16,7 +16,7 @@ namespace {
 
 /// What a page said of itself in a frame of some width.
 struct Measured {
-  std::string words;  // `width of the content, width of the frame, dark?, errors`
+  std::string words;  // `width of the content, width of the frame, dark?, errors, words in each other's way`
   std::string log;    // what the browser said
 };
 
@@ -34,9 +34,15 @@ class Browser {
   /// Of a copy of the page that says it by a script of its own.
   Measured measure(const std::string& page, int width, bool dark) const {
     static const std::string kScript =
-        "<script>let errors=0;addEventListener('error',()=>++errors,true);addEventListener('load',()=>"
-        "parent.postMessage([document.documentElement.scrollWidth,innerWidth,"
-        "matchMedia('(prefers-color-scheme: dark)').matches,errors].join(' '),'*'))</script>";
+        "<script>let errors=0;addEventListener('error',()=>++errors,true);"
+        // Texts of a chart that overlap another one or leave the chart.
+        "function inTheWay(){let n=0;for(const svg of document.querySelectorAll('.charts svg')){"
+        "const frame=svg.getBoundingClientRect(),all=[...svg.querySelectorAll('text')].map(t=>"
+        "t.getBoundingClientRect());all.forEach((a,i)=>{if(a.left<frame.left-1||a.right>frame.right+1)++n;"
+        "for(const b of all.slice(i+1))if(a.left<b.right-1&&b.left<a.right-1&&a.top<b.bottom-2&&b.top<a.bottom-2)++n})"
+        "}return n}"
+        "addEventListener('load',()=>parent.postMessage([document.documentElement.scrollWidth,innerWidth,"
+        "matchMedia('(prefers-color-scheme: dark)').matches,errors,inTheWay()].join(' '),'*'))</script>";
     std::string copy = page;
     copy.insert(copy.find("<meta"), kScript);
     folder_.write("copy.html", copy);
@@ -66,14 +72,15 @@ void check_fits(const Browser& browser, const std::string& page) {
       CAPTURE(dark);
       const Measured m = browser.measure(page, width, dark);
       std::istringstream words(m.words);
-      int content = 0, frame = 0, errors = -1;
+      int content = 0, frame = 0, errors = -1, in_the_way = -1;
       std::string is_dark;
-      words >> content >> frame >> is_dark >> errors;
+      words >> content >> frame >> is_dark >> errors >> in_the_way;
       CHECK_MESSAGE(frame == width, m.log);
       CHECK(content > 0);
       CHECK(content <= width);  // nothing to scroll to the side but tables within their frames
       CHECK(is_dark == (dark ? "true" : "false"));
       CHECK(errors == 0);
+      CHECK(in_the_way == 0);
       CHECK_FALSE(has(m.log, "CONSOLE"));
     }
   }
@@ -138,4 +145,24 @@ TEST_CASE("screenshots: predict's page fits a screen, a phone and A4, light and 
   const Browser browser(folder);
   check_fits(browser, page);
   check_prints(browser, folder, file);
+}
+
+TEST_CASE("screenshots: a study's page fits a screen, a phone and A4, light and dark, and asks nobody for anything") {
+  if (!Browser::is_here()) return skip("chromium is not installed");
+  const TemporaryFolder folder;
+  std::string results = LibraryJson::parse(slurp("tests/fixtures/study.json"))["results"].dump();
+  const std::string name = "\"claimed 2\"", long_name = "\"MLP 256, 5,000 rows, 60 epochs, instance 40 %, K = 1,000\"";
+  for (size_t at = 0; (at = results.find(name, at)) != results.npos; at += long_name.size())
+    results.replace(at, name.size(), long_name);
+  folder.write("plan/results.json", results);
+  const Outcome outcome = run_program({"replicate", "--report", folder.path()});
+  REQUIRE_MESSAGE(outcome.code == 0, outcome.err);
+  const std::string file = folder.path("study.html");
+  std::string page = slurp(file);
+  check_asks_nobody(page);
+  const Browser browser(folder);
+  check_fits(browser, page);
+  check_prints(browser, folder, file);
+  for (size_t at = 0; (at = page.find("<details>", at)) != page.npos;) page.replace(at, 9, "<details open>");
+  check_fits(browser, page);
 }
