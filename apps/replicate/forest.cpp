@@ -10,7 +10,7 @@ namespace {
 
 // Labels lie above their bands over the whole width, outcomes beside the bands: nothing is drawn through a word.
 constexpr double kEdge = 14, kTop = 34, kLine = 15, kBand = 20, kBandEnd = 316, kGap = 7;
-constexpr size_t kTitle = 56, kLabel = 56, kMostLines = 2, kOutcome = 13;
+constexpr size_t kTitle = 56, kLabel = 56, kMostLines = 2, kOutcome = 13, kMostTicks = 5;
 
 /// From the least to the most that has to be seen: all 95 % intervals, and the wider ones up to as much again.
 struct Scale {
@@ -76,9 +76,11 @@ std::string forest_svg(const Forest& forest) {
     words += row.outcome;
   }
   content += svg_line(kEdge, y, kBandEnd, y, 1, 0.6);
-  for (const double at : ticks(scale.low, scale.high))
-    content += svg_line(scale.at(at), y, scale.at(at), y + 4, 1, 0.6) +
-               svg_text(scale.at(at), y + 17, tick_text(at), "middle", 11);
+  const std::vector<double> marks = ticks(scale.low, scale.high);
+  for (const double at : marks)
+    if (marks.size() <= kMostTicks || std::lround(at / (marks[1] - marks[0])) % 2 == 0)  // 0 always
+      content += svg_line(scale.at(at), y, scale.at(at), y + 4, 1, 0.6) +
+                 svg_text(scale.at(at), y + 17, tick_text(at), "middle", 11);
   content += svg_text(kBandEnd + 8, y + 17, "→ as claimed", "start", 11);
   return svg_figure(y + 26, words, content);
 }
