@@ -9,7 +9,7 @@
 namespace sked {
 namespace {
 
-constexpr double kLeft = 62, kRight = 408, kTop = 34, kBottom = 254, kLegendStep = 18;
+constexpr double kLeft = 70, kRight = 408, kTop = 34, kBottom = 254, kLegendStep = 18;
 constexpr size_t kNamed = 27, kTitle = 56, kLabel = 44;
 // Of which neighbors differ in lightness too, on light pages and on dark ones.
 constexpr std::array kColors = {"#3d7dca", "#d1495b", "#2e9a63", "#c8901a", "#8e6bbf", "#4fa8b8", "#b5651d", "#888888"};

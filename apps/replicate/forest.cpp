@@ -81,8 +81,8 @@ std::string forest_svg(const Forest& forest) {
     if (marks.size() <= kMostTicks || std::lround(at / (marks[1] - marks[0])) % 2 == 0)  // 0 always
       content += svg_line(scale.at(at), y, scale.at(at), y + 4, 1, 0.6) +
                  svg_text(scale.at(at), y + 17, tick_text(at), "middle", 11);
-  content += svg_text(kBandEnd + 8, y + 17, "→ as claimed", "start", 11);
-  return svg_figure(y + 26, words, content);
+  content += svg_text(kBandEnd, y + 32, "as claimed →", "end", 11);
+  return svg_figure(y + 38, words, content);
 }
 
 }  // namespace sked

@@ -31,7 +31,7 @@ th:first-child, td:first-child { text-align: left; } tbody th { font-weight: 400
 .verdict { border: 1px solid; border-radius: 4px; padding: 0 .4em; font-size: .8em; white-space: nowrap; }
 .best { font-weight: 600; background: var(--best); }
 .plots { display: flex; flex-wrap: wrap; gap: 1rem; } .plots svg { width: 560px; max-width: 100%; height: auto; }
-.charts { display: flex; flex-wrap: wrap; gap: 1.5rem; }
+.charts { display: flex; flex-wrap: wrap; align-items: start; gap: 1.5rem; }
 .charts svg { width: 420px; max-width: 100%; height: auto; }
 .images { display: flex; flex-wrap: wrap; gap: .8rem; }
 figure { margin: 0; width: 112px; font-size: 12px; line-height: 1.25; }

@@ -30,7 +30,7 @@ std::string signed_text(double value, const Metric& metric) {
 std::string unsigned_text(double value, const Metric& metric) { return signed_text(value, metric).substr(1); }
 
 std::string interval(double mean, double half, const Metric& metric) {
-  return signed_text(mean - half, metric) + " … " + signed_text(mean + half, metric);
+  return signed_text(mean - half, metric) + "&nbsp;… " + signed_text(mean + half, metric);
 }
 
 std::string percent(double share) {

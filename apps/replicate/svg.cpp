@@ -62,6 +62,10 @@ std::vector<double> ticks(double low, double high, bool logarithmic) {
 std::string tick_text(double value) {
   const bool whole = std::abs(value) < 1e6 && std::abs(value) >= 1000 && std::round(value) == value;
   char text[32];
+  if (std::abs(value) >= 1e6 && std::abs(value) < 1e9) {
+    std::snprintf(text, sizeof text, "%.4gM", value / 1e6);
+    return text;
+  }
   std::snprintf(text, sizeof text, whole ? "%.0f" : "%.4g", std::abs(value) < 1e-12 ? 0 : value);
   std::string result = text;
   if (whole) result.insert(result.size() - 3, ",");

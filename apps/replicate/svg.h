@@ -28,7 +28,7 @@ std::string svg_figure(double height, const std::string& alternative, const std:
 /// 2 and 5 times those where there are few; within a decade as on any other.
 std::vector<double> ticks(double low, double high, bool logarithmic = false);
 
-/// A tick's number as people write it: `0.05`, `10,000`, `2e+06`.
+/// A tick's number as people write it: `0.05`, `10,000`, `2M`.
 std::string tick_text(double value);
 
 }  // namespace sked

@@ -68,7 +68,7 @@ void check_number(const std::string& text, double expected) {
 }
 
 void check_interval(const std::string& text, double low, double high) {
-  const std::string dots = " … ";
+  const std::string dots = "&nbsp;… ";
   const size_t at = text.find(dots);
   REQUIRE_MESSAGE(at != text.npos, text);
   check_number(text.substr(0, at), low);
