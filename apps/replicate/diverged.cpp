@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "apps/common/run/resume.h"
 #include "core/error.h"
 #include "core/file.h"
 
@@ -30,6 +31,8 @@ bool has_diverged(const PlannedRun& run, const std::filesystem::path& out) {
 FinishedRun diverged_run(const PlannedRun& run, const std::filesystem::path& out) {
   constexpr uint64_t kMostBytes = 1 << 20;
   const std::string path = diverged_file(run, out);
+  const RunFolder folder{out / run.folder};
+  if (std::filesystem::exists(folder.config())) check_same_configuration(folder, run.config, path);
   FinishedRun diverged{.plan = run, .summary = {}};
   diverged.summary.best_nll = std::numeric_limits<double>::infinity();
   try {

@@ -243,6 +243,8 @@ TEST_CASE("tuning: a point whose numbers do not stay finite is tried once, and n
   const Outcome listed = run_program(place.command("out", {"--dry-run"}));
   CHECK(has(listed.out, "diverged  keep\n"));
   CHECK(has(listed.out, "Next: keep: 3"));
+  CHECK(fails_with(run_program(place.command("out", {"--set", "optimizer.kind=adam"})), 2, "diverged.json",
+                   "is of another configuration: optimizer.kind differs", "--fresh"));
   const std::string note = "out/fashion-mnist/DET/tuning/schedule.peak-1e-30/diverged.json";
   REQUIRE(place.exists(note));
   place.folder.write(note, "[]");

@@ -106,6 +106,12 @@ void check_own(const RunFolder& folder) {
       "file away, or choose another --out)");
 }
 
+RunConfig check_same_configuration(const RunFolder& folder, const RunConfig& given, const std::string& path) {
+  const RunConfig then = read_config(folder.config());
+  check_same(differing_but_length(resumed(given, then), then), path);
+  return then;
+}
+
 namespace {
 
 Found find(const RunFolder& folder, const RunConfig& given, bool fresh, Checkpoint (*read)(const std::string&)) {
@@ -129,8 +135,7 @@ Found find(const RunFolder& folder, const RunConfig& given, bool fresh, Checkpoi
          kWayOut);
   } else if (found.done && fs::exists(folder.config())) {
     // Somebody kept the results and not the weights: of a run of this configuration.
-    const RunConfig then = read_config(folder.config());
-    check_same(differing_but_length(resumed(given, then), then), folder.summary());
+    const RunConfig then = check_same_configuration(folder, given, folder.summary());
     require(!goes_on(given, then, folder.summary()), "run", folder.last(),
             " is gone, which this finished run would go on longer from", kWayOut);
   } else if (!found.done && was_evaluated(folder)) {

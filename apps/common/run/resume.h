@@ -20,6 +20,10 @@ struct Found {
 /// first of a folder that holds some and is no run's: they are somebody's own; also for one that is no regular file.
 void check_own(const RunFolder& folder);
 
+/// Reads a folder's config.json. Throws UsageError for another configuration than the one given, but for its length,
+/// naming `path`, which was left by it, and the keys.
+RunConfig check_same_configuration(const RunFolder& folder, const RunConfig& given, const std::string& path);
+
 /// Looks into a folder that may not be there; with `fresh` only whether it may be used. A run may go on to another
 /// length (train.epochs, train.steps). Throws UsageError for a run of another configuration, naming the file and the
 /// keys, and for a finished one that is to be shorter; Error as check_own(), and for results whose training cannot go
