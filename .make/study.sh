@@ -23,7 +23,7 @@ case $size in
   full) device=${DEVICE:-auto} out=${STUDY_OUT:-runs/study-full} options=(--full) ;;
   *) fail "SIZE=$size: expected small or full" ;;
 esac
-case $jobs in '' | *[!0-9]* | 0) fail "JOBS=$jobs: expected a number of processes, at least 1" ;; esac
+case $jobs in '' | *[!0-9]* | 0*) fail "JOBS=$jobs: expected a number of processes, at least 1" ;; esac
 
 plans=()
 if [ -n "${STUDY:-}" ]; then
@@ -120,7 +120,7 @@ begin=$SECONDS
 for at in "${!plans[@]}"; do
   plan=${plans[at]} name=$(basename "${plans[at]}" .json)
   folder=$out/$name
-  processes=$(sed -n 's/.*"processes": *\([0-9][0-9]*\).*/\1/p' "$plan" | head -n 1)
+  processes=$(sed -n 's/.*"processes": *\([1-9][0-9]*\).*/\1/p' "$plan" | head -n 1)
   processes=${processes:-$jobs}
   mkdir -p "$folder" || fail "$folder cannot be made"
   echo "---- $name: plan $((at + 1)) of ${#plans[@]}, processes: $processes, logs in $folder"

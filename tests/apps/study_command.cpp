@@ -86,7 +86,7 @@ TEST_CASE("make study: what cannot be run ends it with the name and the log, bef
   };
   refused("STUDY=none", {"error: [study] STUDY=none: no such plan", "1-first 2-second"});
   refused("SIZE=medium", {"SIZE=medium: expected small or full"});
-  refused("JOBS=0", {"JOBS=0: expected"});
+  for (const std::string jobs : {"JOBS=0", "JOBS=00", "JOBS=08", "JOBS=-1"}) refused(jobs, {jobs + ": expected"});
   if (!std::filesystem::exists("/dev/nvidia0")) refused("SIZE=full", {"no GPU here", "days", "DEVICE=cpu"});
   refused("STUDY_DATA=embeddings DATA_ROOT='" + place.folder.path("none") + "'",
           {"embeddings", "data sets that are not there: embeddings", "MIRROR=folder"});
