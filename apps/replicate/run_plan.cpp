@@ -146,8 +146,11 @@ void PlanRuns::wait() {
 
 std::vector<Cell> run_plan(const Plan& plan, const std::vector<PlannedRun>& tuning, const std::filesystem::path& out,
                            const CommonOptions& options, bool fresh) {
-  PlanRuns(plan, tuning, out, options, fresh).all([](const std::vector<FinishedRun>&) {});
-  const std::vector<FinishedRun> tuned = finished_tuning(tuning, out);
+  std::vector<FinishedRun> tuned = PlanRuns(plan, tuning, out, options, fresh).all([](const auto&) {});
+  const auto place = [&](const FinishedRun& run) {
+    return std::ranges::find(tuning, run.plan.folder, &PlannedRun::folder) - tuning.begin();
+  };
+  std::ranges::sort(tuned, {}, place);
   std::vector<Cell> cells;
   AfterRuns after(plan, out);
   const auto write = [&] {

@@ -253,6 +253,21 @@ TEST_CASE("tuning: a point whose numbers do not stay finite is tried once, and n
   CHECK(has(slurp(place.folder.path(note)), "train_seconds"));
 }
 
+TEST_CASE("tuning: a point counts whose folder somebody empties before the last is trained") {
+  TunedPlace place;
+  place.json["tuning"] = {{"schedule.peak", {0.05, 1e-9, 1e-8, 1e-7}}};
+  place.json["heads"].erase("HET");
+  place.write();
+  const std::string first = place.folder.path("out/fashion-mnist/DET/tuning/schedule.peak-0.05/summary.json");
+  const Outcome outcome =
+      run_program(place.command("out"), {.signal = SIGCONT, .when = [&] { return std::filesystem::remove(first); }});
+  REQUIRE_MESSAGE(outcome.code == 0, outcome.err);
+  const LibraryJson tuning = place.results("out")["cells"][0]["tuning"];
+  REQUIRE(tuning.size() == 4);
+  CHECK(tuning[0]["chosen"] == true);
+  CHECK(read_config(place.folder.path("out/fashion-mnist/DET/seed-0/config.json")).schedule.peak == 0.05);
+}
+
 TEST_CASE("tuning and calibration: without held-out images they are refused before anything is trained") {
   TunedPlace place;
   place.json["base"]["data"]["validation"] = 0;
