@@ -9,6 +9,7 @@
 #include "apps/common/run/run_folder.h"
 #include "apps/replicate/cell_noise.h"
 #include "apps/replicate/earlier.h"
+#include "apps/replicate/study_results.h"
 #include "core/error.h"
 #include "core/text.h"
 
@@ -32,6 +33,15 @@ std::vector<CalibratedRun> read_calibrated(const Json& list, const std::string& 
     runs.push_back(
         {run.at("seed").unsigned_integer(), run.at("temperature").number(), read_evaluation(run.at("test"), source)});
   return runs;
+}
+
+bool is_noise(const Json& json) {
+  try {
+    read_noise(json);
+    return true;
+  } catch (const Error&) {  // damaged: it is measured again
+    return false;
+  }
 }
 
 SeedEnsemble ensemble_of(const std::vector<std::string>& folders, const CommonOptions& common) {
@@ -73,7 +83,8 @@ void AfterRuns::recall(std::vector<Cell>& cells) const {
     } catch (const Error&) {  // of an earlier version: it is measured again
     }
     if (cell.calibrated.size() != cell.runs.size()) cell.calibrated.clear();
-    if (const Json* known = find(!plan_.study.empty(), "noise")) cell.noise = *known;
+    const Json* noise = find(!plan_.study.empty(), "noise");
+    if (noise != nullptr && is_noise(*noise)) cell.noise = *noise;
   }
 }
 

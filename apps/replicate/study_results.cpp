@@ -106,25 +106,6 @@ bool is_picture(const std::string& uri) {
   return false;
 }
 
-ShownNoise noise_of(const Json& json) {
-  ShownNoise noise;
-  for (const Json& name : list_at(json, "classes")) noise.classes.push_back(name.string());
-  require(!noise.classes.empty() && noise.classes.size() <= kMostClasses, "study", "expected 1 to ", kMostClasses,
-          " classes, got ", noise.classes.size());
-  if (const Json* learned = json.find("learned")) noise.learned = matrix_of(*learned, noise.classes.size());
-  if (const Json* known = json.find("true")) noise.known = matrix_of(*known, noise.classes.size());
-  if (const Json* images = json.find("images"))
-    for (const Json& one : images->elements()) {
-      noise.images.push_back({.picture = one.at("picture").string(),
-                              .label = one.at("label").string(),
-                              .prediction = one.at("prediction").string(),
-                              .noise = finite(one.at("noise"), "noise")});
-      require(is_picture(noise.images.back().picture), "study", "expected a picture as data:image/png, got ",
-              excerpt(noise.images.back().picture));
-    }
-  return noise;
-}
-
 StudyCell cell_of(const Json& json, const StudyResults& results) {
   StudyCell result;
   Cell& cell = result.cell;
@@ -148,7 +129,7 @@ StudyCell cell_of(const Json& json, const StudyResults& results) {
   if (const Json* tuning = json.find("tuning")) result.tuning = at_place("tuning", [&] { return tuning_of(*tuning); });
   if (const Json* tempered = json.find("calibrated"))
     result.tempered = at_place("calibrated", [&] { return tempered_of(*tempered, ""); });
-  if (const Json* noise = json.find("noise")) result.noise = at_place("noise", [&] { return noise_of(*noise); });
+  if (const Json* noise = json.find("noise")) result.noise = at_place("noise", [&] { return read_noise(*noise); });
   return result;
 }
 
@@ -192,6 +173,25 @@ std::optional<StudyResults> results_of(const Json& json, const std::string& file
 
 }  // namespace
 
+ShownNoise read_noise(const Json& json) {
+  ShownNoise noise;
+  for (const Json& name : list_at(json, "classes")) noise.classes.push_back(name.string());
+  require(!noise.classes.empty() && noise.classes.size() <= kMostClasses, "study", "expected 1 to ", kMostClasses,
+          " classes, got ", noise.classes.size());
+  if (const Json* learned = json.find("learned")) noise.learned = matrix_of(*learned, noise.classes.size());
+  if (const Json* known = json.find("true")) noise.known = matrix_of(*known, noise.classes.size());
+  if (const Json* images = json.find("images"))
+    for (const Json& one : images->elements()) {
+      noise.images.push_back({.picture = one.at("picture").string(),
+                              .label = one.at("label").string(),
+                              .prediction = one.at("prediction").string(),
+                              .noise = finite(one.at("noise"), "noise")});
+      require(is_picture(noise.images.back().picture), "study", "expected a picture as data:image/png, got ",
+              excerpt(noise.images.back().picture));
+    }
+  return noise;
+}
+
 const StudyCell* StudyResults::cell(const std::string& setting, const std::string& head) const {
   for (const StudyCell& one : cells)
     if (plan.settings[one.cell.setting].name == setting && plan.heads[one.cell.head].name == head) return &one;
@@ -209,6 +209,8 @@ std::vector<StudyResults> read_studies(const std::filesystem::path& folder) {
   std::vector<StudyResults> studies;
   for (const fs::path& file : files) {
     if (!fs::exists(file, error)) continue;
+    // Reading from a pipe would wait for ever.
+    require(fs::is_regular_file(file, error), "study", printable(file.string()), ": expected a regular file");
     const Json json = json_of(file.string());
     auto results = at_place("[study] " + printable(file.string()), [&] { return results_of(json, file.string()); });
     if (results) studies.push_back(std::move(*results));

@@ -39,6 +39,9 @@ struct ShownNoise {
   std::vector<ShownImage> images;
 };
 
+/// A cell's `noise`. Throws Error for what is none.
+ShownNoise read_noise(const Json& json);
+
 struct StudyCell {
   Cell cell;
   std::vector<TriedValues> tuning = {};

@@ -72,6 +72,13 @@ TEST_CASE("cell noise: a study's cells have it of their first run, and keep it w
   CHECK(cell_of(results, "HET <XL>").contains("covariance_correlation"));
   CHECK_FALSE(cell_of(results, "DET").contains("covariance_correlation"));
 
+  LibraryJson damaged = results;
+  for (LibraryJson& cell : damaged["cells"])
+    if (cell.contains("noise")) cell["noise"]["learned"][0][1] = nullptr;
+  place.folder.write("out/results.json", damaged.dump());
+  REQUIRE(run_program(place.command("out")).code == 0);
+  CHECK(cell_of(place.results("out"), "HET <XL>").at("noise") == noise);  // looked at once more
+
   for (const char* name : {"last.safetensors", "best.safetensors"})
     std::filesystem::remove(place.folder.path(std::string("out/fashion-mnist/HET--XL-/seed-3/") + name));
   const Outcome again = run_program(place.command("out"));

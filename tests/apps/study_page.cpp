@@ -1,6 +1,7 @@
 // build/replicate --report on results whose every comparison SciPy has computed, and on results that are damaged.
 
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 
 #include <cmath>
 #include <filesystem>
@@ -277,5 +278,8 @@ TEST_CASE("study page: no folder, no results, none with a study, damaged files")
   }
   std::filesystem::remove(study.folder.path("plan/results.json"));
   std::filesystem::create_directories(study.folder.path("plan/results.json"));
-  CHECK(fails_with(study.report(), 1, "plan/results.json", "Is a directory"));
+  CHECK(fails_with(study.report(), 1, "plan/results.json", "expected a regular file"));
+  std::filesystem::remove(study.folder.path("plan/results.json"));
+  REQUIRE(mkfifo(study.folder.path("plan/results.json").c_str(), 0600) == 0);
+  CHECK(fails_with(study.report(), 1, "plan/results.json", "expected a regular file"));
 }
