@@ -94,6 +94,12 @@ bool flag_of(const Json& plan, const char* key, const RunConfig& base, const std
   return flag->boolean();
 }
 
+/// Does the key decide what is held out, or how that is measured? Then its values' held-out NLLs do not compare.
+bool decides_held_out(const std::string& key) {
+  const bool of_training = key == "data.train_pipeline" || key == "data.train_subset";
+  return (key.starts_with("data.") && !of_training) || key == "train.eval_samples" || key == "train.eval_every";
+}
+
 std::vector<TunedKey> tuning_of(const Json& plan, const std::vector<std::string>& overrides, const std::string& path) {
   const Json tuning = plan.contains("tuning") ? plan.at("tuning") : Json::object();
   if (!tuning.is_object() || (tuning.empty() && plan.contains("tuning")))
@@ -110,6 +116,8 @@ std::vector<TunedKey> tuning_of(const Json& plan, const std::vector<std::string>
     if (!ok)
       fail_usage(path, ": `tuning.", excerpt(key), "` expected a list of different values, got ",
                  excerpt(values.dump()));
+    if (decides_held_out(key))
+      fail_usage(path, ": `tuning.", excerpt(key), "` decides what is held out or how it is measured: expected others");
     if (full != nullptr && changed_keys(*full).contains(key))
       fail_usage(path, ": `tuning.", excerpt(key), "` is in `full` as well: expected it in one of them");
     const auto sets = [&](const std::string& assignment) { return assignment.starts_with(key + "="); };

@@ -140,6 +140,9 @@ TEST_CASE("tuning: what cannot be tried is refused with the entry and what was t
   CHECK(one_line_with(tuning({{"schedule.peak", {0.1, -1}}}), "heads.DET", "tuning schedule.peak -1", "schedule.peak"));
   CHECK(one_line_with(tuning({{"schedule.peak", {0.1, "x"}}}), "tuning", "schedule.peak", "x"));
   CHECK(one_line_with(tuning({{"seed", {1, 2}}}), "seed"));
+  for (const char* key : {"data.noise_rate", "data.validation", "train.eval_samples", "train.eval_every"})
+    CHECK(one_line_with(tuning({{key, {1, 2}}}), "`tuning.", key, "held out"));
+  CHECK(tuning({{"data.train_subset", {0, 10}}}).empty());
   LibraryJson many = LibraryJson::array();
   for (int i = 1; i <= 13; ++i) many.push_back(i);
   CHECK(one_line_with(tuning({{"head.rank", many}, {"train.epochs", {1, 2, 3, 4, 5}}}), "at most 64 points", "has 65"));
@@ -160,6 +163,7 @@ TEST_CASE("study: its plans are valid, in both of their sizes") {
   for (const auto& entry : std::filesystem::directory_iterator("apps/configs/study")) {
     const std::string path = entry.path().string();
     CAPTURE(path);
+    if (entry.path().extension() != ".json") continue;
     for (const bool full : {false, true}) {
       if (full && !has(slurp(path), "\"full\":")) continue;
       const Plan plan = read_plan(path, {}, full);
