@@ -22,8 +22,8 @@ using LibraryJson = nlohmann::ordered_json;
 
 /// Removes what two runs of the same work may differ in, wherever it stands.
 void strip(LibraryJson& json) {
-  for (const char* key : {"seconds", "images_per_second", "loader", "train_seconds", "wait_seconds", "test_seconds",
-                          "peak_memory_bytes", "metrics_bytes", "command", "made_by"}) {
+  for (const char* key : {"seconds", "images_per_second", "loader", "train_seconds", "step_ms", "wait_seconds",
+                          "test_seconds", "peak_memory_bytes", "peak_memory", "metrics_bytes", "command", "made_by"}) {
     if (json.is_object()) json.erase(key);
   }
   if (json.is_structured())
