@@ -82,6 +82,8 @@ std::string excerpt(std::string_view text) {
   return text.size() > end ? shown + "..." : shown;
 }
 
+std::string counted(size_t n, const std::string& what) { return std::to_string(n) + " " + what + (n == 1 ? "" : "s"); }
+
 std::string join(const std::vector<std::string>& words, std::string_view separator) {
   std::string text;
   for (const std::string& word : words) {

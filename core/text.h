@@ -30,6 +30,9 @@ std::string did_you_mean(std::string_view word, const std::vector<std::string>& 
 /// `\xE9` (valid_utf8()), and what is longer than 80 bytes is cut between two characters.
 std::string excerpt(std::string_view text);
 
+/// `1 seed`, `2 seeds`.
+std::string counted(size_t n, const std::string& what);
+
 /// `a, b, c`.
 std::string join(const std::vector<std::string>& words, std::string_view separator = ", ");
 

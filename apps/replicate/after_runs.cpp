@@ -27,14 +27,6 @@ SeedEnsemble read_ensemble(const Json& ensemble, const std::string& source) {
   return {read_evaluation(ensemble.at("test"), source), ensemble.at("disagreement").number()};
 }
 
-std::vector<CalibratedRun> read_calibrated(const Json& list, const std::string& source) {
-  std::vector<CalibratedRun> runs;
-  for (const Json& run : list.elements())
-    runs.push_back(
-        {run.at("seed").unsigned_integer(), run.at("temperature").number(), read_evaluation(run.at("test"), source)});
-  return runs;
-}
-
 bool is_noise(const Json& json) {
   try {
     read_noise(json);
@@ -114,10 +106,9 @@ void AfterRuns::measure(std::vector<Cell>& cells, const CommonOptions& options,
   common.device = options.device;
   common.data_root = options.data_root;
   std::vector<Measurement> open = missing(cells);
-  if (open.empty()) return;
   while (!open.empty()) {
     bool measured = false;
-    for (auto next = open.begin(); !measured && next != open.end(); ++next) {
+    for (auto next = open.begin(); next != open.end(); ++next) {
       const Cell& cell = *next->cell;
       const std::string label = plan_.settings[cell.setting].name + " · " + plan_.heads[cell.head].name;
       try {

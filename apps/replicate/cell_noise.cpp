@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "apps/common/measure/heat_map.h"
 #include "apps/replicate/noisy_images.h"
 #include "core/text.h"
 
@@ -10,7 +11,6 @@ namespace sked {
 namespace {
 
 constexpr int kShownImages = 12;
-constexpr size_t kMostNamedClasses = 60;
 
 /// To six digits: what a shade needs, and a file that can be read.
 double shortened(double value) {
@@ -49,7 +49,7 @@ Json noise_json(const NoiseStudy& study) {
 
 bool has_noise(const Cell& cell) {
   const FinishedRun& run = cell.runs.front();
-  const size_t classes = run.summary.test.classes.size();
+  const auto classes = static_cast<int64_t>(run.summary.test.classes.size());
   return run.plan.config.task == TaskKind::classification && run.summary.head != "det" && classes > 0 &&
          classes <= kMostNamedClasses;
 }

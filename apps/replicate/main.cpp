@@ -108,10 +108,9 @@ struct OwnPlan {
 
 /// `Two heads: 6 tuning runs, then 4 runs (1 setting x 2 heads x 2 seeds) into runs/plan`
 std::string first_line(const Plan& plan, size_t tuning, size_t runs, const std::filesystem::path& out) {
-  const auto count = [](size_t n, const char* what) { return std::to_string(n) + " " + what + (n == 1 ? "" : "s"); };
-  return plan.title + ": " + (tuning > 0 ? count(tuning, "tuning run") + ", then " : "") + count(runs, "run") + " (" +
-         count(plan.settings.size(), "setting") + " x " + count(plan.heads.size(), "head") + " x " +
-         count(plan.seeds.size(), "seed") + ") into " + out.string();
+  return plan.title + ": " + (tuning > 0 ? counted(tuning, "tuning run") + ", then " : "") + counted(runs, "run") +
+         " (" + counted(plan.settings.size(), "setting") + " x " + counted(plan.heads.size(), "head") + " x " +
+         counted(plan.seeds.size(), "seed") + ") into " + out.string();
 }
 
 /// Results of one size are not mixed with those of the other.

@@ -183,7 +183,7 @@ std::string reliabilities(const JudgedClaim& claim) {
     std::vector<const Measures*> before, after;
     std::vector<double> temperatures;
     for (const FinishedRun& run : cell.cell.runs) before.push_back(&run.summary.test.measures);
-    for (const TemperedRun& run : cell.tempered) {
+    for (const CalibratedRun& run : cell.cell.calibrated) {
       after.push_back(&run.test.measures);
       temperatures.push_back(run.temperature);
     }

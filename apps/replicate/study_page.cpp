@@ -18,8 +18,6 @@ constexpr const char* kMark = "<!-- skedastic study -->";  // behind the style
 
 std::string anchor(size_t claim) { return "claim-" + std::to_string(claim + 1); }
 
-std::string counted(size_t n, const char* what) { return std::to_string(n) + " " + what + (n == 1 ? "" : "s"); }
-
 /// `+0.0123`, in the metric's unit and digits; one more digit than tables have.
 std::string signed_text(double value, const Metric& metric) {
   char text[64];

@@ -5,6 +5,7 @@
 #include <optional>
 #include <set>
 
+#include "apps/common/measure/heat_map.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/text.h"
@@ -13,7 +14,7 @@ namespace sked {
 namespace {
 
 constexpr uint64_t kMostBytes = uint64_t{256} << 20;
-constexpr size_t kMostClasses = 60, kMostNames = 1000, kMostSeeds = 1000;
+constexpr size_t kMostNames = 1000, kMostSeeds = 1000;
 
 double finite(const Json& value, const char* what) {
   const double number = value.number();
@@ -56,30 +57,17 @@ size_t index_of(const std::vector<Variation>& all, const std::string& name) {
   return static_cast<size_t>(found - all.begin());
 }
 
-/// {"schedule.peak": 0.01} as `schedule.peak 0.01`.
-std::string in_words(const Json& values) {
-  std::vector<std::string> words;
-  for (const auto& [key, value] : values.members()) words.push_back(key + " " + value.dump());
-  return join(words);
-}
-
-std::vector<TriedValues> tuning_of(const Json& list) {
-  std::vector<TriedValues> result;
-  for (const Json& one : list.elements())
-    result.push_back({.values = in_words(one.at("values")),
-                      // null: one that diverged
-                      .held_out_nll = one.at("held_out_nll").is_null() ? std::nan("") : one.at("held_out_nll").number(),
+std::vector<Trial> tuning_of(const Json& list) {
+  std::vector<Trial> result;
+  for (const Json& one : list.elements()) {
+    const Json &values = one.at("values"), &nll = one.at("held_out_nll");
+    require(values.is_object(), "study", "values: expected an object, got ", excerpt(values.dump()));
+    result.push_back({.values = values.dump(),
+                      .folder = {},
+                      .held_out_nll = nll.is_null() ? HUGE_VAL : nll.number(),
                       .train_seconds = finite(one.at("train_seconds"), "train_seconds"),
                       .chosen = one.at("chosen").boolean()});
-  return result;
-}
-
-std::vector<TemperedRun> tempered_of(const Json& list, const std::string& source) {
-  std::vector<TemperedRun> result;
-  for (const Json& one : list.elements())
-    result.push_back({.seed = one.at("seed").unsigned_integer(),
-                      .temperature = finite(one.at("temperature"), "temperature"),
-                      .test = read_evaluation(one.at("test"), source)});
+  }
   return result;
 }
 
@@ -126,9 +114,9 @@ StudyCell cell_of(const Json& json, const StudyResults& results) {
   }
   require(!cell.runs.empty(), "study", "expected runs, got none");
   std::ranges::sort(cell.runs, {}, [](const FinishedRun& run) { return run.plan.seed; });
-  if (const Json* tuning = json.find("tuning")) result.tuning = at_place("tuning", [&] { return tuning_of(*tuning); });
-  if (const Json* tempered = json.find("calibrated"))
-    result.tempered = at_place("calibrated", [&] { return tempered_of(*tempered, ""); });
+  if (const Json* tuning = json.find("tuning")) cell.tuning = at_place("tuning", [&] { return tuning_of(*tuning); });
+  if (const Json* calibrated = json.find("calibrated"))
+    cell.calibrated = at_place("calibrated", [&] { return read_calibrated(*calibrated, ""); });
   if (const Json* noise = json.find("noise")) result.noise = at_place("noise", [&] { return read_noise(*noise); });
   return result;
 }
@@ -173,11 +161,21 @@ std::optional<StudyResults> results_of(const Json& json, const std::string& file
 
 }  // namespace
 
+std::vector<CalibratedRun> read_calibrated(const Json& list, const std::string& source) {
+  std::vector<CalibratedRun> result;
+  for (const Json& one : list.elements())
+    result.push_back({.seed = one.at("seed").unsigned_integer(),
+                      .temperature = finite(one.at("temperature"), "temperature"),
+                      .test = read_evaluation(one.at("test"), source)});
+  return result;
+}
+
 ShownNoise read_noise(const Json& json) {
   ShownNoise noise;
   for (const Json& name : list_at(json, "classes")) noise.classes.push_back(name.string());
-  require(!noise.classes.empty() && noise.classes.size() <= kMostClasses, "study", "expected 1 to ", kMostClasses,
-          " classes, got ", noise.classes.size());
+  const auto classes = static_cast<int64_t>(noise.classes.size());
+  require(classes > 0 && classes <= kMostNamedClasses, "study", "expected 1 to ", kMostNamedClasses, " classes, got ",
+          noise.classes.size());
   if (const Json* learned = json.find("learned")) noise.learned = matrix_of(*learned, noise.classes.size());
   if (const Json* known = json.find("true")) noise.known = matrix_of(*known, noise.classes.size());
   if (const Json* images = json.find("images"))

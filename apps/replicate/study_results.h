@@ -1,7 +1,6 @@
 #pragma once
 // What plans with a study came to, read from their results.json alone.
 
-#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -11,20 +10,6 @@
 #include "apps/replicate/study.h"
 
 namespace sked {
-
-/// A point of the grid that was tried before the runs.
-struct TriedValues {
-  std::string values;  // `schedule.peak 0.01, optimizer.weight_decay 1`
-  double held_out_nll = 0, train_seconds = 0;
-  bool chosen = false;
-};
-
-/// A run measured again with one temperature fitted on held-out data.
-struct TemperedRun {
-  uint64_t seed = 0;
-  double temperature = 0;
-  Evaluation test;
-};
 
 struct ShownImage {
   std::string picture;  // data URI
@@ -42,10 +27,11 @@ struct ShownNoise {
 /// A cell's `noise`. Throws Error for what is none.
 ShownNoise read_noise(const Json& json);
 
+/// A cell's `calibrated`; `source` names it. Throws Error for what is none.
+std::vector<CalibratedRun> read_calibrated(const Json& list, const std::string& source);
+
 struct StudyCell {
-  Cell cell;
-  std::vector<TriedValues> tuning = {};
-  std::vector<TemperedRun> tempered = {};
+  Cell cell;  // of trials no folders
   ShownNoise noise = {};
 };
 

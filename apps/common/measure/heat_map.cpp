@@ -13,7 +13,7 @@
 namespace sked {
 namespace {
 
-constexpr int64_t kMostNamed = 60, kMostSquares = 300;
+constexpr int64_t kMostSquares = 300;
 constexpr int kLevels = 20;  // shades of each color
 constexpr Color kAbove = 0xd1495b, kBelow = 0x3d7dca;
 constexpr int64_t kPixels = 240, kMargin = 8;  // of a picture: of all squares together; around them
@@ -117,7 +117,7 @@ std::string heat_map_svg(const HeatMap& map) {
           "expected a name for each row and column, got ", map.names.size(), " for ", map.values);
   int64_t side = 0;
   const std::vector<double> values = squares_of(map.values, side);
-  const bool named = classes <= kMostNamed;
+  const bool named = classes <= kMostNamedClasses;
   const double height = kTop + kSide + (named ? kNames : 14) + kLegend, width = kNames + kSide + 14;
   const std::string title = escaped(map.title);
   return "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 " + number(width) + " " + number(height) +
