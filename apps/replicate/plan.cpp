@@ -49,8 +49,11 @@ std::vector<Variation> variations(const Json& object, const std::string& key, co
   return result;
 }
 
-std::vector<uint64_t> seeds_of(const Json& plan, const std::string& key, const std::string& path) {
-  const Json seeds = plan.contains(key) ? plan.at(key) : Json::array({0u, 1u, 2u});
+/// Those of an entry; where it is not there, `otherwise`.
+std::vector<uint64_t> seeds_of(const Json& plan, const std::string& key, std::vector<uint64_t> otherwise,
+                               const std::string& path) {
+  if (!plan.contains(key)) return otherwise;
+  const Json& seeds = plan.at(key);
   std::set<uint64_t> unique;
   std::vector<uint64_t> result;
   bool ok = seeds.is_array() && !seeds.empty();
@@ -126,14 +129,6 @@ std::vector<TunedKey> tuning_of(const Json& plan, const std::vector<std::string>
   return keys;
 }
 
-uint64_t tuning_seed_of(const Json& plan, uint64_t otherwise, const std::string& path) {
-  const Json* seed = plan.find("tuning_seed");
-  if (seed == nullptr) return otherwise;
-  if (!seed->is_unsigned()) fail_usage(path, ": `tuning_seed` expected an integer ≥ 0, got ", excerpt(seed->dump()));
-  if (!plan.contains("tuning")) fail_usage(path, ": `tuning_seed` expected with `tuning` alone");
-  return seed->unsigned_integer();
-}
-
 void add_changed_keys(const Json& changes, const std::string& section, std::set<std::string>& keys) {
   for (const auto& [key, value] : changes.members()) {
     keys.insert(section + key);
@@ -142,8 +137,8 @@ void add_changed_keys(const Json& changes, const std::string& section, std::set<
 }
 
 void check_known(const Json& plan, const std::string& path) {
-  const std::vector<std::string> known = {"about",       "base", "settings",   "heads",     "seeds",      "tuning",
-                                          "tuning_seed", "full", "full_seeds", "ensembles", "calibrated", "study"};
+  const std::vector<std::string> known = {"about",        "base", "settings",   "heads",     "seeds",      "tuning",
+                                          "tuning_seeds", "full", "full_seeds", "ensembles", "calibrated", "study"};
   for (const auto& [key, value] : plan.members())
     if (std::find(known.begin(), known.end(), key) == known.end())
       fail_usage(path, ": unknown key `", excerpt(key), "`", did_you_mean(key, known), ": a plan has ", join(known));
@@ -201,13 +196,14 @@ Plan read_plan(const std::string& path, const std::vector<std::string>& override
   plan.settings = json.contains("settings") ? variations(json.at("settings"), "settings", path)
                                             : std::vector<Variation>{{plan.base.data.name}};
   plan.heads = variations(json.at("heads"), "heads", path);
-  plan.seeds = seeds_of(json, "seeds", path);
-  if (json.contains("full_seeds"))
-    if (const std::vector<uint64_t> seeds = seeds_of(json, "full_seeds", path); full) plan.seeds = seeds;
+  plan.seeds = seeds_of(json, "seeds", {0, 1, 2}, path);
+  if (const std::vector<uint64_t> seeds = seeds_of(json, "full_seeds", plan.seeds, path); full) plan.seeds = seeds;
   plan.ensembles = flag_of(json, "ensembles", plan.base, path);
   plan.calibrated = flag_of(json, "calibrated", plan.base, path);
   plan.tuning = tuning_of(json, overrides, path);
-  plan.tuning_seed = tuning_seed_of(json, plan.tuning_seed, path);
+  plan.tuning_seeds = seeds_of(json, "tuning_seeds", {1000}, path);
+  if (json.contains("tuning_seeds") && !json.contains("tuning"))
+    fail_usage(path, ": `tuning_seeds` expected with `tuning` alone");
   if (const Json* study = json.find("study")) plan.study = study->dump();
   return plan;
 }
@@ -241,7 +237,11 @@ std::string values_text(const std::string& values) {
 }
 
 std::string PlannedRun::what() const {
-  return of_tuning ? "tuning " + values_text(values) : "seed " + std::to_string(seed);
+  return (of_tuning ? "tuning " + values_text(values) + ", " : "") + "seed " + std::to_string(seed);
+}
+
+std::string cell_folder(const Plan& plan, size_t setting, size_t head) {
+  return folder_name(plan.settings[setting].name) + "/" + folder_name(plan.heads[head].name);
 }
 
 std::vector<PlannedRun> runs_of(const Plan& plan) {
@@ -251,8 +251,7 @@ std::vector<PlannedRun> runs_of(const Plan& plan) {
       for (size_t h = 0; h < plan.heads.size(); ++h) {
         PlannedRun run{s, h, seed, varied(plan, s, h), {}};
         run.config.seed = seed;
-        run.folder = folder_name(plan.settings[s].name) + "/" + folder_name(plan.heads[h].name) + "/seed-" +
-                     std::to_string(seed);
+        run.folder = cell_folder(plan, s, h) + "/seed-" + std::to_string(seed);
         runs.push_back(std::move(run));
       }
   return runs;

@@ -30,8 +30,8 @@ struct TunedKey {
 ///
 ///   {"about": {…}, "base": {a run's configuration}, "settings": {"name": {"key.path": value, …}, …},
 ///    "heads": {"name": {"key.path": value, …}, …}, "seeds": [0, 1, 2], "ensembles": true, "calibrated": true,
-///    "tuning": {"key.path": [value, …], …}, "tuning_seed": 1000, "full": {"key.path": value, …}, "full_seeds": [0],
-///    "study": {…}}
+///    "tuning": {"key.path": [value, …], …}, "tuning_seeds": [1000], "full": {"key.path": value, …},
+///    "full_seeds": [0], "study": {…}}
 ///
 /// `base` may also be the name of a file with such a configuration, from the plan's folder on; its seed is not used.
 /// `settings` may be left out: one setting, the base itself. The runs' seeds come from `seeds` alone. `ensembles`, by
@@ -48,7 +48,7 @@ struct Plan {
   std::vector<uint64_t> seeds;
   bool ensembles = false, calibrated = false;
   std::vector<TunedKey> tuning;
-  uint64_t tuning_seed = 1000;
+  std::vector<uint64_t> tuning_seeds;
   bool full = false;
   std::string study = {};  // the entry as JSON text, for claims_of() (study.h); empty where there is none
 };
@@ -62,13 +62,16 @@ struct PlannedRun {
   std::string values = "{}";  // JSON text: what the tuned keys are, {"key.path": value, …}
   bool of_tuning = false;     // one of those that decide on the values
   bool undecided = false;     // they do not have yet: `config` is that of the base
-  /// `seed 3`, `tuning schedule.peak 0.01`
+  /// `seed 3`, `tuning schedule.peak 0.01, seed 1000`
   std::string what() const;
 };
 
 /// Reads a plan, in its full size where `full`; `overrides` are `--set` assignments on the base, which take a key from
 /// the tuned ones. Throws UsageError naming file and key.
 Plan read_plan(const std::string& path, const std::vector<std::string>& overrides, bool full = false);
+
+/// `<setting>/<head>`: where its runs are, within the plan's folder.
+std::string cell_folder(const Plan& plan, size_t setting, size_t head);
 
 /// Every run, seeds outermost, so that a plan stopped early has whole comparisons. All configurations are validated
 /// here, before hours are spent: throws UsageError naming the file, the entry and the key.

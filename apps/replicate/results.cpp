@@ -166,6 +166,8 @@ std::string FurtherRow::text(const Metric& metric) const {
   return estimate(values).text(metric.digits, metric.scale);
 }
 
+double Trial::mean_nll() const { return estimate(held_out_nll).mean; }
+
 std::vector<FurtherRow> Cell::further_rows() const {
   std::vector<FurtherRow> rows;
   if (ensemble) rows.push_back({"their ensemble", {&ensemble->test}});

@@ -45,13 +45,15 @@ std::string grid_html(const StudyResults& results) {
 }
 
 std::string tuning_html(const StudyResults& results) {
-  HtmlTable table{.caption = "Each tried with one seed that is none of the plan's; the lowest held-out NLL was chosen",
-                  .rows = {{"setting", "head", "values", "held-out NLL", "training s", "chosen"}}};
+  HtmlTable table{
+      .caption = "Each tried with seeds that are none of the plan's: the lowest mean held-out NLL was chosen",
+      .rows = {{"setting", "head", "values", "seeds", "held-out NLL", "training s", "chosen"}}};
   for (const StudyCell& cell : results.cells)
     for (const Trial& tried : cell.cell.tuning)
       table.rows.push_back({escaped(results.plan.settings[cell.cell.setting].name),
                             escaped(results.plan.heads[cell.cell.head].name), escaped(values_text(tried.values)),
-                            std::isfinite(tried.held_out_nll) ? estimate({tried.held_out_nll}).text(4) : "-",
+                            std::to_string(tried.held_out_nll.size()),
+                            std::isfinite(tried.mean_nll()) ? estimate(tried.held_out_nll).text(4) : "-",
                             estimate({tried.train_seconds}).text(1), tried.chosen ? "chosen" : ""});
   return table.rows.size() == 1 ? "" : folded("Tuning, all that was tried", html_table(table));
 }

@@ -60,13 +60,15 @@ size_t index_of(const std::vector<Variation>& all, const std::string& name) {
 std::vector<Trial> tuning_of(const Json& list) {
   std::vector<Trial> result;
   for (const Json& one : list.elements()) {
-    const Json &values = one.at("values"), &nll = one.at("held_out_nll");
+    const Json& values = one.at("values");
     require(values.is_object(), "study", "values: expected an object, got ", excerpt(values.dump()));
     result.push_back({.values = values.dump(),
-                      .folder = {},
-                      .held_out_nll = nll.is_null() ? HUGE_VAL : nll.number(),
+                      .held_out_nll = {},
                       .train_seconds = finite(one.at("train_seconds"), "train_seconds"),
                       .chosen = one.at("chosen").boolean()});
+    for (const Json& nll : list_at(one, "held_out_nll"))
+      result.back().held_out_nll.push_back(nll.is_null() ? HUGE_VAL : nll.number());
+    require(!result.back().held_out_nll.empty(), "study", "held_out_nll: expected one of each seed, got none");
   }
   return result;
 }

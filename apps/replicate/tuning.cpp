@@ -43,18 +43,15 @@ std::vector<TunedKey> keys_of(const Plan& plan, size_t setting, size_t head) {
   return keys;
 }
 
-std::string cell_folder(const Plan& plan, size_t setting, size_t head) {
-  return folder_name(plan.settings[setting].name) + "/" + folder_name(plan.heads[head].name);
-}
-
 /// Throws UsageError unless the grid can be tried.
 void check_grid(const Plan& plan) {
   size_t points = 1;
   for (const TunedKey& tuned : plan.tuning) points = std::min(points * tuned.values.size(), 1000 * kMostPoints);
   require_usage(points <= kMostPoints, "plan", plan.path, ": `tuning` expected at most ", kMostPoints,
                 " points, the grid has ", points);
-  require_usage(plan.tuning.empty() || std::ranges::count(plan.seeds, plan.tuning_seed) == 0, "plan", plan.path,
-                ": `tuning_seed` expected none of the seeds, got ", plan.tuning_seed);
+  for (const uint64_t seed : plan.tuning_seeds)
+    require_usage(plan.tuning.empty() || std::ranges::count(plan.seeds, seed) == 0, "plan", plan.path,
+                  ": `tuning_seeds` expected none of the seeds, got ", seed);
 }
 
 }  // namespace
@@ -67,14 +64,17 @@ std::vector<PlannedRun> tuning_runs_of(const Plan& plan) {
   for (size_t s = 0; s < plan.settings.size(); ++s)
     for (size_t h = 0; h < plan.heads.size(); ++h)
       for (const Json& point : grid_of(keys_of(plan, s, h))) {
-        PlannedRun run{s, h, plan.tuning_seed, varied(plan, s, h, point.dump()), {}, point.dump(), true};
-        run.config.seed = plan.tuning_seed;
+        PlannedRun run{s, h, 0, varied(plan, s, h, point.dump()), {}, point.dump(), true};
         const std::string name = folder_name(values_text(run.values));
-        run.folder = cell_folder(plan, s, h) + "/tuning/" + name;
-        require_usage(name.size() <= kLongestFolder && folders.insert(run.folder).second, "plan", plan.path,
+        const std::string folder = cell_folder(plan, s, h) + "/tuning/" + name;
+        require_usage(name.size() <= kLongestFolder && folders.insert(folder).second, "plan", plan.path,
                       ": tuning: ", excerpt(values_text(run.values)), ": expected values whose folder, ", excerpt(name),
                       ", no others share, of at most ", kLongestFolder, " bytes");
-        runs.push_back(std::move(run));
+        for (const uint64_t seed : plan.tuning_seeds) {
+          run.seed = run.config.seed = seed;
+          run.folder = folder + "/seed-" + std::to_string(seed);
+          runs.push_back(run);
+        }
       }
   return runs;
 }
@@ -92,11 +92,15 @@ std::vector<FinishedRun> finished_tuning(const std::vector<PlannedRun>& tuning, 
 
 std::vector<Trial> trials_of(const std::vector<FinishedRun>& tuned, size_t setting, size_t head) {
   std::vector<Trial> trials;
-  for (const FinishedRun& run : tuned)
-    if (run.plan.setting == setting && run.plan.head == head)
-      trials.push_back({run.plan.values, run.plan.folder, run.summary.best_nll, run.summary.train_seconds});
-  const auto best = std::ranges::min_element(trials, {}, &Trial::held_out_nll);
-  if (best != trials.end()) best->chosen = std::isfinite(best->held_out_nll);
+  for (const FinishedRun& run : tuned) {
+    if (run.plan.setting != setting || run.plan.head != head) continue;
+    auto trial = std::ranges::find(trials, run.plan.values, &Trial::values);
+    if (trial == trials.end()) trial = trials.insert(trial, Trial{.values = run.plan.values});
+    trial->held_out_nll.push_back(run.summary.best_nll);
+    trial->train_seconds += run.summary.train_seconds;
+  }
+  const auto best = std::ranges::min_element(trials, {}, &Trial::mean_nll);
+  if (best != trials.end()) best->chosen = std::isfinite(best->mean_nll());
   return trials;
 }
 
@@ -107,13 +111,14 @@ std::vector<PlannedRun> tuned_runs_of(const Plan& plan, const std::vector<Planne
     const auto same_cell = [&](const PlannedRun& other) {
       return other.setting == run.setting && other.head == run.head;
     };
+    const auto of_tuned = [&](const FinishedRun& other) { return same_cell(other.plan); };
+    const auto all = std::ranges::count_if(tuning, same_cell);
+    run.undecided = std::ranges::count_if(tuned, of_tuned) < all;
+    if (run.undecided || all == 0) continue;
     const std::vector<Trial> trials = trials_of(tuned, run.setting, run.head);
-    const auto points = static_cast<size_t>(std::ranges::count_if(tuning, same_cell));
-    run.undecided = trials.size() < points;
-    if (run.undecided || points == 0) continue;
     const auto chosen = std::ranges::find(trials, true, &Trial::chosen);
     require(chosen != trials.end(), "tuning", cell_folder(plan, run.setting, run.head),
-            ": no point of the grid was trained to its end: ", points, " diverged");
+            ": no point of the grid was trained to its end: ", trials.size(), " diverged");
     run.values = chosen->values;
     run.config = varied(plan, run.setting, run.head, run.values);
     run.config.seed = run.seed;
@@ -135,7 +140,9 @@ std::string tuning_sentence(const Plan& plan, const std::vector<const Cell*>& ro
                     " tried, " + duration(seconds) + ")");
   }
   if (parts.empty()) return "";
-  return "Chosen by the NLL of held-out images, one run a point with seed " + std::to_string(plan.tuning_seed) + ": " +
+  std::vector<std::string> seeds;
+  for (const uint64_t seed : plan.tuning_seeds) seeds.push_back(std::to_string(seed));
+  return "Chosen by the NLL of held-out images, of each point the mean over the seeds " + join(seeds) + ": " +
          join(parts, "; ") + ".";
 }
 
@@ -145,8 +152,7 @@ Json tuning_json(const std::vector<Trial>& trials) {
     list.push_back({{"values", parse_json(trial.values, "tuning")},
                     {"held_out_nll", trial.held_out_nll},
                     {"train_seconds", trial.train_seconds},
-                    {"chosen", trial.chosen},
-                    {"folder", trial.folder}});
+                    {"chosen", trial.chosen}});
   return list;
 }
 

@@ -175,6 +175,9 @@ TEST_CASE("study page: a sweep, a difference of differences, what is missing, na
   CHECK(has(page, "<strong>Not finished:</strong> " + std::to_string(all - there) + " of " + std::to_string(all) +
                       " runs of A &lt;made-up&gt; study are missing."));
   CHECK(has(page, "<li>XL, one seed: seed 1, 2, 3</li>"));
+  CHECK(has(page, "<td>schedule.peak 0.01</td><td>2</td><td>0.4200 ± 0.0100</td><td>1.5</td><td></td>"));
+  CHECK(has(page, "<td>schedule.peak 0.02</td><td>2</td><td>0.3850 ± 0.0050</td><td>1.2</td><td>chosen</td>"));
+  CHECK(has(page, "<td>schedule.peak 9</td><td>2</td><td>-</td>"));
 
   CHECK_FALSE(has(page, "<script"));
   CHECK_FALSE(has(page, "<img src=x>"));
@@ -237,6 +240,10 @@ TEST_CASE("study page: results of wrong types, sizes and names are refused, nami
   refused([](LibraryJson& r) { r["cells"][2]["runs"][1]["summary"]["test"]["nll"] = "NaN"; }, {file, "cells[2]"});
   refused([](LibraryJson& r) { r["cells"][2]["runs"][1]["summary"]["test"]["nll"] = {1}; }, {file, "cells[2]"});
   refused([&](LibraryJson& r) { xl(r)["tuning"][0]["train_seconds"] = "1"; }, {file, "cells[49]: tuning: "});
+  refused([&](LibraryJson& r) { xl(r)["tuning"][0]["held_out_nll"] = 0.4; }, {file, "tuning: held_out_nll", "got 0.4"});
+  refused([&](LibraryJson& r) { xl(r)["tuning"][0]["held_out_nll"] = {"x"}; }, {file, "cells[49]: tuning: "});
+  refused([&](LibraryJson& r) { xl(r)["tuning"][0]["held_out_nll"] = LibraryJson::array(); },
+          {file, "tuning: ", "none"});
   refused([&](LibraryJson& r) { xl(r)["calibrated"][0]["temperature"] = nullptr; }, {file, "calibrated: ", "got null"});
   refused([&](LibraryJson& r) { xl(r)["noise"]["learned"] = {{1, 2}}; }, {file, "2 rows, got 1"});
   refused([&](LibraryJson& r) { xl(r)["noise"]["true"][1] = std::vector<int>(100000, 1); }, {"2 columns, got 100000"});
