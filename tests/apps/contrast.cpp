@@ -118,9 +118,9 @@ TEST_CASE("contrast: killed and resumed, it ends as if never stopped") {
   config.train.checkpoint_every = 7;
   REQUIRE(place.contrast(config, "whole").code == 0);
   const RunFolder part = place.run("part");
-  const Outcome killed = place.contrast(config, "part", {},
-                                        {.signal = SIGKILL, .when = [&] { return count_lines(part.metrics()) >= 30; }});
-  REQUIRE(killed.code == 128 + SIGKILL);
+  const auto ready = [&] { return count_lines(part.metrics()) >= 30; };
+  const auto kill = [&] { return place.contrast(config, "part", {}, {.signal = SIGKILL, .when = ready}); };
+  REQUIRE(until_stopped(part.path, "summary.json", kill).code == 128 + SIGKILL);
   const Outcome resumed = place.contrast(config, "part");
   CHECK(resumed.code == 0);
   CHECK(same_tensors(place.run("whole").last(), part.last()));

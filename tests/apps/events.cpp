@@ -183,7 +183,8 @@ TEST_CASE("events: a run that was killed and goes on says each thing once") {
   REQUIRE(run_program(place.command("whole")).code == 0);
   const RunFolder run = place.run("stopped");
   const auto ready = [&] { return count_lines(run.metrics()) >= 10; };
-  REQUIRE(run_program(place.command("stopped"), {.signal = SIGKILL, .when = ready}).code != 0);
+  const auto kill = [&] { return run_program(place.command("stopped"), {.signal = SIGKILL, .when = ready}); };
+  REQUIRE(until_stopped(run.path, "summary.json", kill).code != 0);
   REQUIRE(run_program(place.command("stopped")).code == 0);
   for (const RunFolder& folder : {place.run("whole"), run}) {
     REQUIRE(folder.event_files().size() == 1);

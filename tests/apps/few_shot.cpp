@@ -85,9 +85,9 @@ TEST_CASE("few-shot in training: it changes nothing of the training, and a kille
   config.train.checkpoint_every = 4;
   REQUIRE(place.train(config, "whole").code == 0);
   const RunFolder whole = place.run("whole"), part = place.run("part"), without = place.run("without");
-  const Outcome killed =
-      place.train(config, "part", {.signal = SIGKILL, .when = [&] { return count_lines(part.metrics()) >= 13; }});
-  REQUIRE(killed.code == 128 + SIGKILL);
+  const auto ready = [&] { return count_lines(part.metrics()) >= 13; };
+  const auto kill = [&] { return place.train(config, "part", {.signal = SIGKILL, .when = ready}); };
+  REQUIRE(until_stopped(part.path, "summary.json", kill).code == 128 + SIGKILL);
   REQUIRE(place.train(config, "part").code == 0);
   CHECK(metrics_without_timings(whole.metrics()) == metrics_without_timings(part.metrics()));
   CHECK(tensors(whole.last()) == tensors(part.last()));

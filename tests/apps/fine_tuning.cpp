@@ -256,8 +256,9 @@ TEST_CASE("fine-tuning: killed in the middle it ends as if it had never stopped,
   config.train.checkpoint_every = 3;
   begun.place.write_config(config);
   const RunFolder killed = begun.place.run("killed"), whole = begun.place.run("whole");
-  run_program(begun.place.command("killed"),
-              {.signal = SIGKILL, .when = [&] { return count_lines(killed.metrics()) >= 17; }});
+  const auto ready = [&] { return count_lines(killed.metrics()) >= 17; };
+  until_stopped(killed.path, "summary.json",
+                [&] { return run_program(begun.place.command("killed"), {.signal = SIGKILL, .when = ready}); });
   REQUIRE_FALSE(std::filesystem::exists(killed.summary()));
   const Outcome outcome = run_program(begun.place.command("killed"));
   CHECK(outcome.code == 0);

@@ -44,16 +44,11 @@ void check_same_run(const RunFolder& a, const RunFolder& b) {
   CHECK(json_at(slurp(a.summary()), "/test") == json_at(slurp(b.summary()), "/test"));
 }
 
-/// Stops a run by `signal` once it has logged `lines` lines, for as often as it takes to hit it before its end.
+/// Stops a run by `signal` once it has logged `lines` lines.
 Outcome stop(const TrainPlace& place, const std::string& run, int signal, size_t lines) {
-  Outcome outcome;
-  for (int attempt = 0; attempt < 5; ++attempt) {
-    std::filesystem::remove_all(place.run(run).path);
-    const auto ready = [&] { return count_lines(place.run(run).metrics()) >= lines; };
-    outcome = run_program(place.command(run), {.signal = signal, .when = ready});
-    if (outcome.code != 0) break;
-  }
-  return outcome;
+  const auto ready = [&] { return count_lines(place.run(run).metrics()) >= lines; };
+  return until_stopped(place.run(run).path, "summary.json",
+                       [&] { return run_program(place.command(run), {.signal = signal, .when = ready}); });
 }
 
 }  // namespace

@@ -561,12 +561,10 @@ TEST_CASE("replicate: killed or stopped in the middle, it ends with the numbers 
   for (int signal : {SIGKILL, SIGINT}) {
     CAPTURE(signal);
     const std::string second = place.folder.path("stopped/fashion-mnist/HET--XL-/seed-0/metrics.jsonl");
-    Outcome outcome;
-    for (int attempt = 0; attempt < 5 && outcome.code != 128 + signal; ++attempt) {  // for as often as it takes
-      std::filesystem::remove_all(place.folder.path("stopped"));
-      outcome =
-          run_program(place.command("stopped"), {.signal = signal, .when = [&] { return count_lines(second) > 8; }});
-    }
+    const auto ready = [&] { return count_lines(second) > 8; };
+    const Outcome outcome =
+        until_stopped(place.folder.path("stopped"), "fashion-mnist/HET--XL-/seed-0/summary.json",
+                      [&] { return run_program(place.command("stopped"), {.signal = signal, .when = ready}); });
     REQUIRE(outcome.code == 128 + signal);
     CHECK(outcome.err.empty());
     CHECK(place.results("stopped")["cells"].size() == 1);  // the results so far

@@ -55,9 +55,10 @@ struct StudyPlace {
 TEST_CASE("make study: every plan by its processes, stopped and gone on with, then the page") {
   const StudyPlace place;
   const std::string first = place.folder.path("study/1-first/results.json");
-  const Shell stopped = shell(place.command() + " & pid=$!; until [ -e '" + first +
-                              "' ]; do sleep 0.02; done; kill -TERM $pid; wait $pid; echo code $?");
-  CHECK_MESSAGE(has(stopped.text, "code 143\n"), stopped.text);
+  const std::string stop = " & pid=$!; until [ -e '" + first + "' ]; do sleep 0.02; done; kill -TERM $pid; wait $pid";
+  const Shell stopped =
+      until_stopped(place.folder.path("study"), "study.html", [&] { return shell(place.command() + stop); });
+  CHECK_MESSAGE(stopped.code == 143, stopped.text);
   CHECK(has(stopped.text, "stopped; the same command goes on from here\n"));
   CHECK_FALSE(std::filesystem::exists(place.folder.path("study/study.html")));
 

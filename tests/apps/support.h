@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <string>
@@ -68,6 +69,18 @@ std::string build_folder();
 
 /// Runs build/<arguments[0]>, on the CPU where the arguments name no device, and waits for it.
 Outcome run_program(const std::vector<std::string>& arguments, const RunLimits& limits = {});
+
+/// What `run` did, which a signal is to stop: again, without its folder, for as often as it takes to hit it before it
+/// writes `end` there.
+template <class Run>
+auto until_stopped(const std::filesystem::path& folder, const char* end, const Run& run) {
+  auto outcome = run();
+  for (int again = 0; again < 4 && std::filesystem::exists(folder / end); ++again) {
+    std::filesystem::remove_all(folder);
+    outcome = run();
+  }
+  return outcome;
+}
 
 /// A run of two steps in `folder`; its path.
 std::string train_run(const TemporaryFolder& folder, RunConfig config, const std::string& name);

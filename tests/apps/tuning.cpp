@@ -220,9 +220,9 @@ TEST_CASE("tuning: a study, stopped and gone on with, by one process and by two"
 
   const std::string point = place.folder.path("out/fashion-mnist/DET/tuning/schedule.peak-0.05/seed-");
   const std::string last = point + "1001/metrics.jsonl";
-  const Outcome stopped =
-      run_program(place.command("out"), {.signal = SIGINT, .when = [&] { return count_lines(last) > 0; }});
-  CHECK(stopped.code == 130);
+  const auto ready = [&] { return count_lines(last) > 0; };
+  const auto stop = [&] { return run_program(place.command("out"), {.signal = SIGINT, .when = ready}); };
+  CHECK(until_stopped(place.folder.path("out"), "report.html", stop).code == 130);
   const Outcome outcome = run_program(place.command("out"));
   REQUIRE_MESSAGE(outcome.code == 0, outcome.err);
   CHECK(has(outcome.out, "[4/4] fashion-mnist · DET · tuning schedule.peak 0.05, seed 1001: held-out nll "));
