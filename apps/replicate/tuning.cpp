@@ -118,7 +118,7 @@ std::vector<PlannedRun> tuned_runs_of(const Plan& plan, const std::vector<Planne
     const std::vector<Trial> trials = trials_of(tuned, run.setting, run.head);
     const auto chosen = std::ranges::find(trials, true, &Trial::chosen);
     require(chosen != trials.end(), "tuning", cell_folder(plan, run.setting, run.head),
-            ": no point of the grid was trained to its end: ", trials.size(), " diverged");
+            ": no point of the grid stayed finite with every seed, of ", trials.size(), " tried");
     run.values = chosen->values;
     run.config = varied(plan, run.setting, run.head, run.values);
     run.config.seed = run.seed;
@@ -142,8 +142,8 @@ std::string tuning_sentence(const Plan& plan, const std::vector<const Cell*>& ro
   if (parts.empty()) return "";
   std::vector<std::string> seeds;
   for (const uint64_t seed : plan.tuning_seeds) seeds.push_back(std::to_string(seed));
-  return "Chosen by the NLL of held-out images, of each point the mean over the seeds " + join(seeds) + ": " +
-         join(parts, "; ") + ".";
+  const std::string over = seeds.size() > 1 ? "the mean over the seeds " : "by seed ";
+  return "Chosen by the NLL of held-out images, of each point " + over + join(seeds) + ": " + join(parts, "; ") + ".";
 }
 
 Json tuning_json(const std::vector<Trial>& trials) {

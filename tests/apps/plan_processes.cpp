@@ -96,7 +96,7 @@ TEST_CASE("processes: a run that another one has is passed over, waited for, and
   const std::string said = place.folder.write("said.txt", "");
   const auto ready = [&] { return count_lines(metrics) > 8; };
   const auto kill = [&] { return run_program(place.command("two"), {.signal = SIGKILL, .when = ready}); };
-  REQUIRE(until_stopped(place.folder.path("two"), "report.html", kill).killed);
+  REQUIRE(until_stopped(place.folder.path("two"), (std::string(kFirst) + "/summary.json").c_str(), kill).killed);
   Holder holder(metrics);  // as if that one lived on
   std::future<Outcome> going_on = start(place.command("two"), {.stdout_file = said});
   await([&] { return has(slurp(said), "waiting for 1 run"); });

@@ -120,6 +120,15 @@ TEST_CASE("tuning: the lowest mean held-out NLL is chosen, of equal ones the fir
     if (run.head == 0) CHECK(run.config.optimizer.weight_decay == 0.01);
     CHECK(run.config.seed == run.seed);
   }
+  // Neither the best of a point's seeds nor the worst, the first or the last decides: only their mean.
+  const auto chosen_of = [&](double a, double b, double c, double d) {
+    const auto trials = trials_of({tried(runs[2], a), tried(runs[3], b), tried(runs[4], c), tried(runs[5], d)}, 0, 0);
+    return trials.at(0).chosen ? 0 : 1;
+  };
+  CHECK(chosen_of(0.5, 0.875, 0.75, 0.75) == 0);
+  CHECK(chosen_of(0.875, 0.5, 0.75, 0.75) == 0);
+  CHECK(chosen_of(0.5, 1, 0.625, 0.625) == 1);
+  CHECK(chosen_of(1, 0.5, 0.625, 0.625) == 1);
   const auto undecided = [&] {
     return std::ranges::count(tuned_runs_of(plan, runs, tuned), true, &PlannedRun::undecided);
   };
@@ -295,6 +304,7 @@ TEST_CASE("tuning: a point counts whose folder somebody empties before the last 
   REQUIRE_MESSAGE(outcome.code == 0, outcome.err);
   const LibraryJson tuning = place.results("out")["cells"][0]["tuning"];
   REQUIRE(tuning.size() == 4);
+  for (const LibraryJson& point : tuning) CHECK(point["held_out_nll"].size() == 2);
   CHECK(tuning[0]["chosen"] == true);
   CHECK(read_config(place.folder.path("out/fashion-mnist/DET/seed-0/config.json")).schedule.peak == 0.05);
 }
