@@ -48,9 +48,9 @@ struct CalibratedRun {
 
 /// A point of the plan's tuning, as a cell tried it.
 struct Trial {
-  std::string values;                // as its PlannedRuns have them
-  std::vector<double> held_out_nll;  // of each seed; infinite: its numbers did not stay finite
-  double train_seconds = 0;          // of all of them
+  std::string values;                     // as its PlannedRuns have them
+  std::vector<double> held_out_nll = {};  // of each seed; infinite: its numbers did not stay finite
+  double train_seconds = 0;               // of all of them
   bool chosen = false;
   /// Of the seeds; infinite where one is.
   double mean_nll() const;

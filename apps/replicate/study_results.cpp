@@ -63,7 +63,6 @@ std::vector<Trial> tuning_of(const Json& list) {
     const Json& values = one.at("values");
     require(values.is_object(), "study", "values: expected an object, got ", excerpt(values.dump()));
     result.push_back({.values = values.dump(),
-                      .held_out_nll = {},
                       .train_seconds = finite(one.at("train_seconds"), "train_seconds"),
                       .chosen = one.at("chosen").boolean()});
     for (const Json& nll : list_at(one, "held_out_nll"))
