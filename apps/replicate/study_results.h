@@ -31,7 +31,7 @@ ShownNoise read_noise(const Json& json);
 std::vector<CalibratedRun> read_calibrated(const Json& list, const std::string& source);
 
 struct StudyCell {
-  Cell cell;  // of trials no folders
+  Cell cell;
   ShownNoise noise = {};
 };
 
