@@ -82,10 +82,18 @@ class Var {
   std::shared_ptr<detail::Node> node_;
 };
 
+/// Which rows of the first axis a rank has of a parameter that is divided among ranks: [first, first + its own) of
+/// `total`.
+struct RowShard {
+  int64_t first = 0, total = 0;  // total 0: nothing is divided, every rank has the whole
+  bool divided() const { return total > 0; }
+};
+
 /// A parameter as modules, optimizers and checkpoints see it.
 struct NamedVar {
   std::string name;
   Var var;
+  RowShard shard = {};
 };
 
 /// State that is not trained (running statistics): a pointer into the module that owns it.

@@ -11,11 +11,8 @@ double probability(double p, std::string_view where) {
   return p;
 }
 
-/// Where a layer draws in this step: masks are addressed by the place in the batch, so each part of it has a stream of
-/// its own.
-RngAddress address_of(const Context& context, uint64_t stream) {
-  return {context.seed, stream + (context.part << 32), context.step};
-}
+/// Where a layer draws in this step.
+RngAddress address_of(const Context& context, uint64_t stream) { return {context.seed, stream, context.step}; }
 
 }  // namespace
 

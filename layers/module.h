@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "autograd/var.h"
+#include "core/communicator.h"
 #include "core/rng.h"
 
 namespace sked {
@@ -28,9 +29,12 @@ struct Context {
   /// suits a device). In bf16, parameters and their gradients, statistics, heads, losses and the optimizer's state stay
   /// f32.
   DType activations = DType::f32;
-  /// Which of the parts that a step's batch is computed in, one after the other, this is: dropout, addressed by the
-  /// place in it, draws other masks in each.
-  uint64_t part = 0;
+  /// Where this forward pass's rows lie in the batch, of which they may be a part, or one rank's: the place of the
+  /// first. Dropout is addressed by the place in the batch, so that it drops the same however that is cut.
+  int64_t first_row = 0;
+  /// The ranks that compute the batch, each some of its rows; null: this process has them all. Batch norm in training
+  /// looks at the rows of all of them.
+  Communicator* ranks = nullptr;
 };
 
 /// Hands out what modules draw at construction: initial weights and a stream of their own for later noise. Everything

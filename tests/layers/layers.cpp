@@ -251,7 +251,7 @@ TEST_CASE("layers: dropout and drop path by probability, seed, stream and step")
   const std::vector<float> mask = run(half, training);
   CHECK(run(half, training) == mask);
   CHECK(run(other, training) != mask);
-  CHECK(run(half, {.training = true, .seed = 7, .step = 3, .part = 1}) != mask);
+  CHECK(run(half, {.training = true, .seed = 7, .step = 3, .first_row = 4}) != mask);
   CHECK(run(half, {.training = true, .seed = 7, .step = 4}) != mask);
   CHECK(run(half, {.training = true, .seed = 8, .step = 3}) != mask);
   CHECK(run(half, {}) == std::vector<float>(6400, 1));

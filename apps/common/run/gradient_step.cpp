@@ -57,7 +57,7 @@ Tensor GradientStep::compute_in_parts(const TensorList& inputs, const Context& c
     for (const Tensor& t : inputs) some.push_back(t.rows(first, end));
     Context of_part = context;
     of_part.examples = context.examples.rows(first, end);
-    of_part.part = static_cast<uint64_t>(part);
+    of_part.first_row = context.first_row + first;
     const Var loss = loss_of_(some, of_part) * (static_cast<double>(end - first) / static_cast<double>(rows));
     loss.backward();
     total = total.defined() ? (Var(total) + Var(loss.value())).value() : loss.value();
