@@ -1,6 +1,7 @@
 #include "data/loader.h"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <numeric>
 #include <system_error>
@@ -37,8 +38,38 @@ Shape batch_shape(int64_t count, const Shape& example) {
   return example.ndim() == 1 ? Shape{count, example[0]} : Shape{count, example[0], example[1], example[2]};
 }
 
-/// `count` rows of `tensor`, which may be undefined.
-Tensor first_rows(const Tensor& tensor, int64_t count) { return tensor.defined() ? tensor.rows(0, count) : tensor; }
+/// Those with a row for each example; some may be undefined.
+std::array<Tensor*, 5> tensors_of(Batch& batch) {
+  return {&batch.images, &batch.labels, &batch.targets, &batch.distributions, &batch.indices};
+}
+
+/// One behind the other.
+Batch joined(std::vector<Batch> parts) {
+  Batch all = std::move(parts.front());
+  if (parts.size() == 1) return all;
+  int64_t rows = all.part_rows.front();
+  for (size_t p = 1; p < parts.size(); ++p) {
+    Batch& part = parts[p];
+    rows += part.part_rows.front();
+    all.part_rows.push_back(part.part_rows.front());
+    all.skipped.insert(all.skipped.end(), part.skipped.begin(), part.skipped.end());
+    all.captions.insert(all.captions.end(), part.captions.begin(), part.captions.end());
+  }
+  parts.front() = all;
+  const auto into = tensors_of(all);
+  for (size_t t = 0; t < into.size(); ++t) {
+    if (!into[t]->defined()) continue;
+    Tensor whole = Tensor::empty(into[t]->shape().with(0, rows), into[t]->dtype());
+    int64_t done = 0;
+    for (Batch& part : parts) {
+      const Tensor& some = *tensors_of(part)[t];
+      if (some.dim(0) > 0) whole.rows(done, done + some.dim(0)).copy_from(some);
+      done += some.dim(0);
+    }
+    *into[t] = whole;
+  }
+  return all;
+}
 
 }  // namespace
 
@@ -59,6 +90,9 @@ Loader::Loader(std::shared_ptr<const Dataset> dataset, Pipeline pipeline, const 
   require(options.threads >= 0 && options.threads <= 1024, "loader", "expected 0 to 1024 threads, got ",
           options.threads);
   require(options.prefetch >= 1, "loader", "expected prefetch >= 1, got ", options.prefetch);
+  require(options.parts >= 1, "loader", "expected parts >= 1, got ", options.parts);
+  require(options.ranks >= 1 && options.rank >= 0 && options.rank < options.ranks, "loader", "expected a rank of ",
+          options.ranks, ", got ", options.rank);
   require(options.skip_limit >= 0, "loader", "expected skip_limit >= 0, got ", options.skip_limit);
   pipeline_.check(*dataset_);
   require(!dataset_->has_captions() || pipeline_.mixing().kind == Mixing::Kind::none, "loader", dataset_->name(),
@@ -134,7 +168,7 @@ void Loader::account(const Slot& slot) {
     }
     if (options_.on_skip) options_.on_skip(skipped);
   }
-  usable_ = usable_ || slot.batch.images.dim(0) > 0;
+  usable_ = usable_ || slot.batch.images.dim(0) > 0 || slot.batch.skipped.empty();
   if (!usable_ && next_to_deliver_ == batches()) {
     stop();
     fail("loader", "no image of the epoch could be used, the last: ", slot.batch.skipped.back().message);
@@ -185,40 +219,70 @@ Loader::Slot Loader::prepare(int64_t number) const {
   return slot;
 }
 
-Batch Loader::make_batch(int64_t number, LoaderStatistics& cost) const {
-  const AddedTime time(cost.seconds);
-  const int64_t first = number * options_.batch_size;
-  const int64_t count = std::min(options_.batch_size, dataset_->size() - first);
+/// For `count` examples, none of them there.
+Batch Loader::empty_batch(int64_t count) const {
   const int64_t classes = dataset_->classes();
-  const bool mixes = pipeline_.mixing().kind != Mixing::Kind::none;
-  const bool bytes = options_.bytes && pipeline_.mixing().kind != Mixing::Kind::mixup && !holds_features(*dataset_);
+  const Mixing::Kind mixing = pipeline_.mixing().kind;
+  const bool bytes = options_.bytes && mixing != Mixing::Kind::mixup && !holds_features(*dataset_);
   Batch batch{.images = Tensor::empty(batch_shape(count, image_shape_), bytes ? DType::u8 : DType::f32),
               .labels = Tensor::empty({count}, DType::i64),
               .targets = {},
               .distributions = {},
               .indices = Tensor::empty({count}, DType::i64)};
-  if (dataset_->has_targets() || mixes) batch.targets = Tensor::zeros({count, classes});
+  if (dataset_->has_targets() || mixing != Mixing::Kind::none) batch.targets = Tensor::zeros({count, classes});
   if (dataset_->has_distributions()) batch.distributions = Tensor::empty({count, classes});
+  return batch;
+}
 
+Batch Loader::make_batch(int64_t number, LoaderStatistics& cost) const {
+  const AddedTime time(cost.seconds);
+  const int64_t first = number * options_.batch_size;
+  const Span whole{first, std::min(first + options_.batch_size, dataset_->size())};
+  std::vector<Batch> shares;
+  for (int64_t p = 0; p < options_.parts; ++p) {
+    const Span part = span_of(whole.size(), p, options_.parts);
+    const Span share = span_of(part.size(), options_.rank, options_.ranks);
+    const int64_t begin = whole.begin + part.begin;
+    shares.push_back(make_share(whole, {begin + share.begin, begin + share.end}, number, cost));
+  }
+  return joined(std::move(shares));
+}
+
+/// The examples at places `share` of the epoch's order, of the batch at places `batch`.
+Batch Loader::make_share(Span batch, Span share, int64_t number, LoaderStatistics& cost) const {
+  const bool mixes = pipeline_.mixing().kind != Mixing::Kind::none;
+  // The one before it, which mixing looks at; a whole batch has it at its end.
+  const bool looks_back = mixes && share.size() > 0 && share.size() < batch.size();
+  Batch made = empty_batch(share.size() + (looks_back ? 1 : 0));
   int64_t b = 0;
-  for (int64_t n = first; n < first + count; ++n) {
-    const int64_t i = order_[static_cast<size_t>(n)];
+  for (int64_t n = share.begin - 1; looks_back && b == 0 && n > share.begin - 1 - batch.size(); --n) {
     try {
-      fill(batch, b, i, cost);
+      fill(made, 0, order_[static_cast<size_t>(n < batch.begin ? n + batch.size() : n)], cost);
       ++b;
-    } catch (const ImageError& error) {
-      batch.skipped.push_back({i, error.what()});
+    } catch (const ImageError&) {  // whose place the one before it takes
     }
   }
-  for (Tensor* t : {&batch.images, &batch.labels, &batch.targets, &batch.distributions, &batch.indices}) {
-    if (b < count) *t = first_rows(*t, b);
+  const int64_t before = b;
+  for (int64_t n = share.begin; n < share.end; ++n) {
+    const int64_t i = order_[static_cast<size_t>(n)];
+    try {
+      fill(made, b, i, cost);
+      ++b;
+    } catch (const ImageError& error) {
+      made.skipped.push_back({i, error.what()});
+    }
   }
-  cost.images = b;
+  for (Tensor* t : tensors_of(made))
+    if (t->defined()) *t = t->rows(0, b);
   if (mixes && b > 0) {
     Rng rng({options_.seed, kMixing, static_cast<uint64_t>(epoch_)}, static_cast<uint64_t>(number));
-    mix(pipeline_.mixing(), batch.images, batch.targets, rng);
+    mix(pipeline_.mixing(), made.images, made.targets, rng);
   }
-  return batch;
+  for (Tensor* t : tensors_of(made))
+    if (t->defined()) *t = t->rows(before, b);
+  made.part_rows = {b - before};
+  cost.images += b - before;
+  return made;
 }
 
 /// Example i of the dataset at place b of a batch.

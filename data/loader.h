@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/communicator.h"
 #include "data/dataset.h"
 #include "data/transforms.h"
 
@@ -32,6 +33,7 @@ struct Batch {
   Tensor indices;        // i64 (B), positions in the dataset
   std::vector<std::string> captions = {};  // B; none when the dataset has none
   std::vector<Skipped> skipped = {};       // left out: B is smaller by these
+  std::vector<int64_t> part_rows = {};     // how many of the B each of LoaderOptions::parts has
 };
 
 struct LoaderOptions {
@@ -51,6 +53,10 @@ struct LoaderOptions {
   int64_t skip_limit = 0;
   /// Called by next() for the first time each of them is left out.
   std::function<void(const Skipped&)> on_skip = {};
+  /// Every batch is cut into so many parts, as equal as may be, and what is delivered is the share of this rank of
+  /// `ranks` in each of them, one behind the other: the ranks' shares together are the batch. Nothing else is read, but
+  /// for the one image before each share that a pipeline mixes it with.
+  int64_t parts = 1, rank = 0, ranks = 1;
 };
 
 /// What preparing the delivered batches cost, summed over workers.
@@ -62,7 +68,7 @@ struct LoaderStatistics {
 
 /// Delivers the batches of an epoch in order. The order of examples is a function of (seed, epoch) alone, an image's
 /// augmentation and its caption of (seed, epoch, index), a batch's mixing of (seed, epoch, its number): any number of
-/// threads, and a start in the middle of an epoch, give the same bytes. One thread uses a Loader; its workers are its
+/// threads or ranks, and a start in the middle of an epoch, give the same bytes. One thread uses a Loader; its workers are its
 /// own affair.
 class Loader {
  public:
@@ -101,6 +107,8 @@ class Loader {
   };
 
   Batch make_batch(int64_t number, LoaderStatistics& cost) const;
+  Batch empty_batch(int64_t count) const;
+  Batch make_share(Span batch, Span share, int64_t number, LoaderStatistics& cost) const;
   void fill(Batch& batch, int64_t b, int64_t i, LoaderStatistics& cost) const;
   void account(const Slot& slot);
   Slot prepare(int64_t number) const;
