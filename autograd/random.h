@@ -6,9 +6,10 @@
 
 namespace sked {
 
-/// y = x · keep/(1−p). Identity for p = 0.
-Var dropout(const Var& x, double p, const RngAddress& address);
+/// y = x · keep/(1−p). Identity for p = 0. Row 0 of x (B,…) is row `first_row` of the whole batch: the mask is those
+/// rows of the whole batch's.
+Var dropout(const Var& x, double p, const RngAddress& address, int64_t first_row = 0);
 /// The same with one draw per example (row of the first axis): stochastic depth.
-Var drop_path(const Var& x, double p, const RngAddress& address);
+Var drop_path(const Var& x, double p, const RngAddress& address, int64_t first_row = 0);
 
 }  // namespace sked

@@ -60,15 +60,23 @@ void gaussian_noise(const Tensor& examples, Tensor& noise, RngAddress address, N
 
 // ---- dropping ------------------------------------------------------------------------------------
 
-/// One thread four draws: y = x · keep. 2 · n elements moved.
+/// The four draws 4 block … 4 block + 3.
+__device__ inline std::array<uint32_t, 4> drop_words(const DeviceAddress& address, int64_t block) {
+  return random_words(address.get(), 0, static_cast<uint64_t>(block) >> 32, static_cast<uint64_t>(block));
+}
+
+/// One thread a block of four draws: y = x · keep, x's elements being `first` … first + n − 1 of the whole. 2 · n
+/// elements moved.
 template <class T>
-__global__ void dropout_kernel(int64_t n, DeviceAddress address, uint32_t threshold, float scale, const T* x, T* y) {
-  const int64_t block = global_thread(), first = 4 * block;
-  if (first >= n) return;
-  const auto words = random_words(address.get(), 0, 0, static_cast<uint64_t>(block));
+__global__ void dropout_kernel(int64_t n, int64_t first, DeviceAddress address, uint32_t threshold, float scale,
+                               const T* x, T* y) {
+  const int64_t block = first / 4 + global_thread(), begin = 4 * block - first;  // −3 at least
+  if (begin >= n) return;
+  const auto words = drop_words(address, block);
 #pragma unroll
   for (int k = 0; k < 4; ++k) {
-    if (first + k < n) y[first + k] = narrow<T>(widen(x[first + k]) * (words[k] >> 8 >= threshold ? scale : 0.0f));
+    const int64_t i = begin + k;
+    if (i >= 0 && i < n) y[i] = narrow<T>(widen(x[i]) * (words[k] >> 8 >= threshold ? scale : 0.0f));
   }
 }
 
@@ -89,8 +97,8 @@ __device__ void store_whole(T* to, const Pack<T, N>& pack) {
 /// bf16, an element: 13 instructions and 0.125 loads (with a draw and a 64-bit division for each element: 213 and 1);
 /// an H100 issues 39 instructions while it moves 4 bytes.
 template <int kLanes, int kN, class T>
-__global__ void drop_path_kernel(int64_t rows, int64_t width, int64_t pieces, DeviceAddress address, uint32_t threshold,
-                                 float scale, const T* x, T* y) {
+__global__ void drop_path_kernel(int64_t rows, int64_t width, int64_t pieces, int64_t first_row, DeviceAddress address,
+                                 uint32_t threshold, float scale, const T* x, T* y) {
   const Team<kLanes> team;
   const int64_t row = team.row / pieces, first = ((team.row - row * pieces) * kBatch * kLanes + team.lane) * kN;
   if (row >= rows) return;
@@ -100,8 +108,8 @@ __global__ void drop_path_kernel(int64_t rows, int64_t width, int64_t pieces, De
     const int64_t d = first + int64_t{b} * kLanes * kN;
     in[b] = load_if<kN>(d < width, x, row * width + d);
   }
-  const auto words = random_words(address.get(), 0, 0, static_cast<uint64_t>(row / 4));
-  const int which = static_cast<int>(row % 4);
+  const auto words = drop_words(address, (first_row + row) / 4);
+  const int which = static_cast<int>((first_row + row) % 4);
   const uint32_t word = which == 0 ? words[0] : (which == 1 ? words[1] : (which == 2 ? words[2] : words[3]));
   const float keep = word >> 8 >= threshold ? scale : 0.0f;
 #pragma unroll
@@ -118,16 +126,16 @@ __global__ void drop_path_kernel(int64_t rows, int64_t width, int64_t pieces, De
 /// Kept where word >> 8 ≥ threshold, that is uniform01(word) ≥ p.
 uint32_t threshold_of(double p) { return static_cast<uint32_t>(std::ceil(p * 0x1p24)); }
 
-void dropout(const Tensor& x, Tensor& y, RngAddress address, double p) {
+void dropout(const Tensor& x, Tensor& y, RngAddress address, int64_t first, double p) {
   const uint32_t threshold = threshold_of(p);
   const int64_t n = x.numel();
   visit_device(x.dtype(), "dropout", [&]<class T>(T) {
-    launch("dropout", dropout_kernel<T>, ceil_div(ceil_div(n, 4), kThreads), kThreads, n, address, threshold,
-           static_cast<float>(1.0 / (1.0 - p)), x.data<T>(), y.data<T>());
+    launch("dropout", dropout_kernel<T>, ceil_div(ceil_div(first % 4 + n, 4), kThreads), kThreads, n, first, address,
+           threshold, static_cast<float>(1.0 / (1.0 - p)), x.data<T>(), y.data<T>());
   });
 }
 
-void drop_path(const Tensor& x, Tensor& y, RngAddress address, double p) {
+void drop_path(const Tensor& x, Tensor& y, RngAddress address, int64_t first, double p) {
   const uint32_t threshold = threshold_of(p);
   const int64_t rows = x.dim(0), width = x.shape().product(1, x.ndim());
   visit_device(x.dtype(), "drop_path", [&]<class T>(T) {
@@ -136,7 +144,7 @@ void drop_path(const Tensor& x, Tensor& y, RngAddress address, double p) {
     const auto run = [&]<int kLanes, int kN>(std::integral_constant<int, kLanes>, std::integral_constant<int, kN>) {
       const int64_t pieces = ceil_div(width, int64_t{kBatch} * kLanes * kN);
       launch("drop_path", drop_path_kernel<kLanes, kN, T>, team_blocks<kLanes>(rows * pieces), kThreads, rows, width,
-             pieces, address, threshold, static_cast<float>(1.0 / (1.0 - p)), in, out);
+             pieces, first, address, threshold, static_cast<float>(1.0 / (1.0 - p)), in, out);
     };
     visit_team(width, [&](auto lanes) {
       if (width % kWide<T> == 0 && aligned16({in, out})) return run(lanes, std::integral_constant<int, kWide<T>>{});

@@ -20,14 +20,14 @@ Dropout::Dropout(Init& init, double p) : p_(probability(p, "dropout")), stream_(
 
 Var Dropout::forward(const Var& x, const Context& context) const {
   if (!drops(context)) return x;
-  return dropout(x, p_, address_of(context, stream_));
+  return dropout(x, p_, address_of(context, stream_), context.first_row);
 }
 
 DropPath::DropPath(Init& init, double p) : p_(probability(p, "drop_path")), stream_(init.next_stream()) {}
 
 Var DropPath::forward(const Var& x, const Context& context) const {
   if (!context.training || p_ == 0) return x;
-  return drop_path(x, p_, address_of(context, stream_));
+  return drop_path(x, p_, address_of(context, stream_), context.first_row);
 }
 
 }  // namespace sked

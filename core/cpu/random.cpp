@@ -127,14 +127,16 @@ struct Dropping {
   }
 };
 
-/// keep[4 lane + w] = scale or 0 for draws 256 first … 256 first + 255 of the address.
+/// keep[4 lane + w] = scale or 0 for draws 256 group … 256 group + 255 of the address.
 template <class T>
-void keep_factors(RngAddress address, int64_t first, const Dropping& drop, T* keep) {
+void keep_factors(RngAddress address, int64_t group, const Dropping& drop, T* keep) {
   Lanes lanes;
-  const auto step = static_cast<uint32_t>(address.step);
+  const int64_t block = group * kLanes;
+  const auto step = static_cast<uint32_t>(address.step), upper = static_cast<uint32_t>(block >> 32);
   for (int64_t i = 0; i < kLanes; ++i) {
-    lanes.word[0][i] = static_cast<uint32_t>(first * kLanes) + static_cast<uint32_t>(i);
-    lanes.word[1][i] = lanes.word[2][i] = 0;
+    lanes.word[0][i] = static_cast<uint32_t>(block) + static_cast<uint32_t>(i);
+    lanes.word[1][i] = upper;
+    lanes.word[2][i] = 0;
     lanes.word[3][i] = step;
   }
   philox(lanes, address.key());
@@ -145,46 +147,49 @@ void keep_factors(RngAddress address, int64_t first, const Dropping& drop, T* ke
   }
 }
 
-/// y = x · keep, `width` consecutive elements sharing one draw.
+/// y = x · keep, `width` consecutive elements sharing one draw, of draws [first, first + draws).
 template <class T>
-void drop(const T* x, T* y, int64_t draws, int64_t width, RngAddress address, const Dropping& dropping) {
+void drop(const T* x, T* y, int64_t first, int64_t draws, int64_t width, RngAddress address, const Dropping& dropping) {
   constexpr int64_t kDraws = 4 * kLanes;
-  const int64_t groups = (draws + kDraws - 1) / kDraws;
+  const int64_t end = first + draws, groups = (end + kDraws - 1) / kDraws;
 #pragma omp parallel for schedule(static) if (draws * width > kHeavy)
-  for (int64_t group = 0; group < groups; ++group) {
-    T keep[kDraws];
-    keep_factors(address, group, dropping, keep);
-    const int64_t first = group * kDraws, count = std::min(kDraws, draws - first);
+  for (int64_t group = first / kDraws; group < groups; ++group) {
+    T all[kDraws];
+    keep_factors(address, group, dropping, all);
+    const int64_t begin = std::max(first, group * kDraws), count = std::min(end, (group + 1) * kDraws) - begin;
+    const T* keep = all + (begin - group * kDraws);
+    const T* from = x + (begin - first) * width;
+    T* to = y + (begin - first) * width;
     if (width == 1) {
 #pragma omp simd
-      for (int64_t i = 0; i < count; ++i) y[first + i] = x[first + i] * keep[i];
+      for (int64_t i = 0; i < count; ++i) to[i] = from[i] * keep[i];
       continue;
     }
     for (int64_t i = 0; i < count; ++i) {
       const T factor = keep[i];
-      const T* in = x + (first + i) * width;
-      T* out = y + (first + i) * width;
+      const T* in = from + i * width;
+      T* out = to + i * width;
 #pragma omp simd
       for (int64_t j = 0; j < width; ++j) out[j] = in[j] * factor;
     }
   }
 }
 
-void run_drop(const Tensor& x, Tensor& y, int64_t draws, int64_t width, RngAddress address, double p,
+void run_drop(const Tensor& x, Tensor& y, int64_t first, int64_t draws, int64_t width, RngAddress address, double p,
               const char* where) {
   const Dropping dropping(p);
   visit_float(x.dtype(), where, [&](auto type) {
     using T = decltype(type);
-    drop(x.data<T>(), y.data<T>(), draws, width, address, dropping);
+    drop(x.data<T>(), y.data<T>(), first, draws, width, address, dropping);
   });
 }
 
-void dropout(const Tensor& x, Tensor& y, RngAddress address, double p) {
-  run_drop(x, y, x.numel(), 1, address, p, "dropout");
+void dropout(const Tensor& x, Tensor& y, RngAddress address, int64_t first, double p) {
+  run_drop(x, y, first, x.numel(), 1, address, p, "dropout");
 }
 
-void drop_path(const Tensor& x, Tensor& y, RngAddress address, double p) {
-  run_drop(x, y, x.dim(0), x.shape().product(1, x.ndim()), address, p, "drop_path");
+void drop_path(const Tensor& x, Tensor& y, RngAddress address, int64_t first, double p) {
+  run_drop(x, y, first, x.dim(0), x.shape().product(1, x.ndim()), address, p, "drop_path");
 }
 
 const bool registered = kernel::gaussian_noise.define(Device::cpu, gaussian_noise) &&

@@ -21,21 +21,21 @@ void check_noise(const char* where, const Tensor& examples, const Tensor& noise,
           noise.dim(2), " from ", origin.coordinate);
 }
 
-/// y like x, for `draws` numbers.
-void require_drop(const Tensor& x, const Tensor& y, int64_t draws, double p, const char* where) {
+/// y like x, for draws from number `first` on.
+void require_drop(const Tensor& x, const Tensor& y, int64_t first, double p, const char* where) {
   require_alike(x, y, where);
   require_shape(y, x.shape(), where, "y");
-  require(draws <= int64_t{1} << 34, where, "expected at most 2^34 draws, got ", draws);
+  require(first >= 0, where, "expected a first draw >= 0, got ", first);
   require(p >= 0.0 && p < 1.0, where, "expected a probability in [0, 1), got ", p);
 }
 
-void check_dropout(const char* where, const Tensor& x, const Tensor& y, RngAddress, double p) {
-  require_drop(x, y, x.numel(), p, where);
+void check_dropout(const char* where, const Tensor& x, const Tensor& y, RngAddress, int64_t first, double p) {
+  require_drop(x, y, first, p, where);
 }
 
-void check_drop_path(const char* where, const Tensor& x, const Tensor& y, RngAddress, double p) {
+void check_drop_path(const char* where, const Tensor& x, const Tensor& y, RngAddress, int64_t first, double p) {
   require(x.defined() && x.ndim() >= 1, where, "expected a first axis, got ", x);
-  require_drop(x, y, x.dim(0), p, where);
+  require_drop(x, y, first, p, where);
 }
 
 [[maybe_unused]] const bool registered = kernel::gaussian_noise.expect(check_noise) &&

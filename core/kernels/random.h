@@ -24,11 +24,14 @@ namespace sked::kernel {
 inline Kernel<void(const Tensor& examples, Tensor& noise, RngAddress address, NoiseOrigin origin)> gaussian_noise{
     "gaussian_noise"};
 
-/// y = x · keep / (1 − p), keep ~ Bernoulli(1 − p) of element i from word i mod 4 of block i / 4 at (address, 0, 0).
-/// Linear in x with a mask that is regenerated: the backward pass is the same kernel on dy. 0 ≤ p < 1. y may be x.
-inline Kernel<void(const Tensor& x, Tensor& y, RngAddress address, double p)> dropout{"dropout"};
+/// y = x · keep / (1 − p), keep ~ Bernoulli(1 − p) of element i of the whole from word i mod 4 of block i / 4 at
+/// (address, 0, 0), the block's upper 32 bits counting as the sample. x is a part of the whole: its first element is
+/// element `first` ≥ 0 of that. Linear in x with a mask that is regenerated: the backward pass is the same kernel on
+/// dy. 0 ≤ p < 1. y may be x.
+inline Kernel<void(const Tensor& x, Tensor& y, RngAddress address, int64_t first, double p)> dropout{"dropout"};
 
-/// Like dropout, but one draw for each row of the first axis (stochastic depth, Huang et al., arXiv 1603.09382).
-inline Kernel<void(const Tensor& x, Tensor& y, RngAddress address, double p)> drop_path{"drop_path"};
+/// Like dropout, but one draw for each row of the first axis (stochastic depth, Huang et al., arXiv 1603.09382), x's
+/// first row being row `first` of the whole.
+inline Kernel<void(const Tensor& x, Tensor& y, RngAddress address, int64_t first, double p)> drop_path{"drop_path"};
 
 }  // namespace sked::kernel

@@ -15,7 +15,7 @@ namespace sked::test {
 TEST_CASE("dropout: keeps a share of 1 − p and the mean") {
   const Tensor ones = Tensor::full({100000}, 1.0);
   Tensor y = Tensor::like(ones);
-  kernel::dropout(ones, y, {31, 32, 33}, 0.3);
+  kernel::dropout(ones, y, {31, 32, 33}, 0, 0.3);
   double mean = 0;
   for (double v : y.to_vector<double>()) mean += v / 100000;
   CHECK(std::abs(mean - 1) < 4 * std::sqrt(0.3 / 0.7 / 100000));  // four standard errors

@@ -250,8 +250,8 @@ TEST_CASE("recording: noise has the step of the replay, and only where it had th
     dropped = Tensor::like(x), paths = Tensor::like(x);
     kernel::gaussian_noise(examples, noise, {1, 2, step}, {0, 0, true});
     kernel::gaussian_noise(examples, fixed, {1, 2, kElsewhere}, {});
-    kernel::dropout(x, dropped, {1, 3, step}, 0.5);
-    kernel::drop_path(x, paths, {1, 4, step}, 0.5);
+    kernel::dropout(x, dropped, {1, 3, step}, 0, 0.5);
+    kernel::drop_path(x, paths, {1, 4, step}, 0, 0.5);
   };
   work(kRecorded);
   const auto recording = record_work(Device::cuda, kRecorded, [&] { work(kRecorded); });

@@ -58,28 +58,35 @@ void add_noise(KernelCases& cases) {
   cases.push_back(noise(two, 3, 0, 0));
 }
 
-/// One draw for each `width` elements.
-Reference dropped(double p, int64_t width) {
+/// One draw for each `width` elements, from number `first` on.
+Reference dropped(int64_t first, double p, int64_t width) {
   return [=](const auto& in, const auto&) {
     Values y = in[0];
     for (size_t i = 0; i < y.size(); ++i) {
-      const uint64_t draw = i / static_cast<size_t>(width);
-      const bool keep = static_cast<double>(uniform01(random_words(kAddress, 0, 0, draw / 4)[draw % 4])) >= p;
+      const uint64_t draw = static_cast<uint64_t>(first) + i / static_cast<size_t>(width), block = draw / 4;
+      const auto words = random_words(kAddress, 0, block >> 32, block);
+      const bool keep = static_cast<double>(uniform01(words[draw % 4])) >= p;
       y[i] = keep ? y[i] / (1 - p) : 0.0;
     }
     return ValueLists{y};
   };
 }
 
-using Dropping = Kernel<void(const Tensor&, Tensor&, RngAddress, double)>;
+using Dropping = Kernel<void(const Tensor&, Tensor&, RngAddress, int64_t, double)>;
 void add_dropping(KernelCases& cases, const Dropping& kernel, const Shape& shape, int64_t width) {
   const Tensor x = hash_tensor(shape, 1, 2);
-  for (const double p : {0.0, 0.1, 0.3, 0.5, 0.999})
-    cases.push_back(case_of(kernel, x.str() + " by " + std::to_string(p), {x}, {unset(shape)}, kAddress, p)
-                        .gives(dropped(p, width), kScaled)
+  const auto add = [&](int64_t first, double p) {
+    const std::string what = x.str() + " from " + std::to_string(first) + " by " + std::to_string(p);
+    cases.push_back(case_of(kernel, what, {x}, {unset(shape)}, kAddress, first, p)
+                        .gives(dropped(first, p, width), kScaled)
                         .on_gpu(kScaledOnGpu)
                         .stored_in_bf16({0}, {0})
                         .also_in_place(0));
+  };
+  for (const double p : {0.0, 0.1, 0.3, 0.5, 0.999}) add(0, p);
+  // Parts of a whole that begin anywhere, and where the blocks' numbers outgrow 32 bits.
+  for (const int64_t first : {int64_t{1}, int64_t{4}, int64_t{254}, int64_t{1027}, (int64_t{1} << 34) - 3})
+    add(first, 0.5);
 }
 
 void add_dropout(KernelCases& cases) {
@@ -118,10 +125,13 @@ void add_refusals(KernelCases& cases) {
   noise(ids, {6, 4}, 0, {"(B, S, J)", "(6, 4)"});
   const Tensor two = Tensor::zeros({2}), scalar = Tensor::zeros({});
   for (const double p : {1.0, -0.1, std::nan("")})
-    cases.push_back(case_of(kernel::dropout, "refused", {two}, {two}, kAddress, p).is_refused({"[0, 1)"}));
+    cases.push_back(case_of(kernel::dropout, "refused", {two}, {two}, kAddress, int64_t{0}, p).is_refused({"[0, 1)"}));
+  cases.push_back(case_of(kernel::dropout, "refused", {Tensor::zeros({3})}, {two}, kAddress, int64_t{0}, 0.5)
+                      .is_refused({"(3)", "(2)"}));
   cases.push_back(
-      case_of(kernel::dropout, "refused", {Tensor::zeros({3})}, {two}, kAddress, 0.5).is_refused({"(3)", "(2)"}));
-  cases.push_back(case_of(kernel::drop_path, "refused", {scalar}, {scalar}, kAddress, 0.5).is_refused({"first axis"}));
+      case_of(kernel::drop_path, "refused", {scalar}, {scalar}, kAddress, int64_t{0}, 0.5).is_refused({"first axis"}));
+  for (const Dropping* kernel : {&kernel::dropout, &kernel::drop_path})
+    cases.push_back(case_of(*kernel, "refused", {two}, {two}, kAddress, int64_t{-1}, 0.5).is_refused({"-1"}));
 }
 
 }  // namespace

@@ -251,7 +251,6 @@ TEST_CASE("layers: dropout and drop path by probability, seed, stream and step")
   const std::vector<float> mask = run(half, training);
   CHECK(run(half, training) == mask);
   CHECK(run(other, training) != mask);
-  CHECK(run(half, {.training = true, .seed = 7, .step = 3, .first_row = 4}) != mask);
   CHECK(run(half, {.training = true, .seed = 7, .step = 4}) != mask);
   CHECK(run(half, {.training = true, .seed = 8, .step = 3}) != mask);
   CHECK(run(half, {}) == std::vector<float>(6400, 1));
@@ -266,6 +265,24 @@ TEST_CASE("layers: dropout and drop path by probability, seed, stream and step")
   }
   CHECK(kept > 12);  // 32 ± 4
   CHECK(kept < 52);
+
+  // Rows of a batch that is cut anywhere are dropped as in the whole of it: row n of (N,P,D) too, 21 elements each.
+  const Var batch(Tensor::full({8, 3, 7}, 1));
+  const auto on_batch = [&](const auto& layer, int64_t begin, int64_t end) {
+    const Context part{.training = true, .seed = 7, .step = 3, .first_row = begin};
+    return layer.forward(Var(batch.value().rows(begin, end)), part).value().template to_vector<float>();
+  };
+  const auto joined = [&](const auto& layer, const std::vector<int64_t>& cuts) {
+    std::vector<float> all;
+    for (size_t i = 0; i + 1 < cuts.size(); ++i)
+      for (const float y : on_batch(layer, cuts[i], cuts[i + 1])) all.push_back(y);
+    return all;
+  };
+  for (const std::vector<int64_t>& cuts : {std::vector<int64_t>{0, 4, 8}, {0, 1, 3, 8}, {0, 7, 8}}) {
+    CHECK(joined(half, cuts) == on_batch(half, 0, 8));
+    CHECK(joined(path, cuts) == on_batch(path, 0, 8));
+  }
+
   CHECK_THROWS_AS(Dropout(init, 1), UsageError);
   CHECK_THROWS_AS(DropPath(init, std::nan("")), UsageError);
 }
