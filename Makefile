@@ -59,8 +59,13 @@ ifneq ($(PROBING),)
                   $(if $(filter CUDNN,$(FOUND)),cudnn.h))
   CUDNN ?= $(if $(and $(filter 1,$(CUDA)),$(CUDNN_HEADER),$(filter CUDNN_FRONTEND,$(FOUND))),1,0)
   IMAGES ?= $(if $(filter-out $(FOUND),JPEG PNG WEBP TIFF),0,1)
-  MPICXX ?= $(shell command -v mpicxx)
-  MPI ?= $(if $(MPICXX),1,0)
+  # MPI's own compiler tells where it lies; its header must be one that ours takes.
+  MPICC ?= $(shell command -v mpicc)
+  MPI_SHOWN := $(if $(filter-out 0,$(or $(MPI),1)),$(if $(MPICC),$(shell $(MPICC) -show)))
+  MPI_CFLAGS := $(patsubst -I%,-isystem %,$(filter -I% -D%,$(MPI_SHOWN)))
+  MPI_LIBS ?= $(filter -L% -l% -Wl%,$(MPI_SHOWN))
+  MPI ?= $(if $(MPICC),$(shell echo '\#include <mpi.h>' | $(CXX) $(CPPFLAGS) $(MPI_CFLAGS) -E -x c++ - >/dev/null 2>&1 &&\
+           echo 1 || echo 0),0)
 endif
 
 # ---- sources ------------------------------------------------------------------------------------------------------
@@ -68,7 +73,7 @@ endif
 unused = $(if $(filter 1,$($(1))),$(2)_none.cpp,$(filter-out $(2)_none.cpp,$(wildcard $(2)*.cpp)))
 UNUSED := $(call unused,ONEDNN,core/cpu/onednn) $(call unused,ZLIB,core/gzip) $(call unused,IMAGES,data/codec) \
           $(call unused,CUDNN,cuda/cudnn) $(call unused,SENTENCEPIECE,data/sentencepiece) \
-          $(call unused,MPI,apps/common/run/mpi) $(call unused,IMAGES,apps/bench/bare) $(call unused,LIBZIP,core/npz)
+          $(call unused,MPI,core/mpi) $(call unused,IMAGES,apps/bench/bare) $(call unused,LIBZIP,core/npz)
 # $(call sources,FOLDER): the files of a level and of its folders, in a fixed order
 sources = $(filter-out $(UNUSED),$(sort $(wildcard $(1)/*.cpp $(1)/*/*.cpp $(1)/*.cu)))
 objects = $(patsubst %,$(BUILD)/obj/%.o,$(basename $(filter %.cpp,$(1))) $(filter %.cu,$(1)))
@@ -117,7 +122,8 @@ GENCODE ?= $(foreach a,80 90,-gencode arch=compute_$(a),code=sm_$(a)) -gencode a
 NVCC_COMPILE = $(NVCC) -ccbin $(lastword $(CXX)) -std=c++20 $(if $(filter -O1 -O0,$(OPT)),-O1,-O3) $(GENCODE) \
                --expt-relaxed-constexpr $(if $(filter 1,$(WERROR)),-Werror all-warnings) \
                -Xcompiler -Wall,-Wextra,-fopenmp,-fPIC $(INCLUDES) $(CPPFLAGS) $(NVCCFLAGS)
-LIBS = $(if $(filter 1,$(ONEDNN)),-ldnnl) $(if $(filter 1,$(LIBZIP)),-lzip) $(if $(filter 1,$(ZLIB)),-lz) -pthread
+LIBS = $(if $(filter 1,$(ONEDNN)),-ldnnl) $(if $(filter 1,$(LIBZIP)),-lzip) $(if $(filter 1,$(ZLIB)),-lz) \
+       $(if $(filter 1,$(MPI)),$(MPI_LIBS)) -pthread
 IMAGES_LIBS ?= $(if $(filter 1,$(IMAGES)),-ljpeg -lpng -lwebpdemux -lwebp -ltiff)
 SENTENCEPIECE_LIBS ?= $(if $(filter 1,$(SENTENCEPIECE)),-lsentencepiece -lsentencepiece_train)
 # The static runtime looks for the driver when it is asked, so that programs start where there is none; cuDNN is opened
@@ -131,12 +137,8 @@ ifeq ($(CUDA),host)
   CUDA_LIBS :=
   NVCC_COMPILE = $(COMPILE) $(CUDA_INCLUDES) -Wno-unknown-pragmas -x c++
 endif
-ifneq ($(and $(filter 1,$(MPI)),$(wildcard apps/common/run/mpi*.cpp)),)
-  MPI_CFLAGS := $(patsubst -I%,-isystem %,$(filter -I% -D%,$(shell $(MPICXX) -show)))
-  MPI_LIBS := $(filter -L% -l% -Wl%,$(shell $(MPICXX) -show))
-endif
 LIBRARY_LIBS = $(LIBS) $(IMAGES_LIBS) $(SENTENCEPIECE_LIBS) $(if $(GPU),$(CUDA_LIBS))
-APP_LIBS = $(LIBRARY_LIBS) $(MPI_LIBS)
+APP_LIBS = $(LIBRARY_LIBS)
 
 # ---- rules --------------------------------------------------------------------------------------------------------
 .PHONY: all programs tests fuzzers lib install $(PLAIN_GOALS) info check
@@ -173,7 +175,7 @@ $(addprefix $(BUILD)/obj/,tests/%.o apps/%.o cuda/cudnn.o): private OPTIMIZE = $
 $(BUILD)/obj/apps/common/config/instructions.o: private override ARCH :=
 # The same bytes on every machine: no fused multiply-adds in the arithmetic of pixels.
 $(BUILD)/obj/data/image_%.o: EXTRA = -ffp-contract=off
-$(BUILD)/obj/apps/common/run/mpi%.o: EXTRA = $(MPI_CFLAGS)
+$(BUILD)/obj/core/mpi.o: EXTRA = $(MPI_CFLAGS)
 $(BUILD)/obj/cuda/%.o $(BUILD)/obj/tests/cuda/host/%.o: EXTRA = $(CUDA_INCLUDES)
 $(BUILD)/obj/tests/cuda/host/%.o: private OPTIMIZE = $(OPT)
 # GCC reads the standard library's headers compiled. It forgets that their warnings are not ours, which the builds with
@@ -245,7 +247,7 @@ vendor vendor-cudnn:
 	@$(PROBE) .make/vendor.sh $(filter cudnn,$(subst -, ,$@))
 info:
 	@$(PROBE) FOUND="$(FOUND)" COMPILE="$(strip $(COMPILE))" LINK="$(strip $(LINK) ... $(LIBS))" NVCC="$(NVCC)" \
-	  DRIVER="$(DRIVER)" CUDNN_HEADER="$(CUDNN_HEADER)" MPICXX="$(MPICXX)" \
+	  DRIVER="$(DRIVER)" CUDNN_HEADER="$(CUDNN_HEADER)" MPICC="$(MPICC)" \
 	  $(foreach s,$(filter-out WERROR,$(SWITCHES)),$(s)=$($(s))) .make/info.sh
 help: ; @cat .make/help.txt
 clean:

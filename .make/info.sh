@@ -43,6 +43,7 @@ feature IMAGES "$IMAGES" "libjpeg $(version jconfig.h LIBJPEG_TURBO_VERSION) lib
   "JPEG, PNG, WebP and TIFF files cannot be decoded (lacking:$lacking)"
 feature SENTENCEPIECE "$SENTENCEPIECE" "SentencePiece $(pkg-config --modversion sentencepiece 2>/dev/null)" \
   "captions cannot be tokenized: no image-text training"
-feature MPI "$MPI" "$MPICXX" "one machine only"
+feature MPI "$MPI" "$MPICC  $(mpirun --version 2>/dev/null | head -n 1)" \
+  "one process: no mpirun, no srun with several ranks (mpicc: ${MPICC:-none})"
 if command -v gnuplot >/dev/null; then gnuplot --version | sed 's/^/  gnuplot       on   /'
 else echo "  gnuplot       off  without it: reports have no plots"; fi

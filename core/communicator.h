@@ -1,7 +1,8 @@
 #pragma once
 // Processes that compute together: the ranks 0 … N − 1 of one run, which mpirun or srun started. A collective is called
 // by all ranks in the same order with tensors of the same dtype and device, and of the same shape where nothing else is
-// said; it changes elements in place. One process alone is a communicator of size 1, of which all of this costs nothing.
+// said; it changes elements in place. One process alone is a communicator of size 1, of which all of this costs
+// nothing.
 //
 // Sums depend on N only by their order: of the same N they are the same to the last bit, on every rank.
 

@@ -1,0 +1,29 @@
+#pragma once
+// All processes that mpirun or srun started, as ranks of one communicator, by MPI where the program was built with it.
+
+#include <cstdint>
+
+#include "core/communicator.h"
+
+namespace sked {
+
+/// The processes that were started together with this one; alone() where it was started by itself, of which MPI hears
+/// nothing. The first call of a rank waits for those of the others; signals of the program are blocked before it
+/// (catch_interrupts), as MPI has threads of its own. Throws UsageError where there are several processes and no MPI in
+/// this program, or MPI knows nothing of the others: they would do the same work N times.
+///
+/// One thread of the program uses it. Tensors of a GPU go by way of the host's memory. Ranks leave together: the end of
+/// the program waits for all of them, and what ends one alone is abort()'s to say.
+Communicator& world();
+
+/// This process among those of world() that are on the same machine.
+struct Neighbors {
+  int64_t rank = 0, size = 1;
+};
+Neighbors neighbors();
+
+/// Tensors of more elements are cut into pieces, as the counts of MPI are ints. Tests make it small, on all ranks
+/// alike.
+void limit_messages(int64_t elements);
+
+}  // namespace sked
