@@ -17,9 +17,11 @@
 #include <thread>
 
 #include "core/allocator.h"
+#include "core/build.h"
 #include "core/error.h"
 #include "core/rng.h"
 #include "core/safetensors.h"
+#include "tests/common/shell.h"
 
 namespace sked::test {
 namespace {
@@ -202,6 +204,11 @@ Outcome run_program(const std::vector<std::string>& arguments, const RunLimits& 
     words.insert(words.end(), {"--device", "cpu"});
   words[0] = build_folder() + "/" + words[0];
   require(std::filesystem::exists(words[0]), "test", "expected the program ", words[0], " to be built");
+  if (limits.ranks > 0) {
+    words.insert(words.begin(),
+                 {"mpirun", "-np", std::to_string(limits.ranks), "--oversubscribe", "--bind-to", "none",
+                  "--allow-run-as-root", "--mca", "btl_tcp_if_include", "lo", "--mca", "oob_tcp_if_include", "lo"});
+  }
   if (limits.address_bytes > 0) {  // by a shell: this process may be above it already
     const std::string limit = "ulimit -v " + std::to_string(limits.address_bytes >> 10) + "; exec \"$0\" \"$@\"";
     words.insert(words.begin(), {"/bin/sh", "-c", limit});
@@ -231,7 +238,7 @@ Outcome run_program(const std::vector<std::string>& arguments, const RunLimits& 
       setrlimit(RLIMIT_FSIZE, &limit);
     }
     for (const int descriptor : limits.closed) close(descriptor);
-    execve(argv[0], argv.data(), envp.data());
+    execvpe(argv[0], argv.data(), envp.data());
     dprintf(STDERR_FILENO, "cannot start %s: %s\n", argv[0], std::strerror(errno));
     _exit(127);
   }
@@ -244,6 +251,20 @@ Outcome run_program(const std::vector<std::string>& arguments, const RunLimits& 
     std::fclose(out);
   outcome.err = read_and_close(err);
   return outcome;
+}
+
+Outcome mpirun(int64_t ranks, const std::vector<std::string>& arguments, RunLimits limits) {
+  limits.ranks = ranks;
+  limits.environment.emplace_back("OMP_NUM_THREADS", "1");
+  return run_program(arguments, limits);
+}
+
+bool has_mpirun() {
+  const auto is_mpi = [](const std::string& library) { return library.find("MPI") != std::string::npos; };
+  const bool built = std::ranges::any_of(libraries(), is_mpi);
+  const bool there = built && shell("command -v mpirun").code == 0;
+  if (!there) std::printf("skipped: %s: no test with several ranks\n", built ? "no mpirun here" : "built without MPI");
+  return there;
 }
 
 std::string train_run(const TemporaryFolder& folder, RunConfig config, const std::string& name) {

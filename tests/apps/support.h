@@ -62,6 +62,7 @@ struct RunLimits {
   std::string stdout_file = {};                                       // not empty: where stdout goes
   uint64_t address_bytes = 0;                                         // > 0: no more than this of memory
   std::vector<std::pair<std::string, std::string>> environment = {};  // variables set for it
+  int64_t ranks = 0;                                                  // > 0: mpirun starts so many, see mpirun()
 };
 
 /// The build folder this test binary lies in.
@@ -69,6 +70,12 @@ std::string build_folder();
 
 /// Runs build/<arguments[0]>, on the CPU where the arguments name no device, and waits for it.
 Outcome run_program(const std::vector<std::string>& arguments, const RunLimits& limits = {});
+
+/// The same on `ranks` ranks of this machine with a thread each, started by mpirun: the signal goes to it, output and
+/// exit code are its own, beside what it says of ranks that fail.
+Outcome mpirun(int64_t ranks, const std::vector<std::string>& arguments, RunLimits limits = {});
+/// Can it be called here? Otherwise prints that the test is skipped.
+bool has_mpirun();
 
 /// What `run` did, which a signal is to stop: again, without its folder, for as often as it takes to hit it before it
 /// writes `end` there.
