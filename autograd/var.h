@@ -94,6 +94,9 @@ struct NamedVar {
   std::string name;
   Var var;
   RowShard shard = {};
+
+  /// Of the whole parameter, all ranks' rows together.
+  Shape whole_shape() const { return shard.divided() ? var.shape().with(0, shard.total) : var.shape(); }
 };
 
 /// State that is not trained (running statistics): a pointer into the module that owns it.

@@ -3,31 +3,35 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <functional>
 #include <limits>
 
 namespace sked {
 
 namespace {
 
-/// N(0, std²) within ±bound. Element i uses word i mod 4 of block i / 4, of the first attempt (`sample`) that lands
-/// inside: a function of (address, i) alone, whatever the number of threads.
-Tensor draw_normal(const Shape& shape, double std, double bound, const RngAddress& address) {
+constexpr double kUnbounded = std::numeric_limits<double>::infinity();
+
+/// Elements [first, first + shape.numel()) of a longer tensor of N(0, std²) within ±bound. Element i uses word i mod 4
+/// of block i / 4, of the first attempt (`sample`) that lands inside: a function of (address, i) alone, whatever the
+/// number of threads.
+Tensor draw_normal(const Shape& shape, double std, double bound, const RngAddress& address, int64_t first = 0) {
   Tensor t = Tensor::empty(shape);
   float* const y = t.data<float>();
-  const int64_t n = t.numel();
+  const int64_t end = first + t.numel();
 #pragma omp parallel for schedule(static)
-  for (int64_t block = 0; block < (n + 3) / 4; ++block) {
-    const int64_t first = 4 * block;
-    const size_t lanes = static_cast<size_t>(std::min<int64_t>(4, n - first));
+  for (int64_t block = first / 4; block < (end + 3) / 4; ++block) {
+    const int64_t begin = std::max(4 * block, first), stop = std::min(4 * block + 4, end);
     std::array<bool, 4> done{};
-    for (uint64_t attempt = 0; !std::all_of(done.begin(), done.begin() + lanes, std::identity{}); ++attempt) {
+    int64_t left = stop - begin;
+    for (uint64_t attempt = 0; left > 0; ++attempt) {
       const auto z = normal4(random_words(address, 0, attempt, static_cast<uint64_t>(block)));
-      for (size_t k = 0; k < lanes; ++k) {
+      for (int64_t i = begin; i < stop; ++i) {
+        const auto k = static_cast<size_t>(i % 4);
         const double value = std * static_cast<double>(z[k]);
         if (done[k] || std::abs(value) > bound) continue;
-        y[first + static_cast<int64_t>(k)] = static_cast<float>(value);
+        y[i - first] = static_cast<float>(value);
         done[k] = true;
+        --left;
       }
     }
   }
@@ -65,9 +69,7 @@ Tensor Init::truncated_normal(const Shape& shape, double std, double bound) {
   return draws_ ? draw_normal(shape, std, bound, address).to(device_) : constant(shape, 0);
 }
 
-Tensor Init::normal(const Shape& shape, double std) {
-  return truncated_normal(shape, std, std::numeric_limits<double>::infinity());
-}
+Tensor Init::normal(const Shape& shape, double std) { return truncated_normal(shape, std, kUnbounded); }
 
 Tensor Init::uniform(const Shape& shape, double bound) {
   const RngAddress address{seed_, next_stream(), 0};
@@ -79,7 +81,15 @@ Tensor Init::kaiming_fan_out(const Shape& shape) {
 }
 
 Tensor Init::lecun_normal(const Shape& shape, double scale) {
-  return normal(shape, scale * std::sqrt(1 / fans(shape, "lecun_normal").in));
+  return lecun_normal(shape, scale, {0, shape.ndim() > 0 ? shape[0] : 0});
+}
+
+Tensor Init::lecun_normal(const Shape& shape, double scale, Span rows) {
+  const double std = scale * std::sqrt(1 / fans(shape, "lecun_normal").in);
+  const Shape own = shape.with(0, rows.size());
+  const RngAddress address{seed_, next_stream(), 0};
+  const int64_t first = rows.begin * (shape.numel() / shape[0]);
+  return draws_ ? draw_normal(own, std, kUnbounded, address, first).to(device_) : constant(own, 0);
 }
 
 Tensor Init::xavier_uniform(const Shape& shape) {
@@ -103,7 +113,7 @@ std::vector<NamedBuffer> Module::buffers() const {
 
 int64_t Module::parameter_count() const {
   int64_t count = 0;
-  for (const NamedVar& p : parameters()) count += p.var.numel();
+  for (const NamedVar& p : parameters()) count += p.whole_shape().numel();
   return count;
 }
 
@@ -119,7 +129,9 @@ bool is_within(std::string_view name, std::string_view prefix) {
   return name.starts_with(prefix) && (name.size() == prefix.size() || name[prefix.size()] == '.');
 }
 
-void Module::add(std::string name, Var& parameter) { add({std::move(name), &parameter, nullptr, nullptr}); }
+void Module::add(std::string name, Var& parameter, RowShard shard) {
+  add({std::move(name), &parameter, nullptr, nullptr, shard});
+}
 void Module::add(std::string name, Tensor& buffer) { add({std::move(name), nullptr, &buffer, nullptr}); }
 void Module::add(std::string name, Module& child) { add({std::move(name), nullptr, nullptr, &child}); }
 
@@ -131,7 +143,7 @@ void Module::add(Entry entry) {
 void Module::collect(const std::string& prefix, std::vector<NamedVar>& parameters,
                      std::vector<NamedBuffer>& buffers) const {
   for (const Entry& e : entries_) {
-    if (e.parameter && e.parameter->defined()) parameters.push_back({prefix + e.name, *e.parameter});
+    if (e.parameter && e.parameter->defined()) parameters.push_back({prefix + e.name, *e.parameter, e.shard});
     if (e.buffer && e.buffer->defined()) buffers.emplace_back(prefix + e.name, e.buffer);
     if (e.child) e.child->collect(e.name.empty() ? prefix : prefix + e.name + ".", parameters, buffers);
   }

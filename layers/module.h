@@ -64,6 +64,8 @@ class Init {
   Tensor kaiming_fan_out(const Shape& shape);
   /// LeCun normal: std = scale · sqrt(1 / fan_in), w (O,I…).
   Tensor lecun_normal(const Shape& shape, double scale = 1);
+  /// Its `rows` alone, the very numbers that they have in the whole of `shape`, which is never drawn.
+  Tensor lecun_normal(const Shape& shape, double scale, Span rows);
   /// Xavier/Glorot uniform: bound = sqrt(6 / (fan_in + fan_out)).
   Tensor xavier_uniform(const Shape& shape);
   Tensor constant(const Shape& shape, double value) { return Tensor::full(shape, value, DType::f32, device_); }
@@ -88,7 +90,7 @@ class Module {
   std::vector<NamedVar> parameters() const;
   /// Buffers (running statistics): state that is saved but not trained.
   std::vector<NamedBuffer> buffers() const;
-  /// Number of elements of all parameters.
+  /// Number of elements of all parameters; of those that are divided among ranks, on all of these.
   int64_t parameter_count() const;
   /// Frozen parameters get no gradient.
   void set_requires_grad(bool on);
@@ -97,8 +99,9 @@ class Module {
 
  protected:
   /// Throws for a name taken in this module. Undefined ones are not listed. A child without a name lends its names to
-  /// this module (the backbone of a classifier).
-  void add(std::string name, Var& parameter);
+  /// this module (the backbone of a classifier). `shard` says which rows of a parameter this rank has, where it is
+  /// divided.
+  void add(std::string name, Var& parameter, RowShard shard = {});
   void add(std::string name, Tensor& buffer);
   void add(std::string name, Module& child);
 
@@ -108,6 +111,7 @@ class Module {
     Var* parameter = nullptr;
     Tensor* buffer = nullptr;
     Module* child = nullptr;
+    RowShard shard = {};
   };
   void add(Entry entry);
   void collect(const std::string& prefix, std::vector<NamedVar>& parameters, std::vector<NamedBuffer>& buffers) const;

@@ -206,7 +206,7 @@ TEST_CASE("noise: the covariance of u/τ is that of the parts, through the class
         std::vector<double> w;  // (K,J)
         for (int64_t i = 0; i < classes * classes; ++i) w.push_back(i % (classes + 1) == 0);
         if (kind == HeadKind::het_xl)
-          for (const auto& [name, parameter] : head->parameters())
+          for (const auto& [name, parameter, shard] : head->parameters())
             if (name == "weight") w = parameter.value().to_vector<double>();
         const std::vector<double> sigma = head->logit_covariance(phi).to_vector<double>();
         REQUIRE(sigma.size() == static_cast<size_t>(rows * classes * classes));

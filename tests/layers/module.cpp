@@ -138,6 +138,39 @@ TEST_CASE("init: a function of the seed and the order of construction alone") {
   CHECK(a.normal({10}, 1).to_vector<float>() != ten);
 }
 
+TEST_CASE("init: rows of a weight are those that the whole has, wherever they begin") {
+  const Shape shape{11, 7};
+  Init whole(5);
+  const Tensor all = whole.lecun_normal(shape, 2);
+  for (int64_t begin = 0; begin < 11; ++begin) {
+    for (const int64_t end : {begin + 1, int64_t{11}}) {
+      Init init(5);
+      const Tensor rows = init.lecun_normal(shape, 2, {begin, end});
+      CHECK(rows.to_vector<float>() == all.rows(begin, end).to_vector<float>());
+      CHECK(init.next_stream() == 2);
+    }
+  }
+  Init blank = Init::blank();
+  CHECK(blank.lecun_normal(shape, 2, {3, 5}).shape() == Shape{2, 7});
+}
+
+TEST_CASE("module: a parameter divided among ranks counts as a whole") {
+  struct Divided : Module {
+    Divided() {
+      add("weight", weight, {4, 9});
+      add("whole", whole);
+    }
+    Var weight = parameter(Tensor::zeros({2, 3})), whole = parameter(Tensor::zeros({5}));
+  } module;
+  const std::vector<NamedVar> parameters = module.parameters();
+  CHECK(parameters[0].shard.divided());
+  CHECK(parameters[0].shard.first == 4);
+  CHECK(parameters[0].whole_shape() == Shape{9, 3});
+  CHECK_FALSE(parameters[1].shard.divided());
+  CHECK(parameters[1].whole_shape() == Shape{5});
+  CHECK(module.parameter_count() == 27 + 5);
+}
+
 TEST_CASE("init: fans need a matrix or a filter with elements") {
   Init init(1);
   CHECK_THROWS_WITH_AS(init.lecun_normal({4}), "[lecun_normal] expected a weight (O,I...) with elements, got (4)",
