@@ -84,7 +84,10 @@ std::vector<int64_t> shuffled_order(int64_t size, uint64_t seed, int64_t epoch) 
 }
 
 Loader::Loader(std::shared_ptr<const Dataset> dataset, Pipeline pipeline, const LoaderOptions& options)
-    : dataset_(std::move(dataset)), pipeline_(std::move(pipeline)), options_(options) {
+    : dataset_(std::move(dataset)),
+      pipeline_(std::move(pipeline)),
+      options_(options),
+      skipped_(options.skip_limit, options.on_skip) {
   require(dataset_ != nullptr, "loader", "expected a dataset, got none");
   require(options.batch_size >= 1, "loader", "expected batch_size >= 1, got ", options.batch_size);
   require(options.threads >= 0 && options.threads <= 1024, "loader", "expected 0 to 1024 threads, got ",
@@ -120,7 +123,7 @@ void Loader::start(int64_t epoch, int64_t first_batch) {
     std::iota(order_.begin(), order_.end(), int64_t{0});
   }
   next_to_make_ = next_to_deliver_ = first_batch;
-  usable_ = first_batch > 0;
+  skipped_.start(first_batch > 0);
   stopping_ = false;
   slots_ = std::vector<Slot>(static_cast<size_t>(options_.prefetch));
   started_ = true;
@@ -157,24 +160,17 @@ std::optional<Batch> Loader::next() {
   return std::move(slot.batch);
 }
 
-/// Counts what is delivered, in its order: the same error for any number of workers.
 void Loader::account(const Slot& slot) {
-  for (const Skipped& skipped : slot.batch.skipped) {
-    if (!corrupt_.insert(skipped.index).second) continue;
-    if (static_cast<int64_t>(corrupt_.size()) > options_.skip_limit) {
+  if (options_.ranks == 1) {
+    try {
+      skipped_.add(slot.batch.images.dim(0), slot.batch.skipped, next_to_deliver_ == batches());
+    } catch (...) {
       stop();
-      fail("loader", skipped.message, " (corrupt images so far: ", corrupt_.size(), ", data.skip_limit is ",
-           options_.skip_limit, ": so many may be passed over)");
+      throw;
     }
-    if (options_.on_skip) options_.on_skip(skipped);
-  }
-  usable_ = usable_ || slot.batch.images.dim(0) > 0 || slot.batch.skipped.empty();
-  if (!usable_ && next_to_deliver_ == batches()) {
-    stop();
-    fail("loader", "no image of the epoch could be used, the last: ", slot.batch.skipped.back().message);
   }
   statistics_.images += slot.cost.images;
-  statistics_.skipped = static_cast<int64_t>(corrupt_.size());
+  statistics_.skipped = skipped_.count();
   statistics_.seconds += slot.cost.seconds;
   statistics_.decode_seconds += slot.cost.decode_seconds;
 }

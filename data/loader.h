@@ -8,22 +8,16 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <set>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "core/communicator.h"
 #include "data/dataset.h"
+#include "data/skipped.h"
 #include "data/transforms.h"
 
 namespace sked {
-
-/// An image that could not be used, and why.
-struct Skipped {
-  int64_t index = 0;  // in the dataset
-  std::string message;
-};
 
 struct Batch {
   Tensor images;         // (B, H, W, C): f32, or u8 where LoaderOptions::bytes asks for it; vectors: f32 (B, D)
@@ -50,8 +44,9 @@ struct LoaderOptions {
   /// Batches prepared ahead, at most.
   int prefetch = 4;
   /// Corrupt images (ImageError) left out of their batches; one more, counted since the Loader was made, is an error.
+  /// Of several ranks' batches any number is: who knows what all of them left out counts (SkipCount).
   int64_t skip_limit = 0;
-  /// Called by next() for the first time each of them is left out.
+  /// Called by next() for the first time each of them is left out; not of several ranks.
   std::function<void(const Skipped&)> on_skip = {};
   /// Every batch is cut into so many parts, as equal as may be, and what is delivered is the share of this rank of
   /// `ranks` in each of them, one behind the other: the ranks' shares together are the batch. Nothing else is read, but
@@ -122,12 +117,11 @@ class Loader {
   Shape image_shape_;
   double seconds_waited_ = 0.0;
   LoaderStatistics statistics_;
-  std::set<int64_t> corrupt_;  // indices left out so far
+  SkipCount skipped_;
 
   // Set by start() while no worker runs.
   int64_t epoch_ = 0;
   bool started_ = false;
-  bool usable_ = false;  // has the epoch delivered an image, or may it have before?
   std::vector<int64_t> order_;
   std::vector<std::thread> workers_;
 

@@ -12,6 +12,7 @@
 #include <csignal>
 #include <system_error>
 #include <thread>
+#include <vector>
 
 #include "core/error.h"
 
@@ -32,6 +33,12 @@ double now() {
   return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
 
+/// The first request counts.
+void ask(int signal) {
+  int none = 0;
+  asked.compare_exchange_strong(none, signal);
+}
+
 /// Signals that ask, but for SIGHUP where it is ignored (nohup).
 sigset_t asking_signals() {
   sigset_t set;
@@ -47,14 +54,14 @@ sigset_t asking_signals() {
 void wait_for_signals(const sigset_t& set) {
   constexpr double kSameRequest = 1;  // seconds
   constexpr timespec kPatience{5, 0};
-  double asked_at = 0;
+  double asked_at = 0;  // first, by a signal to this process: it may know of one to another rank already
   for (;;) {
     const bool impatient = asked != 0 && !looked;
     const int signal = impatient ? sigtimedwait(&set, nullptr, &kPatience) : sigwaitinfo(&set, nullptr);
     if (signal < 0 && errno == EAGAIN && !looked) _exit(interrupt_status());
     if (signal < 0) continue;
-    if (asked == 0) {
-      asked = signal;
+    if (asked_at == 0) {
+      ask(signal);
       asked_at = now();
     } else if (signal == SIGINT || now() - asked_at > kSameRequest) {
       std::signal(signal, SIG_DFL);
@@ -103,9 +110,18 @@ bool interrupted() {
   return asked != 0 || (further && limit > 0 && now() - started >= limit);
 }
 
-void wait_a_moment() {
+bool interrupted(Communicator& ranks) {
+  const bool here = interrupted();
+  if (ranks.size() == 1) return here;
+  Tensor any = Tensor::from(std::vector<int64_t>{here ? 1 : 0, asked}, {2});
+  ranks.all_reduce(any, Reduction::max);
+  ask(static_cast<int>(any.data<int64_t>()[1]));
+  return any.data<int64_t>()[0] != 0;
+}
+
+void wait_a_moment(Communicator& ranks) {
   for (int i = 0; i < 10; ++i) {
-    if (interrupted()) throw Interrupted();
+    if (interrupted(ranks)) throw Interrupted();
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
   }
 }

@@ -3,6 +3,8 @@
 
 #include <exception>
 
+#include "core/communicator.h"
+
 namespace sked {
 
 /// Exit status of a run that reached train.time_limit, as timeout(1) has it.
@@ -29,9 +31,12 @@ void limit_time(double seconds);
 void got_further();
 
 bool interrupted();
+/// Is any of the ranks? A collective: all of them get the same answer, and end with the same status.
+bool interrupted(Communicator& ranks);
 
-/// Sleeps for half a second, before another look at what other processes do. Throws Interrupted where asked to stop.
-void wait_a_moment();
+/// Sleeps for half a second, before another look at what other processes do. Throws Interrupted, on all ranks, where
+/// one is asked to stop.
+void wait_a_moment(Communicator& ranks = alone());
 
 /// What asked, as an exit status: 128 + the signal's number (130, 143, 129, 141), or kTimeUp.
 int interrupt_status();
