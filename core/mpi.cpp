@@ -3,17 +3,21 @@
 #define OMPI_SKIP_MPICXX 1  // MPI's classes of old, which want a library of their own
 #define MPICH_SKIP_MPICXX 1
 #include <mpi.h>
+#include <sched.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <string>
+#include <thread>
 #include <type_traits>
 #include <vector>
 
 #include "core/build.h"
 #include "core/error.h"
 #include "core/launch.h"
+#include "core/stopwatch.h"
 
 namespace sked {
 namespace {
@@ -104,6 +108,23 @@ std::vector<int> counts_of(const std::vector<int64_t>& rows, const Tensor& all) 
   return counts;
 }
 
+/// The processors that this process may run on, divided by the ranks of its machine that may run on the same.
+Neighbors look_around() {
+  MPI_Comm machine = MPI_COMM_NULL;
+  int rank = 0, size = 1;
+  SKED_MPI(MPI_Comm_split_type, MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &machine);
+  SKED_MPI(MPI_Comm_rank, machine, &rank);
+  SKED_MPI(MPI_Comm_size, machine, &size);
+  cpu_set_t mine;
+  CPU_ZERO(&mine);
+  sched_getaffinity(0, sizeof mine, &mine);
+  std::vector<cpu_set_t> sets(static_cast<size_t>(size));
+  SKED_MPI(MPI_Allgather, &mine, sizeof mine, MPI_BYTE, sets.data(), sizeof mine, MPI_BYTE, machine);
+  SKED_MPI(MPI_Comm_free, &machine);
+  const auto sharing = std::ranges::count_if(sets, [&](const cpu_set_t& set) { return CPU_EQUAL(&set, &mine); });
+  return {rank, size, std::max<int64_t>(CPU_COUNT(&mine) / sharing, 1)};
+}
+
 class World final : public Communicator {
  public:
   World() {
@@ -113,13 +134,8 @@ class World final : public Communicator {
     SKED_MPI(MPI_Comm_set_errhandler, MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     SKED_MPI(MPI_Comm_rank, MPI_COMM_WORLD, &rank_);
     SKED_MPI(MPI_Comm_size, MPI_COMM_WORLD, &size_);
-    MPI_Comm machine = MPI_COMM_NULL;
-    int rank = 0, size = 1;
-    SKED_MPI(MPI_Comm_split_type, MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &machine);
-    SKED_MPI(MPI_Comm_rank, machine, &rank);
-    SKED_MPI(MPI_Comm_size, machine, &size);
-    SKED_MPI(MPI_Comm_free, &machine);
-    neighbors_ = {rank, size};
+    SKED_MPI(MPI_Comm_dup, MPI_COMM_WORLD, &leaving_);
+    neighbors_ = look_around();
   }
   /// At the program's end, which a rank that leaves alone must not come to: this waits for the others.
   ~World() override {
@@ -129,6 +145,17 @@ class World final : public Communicator {
   int64_t rank() const override { return rank_; }
   int64_t size() const override { return size_; }
   const Neighbors& neighbors() const { return neighbors_; }
+  std::optional<int> meet(int mine, double seconds) {
+    static int from, most;  // a rank that stays away leaves them in use
+    from = mine;
+    MPI_Request request = MPI_REQUEST_NULL;
+    int done = MPI_Iallreduce(&from, &most, 1, MPI_INT, MPI_MAX, leaving_, &request) == MPI_SUCCESS ? 0 : -1;
+    for (const Stopwatch since; done == 0 && since.seconds() < seconds;) {
+      if (MPI_Test(&request, &done, MPI_STATUS_IGNORE) != MPI_SUCCESS) done = -1;
+      if (done == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    return done > 0 ? std::optional(most) : std::nullopt;
+  }
   [[noreturn]] void abort(int status) override {
     MPI_Abort(MPI_COMM_WORLD, status);
     std::_Exit(status);
@@ -236,6 +263,7 @@ class World final : public Communicator {
   }
 
   int rank_ = 0, size_ = 1;
+  MPI_Comm leaving_ = MPI_COMM_NULL;  // apart from what other ranks may be in
   Neighbors neighbors_;
   std::vector<Begun> begun_;
   std::vector<MPI_Request> requests_;
@@ -267,6 +295,11 @@ Communicator& world() {
 Neighbors neighbors() {
   World* const all = the_world();
   return all == nullptr ? Neighbors{} : all->neighbors();
+}
+
+std::optional<int> meet(int mine, double seconds) {
+  World* const all = the_world();
+  return all == nullptr ? std::optional(mine) : all->meet(mine, seconds);
 }
 
 void limit_messages(int64_t elements) { most_elements = elements; }

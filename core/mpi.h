@@ -2,6 +2,7 @@
 // All processes that mpirun or srun started, as ranks of one communicator, by MPI where the program was built with it.
 
 #include <cstdint>
+#include <optional>
 
 #include "core/communicator.h"
 
@@ -19,8 +20,13 @@ Communicator& world();
 /// This process among those of world() that are on the same machine.
 struct Neighbors {
   int64_t rank = 0, size = 1;
+  int64_t processors = 0;  // of those it may run on its share, at least 1; 0: alone
 };
 Neighbors neighbors();
+
+/// Where all ranks come to this within `seconds`, the greatest `mine`; else nothing: some are elsewhere, and what is left
+/// to this one is abort(). To be called once, at the end, whatever collectives of world() other ranks are in.
+std::optional<int> meet(int mine, double seconds);
 
 /// Tensors of more elements are cut into pieces, as the counts of MPI are ints. Tests make it small, on all ranks
 /// alike.

@@ -19,6 +19,7 @@
 #include "apps/common/config/listing.h"
 #include "apps/common/config/log.h"
 #include "apps/common/config/progress.h"
+#include "apps/common/config/ranks.h"
 #include "core/build.h"
 #include "core/error.h"
 #include "core/kernel.h"
@@ -33,12 +34,12 @@ constexpr int kFailure = 1, kWrongUsage = 2;
 constexpr const char* kNoMemory =
     "not enough memory: a smaller train.batch_size, or fewer head.test_samples, need less";
 
-int say_error(const std::string& what, int code) {
-  std::string line = what;
-  std::replace(line.begin(), line.end(), '\n', ' ');
-  std::fflush(stdout);
-  std::fprintf(stderr, "error: %s\n", printable(line).c_str());
-  return code;
+int end_with(const std::string& error, int code) {
+  return end_ranks(error, code, [](std::string line) {
+    std::replace(line.begin(), line.end(), '\n', ' ');
+    std::fflush(stdout);
+    std::fprintf(stderr, "%s\n", printable(line).c_str());
+  });
 }
 
 /// The command line with what a shell would read differently in single quotes.
@@ -76,15 +77,16 @@ void end_in_one_line() {
   void* frame = nullptr;
   backtrace(&frame, 1);  // loads what threads need to end, which ends the process where there is no memory for it later
   std::set_terminate([] {
+    const char* who = rank_prefix().c_str();
     try {
       if (std::current_exception()) throw;
-      std::fputs("error: a failure beside the main thread\n", stderr);
+      std::fprintf(stderr, "error: %sa failure beside the main thread\n", who);
     } catch (const std::bad_alloc&) {
-      std::fprintf(stderr, "error: %s\n", kNoMemory);
+      std::fprintf(stderr, "error: %s%s\n", who, kNoMemory);
     } catch (const std::exception& error) {
-      std::fprintf(stderr, "error: %s\n", error.what());
+      std::fprintf(stderr, "error: %s%s\n", who, error.what());
     } catch (...) {
-      std::fputs("error: a failure of an unknown kind\n", stderr);
+      std::fprintf(stderr, "error: %sa failure of an unknown kind\n", who);
     }
     _exit(kFailure);
   });
@@ -151,7 +153,7 @@ std::vector<Option> common_options(CommonOptions& options, ProcessOptions& proce
        .shows_default = true},
       {.name = "--threads",
        .target = &options.threads,
-       .help = "CPU threads; default: one per core",
+       .help = "CPU threads; default: one per core, of which several ranks on a machine take equal shares",
        .in = {{1, 1024}}},
       {"--seed", &options.seed, "Overrides the configuration's seed"},
       {"--out", &options.out, "Folder of the results", "DIR"},
@@ -208,7 +210,8 @@ void prepare_process(const ProcessOptions& process, CommonOptions& options) {
          " and computes them in f32: --precision " + process.precision + " changes nothing");
     set_product_precision(Precision::f32);
   }
-  if (options.threads > 0) omp_set_num_threads(options.threads);
+  const int threads = options.threads > 0 ? options.threads : default_threads();
+  if (threads > 0) omp_set_num_threads(threads);
   std::signal(SIGXFSZ, SIG_IGN);  // a file at its size limit is an error of write(), with a message
 }
 
@@ -219,17 +222,19 @@ int run(int argc, const char* const* argv, const AppText& text, const std::vecto
         const std::function<void(const CommonOptions&)>& body) {
   try {
     catch_interrupts();
+    let_one_rank_speak();
     CommonOptions options;
     options.command = valid_utf8(quoted(argc, argv));
     ProcessOptions process;
     std::vector<Option> common = common_options(options, process, text.name);
     std::erase_if(common, [&](const Option& option) { return !text.has(option.name); });
     if (answered(argc, argv, text, own, common)) return 0;
+    join_ranks(text);
     std::vector<Option> all = own;
     all.insert(all.end(), common.begin(), common.end());
     parse_options(argc, argv, text, all);
-    if (!process.log.empty()) log_to(process.log);
-    be_quiet(process.quiet);
+    if (!process.log.empty()) log_to(process.log, speaks());
+    be_quiet(process.quiet || !speaks());
     prepare_process(process, options);
     try {
       body(options);
@@ -238,15 +243,15 @@ int run(int argc, const char* const* argv, const AppText& text, const std::vecto
     check_output();
     return 0;
   } catch (const Interrupted&) {
-    return interrupt_status();
+    return end_interrupted_ranks(interrupt_status());
   } catch (const UsageError& error) {
-    return say_error(error.what(), kWrongUsage);
+    return end_with(error.what(), kWrongUsage);
   } catch (const std::bad_alloc&) {
-    return say_error(kNoMemory, kFailure);
+    return end_with(kNoMemory, kFailure);
   } catch (const std::filesystem::filesystem_error& error) {
-    return say_error("[files] " + error.path1().string() + ": " + error.code().message(), kFailure);
+    return end_with("[files] " + error.path1().string() + ": " + error.code().message(), kFailure);
   } catch (const std::exception& error) {
-    return say_error(error.what(), kFailure);
+    return end_with(error.what(), kFailure);
   }
 }
 
@@ -259,7 +264,7 @@ int run_app(int argc, const char* const* argv, const AppText& text, const std::v
   share_processors(argv);
   const int code = run(argc, argv, text, own, body);
   const std::string lost = end_log();
-  return lost.empty() ? code : say_error(lost, code == 0 ? kFailure : code);
+  return lost.empty() ? code : end_with(lost, code == 0 ? kFailure : code);
 }
 
 RunConfig load_config(const CommonOptions& options) {

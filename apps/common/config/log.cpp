@@ -76,12 +76,12 @@ FILE* doubled(int terminal, int buffering) {
 
 }  // namespace
 
-void log_to(const std::string& path) {
+void log_to(const std::string& path, bool results) {
   log.path = path;
   log.file = open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
   require(log.file >= 0, "log", "--log ", path, ": ", std::strerror(errno));
   std::fflush(stdout);
-  stdout = doubled(STDOUT_FILENO, isatty(STDOUT_FILENO) != 0 ? _IOLBF : _IOFBF);
+  if (results) stdout = doubled(STDOUT_FILENO, isatty(STDOUT_FILENO) != 0 ? _IOLBF : _IOFBF);
   stderr = doubled(STDERR_FILENO, _IONBF);
 }
 

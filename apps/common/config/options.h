@@ -17,6 +17,7 @@ struct AppText {
   std::string example;  // a command line that works; indented lines below it say what comes out
   /// Of the options of every program (cli.h) those that would do nothing here.
   std::vector<std::string> without = {};
+  bool ranks = false;  // several processes may divide its work (mpirun, srun)
 
   bool has(const std::string& option) const;
 };
