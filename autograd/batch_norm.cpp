@@ -24,6 +24,34 @@ Tensor reciprocal_root(const Tensor& var, double eps) {
   return rstd;
 }
 
+/// kernel::batch_norm_forward over the rows of all ranks, which meet once.
+void forward_over_ranks(Communicator& ranks, const Tensor& x, const Tensor& residual, const Tensor& gamma,
+                        const Tensor& beta, Tensor& y, Tensor& mean, Tensor& rstd, Tensor& running_mean,
+                        Tensor& running_var, const BatchNormOptions& options) {
+  const int64_t C = gamma.numel(), N = ranks.size();
+  Tensor mine = Tensor::empty({3, C}, gamma.dtype(), gamma.device());
+  Tensor all = Tensor::empty({3 * N, C}, gamma.dtype(), gamma.device()), var = Tensor::like(mean);
+  kernel::batch_norm_moments(x, mine);
+  ranks.all_gather(mine, std::vector<int64_t>(static_cast<size_t>(N), 3), all);
+  kernel::batch_norm_join(all.reshape({N, 3, C}), mean, var, rstd, running_mean, running_var, options.momentum,
+                          options.eps);
+  kernel::batch_norm_inference(x, residual, gamma, beta, mean, var, y, options.eps, options.relu);
+}
+
+/// kernel::batch_norm_backward over the rows of all ranks, which meet once; dγ and dβ are of this rank's.
+void backward_over_ranks(Communicator& ranks, const Tensor& dy, const Tensor& x, const Tensor& y, const Tensor& gamma,
+                         const Tensor& mean, const Tensor& rstd, Tensor& dx, Tensor& dresidual, Tensor& dgamma,
+                         Tensor& dbeta, bool relu) {
+  const int64_t C = gamma.numel();
+  Tensor sums = Tensor::empty({3, C}, gamma.dtype(), gamma.device());
+  kernel::batch_norm_sums(dy, x, y, mean, rstd, dresidual, sums, relu);
+  dbeta.copy_from(sums.rows(0, 1).reshape({C}));
+  dgamma.copy_from(sums.rows(1, 2).reshape({C}));
+  ranks.all_reduce(sums);
+  const bool known = dresidual.defined();  // g
+  kernel::batch_norm_input_gradient(known ? dresidual : dy, x, y, gamma, mean, rstd, sums, dx, relu && !known);
+}
+
 /// Statistics of the batch. Saves x, γ, mean and rstd, and y where a ReLU must be undone ([y > 0]).
 Var batch_norm_training(const Var& x, const Var& residual, const Var& gamma, const Var& beta, Tensor& running_mean,
                         Tensor& running_var, const BatchNormOptions& options) {
@@ -31,16 +59,25 @@ Var batch_norm_training(const Var& x, const Var& residual, const Var& gamma, con
   // A recomputation sees the same batch again, and must not count it twice.
   Tensor scratch_mean = recomputing() ? running_mean.clone() : running_mean;
   Tensor scratch_var = recomputing() ? running_var.clone() : running_var;
-  kernel::batch_norm_forward(x.value(), detail::value_or_undefined(residual), gamma.value(), beta.value(), y, mean,
-                             rstd, scratch_mean, scratch_var, options.momentum, options.eps, options.relu);
+  const Tensor shortcut = detail::value_or_undefined(residual);
+  Communicator* const ranks = options.ranks && options.ranks->size() > 1 ? options.ranks : nullptr;
+  if (ranks)
+    forward_over_ranks(*ranks, x.value(), shortcut, gamma.value(), beta.value(), y, mean, rstd, scratch_mean,
+                       scratch_var, options);
+  else
+    kernel::batch_norm_forward(x.value(), shortcut, gamma.value(), beta.value(), y, mean, rstd, scratch_mean,
+                               scratch_var, options.momentum, options.eps, options.relu);
 
   return record(y, {x, residual, gamma, beta},
                 [x = x.value(), y = options.relu ? y : Tensor(), gamma = gamma.value(), mean, rstd, relu = options.relu,
-                 dresidual_needed = residual.requires_grad()](const Tensor& dy) -> Grads {
+                 ranks, dresidual_needed = residual.requires_grad()](const Tensor& dy) -> Grads {
                   // g = dy [y > 0]; dresidual = g, which without a ReLU is dy itself.
                   Tensor dresidual = detail::gradient_for(dresidual_needed && relu, x);
                   Tensor dx = Tensor::like(x), dgamma = Tensor::like(gamma), dbeta = Tensor::like(gamma);
-                  kernel::batch_norm_backward(dy, x, y, gamma, mean, rstd, dx, dresidual, dgamma, dbeta, relu);
+                  if (ranks)
+                    backward_over_ranks(*ranks, dy, x, y, gamma, mean, rstd, dx, dresidual, dgamma, dbeta, relu);
+                  else
+                    kernel::batch_norm_backward(dy, x, y, gamma, mean, rstd, dx, dresidual, dgamma, dbeta, relu);
                   return {dx, dresidual_needed && !relu ? dy : dresidual, dgamma, dbeta};
                 });
 }

@@ -21,25 +21,70 @@ struct MomentTerms {
   }
 };
 
+struct Moments {
+  double mean, var;  // biased
+};
+
+/// A warp's, of channel c.
+template <class T>
+__device__ Moments moments_of(const ColumnPlan& plan, const double* partial, const T* x, int64_t c) {
+  const double M = static_cast<double>(plan.rows);
+  const double d = total_of(plan, partial, 2, 0, 0, c) / M, square = total_of(plan, partial, 2, 1, 0, c) / M;
+  return {static_cast<double>(widen(x[c])) + d, max(square - d * d, 0.0)};
+}
+
 struct Statistics {
-  float *mean, *rstd, *running_mean, *running_var;
+  float *mean, *var, *rstd, *running_mean, *running_var;  // var null: not wanted
+  double eps;
+  float momentum;
+
+  __device__ void set(int64_t c, Moments m, double M) const {
+    mean[c] = static_cast<float>(m.mean);
+    if (var) var[c] = static_cast<float>(m.var);
+    rstd[c] = static_cast<float>(1.0 / sqrt(m.var + eps));
+    // In this form a momentum of 1 forgets what was there, to the last bit.
+    running_mean[c] = (1 - momentum) * running_mean[c] + momentum * static_cast<float>(m.mean);
+    running_var[c] = (1 - momentum) * running_var[c] + momentum * static_cast<float>(m.var * (M / (M - 1.0)));
+  }
 };
 
 /// One warp a channel.
 template <class T>
-__global__ void statistics_kernel(ColumnPlan plan, const double* partial, const T* x, double eps, float momentum,
-                                  Statistics to) {
+__global__ void statistics_kernel(ColumnPlan plan, const double* partial, const T* x, Statistics to) {
   const int64_t c = global_thread() / kWarp;
   if (c >= plan.C) return;
-  const double M = static_cast<double>(plan.rows);
-  const double d = total_of(plan, partial, 2, 0, 0, c) / M, square = total_of(plan, partial, 2, 1, 0, c) / M;
+  const Moments m = moments_of(plan, partial, x, c);
+  if (threadIdx.x % kWarp == 0) to.set(c, m, static_cast<double>(plan.rows));
+}
+
+/// One warp a channel: moments (3,C).
+template <class T>
+__global__ void moments_kernel(ColumnPlan plan, const double* partial, const T* x, float* moments) {
+  const int64_t c = global_thread() / kWarp;
+  if (c >= plan.C) return;
+  const Moments m = moments_of(plan, partial, x, c);
   if (threadIdx.x % kWarp != 0) return;
-  const double mean = static_cast<double>(widen(x[c])) + d, var = max(square - d * d, 0.0);
-  to.mean[c] = static_cast<float>(mean);
-  to.rstd[c] = static_cast<float>(1.0 / sqrt(var + eps));
-  // In this form a momentum of 1 forgets what was there, to the last bit.
-  to.running_mean[c] = (1 - momentum) * to.running_mean[c] + momentum * static_cast<float>(mean);
-  to.running_var[c] = (1 - momentum) * to.running_var[c] + momentum * static_cast<float>(var * (M / (M - 1.0)));
+  const double M = static_cast<double>(plan.rows);
+  moments[c] = static_cast<float>(m.mean);
+  moments[plan.C + c] = static_cast<float>(m.var * M);
+  moments[2 * plan.C + c] = static_cast<float>(M);
+}
+
+/// One thread a channel: moments (N,3,C) joined in their order.
+__global__ void join_kernel(int64_t N, int64_t C, const float* moments, Statistics to) {
+  const int64_t c = global_thread();
+  if (c >= C) return;
+  double M = 0, mean = 0, squares = 0;
+  for (const float* m = moments + c; m < moments + 3 * N * C; m += 3 * C) {
+    M += m[2 * C];
+    mean += static_cast<double>(m[2 * C]) * m[0];
+  }
+  mean /= M;
+  for (const float* m = moments + c; m < moments + 3 * N * C; m += 3 * C) {
+    const double d = m[0] - mean;
+    squares += m[C] + m[2 * C] * d * d;
+  }
+  to.set(c, {mean, squares / M}, M);
 }
 
 // ---- element by element, with parameters of the channel ------------------------------------------
@@ -141,6 +186,12 @@ void normalize(const char* where, const Tensor& x, const Tensor& residual, int64
   by_channel<Normalize>(where, x.numel(), C, a, {a.mean, a.rstd, a.var, a.gamma, a.beta}, in, y.data<T>());
 }
 
+Statistics statistics(Tensor& mean, float* var, Tensor& rstd, Tensor& running_mean, Tensor& running_var,
+                      double momentum, double eps) {
+  return {mean.data<float>(),        var, rstd.data<float>(),          running_mean.data<float>(),
+          running_var.data<float>(), eps, static_cast<float>(momentum)};
+}
+
 /// x is read twice: 3 or, with a residual, 4 · M·C elements moved, the floor where x does not stay in cache.
 void batch_norm_forward(const Tensor& x, const Tensor& residual, const Tensor& gamma, const Tensor& beta, Tensor& y,
                         Tensor& mean, Tensor& rstd, Tensor& running_mean, Tensor& running_var, double momentum,
@@ -151,12 +202,31 @@ void batch_norm_forward(const Tensor& x, const Tensor& residual, const Tensor& g
     const ColumnPlan plan(1, M, C);
     Tensor partial = plan.partials(2);
     column_sums<2>(where, plan, MomentTerms<T>{x.data<T>(), C}, partial);
-    const Statistics to{mean.data<float>(), rstd.data<float>(), running_mean.data<float>(), running_var.data<float>()};
-    launch(where, statistics_kernel<T>, ceil_div(C, kLines), kThreads, plan, partial.data<double>(), x.data<T>(), eps,
-           static_cast<float>(momentum), to);
+    const Statistics to = statistics(mean, nullptr, rstd, running_mean, running_var, momentum, eps);
+    launch(where, statistics_kernel<T>, ceil_div(C, kLines), kThreads, plan, partial.data<double>(), x.data<T>(), to);
     const Affine a{to.mean, to.rstd, nullptr, gamma.data<float>(), beta.data<float>(), 0.0f, relu};
     normalize<T>(where, x, residual, C, a, y);
   });
+}
+
+/// x is read once.
+void batch_norm_moments(const Tensor& x, Tensor& moments) {
+  const char* where = "batch_norm_moments";
+  const auto [M, C] = batch_norm_sizes(x);
+  visit_device(x.dtype(), where, [&, M = M, C = C]<class T>(T) {
+    const ColumnPlan plan(1, M, C);
+    Tensor partial = plan.partials(2);
+    column_sums<2>(where, plan, MomentTerms<T>{x.data<T>(), C}, partial);
+    launch(where, moments_kernel<T>, ceil_div(C, kLines), kThreads, plan, partial.data<double>(), x.data<T>(),
+           moments.data<float>());
+  });
+}
+
+void batch_norm_join(const Tensor& moments, Tensor& mean, Tensor& var, Tensor& rstd, Tensor& running_mean,
+                     Tensor& running_var, double momentum, double eps) {
+  const int64_t N = moments.dim(0), C = moments.dim(2);
+  launch("batch_norm_join", join_kernel, ceil_div(C, kThreads), kThreads, N, C, moments.data<float>(),
+         statistics(mean, var.data<float>(), rstd, running_mean, running_var, momentum, eps));
 }
 
 void batch_norm_inference(const Tensor& x, const Tensor& residual, const Tensor& gamma, const Tensor& beta,
@@ -191,7 +261,30 @@ struct GradientTerms {
 /// dx = factor (g − offset − slope (x − mean)) per channel.
 struct Factors {
   float *factor, *offset, *slope;
+
+  __device__ void set(int64_t c, float gamma, float rstd, float sum, float moment, float M) const {
+    factor[c] = gamma * rstd;
+    offset[c] = sum / M;
+    slope[c] = moment * rstd / M;
+  }
 };
+
+/// One warp a channel: sums (3,C).
+__global__ void sums_kernel(ColumnPlan plan, const double* partial, const float* rstd, float* sums) {
+  const int64_t c = global_thread() / kWarp;
+  if (c >= plan.C) return;
+  const double sum = total_of(plan, partial, 2, 0, 0, c), moment = total_of(plan, partial, 2, 1, 0, c);
+  if (threadIdx.x % kWarp != 0) return;
+  sums[c] = static_cast<float>(sum);
+  sums[plan.C + c] = static_cast<float>(moment) * rstd[c];
+  sums[2 * plan.C + c] = static_cast<float>(plan.rows);
+}
+
+/// One thread a channel.
+__global__ void given_sums_kernel(int64_t C, const float* sums, const float* gamma, const float* rstd, Factors to) {
+  const int64_t c = global_thread();
+  if (c < C) to.set(c, gamma[c], rstd[c], sums[c], sums[C + c], sums[2 * C + c]);
+}
 
 __global__ void factors_kernel(ColumnPlan plan, const double* partial, const float* gamma, const float* rstd,
                                float* dgamma, float* dbeta, Factors to) {
@@ -200,12 +293,9 @@ __global__ void factors_kernel(ColumnPlan plan, const double* partial, const flo
   const double sum = total_of(plan, partial, 2, 0, 0, c), moment = total_of(plan, partial, 2, 1, 0, c);
   if (threadIdx.x % kWarp != 0) return;
   const float r = rstd[c], dg = static_cast<float>(moment) * r, db = static_cast<float>(sum);
-  const float M = static_cast<float>(plan.rows);
   dgamma[c] = dg;
   dbeta[c] = db;
-  to.factor[c] = gamma[c] * r;
-  to.offset[c] = db / M;
-  to.slope[c] = dg * r / M;
+  to.set(c, gamma[c], r, db, dg, static_cast<float>(plan.rows));
 }
 
 struct Backward {
@@ -233,6 +323,11 @@ struct InputGradient {
   }
 };
 
+Factors factors_in(Tensor& factors) {
+  float* f = factors.data<float>();
+  return {f, f + factors.dim(1), f + 2 * factors.dim(1)};
+}
+
 /// dy, x (and y) are read twice: 5, with a ReLU 7, with its residual 8 · M·C elements moved. The second pass, machine
 /// code for sm_90, bf16, an element: 15 instructions and 0.375 loads (4.4 with parameters read element by element), 72
 /// registers, nothing spilled; an H100 issues 59 instructions while it moves 6 bytes.
@@ -248,18 +343,58 @@ void batch_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& y, con
     Tensor partial = plan.partials(2), factors = Tensor::empty({3, C}, DType::f32, Device::cuda);
     column_sums<2>(where, plan, GradientTerms<T>{up, in, out, mu, kept, C}, partial);
     if (kept) up = kept, out = nullptr;
-    float* f = factors.data<float>();
-    const Factors per_channel{f, f + C, f + 2 * C};
+    const Factors per_channel = factors_in(factors);
     launch(where, factors_kernel, ceil_div(C, kLines), kThreads, plan, partial.data<double>(), gamma.data<float>(),
            rstd.data<float>(), dgamma.data<float>(), dbeta.data<float>(), per_channel);
-    by_channel<InputGradient>(where, x.numel(), C, Backward{per_channel, mu, out != nullptr}, {f, mu},
+    by_channel<InputGradient>(where, x.numel(), C, Backward{per_channel, mu, out != nullptr}, {per_channel.factor, mu},
                               Streams<T, 3>{{up, in, out}}, to);
   });
 }
 
-[[maybe_unused]] const bool registered = kernel::batch_norm_forward.define(Device::cuda, batch_norm_forward) &&
-                                         kernel::batch_norm_inference.define(Device::cuda, batch_norm_inference) &&
-                                         kernel::batch_norm_backward.define(Device::cuda, batch_norm_backward);
+/// dy, x (and y) are read once, and dresidual written.
+void batch_norm_sums(const Tensor& dy, const Tensor& x, const Tensor& y, const Tensor& mean, const Tensor& rstd,
+                     Tensor& dresidual, Tensor& sums, bool relu) {
+  const char* where = "batch_norm_sums";
+  const auto [M, C] = batch_norm_sizes(x);
+  visit_device(x.dtype(), where, [&, M = M, C = C]<class T>(T) {
+    const ColumnPlan plan(1, M, C);
+    Tensor partial = plan.partials(2);
+    const GradientTerms<T> terms{dy.data<T>(),
+                                 x.data<T>(),
+                                 relu ? y.data<T>() : nullptr,
+                                 mean.data<float>(),
+                                 dresidual.defined() ? dresidual.data<T>() : nullptr,
+                                 C};
+    column_sums<2>(where, plan, terms, partial);
+    launch(where, sums_kernel, ceil_div(C, kLines), kThreads, plan, partial.data<double>(), rstd.data<float>(),
+           sums.data<float>());
+  });
+}
+
+/// The second pass of batch_norm_backward.
+void batch_norm_input_gradient(const Tensor& dy, const Tensor& x, const Tensor& y, const Tensor& gamma,
+                               const Tensor& mean, const Tensor& rstd, const Tensor& sums, Tensor& dx, bool relu) {
+  const char* where = "batch_norm_input_gradient";
+  const int64_t C = x.dim(-1);
+  visit_device(x.dtype(), where, [&]<class T>(T) {
+    Tensor factors = Tensor::empty({3, C}, DType::f32, Device::cuda);
+    const Factors per_channel = factors_in(factors);
+    const float* mu = mean.data<float>();
+    launch(where, given_sums_kernel, ceil_div(C, kThreads), kThreads, C, sums.data<float>(), gamma.data<float>(),
+           rstd.data<float>(), per_channel);
+    by_channel<InputGradient>(where, x.numel(), C, Backward{per_channel, mu, relu}, {per_channel.factor, mu},
+                              Streams<T, 3>{{dy.data<T>(), x.data<T>(), relu ? y.data<T>() : nullptr}}, dx.data<T>());
+  });
+}
+
+[[maybe_unused]] const bool registered =
+    kernel::batch_norm_forward.define(Device::cuda, batch_norm_forward) &&
+    kernel::batch_norm_moments.define(Device::cuda, batch_norm_moments) &&
+    kernel::batch_norm_join.define(Device::cuda, batch_norm_join) &&
+    kernel::batch_norm_inference.define(Device::cuda, batch_norm_inference) &&
+    kernel::batch_norm_backward.define(Device::cuda, batch_norm_backward) &&
+    kernel::batch_norm_sums.define(Device::cuda, batch_norm_sums) &&
+    kernel::batch_norm_input_gradient.define(Device::cuda, batch_norm_input_gradient);
 
 }  // namespace
 }  // namespace sked::cuda

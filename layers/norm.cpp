@@ -22,6 +22,7 @@ Var BatchNorm2d::apply(const Var& x, const Var& residual, const Context& context
   options.training = context.training && (weight_.requires_grad() || bias_.requires_grad());
   options.momentum = context.momentum;
   options.relu = relu;
+  options.ranks = context.ranks;
   return batch_norm(x, residual, weight_, bias_, running_mean_, running_var_, options);
 }
 

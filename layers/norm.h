@@ -6,8 +6,9 @@
 namespace sked {
 
 /// Batch norm over all axes but the last, in training by batch statistics, else by running ones (eps 1e-5 and the
-/// context's momentum of 0.1: PyTorch's). One whose parameters are frozen is not in training: its statistics
-/// stay. Parameters `weight`, `bias`, buffers `running_mean`, `running_var`, all (C).
+/// context's momentum of 0.1: PyTorch's), over the rows of all of the context's ranks. One whose parameters are frozen
+/// is not in training: its statistics stay. Parameters `weight`, `bias`, buffers `running_mean`, `running_var`, all
+/// (C).
 class BatchNorm2d : public Module {
  public:
   BatchNorm2d(Init& init, int64_t channels);

@@ -30,9 +30,26 @@ void chunk_moments(const T* x, int64_t begin, int64_t end, int64_t C, T* partial
   }
 }
 
-/// mean (C) and var (C), biased, of x (M,C).
-template <class T>
-void moments(const T* x, int64_t M, int64_t C, T* mean, T* var) {
+/// Mean and Σ (x − mean)² of each channel of parts that lie together: part i has rows(i) rows of M and begins at
+/// partial + i · stride with its (mean, squares) (2,C). Calls to(c, mean, squares). A loop of the team that calls it.
+template <class T, class Rows, class F>
+void join_moments(const T* partial, int64_t parts, int64_t stride, int64_t C, double M, const Rows& rows, const F& to) {
+#pragma omp for schedule(static)
+  for (int64_t c = 0; c < C; ++c) {
+    double average = 0, squares = 0;
+    for (int64_t i = 0; i < parts; ++i) average += rows(i) * partial[i * stride + c];
+    average /= M;
+    for (int64_t i = 0; i < parts; ++i) {
+      const double d = partial[i * stride + c] - average;
+      squares += partial[i * stride + C + c] + rows(i) * d * d;
+    }
+    to(c, average, squares);
+  }
+}
+
+/// The same for all of x (M,C).
+template <class T, class F>
+void moments(const T* x, int64_t M, int64_t C, const F& to) {
   const RowChunks chunks(M);
   Tensor partials = Tensor::empty({chunks.count(), 2, C}, dtype_of<T>);
   T* partial = partials.data<T>();
@@ -41,19 +58,23 @@ void moments(const T* x, int64_t M, int64_t C, T* mean, T* var) {
 #pragma omp for schedule(static)
     for (int64_t i = 0; i < chunks.count(); ++i)
       chunk_moments(x, chunks.begin(i), chunks.end(i), C, partial + i * 2 * C);
-#pragma omp for schedule(static)
-    for (int64_t c = 0; c < C; ++c) {
-      double average = 0, squares = 0;
-      const auto rows = [&](int64_t i) { return static_cast<double>(chunks.end(i) - chunks.begin(i)); };
-      for (int64_t i = 0; i < chunks.count(); ++i) average += rows(i) * partial[i * 2 * C + c];
-      average /= static_cast<double>(M);
-      for (int64_t i = 0; i < chunks.count(); ++i) {
-        const double d = partial[i * 2 * C + c] - average;
-        squares += partial[(i * 2 + 1) * C + c] + rows(i) * d * d;
-      }
-      mean[c] = static_cast<T>(average);
-      var[c] = static_cast<T>(squares / static_cast<double>(M));
-    }
+    const auto rows = [&](int64_t i) { return static_cast<double>(chunks.end(i) - chunks.begin(i)); };
+    join_moments(partial, chunks.count(), 2 * C, C, static_cast<double>(M), rows, to);
+  }
+}
+
+/// rstd and running statistics from the mean and the biased variance of M rows.
+template <class T>
+void finish_statistics(int64_t M, const Tensor& mean, const Tensor& var, Tensor& rstd, Tensor& running_mean,
+                       Tensor& running_var, double momentum, double eps) {
+  const T *mu = mean.data<T>(), *v = var.data<T>();
+  T *r = rstd.data<T>(), *average_mean = running_mean.data<T>(), *average_var = running_var.data<T>();
+  const T unbiased = static_cast<T>(M) / static_cast<T>(M - 1), share = static_cast<T>(momentum);
+  for (int64_t c = 0; c < mean.numel(); ++c) {
+    r[c] = T{1} / std::sqrt(v[c] + static_cast<T>(eps));
+    // In this form a momentum of 1 forgets what was there, to the last bit.
+    average_mean[c] = (1 - share) * average_mean[c] + share * mu[c];
+    average_var[c] = (1 - share) * average_var[c] + share * unbiased * v[c];
   }
 }
 
@@ -90,18 +111,44 @@ void batch_norm_forward(const Tensor& x, const Tensor& residual, const Tensor& g
   const auto [M, C] = batch_norm_sizes(x);
   visit_float(x.dtype(), where, [&, M = M, C = C]<class T>(T) {
     Tensor variance = Tensor::like(mean);
-    T *mu = mean.data<T>(), *var = variance.data<T>(), *r = rstd.data<T>();
-    moments(x.data<T>(), M, C, mu, var);
-    T *average_mean = running_mean.data<T>(), *average_var = running_var.data<T>();
-    const T unbiased = static_cast<T>(M) / static_cast<T>(M - 1), share = static_cast<T>(momentum);
-    for (int64_t c = 0; c < C; ++c) {
-      r[c] = T{1} / std::sqrt(var[c] + static_cast<T>(eps));
-      // In this form a momentum of 1 forgets what was there, to the last bit.
-      average_mean[c] = (1 - share) * average_mean[c] + share * mu[c];
-      average_var[c] = (1 - share) * average_var[c] + share * unbiased * var[c];
-    }
-    normalize(x.data<T>(), residual.defined() ? residual.data<T>() : nullptr, mu, r, gamma.data<T>(), beta.data<T>(), M,
-              C, relu, y.data<T>());
+    T *mu = mean.data<T>(), *var = variance.data<T>();
+    moments(x.data<T>(), M, C, [=, M = M](int64_t c, double average, double squares) {
+      mu[c] = static_cast<T>(average);
+      var[c] = static_cast<T>(squares / static_cast<double>(M));
+    });
+    finish_statistics<T>(M, mean, variance, rstd, running_mean, running_var, momentum, eps);
+    normalize(x.data<T>(), residual.defined() ? residual.data<T>() : nullptr, mu, rstd.data<T>(), gamma.data<T>(),
+              beta.data<T>(), M, C, relu, y.data<T>());
+  });
+}
+
+void batch_norm_moments(const Tensor& x, Tensor& all) {
+  const auto [M, C] = batch_norm_sizes(x);
+  visit_float(x.dtype(), "batch_norm_moments", [&, M = M, C = C]<class T>(T) {
+    T *mean = all.data<T>(), *squares = mean + C, *rows = squares + C;
+    moments(x.data<T>(), M, C, [=, M = M](int64_t c, double average, double deviations) {
+      mean[c] = static_cast<T>(average);
+      squares[c] = static_cast<T>(deviations);
+      rows[c] = static_cast<T>(M);
+    });
+  });
+}
+
+void batch_norm_join(const Tensor& moments, Tensor& mean, Tensor& var, Tensor& rstd, Tensor& running_mean,
+                     Tensor& running_var, double momentum, double eps) {
+  const int64_t N = moments.dim(0), C = moments.dim(2);
+  if (C == 0) return;
+  visit_float(moments.dtype(), "batch_norm_join", [&]<class T>(T) {
+    const T* of = moments.data<T>();
+    T *mu = mean.data<T>(), *v = var.data<T>();
+    const auto rows = [=](int64_t i) { return static_cast<double>(of[(3 * i + 2) * C]); };
+    double M = 0;
+    for (int64_t i = 0; i < N; ++i) M += rows(i);
+    join_moments(of, N, 3 * C, C, M, rows, [=](int64_t c, double average, double squares) {
+      mu[c] = static_cast<T>(average);
+      v[c] = static_cast<T>(squares / M);
+    });
+    finish_statistics<T>(static_cast<int64_t>(M), mean, var, rstd, running_mean, running_var, momentum, eps);
   });
 }
 
@@ -119,10 +166,10 @@ void batch_norm_inference(const Tensor& x, const Tensor& residual, const Tensor&
   });
 }
 
-/// sums (2,C) = Σ g and Σ g (x − mean), with g = dy [y > 0] under ReLU (y null without), kept in `kept` unless that is
-/// null.
+/// sums (3,C) = Σ g, Σ g x̂ and M, with g = dy [y > 0] under ReLU (y null without), kept in `kept` unless that is null.
 template <class T>
-void gradient_sums(const T* dy, const T* x, const T* y, const T* mean, int64_t M, int64_t C, T* kept, T* sums) {
+void gradient_sums(const T* dy, const T* x, const T* y, const T* mean, const T* rstd, int64_t M, int64_t C, T* kept,
+                   T* sums) {
   sum_over_rows(M, 2 * C, sums, [=](int64_t begin, int64_t end, T* partial) {
     T *sum = partial, *moment = partial + C;
     for (int64_t m = begin; m < end; ++m) {
@@ -137,6 +184,37 @@ void gradient_sums(const T* dy, const T* x, const T* y, const T* mean, int64_t M
       }
     }
   });
+  for (int64_t c = 0; c < C; ++c) {
+    sums[C + c] *= rstd[c];
+    sums[2 * C + c] = static_cast<T>(M);
+  }
+}
+
+/// dx = γ rstd (g − sums[0]/M − x̂ sums[1]/M), with M = sums[2] and g as above, of x's own rows.
+template <class T>
+void input_gradient(const T* dy, const T* x, const T* y, const Tensor& gamma, const Tensor& mean, const Tensor& rstd,
+                    const Tensor& sums, int64_t rows, T* dx) {
+  const int64_t C = gamma.numel();
+  const T *scale = gamma.data<T>(), *mu = mean.data<T>(), *r = rstd.data<T>();
+  const T *sum = sums.data<T>(), *moment = sum + C, *M = moment + C;
+  Tensor factors = Tensor::empty({3, C}, gamma.dtype());
+  // dx = factor (g − offset − slope (x − mean))
+  T *factor = factors.data<T>(), *offset = factor + C, *slope = offset + C;
+  for (int64_t c = 0; c < C; ++c) {
+    factor[c] = scale[c] * r[c];
+    offset[c] = sum[c] / M[c];
+    slope[c] = moment[c] * r[c] / M[c];
+  }
+#pragma omp parallel for schedule(static)
+  for (int64_t m = 0; m < rows; ++m) {
+    const T *gm = dy + m * C, *xm = x + m * C, *ym = y ? y + m * C : nullptr;
+    T* dm = dx + m * C;
+#pragma omp simd
+    for (int64_t c = 0; c < C; ++c) {
+      const T gc = !ym || ym[c] > 0 ? gm[c] : T{0};
+      dm[c] = factor[c] * (gc - offset[c] - slope[c] * (xm[c] - mu[c]));
+    }
+  }
 }
 
 void batch_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& y, const Tensor& gamma, const Tensor& mean,
@@ -144,40 +222,42 @@ void batch_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& y, con
   const char* where = "batch_norm_backward";
   const auto [M, C] = batch_norm_sizes(x);
   visit_float(x.dtype(), where, [&, M = M, C = C]<class T>(T) {
-    Tensor sums = Tensor::empty({2, C}, x.dtype()), factors = Tensor::empty({3, C}, x.dtype());
-    const T *in = x.data<T>(), *mu = mean.data<T>(), *r = rstd.data<T>(), *scale = gamma.data<T>();
-    const T *g = dy.data<T>(), *out = relu ? y.data<T>() : nullptr, *total = sums.data<T>();
+    Tensor sums = Tensor::empty({3, C}, x.dtype());
+    const T *g = dy.data<T>(), *in = x.data<T>(), *out = relu ? y.data<T>() : nullptr, *total = sums.data<T>();
     T* kept = dresidual.defined() ? dresidual.data<T>() : nullptr;
-    gradient_sums(g, in, out, mu, M, C, kept, sums.data<T>());
+    gradient_sums(g, in, out, mean.data<T>(), rstd.data<T>(), M, C, kept, sums.data<T>());
     if (kept) g = kept, out = nullptr;
-
-    // dx = factor (g − offset − slope (x − mean))
-    T *factor = factors.data<T>(), *offset = factor + C, *slope = offset + C;
-    T *dg = dgamma.data<T>(), *db = dbeta.data<T>();
-    for (int64_t c = 0; c < C; ++c) {
-      db[c] = total[c];
-      dg[c] = total[C + c] * r[c];
-      factor[c] = scale[c] * r[c];
-      offset[c] = db[c] / static_cast<T>(M);
-      slope[c] = dg[c] * r[c] / static_cast<T>(M);
-    }
-    T* to = dx.data<T>();
-#pragma omp parallel for schedule(static)
-    for (int64_t m = 0; m < M; ++m) {
-      const T *gm = g + m * C, *xm = in + m * C, *ym = out ? out + m * C : nullptr;
-      T* dm = to + m * C;
-#pragma omp simd
-      for (int64_t c = 0; c < C; ++c) {
-        const T gc = !ym || ym[c] > 0 ? gm[c] : T{0};
-        dm[c] = factor[c] * (gc - offset[c] - slope[c] * (xm[c] - mu[c]));
-      }
-    }
+    input_gradient(g, in, out, gamma, mean, rstd, sums, M, dx.data<T>());
+    std::copy_n(total, C, dbeta.data<T>());
+    std::copy_n(total + C, C, dgamma.data<T>());
   });
 }
 
-[[maybe_unused]] const bool registered = kernel::batch_norm_forward.define(Device::cpu, batch_norm_forward) &&
-                                         kernel::batch_norm_inference.define(Device::cpu, batch_norm_inference) &&
-                                         kernel::batch_norm_backward.define(Device::cpu, batch_norm_backward);
+void batch_norm_sums(const Tensor& dy, const Tensor& x, const Tensor& y, const Tensor& mean, const Tensor& rstd,
+                     Tensor& dresidual, Tensor& sums, bool relu) {
+  const auto [M, C] = batch_norm_sizes(x);
+  visit_float(x.dtype(), "batch_norm_sums", [&, M = M, C = C]<class T>(T) {
+    gradient_sums(dy.data<T>(), x.data<T>(), relu ? y.data<T>() : nullptr, mean.data<T>(), rstd.data<T>(), M, C,
+                  dresidual.defined() ? dresidual.data<T>() : nullptr, sums.data<T>());
+  });
+}
+
+void batch_norm_input_gradient(const Tensor& dy, const Tensor& x, const Tensor& y, const Tensor& gamma,
+                               const Tensor& mean, const Tensor& rstd, const Tensor& sums, Tensor& dx, bool relu) {
+  visit_float(x.dtype(), "batch_norm_input_gradient", [&]<class T>(T) {
+    input_gradient(dy.data<T>(), x.data<T>(), relu ? y.data<T>() : nullptr, gamma, mean, rstd, sums,
+                   batch_norm_sizes(x).M, dx.data<T>());
+  });
+}
+
+[[maybe_unused]] const bool registered =
+    kernel::batch_norm_forward.define(Device::cpu, batch_norm_forward) &&
+    kernel::batch_norm_moments.define(Device::cpu, batch_norm_moments) &&
+    kernel::batch_norm_join.define(Device::cpu, batch_norm_join) &&
+    kernel::batch_norm_inference.define(Device::cpu, batch_norm_inference) &&
+    kernel::batch_norm_backward.define(Device::cpu, batch_norm_backward) &&
+    kernel::batch_norm_sums.define(Device::cpu, batch_norm_sums) &&
+    kernel::batch_norm_input_gradient.define(Device::cpu, batch_norm_input_gradient);
 
 }  // namespace
 }  // namespace sked::cpu

@@ -31,7 +31,24 @@ inline Kernel<void(const Tensor& dy, const Tensor& x, const Tensor& y, const Ten
                    const Tensor& rstd, Tensor& dx, Tensor& dresidual, Tensor& dgamma, Tensor& dbeta, bool relu)>
     batch_norm_backward{"batch_norm_backward"};
 
-/// The same with fixed running statistics.
+/// Normalization by the rows of several ranks (core/communicator.h), in parts between which those are brought together.
+/// moments (3,C) of a rank's x: mean, Σ (x − mean)² and M in each channel. Throws without rows.
+inline Kernel<void(const Tensor& x, Tensor& moments)> batch_norm_moments{"batch_norm_moments"};
+/// From moments (N,3,C) of N ranks, in their order (Chan, Golub & LeVeque 1979): mean, biased variance and rstd (C) of
+/// all their rows; running statistics as in batch_norm_forward, M being all rows.
+inline Kernel<void(const Tensor& moments, Tensor& mean, Tensor& var, Tensor& rstd, Tensor& running_mean,
+                   Tensor& running_var, double momentum, double eps)>
+    batch_norm_join{"batch_norm_join"};
+/// g and dresidual as in batch_norm_backward; sums (3,C) of a rank's rows: Σ g, Σ g x̂ and M in each channel.
+inline Kernel<void(const Tensor& dy, const Tensor& x, const Tensor& y, const Tensor& mean, const Tensor& rstd,
+                   Tensor& dresidual, Tensor& sums, bool relu)>
+    batch_norm_sums{"batch_norm_sums"};
+/// dx as in batch_norm_backward, from sums (3,C) of all rows: γ rstd (g − sums[0]/M − x̂ sums[1]/M), M = sums[2].
+inline Kernel<void(const Tensor& dy, const Tensor& x, const Tensor& y, const Tensor& gamma, const Tensor& mean,
+                   const Tensor& rstd, const Tensor& sums, Tensor& dx, bool relu)>
+    batch_norm_input_gradient{"batch_norm_input_gradient"};
+
+/// The same as batch_norm_forward with fixed running statistics.
 inline Kernel<void(const Tensor& x, const Tensor& residual, const Tensor& gamma, const Tensor& beta,
                    const Tensor& running_mean, const Tensor& running_var, Tensor& y, double eps, bool relu)>
     batch_norm_inference{"batch_norm_inference"};

@@ -184,6 +184,7 @@ ResNetConfig residual(ResNetConfig r, const ModelConfig& config) {
   if (config.base_width != 0) r.base_width = config.base_width;
   r.stem = config.stem.value_or(r.stem);
   r.recompute = config.recompute;
+  r.batch_norm = config.batch_norm;
   check_size(static_cast<int64_t>(r.blocks.size()), 6, "model.blocks (stages)");
   for (const int64_t blocks : r.blocks) check_size(blocks, kMaxDepth, "model.blocks");
   check_size(r.base_width, kMaxWidth >> r.blocks.size(), "model.base_width");
@@ -224,7 +225,8 @@ WideResNetConfig wide(const ResNetConfig& r, const ModelConfig& config) {
           .base_width = r.base_width,
           .stem = r.stem,
           .dropout = config.dropout,
-          .recompute = r.recompute};
+          .recompute = r.recompute,
+          .batch_norm = r.batch_norm};
 }
 
 ClassToken default_class_token(Pool pool) { return pool == Pool::token ? ClassToken::yes : ClassToken::no; }

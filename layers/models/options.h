@@ -43,6 +43,11 @@ constexpr std::array<const char*, 2> names_of(Positions) { return {"all", "patch
 enum class MlpActivation { relu, gelu, tanh };
 constexpr std::array<const char*, 3> names_of(MlpActivation) { return {"relu", "gelu", "tanh"}; }
 
+/// Whose rows batch norm's statistics are of in training, where several ranks compute a batch: all ranks' · each rank's
+/// own, so that the result depends on how many there are.
+enum class BatchNormRows { global, local };
+constexpr std::array<const char*, 2> names_of(BatchNormRows) { return {"global", "local"}; }
+
 /// What a configuration says about a backbone. Zero, empty or nothing means: as the named model has it.
 /// Names: resnet20 | resnet32 | resnet44 | resnet56 (CIFAR, He et al., arXiv 1512.03385, section 4.2) ·
 /// resnet18 | resnet34 | resnet50 | resnet101 | resnet152 (ImageNet, v1.5: stride on the 3×3) ·
@@ -63,6 +68,7 @@ struct ModelConfig {
   /// Of a bottleneck's 3×3: groups, and channels of each in the first stage when base_width is 64 (ResNeXt, arXiv
   /// 1611.05431; wide networks).
   int64_t groups = 0, width_per_group = 0;
+  BatchNormRows batch_norm = BatchNormRows::global;
   // vision transformers
   int64_t patch = 0;  // patch edge in pixels (16; ViT-H: 14)
   int64_t width = 0, depth = 0, heads = 0, mlp = 0;

@@ -127,6 +127,11 @@ StemConv stem_conv(Stem stem) {
   }
 }
 
+Context batch_norm_context(BatchNormRows rows, Context context) {
+  if (rows == BatchNormRows::local) context.ranks = nullptr;
+  return context;
+}
+
 ResidualBlock::Downsample::Downsample(Init& init, const BlockShape& shape, int64_t out, Shortcut kind)
     : conv(init, shape.in, out, 1, kind == Shortcut::avg ? 1 : shape.stride), bn(init, out) {
   add(kind == Shortcut::avg ? "1" : "0", conv);
@@ -187,6 +192,7 @@ void ResNet::Stage::push(std::unique_ptr<ResidualBlock> block) {
 ResNet::ResNet(const ResNetConfig& config, const Shape& image_shape, Init& init)
     : max_pool_(config.stem == Stem::imagenet || config.stem == Stem::deep),
       recompute_(config.recompute),
+      batch_norm_(config.batch_norm),
       conv1_(init, image_shape[2], config.base_width, config.stem),
       bn1_(init, config.base_width) {
   add("conv1", conv1_);
@@ -231,7 +237,8 @@ std::vector<std::vector<std::string>> ResNet::parameter_layers() const {
   return layers;
 }
 
-Var ResNet::forward_to(size_t i, const Var& images, const Context& context) {
+Var ResNet::forward_to(size_t i, const Var& images, const Context& of_step) {
+  const Context context = batch_norm_context(batch_norm_, of_step);
   Var x = bn1_.forward_relu(conv1_.forward(as_activation(images, context), context), context);
   if (max_pool_) x = max_pool2d(x, kMaxPool);
   for (size_t s = 0; s <= i; ++s)

@@ -20,6 +20,7 @@ struct ResNetConfig {
   Shortcut shortcut = Shortcut::conv;
   int64_t groups = 1, width_per_group = 64;  // of a bottleneck's 3×3; see bottleneck_width
   bool recompute = false;                    // checkpoint every block
+  BatchNormRows batch_norm = BatchNormRows::global;
 };
 
 /// Channels of a bottleneck's 3×3 in a stage of `width`: floor(width · width_per_group / 64) · groups, as in
@@ -88,6 +89,7 @@ class ResNet : public Backbone {
   };
 
   bool max_pool_, recompute_;
+  BatchNormRows batch_norm_;
   StemLayer conv1_;
   BatchNorm2d bn1_;
   std::vector<std::unique_ptr<Stage>> stages_;
@@ -100,5 +102,8 @@ struct StemConv {
   int64_t kernel, stride;
 };
 StemConv stem_conv(Stem stem);
+
+/// The context of a network whose batch norm is of these rows: `local` knows no other ranks.
+Context batch_norm_context(BatchNormRows rows, Context context);
 
 }  // namespace sked

@@ -62,6 +62,7 @@ struct WideResNet::Stage : Module {
 
 WideResNet::WideResNet(const WideResNetConfig& config, const Shape& image_shape, Init& init)
     : recompute_(config.recompute),
+      batch_norm_(config.batch_norm),
       conv1_(init, image_shape[2], kStemWidth, stem_conv(config.stem).kernel, stem_conv(config.stem).stride) {
   add("conv1", conv1_);
   int64_t height = image_shape[0], width = image_shape[1];
@@ -100,7 +101,8 @@ std::vector<std::vector<std::string>> WideResNet::parameter_layers() const {
   return layers;
 }
 
-Var WideResNet::forward(const Var& images, const Context& context) {
+Var WideResNet::forward(const Var& images, const Context& of_step) {
+  const Context context = batch_norm_context(batch_norm_, of_step);
   Var x = conv1_.forward(as_activation(images, context));
   for (const auto& stage : stages_)
     for (const auto& block : stage->blocks) x = run_block(*block, x, context, recompute_);

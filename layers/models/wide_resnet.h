@@ -21,6 +21,7 @@ struct WideResNetConfig {
   Stem stem = Stem::cifar;           // or cifar2; of 16 channels whatever base_width
   double dropout = 0;                // between the convolutions of a block
   bool recompute = false;            // checkpoint every block
+  BatchNormRows batch_norm = BatchNormRows::global;
 };
 
 class WideResNet : public Backbone {
@@ -39,6 +40,7 @@ class WideResNet : public Backbone {
   struct Stage;
 
   bool recompute_;
+  BatchNormRows batch_norm_;
   Conv2d conv1_;
   std::vector<std::unique_ptr<Stage>> stages_;
   std::unique_ptr<BatchNorm2d> bn1_;

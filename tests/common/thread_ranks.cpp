@@ -159,4 +159,17 @@ void on_ranks(int64_t size, const std::function<void(Communicator& ranks)>& f) {
   if (meeting.failure()) std::rethrow_exception(meeting.failure());
 }
 
+bool meets_nobody(const std::function<void(Communicator& ranks)>& f) {
+  bool ended = false;
+  try {
+    on_ranks(2, [&](Communicator& ranks) {
+      if (ranks.rank() == 1) fail("thread_ranks", "left");  // on which collectives of the other throw
+      f(ranks);
+      ended = true;
+    });
+  } catch (const Error&) {
+  }
+  return ended;
+}
+
 }  // namespace sked::test

@@ -13,4 +13,7 @@ namespace sked::test {
 /// first that failed has thrown, on which collectives of the others throw too.
 void on_ranks(int64_t size, const std::function<void(Communicator& ranks)>& f);
 
+/// Does f, on one of two ranks, end without meeting the other?
+bool meets_nobody(const std::function<void(Communicator& ranks)>& f);
+
 }  // namespace sked::test

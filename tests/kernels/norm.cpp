@@ -1,5 +1,7 @@
-// batch_norm_forward, batch_norm_backward, batch_norm_inference, layer_norm_forward, layer_norm_backward,
-// group_norm_forward, group_norm_backward: one formula over sets of elements, each kernel being a way to form the sets.
+// Batch norm (batch_norm_forward, batch_norm_backward, batch_norm_inference) and its parts over ranks
+// (batch_norm_moments, batch_norm_join, batch_norm_sums, batch_norm_input_gradient); layer_norm_forward,
+// layer_norm_backward, group_norm_forward, group_norm_backward: one formula over sets of elements, each kernel being a
+// way to form the sets.
 
 #include "core/kernels/batch_norm.h"
 #include "core/kernels/group_norm.h"
@@ -153,6 +155,101 @@ void add_batch_norm(KernelCases& cases, int64_t M, int64_t C, bool residual, boo
                       .stored_in_bf16({0, 1}, {0}));
 }
 
+/// The parts of batch norm over ranks, each for a rank with some of M rows.
+void add_parts(KernelCases& cases, int64_t M, int64_t C, bool residual, bool relu) {
+  const Tensor x = hash_tensor({M, C}, 1, 2, 3), dy = hash_tensor({M, C}, 5), gamma = hash_tensor({C}, 3, 0.5, 1);
+  const Tensor y = hash_tensor({M, C}, 6), mean = hash_tensor({C}, 7, 1, 3), rstd = hash_tensor({C}, 8, 0.3f, 0.8f);
+  const Sets set{1, M, C, C, true};
+  const std::string what = x.str() + (residual ? " + residual" : "") + (relu ? ", ReLU" : "");
+  const auto rows = static_cast<size_t>(C);
+  cases.push_back(case_of(kernel::batch_norm_moments, what, {x}, {unset({3, C})})
+                      .gives(
+                          [=](const auto& in, const auto&) {
+                            const Statistics s(in[0], set);
+                            Values moments = s.mean;
+                            for (const double var : s.var) moments.push_back(var * static_cast<double>(M));
+                            moments.resize(3 * rows, static_cast<double>(M));
+                            return ValueLists{moments};
+                          },
+                          kNorms)
+                      .on_gpu(sums_on_gpu(M))
+                      .stored_in_bf16({0}, {}));
+  const auto g = [=](const Values& up, const Values& out) {
+    Values kept = up;
+    for (size_t i = 0; relu && i < kept.size(); ++i) kept[i] = out[i] > 0 ? kept[i] : 0;
+    return kept;
+  };
+  cases.push_back(case_of(kernel::batch_norm_sums, what, {dy, x, defined(relu, y), mean, rstd},
+                          {defined(residual, unset({M, C})), unset({3, C})}, relu)
+                      .gives(
+                          [=](const auto& in, const auto&) {
+                            const Values kept = g(in[0], in[2]);
+                            const Gradients d(kept, Values(rows, 1), normalized(in[1], in[3], in[4], set), in[4], set);
+                            Values sums = d.dbeta;
+                            sums.insert(sums.end(), d.dgamma.begin(), d.dgamma.end());
+                            sums.resize(3 * rows, static_cast<double>(M));
+                            return ValueLists{residual ? kept : Values(), sums};
+                          },
+                          kGradients)
+                      .on_gpu(sums_on_gpu(M))
+                      .stored_in_bf16({0, 1, 2}, {0}));
+  // Of more rows than these.
+  Tensor sums = hash_tensor({3, C}, 9);
+  sums.rows(2, 3).fill(static_cast<double>(2 * M + 1));
+  cases.push_back(case_of(kernel::batch_norm_input_gradient, what, {dy, x, defined(relu, y), gamma, mean, rstd, sums},
+                          {unset({M, C})}, relu)
+                      .gives(
+                          [=](const auto& in, const auto&) {
+                            Values dx = g(in[0], in[2]);
+                            const Values xhat = normalized(in[1], in[4], in[5], set);
+                            for (size_t i = 0; i < dx.size(); ++i) {
+                              const size_t c = i % rows;
+                              const double all = in[6][2 * rows + c];
+                              dx[i] -= in[6][c] / all + xhat[i] * in[6][rows + c] / all;
+                              dx[i] *= in[3][c] * in[5][c];
+                            }
+                            return ValueLists{dx};
+                          },
+                          kGradients)
+                      .stored_in_bf16({0, 1, 2}, {0}));
+}
+
+/// Statistics of the rows of N ranks from moments (N,3,C).
+Reference joined(int64_t N, int64_t C) {
+  return [=](const auto& in, const auto& before) {
+    ValueLists out{{}, {}, {}, {}, {}};  // mean, var, rstd, running mean and variance
+    for (int64_t c = 0; c < C; ++c) {
+      const auto at = [&](int64_t n, int64_t k) { return in[0][static_cast<size_t>((3 * n + k) * C + c)]; };
+      double M = 0, mean = 0, var = 0;
+      for (int64_t n = 0; n < N; ++n) M += at(n, 2);
+      for (int64_t n = 0; n < N; ++n) mean += at(n, 2) / M * at(n, 0);
+      for (int64_t n = 0; n < N; ++n) var += (at(n, 1) + at(n, 2) * std::pow(at(n, 0) - mean, 2)) / M;
+      const auto channel = static_cast<size_t>(c);
+      const double of_channel[] = {mean, var, 1 / std::sqrt(var + kEps), 0.75 * before[3][channel] + 0.25 * mean,
+                                   0.75 * before[4][channel] + 0.25 * var * M / (M - 1)};
+      for (size_t k = 0; k < out.size(); ++k) out[k].push_back(of_channel[k]);
+    }
+    return out;
+  };
+}
+
+/// Ranks of 1, 1 + step, 1 + 2 step … rows; one alone has 7.
+void add_join(KernelCases& cases, int64_t N, int64_t C, int64_t step, float offset) {
+  Tensor moments = hash_tensor({N, 3, C}, 1, 1, offset);
+  float* to = moments.data<float>();
+  for (int64_t n = 0; n < N; ++n)
+    for (int64_t c = 0; c < C; ++c) {
+      const auto rows = static_cast<float>(N == 1 ? 7 : 1 + n * step);
+      to[(3 * n + 1) * C + c] = rows == 1 ? 0 : rows * (0.5F + 0.01F * static_cast<float>(c % 7));
+      to[(3 * n + 2) * C + c] = rows;
+    }
+  const Tensor one = Tensor::full({C}, 1);
+  cases.push_back(case_of(kernel::batch_norm_join, moments.str() + " by " + std::to_string(step), {moments},
+                          {unset({C}), unset({C}), unset({C}), one, one}, 0.25, kEps)
+                      .gives(joined(N, C), kNorms)
+                      .on_gpu(kNormsOnGpu));
+}
+
 void add_batch_norms(KernelCases& cases) {
   // On the GPU threads that meet their channels again and again, also where blocks do not end with rows; packs that do
   // not fit.
@@ -160,7 +257,15 @@ void add_batch_norms(KernelCases& cases) {
                                {700, 40}, {1100, 72}, {300, 264}, {9, 2056}, {900, 44}};
   for (const auto& [M, C] : shapes)
     for (const bool residual : {false, true})
-      for (const bool relu : {false, true}) add_batch_norm(cases, M, C, residual, relu);
+      for (const bool relu : {false, true}) {
+        add_batch_norm(cases, M, C, residual, relu);
+        add_parts(cases, M, C, residual, relu);
+      }
+  add_parts(cases, 1, 5, true, true);
+  for (const int64_t N : {1, 2, 3, 7})
+    for (const int64_t C : {1, 5, 300}) add_join(cases, N, C, 3, 1);
+  add_join(cases, 5, 3, 0, 1);
+  add_join(cases, 64, 33, 1000, 100);
   KernelCase far = batch_forward(hash_tensor({4096, 2}, 1, 1, 1000), {}, false);
   far.in_bf16.clear();
   far.within(kFarOff).on_cpu_alone();
@@ -261,6 +366,15 @@ void add_refusals(KernelCases& cases) {
   };
   batch(x, n, {"(6)", "(4)"});
   batch(one, c, {"at least 2 rows", "(1, 6)"});
+  cases.push_back(case_of(kernel::batch_norm_moments, "refused", {Tensor::zeros({0, 6})}, {Tensor::zeros({3, 6})})
+                      .is_refused({"at least 1 row", "(0, 6)"}));
+  cases.push_back(case_of(kernel::batch_norm_moments, "refused", {x}, {x}).is_refused({"(3, 6)", "(4, 6)"}));
+  cases.push_back(
+      case_of(kernel::batch_norm_join, "refused", {x}, {c, c, c, c, c}, 0.1, kEps).is_refused({"(N,3,C)", "(4, 6)"}));
+  cases.push_back(case_of(kernel::batch_norm_sums, "refused", {x, x, {}, c, c}, {Tensor(), Tensor::zeros({3, 6})}, true)
+                      .is_refused({"y under ReLU"}));
+  cases.push_back(case_of(kernel::batch_norm_input_gradient, "refused", {x, x, {}, c, c, c, c}, {x}, false)
+                      .is_refused({"(3, 6)", "(6)"}));
   cases.push_back(case_of(kernel::batch_norm_inference, "refused", {x, c, c, c, c, c}, {x}, kEps, false).is_refused());
   cases.push_back(case_of(kernel::layer_norm_forward, "refused", {x, n, n}, {x, n, n}, kEps).is_refused({"(4)"}));
   cases.push_back(case_of(kernel::layer_norm_forward, "refused", {x, c, c}, {x, c, n}, kEps).is_refused());

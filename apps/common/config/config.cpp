@@ -144,10 +144,10 @@ ModelConfig filled_in(const ModelConfig& given, const ModelConfig& chosen) { ret
 HeadConfig filled_in(const HeadConfig& given, const HeadConfig& chosen) { return filled(given, chosen); }
 
 std::vector<std::string> differing_network(const RunConfig& a, const RunConfig& b) {
-  constexpr std::array<std::string_view, 12> kWithoutEffect{
-      "model.dropout",     "model.drop_path",       "model.recompute", "head.train_samples",
-      "head.test_samples", "head.antithetic",       "head.likelihood", "head.sample_chunk",
-      "head.bias_init",    "head.temperature_init", "head.noise_init", "head.noise_init_scale"};
+  constexpr std::array<std::string_view, 13> kWithoutEffect{
+      "model.batch_norm",      "model.dropout",   "model.drop_path",      "model.recompute",   "head.train_samples",
+      "head.test_samples",     "head.antithetic", "head.likelihood",      "head.sample_chunk", "head.bias_init",
+      "head.temperature_init", "head.noise_init", "head.noise_init_scale"};
   RunConfig left, right;
   left.model = a.model, left.head = a.head, right.model = b.model, right.head = b.head;
   std::vector<std::string> keys = differing_fields(fields_of(left), fields_of(right));

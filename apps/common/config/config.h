@@ -146,8 +146,8 @@ void validate(const RunConfig& config);
 ModelConfig filled_in(const ModelConfig& given, const ModelConfig& chosen);
 HeadConfig filled_in(const HeadConfig& given, const HeadConfig& chosen);
 
-/// Keys whose values differ and that decide the function a network computes when it is used: of `model` all but dropout
-/// and memory, of `head` all but samples and how the likelihood is computed. Temperature is one.
+/// Keys whose values differ and that decide the function a network computes when it is used: of `model` all but
+/// dropout, batch_norm and memory, of `head` all but samples and how the likelihood is computed. Temperature is one.
 std::vector<std::string> differing_network(const RunConfig& a, const RunConfig& b);
 
 /// Keys whose values differ and that may change a number of the run: all but `about`, `data.root`, `data.skip_limit`

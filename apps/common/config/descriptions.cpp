@@ -83,6 +83,9 @@ void visit_fields(FieldList& fields, ModelConfig& c) {
          "residual networks: where the shape changes; conv: 1x1, pad: zeros, avg: mean of 2x2, then 1x1");
   fields("groups", c.groups, "bottleneck blocks: groups of the 3x3", size);
   fields("width_per_group", c.width_per_group, "bottleneck blocks: channels of a group in the first stage", size);
+  fields("batch_norm", c.batch_norm,
+         "residual networks with batch norm, computed by several ranks: statistics of training over the rows of all of "
+         "them (global), or of each one's own (local)");
   fields("patch", c.patch, "transformers: edge of a patch in pixels", size);
   fields("width", c.width, "transformers: width of a token", size);
   fields("depth", c.depth, "transformers: blocks", size);
