@@ -24,8 +24,8 @@ struct Neighbors {
 };
 Neighbors neighbors();
 
-/// Where all ranks come to this within `seconds`, the greatest `mine`; else nothing: some are elsewhere, and what is left
-/// to this one is abort(). To be called once, at the end, whatever collectives of world() other ranks are in.
+/// Where all ranks come to this within `seconds`, the greatest `mine`; else nothing: some are elsewhere, and what is
+/// left to this one is abort(). To be called at the end, whatever collectives of world() other ranks are in.
 std::optional<int> meet(int mine, double seconds);
 
 /// Tensors of more elements are cut into pieces, as the counts of MPI are ints. Tests make it small, on all ranks

@@ -17,11 +17,9 @@
 #include <thread>
 
 #include "core/allocator.h"
-#include "core/build.h"
 #include "core/error.h"
 #include "core/rng.h"
 #include "core/safetensors.h"
-#include "tests/common/shell.h"
 
 namespace sked::test {
 namespace {
@@ -205,9 +203,8 @@ Outcome run_program(const std::vector<std::string>& arguments, const RunLimits& 
   words[0] = build_folder() + "/" + words[0];
   require(std::filesystem::exists(words[0]), "test", "expected the program ", words[0], " to be built");
   if (limits.ranks > 0) {
-    words.insert(words.begin(),
-                 {"mpirun", "-np", std::to_string(limits.ranks), "--oversubscribe", "--bind-to", "none",
-                  "--allow-run-as-root", "--mca", "btl_tcp_if_include", "lo", "--mca", "oob_tcp_if_include", "lo"});
+    const std::vector<std::string> starter = mpirun_words(limits.ranks);
+    words.insert(words.begin(), starter.begin(), starter.end());
   }
   if (limits.address_bytes > 0) {  // by a shell: this process may be above it already
     const std::string limit = "ulimit -v " + std::to_string(limits.address_bytes >> 10) + "; exec \"$0\" \"$@\"";
@@ -257,14 +254,6 @@ Outcome mpirun(int64_t ranks, const std::vector<std::string>& arguments, RunLimi
   limits.ranks = ranks;
   limits.environment.emplace_back("OMP_NUM_THREADS", "1");
   return run_program(arguments, limits);
-}
-
-bool has_mpirun() {
-  const auto is_mpi = [](const std::string& library) { return library.find("MPI") != std::string::npos; };
-  const bool built = std::ranges::any_of(libraries(), is_mpi);
-  const bool there = built && shell("command -v mpirun").code == 0;
-  if (!there) std::printf("skipped: %s: no test with several ranks\n", built ? "no mpirun here" : "built without MPI");
-  return there;
 }
 
 std::string train_run(const TemporaryFolder& folder, RunConfig config, const std::string& name) {

@@ -15,6 +15,7 @@
 #include "apps/common/run/run_folder.h"
 #include "core/recording.h"
 #include "tests/common/files.h"
+#include "tests/common/mpirun.h"
 
 namespace sked::test {
 
@@ -74,8 +75,6 @@ Outcome run_program(const std::vector<std::string>& arguments, const RunLimits& 
 /// The same on `ranks` ranks of this machine with a thread each, started by mpirun: the signal goes to it, output and
 /// exit code are its own, beside what it says of ranks that fail.
 Outcome mpirun(int64_t ranks, const std::vector<std::string>& arguments, RunLimits limits = {});
-/// Can it be called here? Otherwise prints that the test is skipped.
-bool has_mpirun();
 
 /// What `run` did, which a signal is to stop: again, without its folder, for as often as it takes to hit it before it
 /// writes `end` there.

@@ -33,9 +33,9 @@ struct CommonOptions {
 /// Runs a program: parses the command line, takes Ctrl-C and --threads in hand, calls `body`. `own` are the
 /// program's own options. Returns the exit code: 0; 1 after one line `error: …` on stderr for a
 /// failure; 2 likewise for wrong usage (UsageError, or a command line that does not parse); interrupt_status() when
-/// `body` threw Interrupted. A program that takes ranks (AppText::ranks) finds world() opened; rank 0 alone prints, and a
-/// rank that fails alone ends all (ranks.h). Standard streams that are closed lead nowhere; a full stdout is a failure, as is a file of
-/// --log that does not take all lines.
+/// `body` threw Interrupted. A program that takes ranks (AppText::ranks) finds world() opened; rank 0 alone prints, and
+/// a rank that fails alone ends all (ranks.h). Standard streams that are closed lead nowhere; a full stdout is a
+/// failure, as is a file of --log that does not take all lines.
 int run_app(int argc, const char* const* argv, const AppText& text, const std::vector<Option>& own,
             const std::function<void(const CommonOptions&)>& body);
 

@@ -19,9 +19,9 @@ void join_ranks(const AppText& text);
 /// The threads of a rank where nobody has chosen: its share of the processors. 0: as many as there are.
 int default_threads();
 
-/// Ends a program that failed: returns the exit status where all ranks come to this alike, say by a wrong configuration,
-/// which rank 0 says with say("error: …"). Where others are elsewhere they are ended, after this rank's line,
-/// `error: rank 2: …`.
+/// Ends a program that failed: returns the exit status where all ranks come to this alike, say by a wrong
+/// configuration, which rank 0 says with say("error: …"). Where others are elsewhere they are ended, after this rank's
+/// line, `error: rank 2: …`.
 int end_ranks(const std::string& error, int status, const std::function<void(const std::string&)>& say);
 
 /// Ends a program that was asked to stop: the exit status of the request, of which not every rank need know.

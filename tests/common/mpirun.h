@@ -1,0 +1,17 @@
+#pragma once
+// Ranks that are processes, started by the real mpirun on this machine.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace sked::test {
+
+/// What a command line begins with that is to be run by `ranks` ranks: on the loopback interface, not bound to
+/// processors, more ranks than processors if need be, as root too, ended after 300 s.
+std::vector<std::string> mpirun_words(int64_t ranks);
+
+/// Can it be called here, by a program with MPI? Otherwise says that the test is skipped.
+bool has_mpirun();
+
+}  // namespace sked::test
