@@ -34,7 +34,7 @@ PROBING := $(filter-out $(PLAIN_GOALS),$(or $(MAKECMDGOALS),all))
 SUBMAKE = +@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
 
 # ---- switches: a misspelt value must not quietly build something else ---------------------------------------------
-SWITCHES := ONEDNN ZLIB LIBZIP CUDA CUDNN IMAGES SENTENCEPIECE MPI WERROR
+SWITCHES := ONEDNN ZLIB LIBZIP CUDA CUDNN NCCL IMAGES SENTENCEPIECE MPI WERROR
 allowed = 0 1 $(if $(filter CUDA,$(1)),host)
 $(foreach s,$(SWITCHES),$(if $(filter-out $(call allowed,$(s)),$($(s))),\
   $(error $(s)=$($(s)): expected $(if $(filter CUDA,$(s)),0$(comma) 1 or host,0 or 1))))
@@ -58,6 +58,10 @@ ifneq ($(PROBING),)
   CUDNN_HEADER := $(firstword $(wildcard $(addsuffix /include/cudnn.h,$(CUDNN_HOME) $(CUDA_HOME))) \
                   $(if $(filter CUDNN,$(FOUND)),cudnn.h))
   CUDNN ?= $(if $(and $(filter 1,$(CUDA)),$(CUDNN_HEADER),$(filter CUDNN_FRONTEND,$(FOUND))),1,0)
+  # NCCL's header likewise, under NCCL_HOME.
+  NCCL_HEADER := $(firstword $(wildcard $(addsuffix /include/nccl.h,$(NCCL_HOME) $(CUDA_HOME))) \
+                 $(if $(filter NCCL,$(FOUND)),nccl.h))
+  NCCL ?= $(if $(and $(filter 1,$(CUDA)),$(NCCL_HEADER)),1,0)
   IMAGES ?= $(if $(filter-out $(FOUND),JPEG PNG WEBP TIFF),0,1)
   # MPI's own compiler tells where it lies; its header must be one that ours takes.
   MPICC ?= $(shell command -v mpicc)
@@ -72,7 +76,8 @@ endif
 # $(call unused,SWITCH,STEM): the files of an optional library that this build leaves out
 unused = $(if $(filter 1,$($(1))),$(2)_none.cpp,$(filter-out $(2)_none.cpp,$(wildcard $(2)*.cpp)))
 UNUSED := $(call unused,ONEDNN,core/cpu/onednn) $(call unused,ZLIB,core/gzip) $(call unused,IMAGES,data/codec) \
-          $(call unused,CUDNN,cuda/cudnn) $(call unused,SENTENCEPIECE,data/sentencepiece) \
+          $(call unused,CUDNN,cuda/cudnn) $(call unused,NCCL,cuda/nccl) \
+          $(call unused,SENTENCEPIECE,data/sentencepiece) \
           $(call unused,MPI,core/mpi) $(call unused,IMAGES,apps/bench/bare) $(call unused,LIBZIP,core/npz)
 # $(call sources,FOLDER): the files of a level and of its folders, in a fixed order
 sources = $(filter-out $(UNUSED),$(sort $(wildcard $(1)/*.cpp $(1)/*/*.cpp $(1)/*.cu)))
@@ -85,7 +90,7 @@ LAYERS := $(call objects,$(call sources,layers))
 GPU := $(if $(filter 1 host,$(CUDA)),$(call objects,$(call sources,cuda)))
 # CUDA=host: the same kernels as C++ (tests/cuda/host/cuda_runtime.h), cuBLASLt and some of cuDNN in plain loops.
 ifeq ($(CUDA),host)
-  GPU := $(filter-out $(addprefix %/cuda/,cublaslt.o cudnn.o cudnn_none.o),$(GPU)) \
+  GPU := $(filter-out $(addprefix %/cuda/,cublaslt.o cudnn.o cudnn_none.o nccl.o),$(GPU)) \
          $(call objects,$(sort $(wildcard tests/cuda/host/*.cpp)))
 endif
 LIBRARY := $(CORE) $(AUTOGRAD) $(DATA) $(LAYERS) $(GPU)
@@ -126,12 +131,13 @@ LIBS = $(if $(filter 1,$(ONEDNN)),-ldnnl) $(if $(filter 1,$(LIBZIP)),-lzip) $(if
        $(if $(filter 1,$(MPI)),$(MPI_LIBS)) -pthread
 IMAGES_LIBS ?= $(if $(filter 1,$(IMAGES)),-ljpeg -lpng -lwebpdemux -lwebp -ltiff)
 SENTENCEPIECE_LIBS ?= $(if $(filter 1,$(SENTENCEPIECE)),-lsentencepiece -lsentencepiece_train)
-# The static runtime looks for the driver when it is asked, so that programs start where there is none; cuDNN is opened
-# when it is first asked for, and nothing is linked to it.
+# The static runtime looks for the driver when it is asked, so that programs start where there is none; cuDNN and
+# NCCL are opened when they are first asked for, and nothing is linked to them.
 RPATH = -Wl$(comma)-rpath$(comma)
-CUDA_LIBS ?= $(if $(CUDNN_HOME),$(RPATH)$(CUDNN_HOME)/lib) -L$(CUDA_HOME)/lib64 $(RPATH)$(CUDA_HOME)/lib64 \
-             -lcublasLt -lcudart_static -ldl -lrt
-CUDA_INCLUDES := $(if $(filter 1,$(CUDA)),$(addprefix -isystem ,$(addsuffix /include,$(CUDNN_HOME) $(CUDA_HOME))))
+CUDA_LIBS ?= $(addprefix $(RPATH),$(addsuffix /lib,$(CUDNN_HOME) $(NCCL_HOME)) $(CUDA_HOME)/lib64) \
+             -L$(CUDA_HOME)/lib64 -lcublasLt -lcudart_static -ldl -lrt
+NVIDIA_HOMES := $(CUDNN_HOME) $(NCCL_HOME) $(CUDA_HOME)
+CUDA_INCLUDES := $(if $(filter 1,$(CUDA)),$(addprefix -isystem ,$(addsuffix /include,$(NVIDIA_HOMES))))
 ifeq ($(CUDA),host)
   CUDA_INCLUDES := -Itests/cuda/host
   CUDA_LIBS :=
@@ -247,7 +253,7 @@ vendor vendor-cudnn:
 	@$(PROBE) .make/vendor.sh $(filter cudnn,$(subst -, ,$@))
 info:
 	@$(PROBE) FOUND="$(FOUND)" COMPILE="$(strip $(COMPILE))" LINK="$(strip $(LINK) ... $(LIBS))" NVCC="$(NVCC)" \
-	  DRIVER="$(DRIVER)" CUDNN_HEADER="$(CUDNN_HEADER)" MPICC="$(MPICC)" \
+	  DRIVER="$(DRIVER)" CUDNN_HEADER="$(CUDNN_HEADER)" NCCL_HEADER="$(NCCL_HEADER)" MPICC="$(MPICC)" \
 	  $(foreach s,$(filter-out WERROR,$(SWITCHES)),$(s)=$($(s))) .make/info.sh
 help: ; @cat .make/help.txt
 clean:

@@ -38,6 +38,8 @@ feature CUDNN "$CUDNN" "$CUDNN_HEADER with cudnn-frontend $(version cudnn_fronte
   ${cudnn}_MAJOR_VERSION.${cudnn}_MINOR_VERSION.${cudnn}_PATCH_VERSION)" \
   "on GPUs convolutions and attention run by slower kernels (cudnn.h: ${CUDNN_HEADER:-none}; \
 cudnn_frontend.h: $frontend)"
+feature NCCL "$NCCL" "$NCCL_HEADER" \
+  "several ranks combine tensors of GPUs by way of the host's memory (nccl.h: ${NCCL_HEADER:-none})"
 feature IMAGES "$IMAGES" "libjpeg $(version jconfig.h LIBJPEG_TURBO_VERSION) libpng $(version png.h \
   PNG_LIBPNG_VER_STRING) libwebp libtiff $(version tiffvers.h TIFFLIB_VERSION)" \
   "JPEG, PNG, WebP and TIFF files cannot be decoded (lacking:$lacking)"

@@ -4,7 +4,7 @@
 # Takes CXX and CPPFLAGS from the environment. One run of the preprocessor answers.
 headers='JSON=nlohmann/json.hpp CLI=CLI/CLI.hpp DOCTEST=doctest/doctest.h ONEDNN=oneapi/dnnl/dnnl.h ONEDNN=dnnl.h
   ZLIB=zlib.h LIBZIP=zip.h JPEG=jpeglib.h PNG=png.h WEBP=webp/demux.h TIFF=tiffio.h
-  SENTENCEPIECE=sentencepiece_trainer.h CUDNN_FRONTEND=cudnn_frontend.h CUDNN=cudnn_version.h'
+  SENTENCEPIECE=sentencepiece_trainer.h CUDNN_FRONTEND=cudnn_frontend.h CUDNN=cudnn_version.h NCCL=nccl.h'
 # present CONDITION WORD
 present() { printf '#if %s\n%s\n#endif\n' "$1" "$2"; }
 {

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "core/build.h"
+#include "core/device_ranks.h"
 #include "core/error.h"
 #include "core/launch.h"
 #include "core/stopwatch.h"
@@ -109,10 +110,8 @@ std::vector<int> counts_of(const std::vector<int64_t>& rows, const Tensor& all) 
 }
 
 /// The processors that this process may run on, divided by the ranks of its machine that may run on the same.
-Neighbors look_around() {
-  MPI_Comm machine = MPI_COMM_NULL;
+Neighbors look_around(MPI_Comm machine) {
   int rank = 0, size = 1;
-  SKED_MPI(MPI_Comm_split_type, MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &machine);
   SKED_MPI(MPI_Comm_rank, machine, &rank);
   SKED_MPI(MPI_Comm_size, machine, &size);
   cpu_set_t mine;
@@ -120,7 +119,6 @@ Neighbors look_around() {
   sched_getaffinity(0, sizeof mine, &mine);
   std::vector<cpu_set_t> sets(static_cast<size_t>(size));
   SKED_MPI(MPI_Allgather, &mine, sizeof mine, MPI_BYTE, sets.data(), sizeof mine, MPI_BYTE, machine);
-  SKED_MPI(MPI_Comm_free, &machine);
   const auto sharing = std::ranges::count_if(sets, [&](const cpu_set_t& set) { return CPU_EQUAL(&set, &mine); });
   return {rank, size, std::max<int64_t>(CPU_COUNT(&mine) / sharing, 1)};
 }
@@ -135,7 +133,11 @@ class World final : public Communicator {
     SKED_MPI(MPI_Comm_rank, MPI_COMM_WORLD, &rank_);
     SKED_MPI(MPI_Comm_size, MPI_COMM_WORLD, &size_);
     SKED_MPI(MPI_Comm_dup, MPI_COMM_WORLD, &leaving_);
-    neighbors_ = look_around();
+    MPI_Comm machine = MPI_COMM_NULL;
+    SKED_MPI(MPI_Comm_split_type, MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &machine);
+    SKED_MPI(MPI_Allreduce, &rank_, &first_neighbor_, 1, MPI_INT, MPI_MIN, machine);
+    neighbors_ = look_around(machine);
+    SKED_MPI(MPI_Comm_free, &machine);
   }
   /// At the program's end, which a rank that leaves alone must not come to: this waits for the others.
   ~World() override {
@@ -145,6 +147,7 @@ class World final : public Communicator {
   int64_t rank() const override { return rank_; }
   int64_t size() const override { return size_; }
   const Neighbors& neighbors() const { return neighbors_; }
+  int first_neighbor() const { return first_neighbor_; }
   std::optional<int> meet(int mine, double seconds) {
     static int from, most;  // a rank that stays away leaves them in use
     from = mine;
@@ -163,6 +166,7 @@ class World final : public Communicator {
 
  protected:
   void do_all_reduce(Tensor& t, Reduction how) override {
+    if (Communicator* cards = among_cards(t)) return cards->all_reduce(t, how);
     Tensor here = t.to(Device::cpu);
     in_pieces(here.raw(), here.numel(), t.dtype(), [&](void* at, int count) {
       SKED_MPI(MPI_Allreduce, MPI_IN_PLACE, at, count, type_of(t.dtype()), op_of(t.dtype(), how), MPI_COMM_WORLD);
@@ -170,6 +174,7 @@ class World final : public Communicator {
     bring(here, t);
   }
   void do_start_all_reduce(const Tensor& t) override {
+    if (Communicator* cards = among_cards(t)) return cards->start_all_reduce(t);
     begun_.push_back({t, t.to(Device::cpu)});
     const DType dtype = t.dtype();
     in_pieces(begun_.back().here.raw(), t.numel(), dtype, [&](void* at, int count) {
@@ -185,12 +190,14 @@ class World final : public Communicator {
              MPI_STATUSES_IGNORE);
   }
   void do_finish() override {
+    if (cards_ != nullptr) cards_->finish();
     SKED_MPI(MPI_Waitall, static_cast<int>(requests_.size()), requests_.data(), MPI_STATUSES_IGNORE);
     for (Begun& b : begun_) bring(b.here, b.whole);
     requests_.clear();
     begun_.clear();
   }
   void do_all_gather(const Tensor& mine, const std::vector<int64_t>& rows, Tensor& all) override {
+    if (Communicator* cards = among_cards(all)) return cards->all_gather(mine, rows, all);
     const Tensor from = mine.to(Device::cpu);
     Tensor here = on_host(all);
     if (all.numel() > most_elements) return gather_in_pieces(from, rows, here, all);
@@ -203,6 +210,7 @@ class World final : public Communicator {
     bring(here, all);
   }
   void do_reduce_scatter(const Tensor& all, const std::vector<int64_t>& rows, Tensor& mine) override {
+    if (Communicator* cards = among_cards(all)) return cards->reduce_scatter(all, rows, mine);
     Tensor from = all.to(Device::cpu), here = on_host(mine);
     const MPI_Datatype type = type_of(all.dtype());
     const MPI_Op sum = op_of(all.dtype(), Reduction::sum);
@@ -216,6 +224,7 @@ class World final : public Communicator {
     bring(here, mine);
   }
   void do_broadcast(Tensor& t, int64_t root) override {
+    if (Communicator* cards = among_cards(t)) return cards->broadcast(t, root);
     Tensor here = t.to(Device::cpu);
     in_pieces(here.raw(), here.numel(), t.dtype(), [&](void* at, int count) {
       SKED_MPI(MPI_Bcast, at, count, type_of(t.dtype()), static_cast<int>(root), MPI_COMM_WORLD);
@@ -230,6 +239,15 @@ class World final : public Communicator {
     Tensor whole, here;
   };
 
+  /// What combines tensors where t lives without the host; nullptr: nothing does.
+  Communicator* among_cards(const Tensor& t) {
+    const DeviceRanks* offered = ranks_of(t.device());
+    if (offered != nullptr && cards_ == nullptr) {  // all ranks come here with their first tensor of a card
+      const std::string id = rank_ == 0 ? offered->make_id() : "";
+      cards_ = offered->open(all_gather_text(*this, id).front(), rank_, size_);
+    }
+    return offered == nullptr ? nullptr : cards_;
+  }
   /// A place on the host for the elements of t.
   static Tensor on_host(const Tensor& t) {
     return t.device() == Device::cpu ? t : Tensor::empty(t.shape(), t.dtype(), Device::cpu);
@@ -262,9 +280,10 @@ class World final : public Communicator {
     }
   }
 
-  int rank_ = 0, size_ = 1;
+  int rank_ = 0, size_ = 1, first_neighbor_ = 0;
   MPI_Comm leaving_ = MPI_COMM_NULL;  // apart from what other ranks may be in
   Neighbors neighbors_;
+  Communicator* cards_ = nullptr;
   std::vector<Begun> begun_;
   std::vector<MPI_Request> requests_;
 };
@@ -295,6 +314,16 @@ Communicator& world() {
 Neighbors neighbors() {
   World* const all = the_world();
   return all == nullptr ? Neighbors{} : all->neighbors();
+}
+
+void take_own_cards() {
+  World* const all = the_world();
+  const Cards* cards = cards_of(Device::cuda);
+  if (all == nullptr || cards == nullptr) return;
+  // Slurm may show each rank a card of its own.
+  const std::string here = std::to_string(all->first_neighbor()) + " " + cards->seen();
+  const std::vector<std::string> seen = all_gather_text(*all, here);
+  cards->take(std::count(seen.begin(), seen.begin() + all->rank(), here));
 }
 
 std::optional<int> meet(int mine, double seconds) {

@@ -13,7 +13,8 @@ namespace sked {
 /// (catch_interrupts), as MPI has threads of its own. Throws UsageError where there are several processes and no MPI in
 /// this program, or MPI knows nothing of the others: they would do the same work N times.
 ///
-/// One thread of the program uses it. Tensors of a GPU go by way of the host's memory. Ranks leave together: the end of
+/// One thread of the program uses it. Tensors of a GPU are combined by what its backend offers (device_ranks.h; NCCL),
+/// else by way of the host's memory. Ranks leave together: the end of
 /// the program waits for all of them, and what ends one alone is abort()'s to say.
 Communicator& world();
 
@@ -23,6 +24,9 @@ struct Neighbors {
   int64_t processors = 0;  // of those it may run on its share, at least 1; 0: alone
 };
 Neighbors neighbors();
+
+/// Each rank takes a card of its own of those that it and its neighbors see, before it uses one. A collective.
+void take_own_cards();
 
 /// Where all ranks come to this within `seconds`, the greatest `mine`; else nothing: some are elsewhere, and what is
 /// left to this one is abort(). To be called at the end, whatever collectives of world() other ranks are in.

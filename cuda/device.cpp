@@ -6,6 +6,7 @@
 
 #include <string>
 
+#include "core/device_ranks.h"
 #include "core/error.h"
 #include "cuda/recording.h"
 #include "cuda/runtime.h"
@@ -43,6 +44,8 @@ class GpuMemory final : public Memory {
   void profile(bool on) override { SKED_CUDA(on ? cudaProfilerStart() : cudaProfilerStop()); }
 };
 
+int64_t own_card = 0;  // of those that this process sees
+
 /// A driver that is none or too old, no device, or a card older than Ampere (8.0, for which the kernels are compiled).
 std::string why_unusable() {
   const auto says = [](cudaError_t status) { return std::string("CUDA says: ") + cudaGetErrorString(status); };
@@ -58,13 +61,19 @@ std::string why_unusable() {
   }
   if (status != cudaSuccess) return says(status);
   if (count == 0) return "CUDA finds no device";
-  cudaDeviceProp card{};
-  if (const cudaError_t asked = cudaGetDeviceProperties(&card, 0); asked != cudaSuccess) return says(asked);
-  if (card.major < 8) {
-    return "device 0, " + std::string(card.name) + ", has compute capability " + std::to_string(card.major) + "." +
-           std::to_string(card.minor) + ", expected at least 8.0 (CUDA_VISIBLE_DEVICES chooses another)";
+  if (own_card >= count) {
+    return "there are " + std::to_string(count) + " GPUs for " + std::to_string(own_card + 1) +
+           " ranks or more on this machine: expected one rank a GPU";
   }
-  const cudaError_t set = cudaSetDevice(0);
+  const int own = static_cast<int>(own_card);
+  cudaDeviceProp card{};
+  if (const cudaError_t asked = cudaGetDeviceProperties(&card, own); asked != cudaSuccess) return says(asked);
+  if (card.major < 8) {
+    return "device " + std::to_string(own) + ", " + std::string(card.name) + ", has compute capability " +
+           std::to_string(card.major) + "." + std::to_string(card.minor) +
+           ", expected at least 8.0 (CUDA_VISIBLE_DEVICES chooses another)";
+  }
+  const cudaError_t set = cudaSetDevice(own);
   return set == cudaSuccess ? "" : says(set);
 }
 
@@ -78,7 +87,21 @@ Memory* open(std::string& reason) {
   return &memory;
 }
 
-[[maybe_unused]] const bool registered = (register_memory(Device::cuda, open), true);
+std::string seen() {
+  int count = 0;
+  std::string names;
+  if (cudaGetDeviceCount(&count) != cudaSuccess) count = 0;
+  for (int i = 0; i < count; ++i) {
+    char name[32] = {};
+    if (cudaDeviceGetPCIBusId(name, sizeof name, i) == cudaSuccess) names += std::string(name) + " ";
+  }
+  (void)cudaGetLastError();  // why there are none is open()'s to say
+  return names;
+}
+
+[[maybe_unused]] const bool registered =
+    (register_memory(Device::cuda, open),
+     register_cards(Device::cuda, {.seen = seen, .take = [](int64_t number) { own_card = number; }}), true);
 
 }  // namespace
 }  // namespace sked::cuda

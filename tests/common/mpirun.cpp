@@ -1,10 +1,11 @@
 #include "tests/common/mpirun.h"
 
 #include <algorithm>
+#include <filesystem>
 
 #include "core/build.h"
+#include "core/text.h"
 #include "tests/common/files.h"
-#include "tests/common/shell.h"
 
 namespace sked::test {
 
@@ -24,6 +25,13 @@ std::vector<std::string> mpirun_words(int64_t ranks) {
           "--mca",
           "oob_tcp_if_include",
           "lo"};
+}
+
+Shell run_ranks(int64_t ranks, const std::string& cases, const std::string& environment) {
+  const std::string self = std::filesystem::read_symlink("/proc/self/exe");
+  const std::string leaks = "LSAN_OPTIONS=suppressions=tests/common/mpi_leaks.txt:print_suppressions=0";
+  return shell("env " + leaks + " OMP_NUM_THREADS=1 " + environment + " " + join(mpirun_words(ranks), " ") + " '" +
+               self + "' -tc='" + cases + "'");
 }
 
 bool has_mpirun() {

@@ -9,7 +9,6 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
-#include <iostream>
 #include <limits>
 #include <numeric>
 #include <string>
@@ -18,11 +17,9 @@
 #include "core/error.h"
 #include "core/launch.h"
 #include "core/stopwatch.h"
-#include "core/text.h"
 #include "tests/common/files.h"
 #include "tests/common/hash_weights.h"
 #include "tests/common/mpirun.h"
-#include "tests/common/shell.h"
 
 namespace sked::test {
 namespace {
@@ -110,19 +107,6 @@ void check_alike(Communicator& ranks, const char* what, const Tensor& t) {
   if (ranks.rank() == 0) std::printf("bytes of %s %s: %08x\n", what, name(t.dtype()), hash_name(all.front()));
 }
 
-/// Output of this binary's cases of that name on so many ranks; checks that all have passed.
-std::string run_ranks(int64_t ranks, const std::string& cases, const std::string& environment = "") {
-  const std::string self = std::filesystem::read_symlink("/proc/self/exe");
-  // What Open MPI leaves behind at its end is no leak of ours.
-  const std::string leaks = "LSAN_OPTIONS=suppressions=tests/common/mpi_leaks.txt:print_suppressions=0";
-  const Shell run = shell("env " + leaks + " OMP_NUM_THREADS=1 " + environment + " " + join(mpirun_words(ranks), " ") +
-                          " " + self + " -tc='" + cases + "'");
-  CAPTURE(ranks);
-  CAPTURE(run.text);
-  CHECK(run.code == 0);
-  return run.text;
-}
-
 /// The lines `bytes of …`.
 std::vector<std::string> sums_in(const std::string& text) {
   std::vector<std::string> lines;
@@ -201,10 +185,13 @@ TEST_CASE("rank: neighbors share the processors") {
 TEST_CASE("mpi: ranks started by mpirun") {
   if (!has_mpirun()) return;
   for (const int64_t ranks : {1, 2, 3, 4}) {
-    const std::string first = run_ranks(ranks, "rank:*");
-    const auto sums = sums_in(first);
+    const Shell run = run_ranks(ranks, "rank:*");
+    CAPTURE(ranks);
+    CAPTURE(run.text);
+    CHECK(run.code == 0);
+    const auto sums = sums_in(run.text);
     CHECK(sums.size() == 3 * (4 * 3 + 1));
-    if (ranks == 3) CHECK(sums_in(run_ranks(ranks, "rank:*")) == sums);
+    if (ranks == 3) CHECK(sums_in(run_ranks(ranks, "rank:*").text) == sums);
   }
 }
 
@@ -219,8 +206,7 @@ TEST_CASE("one of three ranks leaves") {
 TEST_CASE("mpi: a rank that fails alone ends all") {
   if (!has_mpirun()) return;
   const Stopwatch since;
-  const std::string self = std::filesystem::read_symlink("/proc/self/exe");
-  const Shell run = shell(join(mpirun_words(3), " ") + " " + self + " -tc='one of three ranks leaves'");
+  const Shell run = run_ranks(3, "one of three ranks leaves");
   CHECK(run.code == 7);
   CHECK(since.seconds() < 10);
 }

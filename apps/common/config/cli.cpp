@@ -202,6 +202,7 @@ bool answered(int argc, const char* const* argv, const AppText& text, const std:
 /// Device, precision and threads of the process.
 void prepare_process(const ProcessOptions& process, CommonOptions& options) {
   options.device = choose_device(process.device);
+  require_same_device(options.device);
   options.graph = process.graph == "auto";
   set_product_precision(parse_precision(process.precision));
   set_deterministic(process.deterministic);

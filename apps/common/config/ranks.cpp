@@ -39,6 +39,18 @@ void join_ranks(const AppText& text) {
                 " processes: expected one, as this program does not divide its work");
   joined = world().size() > 1;
   if (joined) prefix = "rank " + std::to_string(world().rank()) + ": ";
+  take_own_cards();
+}
+
+void require_same_device(Device device) {
+  if (!joined) return;
+  const std::vector<int64_t> all = all_gather_number(world(), static_cast<int64_t>(device));
+  const std::vector<std::string> reasons = all_gather_text(world(), reason_unavailable(Device::cuda));
+  for (size_t r = 1; r < all.size(); ++r) {
+    const size_t without = static_cast<Device>(all[r]) == Device::cpu ? r : 0;
+    require(all[r] == all[0], "device", "rank ", without, " has no usable GPU (", reasons[without], "), rank ",
+            r - without, " has one: expected one each, or --device cpu");
+  }
 }
 
 int default_threads() {

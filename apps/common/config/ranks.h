@@ -5,6 +5,7 @@
 #include <string>
 
 #include "apps/common/config/options.h"
+#include "core/device.h"
 
 namespace sked {
 
@@ -12,9 +13,12 @@ namespace sked {
 void let_one_rank_speak();
 bool speaks();
 
-/// Opens world() for a program that takes ranks (AppText::ranks), refuses several processes to another. Throws
-/// UsageError.
+/// Opens world() for a program that takes ranks (AppText::ranks), each with a GPU of its own where there are any;
+/// refuses several processes to another. Throws UsageError.
 void join_ranks(const AppText& text);
+
+/// Throws Error, on all ranks, unless they compute on the same kind of device.
+void require_same_device(Device device);
 
 /// The threads of a rank where nobody has chosen: its share of the processors. 0: as many as there are.
 int default_threads();

@@ -235,7 +235,7 @@ cudaError_t cudaGetDeviceCount(int* count) {
   if (wanted("CUDA_ON_HOST_DRIVER", kRuntime) < kRuntime) return cudaErrorInsufficientDriver;
   const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
   if (visible && (visible[0] < '0' || visible[0] > '9')) return cudaErrorNoDevice;
-  return *count = 1, cudaSuccess;
+  return *count = wanted("CUDA_ON_HOST_CARDS", 1), cudaSuccess;
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   const int capability = wanted("CUDA_ON_HOST_CAPABILITY", 80);
@@ -244,6 +244,10 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
 }
 cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
 cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+cudaError_t cudaDeviceGetPCIBusId(char* name, int size, int device) {
+  std::snprintf(name, static_cast<size_t>(size), "0000:0%d:00.0", device);
+  return cudaSuccess;
+}
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   *value = attribute == cudaDevAttrComputeCapabilityMinor ? 0 : 8;
   return cudaSuccess;
