@@ -21,14 +21,14 @@ struct Problem {
   Var w = parameter(hash_tensor({3}, 1)), idle = parameter(hash_tensor({2}, 2));
   std::vector<std::string> notes;
   int calls = 0;
-  std::vector<std::pair<uint64_t, int64_t>> parts_seen;  // each part's number and its first example
+  std::vector<std::pair<int64_t, int64_t>> parts_seen;  // place and number of each part's first example
   GradientStep step;
 
   explicit Problem(bool record, int64_t parts = 1)
       : step(
             [this](const TensorList& inputs, const Context& context) {
               ++calls;
-              parts_seen.emplace_back(context.part, context.examples.data<int64_t>()[0]);
+              parts_seen.emplace_back(context.first_row, context.examples.data<int64_t>()[0]);
               return mean(square(w) * Var(inputs[0])) * static_cast<double>(1 + context.step);
             },
             {{"w", w}, {"idle", idle}}, Device::cpu, record, [this](const std::string& line) { notes.push_back(line); },
@@ -76,7 +76,12 @@ TEST_CASE("gradient step: the caller's tensors are not written to, and a replay 
   replayed.run(4, 7);
   CHECK(same(x, before));
   CHECK(same(replayed.step.run({x}, context), plain.step.run({x}, context)));
+  const int replays = recorder.replays();
   Context other = context;
+  other.first_row = 4;  // of another batch, cut elsewhere: computed
+  CHECK(same(replayed.step.run({x}, other), plain.step.run({x}, other)));
+  CHECK(recorder.replays() == replays);
+  other = context;
   other.seed = 2;  // no part of what may change
   CHECK(one_line_with(error_of([&] { replayed.step.run({x}, other); }), "[gradient_step]", "seed 1", "got 2"));
 }
@@ -126,7 +131,7 @@ TEST_CASE("gradient step: a batch in parts has the loss and gradients of the who
   Problem numbered(false, 3);
   Context context{.training = true, .seed = 1, .step = 0, .examples = Tensor::from<int64_t>({5, 6, 7, 8, 9}, {5})};
   numbered.step.run({hash_tensor({5, 3}, 3)}, context);
-  CHECK(numbered.parts_seen == std::vector<std::pair<uint64_t, int64_t>>{{0, 5}, {1, 6}, {2, 8}});
+  CHECK(numbered.parts_seen == std::vector<std::pair<int64_t, int64_t>>{{0, 5}, {1, 6}, {3, 8}});
   CHECK(one_line_with(error_of([] { Problem(false, 0); }), "[gradient_step]", "at least 1 part, got 0"));
 }
 

@@ -31,7 +31,7 @@ Tensor GradientStep::run(const TensorList& inputs, const Context& context) {
   if (records_) {
     Layout layout{{context.examples.shape(), context.examples.dtype()}};
     for (const Tensor& t : inputs) layout.emplace_back(t.shape(), t.dtype());
-    known = layout == layout_;
+    known = layout == layout_ && (!recording_ || context.first_row == context_.first_row);
     if (!recording_) layout_ = std::move(layout);
   }
   if (known && (recording_ || record(inputs, context))) return replay(inputs, context);
