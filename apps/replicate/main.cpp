@@ -21,6 +21,7 @@
 #include "apps/replicate/earlier.h"
 #include "apps/replicate/own_plan.h"
 #include "apps/replicate/plan.h"
+#include "apps/replicate/ranks.h"
 #include "apps/replicate/report.h"
 #include "apps/replicate/results.h"
 #include "apps/replicate/run_plan.h"
@@ -30,6 +31,7 @@
 #include "apps/replicate/tuning.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/mpi.h"
 #include "core/text.h"
 
 namespace sked {
@@ -145,6 +147,32 @@ void report(const CommonOptions& options, const OwnPlan& asked, const Flags& fla
   std::printf("\n%s\n", printable(page).c_str());
 }
 
+/// Prints what is asked for, and finds out whether all can be run; for --dry-run prints that, and does no more. Returns
+/// why there will be no plots, as why_no_plots() does.
+std::string prepare(const Plan& plan, const std::vector<PlannedRun>& tuning, const std::filesystem::path& out,
+                    const CommonOptions& options, const Flags& flags, int64_t ranks) {
+  std::vector<PlannedRun> all = tuning;
+  const std::vector<FinishedRun> tuned = flags.fresh ? std::vector<FinishedRun>{} : finished_tuning(tuning, out);
+  std::ranges::move(tuned_runs_of(plan, tuning, tuned), std::back_inserter(all));
+  const std::string first = first_line(plan, tuning.size(), all.size() - tuning.size(), out);
+  print_if_asked(options, configurations(all));
+  const std::vector<PlannedRun> to_train = flags.fresh ? all : unfinished(all, out);
+  check_models(plan, to_train);
+  if (flags.fresh) refuse_fresh(all, out);
+  if (flags.dry_run) {
+    const auto columns = static_cast<size_t>(std::max<int64_t>(terminal_columns(), 40));
+    std::printf("%s\n\n%s", wrapped(printable(first), columns).c_str(),
+                stage_tables(plan, all, out, flags.fresh, columns).c_str());
+    return "";
+  }
+  check_outputs(to_train, out, flags.fresh);
+  if (flags.fresh && ranks > 1) start_over(all, out);
+  const std::string no_plots = why_no_plots();
+  if (!no_plots.empty()) note(no_plots + ": " + kReport + " has no plots");
+  inform(first + (ranks > 1 ? " by " + std::to_string(ranks) + " ranks" : ""));
+  return no_plots;
+}
+
 void replicate(const CommonOptions& options, const OwnPlan& asked, const Flags& flags) {
   if (!flags.report.empty()) return report(options, asked, flags);
   const bool fresh = flags.fresh;
@@ -163,25 +191,12 @@ void replicate(const CommonOptions& options, const OwnPlan& asked, const Flags& 
   check_outside_images(out, asked.own);
   if (!fresh) check_size(plan, out);
   const std::vector<PlannedRun> tuning = tuning_runs_of(plan);
-  std::vector<PlannedRun> all = tuning;
-  const std::vector<FinishedRun> tuned = fresh ? std::vector<FinishedRun>{} : finished_tuning(tuning, out);
-  std::ranges::move(tuned_runs_of(plan, tuning, tuned), std::back_inserter(all));
-  const std::string first = first_line(plan, tuning.size(), all.size() - tuning.size(), out);
-  print_if_asked(options, configurations(all));
-  const std::vector<PlannedRun> to_train = fresh ? all : unfinished(all, out);
-  check_models(plan, to_train);
-  if (fresh) refuse_fresh(all, out);
-  if (flags.dry_run) {
-    const auto columns = static_cast<size_t>(std::max<int64_t>(terminal_columns(), 40));
-    std::printf("%s\n\n%s", wrapped(printable(first), columns).c_str(),
-                stage_tables(plan, all, out, fresh, columns).c_str());
-    return;
-  }
-  check_outputs(to_train, out, fresh);
-  const std::string no_plots = why_no_plots();
-  if (!no_plots.empty()) note(no_plots + ": " + kReport + " has no plots");
-  inform(first);
-  const std::vector<Cell> cells = run_plan(plan, tuning, out, options, fresh);
+  Communicator& ranks = world();
+  const std::string no_plots = ranks.rank() > 0 ? "" : prepare(plan, tuning, out, options, flags, ranks.size());
+  if (flags.dry_run || options.print_config) return;
+  check_shared(ranks, {out / runs_of(plan).front().folder});
+  const std::vector<Cell> cells = run_plan(plan, tuning, out, options, fresh && ranks.size() == 1, ranks);
+  if (ranks.rank() > 0) return;
   std::printf("\n%s\n", table_markdown(plan, cells).c_str());
   for (const Comparison& c : comparisons(plan, cells)) std::printf("%s\n", sentence(plan, cells, c).c_str());
   write_file((out / kReport).string(), report_html(plan, cells, out, no_plots));

@@ -14,6 +14,7 @@
 #include "apps/common/run/trainer.h"
 #include "apps/replicate/after_runs.h"
 #include "apps/replicate/diverged.h"
+#include "apps/replicate/ranks.h"
 #include "apps/replicate/stages.h"
 #include "apps/replicate/tables.h"
 #include "apps/replicate/tuning.h"
@@ -43,8 +44,8 @@ struct OpenRun {
 class PlanRuns {
  public:
   PlanRuns(const Plan& plan, const std::vector<PlannedRun>& runs, const std::filesystem::path& out,
-           const CommonOptions& options, bool fresh)
-      : plan_(plan), out_(out), options_(options), fresh_(fresh), count_(runs.size()) {
+           const CommonOptions& options, bool fresh, bool with_ranks)
+      : plan_(plan), out_(out), options_(options), fresh_(fresh), with_ranks_(with_ranks), count_(runs.size()) {
     for (const PlannedRun& run : runs) open_.push_back({run, stage(run), stage(run)});
   }
 
@@ -62,7 +63,7 @@ class PlanRuns {
   const Plan& plan_;
   const std::filesystem::path out_;
   const CommonOptions& options_;
-  const bool fresh_;
+  const bool fresh_, with_ranks_;
   const size_t count_;
   std::vector<OpenRun> open_;
   std::vector<FinishedRun> finished_;
@@ -123,7 +124,8 @@ bool PlanRuns::take() {
     try {
       finished_.push_back(result_of(run, label, theirs));
     } catch (const BusyError&) {
-      if (passed_over_.insert(run.folder).second) inform(name + ": another process has it, passed over");
+      if (!with_ranks_ && passed_over_.insert(run.folder).second)
+        inform(name + ": another process has it, passed over");
       continue;
     }
     waiting_ = false;
@@ -136,7 +138,8 @@ bool PlanRuns::take() {
 void PlanRuns::wait() {
   if (!waiting_)
     inform("waiting for " + std::to_string(open_.size()) + (open_.size() == 1 ? " run" : " runs") +
-           " of other processes, to go on with what one of them leaves; Ctrl-C ends this one");
+           (with_ranks_ ? " of other ranks"
+                        : " of other processes, to go on with what one of them leaves; Ctrl-C ends this one"));
   waiting_ = true;
   got_further();  // train.time_limit ends it: nothing would be lost
   wait_a_moment();
@@ -145,8 +148,14 @@ void PlanRuns::wait() {
 }  // namespace
 
 std::vector<Cell> run_plan(const Plan& plan, const std::vector<PlannedRun>& tuning, const std::filesystem::path& out,
-                           const CommonOptions& options, bool fresh) {
-  std::vector<FinishedRun> tuned = PlanRuns(plan, tuning, out, options, fresh).all([](const auto&) {});
+                           const CommonOptions& options, bool fresh, Communicator& ranks) {
+  StopTogether together(ranks, out);
+  const auto all = [&](const std::vector<PlannedRun>& runs, const auto& on_finished) {
+    std::vector<FinishedRun> finished;
+    together.run([&] { finished = PlanRuns(plan, runs, out, options, fresh, ranks.size() > 1).all(on_finished); });
+    return finished;
+  };
+  std::vector<FinishedRun> tuned = all(tuning, [](const auto&) {});
   const auto place = [&](const FinishedRun& run) {
     return std::ranges::find(tuning, run.plan.folder, &PlannedRun::folder) - tuning.begin();
   };
@@ -154,16 +163,17 @@ std::vector<Cell> run_plan(const Plan& plan, const std::vector<PlannedRun>& tuni
   std::vector<Cell> cells;
   AfterRuns after(plan, out);
   const auto write = [&] {
+    if (ranks.rank() > 0) return;
     write_file((out / kResults).string(), results_json(plan, cells));
     write_file((out / kTable).string(), table_markdown(plan, cells));
   };
-  PlanRuns(plan, tuned_runs_of(plan, tuning, tuned), out, options, fresh).all([&](const auto& finished) {
+  all(tuned_runs_of(plan, tuning, tuned), [&](const auto& finished) {
     cells = cells_of(plan, finished);
     for (Cell& cell : cells) cell.tuning = trials_of(tuned, cell.setting, cell.head);
     after.recall(cells);
     write();
   });
-  after.measure(cells, options, write);  // stopped, it keeps those so far
+  after.measure(cells, options, ranks, write);  // stopped, it keeps those so far
   return cells;
 }
 

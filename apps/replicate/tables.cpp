@@ -70,6 +70,18 @@ std::string table_markdown(const Plan& plan, const std::vector<Cell>& cells) {
   return text;
 }
 
+Json further_json(const Cell& cell) {
+  Json entry = Json::object();
+  if (cell.ensemble)
+    entry["ensemble"] = {{"test", evaluation_json(cell.ensemble->test, true)},
+                         {"disagreement", cell.ensemble->disagreement}};
+  for (const CalibratedRun& run : cell.calibrated)
+    entry["calibrated"].push_back(
+        {{"seed", run.seed}, {"temperature", run.temperature}, {"test", evaluation_json(run.test, true)}});
+  if (cell.noise) entry["noise"] = *cell.noise;
+  return entry;
+}
+
 std::string results_json(const Plan& plan, const std::vector<Cell>& cells) {
   Json result = {{"title", valid_utf8(plan.title)},
                  {"about", parse_json(plan.about, plan.path)},
@@ -85,14 +97,9 @@ std::string results_json(const Plan& plan, const std::vector<Cell>& cells) {
     for (const Metric& metric : metrics())
       if (cell.has(metric)) entry[metric.key] = json_of(cell.of(metric));
     entry["runs"] = cell.runs_json();
-    if (cell.ensemble)
-      entry["ensemble"] = {{"test", evaluation_json(cell.ensemble->test, true)},
-                           {"disagreement", cell.ensemble->disagreement}};
-    for (const CalibratedRun& run : cell.calibrated)
-      entry["calibrated"].push_back(
-          {{"seed", run.seed}, {"temperature", run.temperature}, {"test", evaluation_json(run.test, true)}});
     if (!cell.tuning.empty()) entry["tuning"] = tuning_json(cell.tuning);
-    if (cell.noise) entry["noise"] = *cell.noise;
+    const Json further = further_json(cell);
+    for (const auto& [key, value] : further.members()) entry[key] = value;
     result["cells"].push_back(std::move(entry));
   }
   for (const Comparison& c : comparisons(plan, cells)) {

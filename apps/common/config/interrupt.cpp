@@ -12,6 +12,7 @@
 #include <csignal>
 #include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "core/error.h"
@@ -25,6 +26,7 @@ std::atomic<int> asked = 0;        // the signal that did
 std::atomic<bool> looked = false;  // has the program come to where it can stop?
 double started = 0, limit = 0;
 bool further = false;
+std::function<int()> others;
 bool reader_counts = false;  // stdout is a pipe, and its reader's end is a request
 
 double now() {
@@ -103,10 +105,12 @@ void catch_interrupts() {
 
 void limit_time(double seconds) { limit = seconds; }
 void got_further() { further = true; }
+void listen(std::function<int()> elsewhere) { others = std::move(elsewhere); }
 
 bool interrupted() {
   looked = true;
   if (reader_counts && asked == 0 && reader_is_gone()) asked = SIGPIPE;
+  if (others && asked == 0) ask(others());
   return asked != 0 || (further && limit > 0 && now() - started >= limit);
 }
 

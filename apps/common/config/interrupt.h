@@ -2,6 +2,7 @@
 // Being asked to stop: the program finishes its step, writes a checkpoint and exits with the request's own status.
 
 #include <exception>
+#include <functional>
 
 #include "core/communicator.h"
 
@@ -29,6 +30,10 @@ void catch_interrupts();
 void limit_time(double seconds);
 /// Something is done that the next start need not do again.
 void got_further();
+
+/// From here on interrupted() asks `elsewhere` too: the signal by which another process was asked to stop that this one
+/// works with, or 0. None: nobody is asked.
+void listen(std::function<int()> elsewhere);
 
 bool interrupted();
 /// Is any of the ranks? A collective: all of them get the same answer, and end with the same status.
