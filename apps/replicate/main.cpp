@@ -211,8 +211,8 @@ int main(int argc, char** argv) {
       .name = "replicate",
       .about =
           "Runs a plan (heads x settings x seeds), then writes results.json, table.md and report.html. A plan that was "
-          "stopped goes on where it was when the same command is given again; several such commands at once, or ranks of "
-          "mpirun, share its runs; --set changes the plan's base.",
+          "stopped goes on where it was when the same command is given again; several such commands at once, or ranks "
+          "of mpirun, share its runs; --set changes the plan's base.",
       .example =
           "build/replicate --config apps/configs/demo.json --out runs/demo\n"
           "  build/replicate --images photos --model resnet18 --heads det,het-xl --seeds 3\n"
