@@ -13,6 +13,12 @@ namespace {
 
 std::atomic<uint64_t> steps_made{0};
 
+/// The uses that these edges were are over.
+void drop_uses(const std::vector<Edge>& inputs) {
+  for (const Edge& edge : inputs)
+    if (edge.leaf) --edge.leaf->uses;
+}
+
 /// What a dying step held. Dropping it may end further steps, which queue here instead of nesting their destructors.
 struct Released {
   std::vector<Edge> inputs;
@@ -87,12 +93,49 @@ void deliver(Grads& grads, const std::vector<Edge>& inputs, const std::vector<si
   }
 }
 
+/// The inputs of a step that runs: their uses end with it.
+class InUse {
+ public:
+  explicit InUse(std::vector<Edge> inputs) : inputs_(std::move(inputs)) {}
+  ~InUse() {
+    if (!over_) drop_uses(inputs_);
+  }
+  InUse(const InUse&) = delete;
+  InUse& operator=(const InUse&) = delete;
+
+  const std::vector<Edge>& inputs() const { return inputs_; }
+  /// Tells the listener of leaves that have no other use and a gradient.
+  void end() {
+    drop_uses(inputs_);
+    over_ = true;
+    const auto* const listener = gradient_listener();
+    if (listener == nullptr) return;
+    std::vector<const Node*> told;
+    for (const auto& [leaf, step] : inputs_) {
+      if (!leaf || leaf->uses > 0 || !leaf->grad.defined() || std::ranges::find(told, leaf.get()) != told.end())
+        continue;
+      told.push_back(leaf.get());
+      (*listener)(leaf->grad);
+    }
+  }
+
+ private:
+  const std::vector<Edge> inputs_;
+  bool over_ = false;
+};
+
 }  // namespace
+
+std::function<void(const Tensor&)>*& gradient_listener() {
+  thread_local std::function<void(const Tensor&)>* listener = nullptr;
+  return listener;
+}
 
 Step::Step(const Tensor& y, std::source_location where)
     : number(++steps_made), shape(y.shape()), dtype(y.dtype()), device(y.device()), where(where) {}
 
 Step::~Step() {
+  drop_uses(inputs);
   if (!inputs.empty() || backward) release_later({std::move(inputs), std::move(backward)});
 }
 
@@ -122,8 +165,8 @@ void sweep(const std::shared_ptr<Step>& last, const Tensor& cotangent) {
     step->dy = {};
     require(step->backward != nullptr, "backward", "the tape was freed by an earlier backward() (op at ",
             step->where.file_name(), ":", step->where.line(), "); compute the value again");
-    const std::vector<Edge> inputs = std::move(step->inputs);
-    Gathered gathered(inputs);
+    InUse used(std::move(step->inputs));
+    Gathered gathered(used.inputs());
     Grads grads;
     {
       const auto rule = std::move(step->backward);
@@ -132,7 +175,8 @@ void sweep(const std::shared_ptr<Step>& last, const Tensor& cotangent) {
     }
     // Nobody but the gradients just made may hold on to dy now: the next sum can then be taken in place.
     dy = {};
-    deliver(grads, inputs, gathered.included(), *step, queue);
+    deliver(grads, used.inputs(), gathered.included(), *step, queue);
+    used.end();
   }
 }
 

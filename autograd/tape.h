@@ -20,6 +20,7 @@ struct Node {
   Tensor value;
   Tensor grad;  // of a leaf
   bool requires_grad = false;
+  int64_t uses = 0;  // of a leaf that requires a gradient: by steps that have not run and are not dropped
   std::shared_ptr<Step> step;
 };
 
@@ -49,6 +50,9 @@ struct Step {
 
 /// total += g. `total` is overwritten in place only when nobody else sees its storage; g may be kept.
 void accumulate(Tensor& total, Tensor g);
+
+/// This thread's OnGradient, or null.
+std::function<void(const Tensor&)>*& gradient_listener();
 
 /// The backward pass from `last`: runs each step once all that its result went into have run, and frees it.
 void sweep(const std::shared_ptr<Step>& last, const Tensor& cotangent);

@@ -47,6 +47,12 @@ Tensor& Var::mutable_grad() {
   return node_->grad;
 }
 
+void Var::set_grad(Tensor grad) {
+  require_shape(grad, shape(), "var", "gradient");
+  require_alike(grad, value(), "var");
+  node_->grad = std::move(grad);
+}
+
 void Var::clear_grad() {
   if (defined()) node_->grad = {};
 }
@@ -95,6 +101,7 @@ Var record(Tensor y, const std::vector<Var>& inputs,
   step->inputs.reserve(inputs.size());
   for (const Var& input : inputs) {
     const bool needed = input.requires_grad();
+    if (needed && !input.node_->step) ++input.node_->uses;
     step->inputs.push_back(needed && !input.node_->step ? detail::Edge{input.node_, nullptr}
                            : needed                     ? detail::Edge{nullptr, input.node_->step}
                                                         : detail::Edge{});
@@ -106,6 +113,10 @@ Var record(Tensor y, const std::vector<Var>& inputs,
 NoGrad::NoGrad(bool on) : before_(recording_on) { recording_on = !on; }
 NoGrad::~NoGrad() { recording_on = before_; }
 bool NoGrad::recording() { return recording_on; }
+
+OnGradient::OnGradient(std::function<void(const Tensor& grad)> f)
+    : f_(std::move(f)), before_(std::exchange(detail::gradient_listener(), &f_)) {}
+OnGradient::~OnGradient() { detail::gradient_listener() = before_; }
 
 // ---- Broadcasting undone -------------------------------------------------------------------------
 

@@ -56,6 +56,8 @@ class Var {
   /// The accumulated gradient of a leaf; undefined before the first backward().
   const Tensor& grad() const;
   Tensor& mutable_grad();
+  /// Puts one in its place, of the value's shape, dtype and device.
+  void set_grad(Tensor grad);
   void clear_grad();
   bool requires_grad() const;
   /// A leaf's switch: a frozen parameter gets no gradient.
@@ -126,6 +128,21 @@ class NoGrad {
 
  private:
   bool before_;
+};
+
+/// While one lives on this thread, f(grad) is called in backward passes for each leaf that requires a gradient, as soon
+/// as it has the whole of it: no other op that read the leaf is still to be differentiated. `grad` is what Var::grad()
+/// of the leaf refers to. A leaf that a recomputation reads again (recompute.h) may be told of more than once.
+class OnGradient {
+ public:
+  explicit OnGradient(std::function<void(const Tensor& grad)> f);
+  ~OnGradient();
+  OnGradient(const OnGradient&) = delete;
+  OnGradient& operator=(const OnGradient&) = delete;
+
+ private:
+  std::function<void(const Tensor&)> f_;
+  std::function<void(const Tensor&)>* before_;
 };
 
 /// Sums `dy` down to `shape`: the one place where broadcasting is undone.
