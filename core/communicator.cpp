@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "core/work_count.h"
 
 namespace sked {
 namespace {
@@ -51,12 +52,16 @@ std::vector<int64_t> span_sizes(int64_t count, int64_t size) {
 
 void Communicator::all_reduce(Tensor& t, Reduction how) {
   check_reducible(t);
-  if (size() > 1 && t.numel() > 0) do_all_reduce(t, how);
+  if (size() == 1 || t.numel() == 0) return;
+  WorkCount::call("all_reduce", detail::operand_bytes(t));
+  do_all_reduce(t, how);
 }
 
 void Communicator::start_all_reduce(const Tensor& t) {
   check_reducible(t);
-  if (size() > 1 && t.numel() > 0) do_start_all_reduce(t);
+  if (size() == 1 || t.numel() == 0) return;
+  WorkCount::call("start_all_reduce", detail::operand_bytes(t));
+  do_start_all_reduce(t);
 }
 
 void Communicator::poke() {
@@ -70,23 +75,31 @@ void Communicator::finish() {
 void Communicator::all_gather(const Tensor& mine, const std::vector<int64_t>& rows, Tensor& all) {
   check_rows(*this, mine, rows, all);
   if (size() == 1) return all.copy_from(mine);
-  if (all.numel() > 0) do_all_gather(mine, rows, all);
+  if (all.numel() == 0) return;
+  WorkCount::call("all_gather", detail::operand_bytes(all));
+  do_all_gather(mine, rows, all);
 }
 
 void Communicator::reduce_scatter(const Tensor& all, const std::vector<int64_t>& rows, Tensor& mine) {
   check_reducible(all);
   check_rows(*this, mine, rows, all);
   if (size() == 1) return mine.copy_from(all);
-  if (all.numel() > 0) do_reduce_scatter(all, rows, mine);
+  if (all.numel() == 0) return;
+  WorkCount::call("reduce_scatter", detail::operand_bytes(all));
+  do_reduce_scatter(all, rows, mine);
 }
 
 void Communicator::broadcast(Tensor& t, int64_t root) {
   require(root >= 0 && root < size(), "communicator", "expected a rank below ", size(), ", got ", root);
-  if (size() > 1 && t.numel() > 0) do_broadcast(t, root);
+  if (size() == 1 || t.numel() == 0) return;
+  WorkCount::call("broadcast", detail::operand_bytes(t));
+  do_broadcast(t, root);
 }
 
 void Communicator::barrier() {
-  if (size() > 1) do_barrier();
+  if (size() == 1) return;
+  WorkCount::call("barrier", 0);
+  do_barrier();
 }
 
 Communicator& alone() {

@@ -28,4 +28,9 @@ bool& ReferenceOnly::active() {
   return active;
 }
 
+bool& DryRun::active() {
+  thread_local bool active = false;
+  return active;
+}
+
 }  // namespace sked

@@ -65,6 +65,21 @@ class ReferenceOnly {
   bool before_;
 };
 
+/// While one lives on this thread, calls are checked and counted (core/work_count.h) and not carried out, nor are copies
+/// of tensors, but for integers, which shapes and checks may follow: what they would have written is undefined. A
+/// network of any size then runs in no time, and in memory that is never touched.
+class DryRun {
+ public:
+  DryRun() : before_(active()) { active() = true; }
+  ~DryRun() { active() = before_; }
+  DryRun(const DryRun&) = delete;
+  DryRun& operator=(const DryRun&) = delete;
+  static bool& active();
+
+ private:
+  bool before_;
+};
+
 namespace detail {
 /// An argument that is only looked at.
 template <class Arg>
@@ -106,6 +121,12 @@ class Kernel<void(Args...)> final : public KernelBase {
     precondition_ = precondition;
     return true;
   }
+  /// Of a call, for WorkCount; 0 where nothing is registered.
+  using Operations = int64_t (*)(typename detail::ReadOnly<Args>::Type... args);
+  bool costs(Operations operations) {
+    operations_ = operations;
+    return true;
+  }
   /// Registers the definition for `device`. On the CPU `stores` says that f takes elements as they are stored,
   /// bf16 among them.
   bool define(Device device, Function f, bool stores = false) {
@@ -131,7 +152,9 @@ class Kernel<void(Args...)> final : public KernelBase {
     if (!f) fail(name(), "no ", device, " implementation", t.dtype() == DType::f64 ? " for f64" : "");
     if (!precondition_) fail(name(), "no precondition");
     precondition_(name(), args...);
-    if (WorkCount::active()) WorkCount::call(name(), (detail::operand_bytes(args) + ... + 0));
+    if (WorkCount::active())
+      WorkCount::call(name(), (detail::operand_bytes(args) + ... + 0), operations_ ? operations_(args...) : 0);
+    if (DryRun::active()) return;
     if (device == Device::cpu && !stores_ && (detail::holds_bf16(args) || ...)) return call_widened(f, args...);
     f(std::forward<Args>(args)...);
   }
@@ -143,6 +166,7 @@ class Kernel<void(Args...)> final : public KernelBase {
     std::apply([f](auto&... operand) { f(operand.get()...), (operand.finish(), ...); }, operands);
   }
   Precondition precondition_ = nullptr;
+  Operations operations_ = nullptr;
   std::array<Function, kDevices> definition_{}, tuned_{};
   bool stores_ = false;
 };

@@ -10,20 +10,19 @@ WorkCount*& WorkCount::active() {
   return active;
 }
 
-void WorkCount::add(const char* name, const Entry& entry) {
-  Entry& sum = entries_[name];
-  sum.calls += entry.calls;
-  sum.bytes += entry.bytes;
-  sum.launches += entry.launches;
+WorkCount::Entry& WorkCount::Entry::operator+=(const Entry& other) {
+  calls += other.calls;
+  bytes += other.bytes;
+  launches += other.launches;
+  operations += other.operations;
+  return *this;
 }
+
+void WorkCount::add(const char* name, const Entry& entry) { entries_[name] += entry; }
 
 WorkCount::Entry WorkCount::total() const {
   Entry total;
-  for (const auto& [name, entry] : entries_) {
-    total.calls += entry.calls;
-    total.bytes += entry.bytes;
-    total.launches += entry.launches;
-  }
+  for (const auto& [name, entry] : entries_) total += entry;
   return total;
 }
 

@@ -21,8 +21,7 @@ Work by_bytes(const Row& row) {
 
 WorkCount::Entry sum_of(const Row& row) {
   WorkCount::Entry sum;
-  for (const auto& [kernel, entry] : row.work)
-    sum.calls += entry.calls, sum.bytes += entry.bytes, sum.launches += entry.launches;
+  for (const auto& [kernel, entry] : row.work) sum += entry;
   return sum;
 }
 

@@ -1,5 +1,6 @@
-// scale: what the heads cost as the number of classes grows.
+// scale: what the heads cost as the number of classes grows, and a training step as the ranks do.
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <map>
@@ -12,8 +13,11 @@
 #include "apps/common/measure/plots.h"
 #include "apps/common/run/run_folder.h"
 #include "apps/scale/costs.h"
+#include "apps/scale/format.h"
+#include "apps/scale/ranks_options.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/text.h"
 
 namespace sked::scale {
 namespace {
@@ -21,29 +25,13 @@ namespace {
 constexpr const char *kTable = "table.md", *kJson = "scale.json";
 
 struct Settings {
-  std::vector<std::string> widths = {"ViT-L", "ResNet152"};
-  std::vector<std::string> classes = {"ImageNet", "JFT-300M", "ImageNet-21k", "JFT-4B"};
-  std::vector<std::string> heads;
+  std::vector<std::string> widths, classes, heads;  // empty: as the table at hand has them
   int64_t rank = 10, samples = 16, batch = 32;
   int rounds = 3;
   int64_t limit_mb = 4096;
   bool measure = false;
+  RanksOptions ranks;
 };
-
-std::string scaled(double value, const char* unit) {
-  const char* prefixes[] = {"", "k", "M", "G", "T"};
-  int p = 0;
-  for (; value >= 1000 && p < 4; ++p) value /= 1000;
-  char text[32];
-  std::snprintf(text, sizeof text, p == 0 ? "%.0f %s%s" : "%.2f %s%s", value, prefixes[p], unit);
-  return text;
-}
-
-std::string seconds(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, value < 1 ? "%.1f ms" : "%.2f s", value < 1 ? 1e3 * value : value);
-  return text;
-}
 
 std::string table_of(const std::vector<Costs>& all, const Settings& settings) {
   // HET : HET-XL is of the efficient form on both sides, at the same D and K.
@@ -108,16 +96,23 @@ Plot plot_of(const std::vector<Costs>& all, const char* title, const char* label
   return plot;
 }
 
-void write_plots(const std::vector<Costs>& all, const Settings& settings, const std::filesystem::path& out) {
-  std::vector<std::pair<const char*, Plot>> plots = {
-      {"parameters.svg", plot_of(all, "Parameters beyond the classifier", "millions",
-                                 [](const Costs& c) { return static_cast<double>(c.extra) * 1e-6; })}};
+using Plots = std::vector<std::pair<const char*, Plot>>;
+
+Plots plots_of(const std::vector<Costs>& all, const Settings& settings) {
+  Plots plots = {{"parameters.svg", plot_of(all, "Parameters beyond the classifier", "millions",
+                                            [](const Costs& c) { return static_cast<double>(c.extra) * 1e-6; })}};
   if (settings.measure) {
     plots.emplace_back(
         "step.svg", plot_of(all, "A training step of the head", "seconds", [](const Costs& c) { return c.seconds; }));
     plots.emplace_back("memory.svg", plot_of(all, "Peak memory above parameters, gradients, optimizer", "MB",
                                              [](const Costs& c) { return c.extra_bytes * 1e-6; }));
   }
+  return plots;
+}
+
+void write_results(const std::filesystem::path& out, const Json& json, const std::string& table, const Plots& plots) {
+  write_file((out / kJson).string(), json_text(json));  // first: by it the rest is known as ours
+  write_file((out / kTable).string(), table);
   try {
     for (const auto& [file, plot] : plots) write_file((out / file).string(), draw(plot) + "\n");
   } catch (const Error& error) {
@@ -125,38 +120,42 @@ void write_plots(const std::vector<Costs>& all, const Settings& settings, const 
   }
 }
 
-/// The folder and what can be found out before the work: whether it can be written, and why there will be no plots.
-std::string prepare(const std::filesystem::path& out) {
+/// The folder and what can be found out before the work: whether it can be written, and whether
+/// there will be plots. `key` is what our JSON has.
+bool prepare(const std::filesystem::path& out, const char* key) {
   RunFolder{out}.create();
   std::vector<std::string> results;
-  for (const char* file : {kJson, kTable, "parameters.svg", "step.svg", "memory.svg"})
+  for (const char* file : {kJson, kTable, "parameters.svg", "step.svg", "memory.svg", "efficiency.svg"})
     results.push_back((out / file).string());
-  check_results(results, "heads");
-  std::string no_plots = why_no_plots();
+  check_results(results, key);
+  const std::string no_plots = why_no_plots();
   if (!no_plots.empty()) note(no_plots + ": no plots");
-  return no_plots;
+  return no_plots.empty();
 }
 
-std::vector<HeadKindConfig> chosen_heads(const Settings& settings) {
+std::vector<std::string> or_else(const std::vector<std::string>& asked, const std::vector<std::string>& otherwise) {
+  return asked.empty() ? otherwise : asked;
+}
+
+std::vector<HeadKindConfig> chosen_heads(const Settings& settings, const std::vector<std::string>& otherwise) {
+  const std::vector<std::string> names = or_else(settings.heads, otherwise);
   std::vector<HeadKindConfig> heads = compared_heads(settings.rank, settings.samples);
-  if (!settings.heads.empty())
-    std::erase_if(heads, [&](const HeadKindConfig& h) {
-      return std::find(settings.heads.begin(), settings.heads.end(), h.name) == settings.heads.end();
-    });
+  std::erase_if(heads, [&](const HeadKindConfig& h) { return std::ranges::count(names, h.name) == 0; });
   return heads;
 }
 
 void run(const CommonOptions& options, const Settings& settings) {
   std::vector<Named> widths, classes;
-  for (const std::string& w : settings.widths) widths.push_back(width_of(w));
-  for (const std::string& k : settings.classes) classes.push_back(classes_of(k));
+  for (const std::string& w : or_else(settings.widths, {"ViT-L", "ResNet152"})) widths.push_back(width_of(w));
+  for (const std::string& k : or_else(settings.classes, {"ImageNet", "JFT-300M", "ImageNet-21k", "JFT-4B"}))
+    classes.push_back(classes_of(k));
   for (const auto* list : {&widths, &classes})
     for (const Named& n : *list)
       require_usage(settings.rank <= n.value, "--rank", "expected at most the number of noisy coordinates (", n.value,
                     "), got ", settings.rank);
-  const std::vector<HeadKindConfig> heads = chosen_heads(settings);
+  const std::vector<HeadKindConfig> heads = chosen_heads(settings, {"DET", "HET full", "HET", "HET-XL"});
   const std::filesystem::path out = options.out;
-  const std::string no_plots = out.empty() ? "" : prepare(out);
+  const bool plots = !out.empty() && prepare(out, "heads");
   std::vector<Costs> all;
   for (const Named& width : widths)
     for (const Named& k : classes)
@@ -170,12 +169,62 @@ void run(const CommonOptions& options, const Settings& settings) {
                      (costs.seconds > 0 ? ": " + seconds(costs.seconds) : ""));
       }
   const std::string table = table_of(all, settings);
-  if (!out.empty()) {
-    write_file((out / kJson).string(), json_text(json_of(all, settings)));  // first: by it the rest is known as ours
-    write_file((out / kTable).string(), table);
-    if (no_plots.empty()) write_plots(all, settings, out);
-  }
+  if (!out.empty()) write_results(out, json_of(all, settings), table, plots ? plots_of(all, settings) : Plots());
   std::fputs(table.c_str(), stdout);
+}
+
+void run_ranks(const CommonOptions& options, const Settings& settings) {
+  const std::filesystem::path out = options.out;
+  require_usage(settings.widths.empty(), "--width", "expected --model beside --ranks, got ", join(settings.widths));
+  const std::vector<std::string> classes = or_else(settings.classes, {"JFT-4B"});
+  require_usage(classes.size() == 1, "--classes", "expected one number beside --ranks, got ", join(classes));
+  const RanksCase c =
+      ranks_case(settings.ranks, chosen_heads(settings, {"DET", "HET", "HET-XL"}), classes_of(classes.front()).value);
+  const bool plots = !out.empty() && prepare(out, "steps");
+  const std::vector<RanksCost> all = ranks_costs(c);
+  const std::string table = table_of(all);
+  if (!out.empty())
+    write_results(out, json_of(all, c), table,
+                  plots ? Plots{{"efficiency.svg", efficiency_plot(all)}, {"memory.svg", memory_plot(all)}} : Plots());
+  std::fputs(table.c_str(), stdout);
+}
+
+std::vector<Option> options_of(Settings& s) {
+  std::vector<Option> options = {
+      {"--width", &s.widths, "Pre-logit widths: numbers or ViT-Ti to ViT-H, ResNet18/50/152"},
+      {"--classes", &s.classes, "Numbers of classes: numbers or ImageNet, JFT-300M, ImageNet-21k, JFT-4B"},
+      {.name = "--heads",
+       .target = &s.heads,
+       .help = "Only these heads",
+       .one_of = {"DET", "HET full", "HET", "HET-XL"}},
+      {.name = "--rank",
+       .target = &s.rank,
+       .help = "R of the noise factors",
+       .in = {{1, 100000}},
+       .shows_default = true},
+      {.name = "--samples",
+       .target = &s.samples,
+       .help = "S of a training step",
+       .in = {{1, 100000}},
+       .shows_default = true},
+      {.name = "--batch",
+       .target = &s.batch,
+       .help = "Images of a measured step",
+       .in = {{1, 1000000}},
+       .shows_default = true},
+      {.name = "--rounds",
+       .target = &s.rounds,
+       .help = "Measured steps; their median is reported",
+       .in = {{1, 1000}},
+       .shows_default = true},
+      {.name = "--limit-mb",
+       .target = &s.limit_mb,
+       .help = "Heads that would take more megabytes are counted by formula, and not measured",
+       .in = {{1, 1000000}},
+       .shows_default = true},
+      {"--measure", &s.measure, "Measures training steps as well"}};
+  for (const Option& option : options_of(s.ranks)) options.push_back(option);
+  return options;
 }
 
 }  // namespace
@@ -189,43 +238,16 @@ int main(int argc, char** argv) {
       .about =
           "What DET, HET (full and efficient factors) and HET-XL cost as the number of classes grows: parameters "
           "(counted on modules really made), bytes with gradients and optimizer state, arithmetic; with --measure "
-          "also the time and memory of a training step of the head. --out takes table.md, scale.json and plots.",
+          "also the time and memory of a training step of the head. With --ranks: what a whole training step costs on "
+          "so many ranks, in time of compute and of what they exchange, memory and efficiency. --out takes table.md, "
+          "scale.json and plots.",
       .example = "build/scale --width ViT-L --classes ImageNet JFT-4B --measure --out runs/scale",
       .without = {"--config", "--set", "--list-keys", "--print-config", "--device", "--deterministic", "--graph",
                   "--seed", "--data-root"}};
-  return run_app(
-      argc, argv, text,
-      {{"--width", &settings.widths, "Pre-logit widths: numbers or ViT-Ti to ViT-H, ResNet18/50/152"},
-       {"--classes", &settings.classes, "Numbers of classes: numbers or ImageNet, JFT-300M, ImageNet-21k, JFT-4B"},
-       {.name = "--heads",
-        .target = &settings.heads,
-        .help = "Only these heads",
-        .one_of = {"DET", "HET full", "HET", "HET-XL"}},
-       {.name = "--rank",
-        .target = &settings.rank,
-        .help = "R of the noise factors",
-        .in = {{1, 100000}},
-        .shows_default = true},
-       {.name = "--samples",
-        .target = &settings.samples,
-        .help = "S of a training step",
-        .in = {{1, 100000}},
-        .shows_default = true},
-       {.name = "--batch",
-        .target = &settings.batch,
-        .help = "Images of a measured step",
-        .in = {{1, 1000000}},
-        .shows_default = true},
-       {.name = "--rounds",
-        .target = &settings.rounds,
-        .help = "Measured steps; their median is reported",
-        .in = {{1, 1000}},
-        .shows_default = true},
-       {.name = "--limit-mb",
-        .target = &settings.limit_mb,
-        .help = "Heads that would take more megabytes are counted by formula, and not measured",
-        .in = {{1, 1000000}},
-        .shows_default = true},
-       {"--measure", &settings.measure, "Measures training steps as well"}},
-      [&](const CommonOptions& options) { scale::run(options, settings); });
+  return run_app(argc, argv, text, options_of(settings), [&](const CommonOptions& options) {
+    if (settings.ranks.ranks.empty())
+      scale::run(options, settings);
+    else
+      scale::run_ranks(options, settings);
+  });
 }

@@ -34,6 +34,17 @@ void check_backward_weight(const char* where, const Tensor& dy, const Tensor& x,
   require_conv(x, dw, db, dy, window, where);
 }
 
+/// y (N,P,Q,O), w (O, I/groups, kernel, kernel).
+int64_t operations(const Tensor& y, const Tensor& w) { return 2 * y.numel() * w.shape().product(1, w.ndim()); }
+
+[[maybe_unused]] const bool counted =
+    kernel::conv2d_forward.costs(
+        [](const Tensor&, const Tensor& w, const Tensor&, const Tensor& y, Window) { return operations(y, w); }) &&
+    kernel::conv2d_backward_input.costs(
+        [](const Tensor& dy, const Tensor& w, const Tensor&, Window) { return operations(dy, w); }) &&
+    kernel::conv2d_backward_weight.costs(
+        [](const Tensor& dy, const Tensor&, const Tensor& dw, const Tensor&, Window) { return operations(dy, dw); });
+
 [[maybe_unused]] const bool registered = kernel::conv2d_forward.expect(check_forward) &&
                                          kernel::conv2d_backward_input.expect(check_backward_input) &&
                                          kernel::conv2d_backward_weight.expect(check_backward_weight);

@@ -69,6 +69,28 @@ void check_backward_weight(const char* where, const Tensor& dy, const Tensor& x,
   require_linear(x, dw, db, dy, where);
 }
 
+int64_t matmul_operations(const Tensor& a, const Tensor& b, const Tensor& c, bool transpose_a, bool, bool) {
+  const MatmulSizes s = matmul_sizes(a, b, c, transpose_a);
+  return 2 * s.batch * s.M * s.N * s.Q;
+}
+
+/// x (N,I), w (O,I).
+int64_t linear_operations(const Tensor& x, const Tensor& w) {
+  const auto [N, I, O] = linear_sizes(x, w);
+  return 2 * N * I * O;
+}
+
+[[maybe_unused]] const bool counted =
+    kernel::matmul.costs(matmul_operations) &&
+    kernel::linear_forward.costs([](const Tensor& x, const Tensor& w, const Tensor&, const Tensor&, const Tensor&,
+                                    Activation) { return linear_operations(x, w); }) &&
+    kernel::linear_backward_input.costs(
+        [](const Tensor&, const Tensor& w, const Tensor& dx) { return linear_operations(dx, w); }) &&
+    kernel::linear_backward_activation.costs([](const Tensor&, const Tensor& w, const Tensor&, const Tensor& dx,
+                                                const Tensor&, Activation) { return linear_operations(dx, w); }) &&
+    kernel::linear_backward_weight.costs(
+        [](const Tensor&, const Tensor& x, const Tensor& dw, const Tensor&) { return linear_operations(x, dw); });
+
 [[maybe_unused]] const bool registered = kernel::matmul.expect(check_matmul) &&
                                          kernel::linear_forward.expect(check_forward) &&
                                          kernel::linear_backward_input.expect(check_backward_input) &&

@@ -1,0 +1,157 @@
+#include "apps/scale/ranks.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <sstream>
+
+#include "apps/common/config/interrupt.h"
+#include "apps/scale/format.h"
+
+namespace sked::scale {
+namespace {
+
+/// One rank's first: the others are held against it.
+RanksCost cost_of(const RanksCase& c, const HeadKindConfig& head, int64_t batch, int64_t ranks, bool sharded) {
+  if (interrupted()) throw Interrupted();
+  RanksCost cost{.head = head.name, .batch = batch, .ranks = ranks, .sharded = sharded};
+  StepConfig step = c.step;
+  step.head = head.config;
+  step.shard_classes = sharded;
+  cost.count = count_step(step, batch, ranks, c.at_once);
+  cost.time = time_of(cost.count, ranks, c.machine);
+  return cost;
+}
+
+std::string between(const std::string& least, const std::string& most) {
+  return least == most ? least : least + " – " + most;
+}
+
+std::string share(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.2f", value);
+  return text;
+}
+
+Json json_of(const Work& work, int64_t ranks, const Machine& machine) {
+  Json json = {{"operations", work.operations}, {"bytes", work.bytes}, {"collectives", Json::array()}};
+  for (const auto& [name, entry] : work.collectives)
+    json["collectives"].push_back({{"name", name},
+                                   {"calls", entry.calls},
+                                   {"bytes", entry.bytes},
+                                   {"seconds", seconds_of(name, entry, ranks, machine)}});
+  return json;
+}
+
+Json json_of(const RanksCost& cost, const Machine& machine) {
+  const StepCount& n = cost.count;
+  const StepTime& t = cost.time;
+  return {{"head", cost.head},
+          {"batch", cost.batch},
+          {"ranks", cost.ranks},
+          {"shard_classes", cost.sharded},
+          {"images", n.images},
+          {"parts", n.parts},
+          {"forward", json_of(n.forward, cost.ranks, machine)},
+          {"backward", json_of(n.backward, cost.ranks, machine)},
+          {"head_passes", json_of(n.head, cost.ranks, machine)},
+          {"update", json_of(n.update, cost.ranks, machine)},
+          {"seconds",
+           {{"compute", t.compute},
+            {"gradients", t.gradients},
+            {"hidden", t.hidden},
+            {"exchange", t.exchange},
+            {"optimizer", t.optimizer},
+            {"step_at_least", t.at_least()},
+            {"step_at_most", t.at_most()}}},
+          {"memory_bytes",
+           {{"parameters", n.parameters},
+            {"gradients", n.gradients},
+            {"optimizer_state", n.state},
+            {"activations", n.activations},
+            {"head", n.head_peak},
+            {"all", n.memory()}}},
+          {"efficiency_at_least", cost.efficiency_at_least},
+          {"efficiency_at_most", cost.efficiency_at_most}};
+}
+
+Plot plot_of(const std::vector<RanksCost>& all, const char* title, const char* label,
+             double (*value)(const RanksCost&)) {
+  Plot plot{.title = title, .x_label = "ranks", .y_label = label};
+  const int64_t smallest = std::ranges::min(all, {}, &RanksCost::batch).batch;
+  for (const RanksCost& c : all) {
+    if (c.batch != smallest) continue;
+    const std::string name = c.head + (c.sharded ? ", classes sharded" : "");
+    auto at = std::ranges::find(plot.series, name, &Series::name);
+    if (at == plot.series.end()) at = plot.series.insert(at, {.name = name});
+    at->x.push_back(static_cast<double>(c.ranks));
+    at->y.push_back(value(c));
+  }
+  return plot;
+}
+
+}  // namespace
+
+std::vector<RanksCost> ranks_costs(const RanksCase& c) {
+  std::vector<RanksCost> all;
+  for (const HeadKindConfig& head : c.heads)
+    for (const int64_t batch : c.batches) {
+      const double one = cost_of(c, head, batch, 1, false).time.at_most();
+      for (const int64_t ranks : c.ranks)
+        for (const bool sharded : {false}) {
+          RanksCost cost = cost_of(c, head, batch, ranks, sharded);
+          const auto efficiency = [&](double seconds) { return one / (static_cast<double>(ranks) * seconds); };
+          cost.efficiency_at_least = efficiency(cost.time.at_most());
+          cost.efficiency_at_most = efficiency(cost.time.at_least());
+          all.push_back(cost);
+        }
+    }
+  return all;
+}
+
+std::string table_of(const std::vector<RanksCost>& all) {
+  std::ostringstream out;
+  std::string head;
+  for (const RanksCost& c : all) {
+    if (c.head != head)
+      out << (head.empty() ? "" : "\n") << "| " << c.head
+          << ": batch | ranks | classes | compute | gradients | other exchange | optimizer | step | efficiency | "
+             "memory a rank |\n|---|---|---|---|---|---|---|---|---|---|\n";
+    head = c.head;
+    const StepTime& t = c.time;
+    out << "| " << c.batch << " | " << c.ranks << " | " << (c.sharded ? "sharded" : "whole") << " | "
+        << seconds(t.compute) << " | " << seconds(t.gradients) << " | " << seconds(t.exchange) << " | "
+        << seconds(t.optimizer) << " | " << between(seconds(t.at_least()), seconds(t.at_most())) << " | "
+        << between(share(c.efficiency_at_least), share(c.efficiency_at_most)) << " | "
+        << scaled(static_cast<double>(c.count.memory()), "B") << " |\n";
+  }
+  return out.str();
+}
+
+Json json_of(const std::vector<RanksCost>& all, const RanksCase& c) {
+  const Machine& m = c.machine;
+  Json result = {{"model", c.step.model.name},
+                 {"image", c.step.image},
+                 {"classes", c.step.classes},
+                 {"activations", name(c.step.activations)},
+                 {"images_at_once", c.at_once},
+                 {"operations_per_second", m.rate},
+                 {"link_bytes_per_second", m.link},
+                 {"latency_seconds", m.latency},
+                 {"memory_bytes_per_second", m.memory},
+                 {"hidden_share", m.hidden},
+                 {"steps", Json::array()}};
+  for (const RanksCost& cost : all) result["steps"].push_back(json_of(cost, m));
+  return result;
+}
+
+Plot efficiency_plot(const std::vector<RanksCost>& all) {
+  return plot_of(all, "Efficiency of a training step", "of one rank's",
+                 [](const RanksCost& c) { return c.efficiency_at_most; });
+}
+
+Plot memory_plot(const std::vector<RanksCost>& all) {
+  return plot_of(all, "Memory of a rank", "GB",
+                 [](const RanksCost& c) { return 1e-9 * static_cast<double>(c.count.memory()); });
+}
+
+}  // namespace sked::scale
