@@ -28,7 +28,7 @@ size_t widest(const std::string& text) {
 }
 
 /// What a shell command leaves with: its exit status.
-int shell(const std::string& command) {
+int status_of(const std::string& command) {
   std::signal(SIGPIPE, SIG_DFL);  // as in the shell of a user
   const int status = std::system(command.c_str());
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
@@ -169,19 +169,19 @@ TEST_CASE("command line: a reader that goes stops a training as Ctrl-C does, wit
   for (const std::string& word : place.command("run", {"--set", "train.epochs=100000", "--device", "cpu"}))
     command += (command.empty() ? "'" + build_folder() + "/" : "'") + word + "' ";
   const std::string code = place.folder.path("code");
-  CHECK(shell("(" + command + "; echo $? > '" + code + "') | head -n 1 > '" + place.folder.path("out") + "'") == 0);
+  CHECK(status_of("(" + command + "; echo $? > '" + code + "') | head -n 1 > '" + place.folder.path("out") + "'") == 0);
   CHECK(slurp(code) == "141\n");
   CHECK(count_lines(place.folder.path("out")) == 1);
   CHECK(std::filesystem::exists(place.run("run").last()));
   const size_t lines = count_lines(place.run("run").metrics());
-  CHECK(shell("(trap '' PIPE; " + command + " --set train.time_limit=1; echo $? > '" + code + "') | head -n 1 > '" +
-              place.folder.path("out") + "'") == 0);
+  CHECK(status_of("(trap '' PIPE; " + command + " --set train.time_limit=1; echo $? > '" + code + "') | head -n 1 > '" +
+                  place.folder.path("out") + "'") == 0);
   CHECK(slurp(code) == "124\n");  // who ignores SIGPIPE wants it to go on
   CHECK(count_lines(place.run("run").metrics()) > lines);
 }
 
 TEST_CASE("command line: the completion of bash knows options, their words, and keys with theirs") {
-  if (shell("bash -c true") != 0) return skip("bash is not there");
+  if (status_of("bash -c true") != 0) return skip("bash is not there");
   const TemporaryFolder folder;
   folder.write("train.bash", run_program({"train", "--completion", "bash"}).out);
   const auto completed = [&](const std::vector<std::string>& words) {
@@ -189,7 +189,7 @@ TEST_CASE("command line: the completion of bash knows options, their words, and 
     for (const std::string& word : words) line += " '" + word + "'";
     line += "); COMP_CWORD=" + std::to_string(words.size()) + "; _skedastic_train; echo ${COMPREPLY[*]}";
     folder.write("ask.bash", line);
-    CHECK(shell("cd '" + folder.path() + "' && bash ask.bash > answer 2> errors") == 0);
+    CHECK(status_of("cd '" + folder.path() + "' && bash ask.bash > answer 2> errors") == 0);
     CHECK(slurp(folder.path("errors")).find("syntax") == std::string::npos);
     return slurp(folder.path("answer"));
   };
