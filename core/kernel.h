@@ -65,9 +65,9 @@ class ReferenceOnly {
   bool before_;
 };
 
-/// While one lives on this thread, calls are checked and counted (core/work_count.h) and not carried out, nor are copies
-/// of tensors, but for integers, which shapes and checks may follow: what they would have written is undefined. A
-/// network of any size then runs in no time, and in memory that is never touched.
+/// While one lives on this thread, calls are checked and counted (core/work_count.h) and not carried out, nor are
+/// copies of tensors, but for integers, which shapes and checks may follow: what they would have written is undefined.
+/// A network of any size then runs in no time, and in memory that is never touched.
 class DryRun {
  public:
   DryRun() : before_(active()) { active() = true; }

@@ -17,6 +17,7 @@
 #include "apps/scale/ranks_options.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/mpi.h"
 #include "core/text.h"
 
 namespace sked::scale {
@@ -145,6 +146,7 @@ std::vector<HeadKindConfig> chosen_heads(const Settings& settings, const std::ve
 }
 
 void run(const CommonOptions& options, const Settings& settings) {
+  require_usage(world().size() == 1, "--measure", "expected --ranks beside several processes");
   std::vector<Named> widths, classes;
   for (const std::string& w : or_else(settings.widths, {"ViT-L", "ResNet152"})) widths.push_back(width_of(w));
   for (const std::string& k : or_else(settings.classes, {"ImageNet", "JFT-300M", "ImageNet-21k", "JFT-4B"}))
@@ -173,13 +175,24 @@ void run(const CommonOptions& options, const Settings& settings) {
   std::fputs(table.c_str(), stdout);
 }
 
+void measure_ranks(const RanksCase& c, const Settings& settings, const std::filesystem::path& out) {
+  const bool first = world().rank() == 0 && !out.empty();
+  if (first) prepare(out, "steps");
+  const std::vector<MeasuredCost> all = measured_costs(c, world(), settings.rounds);
+  const std::string table = table_of(all, world().size());
+  if (first) write_results(out, json_of(all, c), table, {});
+  std::fputs(table.c_str(), stdout);
+}
+
 void run_ranks(const CommonOptions& options, const Settings& settings) {
   const std::filesystem::path out = options.out;
   require_usage(settings.widths.empty(), "--width", "expected --model beside --ranks, got ", join(settings.widths));
   const std::vector<std::string> classes = or_else(settings.classes, {"JFT-4B"});
   require_usage(classes.size() == 1, "--classes", "expected one number beside --ranks, got ", join(classes));
-  const RanksCase c =
-      ranks_case(settings.ranks, chosen_heads(settings, {"DET", "HET", "HET-XL"}), classes_of(classes.front()).value);
+  const RanksCase c = ranks_case(settings.ranks, chosen_heads(settings, {"DET", "HET", "HET-XL"}),
+                                 classes_of(classes.front()).value, settings.measure);
+  if (settings.measure) return measure_ranks(c, settings, out);
+  require_usage(world().size() == 1, "--ranks", "expected --measure or one process, got ", world().size());
   const bool plots = !out.empty() && prepare(out, "steps");
   const std::vector<RanksCost> all = ranks_costs(c);
   const std::string table = table_of(all);
@@ -239,11 +252,12 @@ int main(int argc, char** argv) {
           "What DET, HET (full and efficient factors) and HET-XL cost as the number of classes grows: parameters "
           "(counted on modules really made), bytes with gradients and optimizer state, arithmetic; with --measure "
           "also the time and memory of a training step of the head. With --ranks: what a whole training step costs on "
-          "so many ranks, in time of compute and of what they exchange, memory and efficiency. --out takes table.md, "
-          "scale.json and plots.",
+          "so many ranks, in time of compute and of what they exchange, memory and efficiency; with --measure too, "
+          "under mpirun, real steps beside what is foretold of them. --out takes table.md, scale.json and plots.",
       .example = "build/scale --width ViT-L --classes ImageNet JFT-4B --measure --out runs/scale",
       .without = {"--config", "--set", "--list-keys", "--print-config", "--device", "--deterministic", "--graph",
-                  "--seed", "--data-root"}};
+                  "--seed", "--data-root"},
+      .ranks = true};
   return run_app(argc, argv, text, options_of(settings), [&](const CommonOptions& options) {
     if (settings.ranks.ranks.empty())
       scale::run(options, settings);

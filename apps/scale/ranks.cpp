@@ -42,9 +42,29 @@ Json json_of(const Work& work, int64_t ranks, const Machine& machine) {
   return json;
 }
 
+Json json_of(const Machine& m) {
+  return {{"operations_per_second", m.rate},
+          {"link_bytes_per_second", m.link},
+          {"latency_seconds", m.latency},
+          {"memory_bytes_per_second", m.memory},
+          {"hidden_share", m.hidden}};
+}
+
+Json json_of(const RanksCase& c) {
+  return {{"model", c.step.model.name},
+          {"image", c.step.image},
+          {"classes", c.step.classes},
+          {"activations", name(c.step.activations)}};
+}
+
+Json json_of(const StepTime& t) {
+  return {{"compute", t.compute},       {"gradients", t.gradients}, {"hidden", t.hidden},
+          {"exchange", t.exchange},     {"optimizer", t.optimizer}, {"step_at_least", t.at_least()},
+          {"step_at_most", t.at_most()}};
+}
+
 Json json_of(const RanksCost& cost, const Machine& machine) {
   const StepCount& n = cost.count;
-  const StepTime& t = cost.time;
   return {{"head", cost.head},
           {"batch", cost.batch},
           {"ranks", cost.ranks},
@@ -55,14 +75,7 @@ Json json_of(const RanksCost& cost, const Machine& machine) {
           {"backward", json_of(n.backward, cost.ranks, machine)},
           {"head_passes", json_of(n.head, cost.ranks, machine)},
           {"update", json_of(n.update, cost.ranks, machine)},
-          {"seconds",
-           {{"compute", t.compute},
-            {"gradients", t.gradients},
-            {"hidden", t.hidden},
-            {"exchange", t.exchange},
-            {"optimizer", t.optimizer},
-            {"step_at_least", t.at_least()},
-            {"step_at_most", t.at_most()}}},
+          {"seconds", json_of(cost.time)},
           {"memory_bytes",
            {{"parameters", n.parameters},
             {"gradients", n.gradients},
@@ -128,19 +141,58 @@ std::string table_of(const std::vector<RanksCost>& all) {
 }
 
 Json json_of(const std::vector<RanksCost>& all, const RanksCase& c) {
-  const Machine& m = c.machine;
-  Json result = {{"model", c.step.model.name},
-                 {"image", c.step.image},
-                 {"classes", c.step.classes},
-                 {"activations", name(c.step.activations)},
-                 {"images_at_once", c.at_once},
-                 {"operations_per_second", m.rate},
-                 {"link_bytes_per_second", m.link},
-                 {"latency_seconds", m.latency},
-                 {"memory_bytes_per_second", m.memory},
-                 {"hidden_share", m.hidden},
-                 {"steps", Json::array()}};
-  for (const RanksCost& cost : all) result["steps"].push_back(json_of(cost, m));
+  Json result = json_of(c);
+  result["images_at_once"] = c.at_once;
+  result["machine"] = json_of(c.machine);
+  result["steps"] = Json::array();
+  for (const RanksCost& cost : all) result["steps"].push_back(json_of(cost, c.machine));
+  return result;
+}
+
+std::vector<MeasuredCost> measured_costs(const RanksCase& c, Communicator& ranks, int rounds) {
+  require_usage(c.ranks == std::vector<int64_t>{ranks.size()}, "--ranks", "expected ", ranks.size(),
+                ", as many as there are processes (mpirun), beside --measure");
+  std::vector<MeasuredCost> all;
+  for (const HeadKindConfig& head : c.heads)
+    for (const int64_t batch : c.batches) {
+      if (interrupted(ranks)) throw Interrupted();
+      StepConfig step = c.step;
+      step.head = head.config;
+      all.push_back({head.name, batch, false, measure_step(step, batch, ranks, rounds)});
+    }
+  return all;
+}
+
+std::string table_of(const std::vector<MeasuredCost>& all, int64_t ranks) {
+  std::ostringstream out;
+  out << "| head | batch | ranks | classes | operations a second | link | message | hidden | compute | gradients | "
+         "other exchange | optimizer | step foretold | measured |\n"
+         "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
+  for (const MeasuredCost& c : all) {
+    const Machine& m = c.measured.machine;
+    const StepTime& t = c.measured.foretold;
+    char message[32];
+    std::snprintf(message, sizeof message, "%.0f µs", 1e6 * m.latency);
+    out << "| " << c.head << " | " << c.batch << " | " << ranks << " | " << (c.sharded ? "sharded" : "whole") << " | "
+        << scaled(m.rate, "") << " | " << (ranks > 1 ? scaled(m.link, "B/s") : "–") << " | "
+        << (ranks > 1 ? message : "–") << " | " << (ranks > 1 ? share(m.hidden) : "–") << " | " << seconds(t.compute)
+        << " | " << seconds(t.gradients) << " | " << seconds(t.exchange) << " | " << seconds(t.optimizer) << " | "
+        << seconds(t.at_least()) << " | " << seconds(c.measured.seconds) << " |\n";
+  }
+  return out.str();
+}
+
+Json json_of(const std::vector<MeasuredCost>& all, const RanksCase& c) {
+  Json result = json_of(c);
+  result["ranks"] = c.ranks.front();
+  result["steps"] = Json::array();
+  for (const MeasuredCost& cost : all)
+    result["steps"].push_back({{"head", cost.head},
+                               {"batch", cost.batch},
+                               {"shard_classes", cost.sharded},
+                               {"machine", json_of(cost.measured.machine)},
+                               {"seconds", json_of(cost.measured.foretold)},
+                               {"measured_seconds", cost.measured.seconds}});
   return result;
 }
 

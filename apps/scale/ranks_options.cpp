@@ -65,9 +65,8 @@ std::vector<Option> options_of(RanksOptions& o) {
            .shows_default = true},
           {.name = "--activations",
            .target = &o.activations,
-           .help = "What networks keep their activations in",
-           .one_of = {"f32", "bf16"},
-           .shows_default = true},
+           .help = "What networks keep their activations in (bf16; with --measure f32)",
+           .one_of = {"f32", "bf16"}},
           {.name = "--rate",
            .target = &o.rate,
            .help = "Operations a second of a rank's forward and backward passes",
@@ -95,20 +94,21 @@ std::vector<Option> options_of(RanksOptions& o) {
            .shows_default = true}};
 }
 
-RanksCase ranks_case(const RanksOptions& o, const std::vector<HeadKindConfig>& heads, int64_t classes) {
-  RanksCase c{.heads = heads,
-              .step = {.model = {.name = o.model},
-                       .image = o.image,
-                       .classes = classes,
-                       .activations = o.activations == "bf16" ? DType::bf16 : DType::f32},
-              .batches = counts("--global-batch", o.batches, 1 << 24),
-              .ranks = counts("--ranks", o.ranks, 1 << 16),
-              .at_once = o.at_once,
-              .machine = {.rate = positive("--rate", "operations a second", o.rate),
-                          .link = positive("--link", "bytes a second", o.link),
-                          .latency = between("--latency", "seconds", o.latency, 0, 1),
-                          .memory = positive("--memory", "bytes a second", o.memory),
-                          .hidden = between("--hidden", "a share", o.hidden, 0, 1)}};
+RanksCase ranks_case(const RanksOptions& o, const std::vector<HeadKindConfig>& heads, int64_t classes, bool measure) {
+  RanksCase c{
+      .heads = heads,
+      .step = {.model = {.name = o.model},
+               .image = o.image,
+               .classes = classes,
+               .activations = (o.activations.empty() ? !measure : o.activations == "bf16") ? DType::bf16 : DType::f32},
+      .batches = counts("--global-batch", o.batches, 1 << 24),
+      .ranks = counts("--ranks", o.ranks, 1 << 16),
+      .at_once = o.at_once,
+      .machine = {.rate = positive("--rate", "operations a second", o.rate),
+                  .link = positive("--link", "bytes a second", o.link),
+                  .latency = between("--latency", "seconds", o.latency, 0, 1),
+                  .memory = positive("--memory", "bytes a second", o.memory),
+                  .hidden = between("--hidden", "a share", o.hidden, 0, 1)}};
   const int64_t most = std::ranges::max(c.ranks), least = std::ranges::min(c.batches);
   require_usage(least >= most, "--global-batch", "expected an image for each of ", most, " ranks, got ", least);
   return c;

@@ -22,7 +22,7 @@ void TrainingStep::run(int64_t images) {
     sums_->backward(mean / static_cast<double>(ranks_.size()));
   else
     mean.backward();
-  optimizer_->step(1e-3);
+  update();
 }
 
 Var TrainingStep::pre_logits(int64_t images) {

@@ -30,13 +30,16 @@ class TrainingStep {
   /// `ranks` outlives it. Throws UsageError for a model that takes no images.
   TrainingStep(const StepConfig& config, Communicator& ranks, Init& init);
 
-  /// A whole step, each rank having `images` images: the gradients of all, and the optimizer's.
+  /// A whole step, each rank having `images` images: the gradients of all, and the optimizer's step.
   void run(int64_t images);
+  void update() { optimizer_->step(1e-3); }
   /// Of this rank: the backbone's φ (images,D), and the head's loss of them, on the tape.
   Var pre_logits(int64_t images);
   Var loss(const Var& phi);
 
   Classifier& model() { return *model_; }
+  /// In all steps so far, at the end of backward passes for gradients of other ranks.
+  double seconds_waited() const { return sums_ ? sums_->seconds_waited() : 0; }
 
  private:
   /// Of this rank's rows.

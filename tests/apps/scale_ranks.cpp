@@ -3,12 +3,14 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "apps/scale/ranks.h"
 #include "core/allocator.h"
 #include "core/error.h"
 #include "layers/models/model.h"
 #include "tests/apps/support.h"
+#include "tests/common/mpirun.h"
 #include "tests/common/thread_ranks.h"
 
 using namespace sked;
@@ -182,4 +184,41 @@ TEST_CASE("scale: --ranks writes its table, JSON and plots, and says what it can
   refused({"--model", "resnet21"}, "resnet21", "resnet20");
   refused({"--classes", "5", "6"}, "--classes", "5, 6");
   refused({"--width", "64"}, "--width", "--model");
+}
+
+TEST_CASE("scale: a measured step has a machine, a time foretold and a time") {
+  const StepConfig config = small_step(scale::compared_heads(2, 3).back().config);
+  on_ranks(2, [&](Communicator& ranks) {
+    const scale::Measured measured = measure_step(config, 8, ranks, 3);
+    CHECK(measured.seconds > 0);
+    CHECK(measured.foretold.at_least() > 0);
+    CHECK(measured.foretold.gradients > 0);
+    CHECK(std::isfinite(measured.machine.rate + measured.machine.link + measured.machine.memory));
+    CHECK((measured.machine.hidden >= 0 && measured.machine.hidden <= 1));
+    CHECK_THROWS_AS(measure_step(config, 9, ranks, 1), UsageError);
+    CHECK_THROWS_AS(measure_step(config, 2, ranks, 1), UsageError);
+  });
+}
+
+TEST_CASE("scale: processes measure real steps, and nothing else") {
+  if (!has_mpirun()) return;
+  const std::vector<std::string> words = {"scale", "--model",   "resnet20", "--image", "16", "--global-batch",
+                                          "8",     "--classes", "20",       "--rank",  "2",  "--heads",
+                                          "HET-XL"};
+  const auto scale = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), words.begin(), words.end());
+    return mpirun(2, more);
+  };
+  const TemporaryFolder folder;
+  const Outcome good = scale({"--ranks", "2", "--measure", "--rounds", "1", "--out", folder.path("out")});
+  CHECK(good.code == 0);
+  const std::string json = slurp(folder.path("out") + "/scale.json");
+  REQUIRE(size_at(json, "/steps") == 1);
+  CHECK(number_at(json, "/steps/0/measured_seconds") > 0);
+  CHECK(slurp(folder.path("out") + "/table.md") == good.out);
+  const Outcome others = scale({"--ranks", "4", "--measure"}), unmeasured = scale({"--ranks", "2"});
+  CHECK(others.code == 2);
+  CHECK(others.err.starts_with("error: [--ranks] expected 2, as many as there are processes"));
+  CHECK(unmeasured.code == 2);
+  CHECK(unmeasured.err.starts_with("error: [--ranks] expected --measure or one process, got 2"));
 }
