@@ -9,8 +9,9 @@ namespace sked {
 /// y (…,O) = act(x (…,I) wᵀ + b). Parameters `weight` (O,I) and `bias` (O).
 class Linear : public Module {
  public:
-  /// With initial values; an undefined `bias` means none.
-  explicit Linear(Tensor weight, Tensor bias = {});
+  /// With initial values; an undefined `bias` means none. `shard`: which of all outputs these are, where they are
+  /// divided among ranks.
+  explicit Linear(Tensor weight, Tensor bias = {}, RowShard shard = {});
 
   /// The activation is fused into the product.
   Var forward(const Var& x, Activation act = Activation::none) const;

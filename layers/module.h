@@ -33,7 +33,7 @@ struct Context {
   /// first. Dropout is addressed by the place in the batch, so that it drops the same however that is cut.
   int64_t first_row = 0;
   /// The ranks that compute the batch, each some of its rows; null: this process has them all. Batch norm in training
-  /// looks at the rows of all of them.
+  /// looks at the rows of all of them, and so does the loss of image–text training.
   Communicator* ranks = nullptr;
 };
 

@@ -11,7 +11,6 @@
 #include "autograd/reduce.h"
 #include "autograd/shape.h"
 #include "autograd/softmax.h"
-#include "core/kernels/random.h"
 
 namespace sked {
 
@@ -27,6 +26,11 @@ int64_t at_once(int64_t chunk, const SampledLogits& a) {
   return a.noise.antithetic ? chunk + chunk % 2 : chunk;
 }
 
+void check_whole(const SampledLogits& a) {
+  check(a, "composed");
+  require(!a.shard.divided(), "composed", "expected all ", a.shard.total, " classes, got ", a.classes());
+}
+
 /// −log p of row i's own column i: a (B,S,B) -> (B).
 Var own_nll(const Var& a) { return -logmeanexp(pick(log_softmax(a), row_numbers(a.dim(0), a.device())), 1); }
 
@@ -36,7 +40,7 @@ Var composed_noise(const NoiseScales& scales, const NoiseSource& source, int64_t
   const auto& [d, v, factors] = scales;
   const auto normal = [&, &d = d](const RngAddress& address, int64_t n) {  // (B,C,n)
     Tensor noise = Tensor::empty({d.dim(0), count, n}, d.dtype(), d.device());
-    kernel::gaussian_noise(source.examples, noise, address, {first, 0, source.antithetic});
+    draw_noise(source, address, first, 0, noise);
     return Var(noise);
   };
   const Var diagonal =  // d ⊙ ε^J_s
@@ -72,7 +76,7 @@ Var negative_log_likelihood(Link link, const Var& log_p, const Targets& targets)
 }
 
 Var composed_loss(Link link, const SampledLogits& a, const Targets& targets, int64_t chunk) {
-  check(a, "composed");
+  check_whole(a);
   chunk = at_once(chunk, a);
   if (a.samples <= chunk) {
     const Var logs = log_probabilities(link, composed_logits(a, 0, a.samples), targets);
@@ -92,7 +96,7 @@ Var composed_loss(Link link, const SampledLogits& a, const Targets& targets, int
 
 Tensor composed_predict(Link link, const SampledLogits& a, int64_t chunk) {
   const NoGrad off;
-  check(a, "composed");
+  check_whole(a);
   chunk = at_once(chunk, a);
   Var total;
   for (int64_t first = 0; first < a.samples; first += chunk) {
@@ -104,7 +108,7 @@ Tensor composed_predict(Link link, const SampledLogits& a, int64_t chunk) {
 }
 
 Var composed_contrastive(const SampledLogits& a) {
-  check(a, "composed");
+  check_whole(a);
   const Var logits = composed_logits(a, 0, a.samples);  // (B,S,B): image, sample, text
   return (own_nll(logits) + own_nll(permute(logits, {2, 1, 0}))) / 2.0;
 }

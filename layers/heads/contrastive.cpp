@@ -1,5 +1,6 @@
 #include "layers/heads/contrastive.h"
 
+#include "autograd/collective.h"
 #include "autograd/elementwise.h"
 #include "autograd/l2_normalize.h"
 #include "autograd/reduce.h"
@@ -58,8 +59,19 @@ Var ContrastiveHead::loss(const Var& image, const Var& text, const Context& cont
           image.value());
   const Var phi = image_projection_.forward(image);  // (B,D)
   const Var texts = l2_normalize(text_projection_.forward(text)) / temperature_.var(phi);
-  const SampledLogits a = logits(phi, texts, context);
-  return mean(composed_ ? composed_contrastive(a) : streaming_contrastive(a));
+  Communicator* const ranks = context.ranks && context.ranks->size() > 1 ? context.ranks : nullptr;
+  const RankRows rows(ranks, phi.dim(0));
+  Context whole = context;
+  if (noise_) {
+    check_examples(context, phi.dim(0));
+    whole.examples = rows.all(context.examples);
+  }
+  const Var images = rows.all(phi);
+  // Every rank has the whole loss on its tape and takes its weight of it: they sum to one.
+  if (composed_) return mean(composed_contrastive(logits(images, rows.all(texts), whole)));
+  SampledLogits a = logits(images, texts, whole);
+  a.shard = {ranks, rows.own(), rows.total()};
+  return all_reduce_gradient(mean(streaming_contrastive(a)), ranks ? *ranks : alone());
 }
 
 SampledLogits ContrastiveHead::logits(const Var& phi, const Var& texts, const Context& context) const {

@@ -46,7 +46,9 @@ class ContrastiveHead : public Module {
   ContrastiveHead(const ContrastConfig& config, int64_t image_width, int64_t text_width, Init& init);
 
   /// Mean over i of −(log p^r_ii + log p^c_ii) / 2, shape (). image (B,W_image), text (B,W_text), B ≥ 1: row i and row
-  /// i belong together. The noise of a pair is addressed by its number in context.examples (needed for HET-XL).
+  /// i belong together. The noise of a pair is addressed by its number in context.examples (needed for HET-XL). With
+  /// context.ranks, a collective: the pairs of all of them, B together and perhaps another number on each; the loss is
+  /// that of the whole batch, to be weighed on each rank by its share of the pairs.
   Var loss(const Var& image, const Var& text, const Context& context);
 
   /// n(φ) (B,D), without noise and without a tape.

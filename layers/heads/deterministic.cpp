@@ -2,12 +2,17 @@
 
 #include "autograd/loss.h"
 #include "autograd/reduce.h"
+#include "layers/heads/streaming.h"
 
 namespace sked {
 
 Var Deterministic::loss(const Var& phi, const Targets& targets, const Context&) {
   check(phi);
   check_targets(targets, phi.dim(0), classes());
+  if (shard().divided()) {
+    const RankRows rows = rows_of(phi.value());
+    return streaming_loss(link_, mean_sampled_logits(rows.all(phi)), own_targets(targets, rows));
+  }
   const Var a = mean_logits(phi);
   if (link_ == Link::sigmoid) return mean(sigmoid_cross_entropy(a, dense_targets(targets, classes(), a.value())));
   if (targets.labels.defined()) return mean(cross_entropy(a, targets.labels));

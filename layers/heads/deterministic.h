@@ -8,7 +8,7 @@ namespace sked {
 /// u = W φ + b, p = link(u / τ) (METHOD.md, "DET"). Parameters: those of ClassifierHead.
 class Deterministic : public ClassifierHead {
  public:
-  Deterministic(const HeadConfig& config, int64_t width, int64_t classes, Init& init)
+  Deterministic(const HeadConfig& config, int64_t width, const ClassShard& classes, Init& init)
       : ClassifierHead(config, width, classes, init) {}
 
   /// Cross-entropy of u / τ. Neither samples nor the context play a part.

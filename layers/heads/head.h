@@ -13,9 +13,13 @@ struct NoiseParts {
   Tensor factors;    // V(x) (B,J,R); undefined of diagonal factors, too
 };
 
+/// Where a head's classes are divided among ranks (class_shard.h), everything that takes φ is a collective: φ, targets
+/// and results are a rank's own rows, perhaps none, of a batch that all ranks have together.
 class Head : public Module {
  public:
   /// Mean loss over the batch, shape (): −log of the Monte Carlo average of probabilities (METHOD.md, "Likelihood").
+  /// Of divided classes it is the loss of the whole batch, to be weighed on each rank by its share of the rows: the
+  /// gradients of all ranks then sum to that loss's, and those of what is divided are complete.
   virtual Var loss(const Var& phi, const Targets& targets, const Context& context) = 0;
   /// Probabilities (B,K): (1/S) Σ_s link(u_s/τ) with S = `samples`; 0: link((Wφ + b)/τ). No tape.
   virtual Tensor predict(const Tensor& phi, int64_t samples, const Context& context) = 0;
@@ -27,7 +31,8 @@ class Head : public Module {
   virtual Tensor noise_variance(const Tensor& phi) = 0;
   /// d(x) and V(x), the latter of J·R numbers an example. No tape.
   virtual NoiseParts noise_parts(const Tensor& phi) = 0;
-  /// Covariance of the sampled logits u/τ in closed form: (B,K,K); undefined for DET. No tape.
+  /// Covariance of the sampled logits u/τ in closed form: (B,K,K); undefined for DET. No tape. Throws Error where
+  /// classes are divided.
   virtual Tensor logit_covariance(const Tensor& phi) = 0;
   /// The current τ.
   virtual double temperature() const = 0;

@@ -1,6 +1,8 @@
 #pragma once
 // HET and HET-XL: a classifier with input-dependent noise, in two places.
 
+#include <functional>
+
 #include "layers/heads/classifier_head.h"
 #include "layers/heads/noise.h"
 #include "layers/heads/sampled_logits.h"
@@ -14,7 +16,7 @@ namespace sked {
 class Heteroscedastic : public ClassifierHead {
  public:
   /// config.kind is het or het_xl.
-  Heteroscedastic(const HeadConfig& config, int64_t width, int64_t classes, Init& init);
+  Heteroscedastic(const HeadConfig& config, int64_t width, const ClassShard& classes, Init& init);
 
   /// −log of the average over config.train_samples samples. Memory beside φ's and the parameters' is O(B S), or that of
   /// config.sample_chunk samples of the composed likelihood.
@@ -29,10 +31,13 @@ class Heteroscedastic : public ClassifierHead {
   /// What the noise is added to, as `center` (B,J), and the classifier where it is still to come. The whole difference
   /// between HET and HET-XL.
   SampledLogits before_noise(const Var& phi) const;
-  /// J: as many as what the noise is added to has, for any φ.
-  int64_t noisy_coordinates() const;
+  /// The noisy coordinates: what the noise is added to has them, for any φ. Divided where classes are and these are
+  /// they.
+  ClassShard noisy_coordinates() const;
   /// a_s = u_s / τ.
   SampledLogits logits(const Var& phi, int64_t samples, const Context& context) const;
+  /// (B) of f (B) of the variances (B,J) of the noisy coordinates here: its sum over the ranks that have the others.
+  Tensor sum_of_variances(const Tensor& phi, const std::function<Var(const Var&)>& f) const;
   /// `predict` of rows that fit into memory at once.
   Tensor predict_block(const Tensor& phi, int64_t samples, const Context& context) const;
 

@@ -6,7 +6,6 @@
 #include "core/kernels/l2_normalize.h"
 #include "core/kernels/matmul.h"
 #include "core/kernels/memory.h"
-#include "core/kernels/random.h"
 #include "core/precision.h"
 
 namespace sked::detail {
@@ -65,6 +64,7 @@ LogitTiles::LogitTiles(const SampledLogits& logits, TileSize size, std::shared_p
       J_(logits.center.dim(-1)),
       K_(classifier_ ? logits.weight.dim(0) : J_),
       S_(logits.samples),
+      first_(classifier_ ? 0 : logits.shard.first),
       factor_(classifier_ ? factor_dtype(logits.center.value()) : logits.center.dtype()) {
   check(x_, "streaming");
   if (classifier_) weight_ = x_.weight.value().read_as(factor_);
@@ -75,7 +75,7 @@ LogitTiles::LogitTiles(const SampledLogits& logits, TileSize size, std::shared_p
   chunk_ = std::min(round_up(samples, x_.noise.antithetic ? 2 : 1), S_);
   const int64_t row_bytes = per_sample * chunk_ * (factor_ == DType::bf16 ? 2 : 4);
   const int64_t classes = size.classes > 0 ? size.classes : std::max<int64_t>(64, budget.bytes / row_bytes);
-  tile_ = std::min(round_up(classes, 4), round_up(K_, 4));
+  tile_ = std::min(round_up(classes, 4), round_up(first_ % 4 + K_, 4));
 }
 
 Tensor LogitTiles::empty(const Shape& shape) const {
@@ -111,7 +111,7 @@ void LogitTiles::draw() {
 Tensor LogitTiles::factor_noise() const {
   if (!x_.scales.factors.defined()) return {};
   Tensor eps = empty({B_, count_, x_.scales.factors.dim(-1)});
-  kernel::gaussian_noise(x_.noise.examples, eps, x_.noise.factors, {sample_, 0, x_.noise.antithetic});
+  draw_noise(x_.noise, x_.noise.factors, sample_, 0, eps);
   return eps;
 }
 
@@ -121,10 +121,10 @@ Tensor LogitTiles::diagonal_noise(int64_t first, int64_t n) const {
   Tensor eps = empty({B_, count_, n});
   if (noise.shared_diagonal) {
     Tensor one = empty({B_, count_, 1});
-    kernel::gaussian_noise(noise.examples, one, noise.diagonal, {sample_, 0, noise.antithetic});
+    draw_noise(noise, noise.diagonal, sample_, 0, one);
     kernel::broadcast_to(one, eps);
   } else {
-    kernel::gaussian_noise(noise.examples, eps, noise.diagonal, {sample_, first, noise.antithetic});
+    draw_noise(noise, noise.diagonal, sample_, first_ + first, eps);
   }
   return eps;
 }
@@ -152,9 +152,10 @@ void LogitTiles::project(int64_t first, int64_t n) {
   }
 }
 
-// In bf16 the last classes make a tile of their own where they fill no pack: so do all other tiles' rows.
+// All tiles but the first begin where noise can be drawn, at a multiple of 4 among the coordinates of all ranks. In bf16
+// the last classes make a tile of their own where they fill no pack: so do all other tiles' rows.
 int64_t LogitTiles::width(int64_t class_index) const {
-  const int64_t n = std::min(tile_, K_ - class_index);
+  const int64_t n = std::min(tile_ - (first_ + class_index) % 4, K_ - class_index);
   return factor_ == DType::bf16 && n > kPack ? n - n % kPack : n;
 }
 
@@ -189,6 +190,10 @@ void LogitTiles::pass_on(int64_t class_index) {
 // Where z is of length 1, ∂z goes through what made it so, in place; without noise, ∂z is ∂center.
 void LogitTiles::finish_chunk() {
   if (!classifier_) return;
+  if (K_ == 0) {
+    dz_ = zeros(z_.shape());
+    dweight_ = empty({0, J_});
+  }
   Tensor dz = flat(dz_);
   if (x_.normalize) kernel::l2_normalize_backward(dz, flat(z_), r_, dz);
   if (x_.scales.d.defined()) {

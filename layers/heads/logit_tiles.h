@@ -91,6 +91,7 @@ class LogitTiles {
   const std::shared_ptr<DrawnNoise> drawn_;
   const bool classifier_;  // HET-XL
   const int64_t B_, J_, K_, S_;
+  const int64_t first_;   // noisy coordinate 0 among those of all ranks
   const DType factor_;    // of z, W and the tile beside the classifier's products
   Tensor weight_, bias_;  // in factor_, rounded once
   int64_t chunk_, tile_;

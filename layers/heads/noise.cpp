@@ -33,43 +33,48 @@ double diagonal_bias(const NoiseConfig& config) {
   return config.init == 0 ? 0 : rest + std::log(-std::expm1(-rest));  // log(exp(rest) − 1)
 }
 
+/// Rows of this rank's coordinates, `each` for one, of a lecun-normal weight (J each, inputs).
+Tensor weight_of(int64_t inputs, int64_t each, double scale, const ClassShard& coordinates, Init& init) {
+  return init.lecun_normal({coordinates.total * each, inputs}, scale, coordinates.rows(each));
+}
+
 }  // namespace
 
-GaussianNoise::GaussianNoise(const NoiseConfig& config, const std::string& section, int64_t width, int64_t coordinates,
-                             Init& init)
-    : form_(checked(config, section, coordinates)),
-      coordinates_(coordinates),
+GaussianNoise::GaussianNoise(const NoiseConfig& config, const std::string& section, int64_t width,
+                             const ClassShard& coordinates, Init& init)
+    : form_(checked(config, section, coordinates.total)),
+      shard_(coordinates),
       rank_(form_ == Factors::diagonal ? 0 : config.rank),
       shared_diagonal_(config.diagonal == DiagonalNoise::shared),
       antithetic_(config.antithetic),
       training_{init.next_stream(), init.next_stream()},
       prediction_{init.next_stream(), init.next_stream()},
-      diagonal_(init.lecun_normal({coordinates, width}, config.init_scale),
-                init.constant({coordinates}, diagonal_bias(config))) {
+      diagonal_(weight_of(width, 1, config.init_scale, shard_, init),
+                init.constant({shard_.own}, diagonal_bias(config)), shard_.row_shard()) {
   add("diagonal", diagonal_);
   if (form_ == Factors::diagonal) return;
-  const int64_t outputs = form_ == Factors::full ? coordinates * rank_ : coordinates;
-  factors_ =
-      std::make_unique<Linear>(init.lecun_normal({outputs, width}, config.init_scale), init.constant({outputs}, 0));
+  const int64_t each = form_ == Factors::full ? rank_ : 1;  // outputs a coordinate
+  factors_ = std::make_unique<Linear>(weight_of(width, each, config.init_scale, shard_, init),
+                                      init.constant({shard_.own * each}, 0), shard_.row_shard(each));
   add("factors", *factors_);
   if (form_ == Factors::full) return;
-  v_ = parameter(init.lecun_normal({coordinates, rank_}));
-  add("v", v_);
+  v_ = parameter(weight_of(rank_, 1, 1, shard_, init));
+  add("v", v_, shard_.row_shard());
   if (!config.factor_bias) return;
-  v_bias_ = parameter(init.constant({coordinates}, 0));
-  add("v_bias", v_bias_);
+  v_bias_ = parameter(init.constant({shard_.own}, 0));
+  add("v_bias", v_bias_, shard_.row_shard());
 }
 
 NoiseScales GaussianNoise::scales(const Var& phi) const {
   NoiseScales scales{.d = softplus(diagonal_.forward(phi)) + kSmallestDeviation};
-  if (form_ == Factors::full) scales.factors = reshape(factors_->forward(phi), {phi.dim(0), coordinates_, rank_});
+  if (form_ == Factors::full) scales.factors = reshape(factors_->forward(phi), {phi.dim(0), shard_.own, rank_});
   if (form_ == Factors::efficient) scales.v = factors_->forward(phi), scales.factors = v_;
   return scales;
 }
 
 Var GaussianNoise::factors(const NoiseScales& scales) const {
   if (form_ != Factors::efficient) return scales.factors;
-  return reshape(scales.v, {scales.v.dim(0), coordinates_, 1}) * scales.factors;
+  return reshape(scales.v, {scales.v.dim(0), shard_.own, 1}) * scales.factors;
 }
 
 Var GaussianNoise::mean(const NoiseScales& scales) const { return v_bias_.defined() ? scales.v * v_bias_ : Var(); }
@@ -108,7 +113,7 @@ Tensor GaussianNoise::variance(const Tensor& phi) const {
 Tensor GaussianNoise::covariance(const Tensor& phi) const {
   const NoGrad off;
   const NoiseScales of_phi = scales(Var(phi));
-  const int64_t rows = phi.dim(0), j = coordinates_;
+  const int64_t rows = phi.dim(0), j = shard_.own;
   const Var& d = of_phi.d;
   Var diagonal = reshape(d, {rows, j, 1}) * reshape(d, {rows, 1, j});  // d dᵀ: what is shared
   if (!shared_diagonal_) {
@@ -124,7 +129,7 @@ Tensor GaussianNoise::covariance(const Tensor& phi) const {
 Tensor GaussianNoise::covariance(const Tensor& phi, const Var& weight) const {
   const NoGrad off;
   const NoiseScales of_phi = scales(Var(phi));
-  const int64_t rows = phi.dim(0), j = coordinates_, k = weight.dim(0);
+  const int64_t rows = phi.dim(0), j = shard_.own, k = weight.dim(0);
   Var diagonal;
   if (shared_diagonal_) {
     const Var shared = matmul(of_phi.d, weight, false, true);  // W d

@@ -26,11 +26,15 @@ void check_examples(const Context& context, int64_t rows);
 class GaussianNoise : public Module {
  public:
   /// Throws UsageError naming the key in `section` of a configuration for R < 1 or R > J with factors
-  /// that have a rank, an initial deviation or scale out of range, a bias of factors that are not efficient.
-  GaussianNoise(const NoiseConfig& config, const std::string& section, int64_t width, int64_t coordinates, Init& init);
+  /// that have a rank, an initial deviation or scale out of range, a bias of factors that are not efficient. Where
+  /// coordinates are divided among ranks, everything but coordinates() is of this rank's own, parameters too.
+  GaussianNoise(const NoiseConfig& config, const std::string& section, int64_t width, const ClassShard& coordinates,
+                Init& init);
 
-  /// J.
-  int64_t coordinates() const { return coordinates_; }
+  /// J, of all ranks together.
+  int64_t coordinates() const { return shard_.total; }
+  /// Which of them are here.
+  const ClassShard& shard() const { return shard_; }
   /// R; 0 for diagonal factors.
   int64_t rank() const { return rank_; }
 
@@ -59,7 +63,8 @@ class GaussianNoise : public Module {
   };
 
   Factors form_;
-  int64_t coordinates_, rank_;
+  ClassShard shard_;
+  int64_t rank_;
   bool shared_diagonal_, antithetic_;
   Streams training_, prediction_;
   Linear diagonal_;

@@ -63,7 +63,8 @@ struct HeadConfig {
   Likelihood likelihood = Likelihood::streaming;
   int64_t sample_chunk = 16;  // samples the composed likelihood holds in memory at once
   TemperatureConfig temperature = {};
-  double bias_init = 0;  // the classifier's bias starts here
+  double bias_init = 0;        // the classifier's bias starts here
+  bool shard_classes = false;  // classes are divided among ranks (class_shard.h)
 };
 
 }  // namespace sked

@@ -1,5 +1,8 @@
 #include "layers/heads/sampled_logits.h"
 
+#include "core/kernels/memory.h"
+#include "core/kernels/random.h"
+
 namespace sked {
 
 namespace {
@@ -34,9 +37,21 @@ void check(const SampledLogits& a, const std::string& op) {
             "expected weight, one sample and nothing of the noise where d is undefined, got ", a.samples, " samples");
   }
   require(classifier || !a.normalize, op, "expected weight beside normalize");
+  require(!a.shard.divided() || a.classes() == a.shard.own, op, "expected the ", a.shard.own,
+          " classes of this rank, got ", a.classes());
   if (!classifier) return;
   require_shape(a.weight.value(), {a.classes(), J}, op, "weight");
   if (a.bias.defined()) require_shape(a.bias.value(), {a.classes()}, op, "bias");
+}
+
+// The kernel begins at a multiple of 4.
+void draw_noise(const NoiseSource& noise, const RngAddress& address, int64_t sample, int64_t coordinate, Tensor& eps) {
+  const int64_t before = coordinate % 4;
+  const NoiseOrigin origin(sample, coordinate - before, noise.antithetic);
+  if (before == 0) return kernel::gaussian_noise(noise.examples, eps, address, origin);
+  Tensor wide = Tensor::empty(eps.shape().with(2, before + eps.dim(2)), eps.dtype(), eps.device());
+  kernel::gaussian_noise(noise.examples, wide, address, origin);
+  kernel::slice(wide, eps, 2, before);
 }
 
 std::vector<Var> inputs_of(const SampledLogits& a) {

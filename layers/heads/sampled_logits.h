@@ -8,6 +8,7 @@
 
 #include "autograd/var.h"
 #include "core/rng.h"
+#include "layers/heads/class_shard.h"
 
 namespace sked {
 
@@ -41,6 +42,9 @@ struct SampledLogits {
   NoiseSource noise = {};
   int64_t samples = 1;     // S; 1 without noise
   bool normalize = false;  // each z_s is brought to length 1 (l2_normalize), the temperature staying with weight
+  /// Where classes are divided among ranks: the ones that this is about (K of them), for all rows of the batch. Noise
+  /// on the logits is that of these classes among all.
+  ClassShard shard = {};
 
   /// K.
   int64_t classes() const { return weight.defined() ? weight.dim(0) : center.dim(1); }
@@ -48,6 +52,9 @@ struct SampledLogits {
 
 /// Throws Error, as of `op`, where shapes do not fit.
 void check(const SampledLogits& a, const std::string& op);
+
+/// Fills eps (B,C,n) with the standard normals of samples from `sample` and of coordinates from `coordinate` on.
+void draw_noise(const NoiseSource& noise, const RngAddress& address, int64_t sample, int64_t coordinate, Tensor& eps);
 
 /// What a loss is differentiated by: center, d, v, factors, weight and bias, undefined where there is none.
 std::vector<Var> inputs_of(const SampledLogits& a);

@@ -13,6 +13,11 @@ namespace sked {
 /// work in tiles of a few MiB. The backward pass draws the noise and computes each tile again: 2 B S J K operations
 /// forward, 6 B S J K backward for HET-XL. Gradients go to every defined Var of SampledLogits. f32, f64. Errors: shapes
 /// that do not fit, labels outside 0 … K − 1 (naming the row).
+///
+/// Where a.shard is divided these are collectives, called with all rows of the batch and this rank's classes, all other
+/// targets than labels being those of its classes. The losses are those of all classes, the same on every rank, and
+/// gradients what the rank's classes have in them, for the same dL on every rank; so over the ranks they sum to the
+/// whole. What keeps lse puts those of all ranks together: twice (B,S) numbers, or three times with labels.
 
 /// L (B) = −log p_y with log p_y = logmeanexp_s log_softmax(a_s)_y: labels (B) i64.
 ///   c_s = a_sy − lse_s, w_s = softmax over s of c_s:  ∂L/∂a_sk = w_s (softmax(a_s)_k − [k = y])
@@ -33,13 +38,14 @@ Var streaming_sigmoid_nll(const SampledLogits& a, const Tensor& t, TileSize tile
 ///   L^r_i = −logmeanexp_s log_softmax_j(a_sij)_i   streaming_nll with every image's own text as its label
 ///   L^c_j = −logmeanexp_s log_softmax_i(a_sij)_j   the same down the columns
 ///   ∂L/∂a_sij = w^r_is (softmax_j(a_sij) − [i = j]) + w^c_js (softmax_i(a_sij) − [i = j]), halved
-/// A tile holds all images for some of the texts. Saves log-sum-exps and w of both directions, four times (B,S).
+/// A tile holds all images for some of the texts; where a.shard is divided, for some of this rank's. Saves log-sum-exps and w of both directions, four times (B,S).
 Var streaming_contrastive(const SampledLogits& a, TileSize tile = {});
 
-/// The mean over the batch of the first three, by link and targets.
+/// The mean over the batch of the first three, by link and targets. Divided, its gradient is of the sum of what all
+/// ranks make of it (all_reduce_gradient): each may take its own weight of it.
 Var streaming_loss(Link link, const SampledLogits& a, const Targets& targets, TileSize tile = {});
 
-/// p (B,K) = (1/S) Σ_s link(a_s). No tape.
+/// p (B,K) = (1/S) Σ_s link(a_s), where a.shard is divided of this rank's classes. No tape.
 Tensor streaming_predict(Link link, const SampledLogits& a, TileSize tile = {});
 
 }  // namespace sked

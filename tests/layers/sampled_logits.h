@@ -2,9 +2,12 @@
 // Problems for the two forms of the likelihood, and holding one against the other.
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
+#include "layers/heads/logit_tiles.h"
 #include "layers/heads/sampled_logits.h"
+#include "layers/heads/targets.h"
 
 namespace sked::test {
 
@@ -28,6 +31,20 @@ std::vector<Var> leaves(const TensorList& values);
 
 /// Of `x`, ordered as values(); rows have the example numbers 7 (first_row + b).
 SampledLogits logits_of(const Problem& p, const std::vector<Var>& x, int64_t first_row = 0);
+
+/// The three losses, by name; their targets are (B) labels or (B,K).
+struct Target {
+  std::string name;
+  Targets targets;
+  Link link() const { return name == "sigmoid" ? Link::sigmoid : Link::softmax; }
+  Var streaming(const SampledLogits& a, TileSize tile) const;
+};
+
+std::vector<Target> all_targets(int64_t B, int64_t K);
+
+/// Every factor form with and without a classifier, antithetic pairs, shared noise, great logits, one class and sizes
+/// that no tile divides.
+const std::vector<Problem>& streaming_grid();
 
 struct Result {
   double loss;

@@ -22,54 +22,6 @@
 namespace sked::test {
 namespace {
 
-/// The three losses, by name; their targets are (B) labels or (B,K).
-struct Target {
-  std::string name;
-  Targets targets;
-  Link link() const { return name == "sigmoid" ? Link::sigmoid : Link::softmax; }
-  Var streaming(const SampledLogits& a, TileSize tile) const {
-    if (name == "labels") return streaming_nll(a, targets.labels, tile);
-    const Tensor t = targets.distributions.to(a.center.dtype());
-    return name == "soft" ? streaming_soft_nll(a, t, tile) : streaming_sigmoid_nll(a, t, tile);
-  }
-};
-
-std::vector<Target> all_targets(int64_t B, int64_t K) {
-  Tensor q = hash_tensor({B, K}, 9, 0.5F, 0.5F);
-  const Tensor t = q.clone();
-  for (int64_t b = 0; b < B; ++b) {
-    float* row = q.data<float>() + b * K;
-    float total = 0;
-    for (int64_t k = 0; k < K; ++k) total += row[k];
-    for (int64_t k = 0; k < K; ++k) row[k] /= total;
-  }
-  return {{"labels", {hash_labels(B, K, 7), {}}}, {"soft", {{}, q}}, {"sigmoid", {{}, t}}};
-}
-
-const std::vector<Problem> kGrid = {
-    {.B = 5, .S = 6, .D = 7, .K = 9, .R = 2},
-    {.B = 3, .S = 1, .D = 4, .K = 1, .R = 1},
-    {.B = 3, .S = 5, .D = 5, .K = 21, .R = 2, .full = true},
-    {.B = 2, .S = 5, .D = 3, .K = 10, .R = 0},
-    {.B = 5, .S = 6, .D = 1, .K = 13, .R = 2, .classifier = false},
-    {.B = 3, .S = 5, .D = 1, .K = 30, .R = 2, .full = true, .classifier = false},
-    {.B = 3, .S = 5, .D = 1, .K = 21, .R = 0, .classifier = false},
-    {.B = 5, .S = 7, .D = 6, .K = 11, .R = 2, .antithetic = true},
-    {.B = 4, .S = 8, .D = 5, .K = 12, .R = 2, .size = 1e4F},
-    {.B = 20, .S = 30, .D = 17, .K = 301, .R = 3},
-    {.B = 5, .S = 6, .D = 7, .K = 9, .R = 2, .shared_diagonal = true},
-    {.B = 3,
-     .S = 6,
-     .D = 1,
-     .K = 21,
-     .R = 2,
-     .full = true,
-     .classifier = false,
-     .antithetic = true,
-     .shared_diagonal = true},
-    {.B = 3, .S = 5, .D = 1, .K = 21, .R = 0, .classifier = false, .shared_diagonal = true},
-};
-
 const std::vector<TileSize> kTiles = {{0, 0}, {2, 4}, {4, 64}, {1000, 1000}};
 
 std::string describe(const Problem& p, const Target& t, TileSize tile) {
@@ -83,7 +35,7 @@ std::string describe(const Problem& p, const Target& t, TileSize tile) {
 }  // namespace
 
 TEST_CASE("streaming likelihood: loss, gradients and predictions of the composition, whatever the tiles") {
-  for (const Problem& p : kGrid) {
+  for (const Problem& p : streaming_grid()) {
     for (const Target& target : all_targets(p.B, p.K)) {
       const std::vector<Var> x = leaves(values(p));
       const Result want = run(x, composed_loss(target.link(), logits_of(p, x), target.targets, p.S));
@@ -135,7 +87,7 @@ TEST_CASE("streaming likelihood: with products in bf16 loss and gradients are f3
 }
 
 TEST_CASE("streaming likelihood: gradcheck in float64") {
-  for (Problem p : kGrid) {
+  for (Problem p : streaming_grid()) {
     if (p.size > 1 || p.B * p.S * p.K > 600) continue;
     TensorList inputs;
     for (const Tensor& t : values(p))

@@ -117,6 +117,9 @@ void validate(const RunConfig& config) {
         "1 with task contrastive, which has no head", config.optimizer.head_lr_scale);
   check(config.optimizer.layer_decay == 1 || config.task == TaskKind::classification, "optimizer.layer_decay",
         "1 with task contrastive", config.optimizer.layer_decay);
+  check(!config.head.shard_classes || config.head.kind == HeadKind::det ||
+            config.head.likelihood == Likelihood::streaming,
+        "head.shard_classes", "false with head.likelihood composed", config.head.shard_classes);
   check(!t.lock_backbone || config.task == TaskKind::classification, "train.lock_backbone",
         "false with task contrastive, which has contrast.lock_image", t.lock_backbone);
   check(!t.lock_backbone || !t.features.empty(), "train.features", "a folder", t.features);
@@ -144,10 +147,10 @@ ModelConfig filled_in(const ModelConfig& given, const ModelConfig& chosen) { ret
 HeadConfig filled_in(const HeadConfig& given, const HeadConfig& chosen) { return filled(given, chosen); }
 
 std::vector<std::string> differing_network(const RunConfig& a, const RunConfig& b) {
-  constexpr std::array<std::string_view, 13> kWithoutEffect{
-      "model.batch_norm",      "model.dropout",   "model.drop_path",      "model.recompute",   "head.train_samples",
-      "head.test_samples",     "head.antithetic", "head.likelihood",      "head.sample_chunk", "head.bias_init",
-      "head.temperature_init", "head.noise_init", "head.noise_init_scale"};
+  constexpr std::array<std::string_view, 14> kWithoutEffect{
+      "model.batch_norm",      "model.dropout",   "model.drop_path",       "model.recompute",   "head.train_samples",
+      "head.test_samples",     "head.antithetic", "head.likelihood",       "head.sample_chunk", "head.bias_init",
+      "head.temperature_init", "head.noise_init", "head.noise_init_scale", "head.shard_classes"};
   RunConfig left, right;
   left.model = a.model, left.head = a.head, right.model = b.model, right.head = b.head;
   std::vector<std::string> keys = differing_fields(fields_of(left), fields_of(right));

@@ -132,6 +132,7 @@ void visit_fields(FieldList& fields, HeadConfig& c) {
                     "tau where learning starts, between lo and hi; 0: their middle, 2.525. At the learning rates of "
                     "fine-tuning it hardly moves from there: set it to 1 or less then");
   fields("bias_init", c.bias_init, "where the classifier's bias starts");
+  fields("shard_classes", c.shard_classes, "several ranks: each has some of the classes, and trains these alone");
   fields("diagonal_noise", c.noise.diagonal, kDiagonal);
   fields("factor_bias", c.noise.factor_bias, kFactorBias);
   fields("noise_init", c.noise.init, kNoiseInit, at_least(0));

@@ -117,12 +117,12 @@ Json take(Json& object, const char* key) {
 }  // namespace
 
 std::unique_ptr<Classifier> make_classifier(const RunConfig& config, const Shape& image_shape, int64_t classes,
-                                            Device device) {
+                                            Device device, Communicator& ranks) {
   Init init(config.seed, device);
   auto backbone = make_backbone(config.model, image_shape, init);
   // That of a locked backbone is drawn as if there were none, as on features kept in a file.
   Init own(config.seed, device);
-  auto head = make_head(config.head, backbone->width(), classes, config.train.lock_backbone ? own : init);
+  auto head = make_head(config.head, backbone->width(), classes, config.train.lock_backbone ? own : init, ranks);
   return std::make_unique<Classifier>(std::move(backbone), std::move(head));
 }
 

@@ -13,6 +13,7 @@
 #include "apps/common/measure/covariance_recovery.h"
 #include "apps/common/measure/metrics.h"
 #include "apps/common/measure/retrieval.h"
+#include "core/communicator.h"
 #include "core/json.h"
 #include "data/loader.h"
 #include "layers/classifier.h"
@@ -43,9 +44,10 @@ struct Prediction {
   const Tensor& probabilities;  // f32 (B,K)
 };
 
-/// Builds the classifier of a configuration, initialized by its seed.
+/// Builds the classifier of a configuration, initialized by its seed. With head.shard_classes its classes are divided
+/// among `ranks`.
 std::unique_ptr<Classifier> make_classifier(const RunConfig& config, const Shape& image_shape, int64_t classes,
-                                            Device device);
+                                            Device device, Communicator& ranks = alone());
 
 /// Throws Error naming the image for the first of `rows` (B,…), `what` of each image of the batch, with a number that
 /// is not finite: whatever is made of it, a measure or a picture, would look like an answer.

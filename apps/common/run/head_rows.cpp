@@ -43,7 +43,7 @@ std::string noise_differences(const std::vector<Field>& file, const std::vector<
                               const std::string& section, bool ranked) {
   static const std::set<std::string> kOthers{"link",       "train_samples", "test_samples",      "antithetic",
                                              "likelihood", "sample_chunk",  "learn_temperature", "bias_init",
-                                             "lock_image", "features",      "retrieval"};
+                                             "lock_image", "features",      "retrieval",         "shard_classes"};
   std::vector<std::string> keys = differing_fields(file, here);
   std::erase_if(keys, [&](const std::string& key) {
     return kOthers.contains(key) || key.starts_with("temperature") || key.starts_with("noise_init") ||
