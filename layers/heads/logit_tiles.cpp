@@ -152,8 +152,8 @@ void LogitTiles::project(int64_t first, int64_t n) {
   }
 }
 
-// All tiles but the first begin where noise can be drawn, at a multiple of 4 among the coordinates of all ranks. In bf16
-// the last classes make a tile of their own where they fill no pack: so do all other tiles' rows.
+// All tiles but the first begin where noise can be drawn: at a multiple of 4 among the coordinates of all ranks. In
+// bf16 the last classes make a tile of their own where they fill no pack: so do all other tiles' rows.
 int64_t LogitTiles::width(int64_t class_index) const {
   const int64_t n = std::min(tile_ - (first_ + class_index) % 4, K_ - class_index);
   return factor_ == DType::bf16 && n > kPack ? n - n % kPack : n;

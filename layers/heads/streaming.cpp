@@ -97,8 +97,8 @@ void combine(const SampledLogits& a, Tensor& lse, Tensor* target_logit = nullptr
   if (target_logit) *target_logit = sums.rows(B, 2 * B);
 }
 
-/// Twice through the tiles, the second time with what the first has summed over classes: chunk by chunk, or, where other
-/// ranks have classes too, once through all chunks and, when `meet` has put the sums of all ranks together, once more.
+/// Twice through the tiles, the second time with what the first has summed over classes: chunk by chunk, or, where
+/// other ranks have classes too, once through all chunks and, when `meet` has put the ranks' sums together, once more.
 template <class First, class Meet, class Second>
 void two_passes(LogitTiles& tiles, bool divided, First&& first, Meet&& meet, Second&& second) {
   if (!divided) {

@@ -38,7 +38,8 @@ Var streaming_sigmoid_nll(const SampledLogits& a, const Tensor& t, TileSize tile
 ///   L^r_i = −logmeanexp_s log_softmax_j(a_sij)_i   streaming_nll with every image's own text as its label
 ///   L^c_j = −logmeanexp_s log_softmax_i(a_sij)_j   the same down the columns
 ///   ∂L/∂a_sij = w^r_is (softmax_j(a_sij) − [i = j]) + w^c_js (softmax_i(a_sij) − [i = j]), halved
-/// A tile holds all images for some of the texts; where a.shard is divided, for some of this rank's. Saves log-sum-exps and w of both directions, four times (B,S).
+/// A tile holds all images for some of the texts; where a.shard is divided, for some of this rank's. Saves log-sum-exps
+/// and w of both directions, four times (B,S).
 Var streaming_contrastive(const SampledLogits& a, TileSize tile = {});
 
 /// The mean over the batch of the first three, by link and targets. Divided, its gradient is of the sum of what all

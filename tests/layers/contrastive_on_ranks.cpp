@@ -1,5 +1,4 @@
-// The contrastive loss of a batch that several ranks have together, each some of its pairs, against one process that has
-// all of them.
+// The contrastive loss of a batch of which each rank has some pairs, against one process that has all of them.
 
 #include <doctest/doctest.h>
 
