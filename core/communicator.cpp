@@ -127,6 +127,20 @@ std::vector<std::string> all_gather_text(Communicator& ranks, const std::string&
   return texts;
 }
 
+std::vector<std::string> all_gather_texts(Communicator& ranks, const std::vector<std::string>& mine) {
+  if (ranks.size() == 1) return mine;
+  std::string joined;
+  for (const std::string& text : mine) joined.append(text).push_back('\0');
+  std::vector<std::string> texts;
+  for (const std::string& of_rank : all_gather_text(ranks, joined)) {
+    for (size_t begin = 0, end = 0; begin < of_rank.size(); begin = end + 1) {
+      end = of_rank.find('\0', begin);
+      texts.push_back(of_rank.substr(begin, end - begin));
+    }
+  }
+  return texts;
+}
+
 Tensor all_gather_rows(Communicator& ranks, const Tensor& mine) {
   if (ranks.size() == 1) return mine;
   const std::vector<int64_t> rows = all_gather_number(ranks, mine.dim(0));

@@ -76,6 +76,8 @@ Communicator& alone();
 std::vector<int64_t> all_gather_number(Communicator& ranks, int64_t mine);
 /// The text of every rank, in their order.
 std::vector<std::string> all_gather_text(Communicator& ranks, const std::string& mine);
+/// The texts of every rank, one behind the other; without zeros in them.
+std::vector<std::string> all_gather_texts(Communicator& ranks, const std::vector<std::string>& mine);
 /// The rows of every rank, one behind the other, each having as many as it has.
 Tensor all_gather_rows(Communicator& ranks, const Tensor& mine);
 

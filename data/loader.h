@@ -63,8 +63,8 @@ struct LoaderStatistics {
 
 /// Delivers the batches of an epoch in order. The order of examples is a function of (seed, epoch) alone, an image's
 /// augmentation and its caption of (seed, epoch, index), a batch's mixing of (seed, epoch, its number): any number of
-/// threads or ranks, and a start in the middle of an epoch, give the same bytes. One thread uses a Loader; its workers are its
-/// own affair.
+/// threads or ranks, and a start in the middle of an epoch, give the same bytes. One thread uses a Loader; its workers
+/// are its own affair.
 class Loader {
  public:
   /// Throws Error when the pipeline cannot take the dataset's images, mixes those of a dataset with captions, or an

@@ -18,19 +18,15 @@ void SkipCount::add(int64_t images, const std::vector<Skipped>& skipped, bool la
 std::vector<Skipped> all_gather_skipped(Communicator& ranks, const std::vector<Skipped>& mine) {
   if (ranks.size() == 1) return mine;
   std::vector<int64_t> indices;
-  std::string messages;  // each with a zero behind it
+  std::vector<std::string> messages;
   for (const Skipped& image : mine) {
     indices.push_back(image.index);
-    messages.append(image.message).push_back('\0');
+    messages.push_back(image.message);
   }
-  const Tensor all = all_gather_rows(ranks, Tensor::from(indices, {static_cast<int64_t>(indices.size())}));
+  const Tensor all = all_gather_rows(ranks, Tensor::from(indices, {std::ssize(indices)}));
   std::vector<Skipped> skipped;
-  for (const std::string& text : all_gather_text(ranks, messages)) {
-    for (size_t begin = 0, end = 0; begin < text.size(); begin = end + 1) {
-      end = text.find('\0', begin);
-      skipped.push_back({all.data<int64_t>()[skipped.size()], text.substr(begin, end - begin)});
-    }
-  }
+  for (std::string& message : all_gather_texts(ranks, messages))
+    skipped.push_back({all.data<int64_t>()[skipped.size()], std::move(message)});
   return skipped;
 }
 

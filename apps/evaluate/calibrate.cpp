@@ -70,7 +70,7 @@ Json report_calibration(Asked& s, const std::shared_ptr<const Dataset>& images, 
   stored.command = command;
   Json json = calibration_json(stored);
   const std::string path = calibration_path(s.subject);
-  write_file(path, json_text(json));
+  if (s.predict.ranks->rank() == 0) write_file(path, json_text(json));
 
   const auto measured = choose_split(s.splits, split);
   const Calibration* const all[] = {nullptr, &stored.temperature.calibration, &stored.shift.calibration};

@@ -25,6 +25,7 @@
 #include "apps/evaluate/shift.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/mpi.h"
 #include "core/text.h"
 
 namespace sked {
@@ -79,7 +80,8 @@ Json report_other(Asked& s, const EvaluateOptions& wanted, const std::shared_ptr
 Json report_few_shot(Asked& s, const std::vector<FewShotData>& sets) {
   Json results = Json::array();
   for (const FewShotData& data : sets) {
-    const FewShotMeasures measures = few_shot(s.model->backbone(), data, kShots, s.config(), s.predict.device);
+    const FewShotMeasures measures =
+        few_shot(s.model->backbone(), data, kShots, s.config(), s.predict.device, {}, *s.predict.ranks);
     std::printf("%s", few_shot_table(measures).c_str());
     results.push_back(few_shot_json(measures));
   }
@@ -157,8 +159,8 @@ Json report_split(Asked& s, const EvaluateOptions& wanted) {
   auto predictions = predictions_for(wanted.predictions, s.config().head, images->class_names(), images->size());
   const Evaluation e = evaluate(*s.model, images, s.config(), s.predict, [&](const Prediction& p) {
     if (!predictions) return;
-    predictions->add(ids_of(*images, p.batch), p.probabilities, &p.batch,
-                     said_by_head(wanted.predictions, s.model->head(), p.phi));
+    const std::vector<NamedTensor> more = said_by_head(wanted.predictions, s.model->head(), p.phi, p.rows);
+    if (s.predict.ranks->rank() == 0) predictions->add(ids_of(*images, p.batch), p.probabilities, &p.batch, more);
   });
   const Measures& m = e.measures;
   std::printf("%s, %s images: %lld, %lld Monte Carlo samples\n", s.config().data.name.c_str(), wanted.split.c_str(),
@@ -181,13 +183,14 @@ Json report_entropy(Asked& s, const std::shared_ptr<const Dataset>& images) {
   without_noise.samples = 0;
   const bool sigmoid = s.config().head.link == Link::sigmoid;
   const int64_t samples = s.config().head.kind == HeadKind::det ? 2 : s.predict.samples;  // without noise all are equal
-  EntropySplit sum;
-  double count = 0;
+  std::vector<double> sums(4, 0.0);
   for_each_prediction(*s.model, images, s.config().data.eval_pipeline, without_noise, [&](const Prediction& p) {
-    for (const EntropySplit& e : split_entropy(s.model->head(), p.phi, samples, sigmoid, p.context))
-      sum.total += e.total, sum.noise += e.noise, sum.rest += e.rest, ++count;
+    auto rows = split_entropy(s.model->head(), p.phi, samples, sigmoid, p.context);
+    rows.resize(static_cast<size_t>(p.rows.mine().size()));
+    for (const EntropySplit& e : rows) sums[0] += e.total, sums[1] += e.noise, sums[2] += e.rest, ++sums[3];
   });
-  const double total = sum.total / count, noise = sum.noise / count, rest = sum.rest / count;
+  add_over(*s.predict.ranks, sums);
+  const double total = sums[0] / sums[3], noise = sums[1] / sums[3], rest = sums[2] / sums[3];
   std::printf("  entropy   %.4f nats, of it by the noise %.4f (mutual information, %lld samples), else %.4f\n", total,
               noise, static_cast<long long>(samples), rest);
   return {{"total", total}, {"noise", noise}, {"rest", rest}, {"samples", samples}};
@@ -199,14 +202,15 @@ void report_covariance(Asked& s, const std::shared_ptr<const Dataset>& images, c
   without_noise.samples = 0;
   CovarianceAccumulator sums;
   for_each_prediction(*s.model, images, s.config().data.eval_pipeline, without_noise, [&](const Prediction& p) {
-    sums.add(s.model->head(), p.phi, s.predict.samples, s.config().head.link == Link::sigmoid, p.context,
+    sums.add(s.model->head(), p.phi, s.predict.samples, s.config().head.link == Link::sigmoid, p.context, p.rows,
              ids_of(*images, p.batch));
   });
-  std::printf("%s", write_covariance(prefix, sums.result(), images->class_names()).c_str());
+  const LogitCovariance result = sums.result(*s.predict.ranks);
+  if (s.predict.ranks->rank() == 0) std::printf("%s", write_covariance(prefix, result, images->class_names()).c_str());
 }
 
 Json report_run(EvaluateOptions wanted, const CommonOptions& common) {
-  Asked s = load_asked(wanted.runs.front(), wanted.samples, common);
+  Asked s = load_asked(wanted.runs.front(), wanted.samples, common, nullptr, world());
   wanted.split = measured_split(s.splits, wanted.split);
   require_usage(!wanted.mahalanobis || !s.splits.train->has_targets(), "evaluate",
                 "--mahalanobis: expected training images of one class each, got several labels or soft ones");
@@ -252,7 +256,7 @@ Json report_runs(EvaluateOptions wanted, const CommonOptions& common) {
     require_usage(!given, "evaluate", name, ": expected one run, got ", wanted.runs.size());
   require_usage(wanted.predictions.with.empty(), "evaluate", "--with ", join(wanted.predictions.with),
                 ": expected one run, got ", wanted.runs.size(), ": of several only probabilities are averaged");
-  const Ensemble ensemble = Ensemble::load(wanted.runs, wanted.split, wanted.samples, common);
+  const Ensemble ensemble = Ensemble::load(wanted.runs, wanted.split, wanted.samples, common, world());
   const RunConfig& first = ensemble.members().front().config();
   wanted.split = measured_split(ensemble.members().front().splits, wanted.split);
   const Dataset& images = *ensemble.images();
@@ -262,7 +266,7 @@ Json report_runs(EvaluateOptions wanted, const CommonOptions& common) {
   std::optional<Corruptions> shift;
   if (!wanted.shift.empty()) shift = shift_data(ensemble.members().front(), wanted.shift, ensemble.images());
   Json result = report_ensemble(ensemble, wanted.runs, wanted.split, [&](const Tensor& mean, const Batch& batch) {
-    if (predictions) predictions->add(ids_of(images, batch), mean, &batch);
+    if (predictions && world().rank() == 0) predictions->add(ids_of(images, batch), mean, &batch);
   });
   if (predictions) std::printf("%s", predictions->write(about_ensemble(result, first.data.name)).c_str());
   if (shift)
@@ -285,7 +289,7 @@ void evaluate_app(const EvaluateOptions& wanted, const CommonOptions& common) {
   check_apart(files);
   Json result = wanted.runs.size() == 1 ? report_run(wanted, common) : report_runs(wanted, common);
   result["command"] = common.command;
-  if (common.out.empty()) return;
+  if (common.out.empty() || world().rank() > 0) return;
   RunFolder{common.out}.create();
   write_file(out.string(), json_text(result));
 }
@@ -299,14 +303,14 @@ int main(int argc, char** argv) {
       "Measures a trained classifier: NLL, accuracy, calibration, out-of-distribution detection, few-shot accuracy.",
       "build/evaluate runs/first --samples 1000 --ood cifar-10\n"
       "  prints a table; with --out DIR also writes DIR/evaluation.json",
-      {"--graph"}};
+      {"--graph"},
+      true};
   sked::EvaluateOptions wanted;
   std::vector<sked::Option> own{
       {.name = "checkpoint",
        .target = &wanted.runs,
-       .help =
-           "Run folder, or a safetensors or .npz file (one without a configuration inside needs --config); of several "
-           "the predicted probabilities are averaged",
+       .help = "Run folder, or a safetensors or .npz file (one without a configuration inside needs --config); of "
+               "several the predicted probabilities are averaged",
        .required = true,
        .exists = true},
       {.name = "--split",

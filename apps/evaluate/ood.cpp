@@ -17,12 +17,23 @@ struct Score {
   std::vector<double> values = {};
 };
 
-/// Appends one number for each row of a matrix on any device.
+/// One number for each row of a matrix on any device.
 template <class F>
-void append_rows(Score& score, const Tensor& matrix, const F& of_row) {
+std::vector<double> of_rows(const Tensor& matrix, const F& of_row) {
   const Tensor rows = matrix.to(Device::cpu);
-  const int64_t width = rows.numel() / std::max<int64_t>(1, rows.dim(0));
-  for (int64_t i = 0; i < rows.dim(0); ++i) score.values.push_back(of_row(rows.data<float>() + i * width, width));
+  const int64_t width = rows.numel() / rows.dim(0);
+  std::vector<double> numbers;
+  for (int64_t i = 0; i < rows.dim(0); ++i) numbers.push_back(of_row(rows.data<float>() + i * width, width));
+  return numbers;
+}
+
+void append(Score& score, const std::vector<double>& numbers) {
+  score.values.insert(score.values.end(), numbers.begin(), numbers.end());
+}
+
+/// Numbers of this rank's rows: those of all are appended.
+void append(Score& score, const std::vector<double>& numbers, const BatchRows& rows) {
+  append(score, rows.gathered(Tensor::from(numbers, {std::ssize(numbers)})).to_vector<double>());
 }
 
 double minus_greatest(const float* row, int64_t width) { return -*std::max_element(row, row + width); }
@@ -34,15 +45,19 @@ std::vector<Score> scores_of(const Detector& d, const std::shared_ptr<const Data
       relative{"relative_mahalanobis", "relative Mahalanobis"};
   const auto entropy_of = [&](const float* row, int64_t classes) { return entropy(row, classes, d.sigmoid); };
   d.predict(dataset, [&](const Prediction& p) {
-    append_rows(probability, p.probabilities, minus_greatest);
-    append_rows(entropies, p.probabilities, entropy_of);
-    if (d.head) append_rows(logit, d.head->classifier_logits(p.phi), minus_greatest);
-    if (d.head && d.noisy) append_rows(noise, d.head->noise_scale(p.phi), [](const float* s, int64_t) { return *s; });
+    append(probability, of_rows(p.probabilities, minus_greatest));
+    append(entropies, of_rows(p.probabilities, entropy_of));
+    if (d.head) append(logit, of_rows(d.head->classifier_logits(p.phi), minus_greatest), p.rows);
+    if (d.head && d.noisy)
+      append(noise, of_rows(d.head->noise_scale(p.phi), [](const float* s, int64_t) { return *s; }), p.rows);
     if (!d.training) return;
+    std::vector<double> near, far;
     for (const Mahalanobis::Distances& distances : d.training->distances(p.phi)) {
-      nearest.values.push_back(distances.nearest);
-      relative.values.push_back(distances.relative);
+      near.push_back(distances.nearest);
+      far.push_back(distances.relative);
     }
+    append(nearest, near, p.rows);
+    append(relative, far, p.rows);
   });
   std::vector<Score> scores;
   for (Score* s : {&probability, &entropies, &logit, &noise, &nearest, &relative})
@@ -60,7 +75,7 @@ Mahalanobis training_representations(const PredictAll& predict, const std::share
   {
     Progress progress("training images:", 0, batches, static_cast<double>(batch_size), false);
     predict(train, [&](const Prediction& p) {
-      gaussians.add(p.phi, p.batch.labels);
+      gaussians.add(p.rows.gathered(p.phi), p.batch.labels);
       progress.update(++done);
     });
   }

@@ -18,6 +18,7 @@
 #include "apps/features/columns.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/mpi.h"
 #include "core/precision.h"
 #include "core/text.h"
 #include "data/image_collection.h"
@@ -46,13 +47,17 @@ struct Part {
 
 bool is_one_file(const CommonOptions& common) { return common.out.ends_with(".safetensors"); }
 
-/// Files for folders and lists. Throws Error for what is none.
+/// Files for folders and lists, as the first rank finds them, which has stdin. Throws Error for what is none.
 void open_list(FeaturesArguments& wanted) {
-  if (!wanted.list.empty()) std::ranges::copy(listed_paths(wanted.list), std::back_inserter(wanted.images));
-  ImagePaths images = image_paths(wanted.images);
-  require(images.refused.empty(), "features", images.refused.empty() ? "" : images.refused.front());
-  if (images.others > 0) note(other_files(images));
-  wanted.images = std::move(images.paths);
+  ImagePaths images;
+  if (world().rank() == 0) {
+    if (!wanted.list.empty()) std::ranges::copy(listed_paths(wanted.list), std::back_inserter(wanted.images));
+    images = image_paths(wanted.images);
+    if (images.others > 0) note(other_files(images));
+  }
+  const std::vector<std::string> refused = all_gather_texts(world(), images.refused);
+  require(refused.empty(), "features", refused.empty() ? "" : refused.front());
+  wanted.images = all_gather_texts(world(), images.paths);
 }
 
 void check_usage(const FeaturesArguments& wanted, const CommonOptions& common) {
@@ -174,7 +179,7 @@ void write_part(const Part& part, Network& network, const RunConfig& config, con
                     .columns = std::move(columns),
                     .about = about,
                     .fingerprint = network.fingerprint(about)},
-                   wanted.fresh ? Earlier::replaced : Earlier::kept);
+                   wanted.fresh ? Earlier::replaced : Earlier::kept, {}, world());
   if (file.complete()) {
     std::printf("%s: %s is there already\n", part.name.c_str(), printable(part.path).c_str());
     return;
@@ -208,9 +213,9 @@ void features_app(const FeaturesArguments& wanted, const CommonOptions& common) 
   const std::vector<Part> parts = wanted.images.empty() ? parts_of_data(wanted, common, config, shape)
                                                         : std::vector{part_of_list(wanted.images, common.out, shape)};
   const fs::path folder = is_one_file(common) ? fs::path(common.out).parent_path() : fs::path(common.out);
-  if (!folder.empty()) RunFolder{folder}.create();
+  if (!folder.empty() && world().rank() == 0) RunFolder{folder}.create();
   const std::vector<std::string>& classes = parts.front().images->class_names();
-  if (!classes.empty()) write_classes((folder / "classes.txt").string(), classes);
+  if (!classes.empty() && world().rank() == 0) write_classes((folder / "classes.txt").string(), classes);
   for (const Part& part : parts) write_part(part, network, config, wanted);
 }
 
@@ -224,7 +229,8 @@ int main(int argc, char** argv) {
       "on them costs seconds. Stopped, the same command goes on where it was.",
       "build/features runs/first --out features\n"
       "  writes features/train.safetensors, test.safetensors and classes.txt",
-      {"--graph"}};
+      {"--graph"},
+      true};
   sked::FeaturesArguments wanted;
   const std::vector<sked::Option> own{
       {.name = "checkpoint",

@@ -82,11 +82,12 @@ void check_usage(const AskedModel& s, const PredictArguments& wanted) {
 
 }  // namespace
 
-AskedModel load_asked_model(const PredictArguments& wanted, const CommonOptions& common) {
+AskedModel load_asked_model(const PredictArguments& wanted, const CommonOptions& common, Communicator& ranks) {
   AskedModel s{.subject = load_subject(wanted.checkpoint, common),
                .image_shape = {},
                .shape = {},
                .device = common.device,
+               .ranks = ranks,
                .vectors = {},
                .names = {}};
   s.image_shape = shape_of_examples(s.subject);

@@ -7,6 +7,7 @@
 
 #include "apps/common/run/subject.h"
 #include "apps/predict/arguments.h"
+#include "core/communicator.h"
 #include "data/dataset.h"
 
 namespace sked {
@@ -20,6 +21,7 @@ struct AskedModel {
   Shape image_shape;  // of its data set; H = W = 0: the pipeline takes any; (D): vectors
   Shape shape;        // of the pipeline's images
   Device device;
+  Communicator& ranks;                     // each predicts some of what is asked about
   std::shared_ptr<const Dataset> vectors;  // to predict from; null where they are images
   std::vector<std::string> names;          // of the classes, or the phrases of --zero-shot
 
@@ -29,6 +31,6 @@ struct AskedModel {
 
 /// Throws UsageError where the options do not fit the checkpoint, Error for a checkpoint that is no classifier and for
 /// vectors that are not the model's.
-AskedModel load_asked_model(const PredictArguments& wanted, const CommonOptions& common);
+AskedModel load_asked_model(const PredictArguments& wanted, const CommonOptions& common, Communicator& ranks);
 
 }  // namespace sked

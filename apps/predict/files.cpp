@@ -3,6 +3,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/fingerprint.h"
+#include "data/skipped.h"
 
 namespace sked {
 
@@ -12,16 +13,24 @@ static int64_t address_of(const void* bytes, size_t count) {
   return static_cast<int64_t>((f.value() ^ f.value() >> 32) & 0xFFFFFFFFu);  // 32 bits count
 }
 
-std::vector<ImageFile> readable(const std::vector<std::string>& paths, const Refuse& refuse) {
-  std::vector<ImageFile> files;
-  for (const std::string& path : paths) {
+std::vector<ImageFile> readable(const std::vector<std::string>& paths, const Refuse& refuse, Communicator& ranks) {
+  const Span own = span_of(std::ssize(paths), ranks.rank(), ranks.size());
+  std::vector<int64_t> addresses;
+  std::vector<Skipped> refused;
+  for (int64_t i = own.begin; i < own.end; ++i) {
+    addresses.push_back(-1);
     try {
-      const std::string bytes = read_file(path, uint64_t{1} << 30);
-      files.push_back({path, address_of(bytes.data(), bytes.size())});
+      const std::string bytes = read_file(paths[static_cast<size_t>(i)], uint64_t{1} << 30);
+      addresses.back() = address_of(bytes.data(), bytes.size());
     } catch (const Error& error) {
-      refuse(error.what());
+      refused.push_back({i, error.what()});
     }
   }
+  for (const Skipped& file : all_gather_skipped(ranks, refused)) refuse(file.message);
+  const Tensor all = all_gather_rows(ranks, Tensor::from(addresses, {own.size()}));
+  std::vector<ImageFile> files;
+  for (size_t i = 0; i < paths.size(); ++i)
+    if (const int64_t address = all.data<int64_t>()[i]; address >= 0) files.push_back({paths[i], address});
   return files;
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/communicator.h"
 #include "data/dataset.h"
 
 namespace sked {
@@ -19,8 +20,8 @@ struct ImageFile {
 /// Who is told why something has no answer.
 using Refuse = std::function<void(const std::string& why)>;
 
-/// Those of the files that can be read.
-std::vector<ImageFile> readable(const std::vector<std::string>& paths, const Refuse& refuse);
+/// Those of the files that can be read, each by one of the ranks; all know of all.
+std::vector<ImageFile> readable(const std::vector<std::string>& paths, const Refuse& refuse, Communicator& ranks);
 std::vector<ImageFile> rows_of(const Dataset& vectors);
 
 }  // namespace sked

@@ -17,24 +17,29 @@
 #include "apps/predict/predictor.h"
 #include "apps/predict/results.h"
 #include "core/error.h"
+#include "core/mpi.h"
 #include "core/text.h"
 #include "data/image_paths.h"
 
 namespace sked {
 namespace {
 
-/// The files of the command line and of --list, folders opened.
-std::vector<std::string> files_asked(const PredictArguments& wanted, Results& results) {
+/// The files of the command line and of --list, folders opened: as the first rank finds them, which has stdin.
+std::vector<std::string> files_asked(const PredictArguments& wanted, Results& results, Communicator& ranks) {
   std::vector<std::string> given = wanted.images;
-  if (!wanted.list.empty()) std::ranges::copy(listed_paths(wanted.list), std::back_inserter(given));
-  ImagePaths images = image_paths(given);
-  for (const std::string& why : images.refused) results.refuse(why);
-  if (images.others > 0) note(other_files(images));
-  return std::move(images.paths);
+  ImagePaths images;
+  if (ranks.rank() == 0) {
+    if (!wanted.list.empty()) std::ranges::copy(listed_paths(wanted.list), std::back_inserter(given));
+    images = image_paths(given);
+    if (images.others > 0) note(other_files(images));
+  }
+  for (const std::string& why : all_gather_texts(ranks, images.refused)) results.refuse(why);
+  return all_gather_texts(ranks, images.paths);
 }
 
 /// In groups, so that the first answers do not wait for the last file to be read.
-void answer_files(const std::vector<std::string>& paths, Predictor& predictor, Results& results, bool quiet) {
+void answer_files(const std::vector<std::string>& paths, Predictor& predictor, Results& results, Communicator& ranks,
+                  bool quiet) {
   constexpr size_t kGroup = 64;
   const auto refuse = [&](const std::string& why) { results.refuse(why); };
   Progress progress("predict", 0, static_cast<int64_t>(paths.size()), 1, quiet, "image");
@@ -42,7 +47,7 @@ void answer_files(const std::vector<std::string>& paths, Predictor& predictor, R
     const size_t end = std::min(begin + kGroup, paths.size());
     const std::vector<std::string> group(paths.begin() + static_cast<ptrdiff_t>(begin),
                                          paths.begin() + static_cast<ptrdiff_t>(end));
-    const std::vector<Answer> answers = predictor.answers(readable(group, refuse), refuse);
+    const std::vector<Answer> answers = predictor.answers(readable(group, refuse, ranks), refuse);
     progress.clear();
     results.add(answers);
     progress.update(static_cast<int64_t>(end));
@@ -50,22 +55,24 @@ void answer_files(const std::vector<std::string>& paths, Predictor& predictor, R
 }
 
 /// Has everything an answer?
-bool predict(const PredictArguments& wanted, const CommonOptions& common) {
+bool predict(PredictArguments wanted, const CommonOptions& common) {
+  Communicator& ranks = world();
   require_usage(!wanted.images.empty() || !wanted.list.empty(), "predict",
                 "expected image files or folders behind the checkpoint, or --list FILE (see --help)");
-  const AskedModel s = load_asked_model(wanted, common);
+  const AskedModel s = load_asked_model(wanted, common, ranks);
   const char* key = s.vectors ? "id" : "image";
   check_outputs(wanted, key);
+  if (ranks.rank() > 0) wanted.json = wanted.csv = wanted.html = "";  // the first rank writes
   const size_t shown = s.vectors ? static_cast<size_t>(wanted.rows) : std::numeric_limits<size_t>::max();
   Results results(wanted,
                   {.model = wanted.checkpoint,
                    .command = common.command,
                    .zero_shot = s.contrastive(),
                    .deterministic = !s.contrastive() && s.config().head.kind == HeadKind::det},
-                  s.names, key, shown);
+                  s.names, key, shown, ranks.rank() == 0);
   FILE* messages = wanted.only_results() ? stderr : stdout;
   const auto say = [&](const std::string& line) { std::fprintf(messages, "%s\n", printable(line).c_str()); };
-  const std::vector<std::string> paths = s.vectors ? std::vector<std::string>() : files_asked(wanted, results);
+  const std::vector<std::string> paths = s.vectors ? std::vector<std::string>() : files_asked(wanted, results, ranks);
   const auto rows = s.vectors ? s.vectors->size() : static_cast<int64_t>(paths.size());
   Exports exports{predictions_for(wanted.predictions, s.contrastive() ? HeadConfig() : s.config().head, s.names, rows),
                   {}};
@@ -75,10 +82,12 @@ bool predict(const PredictArguments& wanted, const CommonOptions& common) {
     if (s.vectors)
       results.add(predictor->answers(rows_of(*s.vectors), [&](const std::string& why) { results.refuse(why); }));
     else
-      answer_files(paths, *predictor, results, wanted.only_results() || isatty(STDOUT_FILENO) == 0);
+      answer_files(paths, *predictor, results, ranks, wanted.only_results() || isatty(STDOUT_FILENO) == 0);
     if (exports.predictions) std::fputs(exports.predictions->write(predictor->about()).c_str(), messages);
-    if (exports.covariance && exports.covariance->images() > 0)
-      std::fputs(write_covariance(wanted.covariance, exports.covariance->result(), s.names).c_str(), messages);
+    if (exports.covariance && results.answered() > 0) {
+      const LogitCovariance covariance = exports.covariance->result(ranks);
+      if (ranks.rank() == 0) std::fputs(write_covariance(wanted.covariance, covariance, s.names).c_str(), messages);
+    }
   }
   results.finish();
   return results.refused() == 0;
@@ -94,7 +103,8 @@ int main(int argc, char** argv) {
                            "together with them (correlations of the sampled logits, common shifts left out).",
                            "build/predict runs/first photos/ cat.jpg --top 3 --csv answers.csv --html answers.html\n"
                            "  prints a table; ± is the deviation of a class's sampled logit",
-                           {"--graph", "--out"}};
+                           {"--graph", "--out"},
+                           true};
   sked::PredictArguments wanted;
   std::vector<sked::Option> own{
       {.name = "checkpoint",

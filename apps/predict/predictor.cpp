@@ -1,5 +1,6 @@
 #include "apps/predict/predictor.h"
 
+#include <algorithm>
 #include <span>
 #include <utility>
 
@@ -28,13 +29,14 @@ std::shared_ptr<const Dataset> images_for(const AskedModel& s, const std::vector
   return resized(listed_images("predict", s.names, paths), s.image_shape);
 }
 
-/// Images of a batch. On a CPU each by itself: a product's rounding may depend on the rows beside it, and an image is
-/// to have the same answer, to the last digit, whatever stands beside it.
+/// Images of a batch, of which each rank has as many. On a CPU each by itself: a product's rounding may depend on the
+/// rows beside it, and an image is to have the same answer, to the last digit, whatever stands beside it.
 int64_t batch_size(const AskedModel& s) {
   constexpr int64_t kOnDevice = 16, kVectors = 128;  // not more: the logits of as many samples are kept
   constexpr size_t kFewClasses = 1000;
-  if (s.vectors) return s.names.size() <= kFewClasses ? kVectors : kOnDevice;
-  return s.device == Device::cpu ? 1 : kOnDevice;
+  const int64_t vectors = s.names.size() <= kFewClasses ? kVectors : kOnDevice;
+  const int64_t images = s.device == Device::cpu ? 1 : kOnDevice;
+  return (s.vectors ? vectors : images) * s.ranks.size();
 }
 
 /// What the file of predictions calls the images of a batch of `files`: as they were asked for.
@@ -81,7 +83,8 @@ class ClassifierPredictor final : public Predictor {
                          .skip_limit = files->size(),
                          .on_skip = on_skip,
                          .addresses = std::move(addresses),
-                         .calibration = calibration_},
+                         .calibration = calibration_,
+                         .ranks = &s_.ranks},
                         [&](const Prediction& p) { add(p, paths_of(p.batch, given), *files, all); });
   }
 
@@ -93,8 +96,9 @@ class ClassifierPredictor final : public Predictor {
       all.back().path = paths[static_cast<size_t>(b)];
     }
     if (s_.config().head.kind != HeadKind::det) add_noise(p, files, std::span(all).subspan(before), paths);
-    if (exports_.predictions)
-      exports_.predictions->add(paths, p.probabilities, nullptr, said_by_head(wanted_.predictions, head, p.phi));
+    if (!exports_.predictions) return;
+    const std::vector<NamedTensor> more = said_by_head(wanted_.predictions, head, p.phi, p.rows);
+    if (s_.ranks.rank() == 0) exports_.predictions->add(paths, p.probabilities, nullptr, more);
   }
 
   /// To the answers about p's images.
@@ -103,17 +107,55 @@ class ClassifierPredictor final : public Predictor {
     Head& head = classifier_->head();
     const Tensor logits =
         sampled_logits(head, p.phi, kCovarianceSamples, s_.config().head.link == Link::sigmoid, p.context);
-    const Tensor noise = head.noise_scale(p.phi).to(Device::cpu);
-    require_finite(noise, p.batch, files, "its predicted noise");
-    for (int64_t b = 0; b < noise.dim(0); ++b) {
-      Answer& answer = answers[static_cast<size_t>(b)];
-      answer.noise = static_cast<double>(noise.data<float>()[b]);
-      for (Answer::Class& c : answer.top) {
-        c.deviation = logit_deviation(logits, b, c.k);
-        c.with = most_correlated(logits, b, c.k, kCorrelated);
+    const Tensor noise = p.rows.gathered(head.noise_scale(p.phi));
+    require_finite(noise, p.batch.indices, files, "its predicted noise");
+    for (int64_t b = 0; b < noise.dim(0); ++b)
+      answers[static_cast<size_t>(b)].noise = static_cast<double>(noise.data<float>()[b]);
+    const Span own = p.rows.mine();
+    for (int64_t b = own.begin; b < own.end; ++b) {
+      for (Answer::Class& c : answers[static_cast<size_t>(b)].top) {
+        c.deviation = logit_deviation(logits, b - own.begin, c.k);
+        c.with = most_correlated(logits, b - own.begin, c.k, kCorrelated);
       }
     }
-    if (exports_.covariance) exports_.covariance->add(logits, paths);
+    if (s_.ranks.size() > 1) share_noise(p.rows, answers);
+    if (exports_.covariance) exports_.covariance->add(logits, p.rows, paths);
+  }
+
+  /// What this rank knows of its images' classes becomes known to all: their deviations, and what moves together.
+  static void share_noise(const BatchRows& rows, std::span<Answer> answers) {
+    constexpr int64_t kNumbers = 2 + 2 * kCorrelated;  // the deviation, how many correlated, and these
+    const auto classes = std::ssize(answers.front().top);
+    const Span own = rows.mine();
+    Tensor mine = Tensor::zeros({std::max<int64_t>(1, own.size()), classes, kNumbers}, DType::f64);
+    const auto numbers_of = [&](Tensor& all, int64_t row, int64_t i) {
+      return all.data<double>() + (row * classes + i) * kNumbers;
+    };
+    for (int64_t b = own.begin; b < own.end; ++b) {
+      for (int64_t i = 0; i < classes; ++i) {
+        const Answer::Class& c = answers[static_cast<size_t>(b)].top[static_cast<size_t>(i)];
+        double* numbers = numbers_of(mine, b - own.begin, i);
+        *numbers++ = *c.deviation;
+        *numbers++ = static_cast<double>(c.with.size());
+        for (const Correlated& other : c.with) {
+          *numbers++ = static_cast<double>(other.k);
+          *numbers++ = other.correlation;
+        }
+      }
+    }
+    Tensor all = rows.gathered(mine);
+    for (int64_t b = 0; b < rows.total(); ++b) {
+      for (int64_t i = 0; i < classes; ++i) {
+        Answer::Class& c = answers[static_cast<size_t>(b)].top[static_cast<size_t>(i)];
+        const double* numbers = numbers_of(all, b, i);
+        c.deviation = *numbers++;
+        c.with.resize(static_cast<size_t>(*numbers++));
+        for (Correlated& other : c.with) {
+          other.k = static_cast<int64_t>(*numbers++);
+          other.correlation = *numbers++;
+        }
+      }
+    }
   }
 
   const AskedModel& s_;
@@ -132,7 +174,7 @@ class ZeroShotPredictor final : public Predictor {
         wanted_(wanted),
         towers_(make_towers(s.config(), vocabulary_of(s.subject.file, s.subject.path, s.config()), s.shape, s.device)) {
     restore_weights(s.subject.file, s.subject.path, *towers_.model);
-    texts_ = embed_captions(towers_, s.names, s.config(), s.device);
+    texts_ = embed_captions(towers_, s.names, s.config(), s.device, s.ranks);
   }
 
   Json about() const override {
@@ -142,11 +184,11 @@ class ZeroShotPredictor final : public Predictor {
  private:
   void predict(const std::vector<ImageFile>& given, const OnSkip& on_skip, std::vector<Answer>& all) override {
     const auto files = images_for(s_, given);
-    const auto answer = [&](const Batch& batch) {
+    const auto answer = [&](const Batch& batch, const BatchRows& rows) {
       const Var phi =
           towers_.model->image().forward(Var(batch.images.to(s_.device)), {.activations = activation_dtype(s_.device)});
-      const Tensor images = towers_.model->head().embed_images(phi.value()).to(Device::cpu);
-      require_finite(images, batch, *files, "its embedding");
+      const Tensor images = rows.gathered(towers_.model->head().embed_images(phi.value()));
+      require_finite(images, batch.indices, *files, "its embedding");
       const Tensor p = zero_shot_probabilities(images, texts_, towers_.model->head().temperature());
       const std::vector<std::string> paths = paths_of(batch, given);
       for (int64_t b = 0; b < p.dim(0); ++b) {
@@ -154,10 +196,12 @@ class ZeroShotPredictor final : public Predictor {
         all.back().path = paths[static_cast<size_t>(b)];
       }
       std::vector<NamedTensor> more;
-      if (wanted_.predictions.has("representation")) more.push_back({"representation", phi.value().to(Device::cpu)});
-      if (exports_.predictions) exports_.predictions->add(paths, p, nullptr, more);
+      if (wanted_.predictions.has("representation")) more.push_back({"representation", rows.gathered(phi.value())});
+      if (exports_.predictions && s_.ranks.rank() == 0) exports_.predictions->add(paths, p, nullptr, more);
     };
-    for_each_batch(files, s_.config().data.eval_pipeline, batch_size(s_), files->size(), answer, on_skip);
+    for_each_batch(files, s_.config().data.eval_pipeline,
+                   {.batch_size = batch_size(s_), .skip_limit = files->size(), .on_skip = on_skip, .ranks = &s_.ranks},
+                   answer);
   }
 
   const AskedModel& s_;

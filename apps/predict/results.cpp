@@ -52,8 +52,8 @@ void check_outputs(const PredictArguments& wanted, const char* key) {
 }
 
 Results::Results(const PredictArguments& wanted, PageAbout about, std::vector<std::string> names, const char* key,
-                 size_t shown)
-    : wanted_(wanted), names_(std::move(names)), key_(key), shown_(shown) {
+                 size_t shown, bool says)
+    : wanted_(wanted), names_(std::move(names)), key_(key), shown_(shown), says_(says) {
   if (!wanted.csv.empty()) csv_ = csv_header(std::min(wanted.top, static_cast<int64_t>(names_.size())), key);
   if (!wanted.html.empty()) page_ = std::make_unique<Page>(wanted.html, std::move(about), names_);
 }
@@ -82,7 +82,7 @@ void Results::add(const std::vector<Answer>& answers) {
 }
 
 void Results::refuse(const std::string& why) {
-  std::fprintf(stderr, "error: %s\n", printable(why).c_str());
+  if (says_) std::fprintf(stderr, "error: %s\n", printable(why).c_str());
   refused_.push_back(why);
 }
 

@@ -59,7 +59,7 @@ class Study {
 
 void Study::add(const Prediction& p) {
   const Tensor noise = head_.noise_scale(p.phi).to(Device::cpu);
-  require_finite(noise, p.batch, test_, "its predicted noise");
+  require_finite(noise, p.batch.indices, test_, "its predicted noise");
   for (int64_t i = 0; i < noise.numel(); ++i) {
     const float* row = p.probabilities.data<float>() + i * classes_;
     const float* top = std::max_element(row, row + classes_);
@@ -69,7 +69,7 @@ void Study::add(const Prediction& p) {
     if (classes_ > kMostMapped || !sampled_.contains(index)) continue;
     Context one = p.context;
     one.examples = p.context.examples.rows(i, i + 1);
-    covariance_.add(head_, p.phi.rows(i, i + 1), kSomeSamples, sigmoid_, one);
+    covariance_.add(head_, p.phi.rows(i, i + 1), kSomeSamples, sigmoid_, one, BatchRows(1));
     add_centered(head_.logit_covariance(p.phi.rows(i, i + 1)).to(Device::cpu), learned_);
     if (test_.has_covariances()) add_centered(test_.covariance(index), true_);
   }

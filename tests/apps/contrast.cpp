@@ -16,6 +16,7 @@
 #include "core/error.h"
 #include "data/image_file.h"
 #include "tests/apps/support.h"
+#include "tests/common/thread_ranks.h"
 
 using namespace sked;
 using namespace sked::test;
@@ -210,6 +211,16 @@ TEST_CASE("contrast: images are drawn from the whole set, each with all its capt
   CHECK(read_evaluation(parse_json(json, "test"), "test").retrieval.alike.text_to_image_10 ==
         whole.retrieval.alike.text_to_image_10);
 
+  for (const int64_t size : {2, 5}) {
+    on_ranks(size, [&](Communicator& ranks) {
+      const Evaluation e =
+          evaluate_zero_shot(towers, std::make_shared<PairTable>(images, rows), {}, config, Device::cpu, {}, ranks);
+      CHECK(e.measures.count == 20);
+      CHECK(e.measures.nll == doctest::Approx(part.measures.nll).epsilon(1e-6));
+      CHECK(e.retrieval.image_to_text_5 == part.retrieval.image_to_text_5);
+      CHECK(e.retrieval.captions == part.retrieval.captions);
+    });
+  }
   std::ranges::stable_sort(rows, {}, &std::pair<int64_t, std::string>::second);
   const Evaluation turned = evaluated(1000);
   CHECK(turned.retrieval.count == 60);

@@ -14,7 +14,9 @@
 #include "layers/models/model.h"
 #include "tests/apps/environment.h"
 #include "tests/apps/support.h"
+#include "tests/common/compare.h"
 #include "tests/common/files.h"
+#include "tests/common/thread_ranks.h"
 
 using namespace sked;
 using namespace sked::test;
@@ -69,20 +71,25 @@ struct TinyFeatures {
         .fingerprint = dtype};
   }
   /// Stops behind so many images; 0: does not.
-  std::string write(const FeaturePlan& wanted, int64_t stop = 0, Earlier earlier = Earlier::kept) const {
-    FeatureFile file(wanted, earlier, [this](const std::string& line) { said += line + "\n"; });
+  std::string write(const FeaturePlan& wanted, int64_t stop = 0, Earlier earlier = Earlier::kept,
+                    Communicator& ranks = alone()) const {
+    const auto say = [this, &ranks](const std::string& line) {
+      if (ranks.rank() == 0) said += line + "\n";
+    };
+    FeatureFile file(wanted, earlier, say, ranks);
     if (file.complete()) return "complete";
     const auto progress = [&](int64_t done) {
       if (done == stop) throw Interrupted();
-      first = first < 0 ? done : first;
+      if (ranks.rank() == 0) first = first < 0 ? done : first;
     };
-    const auto skip = [this](const Skipped& skipped) { said += skipped.message + "\n"; };
+    const auto skip = [&say](const Skipped& skipped) { say(skipped.message); };
     try {
       write_features(file, *tower, images(), config, Device::cpu, {}, {progress, skip});
     } catch (const Interrupted&) {
       return "stopped at " + std::to_string(file.done());
     }
     file.finish();
+    ranks.barrier();
     return slurp(wanted.path);
   }
 
@@ -240,6 +247,61 @@ TEST_CASE("features: images that cannot be read are refused, or left out with al
   CHECK(occurrences(tiny.said, "image-5.ppm") == 3);
   FeatureFile file(tiny.plan("beyond", "F16"), Earlier::kept);
   CHECK(one_line_with(error_of([&] { file.add(Tensor::full({4, 4}, 7e4), {}, 4); }), "70000", "beyond what F16"));
+}
+
+TEST_CASE("features: several ranks write the file of one, go on with what others left, and leave out the same") {
+  TinyFeatures tiny;
+  for (const int64_t i : {1, 4, 5, 6, 7}) tiny.folder.write("image-" + std::to_string(i) + ".ppm", "P6 8 8 255\n");
+  tiny.config.data.skip_limit = 5;
+  tiny.write(tiny.plan("one"));
+  const TensorFile one = load_safetensors(tiny.folder.path("one"));
+  for (const int64_t size : {2, 5}) {
+    tiny.said.clear();
+    tiny.first = -1;
+    const FeaturePlan plan = tiny.plan("ranks-" + std::to_string(size));
+    for (const int64_t stop : {4, 0})
+      on_ranks(size, [&](Communicator& ranks) {
+        const std::string outcome = tiny.write(plan, stop, Earlier::kept, ranks);
+        if (stop > 0) CHECK(outcome == "stopped at 4");
+      });
+    CHECK(tiny.first == 10);  // the first four were there, of the next four none can be read
+    CHECK(occurrences(tiny.said, "image-5.ppm") == 1);
+    const TensorFile many = load_safetensors(plan.path);
+    CHECK(many.checked);
+    for (const auto& [name, tensor] : one.tensors) {
+      if (tensor.dtype() == DType::f32)
+        check_close(name, many.at(name), tensor, 1e-6);
+      else
+        CHECK(same_bits(many.at(name), tensor));
+    }
+    on_ranks(size, [&](Communicator& ranks) { CHECK(tiny.write(plan, 0, Earlier::kept, ranks) == "complete"); });
+  }
+  const FeaturePlan held = tiny.plan("held");
+  const FeatureFile file(held, Earlier::kept);
+  on_ranks(2, [&](Communicator& ranks) {
+    CHECK(one_line_with(error_of([&] { tiny.write(held, 0, Earlier::kept, ranks); }), "another process"));
+  });
+  tiny.config.data.skip_limit = 4;
+  on_ranks(3, [&](Communicator& ranks) {
+    const auto write = [&] { tiny.write(tiny.plan("refused"), 0, Earlier::kept, ranks); };
+    CHECK(one_line_with(error_of(write), "image-7.ppm", "data.skip_limit is 4"));
+  });
+}
+
+TEST_CASE("features: φ of a data set, kept on disk, is the same on every rank") {
+  const TinyFeatures tiny;
+  const Tensor one = image_features(*tiny.tower, tiny.images(), tiny.config, tiny.folder.path("one"), Device::cpu);
+  on_ranks(3, [&](Communicator& ranks) {
+    const auto kept = [&] {
+      return image_features(
+          *tiny.tower, tiny.images(), tiny.config, tiny.folder.path("many"), Device::cpu, [](const std::string&) {},
+          ranks);
+    };
+    const Tensor computed = kept();
+    check_close("phi", computed, one, 1e-6);
+    CHECK(same_bits(kept(), computed));
+  });
+  CHECK(fs::exists(tiny.folder.path("many")));
 }
 
 TEST_CASE("features: a locked backbone trains the head that its features in files train, bit for bit") {

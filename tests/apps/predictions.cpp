@@ -151,7 +151,8 @@ Exported exported(const RunConfig& config, const PredictionsWanted& wanted) {
   auto predictions = predictions_for(wanted, config.head, test->class_names(), test->size());
   const PredictOptions options{.samples = 4, .batch_size = 25};
   const Evaluation e = evaluate(*model, test, config, options, [&](const Prediction& p) {
-    predictions->add(ids_of(*test, p.batch), p.probabilities, &p.batch, said_by_head(wanted, model->head(), p.phi));
+    predictions->add(ids_of(*test, p.batch), p.probabilities, &p.batch,
+                     said_by_head(wanted, model->head(), p.phi, p.rows));
   });
   predictions->write(Json::object());
   return {load_safetensors(wanted.file), five_of(e.measures), model->head().temperature()};

@@ -43,7 +43,16 @@ void check_covariance(const HeadConfig& head, int64_t classes, int64_t samples) 
                 kMostCovariantClasses, " classes, got ", classes);
 }
 
-void CovarianceAccumulator::add(const Tensor& logits, const std::vector<std::string>& ids) {
+void CovarianceAccumulator::add(const Tensor& logits, const BatchRows& rows, const std::vector<std::string>& ids) {
+  const int64_t place = std::ssize(ids_) + rows.mine().begin;
+  ids_.insert(ids_.end(), ids.begin(), ids.end());
+  samples_ = logits.dim(0);
+  classes_ = logits.dim(2);
+  if (rows.mine().size() > 0) add_at(place, logits);
+}
+
+/// The first of the images has that place among all.
+void CovarianceAccumulator::add_at(int64_t place, const Tensor& logits) {
   const int64_t samples = logits.dim(0), images = logits.dim(1), classes = logits.dim(2);
   sums_.resize(static_cast<size_t>(classes * classes), 0.0);
   std::vector<double> mean(static_cast<size_t>(classes));
@@ -59,45 +68,59 @@ void CovarianceAccumulator::add(const Tensor& logits, const std::vector<std::str
     kernel::matmul(centered, centered, products, true, false, false);
     for (size_t i = 0; i < sums_.size(); ++i)
       sums_[i] += static_cast<double>(products.data<float>()[i]) / static_cast<double>(samples);
-    if (!ids.empty()) {
-      ids_.push_back(ids[static_cast<size_t>(b)]);
-      keep(products, samples);
-    }
+    if (!keeps()) continue;
+    places_.push_back(place + b);
+    for (int64_t i = 0; i < products.numel(); ++i)
+      each_.push_back(products.data<float>()[i] / static_cast<float>(samples));
   }
   images_ += images;
-  samples_ = samples;
-  classes_ = classes;
+  if (!keeps()) each_.clear();
 }
 
-void CovarianceAccumulator::keep(const Tensor& products, int64_t samples) {
-  if (ids_.size() > kMostKept / static_cast<size_t>(products.numel())) {
-    each_.clear();
-    return;
-  }
-  for (int64_t i = 0; i < products.numel(); ++i)
-    each_.push_back(products.data<float>()[i] / static_cast<float>(samples));
+/// Each image's own?
+bool CovarianceAccumulator::keeps() const {
+  return !ids_.empty() && ids_.size() <= kMostKept / static_cast<size_t>(classes_ * classes_);
 }
 
 void CovarianceAccumulator::add(Head& head, const Tensor& phi, int64_t samples, bool sigmoid, const Context& context,
-                                const std::vector<std::string>& ids) {
-  const int64_t rows = phi.dim(0);
-  for (int64_t begin = 0, end = 0; begin < rows; begin = end) {
-    // The first image tells K.
-    end = classes_ == 0 ? 1 : std::min(rows, begin + std::max<int64_t>(1, kMostSampled / (samples * classes_)));
+                                const BatchRows& rows, const std::vector<std::string>& ids) {
+  const int64_t place = std::ssize(ids_) + rows.mine().begin;
+  ids_.insert(ids_.end(), ids.begin(), ids.end());
+  samples_ = samples;
+  if (classes_ == 0) classes_ = head.classifier_logits(phi.rows(0, 1)).dim(1);
+  for (const BatchRows::Piece& piece : rows.pieces(std::max<int64_t>(1, kMostSampled / (samples * classes_)))) {
     Context some = context;
-    some.examples = context.examples.rows(begin, end);
-    std::vector<std::string> names;
-    if (!ids.empty()) names.assign(ids.begin() + begin, ids.begin() + end);
-    add(sampled_logits(head, phi.rows(begin, end), samples, sigmoid, some), names);
+    some.examples = context.examples.rows(piece.begin, piece.end);
+    const Tensor logits = sampled_logits(head, phi.rows(piece.begin, piece.end), samples, sigmoid, some);
+    if (!piece.stands_in) add_at(place + piece.begin, logits);
   }
 }
 
-LogitCovariance CovarianceAccumulator::result() const {
-  require(images_ > 0, "covariance", "expected images, got none");
-  LogitCovariance result{images_, samples_, Tensor::empty({classes_, classes_}), Tensor::empty({classes_, classes_})};
+/// Each image's, in the order of all of them.
+Tensor CovarianceAccumulator::each(Communicator& ranks) const {
+  const auto count = std::ssize(places_);
+  const Tensor all = all_gather_rows(ranks, Tensor::from(each_, {count, classes_, classes_}));
+  const Tensor places = all_gather_rows(ranks, Tensor::from(places_, {count}));
+  Tensor ordered = Tensor::empty(all.shape());
+  for (int64_t i = 0; i < places.numel(); ++i) {
+    const int64_t place = places.data<int64_t>()[i];
+    ordered.rows(place, place + 1).copy_from(all.rows(i, i + 1));
+  }
+  return ordered;
+}
+
+LogitCovariance CovarianceAccumulator::result(Communicator& ranks) const {
+  std::vector<double> sums = sums_;  // and how many images
+  sums.resize(static_cast<size_t>(classes_ * classes_), 0.0);
+  sums.push_back(static_cast<double>(images_));
+  add_over(ranks, sums);
+  const double images = sums.back();
+  require(images > 0, "covariance", "expected images, got none");
+  LogitCovariance result{static_cast<int64_t>(images), samples_, Tensor::empty({classes_, classes_}),
+                         Tensor::empty({classes_, classes_})};
   const auto mean = [&](int64_t i, int64_t j) {
-    const auto sum = [&](int64_t r, int64_t c) { return sums_[static_cast<size_t>(r * classes_ + c)]; };
-    return (sum(i, j) + sum(j, i)) / (2 * static_cast<double>(images_));  // symmetric to the last digit
+    const auto sum = [&](int64_t r, int64_t c) { return sums[static_cast<size_t>(r * classes_ + c)]; };
+    return (sum(i, j) + sum(j, i)) / (2 * images);  // symmetric to the last digit
   };
   for (int64_t i = 0; i < classes_; ++i) {
     for (int64_t j = 0; j < classes_; ++j) {
@@ -107,9 +130,8 @@ LogitCovariance CovarianceAccumulator::result() const {
       result.correlation.data<float>()[i * classes_ + j] = static_cast<float>(correlation);
     }
   }
-  if (each_.empty()) return result;
-  result.each = Tensor::empty({images_, classes_, classes_});
-  std::copy(each_.begin(), each_.end(), result.each.data<float>());
+  if (!keeps()) return result;
+  result.each = each(ranks);
   result.ids = ids_;
   return result;
 }

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/common/measure/batch_rows.h"
 #include "layers/heads/head.h"
 #include "layers/heads/options.h"
 
@@ -29,24 +30,32 @@ struct LogitCovariance {
 /// Where a look at some images has to do: so many, chosen at random but always the same, and samples of each.
 constexpr int64_t kSomeImages = 256, kSomeSamples = 64;
 
-/// Gathers it image by image, the images in double.
+/// Gathers it image by image, the images in double, each rank those that it has.
 class CovarianceAccumulator {
  public:
   /// Logits f32 (S,B,K) as of sampled_logits(). With the images' names each one's covariance is kept, as long as all
   /// have at most 2^25 numbers.
-  void add(const Tensor& logits, const std::vector<std::string>& ids = {});
-  /// Samples the logits of every row of phi (B,D), a few rows at a time where there are many classes.
-  void add(Head& head, const Tensor& phi, int64_t samples, bool sigmoid, const Context& context,
+  void add(const Tensor& logits, const std::vector<std::string>& ids = {}) {
+    add(logits, BatchRows(logits.dim(1)), ids);
+  }
+  /// Of this rank's rows of a batch; the names are those of the whole batch.
+  void add(const Tensor& logits, const BatchRows& rows, const std::vector<std::string>& ids = {});
+  /// Samples the logits of every row of phi, this rank's, a few rows at a time where there are many classes.
+  void add(Head& head, const Tensor& phi, int64_t samples, bool sigmoid, const Context& context, const BatchRows& rows,
            const std::vector<std::string>& ids = {});
+  /// Of this rank.
   int64_t images() const { return images_; }
-  /// Expects images.
-  LogitCovariance result() const;
+  /// Expects images. A collective, with the same result on every rank.
+  LogitCovariance result(Communicator& ranks = alone()) const;
 
  private:
-  void keep(const Tensor& products, int64_t samples);
+  void add_at(int64_t place, const Tensor& logits);
+  bool keeps() const;
+  Tensor each(Communicator& ranks) const;
 
-  std::vector<double> sums_;  // (K,K)
-  std::vector<float> each_;   // (N,K,K)
+  std::vector<double> sums_;     // (K,K)
+  std::vector<float> each_;      // (n,K,K)
+  std::vector<int64_t> places_;  // of these n among all images
   std::vector<std::string> ids_;
   int64_t images_ = 0, samples_ = 0, classes_ = 0;
 };

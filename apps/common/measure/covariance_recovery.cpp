@@ -39,17 +39,17 @@ CovarianceRecoveryAccumulator::CovarianceRecoveryAccumulator(const Dataset& data
   for (size_t i = 0; i < order.size(); ++i) other_[static_cast<size_t>(order[i])] = order[(i + 1) % order.size()];
 }
 
-void CovarianceRecoveryAccumulator::add(Head& head, const Tensor& phi, const Tensor& indices) {
+void CovarianceRecoveryAccumulator::add(Head& head, const Tensor& phi, const Tensor& indices, const BatchRows& rows) {
   const int64_t classes = dataset_.classes();
-  const int64_t at_once = std::max<int64_t>(1, kMostNumbers / (classes * std::max(classes, phi.dim(1))));
-  const auto compared = [&](int64_t b) { return indices.data<int64_t>()[b] < static_cast<int64_t>(other_.size()); };
-  for (int64_t begin = 0, end = 0; begin < phi.dim(0); begin = end) {
-    while (begin < phi.dim(0) && !compared(begin)) ++begin;
-    for (end = begin; end < phi.dim(0) && end - begin < at_once && compared(end);) ++end;
-    if (begin == end) return;
-    const Tensor learned = head.logit_covariance(phi.rows(begin, end)).to(Device::cpu);
-    for (int64_t b = begin; b < end; ++b)
-      add(learned.rows(b - begin, b - begin + 1).reshape({classes, classes}), indices.data<int64_t>()[b]);
+  const auto compared = [&](int64_t index) { return index < std::ssize(other_); };
+  if (std::ranges::none_of(indices.to_vector<int64_t>(), compared)) return;
+  const Tensor own = rows.own(indices);
+  for (const BatchRows::Piece& piece :
+       rows.pieces(std::max<int64_t>(1, kMostNumbers / (classes * std::max(classes, phi.dim(1)))))) {
+    const Tensor learned = head.logit_covariance(phi.rows(piece.begin, piece.end)).to(Device::cpu);
+    for (int64_t b = piece.begin; b < piece.end && !piece.stands_in; ++b)
+      if (const int64_t index = own.data<int64_t>()[b]; compared(index))
+        add(learned.rows(b - piece.begin, b - piece.begin + 1).reshape({classes, classes}), index);
   }
 }
 
@@ -76,22 +76,30 @@ void CovarianceRecoveryAccumulator::Sums::add(const std::vector<double>& learned
   }
 }
 
-CovarianceRecovery CovarianceRecoveryAccumulator::result() const {
-  CovarianceRecovery result{.count = count_};
-  if (count_ == 0) return result;
+CovarianceRecoveryAccumulator::Sums CovarianceRecoveryAccumulator::Sums::over(Communicator& ranks) const {
+  std::vector<double> all{a, b, aa, bb, ab, whole_aa, whole_bb, whole_ab};
+  add_over(ranks, all);
+  return {all[0], all[1], all[2], all[3], all[4], all[5], all[6], all[7]};
+}
+
+CovarianceRecovery CovarianceRecoveryAccumulator::result(Communicator& ranks) const {
+  CovarianceRecovery result;
+  for (const int64_t count : all_gather_number(ranks, count_)) result.count += count;
+  if (result.count == 0) return result;
   const int64_t classes = dataset_.classes();
-  const double entries = static_cast<double>(count_) * static_cast<double>(classes * (classes + 1) / 2);
+  const double entries = static_cast<double>(result.count) * static_cast<double>(classes * (classes + 1) / 2);
+  const Sums own = own_.over(ranks), shuffled = shuffled_.over(ranks);
   const auto correlation_of = [&](const Sums& s) { return correlation(entries, s.a, s.b, s.aa, s.bb, s.ab); };
   const auto scale_of = [](const Sums& s) { return s.whole_aa > 0 ? s.whole_ab / s.whole_aa : 0.0; };
   const auto error_of = [&](const Sums& s) {
     const double c = scale_of(s), squares = c * c * s.whole_aa - 2 * c * s.whole_ab + s.whole_bb;
     return s.whole_bb > 0 ? std::sqrt(std::max(0.0, squares) / s.whole_bb) : kNotMeasured;
   };
-  result.correlation = correlation_of(own_);
-  result.scale = scale_of(own_);
-  result.error = error_of(own_);
-  result.correlation_shuffled = correlation_of(shuffled_);
-  result.error_shuffled = error_of(shuffled_);
+  result.correlation = correlation_of(own);
+  result.scale = scale_of(own);
+  result.error = error_of(own);
+  result.correlation_shuffled = correlation_of(shuffled);
+  result.error_shuffled = error_of(shuffled);
   return result;
 }
 

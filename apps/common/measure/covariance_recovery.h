@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "apps/common/measure/batch_rows.h"
 #include "apps/common/measure/metrics.h"
 #include "data/dataset.h"
 #include "layers/heads/head.h"
@@ -28,19 +29,19 @@ struct CovarianceRecovery {
 /// P S P (K,K) in double of a matrix S f32 (K,K).
 std::vector<double> centered_over_classes(const float* s, int64_t classes);
 
-/// Gathers it batch by batch, in double.
+/// Gathers it batch by batch, in double, each rank from its own images.
 class CovarianceRecoveryAccumulator {
  public:
   /// Of images of `dataset`, where it has covariances and not too many classes: else it gathers nothing.
   explicit CovarianceRecoveryAccumulator(const Dataset& dataset);
 
-  /// Representations φ (B,D) of the images `indices` i64 (B), of which it takes those that it compares. Throws Error
-  /// for a covariance that is not finite.
-  void add(Head& head, const Tensor& phi, const Tensor& indices);
+  /// Representations φ of this rank's rows of the images `indices` i64 (B), of which it takes those that it compares.
+  /// Throws Error for a covariance that is not finite.
+  void add(Head& head, const Tensor& phi, const Tensor& indices, const BatchRows& rows);
   /// learned f32 (K,K) on the CPU of image `index`.
   void add(const Tensor& learned, int64_t index);
-  /// count 0 where nothing was added.
-  CovarianceRecovery result() const;
+  /// count 0 where nothing was added. A collective, with the same result on every rank.
+  CovarianceRecovery result(Communicator& ranks = alone()) const;
 
  private:
   /// Sums over the images: of matrices and their products, all entries, and of those with i ≥ j.
@@ -48,6 +49,7 @@ class CovarianceRecoveryAccumulator {
     double a = 0, b = 0, aa = 0, bb = 0, ab = 0;      // i ≥ j
     double whole_aa = 0, whole_bb = 0, whole_ab = 0;  // all
     void add(const std::vector<double>& learned, const std::vector<double>& known, int64_t classes);
+    Sums over(Communicator& ranks) const;
   };
 
   const Dataset& dataset_;

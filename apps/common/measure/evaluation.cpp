@@ -133,62 +133,76 @@ Pipeline evaluation_pipeline(const std::string& text) {
   return pipeline;
 }
 
-void require_finite(const Tensor& rows, const Batch& batch, const Dataset& dataset, const char* what) {
+void require_finite(const Tensor& rows, const Tensor& indices, const Dataset& dataset, const char* what) {
   const Tensor values = rows.to(Device::cpu);
   const int64_t width = values.numel() / std::max<int64_t>(1, values.dim(0));
   for (int64_t i = 0; i < values.numel(); ++i) {
     const float value = values.data<float>()[i];
     if (std::isfinite(value)) continue;  // before the name is made
-    fail("evaluate", dataset.source(batch.indices.data<int64_t>()[i / width]), ": ", what, " is ",
+    fail("evaluate", dataset.source(indices.data<int64_t>()[i / width]), ": ", what, " is ",
          std::isnan(value) ? std::abs(value) : value, ": expected finite numbers (are the weights finite?)");
   }
 }
 
 static void say_skipped(const Skipped& image) { tell({}, "left out: " + image.message); }
 
-void for_each_batch(std::shared_ptr<const Dataset> dataset, const std::string& pipeline, int64_t batch_size,
-                    int64_t skip_limit, const std::function<void(const Batch&)>& visit,
-                    const std::function<void(const Skipped&)>& on_skip, int64_t first_batch, int threads) {
+void for_each_batch(std::shared_ptr<const Dataset> dataset, const std::string& pipeline, const BatchOptions& options,
+                    const std::function<void(const Batch&, const BatchRows&)>& visit) {
   require(dataset->size() > 0, "evaluate", dataset->name(), ": expected images to look at, got none");
+  Communicator& ranks = options.ranks != nullptr ? *options.ranks : alone();
+  const std::function<void(const Skipped&)> on_skip = options.on_skip ? options.on_skip : say_skipped;
   Loader loader(std::move(dataset), evaluation_pipeline(pipeline),
-                {.batch_size = batch_size,
+                {.batch_size = options.batch_size,
                  .shuffle = false,
-                 .threads = threads,
-                 .prefetch = std::max(LoaderOptions().prefetch, threads),
-                 .skip_limit = skip_limit,
-                 .on_skip = on_skip ? on_skip : say_skipped});
-  loader.start(0, first_batch);
+                 .threads = options.threads,
+                 .prefetch = std::max(LoaderOptions().prefetch, options.threads),
+                 .skip_limit = options.skip_limit,
+                 .on_skip = on_skip,
+                 .rank = ranks.rank(),
+                 .ranks = ranks.size()});
+  loader.start(0, options.first_batch);
+  SkipCount skipped(options.skip_limit, on_skip);  // of all ranks, where there are several
+  skipped.start(options.first_batch > 0);
   const NoGrad no_tape;
-  while (const auto batch = loader.next()) {
-    if (interrupted()) throw Interrupted();
-    if (batch->images.dim(0) > 0) visit(*batch);
+  int64_t left = loader.batches() - options.first_batch;
+  while (auto batch = loader.next()) {
+    if (interrupted(ranks)) throw Interrupted();
+    const BatchRows rows(ranks, *batch);
+    --left;
+    if (ranks.size() > 1) skipped.add(rows.total(), batch->skipped, left == 0);
+    if (rows.total() > 0) visit(*batch, rows);
   }
 }
 
-/// Where the noise of a batch's images is drawn.
-static Tensor addresses_of(const Batch& batch, const std::vector<int64_t>& addresses) {
-  if (addresses.empty()) return batch.indices;
-  Tensor result = Tensor::empty(batch.indices.shape(), DType::i64);
+/// Where the noise of images is drawn.
+static Tensor addresses_of(const Tensor& indices, const std::vector<int64_t>& addresses) {
+  if (addresses.empty()) return indices;
+  Tensor result = Tensor::empty(indices.shape(), DType::i64);
   for (int64_t b = 0; b < result.numel(); ++b)
-    result.data<int64_t>()[b] = addresses.at(static_cast<size_t>(batch.indices.data<int64_t>()[b]));
+    result.data<int64_t>()[b] = addresses.at(static_cast<size_t>(indices.data<int64_t>()[b]));
   return result;
 }
 
 void for_each_prediction(Classifier& classifier, std::shared_ptr<const Dataset> dataset, const std::string& pipeline,
                          const PredictOptions& options, const std::function<void(const Prediction&)>& visit) {
   Context context{.seed = options.seed, .activations = activation_dtype(options.device)};
-  const auto predict = [&](const Batch& batch) {
-    context.examples = addresses_of(batch, options.addresses).to(options.device);
+  const auto predict = [&](const Batch& batch, const BatchRows& rows) {
+    const Tensor indices = rows.own(batch.indices);
+    context.examples = addresses_of(indices, options.addresses).to(options.device);
     Tensor phi = batch.images.to(options.device);
     if (!options.representations) phi = classifier.backbone().forward(Var(phi), context).value();
-    require_finite(phi, batch, *dataset, "its representation");
-    Tensor probabilities = classifier.head().predict(phi, options.samples, context).to(Device::cpu);
-    require_finite(probabilities, batch, *dataset, "a probability");
+    require_finite(phi.rows(0, rows.mine().size()), indices, *dataset, "its representation");
+    Tensor probabilities = rows.gathered(classifier.head().predict(phi, options.samples, context));
+    require_finite(probabilities, batch.indices, *dataset, "a probability");
     if (options.calibration) probabilities = calibrated(probabilities, *options.calibration);
-    visit({batch, context, phi, probabilities});
+    visit({batch, rows, context, phi, probabilities});
   };
-  for_each_batch(dataset, options.representations ? kDefaultPipeline : pipeline, options.batch_size, options.skip_limit,
-                 predict, options.on_skip);
+  for_each_batch(dataset, options.representations ? kDefaultPipeline : pipeline,
+                 {.batch_size = options.batch_size,
+                  .skip_limit = options.skip_limit,
+                  .on_skip = options.on_skip,
+                  .ranks = options.ranks},
+                 predict);
 }
 
 std::string distribution_name(const RunConfig& config) {
@@ -222,13 +236,13 @@ Evaluation evaluate(Classifier& classifier, std::shared_ptr<const Dataset> datas
   CovarianceRecoveryAccumulator recovery(*dataset);
   const bool has_noise = config.head.kind != HeadKind::det, noisy = has_noise && dataset->has_distributions();
   for_each_prediction(classifier, dataset, config.data.eval_pipeline, options, [&](const Prediction& p) {
-    const Tensor noise = noisy ? classifier.head().noise_scale(p.phi).to(Device::cpu) : Tensor();
+    const Tensor noise = noisy ? p.rows.gathered(classifier.head().noise_scale(p.phi)) : Tensor();
     accumulator.add(p.probabilities, p.batch, noise);
-    if (has_noise) recovery.add(classifier.head(), p.phi, p.batch.indices);
+    if (has_noise) recovery.add(classifier.head(), p.phi, p.batch.indices, p.rows);
     if (also) also(p);
   });
   Evaluation evaluation = accumulator.evaluation();
-  evaluation.covariance = recovery.result();
+  evaluation.covariance = recovery.result(options.ranks != nullptr ? *options.ranks : alone());
   return evaluation;
 }
 

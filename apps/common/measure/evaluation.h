@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "apps/common/config/config.h"
+#include "apps/common/measure/batch_rows.h"
 #include "apps/common/measure/calibration.h"
 #include "apps/common/measure/covariance_recovery.h"
 #include "apps/common/measure/metrics.h"
@@ -31,16 +32,20 @@ struct PredictOptions {
   std::vector<int64_t> addresses = {};               // of each image's noise; its index where there are none
   std::optional<Calibration> calibration = {};       // of the probabilities; else they are as trained
   bool representations = false;                      // the data set's vectors are φ already
+  Communicator* ranks = nullptr;                     // each computes some rows of every batch; null: this process all
 };
 
 /// The pipeline of that text. Throws UsageError where it would mix images.
 Pipeline evaluation_pipeline(const std::string& text);
 
-/// A batch and what the classifier makes of it; everything but phi and context.examples lies on the CPU.
+/// A batch and what the classifier makes of it. Every rank knows the whole batch and its probabilities; the rest it
+/// has of its own rows alone: what is made of that is `rows`.gathered(). Everything but phi and context.examples lies
+/// on the CPU.
 struct Prediction {
   const Batch& batch;
-  const Context& context;       // what the noise was drawn with
-  const Tensor& phi;            // (B,D), on the device
+  const BatchRows& rows;
+  const Context& context;       // what the noise of this rank's rows was drawn with
+  const Tensor& phi;            // (B/N,D) of this rank's rows, on the device
   const Tensor& probabilities;  // f32 (B,K)
 };
 
@@ -49,17 +54,25 @@ struct Prediction {
 std::unique_ptr<Classifier> make_classifier(const RunConfig& config, const Shape& image_shape, int64_t classes,
                                             Device device, Communicator& ranks = alone());
 
-/// Throws Error naming the image for the first of `rows` (B,…), `what` of each image of the batch, with a number that
-/// is not finite: whatever is made of it, a measure or a picture, would look like an answer.
-void require_finite(const Tensor& rows, const Batch& batch, const Dataset& dataset, const char* what);
+/// Throws Error naming the image for the first of `rows` (B,…), `what` of each of the images `indices` i64 (B), with a
+/// number that is not finite: whatever is made of it, a measure or a picture, would look like an answer.
+void require_finite(const Tensor& rows, const Tensor& indices, const Dataset& dataset, const char* what);
 
-/// Calls `visit` for every batch of `dataset`, in order, each image prepared by `pipeline`, off the tape; from
-/// `first_batch` on, prepared by so many threads beside this one. Corrupt images are left out, each named on stderr or
-/// given to `on_skip`; one more than `skip_limit` is an error, and so is a dataset without images. Throws Interrupted
-/// on Ctrl-C.
-void for_each_batch(std::shared_ptr<const Dataset> dataset, const std::string& pipeline, int64_t batch_size,
-                    int64_t skip_limit, const std::function<void(const Batch&)>& visit,
-                    const std::function<void(const Skipped&)>& on_skip = {}, int64_t first_batch = 0, int threads = 1);
+/// How a data set is walked over.
+struct BatchOptions {
+  int64_t batch_size = 128;
+  int64_t skip_limit = 0;                            // corrupt images left out; one more is an error
+  std::function<void(const Skipped&)> on_skip = {};  // called for each; where there is none, stderr names it
+  int64_t first_batch = 0;
+  int threads = 1;                // that prepare batches beside this one
+  Communicator* ranks = nullptr;  // each prepares its rows of every batch; null: this process has them all
+};
+
+/// Calls `visit` for every batch of `dataset`, in order, each image prepared by `pipeline`, off the tape: on every rank
+/// with the same batch, but for the images, of which it has its own rows. A dataset without images is an error. Throws
+/// Interrupted, on all ranks, on Ctrl-C on any.
+void for_each_batch(std::shared_ptr<const Dataset> dataset, const std::string& pipeline, const BatchOptions& options,
+                    const std::function<void(const Batch&, const BatchRows&)>& visit);
 
 /// The same with what the classifier makes of each batch: finite representations and probabilities, or an Error naming
 /// the image.

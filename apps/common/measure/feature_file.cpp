@@ -79,23 +79,39 @@ size_t row_bytes(const FeatureColumn& column) {
   return bytes;
 }
 
-FeatureFile::FeatureFile(FeaturePlan plan, Earlier earlier, const Say& say)
-    : plan_(std::move(plan)), earlier_(earlier) {
+FeatureFile::FeatureFile(FeaturePlan plan, Earlier earlier, const Say& say, Communicator& ranks)
+    : plan_(std::move(plan)), earlier_(earlier), ranks_(ranks) {
   lay_out();
+  const bool ours = !writes() || begin(say);
+  Tensor state = Tensor::from(std::vector<int64_t>{ours, complete_, done_, std::ssize(left_out_)}, {4});
+  ranks_.broadcast(state);
+  if (state.data<int64_t>()[0] == 0)
+    detail::throw_error<BusyError>("features", plan_.path, ": another process is writing it");
+  complete_ = state.data<int64_t>()[1] != 0;
+  done_ = state.data<int64_t>()[2];
+  left_out_.resize(static_cast<size_t>(state.data<int64_t>()[3]));
+  Tensor left_out = Tensor::from(left_out_, {std::ssize(left_out_)});
+  ranks_.broadcast(left_out);
+  left_out_ = left_out.to_vector<int64_t>();
+}
+
+/// Opens it, with what an earlier start left; false where another process writes it.
+bool FeatureFile::begin(const Say& say) {
   complete_ = is_complete();
   if (complete_) {
     done_ = plan_.images;
     std::error_code none;  // a process that was killed in between leaves what it does not need any more
     if (!std::filesystem::exists(partial(), none)) std::filesystem::remove(state(), none);
-    return;
+    return true;
   }
-  open();
-  if (resume()) return;
+  if (!open()) return false;
+  if (resume()) return true;
   if (std::filesystem::exists(state()))
     tell(say, plan_.path + ": what is unfinished there is of no use, and is begun anew");
   std::filesystem::remove(state());
   done_ = 0, left_out_.clear(), sum_ = {};
   if (::ftruncate(file_.is, 0) != 0) fail_with(errno);
+  return true;
 }
 
 FeatureFile::Descriptor::~Descriptor() {
@@ -140,7 +156,8 @@ bool FeatureFile::is_complete() const {
   return !replaced;
 }
 
-void FeatureFile::open() {
+/// And takes its lock; false where another process has it.
+bool FeatureFile::open() {
   file_.is = ::open(partial().c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
   if (file_.is < 0) fail_with(errno);
   struct stat held {
@@ -148,8 +165,7 @@ void FeatureFile::open() {
   const bool taken = ::flock(file_.is, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
   const bool same = ::fstat(file_.is, &held) == 0 && ::stat(partial().c_str(), &named) == 0 &&
                     held.st_ino == named.st_ino && held.st_dev == named.st_dev;
-  if (!taken && same) return;
-  detail::throw_error<BusyError>("features", plan_.path, ": another process is writing it");
+  return !taken && same;
 }
 
 /// Takes what is there of an earlier start; false where there is nothing that can be used.
@@ -207,14 +223,18 @@ void FeatureFile::add(const Tensor& phi, const std::vector<int64_t>& left_out, i
     bytes = narrow.data();
   }
   const size_t count = static_cast<size_t>(phi.numel()) * element_;
-  write(features_begin_ + bytes_of(rows()), bytes, count);
-  sum_.add(bytes, count);
+  if (writes()) {
+    write(features_begin_ + bytes_of(rows()), bytes, count);
+    sum_.add(bytes, count);
+  }
   left_out_.insert(left_out_.end(), left_out.begin(), left_out.end());
   done_ = done;
   if (since_save_.seconds() > kSecondsBetweenSaves) save();
 }
 
 void FeatureFile::save() {
+  since_save_ = {};
+  if (!writes()) return;
   if (::fdatasync(file_.is) != 0) fail_with(errno);
   write_file(state(), Json{{kFingerprint, plan_.fingerprint},
                            {"images", done_},
@@ -222,7 +242,6 @@ void FeatureFile::save() {
                            {"checksum", sum_.hex()},
                            {"about", plan_.about}}
                           .dump());
-  since_save_ = {};
 }
 
 /// The rows of the images that are not left out; returns their checksum.
@@ -251,6 +270,8 @@ std::string FeatureFile::write_column(const FeatureColumn& column, uint64_t offs
 }
 
 void FeatureFile::finish() {
+  complete_ = true;
+  if (!writes()) return;
   std::vector<PlannedTensor> tensors = planned(plan_, before_, rows());
   const uint64_t begin = features_begin_ - static_cast<uint64_t>(rows()) * bytes_before_;
   uint64_t offset = begin;
@@ -272,7 +293,6 @@ void FeatureFile::finish() {
   if (error == 0) error = flush_folder_of(plan_.path);
   if (error != 0) fail_with(error);
   std::filesystem::remove(state());
-  complete_ = true;
 }
 
 void FeatureFile::write(uint64_t offset, const void* bytes, size_t count) {

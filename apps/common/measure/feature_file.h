@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "apps/common/config/progress.h"
+#include "core/communicator.h"
 #include "core/stopwatch.h"
 #include "core/tensor.h"
 #include "core/xxh64.h"
@@ -40,13 +41,14 @@ enum class Earlier { kept, unfinished_replaced, replaced };
 /// A safetensors file: features (N,D) and its columns, without rows of images that were left out; checksums as
 /// save_safetensors() has them. Until finish() gives it its name the rows lie in `<path>.partial`, beside
 /// `<path>.partial.json`, which says how far it is: what a killed program left, the next one with the same fingerprint
-/// goes on with. Rows are never all in memory.
+/// goes on with. Rows are never all in memory. Of several ranks the first alone touches the file; all of them call what
+/// follows, with the same arguments, and know how far it is.
 class FeatureFile {
  public:
   /// `say`, else stderr, is told where what is left of an earlier start cannot be used, and that it is begun anew.
   /// Throws BusyError where another process writes it, Error where it cannot be written, and as `earlier` says; what no
   /// FeatureFile wrote is never replaced.
-  FeatureFile(FeaturePlan plan, Earlier earlier, const Say& say = {});
+  FeatureFile(FeaturePlan plan, Earlier earlier, const Say& say = {}, Communicator& ranks = alone());
   FeatureFile(const FeatureFile&) = delete;
   FeatureFile& operator=(const FeatureFile&) = delete;
 
@@ -56,6 +58,7 @@ class FeatureFile {
   int64_t done() const { return done_; }
   int64_t rows() const { return done_ - static_cast<int64_t>(left_out_.size()); }
   int64_t width() const { return plan_.width; }
+  Communicator& ranks() const { return ranks_; }
   const std::vector<int64_t>& left_out() const { return left_out_; }
 
   /// φ f32 (B,D) on the CPU, of the images from done() to `done` but for `left_out`. Saves from time to time. Throws
@@ -67,8 +70,10 @@ class FeatureFile {
   void finish();
 
  private:
+  bool begin(const Say& say);
+  bool writes() const { return ranks_.rank() == 0; }
   bool is_complete() const;
-  void open();
+  bool open();
   bool resume();
   bool holds_rows(const std::string& checksum);
   void lay_out();
@@ -82,6 +87,7 @@ class FeatureFile {
 
   FeaturePlan plan_;
   const Earlier earlier_;
+  Communicator& ranks_;
   size_t element_ = 0;           // bytes of a feature
   size_t before_ = 0;            // columns of wider elements, which come before the features
   uint64_t bytes_before_ = 0;    // of them, for an image

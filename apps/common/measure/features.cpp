@@ -20,26 +20,22 @@ namespace {
 
 constexpr double kSecondsBetweenLines = 10;
 
-struct Wanted {
-  int64_t skip_limit = 0, first_batch = 0;
-  std::optional<size_t> layer = {};
-};
-
-/// Calls `visit` for every batch with φ f32 (B,·) of its images, on the CPU. Image files are decoded by as many threads
-/// as compute.
+/// Calls `visit` for every batch with φ f32 (B,·) of its images, on the CPU of every rank. Image files are decoded by
+/// as many threads as compute.
 void for_each_phi(Backbone& tower, const std::shared_ptr<const Dataset>& dataset, const RunConfig& config,
-                  Device device, const Wanted& wanted, const std::function<void(const Batch&, const Tensor&)>& visit,
-                  const std::function<void(const Skipped&)>& on_skip) {
+                  Device device, std::optional<size_t> layer, BatchOptions options,
+                  const std::function<void(const Batch&, const Tensor&)>& visit) {
   const Context context{.activations = activation_dtype(device)};
-  const auto compute = [&](const Batch& batch) {
+  const auto compute = [&](const Batch& batch, const BatchRows& rows) {
     const Var images(batch.images.to(device));
-    const Var y = wanted.layer ? tower.forward_to(*wanted.layer, images, context) : tower.forward(images, context);
-    const Tensor phi = y.value().to(Device::cpu);
-    require_finite(phi, batch, *dataset, "its representation");
+    const Var y = layer ? tower.forward_to(*layer, images, context) : tower.forward(images, context);
+    const Tensor phi = rows.gathered(y.value());
+    require_finite(phi, batch.indices, *dataset, "its representation");
     visit(batch, phi);
   };
-  for_each_batch(dataset, config.data.eval_pipeline, config.train.batch_size, wanted.skip_limit, compute, on_skip,
-                 wanted.first_batch, dataset->encoded() ? omp_get_max_threads() : 1);
+  options.batch_size = config.train.batch_size;
+  options.threads = dataset->encoded() ? omp_get_max_threads() : 1;
+  for_each_batch(dataset, config.data.eval_pipeline, options, compute);
 }
 
 }  // namespace
@@ -65,7 +61,8 @@ std::string feature_fingerprint(const Module& tower, const std::string& about) {
 }
 
 LabeledFeatures labeled_features(Backbone& tower, const std::shared_ptr<const Dataset>& dataset,
-                                 const RunConfig& config, Device device, const Say& say, const std::string& what) {
+                                 const RunConfig& config, Device device, const Say& say, const std::string& what,
+                                 Communicator& ranks) {
   const int64_t total = dataset->size();
   LabeledFeatures f{Tensor::empty({total, tower.width()}), Tensor::empty({total}, DType::i64)};
   int64_t done = 0;
@@ -79,8 +76,9 @@ LabeledFeatures labeled_features(Backbone& tower, const std::shared_ptr<const Da
     tell(say, what + ": " + std::to_string(done) + " of " + std::to_string(total));
     since_line = {};
   };
-  for_each_phi(tower, dataset, config, device, {.skip_limit = config.data.corrupt_limit()}, take,
-               [&](const Skipped& s) { tell(say, "left out: " + s.message); });
+  const auto on_skip = [&](const Skipped& s) { tell(say, "left out: " + s.message); };
+  for_each_phi(tower, dataset, config, device, {},
+               {.skip_limit = config.data.corrupt_limit(), .on_skip = on_skip, .ranks = &ranks}, take);
   return {f.phi.rows(0, done), f.labels.rows(0, done)};
 }
 
@@ -88,7 +86,6 @@ void write_features(FeatureFile& file, Backbone& tower, const std::shared_ptr<co
                     const RunConfig& config, Device device, std::optional<size_t> layer, const FeatureReport& report) {
   const int64_t total = dataset->size(), batch_size = config.train.batch_size;
   const auto before = static_cast<int64_t>(file.left_out().size());
-  const Wanted wanted{config.data.corrupt_limit() - before, file.done() / batch_size, layer};
   std::vector<int64_t> lost;  // since the last batch with images
   const auto take = [&](const Batch& batch, const Tensor& phi) {
     const int64_t next = batch.indices.data<int64_t>()[0] / batch_size + 1;
@@ -100,7 +97,12 @@ void write_features(FeatureFile& file, Backbone& tower, const std::shared_ptr<co
     if (report.on_skip) report.on_skip(skipped);
   };
   try {
-    for_each_phi(tower, dataset, config, device, wanted, take, on_skip);
+    for_each_phi(tower, dataset, config, device, layer,
+                 {.skip_limit = config.data.corrupt_limit() - before,
+                  .on_skip = on_skip,
+                  .first_batch = file.done() / batch_size,
+                  .ranks = &file.ranks()},
+                 take);
     if (file.done() < total) file.add(Tensor::empty({0, file.width()}), lost, total);
   } catch (...) {
     file.save();
@@ -109,15 +111,16 @@ void write_features(FeatureFile& file, Backbone& tower, const std::shared_ptr<co
 }
 
 Tensor image_features(Backbone& tower, const std::shared_ptr<const Dataset>& dataset, const RunConfig& config,
-                      const std::string& folder, Device device, const Say& say) {
+                      const std::string& folder, Device device, const Say& say, Communicator& ranks) {
   namespace fs = std::filesystem;
   const std::string about = about_features(*dataset, config), fingerprint = feature_fingerprint(tower, about);
   const std::string path = (fs::path(folder) / (dataset->name() + "-" + fingerprint + ".safetensors")).string();
   const Shape shape{dataset->size(), tower.width()};
-  if (!fs::exists(path)) {
+  const bool first = ranks.rank() == 0;
+  if (all_gather_number(ranks, first && fs::exists(path) ? 1 : 0).front() == 0) {
     tell(say, "computing the features of " + std::to_string(dataset->size()) + " images, once: " + path);
     std::error_code failure;
-    fs::create_directories(folder, failure);
+    if (first) fs::create_directories(folder, failure);
     require(!failure, "features", folder, ": ", failure.message());
     RunConfig every = config;  // an image that is lost would move the others
     every.data.skip_limit = 0;
@@ -131,10 +134,10 @@ Tensor image_features(Backbone& tower, const std::shared_ptr<const Dataset>& dat
     std::optional<FeatureFile> file;
     for (bool said = false; !file; said = true) {
       try {
-        file.emplace(plan, Earlier::unfinished_replaced, say);
+        file.emplace(plan, Earlier::unfinished_replaced, say, ranks);
       } catch (const BusyError& error) {
         if (!said) tell(say, std::string(error.what()) + ": waiting for it");
-        wait_a_moment();
+        wait_a_moment(ranks);
       }
     }
     Stopwatch since_line;
@@ -148,10 +151,10 @@ Tensor image_features(Backbone& tower, const std::shared_ptr<const Dataset>& dat
       file->finish();
     }
   }
-  const TensorFile file = load_safetensors(path);
-  const Tensor& phi = file.at("phi");
+  Tensor phi = first ? load_safetensors(path).at("phi") : Tensor::empty(shape);
   require(phi.shape() == shape && phi.dtype() == DType::f32, "features", path, ": phi expected ", shape, " f32, got ",
           phi, " (remove the file to have it made again)");
+  ranks.broadcast(phi);
   return phi;
 }
 

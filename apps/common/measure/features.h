@@ -23,11 +23,12 @@ struct LabeledFeatures {
 };
 
 /// Those of the images of `dataset` that can be read, in order, prepared by data.eval_pipeline, batch by batch on
-/// `device`. `say`, else stderr, is told of those that cannot, and every ten seconds how far it is, under the name
-/// `what`. Throws Error for φ that is not finite, naming the image, and for more images that cannot be read than
-/// data.skip_limit says; Interrupted on Ctrl-C.
+/// `device`, of every batch by each rank its rows: every rank gets all. `say`, else stderr, is told of those that
+/// cannot, and every ten seconds how far it is, under the name `what`. Throws Error for φ that is not finite, naming
+/// the image, and for more images that cannot be read than data.skip_limit says; Interrupted on Ctrl-C.
 LabeledFeatures labeled_features(Backbone& tower, const std::shared_ptr<const Dataset>& dataset,
-                                 const RunConfig& config, Device device, const Say& say, const std::string& what);
+                                 const RunConfig& config, Device device, const Say& say, const std::string& what,
+                                 Communicator& ranks = alone());
 
 /// All that decides what `tower` makes of the images of `dataset`, for people (its weights are not): the images in
 /// their order, the pipeline, the network, what products are computed in.
@@ -43,7 +44,7 @@ struct FeatureReport {
 
 /// Computes the rows that `file` does not have yet, of the images of `dataset` in batches of train.batch_size: the
 /// tower's representation, or its layers()[*layer]. As many images that cannot be read as data.skip_limit says are left
-/// out. Throws as labeled_features(); what was computed until then is saved.
+/// out. A collective of the ranks of `file`. Throws as labeled_features(); what was computed until then is saved.
 void write_features(FeatureFile& file, Backbone& tower, const std::shared_ptr<const Dataset>& dataset,
                     const RunConfig& config, Device device, std::optional<size_t> layer, const FeatureReport& report);
 
@@ -52,9 +53,10 @@ void write_features(FeatureFile& file, Backbone& tower, const std::shared_ptr<co
 /// very images in their order, the pipeline, the tower with its weights, and what products are computed in. Throws
 /// Error naming the file where it is damaged or of another size, and for an image that cannot be read; Interrupted on
 /// Ctrl-C, with what was computed saved: the next call goes on from there. Computing takes long: `say`, or else stderr,
-/// is told so. It is done once, and kept on disk: where another process does it, this waits.
+/// is told so. It is done once, and kept on disk: where another process does it, this waits. Of several ranks each
+/// computes some rows, the first reads and writes the file, and every one gets all of φ.
 Tensor image_features(Backbone& tower, const std::shared_ptr<const Dataset>& dataset, const RunConfig& config,
-                      const std::string& folder, Device device, const Say& say = {});
+                      const std::string& folder, Device device, const Say& say = {}, Communicator& ranks = alone());
 
 /// A data set with φ in the place of its images: vectors (D), once keep() has them. What else it says of an example
 /// stays.

@@ -37,12 +37,14 @@ std::string class_of(const Dataset& data, int64_t k) {
 /// One model and one data set.
 class Asking {
  public:
-  Asking(Backbone& tower, const FewShotData& data, const RunConfig& config, Device device, const Say& say)
+  Asking(Backbone& tower, const FewShotData& data, const RunConfig& config, Device device, const Say& say,
+         Communicator& ranks)
       : tower_(tower),
         data_(data),
         config_(config),
         device_(device),
         say_(say),
+        ranks_(ranks),
         labels_(labels_of(*data.splits.train).to_vector<int64_t>()) {}
 
   FewShotMeasures measure(const std::vector<int64_t>& shots);
@@ -52,7 +54,7 @@ class Asking {
   std::optional<LabeledFeatures> train_features(int64_t shots);
   LabeledFeatures features_of(const std::shared_ptr<const Dataset>& images, const char* which) {
     return labeled_features(tower_, images, config_, device_, say_,
-                            "few-shot on " + printable(data_.name) + ", " + which + " images");
+                            "few-shot on " + printable(data_.name) + ", " + which + " images", ranks_);
   }
 
   Backbone& tower_;
@@ -60,22 +62,28 @@ class Asking {
   const RunConfig& config_;
   const Device device_;
   const Say& say_;
+  Communicator& ranks_;
   std::vector<int64_t> labels_;  // of the training images; -1: lost
 };
 
-/// Takes the labels of those of `drawn` that are corrupt, each named. Is any?
+/// Takes the labels of those of `drawn` that are corrupt, each named. Is any? Each rank reads some.
 bool Asking::lose_corrupt(const std::vector<int64_t>& drawn) {
-  bool any = false;
-  for (const int64_t i : drawn) {
+  const Span own = span_of(std::ssize(drawn), ranks_.rank(), ranks_.size());
+  std::vector<Skipped> corrupt;
+  for (int64_t n = own.begin; n < own.end; ++n) {
+    const int64_t i = drawn[static_cast<size_t>(n)];
     try {
       data_.splits.train->image(i);
     } catch (const ImageError& error) {
-      tell(say_, std::string("left out: ") + error.what());
-      labels_[static_cast<size_t>(i)] = -1;
-      any = true;
+      corrupt.push_back({i, error.what()});
     }
   }
-  return any;
+  corrupt = all_gather_skipped(ranks_, corrupt);
+  for (const Skipped& image : corrupt) {
+    tell(say_, "left out: " + image.message);
+    labels_[static_cast<size_t>(image.index)] = -1;
+  }
+  return !corrupt.empty();
 }
 
 /// Of `shots` training images of every class; nothing where a class has not enough of them. Throws Error where more are
@@ -160,8 +168,8 @@ std::vector<FewShotData> few_shot_data(const RunConfig& config, const Shape& sha
 }
 
 FewShotMeasures few_shot(Backbone& tower, const FewShotData& data, const std::vector<int64_t>& shots,
-                         const RunConfig& config, Device device, const Say& say) {
-  return Asking(tower, data, config, device, say).measure(shots);
+                         const RunConfig& config, Device device, const Say& say, Communicator& ranks) {
+  return Asking(tower, data, config, device, say, ranks).measure(shots);
 }
 
 std::vector<int64_t> draw_of_each_class(const std::vector<int64_t>& labels, int64_t classes, int64_t shots) {

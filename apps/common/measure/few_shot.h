@@ -45,9 +45,9 @@ struct FewShotMeasures {
 /// one of 2⁻¹⁰, 2⁻⁵, 1, 2⁵, 2¹⁰, chosen on held-out folds of the training images. Those are drawn as
 /// draw_of_each_class() does; one that is corrupt loses its place to the next of its class, as many as
 /// data.skip_limit allows, and `say`, else stderr, is told of each, and how far work is that takes long. Throws Error
-/// for φ that is not finite, Interrupted on Ctrl-C.
+/// for φ that is not finite, Interrupted on Ctrl-C. A collective: each rank computes some of φ, and gets the measures.
 FewShotMeasures few_shot(Backbone& tower, const FewShotData& data, const std::vector<int64_t>& shots,
-                         const RunConfig& config, Device device, const Say& say = {});
+                         const RunConfig& config, Device device, const Say& say = {}, Communicator& ranks = alone());
 
 /// Positions of `shots` examples of every class, drawn at random but the same for every model (a data set's first may
 /// be of one day or camera), in the order drawn: those of fewer shots are among those of more. A label of -1 leaves an

@@ -60,7 +60,8 @@ void check_predictions(const PredictionsWanted& wanted) {
   if (!wanted.file.empty()) check_predictions_file(wanted.file);
 }
 
-std::vector<NamedTensor> said_by_head(const PredictionsWanted& wanted, Head& head, const Tensor& phi) {
+std::vector<NamedTensor> said_by_head(const PredictionsWanted& wanted, Head& head, const Tensor& phi,
+                                      const BatchRows& rows) {
   std::vector<NamedTensor> all{{"noise_variance", head.noise_variance(phi)}};
   if (wanted.has("noise")) {
     const NoiseParts parts = head.noise_parts(phi);
@@ -69,7 +70,7 @@ std::vector<NamedTensor> said_by_head(const PredictionsWanted& wanted, Head& hea
   }
   if (wanted.has("logits")) all.push_back({"logits", head.classifier_logits(phi)});
   if (wanted.has("representation")) all.push_back({"representation", phi});
-  for (NamedTensor& one : all) one.tensor = one.tensor.to(Device::cpu);
+  for (NamedTensor& one : all) one.tensor = rows.gathered(one.tensor);
   return all;
 }
 

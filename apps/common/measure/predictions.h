@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "apps/common/config/cli.h"
+#include "apps/common/measure/batch_rows.h"
 #include "apps/common/measure/predictions_file.h"
 #include "core/safetensors.h"
 #include "data/loader.h"
@@ -30,10 +31,12 @@ std::vector<Option> predictions_options(PredictionsWanted& wanted);
 /// Throws UsageError for the other options without --predictions, and what check_predictions_file() throws.
 void check_predictions(const PredictionsWanted& wanted);
 
-/// What a head says of the noise of φ (B,D), and what else is asked for, on the CPU, under the names it has in a file:
+/// What a head says of the noise of φ, this rank's rows of a batch, and what else is asked for, of the whole batch, on
+/// the CPU, under the names it has in a file. A collective.
 ///   noise_variance (B)  tr Σ(x)            noise_deviation (B,J), noise_factors (B,J,R)  d(x), V(x): with noise
 ///   logits (B,K)  Wφ + b: with logits      representation (B,D)  φ: with representation
-std::vector<NamedTensor> said_by_head(const PredictionsWanted& wanted, Head& head, const Tensor& phi);
+std::vector<NamedTensor> said_by_head(const PredictionsWanted& wanted, Head& head, const Tensor& phi,
+                                      const BatchRows& rows);
 
 /// The names that examples of a batch have in their data.
 std::vector<std::string> ids_of(const Dataset& dataset, const Batch& batch);

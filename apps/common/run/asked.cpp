@@ -38,7 +38,7 @@ void check_channels(const Subject& subject) {
 }  // namespace
 
 Asked load_asked(const std::string& given, std::optional<int64_t> samples, const CommonOptions& common,
-                 const Asked* like) {
+                 const Asked* like, Communicator& ranks) {
   Asked a{.subject = load_subject(given, common), .splits = {}, .model = {}, .predict = {}};
   const RunConfig& config = a.config();
   check_channels(a.subject);
@@ -52,7 +52,8 @@ Asked load_asked(const std::string& given, std::optional<int64_t> samples, const
                .batch_size = config.train.part_size(),
                .seed = config.seed,
                .device = common.device,
-               .skip_limit = config.data.corrupt_limit()};
+               .skip_limit = config.data.corrupt_limit(),
+               .ranks = &ranks};
   return a;
 }
 

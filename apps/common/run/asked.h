@@ -21,10 +21,11 @@ struct Asked {
 };
 
 /// The classifier of `given`, a run folder or a file, and its data: those of `like` where its configuration asks for
-/// the same, which are then not read again. `samples`: instead of head.test_samples. Throws UsageError for another task
-/// than classification, and what load_subject(), load_data() and classifier_of() throw.
+/// the same, which are then not read again. `samples`: instead of head.test_samples. The ranks are those that will make
+/// its predictions together. Throws UsageError for another task than classification, and what load_subject(),
+/// load_data() and classifier_of() throw.
 Asked load_asked(const std::string& given, std::optional<int64_t> samples, const CommonOptions& common,
-                 const Asked* like = nullptr);
+                 const Asked* like = nullptr, Communicator& ranks = alone());
 
 /// Its predictions on `images`, to fit a calibration to; `also` is called with each. Throws what for_each_prediction()
 /// throws.

@@ -84,10 +84,10 @@ Tensor ClassificationTask::logit_correlation() {
                                .addresses = some,
                                .representations = locked()};
   CovarianceAccumulator sums;
-  for_each_prediction(*model_, std::make_shared<Subset>(images, some), config_.data.eval_pipeline, options,
-                      [&](const Prediction& p) {
-                        sums.add(model_->head(), p.phi, kSomeSamples, config_.head.link == Link::sigmoid, p.context);
-                      });
+  for_each_prediction(
+      *model_, std::make_shared<Subset>(images, some), config_.data.eval_pipeline, options, [&](const Prediction& p) {
+        sums.add(model_->head(), p.phi, kSomeSamples, config_.head.link == Link::sigmoid, p.context, p.rows);
+      });
   return sums.images() > 0 ? sums.result().correlation : Tensor();
 }
 

@@ -21,26 +21,28 @@ struct EmbeddedImages {
 /// Of `examples`, in order, without those that cannot be read.
 EmbeddedImages embed_images(Towers& towers, const std::shared_ptr<const Dataset>& dataset,
                             const std::vector<int64_t>& examples, const RunConfig& config, Device device,
-                            const std::function<void(const Skipped&)>& on_skip) {
+                            const std::function<void(const Skipped&)>& on_skip, Communicator& ranks) {
   const auto count = static_cast<int64_t>(examples.size());
   EmbeddedImages all{Tensor::empty({count, config.contrast.width}), {}};
   const auto chosen = std::make_shared<Subset>(dataset, examples);
   const bool given = holds_features(*dataset);  // by a locked tower
-  const auto embed = [&](const Batch& of_chosen) {
-    const auto done = static_cast<int64_t>(all.examples.size());
-    std::vector<int64_t> indices = of_chosen.indices.to_vector<int64_t>();
-    for (int64_t& i : indices) i = examples[static_cast<size_t>(i)];
+  const auto embed = [&](const Batch& batch, const BatchRows& rows) {
+    const auto done = std::ssize(all.examples);
+    std::vector<int64_t> indices = batch.indices.to_vector<int64_t>();
+    for (int64_t& i : indices) i = examples[static_cast<size_t>(i)];  // in the data set
     all.examples.insert(all.examples.end(), indices.begin(), indices.end());
-    Batch batch = of_chosen;
-    batch.indices = Tensor::from(indices, of_chosen.indices.shape());  // in the data set
     const Var images(batch.images.to(device));
     const Var phi = given ? images : towers.model->image().forward(images, {.activations = activation_dtype(device)});
-    const Tensor embeddings = towers.model->head().embed_images(phi.value()).to(Device::cpu);
-    require_finite(embeddings, batch, *dataset, "its embedding");
+    const Tensor embeddings = rows.gathered(towers.model->head().embed_images(phi.value()));
+    require_finite(embeddings, Tensor::from(indices, batch.indices.shape()), *dataset, "its embedding");
     all.embeddings.rows(done, done + embeddings.dim(0)).copy_from(embeddings);
   };
-  for_each_batch(chosen, given ? kDefaultPipeline : config.data.eval_pipeline, config.train.batch_size,
-                 config.data.corrupt_limit(), embed, on_skip);
+  for_each_batch(chosen, given ? kDefaultPipeline : config.data.eval_pipeline,
+                 {.batch_size = config.train.batch_size,
+                  .skip_limit = config.data.corrupt_limit(),
+                  .on_skip = on_skip,
+                  .ranks = &ranks},
+                 embed);
   all.embeddings = all.embeddings.rows(0, static_cast<int64_t>(all.examples.size()));
   return all;
 }
@@ -64,7 +66,7 @@ std::string tokens_of(const Tokenizer& tokenizer, const std::string& caption, co
 /// their examples, which are those of seed 0 and epoch 0: the same for every run.
 CaptionedImages captioned_images(Towers& towers, const Dataset& dataset,
                                  const std::vector<std::vector<int64_t>>& chosen, const EmbeddedImages& embedded,
-                                 const RunConfig& config, Device device) {
+                                 const RunConfig& config, Device device, Communicator& ranks) {
   std::unordered_map<int64_t, int64_t> row_of;
   for (size_t row = 0; row < embedded.examples.size(); ++row)
     row_of.emplace(embedded.examples[row], static_cast<int64_t>(row));
@@ -91,7 +93,7 @@ CaptionedImages captioned_images(Towers& towers, const Dataset& dataset,
     const auto to = static_cast<int64_t>(i);
     all.images.rows(to, to + 1).copy_from(embedded.embeddings.rows(rows[i], rows[i] + 1));
   }
-  all.texts = embed_captions(towers, texts, config, device);
+  all.texts = embed_captions(towers, texts, config, device, ranks);
   return all;
 }
 
@@ -145,7 +147,7 @@ ZeroShotClasses zero_shot_classes(const Dataset& data, const CaptionSpec& spec) 
 
 Evaluation evaluate_zero_shot(Towers& towers, const std::shared_ptr<const Dataset>& dataset,
                               const ZeroShotClasses& classes, const RunConfig& config, Device device,
-                              const std::function<void(const Skipped&)>& on_skip) {
+                              const std::function<void(const Skipped&)>& on_skip, Communicator& ranks) {
   const std::vector<std::vector<int64_t>> chosen = drawn(examples_by_image(*dataset), config.contrast.retrieval);
   const bool labeled = !classes.prompts.empty();
   std::vector<int64_t> wanted;  // every example where all are classified, else an example of each image searched
@@ -155,8 +157,8 @@ Evaluation evaluate_zero_shot(Towers& towers, const std::shared_ptr<const Datase
   } else {
     for (const std::vector<int64_t>& examples : chosen) wanted.push_back(examples.front());
   }
-  const EmbeddedImages images = embed_images(towers, dataset, wanted, config, device, on_skip);
-  const CaptionedImages searched = captioned_images(towers, *dataset, chosen, images, config, device);
+  const EmbeddedImages images = embed_images(towers, dataset, wanted, config, device, on_skip, ranks);
+  const CaptionedImages searched = captioned_images(towers, *dataset, chosen, images, config, device, ranks);
   const double temperature = towers.model->head().temperature();
   Evaluation result;
   result.retrieval = retrieval(searched);
@@ -164,7 +166,7 @@ Evaluation evaluate_zero_shot(Towers& towers, const std::shared_ptr<const Datase
     result.measures = measure_by_captions(searched, temperature);
     return result;
   }
-  const Tensor targets = embed_classes(towers, classes.prompts, config, device);
+  const Tensor targets = embed_classes(towers, classes.prompts, config, device, ranks);
   MetricsAccumulator accumulator(targets.dim(0));
   UnseenAccumulator unseen(targets.dim(0), classes.unseen);
   constexpr int64_t kRows = 256;

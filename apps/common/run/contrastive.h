@@ -26,10 +26,11 @@ ZeroShotClasses zero_shot_classes(const Dataset& data, const CaptionSpec& spec);
 /// (data/dataset.h). Images without classes are classified among those searched, by their captions
 /// (measure_by_captions()). Vectors in their place are φ, by a locked tower. Throws
 /// Error for a data set without images, and naming the image or caption for an embedding that is not finite;
-/// Interrupted on Ctrl-C. `on_skip` is told of images that cannot be read; where there is none, stderr.
+/// Interrupted on Ctrl-C. `on_skip` is told of images that cannot be read; where there is none, stderr. Each rank
+/// embeds some of the images and texts, and gets the measures.
 Evaluation evaluate_zero_shot(Towers& towers, const std::shared_ptr<const Dataset>& dataset,
                               const ZeroShotClasses& classes, const RunConfig& config, Device device,
-                              const std::function<void(const Skipped&)>& on_skip = {});
+                              const std::function<void(const Skipped&)>& on_skip = {}, Communicator& ranks = alone());
 
 /// With contrast.lock_image the image tower stays as train.init made it (LiT, arXiv 2111.07991): φ of every image is
 /// computed once, without augmentation, and kept in the folder contrast.features.

@@ -110,12 +110,12 @@ class Votes {
 }  // namespace
 
 Ensemble Ensemble::load(const std::vector<std::string>& runs, const std::string& split, std::optional<int64_t> samples,
-                        const CommonOptions& common) {
+                        const CommonOptions& common, Communicator& ranks) {
   require_usage(!runs.empty(), "ensemble", "expected runs, got none");
   Ensemble ensemble;
   for (const std::string& run : runs) {
     const Asked* first = ensemble.members_.empty() ? nullptr : &ensemble.members_.front();
-    ensemble.add(load_asked(run, samples, common, first), split);
+    ensemble.add(load_asked(run, samples, common, first, ranks), split);
   }
   return ensemble;
 }

@@ -25,11 +25,12 @@ struct EnsembleEvaluation {
 class Ensemble {
  public:
   /// Reads every run, its networks side by side on the device; the images are the first's `split`, the classes in the
-  /// first's order. `samples`: instead of each one's own head.test_samples. Throws UsageError for a run named twice;
+  /// first's order. `samples`: instead of each one's own head.test_samples. Each of the ranks calls what follows, and
+  /// computes its rows of every batch. Throws UsageError for a run named twice;
   /// Error naming the run, what differs and both values where one has other classes, another link, other images or
   /// other label distributions than the first; and what load_asked() and check_images() throw.
   static Ensemble load(const std::vector<std::string>& runs, const std::string& split, std::optional<int64_t> samples,
-                       const CommonOptions& common);
+                       const CommonOptions& common, Communicator& ranks = alone());
 
   const std::vector<Asked>& members() const { return members_; }
   const std::shared_ptr<const Dataset>& images() const { return images_; }

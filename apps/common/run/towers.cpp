@@ -51,19 +51,21 @@ Tokenizer vocabulary_of(const TensorFile& file, const std::string& path, const R
   return tokenizer;
 }
 
-Tensor embed_captions(Towers& towers, const std::vector<std::string>& captions, const RunConfig& config,
-                      Device device) {
+Tensor embed_captions(Towers& towers, const std::vector<std::string>& captions, const RunConfig& config, Device device,
+                      Communicator& ranks) {
   const NoGrad no_tape;
-  const auto total = static_cast<int64_t>(captions.size());
-  Tensor all = Tensor::empty({total, config.contrast.width});
-  for (int64_t first = 0; first < total; first += kBatch) {
-    const int64_t end = std::min(first + kBatch, total);
+  const Span own = span_of(std::ssize(captions), ranks.rank(), ranks.size());
+  Tensor mine = Tensor::empty({own.size(), config.contrast.width});
+  for (int64_t first = own.begin; first < own.end; first += kBatch) {
+    const int64_t end = std::min(first + kBatch, own.end);
     const TokenBatch tokens = towers.tokenizer.encode({captions.begin() + first, captions.begin() + end},
                                                       config.text.context, config.text.truncate);
     const Var psi = towers.model->text().forward(tokens.ids.to(device), tokens.ends.to(device),
                                                  {.activations = activation_dtype(device)});
-    all.rows(first, end).copy_from(towers.model->head().embed_texts(psi.value()).to(Device::cpu));
+    mine.rows(first - own.begin, end - own.begin)
+        .copy_from(towers.model->head().embed_texts(psi.value()).to(Device::cpu));
   }
+  const Tensor all = all_gather_rows(ranks, mine);
   for (int64_t i = 0; i < all.numel(); ++i)
     require(std::isfinite(all.data<float>()[i]), "towers", "the embedding of the text \"",
             excerpt(captions[static_cast<size_t>(i / all.dim(1))]), "\" has ", all.data<float>()[i],
@@ -72,11 +74,11 @@ Tensor embed_captions(Towers& towers, const std::vector<std::string>& captions, 
 }
 
 Tensor embed_classes(Towers& towers, const std::vector<std::vector<std::string>>& prompts, const RunConfig& config,
-                     Device device) {
+                     Device device, Communicator& ranks) {
   const NoGrad no_tape;
   std::vector<std::string> all;
   for (const std::vector<std::string>& of_class : prompts) all.insert(all.end(), of_class.begin(), of_class.end());
-  const Tensor embeddings = embed_captions(towers, all, config, device);
+  const Tensor embeddings = embed_captions(towers, all, config, device, ranks);
   const auto classes = static_cast<int64_t>(prompts.size());
   Tensor means = Tensor::empty({classes, config.contrast.width});
   int64_t first = 0;
