@@ -101,6 +101,13 @@ std::string configurations(const std::vector<PlannedRun>& runs) {
   return json_text(all);
 }
 
+/// All of them, without where this machine has its data.
+std::vector<PlannedRun> anywhere(std::vector<PlannedRun> tuning, const std::vector<PlannedRun>& runs) {
+  std::ranges::copy(runs, std::back_inserter(tuning));
+  for (PlannedRun& run : tuning) run.config.data.root.clear();
+  return tuning;
+}
+
 /// What --images and the options beside it ask for.
 struct OwnPlan {
   OwnImages own;
@@ -192,6 +199,7 @@ void replicate(const CommonOptions& options, const OwnPlan& asked, const Flags& 
   if (!fresh) check_size(plan, out);
   const std::vector<PlannedRun> tuning = tuning_runs_of(plan);
   Communicator& ranks = world();
+  check_alike(ranks, plan, ranks.size() > 1 ? configurations(anywhere(tuning, runs_of(plan))) : "");
   const std::string no_plots = ranks.rank() > 0 ? "" : prepare(plan, tuning, out, options, flags, ranks.size());
   if (flags.dry_run || options.print_config) return;
   check_shared(ranks, {out / runs_of(plan).front().folder});

@@ -12,10 +12,27 @@
 #include "apps/common/run/run_folder.h"
 #include "apps/replicate/diverged.h"
 #include "apps/replicate/stages.h"
+#include "core/build.h"
 #include "core/error.h"
 #include "core/file.h"
 
 namespace sked {
+
+namespace {
+
+std::string name_of_rank(const Communicator& ranks) {
+  return "rank " + std::to_string(ranks.rank()) + " on " + provenance().host;
+}
+
+}  // namespace
+
+void check_alike(Communicator& ranks, const Plan& plan, const std::string& runs) {
+  const std::string version = all_gather_text(ranks, kVersion).front(), first = all_gather_text(ranks, runs).front();
+  require_usage(version == kVersion, "replicate", name_of_rank(ranks), ": this program is version ", kVersion,
+                ": expected ", version, ", as rank 0 has it");
+  require_usage(first == runs, "replicate", plan.path, ": ", name_of_rank(ranks),
+                " has other runs than rank 0: expected the same plan and options everywhere");
+}
 
 void check_shared(Communicator& ranks, const RunFolder& folder) {
   if (ranks.size() == 1) return;
@@ -26,7 +43,7 @@ void check_shared(Communicator& ranks, const RunFolder& folder) {
   }
   ranks.barrier();
   const bool there = std::filesystem::exists(folder.metrics());
-  const std::string where = "rank " + std::to_string(ranks.rank()) + " on " + provenance().host;
+  const std::string where = name_of_rank(ranks);
   require(there, "replicate", folder.path.string(), ": ", where,
           " does not see what rank 0 wrote there: expected --out in a folder that all machines share");
   require(ranks.rank() == 0 || has_another_process(folder), "replicate", folder.metrics(), ": ", where,
@@ -48,11 +65,14 @@ void start_over(const std::vector<PlannedRun>& runs, const std::filesystem::path
 
 StopTogether::StopTogether(Communicator& ranks, const std::filesystem::path& out) : ranks_(ranks) {
   if (ranks.size() == 1) return;
-  file_ = out / (".stop-" + all_gather_text(ranks, provenance().host + "-" + std::to_string(::getpid())).front());
-  listen([file = file_.string()] {
-    constexpr uint64_t kMostBytes = 16;
+  file_ = (out / ".stop").string();
+  job_ = all_gather_text(ranks, provenance().host + "-" + std::to_string(::getpid())).front() + " ";
+  listen([file = file_, job = job_] {
+    constexpr uint64_t kMostBytes = 4096;
     std::error_code unknown;
-    return std::filesystem::exists(file, unknown) ? std::atoi(read_file(file, kMostBytes).c_str()) : 0;
+    if (!std::filesystem::exists(file, unknown)) return 0;
+    const std::string text = read_file(file, kMostBytes);
+    return text.starts_with(job) ? std::atoi(text.c_str() + job.size()) : 0;
   });
 }
 
@@ -72,7 +92,7 @@ void StopTogether::run(const std::function<void()>& part) {
   }
   const int status = interrupt_status();
   const bool tells = stopped && status != kTimeUp;  // its time is each rank's own
-  if (tells && !std::filesystem::exists(file_)) write_file(file_.string(), std::to_string(status - 128));
+  if (tells) write_file(file_, job_ + std::to_string(status - 128));
   if (std::ranges::max(all_gather_number(ranks_, stopped)) == 0) return;
   interrupted(ranks_);  // all know the signal
   throw Interrupted();

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "apps/common/run/run_folder.h"
@@ -11,6 +12,10 @@
 #include "core/communicator.h"
 
 namespace sked {
+
+/// Throws UsageError, on the ranks that it is true of, where the program's version or the `runs` of the plan, as text,
+/// are others than those of rank 0.
+void check_alike(Communicator& ranks, const Plan& plan, const std::string& runs);
 
 /// Throws Error, on the ranks that it is true of, where they do not see the folder of rank 0, or not that rank 0 holds
 /// its lock: they would train the same runs.
@@ -34,7 +39,7 @@ class StopTogether {
 
  private:
   Communicator& ranks_;
-  std::filesystem::path file_;  // its text is the signal
+  std::string file_, job_;  // it says the job that is to stop, and the signal
 };
 
 }  // namespace sked

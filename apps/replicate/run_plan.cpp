@@ -8,6 +8,7 @@
 #include <string>
 
 #include "apps/common/config/interrupt.h"
+#include "apps/common/config/outputs.h"
 #include "apps/common/config/progress.h"
 #include "apps/common/run/checkpoint.h"
 #include "apps/common/run/run_folder.h"
@@ -33,6 +34,14 @@ std::string result_line(const Summary& summary, bool of_tuning) {
     std::snprintf(text, sizeof text, ": nll %.4f  accuracy %.2f %%  %.0f s", summary.test.measures.nll,
                   100 * summary.test.measures.accuracy, summary.train_seconds);
   return text;
+}
+
+/// For half a minute a client of NFS may believe that what another machine has finished is not there. It looks again
+/// in a folder that it changes itself. Throws BusyError where another process has the run still.
+void look_anew(const RunFolder& folder) {
+  if (has_another_process(folder)) detail::throw_error<BusyError>("replicate", folder.path.string(), ": it is taken");
+  folder.create();
+  check_writable(folder.config());
 }
 
 /// A run whose summary this process does not have yet.
@@ -122,6 +131,7 @@ bool PlanRuns::take() {
     const std::string label = "[" + std::to_string(finished_.size() + 1) + "/" + std::to_string(count_) + "] " + name;
     const bool theirs = open->stage == Stage::finished && open->first_stage != Stage::finished;
     try {
+      if (with_ranks_ && open->stage != Stage::finished) look_anew({out_ / run.folder});
       finished_.push_back(result_of(run, label, theirs));
     } catch (const BusyError&) {
       if (!with_ranks_ && passed_over_.insert(run.folder).second)

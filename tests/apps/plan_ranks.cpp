@@ -154,3 +154,14 @@ TEST_CASE("plan ranks: a folder that is not shared, or whose locks are not, is r
   const MetricsLog other(shared);  // another job's process: rank 0 need not hold it itself
   on_ranks(2, [&](Communicator& ranks) { check_shared(ranks, shared); });
 }
+
+TEST_CASE("plan ranks: one that has another plan than rank 0 is refused") {
+  const Plan plan{.path = "plan.json"};
+  on_ranks(2, [&](Communicator& ranks) { check_alike(ranks, plan, "{}"); });
+  try {
+    on_ranks(2, [&](Communicator& ranks) { check_alike(ranks, plan, ranks.rank() == 0 ? "{}" : "{1}"); });
+    FAIL("two plans");
+  } catch (const UsageError& error) {
+    CHECK(one_line_with(error.what(), "plan.json", "rank 1", "other runs than rank 0"));
+  }
+}
