@@ -156,7 +156,8 @@ TEST_CASE("plan ranks: a folder that is not shared, or whose locks are not, is r
 }
 
 TEST_CASE("plan ranks: one that has another plan than rank 0 is refused") {
-  const Plan plan{.path = "plan.json"};
+  Plan plan;
+  plan.path = "plan.json";
   on_ranks(2, [&](Communicator& ranks) { check_alike(ranks, plan, "{}"); });
   try {
     on_ranks(2, [&](Communicator& ranks) { check_alike(ranks, plan, ranks.rank() == 0 ? "{}" : "{1}"); });
