@@ -16,10 +16,15 @@ RanksCost cost_of(const RanksCase& c, const HeadKindConfig& head, int64_t batch,
   RanksCost cost{.head = head.name, .batch = batch, .ranks = ranks, .sharded = sharded};
   StepConfig step = c.step;
   step.head = head.config;
-  step.shard_classes = sharded;
+  step.head.shard_classes = sharded;
   cost.count = count_step(step, batch, ranks, c.at_once);
   cost.time = time_of(cost.count, ranks, c.machine);
   return cost;
+}
+
+/// Can classes be divided over them?
+std::vector<bool> layouts(int64_t ranks) {
+  return ranks > 1 ? std::vector<bool>{false, true} : std::vector<bool>{false};
 }
 
 std::string between(const std::string& least, const std::string& most) {
@@ -110,7 +115,7 @@ std::vector<RanksCost> ranks_costs(const RanksCase& c) {
     for (const int64_t batch : c.batches) {
       const double one = cost_of(c, head, batch, 1, false).time.at_most();
       for (const int64_t ranks : c.ranks)
-        for (const bool sharded : {false}) {
+        for (const bool sharded : layouts(ranks)) {
           RanksCost cost = cost_of(c, head, batch, ranks, sharded);
           const auto efficiency = [&](double seconds) { return one / (static_cast<double>(ranks) * seconds); };
           cost.efficiency_at_least = efficiency(cost.time.at_most());
@@ -154,12 +159,14 @@ std::vector<MeasuredCost> measured_costs(const RanksCase& c, Communicator& ranks
                 ", as many as there are processes (mpirun), beside --measure");
   std::vector<MeasuredCost> all;
   for (const HeadKindConfig& head : c.heads)
-    for (const int64_t batch : c.batches) {
-      if (interrupted(ranks)) throw Interrupted();
-      StepConfig step = c.step;
-      step.head = head.config;
-      all.push_back({head.name, batch, false, measure_step(step, batch, ranks, rounds)});
-    }
+    for (const int64_t batch : c.batches)
+      for (const bool sharded : layouts(ranks.size())) {
+        if (interrupted(ranks)) throw Interrupted();
+        StepConfig step = c.step;
+        step.head = head.config;
+        step.head.shard_classes = sharded;
+        all.push_back({head.name, batch, sharded, measure_step(step, batch, ranks, rounds)});
+      }
   return all;
 }
 

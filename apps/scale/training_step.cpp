@@ -10,7 +10,8 @@ namespace sked::scale {
 TrainingStep::TrainingStep(const StepConfig& config, Communicator& ranks, Init& init) : config_(config), ranks_(ranks) {
   auto backbone = make_backbone(config.model, {config.image, config.image, 3}, init);
   const int64_t width = backbone->width();
-  model_ = std::make_unique<Classifier>(std::move(backbone), make_head(config.head, width, config.classes, init));
+  model_ =
+      std::make_unique<Classifier>(std::move(backbone), make_head(config.head, width, config.classes, init, ranks));
   optimizer_ = std::make_unique<Optimizer>(config.optimizer, model_->parameters());
   if (ranks.size() > 1) sums_ = std::make_unique<GradientSums>(model_->parameters(), ranks);
 }

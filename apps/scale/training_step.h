@@ -20,7 +20,6 @@ struct StepConfig {
   int64_t image = 224;  // edge of its images in pixels
   HeadConfig head = {};
   int64_t classes = 1000;
-  bool shard_classes = false;
   OptimizerConfig optimizer = {.kind = OptimizerKind::adamw};
   DType activations = DType::f32;
 };

@@ -65,32 +65,56 @@ TEST_CASE("scale: the operations counted are those of the networks' formulas") {
 }
 
 TEST_CASE("scale: a dry run counts what one of two and of three ranks does in a real step") {
-  for (const scale::HeadKindConfig& head : scale::compared_heads(2, 3))
-    for (const StepConfig& config : {small_step(head.config), small_residual_step(head.config)})
-      for (const int64_t size : {1, 2, 3}) {
-        CAPTURE(head.name);
-        CAPTURE(config.model.name);
-        CAPTURE(size);
-        constexpr int64_t kImages = 4;
-        const StepCount expected = count_step(config, kImages * size, size, kImages);
-        CHECK(expected.images == kImages);
-        CHECK(expected.parts == 1);
-        on_ranks(size, [&](Communicator& ranks) {
-          Init init(1);
-          TrainingStep step(config, ranks, init);
-          step.run(kImages);
-          const WorkCount real;
-          step.run(kImages);
-          const DryRun dry;  // kernels that kernels call are counted in the real step as well
-          const WorkCount count;
-          step.run(kImages);
-          if (ranks.rank() < size - 1) return;
-          check_same_exchange(all_of(expected), scale::work_of(real));
-          check_same_exchange(all_of(expected), scale::work_of(count));
-          CHECK(all_of(expected).operations == scale::work_of(count).operations);
-          CHECK(all_of(expected).bytes == scale::work_of(count).bytes);
-        });
-      }
+  static constexpr int64_t kImages = 4;
+  const auto check = [](const StepConfig& config, int64_t size) {
+    CAPTURE(name_of(config.head.kind));
+    CAPTURE(config.head.shard_classes);
+    CAPTURE(config.model.name);
+    CAPTURE(size);
+    const StepCount expected = count_step(config, kImages * size, size, kImages);
+    CHECK(expected.images == kImages);
+    CHECK(expected.parts == 1);
+    on_ranks(size, [&](Communicator& ranks) {
+      Init init(1);
+      TrainingStep step(config, ranks, init);
+      step.run(kImages);
+      const WorkCount real;
+      step.run(kImages);
+      const DryRun dry;  // kernels that kernels call are counted in the real step as well
+      const WorkCount count;
+      step.run(kImages);
+      if (ranks.rank() < size - 1) return;
+      check_same_exchange(all_of(expected), scale::work_of(real));
+      check_same_exchange(all_of(expected), scale::work_of(count));
+      CHECK(all_of(expected).operations == scale::work_of(count).operations);
+      CHECK(all_of(expected).bytes == scale::work_of(count).bytes);
+    });
+  };
+  for (scale::HeadKindConfig head : scale::compared_heads(2, 3))
+    for (const bool sharded : {false, true}) {
+      head.config.shard_classes = sharded;
+      for (const StepConfig& config : {small_step(head.config), small_residual_step(head.config)})
+        for (const int64_t size : {1, 2, 3}) check(config, size);
+    }
+}
+
+TEST_CASE("scale: divided classes leave a rank its share of them, and their gradients on it") {
+  HeadConfig head = scale::compared_heads(2, 3).back().config;
+  StepConfig config = small_step(head);
+  config.classes = 4000;
+  const StepCount whole = count_step(config, 16, 4, 64);
+  config.head.shard_classes = true;
+  const StepCount shard = count_step(config, 16, 4, 64);
+  const int64_t others = 3000 * (16 + 1) * 4;  // bytes of the other ranks' W and b; blocks are rounded up
+  const auto near = [](int64_t value) { return doctest::Approx(static_cast<double>(value)).epsilon(0.1); };
+  CHECK(static_cast<double>(whole.parameters - shard.parameters) == near(others));
+  CHECK(static_cast<double>(whole.gradients - shard.gradients) == near(others));
+  CHECK(static_cast<double>(whole.state - shard.state) == near(2 * others));
+  const auto sent = [](const StepCount& c) { return c.update.collectives.at("start_all_reduce").bytes; };
+  CHECK(sent(whole) - sent(shard) == 4000 * (16 + 1) * 4);
+  CHECK(shard.head.collectives.size() > 0);
+  CHECK(static_cast<double>(shard.head.operations) ==
+        doctest::Approx(static_cast<double>(whole.head.operations)).epsilon(0.05));
 }
 
 TEST_CASE("scale: parts cost the operations of the whole, and memory of one") {
@@ -162,10 +186,10 @@ TEST_CASE("scale: --ranks writes its table, JSON and plots, and says what it can
       {"--ranks", "1", "4", "--global-batch", "64", "128", "--heads", "DET", "HET-XL", "--out", folder.path("out")});
   CHECK(good.code == 0);
   const std::string json = slurp(folder.path("out") + "/scale.json");
-  REQUIRE(size_at(json, "/steps") == 2 * 2 * 2);
-  CHECK(text_at(json, "/steps/7/head") == "HET-XL");
-  CHECK(number_at(json, "/steps/7/ranks") == 4);
-  CHECK(number_at(json, "/steps/7/images") == 32);
+  REQUIRE(size_at(json, "/steps") == 2 * 2 * 3);
+  CHECK(text_at(json, "/steps/11/head") == "HET-XL");
+  CHECK(number_at(json, "/steps/11/ranks") == 4);
+  CHECK(number_at(json, "/steps/11/images") == 32);
   CHECK(number_at(json, "/steps/0/efficiency_at_most") == 1);
   CHECK(slurp(folder.path("out") + "/table.md") == good.out);
   const std::vector<std::string> two = {"--ranks", "2"};
@@ -213,7 +237,7 @@ TEST_CASE("scale: processes measure real steps, and nothing else") {
   const Outcome good = scale({"--ranks", "2", "--measure", "--rounds", "1", "--out", folder.path("out")});
   CHECK(good.code == 0);
   const std::string json = slurp(folder.path("out") + "/scale.json");
-  REQUIRE(size_at(json, "/steps") == 1);
+  REQUIRE(size_at(json, "/steps") == 2);
   CHECK(number_at(json, "/steps/0/measured_seconds") > 0);
   CHECK(slurp(folder.path("out") + "/table.md") == good.out);
   const Outcome others = scale({"--ranks", "4", "--measure"}), unmeasured = scale({"--ranks", "2"});
