@@ -230,19 +230,28 @@ Evaluation EvaluationAccumulator::evaluation() const {
           .unseen = {}};
 }
 
+/// Are its classes divided among ranks? Then no rank has the covariance of their logits.
+static bool is_divided(const Head& head) {
+  return std::ranges::any_of(head.parameters(), [](const NamedVar& p) { return p.shard.divided(); });
+}
+
 Evaluation evaluate(Classifier& classifier, std::shared_ptr<const Dataset> dataset, const RunConfig& config,
                     const PredictOptions& options, const std::function<void(const Prediction&)>& also) {
   EvaluationAccumulator accumulator(*dataset, config);
   CovarianceRecoveryAccumulator recovery(*dataset);
   const bool has_noise = config.head.kind != HeadKind::det, noisy = has_noise && dataset->has_distributions();
+  const bool recovers = has_noise && !is_divided(classifier.head());
+  Communicator& ranks = options.ranks != nullptr ? *options.ranks : alone();
+  if (has_noise && !recovers && dataset->has_covariances() && ranks.rank() == 0)
+    note("head.shard_classes: no rank has the covariance of all logits, which is not compared with the known one");
   for_each_prediction(classifier, dataset, config.data.eval_pipeline, options, [&](const Prediction& p) {
     const Tensor noise = noisy ? p.rows.gathered(classifier.head().noise_scale(p.phi)) : Tensor();
     accumulator.add(p.probabilities, p.batch, noise);
-    if (has_noise) recovery.add(classifier.head(), p.phi, p.batch.indices, p.rows);
+    if (recovers) recovery.add(classifier.head(), p.phi, p.batch.indices, p.rows);
     if (also) also(p);
   });
   Evaluation evaluation = accumulator.evaluation();
-  evaluation.covariance = recovery.result(options.ranks != nullptr ? *options.ranks : alone());
+  evaluation.covariance = recovery.result(ranks);
   return evaluation;
 }
 

@@ -115,7 +115,8 @@ class EvaluationAccumulator {
   MetricsAccumulator metrics_;
 };
 
-/// `also` is called with what is measured.
+/// `also` is called with what is measured. A collective of options.ranks, with the same result on each. Where classes
+/// are divided among them, no covariance of logits is compared.
 Evaluation evaluate(Classifier& classifier, std::shared_ptr<const Dataset> dataset, const RunConfig& config,
                     const PredictOptions& options, const std::function<void(const Prediction&)>& also = {});
 
