@@ -210,8 +210,10 @@ find_toolkit() {
   cudnn=$home
   if [ ! -f "$cudnn/include/cudnn.h" ]; then cudnn=$(python_folder nvidia.cudnn); fi
   if [ ! -f "$cudnn/include/cudnn.h" ]; then cudnn=; fi
+  nccl=$home
+  if [ ! -f "$nccl/include/nccl.h" ]; then nccl=$(python_folder nvidia.nccl); fi
   # cuDNN, its neighbor with CUDA's libraries (cudnn-frontend opens libcudart), the toolkit. For our programs alone: PyTorch brings its own.
-  our_path=${cudnn:+$cudnn/lib:$(dirname "$cudnn")/cu13/lib:}${home:+$home/lib64:}$old_path
+  our_path=${nccl:+$nccl/lib:}${cudnn:+$cudnn/lib:$(dirname "$cudnn")/cu13/lib:}${home:+$home/lib64:}$old_path
   our_path=${our_path%:}
 }
 flags_for() {  # CAPABILITY
@@ -219,7 +221,7 @@ flags_for() {  # CAPABILITY
   if [ "$host" = 1 ]; then
     flags+=(CUDA=host CUDNN=0)
   else
-    flags+=(CUDA=1 CUDA_HOME="$home" CUDNN_HOME="$cudnn" GENCODE="-gencode arch=compute_$1,code=sm_$1")
+    flags+=(CUDA=1 CUDA_HOME="$home" CUDNN_HOME="$cudnn" NCCL_HOME="$nccl" GENCODE="-gencode arch=compute_$1,code=sm_$1")
   fi
 }
 binaries=(bench train tests/cuda tests/layers tests/apps)
