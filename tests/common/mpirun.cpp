@@ -1,6 +1,7 @@
 #include "tests/common/mpirun.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 
 #include "core/build.h"
@@ -29,7 +30,8 @@ std::vector<std::string> mpirun_words(int64_t ranks) {
 
 Shell run_ranks(int64_t ranks, const std::string& cases, const std::string& environment) {
   const std::string self = std::filesystem::read_symlink("/proc/self/exe");
-  const std::string leaks = "LSAN_OPTIONS=suppressions=tests/common/mpi_leaks.txt:print_suppressions=0";
+  const char* before = std::getenv("ASAN_OPTIONS");
+  const std::string leaks = "ASAN_OPTIONS='" + std::string(before == nullptr ? "" : before) + ":detect_leaks=0'";
   return shell("env " + leaks + " OMP_NUM_THREADS=1 " + environment + " " + join(mpirun_words(ranks), " ") + " '" +
                self + "' -tc='" + cases + "'");
 }

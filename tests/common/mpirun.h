@@ -14,7 +14,8 @@ namespace sked::test {
 std::vector<std::string> mpirun_words(int64_t ranks);
 
 /// Runs the cases of that name of this very test binary on so many ranks, a thread each, with more of an environment
-/// ("NAME=value"). Under AddressSanitizer what Open MPI leaves behind is no leak of ours.
+/// ("NAME=value"). AddressSanitizer looks for no leaks in them: Open MPI leaves thousands, of libraries that are gone
+/// by then, which no list of suppressions can name.
 Shell run_ranks(int64_t ranks, const std::string& cases, const std::string& environment = "");
 
 /// Can it be called here, by a program with MPI? Otherwise says that the test is skipped.
