@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "tests/apps/support.h"
 #include "tests/common/hash_weights.h"
+#include "tests/common/thread_ranks.h"
 
 using namespace sked;
 using namespace sked::test;
@@ -21,10 +22,11 @@ struct Problem {
   Var w = parameter(hash_tensor({3}, 1)), idle = parameter(hash_tensor({2}, 2));
   std::vector<std::string> notes;
   int calls = 0;
-  std::vector<std::pair<int64_t, int64_t>> parts_seen;  // place and number of each part's first example
+  std::vector<std::pair<int64_t, int64_t>> parts_seen;  // each part's first row and its first example
   GradientStep step;
+  int64_t parts;
 
-  explicit Problem(bool record, int64_t parts = 1)
+  explicit Problem(bool record, int64_t parts = 1, Communicator& ranks = alone())
       : step(
             [this](const TensorList& inputs, const Context& context) {
               ++calls;
@@ -32,11 +34,13 @@ struct Problem {
               return mean(square(w) * Var(inputs[0])) * static_cast<double>(1 + context.step);
             },
             {{"w", w}, {"idle", idle}}, Device::cpu, record, [this](const std::string& line) { notes.push_back(line); },
-            parts) {}
+            ranks),
+        parts(parts) {}
 
   Tensor run(int64_t rows, uint64_t number) {
     const Context context{.training = true, .seed = 1, .step = number, .examples = Tensor::zeros({rows}, DType::i64)};
-    return step.run({hash_tensor({rows, 3}, static_cast<uint32_t>(10 + number))}, context);
+    return step.run({hash_tensor({rows, 3}, static_cast<uint32_t>(10 + number))}, context,
+                    cut_of(span_sizes(rows, parts), alone()));
   }
 };
 
@@ -130,9 +134,48 @@ TEST_CASE("gradient step: a batch in parts has the loss and gradients of the who
 
   Problem numbered(false, 3);
   Context context{.training = true, .seed = 1, .step = 0, .examples = Tensor::from<int64_t>({5, 6, 7, 8, 9}, {5})};
-  numbered.step.run({hash_tensor({5, 3}, 3)}, context);
+  numbered.step.run({hash_tensor({5, 3}, 3)}, context, cut_of(span_sizes(5, 3), alone()));
   CHECK(numbered.parts_seen == std::vector<std::pair<int64_t, int64_t>>{{0, 5}, {1, 6}, {3, 8}});
-  CHECK(one_line_with(error_of([] { Problem(false, 0); }), "[gradient_step]", "at least 1 part, got 0"));
+}
+
+TEST_CASE("gradient step: ranks have the loss and gradients of the whole batch, in parts or not") {
+  const std::vector<int64_t> examples{5, 6, 7, 8, 9, 10, 11};
+  const Tensor x = hash_tensor({7, 3}, 3);
+  const Context context{.training = true, .step = 1, .examples = Tensor::from(examples, {7})};
+  Problem whole(false);
+  const double loss = whole.step.run({x}, context).item();
+  for (const std::vector<int64_t>& part_rows : {std::vector<int64_t>{7}, {4, 3}, {0, 7}, {7, 0}}) {
+    on_ranks(2, [&](Communicator& ranks) {
+      Problem mine(false, 1, ranks);
+      std::vector<int64_t> counts;
+      TensorList rows, numbers;
+      int64_t begin = 0, total = 0;
+      for (const int64_t part : part_rows) {
+        const Span span = span_of(part, ranks.rank(), 2);
+        counts.push_back(span.size());
+        rows.push_back(x.rows(begin + span.begin, begin + span.end));
+        numbers.push_back(context.examples.rows(begin + span.begin, begin + span.end));
+        begin += part;
+        total += span.size();
+      }
+      Context own = context;
+      own.examples = Tensor::empty({total}, DType::i64);
+      Tensor own_x = Tensor::empty({total, 3});
+      for (int64_t p = 0, done = 0; p < std::ssize(rows); done += counts[static_cast<size_t>(p++)]) {
+        const auto i = static_cast<size_t>(p);
+        own_x.rows(done, done + counts[i]).copy_from(rows[i]);
+        own.examples.rows(done, done + counts[i]).copy_from(numbers[i]);
+      }
+      const Tensor got = mine.step.run({own_x}, own, cut_of(counts, ranks));
+      CHECK(got.item() == doctest::Approx(loss).epsilon(1e-6));
+      const auto want = whole.w.grad().to_vector<float>(), gradient = mine.w.grad().to_vector<float>();
+      for (size_t i = 0; i < want.size(); ++i) CHECK(gradient[i] == doctest::Approx(want[i]).epsilon(1e-6));
+      for (const auto& [first_row, example] : mine.parts_seen) CHECK(example == examples.front() + first_row);
+    });
+  }
+  CHECK(one_line_with(
+      error_of([] { on_ranks(3, [](Communicator& ranks) { cut_of({ranks.rank()}, ranks); }); }), "[train]", "rank 0",
+      "that others have 3 of"));
 }
 
 TEST_CASE("gradient step: its memory goes back with it") {

@@ -14,54 +14,78 @@ TensorList on_device(const TensorList& tensors, Device device) {
 
 }  // namespace
 
+BatchCut cut_of(const std::vector<int64_t>& part_rows, Communicator& ranks) {
+  const auto parts = std::ssize(part_rows);
+  const std::vector<int64_t> all = all_gather_rows(ranks, Tensor::from(part_rows, {parts})).to_vector<int64_t>();
+  BatchCut cut;
+  for (int64_t p = 0; p < parts; ++p) {
+    const int64_t begin = cut.total;
+    BatchCut::Part mine;
+    int64_t empty = -1;
+    for (int64_t r = 0; r < ranks.size(); ++r) {
+      const int64_t rows = all[static_cast<size_t>(r * parts + p)];
+      if (r == ranks.rank()) mine = {rows, cut.total};
+      if (rows == 0) empty = r;
+      cut.total += rows;
+    }
+    require(empty < 0 || cut.total == begin, "train", "rank ", empty, " has no image of a batch that others have ",
+            cut.total - begin, " of: expected train.batch_size / train.accumulate of more than ", ranks.size(),
+            " ranks, and fewer images that cannot be used");
+    cut.parts.push_back(mine);
+  }
+  return cut;
+}
+
 GradientStep::GradientStep(Loss loss, std::vector<NamedVar> parameters, Device device, bool record, Note note,
-                           int64_t parts)
+                           Communicator& ranks)
     : loss_of_(std::move(loss)),
       parameters_(std::move(parameters)),
       device_(device),
-      records_(record && can_record(device)),
+      records_(record && can_record(device) && ranks.size() == 1),
       note_(std::move(note)),
-      parts_(parts) {
-  require(parts >= 1, "gradient_step", "expected at least 1 part, got ", parts);
-}
+      ranks_(ranks),
+      sums_(ranks.size() > 1 ? parameters_ : std::vector<NamedVar>{}, ranks) {}
 
 Tensor GradientStep::run(const TensorList& inputs, const Context& context) {
+  return run(inputs, context, cut_of({inputs.front().dim(0)}, ranks_));
+}
+
+Tensor GradientStep::run(const TensorList& inputs, const Context& context, const BatchCut& cut) {
   clear_grads();
   bool known = false;
   if (records_) {
     Layout layout{{context.examples.shape(), context.examples.dtype()}};
     for (const Tensor& t : inputs) layout.emplace_back(t.shape(), t.dtype());
-    known = layout == layout_ && (!recording_ || context.first_row == context_.first_row);
-    if (!recording_) layout_ = std::move(layout);
+    known = layout == layout_ && cut == cut_;
+    if (!recording_) layout_ = std::move(layout), cut_ = cut;
   }
   if (known && (recording_ || record(inputs, context))) return replay(inputs, context);
   Context there = context;
   there.examples = context.examples.to(device_);
-  return compute(on_device(inputs, device_), there);
+  return compute(on_device(inputs, device_), there, cut);
 }
 
-Tensor GradientStep::compute(const TensorList& inputs, const Context& context) const {
-  if (parts_ > 1) return compute_in_parts(inputs, context);
-  const Var loss = loss_of_(inputs, context);
-  loss.backward();
-  return loss.value();
-}
-
-Tensor GradientStep::compute_in_parts(const TensorList& inputs, const Context& context) const {
-  const int64_t rows = context.examples.dim(0);
+Tensor GradientStep::compute(const TensorList& inputs, const Context& context, const BatchCut& cut) {
   Tensor total;
-  for (int64_t part = 0; part < parts_; ++part) {
-    const int64_t first = rows * part / parts_, end = rows * (part + 1) / parts_;
-    if (first == end) continue;
+  int64_t begin = 0, to_come = 0;
+  for (const BatchCut::Part& part : cut.parts) to_come += part.rows;
+  for (const BatchCut::Part& part : cut.parts) {
+    const int64_t end = begin + part.rows;
+    if (begin == end) continue;
     TensorList some;
-    for (const Tensor& t : inputs) some.push_back(t.rows(first, end));
+    for (const Tensor& t : inputs) some.push_back(t.rows(begin, end));
     Context of_part = context;
-    of_part.examples = context.examples.rows(first, end);
-    of_part.first_row = context.first_row + first;
-    const Var loss = loss_of_(some, of_part) * (static_cast<double>(end - first) / static_cast<double>(rows));
-    loss.backward();
+    of_part.examples = context.examples.defined() ? context.examples.rows(begin, end) : Tensor();
+    of_part.first_row = part.first_row;
+    of_part.ranks = &ranks_;
+    begin = end;
+    Var loss = loss_of_(some, of_part);
+    if (part.rows < cut.total) loss = loss * (static_cast<double>(part.rows) / static_cast<double>(cut.total));
+    to_come -= part.rows;
+    to_come == 0 && ranks_.size() > 1 ? sums_.backward(loss) : loss.backward();
     total = total.defined() ? (Var(total) + Var(loss.value())).value() : loss.value();
   }
+  ranks_.all_reduce(total);
   return total;
 }
 
@@ -72,7 +96,7 @@ bool GradientStep::record(const TensorList& inputs, const Context& context) {
   for (const Tensor& t : inputs) inputs_.push_back(place_for(t));
   try {
     recording_ = record_work(device_, context.step, [this] {
-      loss_ = compute(inputs_, context_);
+      loss_ = compute(inputs_, context_, cut_);
       grads_.clear();
       for (const NamedVar& p : parameters_) grads_.push_back(p.var.grad());
     });
