@@ -8,6 +8,7 @@
 #include "autograd/state.h"
 #include "autograd/support.h"
 #include "core/kernels/elementwise.h"
+#include "core/kernels/memory.h"
 
 namespace sked {
 
@@ -57,8 +58,8 @@ bool decays(const NamedVar& parameter) {
 bool of_noise(const NamedVar& parameter) { return ("." + parameter.name).find(".noise.") != std::string::npos; }
 
 Optimizer::Optimizer(const OptimizerConfig& config, const std::vector<NamedVar>& parameters,
-                     const std::vector<double>& lr_scales)
-    : config_(config) {
+                     const std::vector<double>& lr_scales, Communicator& ranks)
+    : config_(config), ranks_(ranks) {
   check(config);
   require(lr_scales.empty() || lr_scales.size() == parameters.size(), "optimizer",
           "expected a learning rate's factor for each of ", parameters.size(), " parameters, got ", lr_scales.size());
@@ -78,9 +79,49 @@ Optimizer::Optimizer(const OptimizerConfig& config, const std::vector<NamedVar>&
     if (group == groups_.end()) group = groups_.insert(group, {scale, {}});
     group->parameters.push_back(parameters_.size() - 1);
     decay_.push_back(!decays(parameter) ? 0 : noise ? noise_decay : config.weight_decay);
-    if (count >= 1) first_.push_back(Tensor::zeros_like(parameter.var.value()));
-    if (count >= 2) second_.push_back(Tensor::zeros_like(parameter.var.value()));
+    const Tensor like = share_of(parameters_.size() - 1, parameter.var.value());
+    if (count >= 1) first_.push_back(Tensor::zeros_like(like));
+    if (count >= 2) second_.push_back(Tensor::zeros_like(like));
   }
+}
+
+/// Of a tensor of parameter i's shape what this rank steps: the tensor, or its share of the elements.
+Tensor Optimizer::share_of(size_t i, const Tensor& t) const {
+  if (!steps_share_of(i)) return t;
+  const Span span = span_of(t.numel(), ranks_.rank(), ranks_.size());
+  return t.reshape({-1}).rows(span.begin, span.end);
+}
+
+/// Each rank has stepped its share of their elements.
+void Optimizer::gather_parameters() {
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    if (!steps_share_of(i)) continue;
+    Tensor whole = parameters_[i].var.mutable_value().reshape({-1});
+    ranks_.all_gather(share_of(i, whole).clone(), span_sizes(whole.numel(), ranks_.size()), whole);
+  }
+}
+
+/// √ of the sum of squares, in which a divided parameter's are those of all ranks.
+Tensor Optimizer::norm_of(const TensorList& gradients) const {
+  TensorList same, divided;
+  for (size_t i = 0; i < gradients.size(); ++i)
+    (parameters_[i].shard.divided() ? divided : same).push_back(gradients[i]);
+  Tensor norm = detail::empty({1}, gradients.front());
+  kernel::global_norm(same.empty() ? divided : same, norm);
+  if (divided.empty() || ranks_.size() == 1) {
+    if (!same.empty() && !divided.empty()) kernel::global_norm(gradients, norm);
+    return norm;
+  }
+  Tensor squares = Tensor::like(norm);
+  kernel::global_norm(divided, squares);
+  kernel::binary_forward(squares, squares, squares, Binary::mul);
+  ranks_.all_reduce(squares);
+  if (!same.empty()) {
+    kernel::binary_forward(norm, norm, norm, Binary::mul);
+    kernel::add_scaled(norm, squares, 1);
+  }
+  kernel::unary_forward(squares, norm, Unary::sqrt);
+  return norm;
 }
 
 Tensor Optimizer::step(double lr) {
@@ -94,13 +135,13 @@ Tensor Optimizer::step(double lr) {
 
   Tensor norm, scale;
   if (config_.clip_norm > 0) {
-    norm = detail::empty({1}, gradients.front());
-    kernel::global_norm(gradients, norm);
+    norm = norm_of(gradients);
     scale = clip_factor(norm, config_.clip_norm);
   }
 
   ++steps_;
   for (const Group& group : groups_) step_group(group.parameters, gradients, scale, lr * group.lr_scale);
+  gather_parameters();
   return norm;
 }
 
@@ -109,9 +150,9 @@ void Optimizer::step_group(const std::vector<size_t>& group, const TensorList& g
   TensorList values, grads, rounded, first, second;
   std::vector<double> decay;
   for (const size_t i : group) {
-    values.push_back(parameters_[i].var.mutable_value());
+    values.push_back(share_of(i, parameters_[i].var.mutable_value()));
     rounded.push_back(values.back().rounded_copy());
-    grads.push_back(gradients[i]);
+    grads.push_back(share_of(i, gradients[i]));
     decay.push_back(decay_[i]);
     if (!first_.empty()) first.push_back(first_[i]);
     if (!second_.empty()) second.push_back(second_[i]);
@@ -144,7 +185,11 @@ Optimizer::State Optimizer::state() const {
   for (size_t slot = 0; slot < names.size(); ++slot) {
     const TensorList& tensors = slot == 0 ? first_ : second_;
     for (size_t i = 0; i < parameters_.size(); ++i) {
-      state.tensors.emplace_back(names[slot] + "." + parameters_[i].name, tensors[i]);
+      const Shape& shape = parameters_[i].var.shape();
+      const ElementShare share =
+          steps_share_of(i) ? ElementShare{shape, span_of(shape.numel(), ranks_.rank(), ranks_.size()).begin, true}
+                            : detail::share_of(parameters_[i]);
+      state.tensors.push_back({names[slot] + "." + parameters_[i].name, tensors[i], share});
     }
   }
   return state;

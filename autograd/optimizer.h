@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "autograd/var.h"
+#include "core/communicator.h"
 #include "core/kernels/optimizer.h"
 
 namespace sked {
@@ -26,6 +27,7 @@ struct OptimizerConfig {
   double layer_decay = 1;          // likewise of each of a backbone's layers, as a factor on that of the one behind it
   double noise_lr_scale = 1;       // learning rate of the heads' covariance layers, as a factor on that of the rest
   double noise_weight_decay = -1;  // weight decay of the covariance layers; -1: weight_decay
+  bool shard = false;  // each of several ranks keeps and steps its share of the state (ZeRO stage 1, arXiv 1910.02054)
 };
 
 /// Is a parameter one of the covariance layers, those of a GaussianNoise: `head.noise.factors.weight` …? They form a
@@ -42,19 +44,21 @@ bool decays(const NamedVar& parameter);
 class Optimizer {
  public:
   /// `lr_scales`: what the learning rate of each parameter is multiplied by, beside noise_lr_scale; empty: 1. Throws
-  /// UsageError for a value out of range, Error for a weight that is there twice.
+  /// UsageError for a value out of range, Error for a weight that is there twice. `ranks`, which is to live as long,
+  /// train the same parameters, but for those that are divided (NamedVar::shard).
   Optimizer(const OptimizerConfig& config, const std::vector<NamedVar>& parameters,
-            const std::vector<double>& lr_scales = {});
+            const std::vector<double>& lr_scales = {}, Communicator& ranks = alone());
 
-  /// One step with learning rate `lr`; returns the global gradient norm (1) before clipping, on the parameters' device,
-  /// or an undefined tensor where clipping is off.
+  /// One step with learning rate `lr`, which all ranks make; returns the global gradient norm (1) before clipping, on
+  /// the parameters' device, or an undefined tensor where clipping is off. Gradients are the same on every rank, but
+  /// for those of divided parameters.
   Tensor step(double lr);
   void clear_grads();
 
-  /// Momenta (named `<slot>.<parameter>`) and the step count, for checkpoints. load_state throws where names or shapes
-  /// differ.
+  /// Momenta (named `<slot>.<parameter>`), this rank's share of those that are divided, and the step count, for
+  /// checkpoints. load_state takes whole ones, too; throws where names or shapes differ.
   struct State {
-    std::vector<NamedTensor> tensors;
+    std::vector<SharedTensor> tensors;
     int64_t steps = 0;
   };
   State state() const;
@@ -68,7 +72,12 @@ class Optimizer {
     std::vector<size_t> parameters;
   };
   void step_group(const std::vector<size_t>& group, const TensorList& gradients, const Tensor& scale, double lr);
+  Tensor norm_of(const TensorList& gradients) const;
+  bool steps_share_of(size_t i) const { return config_.shard && ranks_.size() > 1 && !parameters_[i].shard.divided(); }
+  Tensor share_of(size_t i, const Tensor& t) const;
+  void gather_parameters();
 
+  Communicator& ranks_;
   std::vector<NamedVar> parameters_;
   std::vector<double> decay_;
   TensorList first_, second_;  // momentum or m; v

@@ -32,14 +32,15 @@ void WeightAverage::swap() {
   for (size_t i = 0; i < kept_.size(); ++i) std::swap(kept_[i], *buffers_[i].second);
 }
 
-std::vector<NamedTensor> WeightAverage::state() const {
-  std::vector<NamedTensor> tensors;
-  for (size_t i = 0; i < averages_.size(); ++i) tensors.emplace_back("average." + parameters_[i].name, averages_[i]);
-  for (size_t i = 0; i < kept_.size(); ++i) tensors.emplace_back("average." + buffers_[i].first, kept_[i]);
+std::vector<SharedTensor> WeightAverage::state() const {
+  std::vector<SharedTensor> tensors;
+  for (size_t i = 0; i < averages_.size(); ++i)
+    tensors.push_back({"average." + parameters_[i].name, averages_[i], detail::share_of(parameters_[i])});
+  for (size_t i = 0; i < kept_.size(); ++i) tensors.push_back({"average." + buffers_[i].first, kept_[i]});
   return tensors;
 }
 
-void WeightAverage::load_state(const std::vector<NamedTensor>& tensors) {
+void WeightAverage::load_state(const std::vector<SharedTensor>& tensors) {
   detail::load_named(state(), tensors, "weight_average");
 }
 

@@ -20,8 +20,8 @@ class WeightAverage {
   /// Exchanges averages and parameters, and both sides' buffers (before and after an evaluation).
   void swap();
   /// `average.<parameter or buffer>`, for checkpoints. load_state throws where names, shapes or dtypes differ.
-  std::vector<NamedTensor> state() const;
-  void load_state(const std::vector<NamedTensor>& tensors);
+  std::vector<SharedTensor> state() const;
+  void load_state(const std::vector<SharedTensor>& tensors);
 
  private:
   double decay_;

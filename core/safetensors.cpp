@@ -382,24 +382,56 @@ std::string safetensors_beginning(const std::string& path, const std::vector<Pla
   return beginning + text;
 }
 
-void save_safetensors(const std::string& path, const std::vector<NamedTensor>& given, const Metadata& metadata) {
-  std::vector<NamedTensor> tensors;
-  for (const auto& [name, tensor] : given) {
-    require(tensor.defined(), "save_safetensors", path, ": \"", name, "\" is undefined");
-    tensors.push_back({name, tensor.to(Device::cpu)});
+namespace {
+
+/// f(bytes, count) with the bytes of the whole of a tensor, on rank 0; on the others, which have shares of it, nothing
+/// is called.
+template <class F>
+void for_each_share(const SharedTensor& t, Communicator& ranks, F&& f) {
+  if (!t.share.divided) return f(t.tensor.raw(), t.tensor.bytes());
+  const std::vector<int64_t> counts = all_gather_number(ranks, t.tensor.numel());
+  for (int64_t rank = 0; rank < ranks.size(); ++rank) {
+    Tensor share =
+        rank == ranks.rank() ? t.tensor : Tensor::empty({counts[static_cast<size_t>(rank)]}, t.tensor.dtype());
+    share = share.reshape({-1});
+    ranks.broadcast(share, rank);
+    if (ranks.rank() == 0) f(std::as_const(share).raw(), share.bytes());
   }
-  std::ranges::stable_sort(tensors, std::greater{}, [](const NamedTensor& t) { return size_of(t.tensor.dtype()); });
+}
+
+}  // namespace
+
+void save_safetensors(const std::string& path, const std::vector<SharedTensor>& given, const Metadata& metadata,
+                      Communicator& ranks) {
+  std::vector<SharedTensor> tensors;
+  for (const SharedTensor& t : given) {
+    require(t.tensor.defined(), "save_safetensors", path, ": \"", t.name, "\" is undefined");
+    if (ranks.rank() == 0 || t.share.divided) tensors.push_back({t.name, t.tensor.to(Device::cpu), t.share});
+  }
+  std::ranges::stable_sort(tensors, std::greater{}, [](const SharedTensor& t) { return size_of(t.tensor.dtype()); });
   std::vector<PlannedTensor> planned;
-  for (const auto& [name, tensor] : tensors) {
-    const auto* type = std::ranges::find(kTypes, std::optional(tensor.dtype()), &TypeName::dtype);
-    planned.push_back(
-        {name, std::string(type->name), {tensor.shape().begin(), tensor.shape().end()}, checksum_of(tensor)});
+  for (const SharedTensor& t : tensors) {
+    const auto* type = std::ranges::find(kTypes, std::optional(t.tensor.dtype()), &TypeName::dtype);
+    const Shape& shape = t.whole_shape();
+    Xxh64 sum;
+    for_each_share(t, ranks, [&](const void* bytes, size_t count) { sum.add(bytes, count); });
+    planned.push_back({t.name, std::string(type->name), {shape.begin(), shape.end()}, sum.hex()});
   }
-  const std::string beginning = safetensors_beginning(path, planned, metadata);
-  AtomicFile file(path);
-  file.write(beginning);
-  for (const NamedTensor& t : tensors) file.write(t.tensor.raw(), t.tensor.bytes());
-  file.commit();
+  std::optional<AtomicFile> file;
+  if (ranks.rank() == 0) {
+    const std::string beginning = safetensors_beginning(path, planned, metadata);
+    file.emplace(path);
+    file->write(beginning);
+  }
+  for (const SharedTensor& t : tensors)
+    for_each_share(t, ranks, [&](const void* bytes, size_t count) { file->write(bytes, count); });
+  if (file) file->commit();
+}
+
+void save_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors, const Metadata& metadata) {
+  std::vector<SharedTensor> whole;
+  for (const auto& [name, tensor] : tensors) whole.push_back({name, tensor});
+  save_safetensors(path, whole, metadata, alone());
 }
 
 }  // namespace sked

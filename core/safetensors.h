@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/communicator.h"
 #include "core/stored_array.h"
 #include "core/tensor.h"
 
@@ -68,5 +69,9 @@ StoredTensors open_safetensors(const std::string& path);
 /// Throws Error for an undefined tensor, a name used twice, the name `__metadata__`, or text that is not UTF-8.
 void save_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors,
                       const std::map<std::string, std::string>& metadata = {});
+/// The same file by several ranks, all of which call it: rank 0 writes, and what is divided comes to it a rank's share
+/// after the other. The names, and which of them are divided, are the same on every rank.
+void save_safetensors(const std::string& path, const std::vector<SharedTensor>& tensors,
+                      const std::map<std::string, std::string>& metadata, Communicator& ranks);
 
 }  // namespace sked

@@ -167,10 +167,27 @@ class Tensor {
 
 using TensorList = std::vector<Tensor>;
 
+/// What a tensor that is divided among ranks (core/communicator.h) is of the whole, row-major: its elements from `first`
+/// on. The rank before has those before.
+struct ElementShare {
+  Shape whole = {};
+  int64_t first = 0;
+  bool divided = false;  // else the tensor is the whole
+};
+
 /// A tensor as files and states of training name it.
 struct NamedTensor {
   std::string name;
   Tensor tensor;
+};
+
+/// One that may be divided among ranks.
+struct SharedTensor {
+  std::string name;
+  Tensor tensor;
+  ElementShare share = {};
+
+  const Shape& whole_shape() const { return share.divided ? share.whole : tensor.shape(); }
 };
 
 inline std::ostream& operator<<(std::ostream& out, const Tensor& tensor) { return out << tensor.str(); }

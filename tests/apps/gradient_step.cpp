@@ -173,9 +173,8 @@ TEST_CASE("gradient step: ranks have the loss and gradients of the whole batch, 
       for (const auto& [first_row, example] : mine.parts_seen) CHECK(example == examples.front() + first_row);
     });
   }
-  CHECK(one_line_with(
-      error_of([] { on_ranks(3, [](Communicator& ranks) { cut_of({ranks.rank()}, ranks); }); }), "[train]", "rank 0",
-      "that others have 3 of"));
+  CHECK(one_line_with(error_of([] { on_ranks(3, [](Communicator& ranks) { cut_of({ranks.rank()}, ranks); }); }),
+                      "[train]", "rank 0", "that others have 3 of"));
 }
 
 TEST_CASE("gradient step: its memory goes back with it") {

@@ -167,7 +167,7 @@ TEST_CASE("an optimizer resumed from its state goes on bit for bit") {
     std::vector<NamedVar> copy;
     for (const NamedVar& parameter : p) copy.push_back({parameter.name, Var(parameter.var.value().clone(), true)});
     Optimizer::State state = first.state();
-    for (auto& [name, tensor] : state.tensors) tensor = tensor.clone();
+    for (SharedTensor& t : state.tensors) t.tensor = t.tensor.clone();
     Optimizer second(config, copy);
     second.load_state(state);
     for (int i = 0; i < 3; ++i) {
