@@ -107,6 +107,12 @@ Communicator& alone() {
   return one;
 }
 
+bool agreed(Communicator& ranks, bool mine) {
+  Tensor answer = Tensor::full({1}, mine ? 1 : 0, DType::i64);
+  ranks.broadcast(answer);
+  return answer.data<int64_t>()[0] != 0;
+}
+
 std::vector<int64_t> all_gather_number(Communicator& ranks, int64_t mine) {
   Tensor all = Tensor::empty({ranks.size()}, DType::i64);
   ranks.all_gather(Tensor::from(std::vector<int64_t>{mine}, {1}),

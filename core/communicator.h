@@ -72,6 +72,8 @@ class Communicator {
 /// This process by itself.
 Communicator& alone();
 
+/// What rank 0 says.
+bool agreed(Communicator& ranks, bool mine);
 /// The number of every rank, in their order.
 std::vector<int64_t> all_gather_number(Communicator& ranks, int64_t mine);
 /// The text of every rank, in their order.

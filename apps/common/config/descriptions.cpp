@@ -199,6 +199,7 @@ void visit_fields(FieldList& fields, OptimizerConfig& c) {
          "learning rate of the heads' covariance layers, as a factor on that of the rest of the head", at_least(0));
   fields("noise_weight_decay", c.noise_weight_decay, "weight decay of the covariance layers",
          at_least(0).or_value(-1, "as weight_decay"));
+  fields("shard", c.shard, "each of several ranks keeps its share of the momenta alone (ZeRO stage 1)");
 }
 
 void visit_fields(FieldList& fields, ScheduleConfig& c) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "apps/common/run/gradient_step.h"
 #include "apps/common/run/parameter_groups.h"
 
 namespace sked {
@@ -22,18 +23,21 @@ void AveragedWeights::estimate_statistics(int64_t step) {
   const bool any = std::ranges::any_of(buffers, [](const NamedBuffer& b) { return is_floating(b.second->dtype()); });
   if (!average_ || !any || estimated_step_ == step) return;
   estimated_step_ = step;
-  Loader loader = task_.training_loader({});
+  Loader loader = task_.training_loader(1, {});
   loader.start(0);
   const NoGrad no_tape;
   for (int64_t b = 0; b < std::min(kBatches, loader.batches()); ++b) {
     const std::optional<Batch> batch = loader.next();
-    if (batch->images.dim(0) == 0) continue;
+    const BatchCut cut = cut_of(batch->part_rows, task_.ranks());
+    if (cut.total == 0) continue;
     TensorList inputs = task_.inputs(*batch);
     for (Tensor& input : inputs) input = input.to(device_);
     task_.loss(inputs, {.training = true,
                         .seed = seed_,
                         .examples = batch->indices.to(device_),
-                        .momentum = 1.0 / static_cast<double>(b + 1)});
+                        .momentum = 1.0 / static_cast<double>(b + 1),
+                        .first_row = cut.parts.front().first_row,
+                        .ranks = &task_.ranks()});
   }
 }
 

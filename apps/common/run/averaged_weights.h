@@ -34,7 +34,7 @@ class AveragedWeights {
 
   /// Averaged weights have no batch statistics of their own, and those of the last weights are not theirs: here they
   /// get the mean over the first batches of an epoch, in training mode ("precise batch norm": Wu & Johnson, arXiv
-  /// 2105.07576). To be called while they are in place; once for each step is enough.
+  /// 2105.07576). To be called by all ranks while they are in place; once for each step is enough.
   void estimate_statistics(int64_t step);
 
  private:

@@ -7,6 +7,7 @@
 
 #include "apps/common/run/metadata.h"
 #include "apps/common/run/run_folder.h"
+#include "autograd/state.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/file_kind.h"
@@ -20,24 +21,25 @@ constexpr std::string_view kOptimizer = "optimizer.", kRaw = "raw.";
 constexpr std::string_view kAverage = "average.";  // as WeightAverage names what it holds
 
 /// Destinations share storage with the model's own tensors.
-std::vector<NamedTensor> weights_of(const Module& model) {
-  std::vector<NamedTensor> tensors;
-  for (const NamedVar& p : model.parameters()) tensors.push_back({p.name, p.var.value()});
+std::vector<SharedTensor> weights_of(const Module& model) {
+  std::vector<SharedTensor> tensors;
+  for (const NamedVar& p : model.parameters()) tensors.push_back({p.name, p.var.value(), detail::share_of(p)});
   for (const auto& [name, buffer] : model.buffers()) tensors.push_back({name, *buffer});
   return tensors;
 }
 
 /// Appends tensors whose names begin with `from` under names that begin with `prefix` instead.
-void append(std::vector<NamedTensor>& tensors, std::string_view prefix, const std::vector<NamedTensor>& state,
+void append(std::vector<SharedTensor>& tensors, std::string_view prefix, const std::vector<SharedTensor>& state,
             std::string_view from) {
-  for (const auto& [name, tensor] : state) tensors.push_back({std::string(prefix) + name.substr(from.size()), tensor});
+  for (const SharedTensor& t : state)
+    tensors.push_back({std::string(prefix) + t.name.substr(from.size()), t.tensor, t.share});
 }
 
 /// The way back.
-std::vector<NamedTensor> with_prefix(const TensorFile& file, std::string_view prefix, std::string_view from) {
-  std::vector<NamedTensor> state;
+std::vector<SharedTensor> with_prefix(const TensorFile& file, std::string_view prefix, std::string_view from) {
+  std::vector<SharedTensor> state;
   for (const auto& [name, tensor] : file.tensors) {
-    if (name.starts_with(prefix)) state.emplace_back(std::string(from) + name.substr(prefix.size()), tensor);
+    if (name.starts_with(prefix)) state.push_back({std::string(from) + name.substr(prefix.size()), tensor});
   }
   return state;
 }
@@ -59,30 +61,35 @@ auto read_required(const TensorFile& file, const std::string& path, const std::s
 }
 
 /// Good weights are never replaced by others that are of no use.
-void save_finite(const std::string& path, const std::vector<NamedTensor>& tensors,
-                 const std::map<std::string, std::string>& metadata, const std::function<void()>& before = {}) {
-  for (const auto& [name, tensor] : tensors) {
-    if (!all_finite(tensor.to(Device::cpu)))
-      detail::throw_error<DivergedError>("checkpoint", path, " is not written: ", name,
-                                         " has values that are not finite");
-  }
-  if (before) before();
-  save_safetensors(path, tensors, metadata);
+void save_finite(const std::string& path, const std::vector<SharedTensor>& tensors,
+                 const std::map<std::string, std::string>& metadata, Communicator& ranks,
+                 const std::function<void()>& before = {}) {
+  const auto bad = [](const SharedTensor& t) { return !all_finite(t.tensor.to(Device::cpu)); };
+  Tensor first =
+      Tensor::full({1}, static_cast<double>(std::ranges::find_if(tensors, bad) - tensors.begin()) * -1, DType::i64);
+  ranks.all_reduce(first, Reduction::max);
+  const auto at = static_cast<size_t>(-first.data<int64_t>()[0]);
+  if (at < tensors.size())
+    detail::throw_error<DivergedError>("checkpoint", path, " is not written: ", tensors[at].name,
+                                       " has values that are not finite");
+  if (before && ranks.rank() == 0) before();
+  save_safetensors(path, tensors, metadata, ranks);
 }
 
-void check_weights(const TensorFile& file, const std::string& path, const std::vector<NamedTensor>& wanted) {
+void check_weights(const TensorFile& file, const std::string& path, const std::vector<SharedTensor>& wanted) {
   std::map<std::string_view, const Tensor*> found;
   for (const auto& [name, tensor] : file.tensors) found[name] = &tensor;
   std::vector<std::string> names;
-  for (const auto& [name, tensor] : wanted) {
+  for (const SharedTensor& t : wanted) {
+    const std::string& name = t.name;
     names.push_back(name);
     const auto at = found.find(name);
-    require(at != found.end(), "checkpoint", path, ": expected a tensor ", name, " ", tensor.shape(),
+    require(at != found.end(), "checkpoint", path, ": expected a tensor ", name, " ", t.whole_shape(),
             ", got none of that name");
     const Tensor& got = *at->second;
     require(all_finite(got), "checkpoint", path, ": ", name, " has values that are not finite");
-    require(got.shape() == tensor.shape() && got.dtype() == tensor.dtype(), "checkpoint", path, ": ", name,
-            " expected ", tensor.shape(), " ", tensor.dtype(), ", got ", got.shape(), " ", got.dtype());
+    require(got.shape() == t.whole_shape() && got.dtype() == t.tensor.dtype(), "checkpoint", path, ": ", name,
+            " expected ", t.whole_shape(), " ", t.tensor.dtype(), ", got ", got.shape(), " ", got.dtype());
     found.erase(at);
   }
   for (const auto& [name, tensor] : found) {
@@ -109,9 +116,10 @@ void visit_fields(FieldList& fields, TrainerState& s) {
   fields("precision", s.precision);
 }
 
-void save_weights(const std::string& path, const Module& model, const RunIdentity& run, TrainerState state) {
+void save_weights(const std::string& path, const Module& model, const RunIdentity& run, TrainerState state,
+                  Communicator& ranks) {
   state.optimizer_steps = 0;  // its state is not here
-  save_finite(path, weights_of(model), metadata(run, state));
+  save_finite(path, weights_of(model), metadata(run, state), ranks);
 }
 
 void save_checkpoint(const std::string& path, const Trained& trained, const RunIdentity& run, TrainerState state,
@@ -120,11 +128,11 @@ void save_checkpoint(const std::string& path, const Trained& trained, const RunI
   state.optimizer_steps = optimizer.steps;
   if (trained.average)
     trained.average->swap();  // the averages take the plain names, the raw weights the average's place
-  std::vector<NamedTensor> tensors = weights_of(*trained.model);
+  std::vector<SharedTensor> tensors = weights_of(*trained.model);
   append(tensors, kOptimizer, optimizer.tensors, "");
   if (trained.average) append(tensors, kRaw, trained.average->state(), kAverage);
   try {
-    save_finite(path, tensors, metadata(run, state), before);
+    save_finite(path, tensors, metadata(run, state), *trained.ranks, before);
   } catch (...) {
     if (trained.average) trained.average->swap();
     throw;
@@ -236,20 +244,20 @@ std::string checkpoint_path(const std::string& given) {
 }
 
 void restore_weights(const TensorFile& file, const std::string& path, const Module& model) {
-  std::vector<NamedTensor> weights = weights_of(model);
+  std::vector<SharedTensor> weights = weights_of(model);
   check_weights(file, path, weights);
-  for (auto& [name, tensor] : weights) tensor.copy_from(file.at(name));
+  for (SharedTensor& t : weights) detail::copy_share({t.name, file.at(t.name)}, t);
 }
 
 void restore(const Checkpoint& checkpoint, const Trained& trained) {
   restore_weights(checkpoint.file, checkpoint.path, *trained.model);
   trained.optimizer->load_state({with_prefix(checkpoint.file, kOptimizer, ""), checkpoint.state.optimizer_steps});
   if (trained.average) {
-    std::vector<NamedTensor> raw = with_prefix(checkpoint.file, kRaw, kAverage);
+    std::vector<SharedTensor> raw = with_prefix(checkpoint.file, kRaw, kAverage);
     // Older checkpoints kept only the raw weights' buffers, under plain names.
     for (const auto& [name, buffer] : trained.model->buffers()) {
       if (!checkpoint.file.contains(std::string(kRaw) + name))
-        raw.emplace_back(std::string(kAverage) + name, checkpoint.file.at(name));
+        raw.push_back({std::string(kAverage) + name, checkpoint.file.at(name)});
     }
     trained.average->load_state(raw);
     trained.average->swap();

@@ -50,6 +50,7 @@ struct Trained {
   const Module* model = nullptr;
   Optimizer* optimizer = nullptr;
   WeightAverage* average = nullptr;
+  Communicator* ranks = &alone();  // that train it
 };
 
 /// What every checkpoint of a run says of it.
@@ -60,10 +61,12 @@ struct RunIdentity {
 };
 
 /// Writes weights and buffers only. Throws Error naming the file when it cannot be written, DivergedError where a value
-/// is not finite; the old file is then untouched.
-void save_weights(const std::string& path, const Module& model, const RunIdentity& run, TrainerState state);
-/// Writes all of it. `state.optimizer_steps` is filled in. `before` is called when all of it is known to be good,
-/// before the file is written.
+/// is not finite; the old file is then untouched. All ranks that train the model call it, and rank 0 writes: the file is
+/// the same however many they are, and whatever is divided among them.
+void save_weights(const std::string& path, const Module& model, const RunIdentity& run, TrainerState state,
+                  Communicator& ranks = alone());
+/// Writes all of it, likewise. `state.optimizer_steps` is filled in. `before` is called by who writes when all of it is
+/// known to be good, before the file is written.
 void save_checkpoint(const std::string& path, const Trained& trained, const RunIdentity& run, TrainerState state,
                      const std::function<void()>& before = {});
 
@@ -106,7 +109,7 @@ std::string checkpoint_path(const std::string& given);
 std::string what_is_unknown(const TensorFile& file, const std::string& path, const RunConfig& config);
 
 /// Copies weights and buffers into `model`. Throws Error naming `path` and the tensor for one that is missing, unknown,
-/// of another shape or dtype, or not finite; the model is then unchanged.
+/// of another shape or dtype, or not finite; the model is then unchanged. What is divided among ranks gets its share.
 void restore_weights(const TensorFile& file, const std::string& path, const Module& model);
 /// Restores all of it, under the same conditions.
 void restore(const Checkpoint& checkpoint, const Trained& trained);

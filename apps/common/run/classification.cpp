@@ -10,8 +10,9 @@
 
 namespace sked {
 
-ClassificationTask::ClassificationTask(const RunConfig& config, Splits splits, Device device, const Beginning& from)
-    : Task(config, std::move(splits), device),
+ClassificationTask::ClassificationTask(const RunConfig& config, Splits splits, Device device, const Beginning& from,
+                                       Communicator& ranks)
+    : Task(config, std::move(splits), device, ranks),
       model_(make_classifier(config, prepared_shape(), splits_.train->classes(), device)) {
   require_usage(splits_.train->classes() > 0, "config", "data.name: ", config.data.name,
                 " has captions and no classes: task contrastive trains on it");

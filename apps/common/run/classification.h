@@ -8,7 +8,7 @@ namespace sked {
 
 class ClassificationTask final : public Task {
  public:
-  ClassificationTask(const RunConfig& config, Splits splits, Device device, const Beginning& from);
+  ClassificationTask(const RunConfig& config, Splits splits, Device device, const Beginning& from, Communicator& ranks);
 
   Module& model() override { return *model_; }
   InitialReport begin_with(const TensorFile& file) override;

@@ -185,8 +185,9 @@ Evaluation evaluate_zero_shot(Towers& towers, const std::shared_ptr<const Datase
   return result;
 }
 
-ContrastiveTask::ContrastiveTask(const RunConfig& config, Splits splits, Device device, const Beginning& from)
-    : Task(config, with_captions(splits, config.captions), device),
+ContrastiveTask::ContrastiveTask(const RunConfig& config, Splits splits, Device device, const Beginning& from,
+                                 Communicator& ranks)
+    : Task(config, with_captions(splits, config.captions), device, ranks),
       classes_(zero_shot_classes(*splits.test, config.captions)),
       towers_(make_towers(config, vocabulary_for(config, *splits_.train, classes_, from), prepared_shape(), device)) {
   check_captions(splits_, classes_, towers_, config.text);

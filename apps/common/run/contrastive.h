@@ -38,7 +38,7 @@ class ContrastiveTask final : public Task {
  public:
   /// The vocabulary comes from the checkpoint or the run that training begins with where there is one, else from the
   /// file text.vocabulary, else it is learned from the captions.
-  ContrastiveTask(const RunConfig& config, Splits splits, Device device, const Beginning& from);
+  ContrastiveTask(const RunConfig& config, Splits splits, Device device, const Beginning& from, Communicator& ranks);
 
   Module& model() override { return *towers_.model; }
   /// Of a run of two towers both and the head (load_towers), of a classifier the image tower's.

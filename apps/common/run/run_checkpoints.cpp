@@ -67,7 +67,7 @@ void remove(const KeptFile& file) {
 
 void RunCheckpoints::keep(int64_t step) const {
   const int64_t most = run_.config.train.keep_checkpoints;
-  if (most == 0 || step == 0) return;
+  if (most == 0 || step == 0 || ranks_.rank() > 0) return;
   folder_.keep_last_as((folder_.path / (std::string(kStep) + std::to_string(step) + std::string(kEnd))).string());
   std::vector<KeptFile> files = kept_files(folder_);
   std::erase_if(files, [&](const KeptFile& f) { return !f.own || f.step > step; });
@@ -75,7 +75,7 @@ void RunCheckpoints::keep(int64_t step) const {
 }
 
 void RunCheckpoints::check_kept() const {
-  if (run_.config.train.keep_checkpoints == 0) return;
+  if (run_.config.train.keep_checkpoints == 0 || ranks_.rank() > 0) return;
   for (const KeptFile& file : kept_files(folder_))
     require(file.own, "run", file.path,
             " is no checkpoint of that step, and train.keep_checkpoints writes files of such names: nothing is touched "
@@ -83,16 +83,18 @@ void RunCheckpoints::check_kept() const {
 }
 
 void RunCheckpoints::clear_kept() const {
+  if (ranks_.rank() > 0) return;
   for (const KeptFile& file : kept_files(folder_))
     if (file.own) remove(file);
 }
 
 void RunCheckpoints::save_best(const Module& model, const TrainerState& state) const {
-  save_weights(folder_.best(), model, run_, state);
+  save_weights(folder_.best(), model, run_, state, ranks_);
 }
 
 void RunCheckpoints::restore_best(const Module& model) const {
   const std::string path = folder_.best();
+  ranks_.barrier();  // rank 0 may still be writing it
   require(std::filesystem::exists(path), "train", path, " is not there any more: --fresh starts over");
   const TensorFile file = load_safetensors(path);
   const std::vector<std::string> keys = differing_but_length(config_of(file, path), run_.config);

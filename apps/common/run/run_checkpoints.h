@@ -11,8 +11,9 @@ namespace sked {
 
 class RunCheckpoints {
  public:
-  /// `run` is to live as long.
-  RunCheckpoints(const RunFolder& folder, const RunIdentity& run) : folder_(folder), run_(run) {}
+  /// `run` and `ranks` are to live as long. All ranks call what follows, and rank 0 changes files.
+  RunCheckpoints(const RunFolder& folder, const RunIdentity& run, Communicator& ranks = alone())
+      : folder_(folder), run_(run), ranks_(ranks) {}
 
   /// What last.safetensors holds, kept where train.keep_checkpoints says so; of step 0 there is nothing to save.
   void resume(const TrainerState& state);
@@ -45,6 +46,7 @@ class RunCheckpoints {
 
   const RunFolder folder_;
   const RunIdentity& run_;
+  Communicator& ranks_;
   int64_t saved_step_ = 0, saved_evaluation_ = 0;
 };
 

@@ -10,13 +10,14 @@
 
 namespace sked {
 
-Task::Task(const RunConfig& config, Splits splits, Device device)
+Task::Task(const RunConfig& config, Splits splits, Device device, Communicator& ranks)
     : config_(config),
       device_(device),
+      ranks_(ranks),
       splits_(std::move(splits)),
       values_(Pipeline::parse(config.data.train_pipeline).values().to(device)) {}
 
-Loader Task::training_loader(std::function<void(const Skipped&)> on_skip) const {
+Loader Task::training_loader(int64_t parts, std::function<void(const Skipped&)> on_skip) const {
   return Loader(splits_.train, Pipeline::parse(locked() ? kDefaultPipeline : config_.data.train_pipeline),
                 {.batch_size = std::min(config_.train.batch_size, splits_.train->size()),
                  .seed = config_.seed,
@@ -25,7 +26,10 @@ Loader Task::training_loader(std::function<void(const Skipped&)> on_skip) const 
                  .threads = static_cast<int>(config_.train.loader_threads),
                  .bytes = device_ != Device::cpu,
                  .skip_limit = config_.data.corrupt_limit(),
-                 .on_skip = std::move(on_skip)});
+                 .on_skip = std::move(on_skip),
+                 .parts = parts,
+                 .rank = ranks_.rank(),
+                 .ranks = ranks_.size()});
 }
 
 std::function<void(const Skipped&)> Task::on_skip() const {

@@ -41,9 +41,11 @@ class Task {
 
   /// What the epochs iterate over.
   const std::shared_ptr<const Dataset>& training_set() const { return splits_.train; }
-  /// In shuffled batches. A short last batch of an epoch is left out: batch statistics of few images are noise.
-  /// Bytes cross to other devices.
-  Loader training_loader(std::function<void(const Skipped&)> on_skip) const;
+  /// This rank's share of shuffled batches in so many parts. A short last batch of an epoch is left out: batch
+  /// statistics of few images are noise. Bytes cross to other devices.
+  Loader training_loader(int64_t parts, std::function<void(const Skipped&)> on_skip) const;
+  /// Who trains it.
+  Communicator& ranks() const { return ranks_; }
   bool holds_out() const { return splits_.validation != nullptr; }
   /// Are there test images? Without, those held out are measured in the end.
   bool has_test() const { return !splits_.without_test; }
@@ -54,19 +56,19 @@ class Task {
   virtual InitialReport begin_with(const TensorFile& file) = 0;
   /// From here on `say` is told of images that evaluations leave out, and of work that takes long; before, stderr is.
   void tell(Say say) { say_ = std::move(say); }
-  /// Called once when the weights are those training begins with or goes on from: computes what a locked network makes
-  /// of the images, or reads it where it was kept.
+  /// Called once, by all ranks, when the weights are those training begins with or goes on from: computes what a locked
+  /// network makes of the images, or reads it where it was kept.
   void prepare();
 
   /// What the loss reads of a batch, on the CPU: always as many tensors, in a fixed order. Images may be bytes.
   virtual TensorList inputs(const Batch& batch) const = 0;
-  /// Mean loss of a batch, shape (), from its inputs() on the task's device. What changes from step to step comes by
+  /// Mean loss of a batch, or of this rank's rows of it, shape (), from its inputs() on the task's device. What changes from step to step comes by
   /// way of `inputs` and `context` alone, so that the step can be recorded (gradient_step.h).
   virtual Var loss(const TensorList& inputs, const Context& context) = 0;
   virtual double temperature() const = 0;
   virtual bool learns_temperature() const = 0;
 
-  /// The model as it is. Throws Interrupted on Ctrl-C.
+  /// The model as it is, by all ranks together. Throws Interrupted on Ctrl-C.
   virtual Evaluation evaluate(EvaluationPoint point) = 0;
   /// f32 (K,K): how the noise moves the classes' logits together (covariance.h), over some of the images of the final
   /// evaluation; undefined for a head without noise, or of too many classes. Throws Interrupted on Ctrl-C.
@@ -77,7 +79,7 @@ class Task {
   virtual void describe(Summary& summary) const = 0;
 
  protected:
-  Task(const RunConfig& config, Splits splits, Device device);
+  Task(const RunConfig& config, Splits splits, Device device, Communicator& ranks);
   /// `tower` stays as train.init made it: what it makes of every image, without augmentation, takes the place of the
   /// images and is kept in `folder`. `key` asks for it. Throws UsageError where nothing is begun with, or
   /// data.train_pipeline is not data.eval_pipeline.
@@ -100,6 +102,7 @@ class Task {
 
   const RunConfig config_;
   const Device device_;
+  Communicator& ranks_;
   Splits splits_;
   Say say_;
 

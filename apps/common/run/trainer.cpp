@@ -18,10 +18,12 @@
 #include "apps/common/run/training_log.h"
 #include "apps/common/run/training_steps.h"
 #include "core/allocator.h"
+#include "core/build.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/precision.h"
 #include "core/stopwatch.h"
+#include "core/text.h"
 
 namespace sked {
 namespace {
@@ -54,10 +56,34 @@ Summary summarize(const RunIdentity& run, Task& task, const TrainOptions& option
   return s;
 }
 
+DataIdentity data_in(const std::string& text) {
+  return *identity_of({.tensors = {}, .metadata = {{"data", text}}, .skipped = {}}, "a rank's data");
+}
+
+/// Throws Error, on all ranks, unless they run one program on one configuration, data and checkpoint.
+void check_same_on_ranks(const RunIdentity& run, const Checkpoint* checkpoint, Communicator& ranks) {
+  const std::vector<std::string> mine{std::string(kVersion) + ", " + compiler(), config_text(run.config),
+                                      identity_text(run.data), identity_text(run.files),
+                                      checkpoint ? "step " + std::to_string(checkpoint->state.step) : "none"};
+  const std::vector<std::string> what{"the program", "the configuration", "the data", "files that it names",
+                                      "the checkpoint they go on from"};
+  for (size_t i = 0; i < mine.size(); ++i) {
+    const std::vector<std::string> all = all_gather_text(ranks, mine[i]);
+    for (size_t r = 1; r < all.size(); ++r) {
+      if (all[r] == all[0]) continue;
+      std::string how = all[0] + " and " + all[r];
+      if (i == 1) how = join(differing_keys(parse_config(all[0], "rank 0"), parse_config(all[r], "rank")));
+      if (how.empty()) continue;  // folders and threads may differ
+      if (i == 2) how = data_difference(data_in(all[0]), data_in(all[r]));
+      fail("train", "rank ", r, " differs from rank 0 in ", what[i], ": ", how);
+    }
+  }
+}
+
 /// The loop: evaluate, save, step, until the last step; then the test.
 class Trainer {
  public:
-  Trainer(RunIdentity run, Splits splits, const RunFolder& folder, MetricsLog& metrics, const TrainOptions& options,
+  Trainer(RunIdentity run, Splits splits, const RunFolder& folder, MetricsLog* metrics, const TrainOptions& options,
           const Beginning& from, std::vector<FewShotData> few_shot);
   /// Goes on from a checkpoint, or from nothing.
   void begin(const std::optional<Checkpoint>& checkpoint);
@@ -72,11 +98,13 @@ class Trainer {
   std::vector<FewShotMeasures> few_shot();
   void save_last();
   Summary finish();
+  bool writes() const { return ranks_.rank() == 0; }
 
   const RunIdentity run_;
   const RunConfig& config_ = run_.config;
   const RunFolder folder_;
   const TrainOptions options_;
+  Communicator& ranks_;
   const std::unique_ptr<Task> task_;
   const std::optional<InitialReport> initial_;
   const std::vector<FewShotData> few_shot_;
@@ -87,33 +115,33 @@ class Trainer {
   TrainerState state_;
 };
 
-Trainer::Trainer(RunIdentity run, Splits splits, const RunFolder& folder, MetricsLog& metrics,
+Trainer::Trainer(RunIdentity run, Splits splits, const RunFolder& folder, MetricsLog* metrics,
                  const TrainOptions& options, const Beginning& from, std::vector<FewShotData> few_shot)
     : run_(std::move(run)),
       folder_(folder),
       options_(options),
-      task_(make_task(config_, std::move(splits), options.device, from)),
+      ranks_(*options.ranks),
+      task_(make_task(config_, std::move(splits), options.device, from, ranks_)),
       initial_(from.initial ? std::optional(task_->begin_with(*from.initial)) : std::nullopt),
       few_shot_(std::move(few_shot)),
-      checkpoints_(folder_, run_),
+      checkpoints_(folder_, run_, ranks_),
       log_(config_, *task_, folder_, metrics),
       steps_(config_, *task_, options.device, options.graph, [this](const std::string& line) { log_.note(line); }),
       timetable_(steps_.timetable()) {}
 
 void Trainer::begin(const std::optional<Checkpoint>& checkpoint) {
   checkpoints_.check_kept();
-  folder_.clear_temporaries();
-  if (checkpoint)
-    resume(*checkpoint);
-  else
-    checkpoints_.clear_kept(), folder_.clear_results();
-  if (options_.opening)
+  if (writes()) folder_.clear_temporaries();
+  if (checkpoint) resume(*checkpoint);
+  if (!checkpoint) checkpoints_.clear_kept();
+  if (!checkpoint && writes()) folder_.clear_results();
+  if (options_.opening && writes())
     for (const std::string& line : opening(config_, *task_, timetable_, options_.device, folder_)) inform(line);
   state_.threads = omp_get_max_threads();
   state_.precision = name(product_precision());
   log_.begin(state_, steps_, options_.label.empty() ? folder_.path.filename().string() : options_.label,
              options_.quiet);
-  write_file(folder_.config(), config_text(config_));
+  if (writes()) write_file(folder_.config(), config_text(config_));
   if (checkpoint) log_.note("goes on from step " + std::to_string(state_.step) + other_length(*checkpoint));
   if (initial_) log_.initial(*initial_);
   if (const std::string line = frozen_line(task_->model(), config_.train); !line.empty()) log_.note(line);
@@ -127,9 +155,9 @@ void Trainer::resume(const Checkpoint& checkpoint) {
                 timetable_.epoch(state_.step), " epochs: expected ",
                 config_.train.steps > 0 ? "train.steps" : "train.epochs", " of at least that, got ",
                 timetable_.epoch(timetable_.total), " epochs (--fresh starts over, another --out keeps both)");
-  folder_.clear_summary();
+  if (writes()) folder_.clear_summary();
   checkpoints_.resume(state_);
-  if (state_.best_step >= 0 && task_->holds_out() && !std::filesystem::exists(folder_.best())) {
+  if (state_.best_step >= 0 && task_->holds_out() && !agreed(ranks_, std::filesystem::exists(folder_.best()))) {
     note(folder_.best() + " is not there any more: the best weights are chosen among later evaluations");
     state_.best_step = -1;
   }
@@ -149,7 +177,10 @@ std::string Trainer::other_length(const Checkpoint& checkpoint) const {
 
 Summary Trainer::run() {
   try {
-    task_->prepare();
+    // Who computes what is kept on disk comes first.
+    if (writes()) task_->prepare();
+    ranks_.barrier();
+    if (!writes()) task_->prepare();
     allocator(options_.device).reset_peak();
     steps_.start(state_.step);
     return loop();
@@ -163,7 +194,7 @@ Summary Trainer::loop() {
     try {
       if (state_.step > state_.evaluated_step && timetable_.due(state_.step, timetable_.evaluation))
         evaluate(), got_further();
-      if (interrupted()) throw Interrupted();
+      if (interrupted(ranks_)) throw Interrupted();
     } catch (const Interrupted&) {
       save_last();
       log_.note("stopped at step " + std::to_string(state_.step) + "; the same command goes on from there");
@@ -194,7 +225,7 @@ std::vector<FewShotMeasures> Trainer::few_shot() {
 
 void Trainer::evaluate() {
   // Results are never without a checkpoint: where that is missing they are what somebody kept of a run.
-  if (!std::filesystem::exists(folder_.last())) save_last();
+  if (!agreed(ranks_, std::filesystem::exists(folder_.last()))) save_last();
   const Stopwatch watch;
   steps_.check_losses(state_);
   const AveragedWeights::InPlace averaged(steps_.averaged());
@@ -218,7 +249,9 @@ void Trainer::evaluate() {
 
 void Trainer::save_last() {
   steps_.check_losses(state_);
-  state_.peak_memory_bytes = std::max<uint64_t>(state_.peak_memory_bytes, allocator(options_.device).stats().peak);
+  const auto peak = static_cast<int64_t>(allocator(options_.device).stats().peak);
+  state_.peak_memory_bytes =
+      std::max(state_.peak_memory_bytes, static_cast<uint64_t>(std::ranges::max(all_gather_number(ranks_, peak))));
   state_.metrics_bytes = log_.sync();  // before the checkpoint that counts on these lines
   {
     const AveragedWeights::InPlace averaged(steps_.averaged());
@@ -244,15 +277,45 @@ Summary Trainer::finish() {
     summary.test = task_->evaluate(EvaluationPoint::final);
     summary.few_shot = few_shot();
     summary.test_seconds = watch.seconds();
-    if (log_.takes_pictures()) correlation = task_->logit_correlation();
+    if (agreed(ranks_, log_.takes_pictures())) correlation = task_->logit_correlation();
   } catch (const Interrupted&) {
     log_.note("stopped in the final test; the same command goes on with it");
     throw;
   }
   log_.test(state_, summary.measured, summary.test, summary.few_shot, correlation, summary.test_seconds);
+  if (!writes()) return summary;
   std::filesystem::remove(folder_.previous());  // before the run counts as finished, and nothing is done any more
   write_file(folder_.summary(), summary_text(summary));
   return summary;
+}
+
+}  // namespace
+
+namespace {
+
+/// A run's folder as all ranks find it, while rank 0 keeps other processes off it.
+struct HeldRun {
+  std::optional<MetricsLog> metrics;  // of rank 0, where there is something to do
+  Found found;
+};
+
+void hold_run(HeldRun& run, const RunFolder& folder, const RunConfig& given, const TrainOptions& options) {
+  const bool writes = options.ranks->rank() == 0;
+  // What is finished needs no lock: its folder may be read-only. All else is read when no other process writes to it.
+  const auto hold = [&] {
+    if (writes) run.metrics.emplace(folder);
+    options.ranks->barrier();
+  };
+  if (writes) check_own(folder);
+  const bool begun = agreed(*options.ranks, options.fresh || !std::filesystem::exists(folder.summary()));
+  if (begun) hold();
+  run.found = find_run(folder, given, options.fresh);
+  if (!run.found.done &&
+      !begun) {  // a finished run that goes on, or one that another process has started over just now
+    hold();
+    run.found = find_run(folder, given, options.fresh);
+  }
+  options.ranks->barrier();  // nobody changes what another still looks at
 }
 
 }  // namespace
@@ -261,15 +324,9 @@ Summary train(const RunConfig& given, const std::filesystem::path& out, const Tr
   validate(given);
   limit_time(given.train.time_limit);
   const RunFolder folder{out};
-  check_own(folder);
-  // What is finished needs no lock: its folder may be read-only. All else is read when no other process writes to it.
-  std::optional<MetricsLog> held;
-  if (options.fresh || !std::filesystem::exists(folder.summary())) held.emplace(folder);
-  Found found = find_run(folder, given, options.fresh);
-  if (!found.done && !held) {  // a finished run that goes on, or one that another process has started over just now
-    held.emplace(folder);
-    found = find_run(folder, given, options.fresh);
-  }
+  HeldRun there;
+  hold_run(there, folder, given, options);
+  Found& found = there.found;
   if (found.done) return finished(folder, found.config, found.checkpoint ? &*found.checkpoint : nullptr);
   const RunConfig& config = found.config;
   std::optional<Checkpoint>& checkpoint = found.checkpoint;
@@ -285,8 +342,9 @@ Summary train(const RunConfig& given, const std::filesystem::path& out, const Tr
       note("as " + config.train.init + " has it: " + line);
   }
   RunIdentity run = identify(config, splits);
+  check_same_on_ranks(run, checkpoint ? &*checkpoint : nullptr, *options.ranks);
   if (checkpoint) check_same_training(*checkpoint, run);
-  Trainer trainer(std::move(run), std::move(splits), folder, *held, options,
+  Trainer trainer(std::move(run), std::move(splits), folder, there.metrics ? &*there.metrics : nullptr, options,
                   {checkpoint ? &*checkpoint : nullptr, initial ? &*initial : nullptr}, std::move(few_shot));
   initial.reset();
   trainer.begin(checkpoint);

@@ -30,8 +30,9 @@ Json line_of(const TrainerState& state, const Timetable& timetable, const std::s
 }  // namespace
 
 void TrainingLog::begin(const TrainerState& state, const TrainingSteps& steps, const std::string& label, bool quiet) {
+  if (!metrics_) return;
   timetable_ = steps.timetable();
-  metrics_.cut(state.metrics_bytes);
+  metrics_->cut(state.metrics_bytes);
   events_.emplace(folder_, config_.train.tensorboard);
   train_seconds_ = state.train_seconds;
   wait_seconds_ = state.wait_seconds;
@@ -39,15 +40,16 @@ void TrainingLog::begin(const TrainerState& state, const TrainingSteps& steps, c
 }
 
 void TrainingLog::write(const Json& line) {
-  metrics_.write(line);
+  metrics_->write(line);
   events_->write(line);
 }
 
 void TrainingLog::progress(const TrainerState& state, const TrainingSteps& steps) {
-  progress_->update(state.step, steps.last_loss());
+  if (progress_) progress_->update(state.step, steps.last_loss());
 }
 
 void TrainingLog::initial(const InitialReport& report) {
+  if (!metrics_) return;
   const std::string& file = config_.train.init;
   write_file(folder_.init(), json_text({{"file", file},
                                         {"loaded", report.loaded},
@@ -70,6 +72,11 @@ void TrainingLog::initial(const InitialReport& report) {
 }
 
 void TrainingLog::training(TrainerState& state, const TrainingSteps& steps, const StepDone& last) {
+  if (!metrics_) {
+    state.loss_sum = 0;
+    state.loss_count = 0;
+    return;
+  }
   Json line = line_of(state, timetable_, "train");
   if (state.loss_count > 0) line["loss"] = state.loss_sum / static_cast<double>(state.loss_count);
   line["lr"] = last.learning_rate;
@@ -90,6 +97,7 @@ void TrainingLog::training(TrainerState& state, const TrainingSteps& steps, cons
 
 void TrainingLog::evaluation(const TrainerState& state, const std::string& split, const Evaluation& result,
                              const std::vector<FewShotMeasures>& few_shot, double seconds) {
+  if (!metrics_) return;
   Json line = line_of(state, timetable_, split);
   line.update(evaluation_json(result, false));
   line["reliability"] = reliability_json(result.measures);
@@ -103,12 +111,13 @@ void TrainingLog::evaluation(const TrainerState& state, const std::string& split
                 timetable_.epoch(state.step), split.c_str(), m.nll, 100 * m.accuracy, m.ece, duration(seconds).c_str());
   note(text);
   for (const FewShotMeasures& m : few_shot) note("  " + few_shot_line(m));
-  if (metrics_.bytes() <= kOftenRead) write_metrics_table(folder_);
+  if (metrics_->bytes() <= kOftenRead) write_metrics_table(folder_);
   skip_time();
 }
 
 void TrainingLog::test(const TrainerState& state, const std::string& split, const Evaluation& result,
                        const std::vector<FewShotMeasures>& few_shot, const Tensor& correlation, double seconds) {
+  if (!metrics_) return;
   Json line = line_of(state, timetable_, split);
   line["final"] = true;
   line.update(evaluation_json(result, false));
@@ -117,7 +126,7 @@ void TrainingLog::test(const TrainerState& state, const std::string& split, cons
   line["seconds"] = seconds;
   write(line);
   if (correlation.defined()) events_->write(state.step, "final/correlation", heat_map_picture(correlation, 1));
-  metrics_.sync();
+  metrics_->sync();
   write_metrics_table(folder_);
 }
 

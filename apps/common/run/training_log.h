@@ -16,8 +16,8 @@ namespace sked {
 
 class TrainingLog {
  public:
-  /// All of them are to live as long.
-  TrainingLog(const RunConfig& config, const Task& task, const RunFolder& folder, MetricsLog& metrics)
+  /// All of them are to live as long. Without `metrics`, on ranks other than 0, nothing is told.
+  TrainingLog(const RunConfig& config, const Task& task, const RunFolder& folder, MetricsLog* metrics)
       : config_(config), task_(task), folder_(folder), metrics_(metrics) {}
 
   /// To be called first, with what the training begins with or goes on from. `label` starts every line of progress; a
@@ -25,7 +25,9 @@ class TrainingLog {
   void begin(const TrainerState& state, const TrainingSteps& steps, const std::string& label, bool quiet);
 
   /// A line of progress that stays.
-  void note(const std::string& line) { progress_->note(line); }
+  void note(const std::string& line) {
+    if (progress_) progress_->note(line);
+  }
   /// How far it is, where it is time to show that.
   void progress(const TrainerState& state, const TrainingSteps& steps);
   /// What became of the tensors of train.init; writes init.json too.
@@ -39,12 +41,14 @@ class TrainingLog {
   void test(const TrainerState& state, const std::string& split, const Evaluation& result,
             const std::vector<FewShotMeasures>& few_shot, const Tensor& correlation, double seconds);
   /// Has this run somewhere to draw in?
-  bool takes_pictures() const { return events_->takes_pictures(); }
+  bool takes_pictures() const { return events_ && events_->takes_pictures(); }
 
   /// Leaves out of the rate that progress shows what was no training since the last step.
-  void skip_time() { progress_->skip_time(); }
+  void skip_time() {
+    if (progress_) progress_->skip_time();
+  }
   /// Flushes metrics.jsonl to the disk and returns its length in bytes.
-  int64_t sync() { return metrics_.sync(); }
+  int64_t sync() { return metrics_ ? metrics_->sync() : 0; }
 
  private:
   void write(const Json& line);
@@ -52,7 +56,7 @@ class TrainingLog {
   const RunConfig& config_;
   const Task& task_;
   const RunFolder& folder_;
-  MetricsLog& metrics_;
+  MetricsLog* metrics_;
   std::optional<EventLog> events_;
   Timetable timetable_;
   std::optional<Progress> progress_;

@@ -27,7 +27,7 @@ class TrainingSteps {
  public:
   using Note = std::function<void(const std::string&)>;
 
-  /// `task` is to live as long. With `graph` steps are replayed where the device can (gradient_step.h). `note` is told
+  /// `task`, whose ranks make the steps together, is to live as long. With `graph` steps are replayed where the device can (gradient_step.h). `note` is told
   /// of images that are left out, and why steps are not replayed.
   TrainingSteps(const RunConfig& config, Task& task, Device device, bool graph, const Note& note);
 
@@ -35,7 +35,9 @@ class TrainingSteps {
   double images_per_step() const;
   const LoaderStatistics& loader() const { return loader_.statistics(); }
   AveragedWeights& averaged() { return averaged_; }
-  Trained trained() { return {&task_.model(), &optimizer_, averaged_.average()}; }
+  Trained trained() { return {&task_.model(), &optimizer_, averaged_.average(), &task_.ranks()}; }
+  /// What summing gradients over ranks took.
+  const GradientSums& sums() const { return gradients_.sums(); }
 
   /// To be called before the first of a row of steps: its batches come from the middle of their epoch.
   void start(int64_t step);
@@ -52,12 +54,14 @@ class TrainingSteps {
 
  private:
   Batch next_batch(int64_t step);
+  BatchCut agreed_cut(const Batch& batch, int64_t step);
   void check_weights(int64_t step) const;
 
   const RunConfig& config_;
   Task& task_;
   const Device device_;
   Loader loader_;
+  SkipCount skipped_;  // of all ranks
   const Timetable timetable_;
   const Schedule schedule_;
   GradientStep gradients_;
