@@ -15,6 +15,7 @@
 #include "apps/common/run/trainer.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/mpi.h"
 #include "core/text.h"
 
 namespace sked {
@@ -108,6 +109,8 @@ void contrast(const ContrastOptions& wanted, const CommonOptions& common) {
                 ": expected --evaluate RUN beside it");
   require_usage(wanted.few_shot.empty() || !wanted.evaluate.empty(), "contrast", "--few-shot ", join(wanted.few_shot),
                 ": expected --evaluate RUN beside it (in training: few_shot.data)");
+  require_usage(wanted.evaluate.empty() || world().size() == 1, "contrast", "--evaluate ", wanted.evaluate, " by ",
+                world().size(), " processes: expected one (training takes several)");
   if (!wanted.evaluate.empty()) return evaluate_run(wanted, common);
   RunConfig config = load_config(common);
   require_usage(config.task == TaskKind::contrastive, "contrast", common.config, ": task: expected contrastive, got ",
@@ -117,8 +120,12 @@ void contrast(const ContrastOptions& wanted, const CommonOptions& common) {
   std::filesystem::path out = common.out;
   if (out.empty())
     out = "runs/" + std::filesystem::path(common.config).stem().string() + "-s" + std::to_string(config.seed);
-  const Summary s = train(
-      config, out, {.device = common.device, .graph = common.graph, .fresh = wanted.fresh, .command = common.command});
+  const Summary s = train(config, out,
+                          {.device = common.device,
+                           .graph = common.graph,
+                           .fresh = wanted.fresh,
+                           .command = common.command,
+                           .ranks = &world()});
   print(s.test);
   for (const FewShotMeasures& few : s.few_shot) std::printf("%s\n", few_shot_line(few).c_str());
   std::printf("%lld steps in %s (%.0f pairs/s), peak memory %.0f MB, %s: %lld extra parameters, temperature %.4f\n",
@@ -139,7 +146,8 @@ int main(int argc, char** argv) {
                            "again, it goes on where it "
                            "stopped.",
                            "build/contrast --config apps/configs/contrast-fashion-mnist.json --out runs/contrast\n"
-                           "  then: build/contrast --evaluate runs/contrast --set captions.templates=plain"};
+                           "  then: build/contrast --evaluate runs/contrast --set captions.templates=plain",
+                           .ranks = true};
   sked::ContrastOptions wanted;
   const std::vector<sked::Option> own{
       {"--fresh", &wanted.fresh, "Start over instead of going on from the folder's checkpoint"},

@@ -8,6 +8,7 @@
 #include "apps/common/run/own_images.h"
 #include "apps/common/run/trainer.h"
 #include "core/error.h"
+#include "core/mpi.h"
 
 namespace {
 
@@ -40,7 +41,8 @@ int main(int argc, char** argv) {
       "build/train --config apps/configs/fashion-mnist-resnet-het-xl.json --set train.epochs=2 --out runs/first\n"
       "  leaves config.json, metrics.jsonl, summary.json, last.safetensors and best.safetensors in runs/first\n"
       "  build/train --images photos --model resnet18 --head het-xl\n"
-      "  trains on the folders of photos, a class each"};
+      "  trains on the folders of photos, a class each",
+      .ranks = true};
   bool fresh = false;
   sked::OwnImages own;
   std::vector<sked::Option> options = sked::own_images_options(own);
@@ -57,7 +59,8 @@ int main(int argc, char** argv) {
                  .graph = common.graph,
                  .fresh = fresh,
                  .opening = true,
-                 .command = common.command}),
+                 .command = common.command,
+                 .ranks = &sked::world()}),
           out);
   });
 }

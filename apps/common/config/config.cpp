@@ -159,7 +159,7 @@ std::vector<std::string> differing_network(const RunConfig& a, const RunConfig& 
 }
 
 std::vector<std::string> differing_keys(const RunConfig& a, const RunConfig& b) {
-  constexpr std::array<std::string_view, 9> kWithoutEffect{"about",
+  constexpr std::array<std::string_view, 11> kWithoutEffect{"about",
                                                            "data.root",
                                                            "data.skip_limit",
                                                            "train.loader_threads",
