@@ -147,7 +147,8 @@ int main(int argc, char** argv) {
                            "stopped.",
                            "build/contrast --config apps/configs/contrast-fashion-mnist.json --out runs/contrast\n"
                            "  then: build/contrast --evaluate runs/contrast --set captions.templates=plain",
-                           .ranks = true};
+                           {},
+                           true};
   sked::ContrastOptions wanted;
   const std::vector<sked::Option> own{
       {"--fresh", &wanted.fresh, "Start over instead of going on from the folder's checkpoint"},

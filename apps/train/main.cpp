@@ -42,7 +42,8 @@ int main(int argc, char** argv) {
       "  leaves config.json, metrics.jsonl, summary.json, last.safetensors and best.safetensors in runs/first\n"
       "  build/train --images photos --model resnet18 --head het-xl\n"
       "  trains on the folders of photos, a class each",
-      .ranks = true};
+      {},
+      true};
   bool fresh = false;
   sked::OwnImages own;
   std::vector<sked::Option> options = sked::own_images_options(own);
