@@ -12,7 +12,7 @@ TrainingStep::TrainingStep(const StepConfig& config, Communicator& ranks, Init& 
   const int64_t width = backbone->width();
   model_ =
       std::make_unique<Classifier>(std::move(backbone), make_head(config.head, width, config.classes, init, ranks));
-  optimizer_ = std::make_unique<Optimizer>(config.optimizer, model_->parameters());
+  optimizer_ = std::make_unique<Optimizer>(config.optimizer, model_->parameters(), std::vector<double>{}, ranks);
   if (ranks.size() > 1) sums_ = std::make_unique<GradientSums>(model_->parameters(), ranks);
 }
 

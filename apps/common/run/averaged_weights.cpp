@@ -23,7 +23,7 @@ void AveragedWeights::estimate_statistics(int64_t step) {
   const bool any = std::ranges::any_of(buffers, [](const NamedBuffer& b) { return is_floating(b.second->dtype()); });
   if (!average_ || !any || estimated_step_ == step) return;
   estimated_step_ = step;
-  Loader loader = task_.training_loader(1, {});
+  Loader loader = task_.training_loader({});
   loader.start(0);
   const NoGrad no_tape;
   for (int64_t b = 0; b < std::min(kBatches, loader.batches()); ++b) {

@@ -13,7 +13,7 @@ namespace sked {
 ClassificationTask::ClassificationTask(const RunConfig& config, Splits splits, Device device, const Beginning& from,
                                        Communicator& ranks)
     : Task(config, std::move(splits), device, ranks),
-      model_(make_classifier(config, prepared_shape(), splits_.train->classes(), device)) {
+      model_(make_classifier(config, prepared_shape(), splits_.train->classes(), device, ranks)) {
   require_usage(splits_.train->classes() > 0, "config", "data.name: ", config.data.name,
                 " has captions and no classes: task contrastive trains on it");
   auto* features = dynamic_cast<Features*>(&model_->backbone());
@@ -69,12 +69,14 @@ Evaluation ClassificationTask::evaluate(EvaluationPoint point) {
        .device = device_,
        .skip_limit = config_.data.corrupt_limit(),
        .on_skip = on_skip(),
-       .representations = locked()});
+       .representations = locked(),
+       .ranks = &ranks_});
 }
 
 Tensor ClassificationTask::logit_correlation() {
   const std::shared_ptr<const Dataset>& images = evaluation_set(EvaluationPoint::final);
-  if (config_.head.kind == HeadKind::det || images->classes() > kMostCovariantClasses) return {};
+  const bool divided = config_.head.shard_classes && ranks_.size() > 1;
+  if (config_.head.kind == HeadKind::det || divided || images->classes() > kMostCovariantClasses) return {};
   std::vector<int64_t> some = shuffled_order(images->size(), 0, 0);
   some.resize(static_cast<size_t>(std::min(images->size(), kSomeImages)));
   const PredictOptions options{.batch_size = config_.train.part_size(),
@@ -83,13 +85,15 @@ Tensor ClassificationTask::logit_correlation() {
                                .skip_limit = config_.data.corrupt_limit(),
                                .on_skip = [](const Skipped&) {},  // the evaluation said so
                                .addresses = some,
-                               .representations = locked()};
+                               .representations = locked(),
+                               .ranks = &ranks_};
   CovarianceAccumulator sums;
   for_each_prediction(
       *model_, std::make_shared<Subset>(images, some), config_.data.eval_pipeline, options, [&](const Prediction& p) {
         sums.add(model_->head(), p.phi, kSomeSamples, config_.head.link == Link::sigmoid, p.context, p.rows);
       });
-  return sums.images() > 0 ? sums.result().correlation : Tensor();
+  const bool any = std::ranges::max(all_gather_number(ranks_, sums.images())) > 0;
+  return any ? sums.result(ranks_).correlation : Tensor();
 }
 
 void ClassificationTask::describe(Summary& summary) const {

@@ -211,7 +211,7 @@ Var ContrastiveTask::loss(const TensorList& inputs, const Context& context) {
 }
 
 Evaluation ContrastiveTask::evaluate(EvaluationPoint point) {
-  return evaluate_zero_shot(towers_, evaluation_set(point), classes_, config_, device_, on_skip());
+  return evaluate_zero_shot(towers_, evaluation_set(point), classes_, config_, device_, on_skip(), ranks_);
 }
 
 void ContrastiveTask::describe(Summary& summary) const {

@@ -17,7 +17,7 @@ Task::Task(const RunConfig& config, Splits splits, Device device, Communicator& 
       splits_(std::move(splits)),
       values_(Pipeline::parse(config.data.train_pipeline).values().to(device)) {}
 
-Loader Task::training_loader(int64_t parts, std::function<void(const Skipped&)> on_skip) const {
+Loader Task::training_loader(std::function<void(const Skipped&)> on_skip, int64_t parts) const {
   return Loader(splits_.train, Pipeline::parse(locked() ? kDefaultPipeline : config_.data.train_pipeline),
                 {.batch_size = std::min(config_.train.batch_size, splits_.train->size()),
                  .seed = config_.seed,
@@ -55,7 +55,7 @@ void Task::lock(Backbone& tower, const std::string& key, const std::string& fold
 
 void Task::prepare() {
   for (const auto& split : kept_)
-    split->keep(image_features(*locked_, split->images(), config_, features_folder_, device_, say_));
+    split->keep(image_features(*locked_, split->images(), config_, features_folder_, device_, say_, ranks_));
 }
 
 Var Task::representation(Backbone& tower, const Tensor& images, const Context& context) const {

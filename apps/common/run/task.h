@@ -43,7 +43,7 @@ class Task {
   const std::shared_ptr<const Dataset>& training_set() const { return splits_.train; }
   /// This rank's share of shuffled batches in so many parts. A short last batch of an epoch is left out: batch
   /// statistics of few images are noise. Bytes cross to other devices.
-  Loader training_loader(int64_t parts, std::function<void(const Skipped&)> on_skip) const;
+  Loader training_loader(std::function<void(const Skipped&)> on_skip, int64_t parts = 1) const;
   /// Who trains it.
   Communicator& ranks() const { return ranks_; }
   bool holds_out() const { return splits_.validation != nullptr; }

@@ -177,10 +177,7 @@ std::string Trainer::other_length(const Checkpoint& checkpoint) const {
 
 Summary Trainer::run() {
   try {
-    // Who computes what is kept on disk comes first.
-    if (writes()) task_->prepare();
-    ranks_.barrier();
-    if (!writes()) task_->prepare();
+    task_->prepare();
     allocator(options_.device).reset_peak();
     steps_.start(state_.step);
     return loop();
@@ -218,8 +215,9 @@ void Trainer::step() {
 std::vector<FewShotMeasures> Trainer::few_shot() {
   std::vector<FewShotMeasures> all;
   for (const FewShotData& data : few_shot_)
-    all.push_back(sked::few_shot(task_->tower(), data, config_.few_shot.shots, config_, options_.device,
-                                 [this](const std::string& line) { log_.note(line); }));
+    all.push_back(sked::few_shot(
+        task_->tower(), data, config_.few_shot.shots, config_, options_.device,
+        [this](const std::string& line) { log_.note(line); }, ranks_));
   return all;
 }
 
