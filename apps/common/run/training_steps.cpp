@@ -14,7 +14,7 @@ TrainingSteps::TrainingSteps(const RunConfig& config, Task& task, Device device,
       task_(task),
       device_(device),
       loader_(
-          task.training_loader(config.train.accumulate, [note](const Skipped& s) { note("left out: " + s.message); })),
+          task.training_loader([note](const Skipped& s) { note("left out: " + s.message); }, config.train.accumulate)),
       skipped_(config.data.corrupt_limit(), [note](const Skipped& s) { note("left out: " + s.message); }),
       timetable_(sked::timetable(config.train, loader_.batches())),
       schedule_(schedule(config.schedule, timetable_)),
