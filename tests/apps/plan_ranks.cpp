@@ -4,7 +4,6 @@
 #include <signal.h>
 
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 
 #include "apps/replicate/ranks.h"
@@ -29,22 +28,6 @@ struct WholePlan : Workplace {
   void write() const { folder.write("plan.json", plan.dump()); }
   LibraryJson plan = LibraryJson::parse(slurp(folder.path("plan.json")));
 };
-
-/// The ranks that work on a plan into `out`, in the order of their ids.
-std::vector<pid_t> ranks_of(const std::string& out) {
-  std::vector<pid_t> ranks;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
-    const std::string name = entry.path().filename().string();
-    pid_t id = 0;
-    const auto end = std::from_chars(name.data(), name.data() + name.size(), id);
-    if (end.ec != std::errc() || end.ptr != name.data() + name.size()) continue;
-    const std::string words = slurp((entry.path() / "cmdline").string());
-    if (words.find(out + '\0') != std::string::npos && words.substr(0, words.find('\0')).ends_with("/replicate"))
-      ranks.push_back(id);
-  }
-  std::ranges::sort(ranks);
-  return ranks;
-}
 
 size_t finished_runs(const std::string& out) {
   size_t count = 0;
@@ -79,7 +62,7 @@ TEST_CASE("plan ranks: any number of them ends with the results of one process, 
   const std::string out = place.folder.path("three");
   const auto kill_one = [&] {
     if (finished_runs(out) < 2) return false;
-    const std::vector<pid_t> ranks = ranks_of(out);
+    const std::vector<pid_t> ranks = processes_of("replicate", out);
     if (!ranks.empty()) ::kill(ranks.back(), SIGKILL);
     return !ranks.empty();
   };
@@ -110,7 +93,7 @@ TEST_CASE("plan ranks: asked to stop, or failing, one ends all; the same command
   const std::string out = place.folder.path("two");
   const auto stop_one = [&] {
     if (count_lines(out + "/fashion-mnist/DET/seed-0/metrics.jsonl") < 5) return false;
-    const std::vector<pid_t> ranks = ranks_of(out);
+    const std::vector<pid_t> ranks = processes_of("replicate", out);
     if (!ranks.empty()) ::kill(ranks.back(), SIGTERM);
     return !ranks.empty();
   };

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <charconv>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
@@ -254,6 +255,21 @@ Outcome mpirun(int64_t ranks, const std::vector<std::string>& arguments, RunLimi
   limits.ranks = ranks;
   limits.environment.emplace_back("OMP_NUM_THREADS", "1");
   return run_program(arguments, limits);
+}
+
+std::vector<pid_t> processes_of(const std::string& program, const std::string& word) {
+  std::vector<pid_t> ids;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    const std::string name = entry.path().filename().string();
+    pid_t id = 0;
+    const auto end = std::from_chars(name.data(), name.data() + name.size(), id);
+    if (end.ec != std::errc() || end.ptr != name.data() + name.size()) continue;
+    const std::string words = slurp((entry.path() / "cmdline").string());
+    if (words.find(word + '\0') != std::string::npos && words.substr(0, words.find('\0')).ends_with("/" + program))
+      ids.push_back(id);
+  }
+  std::ranges::sort(ids);
+  return ids;
 }
 
 std::string train_run(const TemporaryFolder& folder, RunConfig config, const std::string& name) {

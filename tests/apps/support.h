@@ -76,6 +76,9 @@ Outcome run_program(const std::vector<std::string>& arguments, const RunLimits& 
 /// exit code are its own, beside what it says of ranks that fail.
 Outcome mpirun(int64_t ranks, const std::vector<std::string>& arguments, RunLimits limits = {});
 
+/// The processes of build/<program> that have `word` on their command line, in the order of their ids: its ranks.
+std::vector<pid_t> processes_of(const std::string& program, const std::string& word);
+
 /// What `run` did, which a signal is to stop: again, without its folder, for as often as it takes to hit it before it
 /// writes `end` there.
 template <class Run>

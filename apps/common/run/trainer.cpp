@@ -291,6 +291,15 @@ Summary Trainer::finish() {
 
 namespace {
 
+/// Throws UsageError where a rank would have nothing of a batch, or of a part of it.
+void check_batch(const TrainConfig& config, int64_t images, int64_t ranks) {
+  const int64_t batch = std::min(config.batch_size, images), least = batch / config.accumulate;
+  require_usage(least >= ranks, "config", "train.batch_size: expected at least one image for each of ", ranks,
+                " ranks, got ", batch,
+                config.accumulate > 1 ? " in " + std::to_string(config.accumulate) + " parts" : "",
+                " (it is the batch of all ranks together)");
+}
+
 /// A run's folder as all ranks find it, while rank 0 keeps other processes off it.
 struct HeldRun {
   std::optional<MetricsLog> metrics;  // of rank 0, where there is something to do
@@ -329,6 +338,7 @@ Summary train(const RunConfig& given, const std::filesystem::path& out, const Tr
   const RunConfig& config = found.config;
   std::optional<Checkpoint>& checkpoint = found.checkpoint;
   Splits splits = load_data(config);
+  check_batch(config.train, splits.train->size(), options.ranks->size());
   std::vector<FewShotData> few_shot = few_shot_data(config, splits.test->image_shape());
   std::optional<TensorFile> initial;
   if (!checkpoint && !config.train.init.empty()) {
