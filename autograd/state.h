@@ -9,7 +9,8 @@
 namespace sked::detail {
 
 /// Overwrites each tensor of `to`, which may be a rank's share of it, with the one of the same name in `from`: the
-/// whole, or an equal share. Nothing is written unless both have the same names and every pair the same shape and dtype.
+/// whole, or an equal share. Nothing is written unless both have the same names and every pair the same shape and
+/// dtype.
 void load_named(std::vector<SharedTensor> to, const std::vector<SharedTensor>& from, std::string_view where);
 
 /// Overwrites a tensor, which may be a rank's share, with the whole of it or with an equal share.

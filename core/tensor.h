@@ -167,8 +167,8 @@ class Tensor {
 
 using TensorList = std::vector<Tensor>;
 
-/// What a tensor that is divided among ranks (core/communicator.h) is of the whole, row-major: its elements from `first`
-/// on. The rank before has those before.
+/// What a tensor that is divided among ranks (core/communicator.h) is of the whole, row-major: its elements from
+/// `first` on. The rank before has those before.
 struct ElementShare {
   Shape whole = {};
   int64_t first = 0;

@@ -160,16 +160,16 @@ std::vector<std::string> differing_network(const RunConfig& a, const RunConfig& 
 
 std::vector<std::string> differing_keys(const RunConfig& a, const RunConfig& b) {
   constexpr std::array<std::string_view, 11> kWithoutEffect{"about",
-                                                           "data.root",
-                                                           "data.skip_limit",
-                                                           "train.loader_threads",
-                                                           "train.time_limit",
-                                                           "train.features",
-                                                           "contrast.features",
-                                                           "train.keep_checkpoints",
-                                                           "train.tensorboard",
-                                                           "optimizer.shard",
-                                                           "head.shard_classes"};
+                                                            "data.root",
+                                                            "data.skip_limit",
+                                                            "train.loader_threads",
+                                                            "train.time_limit",
+                                                            "train.features",
+                                                            "contrast.features",
+                                                            "train.keep_checkpoints",
+                                                            "train.tensorboard",
+                                                            "optimizer.shard",
+                                                            "head.shard_classes"};
   if (a.task != b.task) return {"task"};
   RunConfig left = a, right = b;
   std::vector<std::string> keys = differing_fields(fields_of(left), fields_of(right));

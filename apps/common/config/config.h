@@ -152,8 +152,8 @@ std::vector<std::string> differing_network(const RunConfig& a, const RunConfig& 
 
 /// Keys whose values differ and that may change a number of the run: all but `about`, `data.root`, `data.skip_limit`
 /// (it says what a run may lose, not what it loses), `train.loader_threads`, `train.time_limit`,
-/// `train.keep_checkpoints`, `train.tensorboard`, `train.features`, `contrast.features`, and what is divided among ranks:
-/// `optimizer.shard`, `head.shard_classes`.
+/// `train.keep_checkpoints`, `train.tensorboard`, `train.features`, `contrast.features`, and what is divided among
+/// ranks: `optimizer.shard`, `head.shard_classes`.
 std::vector<std::string> differing_keys(const RunConfig& a, const RunConfig& b);
 /// The same without its length, `train.epochs` and `train.steps`, which may change when a run goes on.
 std::vector<std::string> differing_but_length(const RunConfig& a, const RunConfig& b);

@@ -61,8 +61,8 @@ struct RunIdentity {
 };
 
 /// Writes weights and buffers only. Throws Error naming the file when it cannot be written, DivergedError where a value
-/// is not finite; the old file is then untouched. All ranks that train the model call it, and rank 0 writes: the file is
-/// the same however many they are, and whatever is divided among them.
+/// is not finite; the old file is then untouched. All ranks that train the model call it, and rank 0 writes: the file
+/// is the same however many they are, and whatever is divided among them.
 void save_weights(const std::string& path, const Module& model, const RunIdentity& run, TrainerState state,
                   Communicator& ranks = alone());
 /// Writes all of it, likewise. `state.optimizer_steps` is filled in. `before` is called by who writes when all of it is

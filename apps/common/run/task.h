@@ -62,8 +62,9 @@ class Task {
 
   /// What the loss reads of a batch, on the CPU: always as many tensors, in a fixed order. Images may be bytes.
   virtual TensorList inputs(const Batch& batch) const = 0;
-  /// Mean loss of a batch, or of this rank's rows of it, shape (), from its inputs() on the task's device. What changes from step to step comes by
-  /// way of `inputs` and `context` alone, so that the step can be recorded (gradient_step.h).
+  /// Mean loss of a batch, or of this rank's rows of it, shape (), from its inputs() on the task's device. What changes
+  /// from step to step comes by way of `inputs` and `context` alone, so that the step can be recorded
+  /// (gradient_step.h).
   virtual Var loss(const TensorList& inputs, const Context& context) = 0;
   virtual double temperature() const = 0;
   virtual bool learns_temperature() const = 0;

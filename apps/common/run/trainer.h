@@ -36,8 +36,8 @@ struct TrainOptions {
 /// Throws UsageError for a configuration that is wrong or not the folder's (naming the keys), BusyError where another
 /// process writes to the folder, DivergedError for numbers that are not finite (the last checkpoint is then untouched),
 /// Error for data that is not what its checkpoint was trained on (identity.h) and for everything else that fails (data,
-/// disk), Interrupted on Ctrl-C to any rank, with a checkpoint written. Ranks that differ (another version, configuration
-/// or data) are refused, naming what.
+/// disk), Interrupted on Ctrl-C to any rank, with a checkpoint written. Ranks that differ (another version,
+/// configuration or data) are refused, naming what.
 Summary train(const RunConfig& config, const std::filesystem::path& out, const TrainOptions& options = {});
 
 }  // namespace sked

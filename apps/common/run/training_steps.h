@@ -27,8 +27,8 @@ class TrainingSteps {
  public:
   using Note = std::function<void(const std::string&)>;
 
-  /// `task`, whose ranks make the steps together, is to live as long. With `graph` steps are replayed where the device can (gradient_step.h). `note` is told
-  /// of images that are left out, and why steps are not replayed.
+  /// `task`, whose ranks make the steps together, is to live as long. With `graph` steps are replayed where the device
+  /// can (gradient_step.h). `note` is told of images that are left out, and why steps are not replayed.
   TrainingSteps(const RunConfig& config, Task& task, Device device, bool graph, const Note& note);
 
   const Timetable& timetable() const { return timetable_; }
