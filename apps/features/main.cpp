@@ -53,10 +53,10 @@ void open_list(FeaturesArguments& wanted) {
   if (world().rank() == 0) {
     if (!wanted.list.empty()) std::ranges::copy(listed_paths(wanted.list), std::back_inserter(wanted.images));
     images = image_paths(wanted.images);
-    if (images.others > 0) note(other_files(images));
   }
   const std::vector<std::string> refused = all_gather_texts(world(), images.refused);
   require(refused.empty(), "features", refused.empty() ? "" : refused.front());
+  if (images.others > 0) note(other_files(images));
   wanted.images = all_gather_texts(world(), images.paths);
 }
 

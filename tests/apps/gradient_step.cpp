@@ -81,11 +81,10 @@ TEST_CASE("gradient step: the caller's tensors are not written to, and a replay 
   CHECK(same(x, before));
   CHECK(same(replayed.step.run({x}, context), plain.step.run({x}, context)));
   const int replays = recorder.replays();
-  Context other = context;
-  other.first_row = 4;  // of another batch, cut elsewhere: computed
-  CHECK(same(replayed.step.run({x}, other), plain.step.run({x}, other)));
+  const BatchCut elsewhere{.parts = {{.rows = 4, .first_row = 4}}, .total = 8};  // computed
+  CHECK(same(replayed.step.run({x}, context, elsewhere), plain.step.run({x}, context, elsewhere)));
   CHECK(recorder.replays() == replays);
-  other = context;
+  Context other = context;
   other.seed = 2;  // no part of what may change
   CHECK(one_line_with(error_of([&] { replayed.step.run({x}, other); }), "[gradient_step]", "seed 1", "got 2"));
 }

@@ -110,7 +110,7 @@ TEST_CASE("plan ranks: asked to stop, or failing, one ends all; the same command
   const Outcome failed = mpirun(2, place.command("bad"));
   CHECK(failed.code == 1);
   CHECK(occurrences(failed.err, "error:") == 1);
-  CHECK(has(failed.err, "[train] the loss of step"));
+  CHECK_MESSAGE(has(failed.err, "[train] the loss of step"), failed.err);
   CHECK_FALSE(place.exists("bad/report.html"));
   const Outcome listed = mpirun(2, place.command("bad", {"--dry-run"}));
   CHECK(listed.code == 0);
