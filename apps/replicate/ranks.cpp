@@ -71,8 +71,12 @@ StopTogether::StopTogether(Communicator& ranks, const std::filesystem::path& out
     constexpr uint64_t kMostBytes = 4096;
     std::error_code unknown;
     if (!std::filesystem::exists(file, unknown)) return 0;
-    const std::string text = read_file(file, kMostBytes);
-    return text.starts_with(job) ? std::atoi(text.c_str() + job.size()) : 0;
+    try {
+      const std::string text = read_file(file, kMostBytes);
+      return text.starts_with(job) ? std::atoi(text.c_str() + job.size()) : 0;
+    } catch (const Error&) {  // rank 0 has removed it between the two
+      return 0;
+    }
   });
 }
 

@@ -50,6 +50,8 @@ Tensor matrix(const Tensor& t, int64_t b) { return rows_of(t, b, 0, t.dim(1)); }
 std::shared_ptr<DrawnNoise> worth_keeping(const SampledLogits& logits) {
   constexpr int64_t kMostBytes = int64_t{64} << 20;
   if (!logits.weight.defined() || !logits.scales.d.defined() || logits.center.device() != Device::cpu) return nullptr;
+  constexpr int64_t kMany = 1024;  // classes beside which drawing again is nothing
+  if (logits.shard.divided() && logits.weight.dim(0) >= kMany) return nullptr;
   const int64_t rank = logits.scales.factors.defined() ? logits.scales.factors.dim(-1) : 0;
   const int64_t row_bytes = (logits.center.dim(-1) + rank) * static_cast<int64_t>(size_of(logits.center.dtype()));
   const int64_t rows = std::max<int64_t>(1, logits.center.dim(0) * logits.samples);

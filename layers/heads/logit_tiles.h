@@ -26,7 +26,8 @@ namespace sked::detail {
 /// The noise of a batch, ε^R and ε^J of each chunk by its first sample, for a second way through it.
 using DrawnNoise = std::map<int64_t, std::pair<Tensor, Tensor>>;
 
-/// A place for it where drawing costs more than keeping: HET-XL's on the CPU, up to 64 MiB. Else null.
+/// A place for it where drawing costs more than keeping: HET-XL's on the CPU, up to 64 MiB, but for many classes that
+/// are divided to save memory. Else null.
 std::shared_ptr<DrawnNoise> worth_keeping(const SampledLogits& logits);
 
 class LogitTiles {

@@ -98,7 +98,7 @@ TEST_CASE("plan ranks: asked to stop, or failing, one ends all; the same command
     return !ranks.empty();
   };
   const Outcome stopped = mpirun(2, place.command("two"), {.signal = SIGCONT, .when = stop_one});
-  CHECK(stopped.code == 143);
+  CHECK_MESSAGE(stopped.code == 143, stopped.err);
   CHECK_FALSE(has(stopped.err, "error:"));
   CHECK(std::filesystem::exists(out + "/fashion-mnist/DET/seed-0/last.safetensors"));
   CHECK_FALSE(std::filesystem::exists(out + "/fashion-mnist/DET/seed-0/summary.json"));
