@@ -73,7 +73,8 @@ LogitTiles::LogitTiles(const SampledLogits& logits, TileSize size, std::shared_p
   if (classifier_ && x_.bias.defined()) bias_ = x_.bias.value().read_as(factor_);
   const Budget budget = budget_of(x_.center.device());
   const int64_t per_sample = std::max<int64_t>(B_, 1);
-  const int64_t samples = size.samples > 0 ? size.samples : std::max<int64_t>(1, budget.rows / per_sample);
+  const int64_t rows = x_.shard.divided() ? budget.rows / 2 : budget.rows;  // memory counts where classes are divided
+  const int64_t samples = size.samples > 0 ? size.samples : std::max<int64_t>(1, rows / per_sample);
   chunk_ = std::min(round_up(samples, x_.noise.antithetic ? 2 : 1), S_);
   const int64_t row_bytes = per_sample * chunk_ * (factor_ == DType::bf16 ? 2 : 4);
   const int64_t classes = size.classes > 0 ? size.classes : std::max<int64_t>(64, budget.bytes / row_bytes);
