@@ -152,6 +152,23 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("train on ranks: divided classes begin with those of a file") {
+  if (!has_mpirun()) return;
+  TrainPlace place;
+  RunConfig config = calm(place.config());
+  config.head.kind = HeadKind::het;
+  config.head.shard_classes = true;
+  place.write_config(config);
+  REQUIRE(run_program(place.command("first")).code == 0);
+  config.train.init = place.run("first").last();
+  place.write_config(config);
+  REQUIRE(run_program(place.command("one")).code == 0);
+  const Outcome three = mpirun(3, place.command("three"));
+  REQUIRE_MESSAGE(three.code == 0, three.err);
+  check_same_run(place.run("three"), place.run("one"));
+  CHECK(slurp(place.run("three").init()) == slurp(place.run("one").init()));
+}
+
 TEST_CASE("train on ranks: what differs between ranks, and a batch too small for them, is said in one line") {
   if (!has_mpirun()) return;
   TrainPlace place;

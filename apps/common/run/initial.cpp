@@ -12,6 +12,7 @@
 #include "apps/common/run/grid.h"
 #include "apps/common/run/head_rows.h"
 #include "apps/common/run/towers.h"
+#include "autograd/state.h"
 #include "core/error.h"
 #include "core/text.h"
 
@@ -23,7 +24,7 @@ int64_t extent(const ForeignTensor* tensor, size_t axis) {
   return tensor != nullptr && axis < tensor->shape.size() ? tensor->shape[axis] : 0;
 }
 
-std::vector<int64_t> extents(const Tensor& tensor) { return {tensor.shape().begin(), tensor.shape().end()}; }
+std::vector<int64_t> extents(const Shape& shape) { return {shape.begin(), shape.end()}; }
 
 /// What a load is to do: checked for every tensor before the first is copied.
 class Loading {
@@ -35,8 +36,8 @@ class Loading {
   InitialReport copy();
 
  private:
-  void consider(const NamedTensor& wanted);
-  std::optional<Tensor> fitting(const NamedTensor& wanted, const ForeignTensor& given);
+  void consider(const SharedTensor& wanted);
+  std::optional<Tensor> fitting(const SharedTensor& wanted, const ForeignTensor& given);
   std::optional<Tensor> position_embedding(const Tensor& given, const Tensor& wanted);
   bool may_be_missing(const std::string& name) const;
   bool may_be_unused(const std::string& name, const ForeignTensor& tensor) const;
@@ -45,11 +46,11 @@ class Loading {
   const InitialOptions options_;
   bool whole_;  // the head too
   ForeignWeights given_;
-  std::vector<NamedTensor> wanted_;
+  std::vector<SharedTensor> wanted_;
   Shapes shapes_;  // of what is wanted
   HeadRows head_;
   std::string positions_apart_;
-  std::vector<std::pair<Tensor, Tensor>> copies_;  // to, from
+  std::vector<std::pair<SharedTensor, SharedTensor>> copies_;  // to, from
   std::set<std::string> used_, unlike_;
   InitialReport report_;
 };
@@ -57,9 +58,9 @@ class Loading {
 Loading::Loading(const TensorFile& file, const std::string& path, const Module& model, const InitialOptions& options,
                  bool whole)
     : path_(path), options_(options), whole_(whole), given_(own_names(file, path)) {
-  for (const NamedVar& p : model.parameters()) wanted_.push_back({p.name, p.var.value()});
+  for (const NamedVar& p : model.parameters()) wanted_.push_back({p.name, p.var.value(), detail::share_of(p)});
   for (const auto& [name, buffer] : model.buffers()) wanted_.push_back({name, *buffer});
-  for (const auto& [name, tensor] : wanted_) shapes_.emplace(name, extents(tensor));
+  for (const SharedTensor& t : wanted_) shapes_.emplace(t.name, extents(t.whole_shape()));
   // What training kept in a checkpoint of this program is no part of its network.
   std::erase_if(given_.tensors,
                 [](const auto& t) { return t.first.starts_with("optimizer.") || t.first.starts_with("raw."); });
@@ -67,7 +68,7 @@ Loading::Loading(const TensorFile& file, const std::string& path, const Module& 
 }
 
 InitialReport Loading::copy() {
-  for (auto& [to, from] : copies_) to.copy_from(from);
+  for (auto& [to, from] : copies_) detail::copy_share(from, to);
   report_.loaded = static_cast<int64_t>(copies_.size());
   for (const auto& [name, given] : given_.tensors) {
     if (!used_.contains(name)) report_.unused.push_back(given.given);
@@ -80,7 +81,7 @@ InitialReport Loading::copy() {
   return std::move(report_);
 }
 
-void Loading::consider(const NamedTensor& wanted) {
+void Loading::consider(const SharedTensor& wanted) {
   const ForeignTensor* found = given_.find(wanted.name);
   const bool taken = found != nullptr && !(wanted.name.starts_with("head.") && head_.is_new(wanted.name));
   const std::optional<Tensor> from = taken ? fitting(wanted, *found) : std::nullopt;
@@ -91,11 +92,11 @@ void Loading::consider(const NamedTensor& wanted) {
   }
   used_.insert(wanted.name);
   require(all_finite(*from), "init", path_, ": ", excerpt(found->given), " has values that are not finite");
-  copies_.emplace_back(wanted.tensor, *from);
+  copies_.emplace_back(wanted, SharedTensor{wanted.name, *from});
 }
 
-std::optional<Tensor> Loading::fitting(const NamedTensor& wanted, const ForeignTensor& given) {
-  const Shape& shape = wanted.tensor.shape();
+std::optional<Tensor> Loading::fitting(const SharedTensor& wanted, const ForeignTensor& given) {
+  const Shape& shape = wanted.whole_shape();
   const bool readable = given.tensor.defined() && given.is_weight();
   require(readable || options_.partial, "init", path_, ": ", excerpt(given.given), " is ",
           given.tensor.defined() ? name(given.tensor.dtype()) : given.skipped_dtype,
@@ -169,7 +170,7 @@ bool Loading::may_be_unused(const std::string& name, const ForeignTensor& tensor
 }
 
 void Loading::check() {
-  for (const NamedTensor& wanted : wanted_) consider(wanted);
+  for (const SharedTensor& wanted : wanted_) consider(wanted);
   require(!whole_ || !head_.replaced(), "init", path_, ": expected the model's classifier: ", head_.why_new());
   Mismatch apart{given_, shapes_, {}, {}, {unlike_.begin(), unlike_.end()}};
   for (const auto& [name, tensor] : given_.tensors) {
