@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <ostream>
+#include <type_traits>
+#include <utility>
 
 #include "core/error.h"
 
@@ -84,6 +86,17 @@ decltype(auto) visit_float(DType dtype, std::string_view where, F&& f) {
   if (dtype == DType::f64) return f(double{});
   require(dtype == DType::f32, where, "expected f32 or f64, got ", dtype);
   return f(float{});
+}
+
+/// What arithmetic on elements of T is done in.
+template <class T>
+using Arithmetic = std::conditional_t<std::is_same_v<T, bf16>, float, T>;
+
+/// Calls f(T{}) with T = float, double or bf16: for those who read elements as Arithmetic<T>(x) and write them as T(x).
+template <class F>
+decltype(auto) visit_stored(DType dtype, std::string_view where, F&& f) {
+  if (dtype == DType::bf16) return f(bf16{});
+  return visit_float(dtype, where, std::forward<F>(f));
 }
 
 /// Calls f(T{}) with the element type of any dtype.

@@ -11,8 +11,9 @@
 //
 // A call dispatches on its first tensor's device, its operands' shapes, dtypes and devices checked (not the values of
 // indices, which lie on the device). `define` gives the readable definition; `tune` a faster one for f32 and bf16
-// (oneDNN …) that leaves f64 to the definition. The CPU stores bf16 but computes in f32 and f64: a call with bf16
-// operands gets their values in f32, and its results are rounded to bf16 (core/widened.h).
+// (oneDNN …) that leaves f64 to the definition. The CPU computes in f32 and f64. An implementation may read and write
+// bf16 as it is stored; one that does not gets its operands' values in f32, and its results are rounded to bf16
+// (core/widened.h).
 
 #include <array>
 #include <string>
@@ -127,48 +128,55 @@ class Kernel<void(Args...)> final : public KernelBase {
     operations_ = operations;
     return true;
   }
-  /// Registers the definition for `device`. On the CPU `stores` says that f takes elements as they are stored,
-  /// bf16 among them.
+  /// Registers the definition for `device`. `stores` says that f takes elements as they are stored, bf16 among them, as
+  /// all do on a GPU.
   bool define(Device device, Function f, bool stores = false) {
-    definition_[index(device)] = f;
-    stores_ = stores_ || stores;
+    definition_[index(device)] = {f, stores || device != Device::cpu};
     return true;
   }
   /// Registers a faster implementation for f32 and bf16.
-  bool tune(Device device, Function f) {
-    tuned_[index(device)] = f;
+  bool tune(Device device, Function f, bool stores = false) {
+    tuned_[index(device)] = {f, stores || device != Device::cpu};
     return true;
   }
-  bool implemented(Device device) const override { return definition_[index(device)] || tuned_[index(device)]; }
+  bool implemented(Device device) const override { return definition_[index(device)].f || tuned_[index(device)].f; }
   /// For a tuned implementation that leaves some operands, checked by now, to the definition.
-  Function definition(Device device) const { return definition_[index(device)]; }
-  bool tuned(Device device) const override { return tuned_[index(device)] != nullptr; }
+  void by_definition(Args... args) const {
+    carry_out(definition_[index(detail::first_tensor(args...).device())], std::forward<Args>(args)...);
+  }
+  bool tuned(Device device) const override { return tuned_[index(device)].f != nullptr; }
 
   void operator()(Args... args) const {
     const Tensor& t = detail::first_tensor(args...);
     const Device device = t.device();
-    const bool tuned = tuned_[index(device)] && t.dtype() != DType::f64 && !ReferenceOnly::active();
-    const Function f = tuned ? tuned_[index(device)] : definition_[index(device)];
-    if (!f) fail(name(), "no ", device, " implementation", t.dtype() == DType::f64 ? " for f64" : "");
+    const bool tuned = tuned_[index(device)].f && t.dtype() != DType::f64 && !ReferenceOnly::active();
+    const Implementation& chosen = tuned ? tuned_[index(device)] : definition_[index(device)];
+    if (!chosen.f) fail(name(), "no ", device, " implementation", t.dtype() == DType::f64 ? " for f64" : "");
     if (!precondition_) fail(name(), "no precondition");
     precondition_(name(), args...);
     if (WorkCount::active())
       WorkCount::call(name(), (detail::operand_bytes(args) + ... + 0), operations_ ? operations_(args...) : 0);
     if (DryRun::active()) return;
-    if (device == Device::cpu && !stores_ && (detail::holds_bf16(args) || ...)) return call_widened(f, args...);
-    f(std::forward<Args>(args)...);
+    carry_out(chosen, std::forward<Args>(args)...);
   }
 
  private:
   static size_t index(Device device) { return static_cast<size_t>(device); }
+  struct Implementation {
+    Function f = nullptr;
+    bool stores = false;  // takes bf16 as it is stored
+  };
+  static void carry_out(const Implementation& chosen, Args... args) {
+    if (!chosen.stores && (detail::holds_bf16(args) || ...)) return call_widened(chosen.f, args...);
+    chosen.f(std::forward<Args>(args)...);
+  }
   static void call_widened(Function f, Args... args) {
     std::tuple<detail::Widened<Args>...> operands(args...);
     std::apply([f](auto&... operand) { f(operand.get()...), (operand.finish(), ...); }, operands);
   }
   Precondition precondition_ = nullptr;
   Operations operations_ = nullptr;
-  std::array<Function, kDevices> definition_{}, tuned_{};
-  bool stores_ = false;
+  std::array<Implementation, kDevices> definition_{}, tuned_{};
 };
 
 }  // namespace sked

@@ -34,7 +34,7 @@ Precision product_precision() { return current; }
 void set_product_precision(Precision precision) { current = precision; }
 
 DType activation_dtype(Device device) {
-  return device != Device::cpu && current == Precision::bf16 ? DType::bf16 : DType::f32;
+  return current == Precision::bf16 && offers(device, current) ? DType::bf16 : DType::f32;
 }
 
 Precision parse_precision(const std::string& text) {

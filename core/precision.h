@@ -11,8 +11,9 @@
 namespace sked {
 
 /// f32: IEEE single throughout. tf32: factors rounded to 10 bits of fraction. bf16: factors rounded to bf16 (7 bits),
-/// of matrix products and, on the CPU, of convolutions (a GPU's stay f32 for f32 tensors). Sums are f32 in all three,
-/// and so are the tensors: only products are rounded. Devices without a faster mode compute in f32.
+/// of matrix products and, on the CPU, of convolutions (a GPU's stay f32 for f32 tensors). Sums are f32 in all three.
+/// Of tensors in f32 only products are rounded; a network's activations may be stored in bf16 beside f32 weights
+/// (activation_dtype). Devices without a faster mode compute in f32.
 enum class Precision { f32, tf32, bf16 };
 
 constexpr const char* name(Precision p) {
@@ -30,8 +31,8 @@ Precision product_precision();
 /// Not while kernels run on another thread.
 void set_product_precision(Precision precision);
 
-/// What suits a network's activations there (Context::activations): bf16 on a GPU whose products are in bf16, else f32.
-/// On the CPU bf16 pays in products only, which round their factors as they read them.
+/// What suits a network's activations there (Context::activations): bf16 where products are in bf16 and the device has
+/// instructions for them, else f32.
 DType activation_dtype(Device device);
 
 /// Throws UsageError unless `text` names one.

@@ -1,6 +1,6 @@
 #pragma once
-// How the CPU, which computes in f32 and f64, takes kernels' operands in bf16: each is widened before the call, and
-// what the call may have written is rounded back behind it. One conversion an operand: right, not fast.
+// How CPU kernels that know f32 and f64 alone take operands in bf16: each is widened before the call, and what the call
+// may have written is rounded back behind it. One conversion an operand: right, not fast.
 
 #include "core/tensor.h"
 

@@ -6,11 +6,7 @@
 namespace sked::cpu::onednn {
 namespace {
 
-/// oneDNN computes in bf16 with AVX-512 alone too, by shifts and f32 arithmetic: slower than f32, so that does not
-/// count.
-bool has_instructions() { return processor_has(dnnl::cpu_isa::avx512_core_bf16); }
-
-[[maybe_unused]] const bool offered = has_instructions() && offer(Device::cpu, Precision::bf16);
+[[maybe_unused]] const bool offered = has_bf16_instructions() && offer(Device::cpu, Precision::bf16);
 
 /// Rounding an operand is rearranging it: both happen in one pass.
 struct RoundedPlan {
@@ -27,10 +23,12 @@ RoundedPlan plan_for(int64_t M, int64_t N, int64_t Q, bool left_transposed, bool
 
 }  // namespace
 
-bool bf16_products() {
-  static const bool able = has_instructions();
-  return able && product_precision() == Precision::bf16;
+bool has_bf16_instructions() {
+  static const bool has = processor_has(dnnl::cpu_isa::avx512_core_bf16);
+  return has;
 }
+
+bool bf16_products() { return has_bf16_instructions() && product_precision() == Precision::bf16; }
 
 void multiply_bf16(int64_t M, int64_t N, int64_t Q, MatrixView<float> a, MatrixView<float> b, float* c,
                    bool accumulate) {

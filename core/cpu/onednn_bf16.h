@@ -5,6 +5,10 @@
 
 namespace sked::cpu::onednn {
 
+/// Has this processor such instructions? Kernels then take tensors that are stored in bf16 as they are. (oneDNN computes in
+/// bf16 with AVX-512 alone too, by shifts and f32 arithmetic: slower than f32, so that does not count.)
+bool has_bf16_instructions();
+
 /// Is that what products and convolutions are to be computed in (core/precision.h), and can this processor do it?
 bool bf16_products();
 

@@ -95,7 +95,7 @@ bool is_unsuitable(const ConvSizes& s, const Window& window) {
 
 void conv2d_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y, Window window) {
   const ConvSizes s = conv_sizes(x, y);
-  if (is_unsuitable(s, window)) return kernel::conv2d_forward.definition(Device::cpu)(x, w, b, y, window);
+  if (is_unsuitable(s, window)) return kernel::conv2d_forward.by_definition(x, w, b, y, window);
   if (by_winograd(s, window)) {
     const float* bias = b.defined() ? b.data<float>() : nullptr;
     return winograd_forward(s, x.data<float>(), w.data<float>(), bias, y.data<float>());
@@ -110,7 +110,7 @@ void conv2d_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y
 
 void conv2d_backward_input(const Tensor& dy, const Tensor& w, Tensor& dx, Window window) {
   const ConvSizes s = conv_sizes(dx, dy);
-  if (is_unsuitable(s, window)) return kernel::conv2d_backward_input.definition(Device::cpu)(dy, w, dx, window);
+  if (is_unsuitable(s, window)) return kernel::conv2d_backward_input.by_definition(dy, w, dx, window);
   if (by_winograd(s, window)) return winograd_backward_input(s, dy.data<float>(), w.data<float>(), dx.data<float>());
   const ConvPlan& p = plan(s, window, false, kBackwardInput);
   const Tensor filters = blocked_filters(p, w), gradient = factor(dy);
@@ -120,7 +120,7 @@ void conv2d_backward_input(const Tensor& dy, const Tensor& w, Tensor& dx, Window
 
 void conv2d_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, Tensor& db, Window window) {
   const ConvSizes s = conv_sizes(x, dy);
-  if (is_unsuitable(s, window)) return kernel::conv2d_backward_weight.definition(Device::cpu)(dy, x, dw, db, window);
+  if (is_unsuitable(s, window)) return kernel::conv2d_backward_weight.by_definition(dy, x, dw, db, window);
   if (by_winograd(s, window)) {
     winograd_backward_weight(s, dy.data<float>(), x.data<float>(), dw.data<float>());
     if (db.defined()) sum_rows(dy.data<float>(), dy.numel() / s.O, s.O, db.data<float>());

@@ -103,7 +103,7 @@ void multiply_filters(int64_t N, int64_t I, int64_t O, const float* x, const flo
 void matmul(const Tensor& a, const Tensor& b, Tensor& c, bool transpose_a, bool transpose_b, bool accumulate) {
   const MatmulSizes s = matmul_sizes(a, b, c, transpose_a);
   if (s.Q == 0 || c.numel() == 0)
-    return kernel::matmul.definition(Device::cpu)(a, b, c, transpose_a, transpose_b, accumulate);
+    return kernel::matmul.by_definition(a, b, c, transpose_a, transpose_b, accumulate);
   const float *left = a.data<float>(), *right = b.data<float>();
   float* out = c.data<float>();
   if (s.batch == 1 && transpose_a && !transpose_b)
@@ -126,7 +126,7 @@ bool is_empty(const LinearSizes& s) { return s.N == 0 || s.I == 0 || s.O == 0; }
 
 void linear_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y, Tensor& pre, Activation act) {
   const LinearSizes s = linear_sizes(x, w);
-  if (is_empty(s)) return kernel::linear_forward.definition(Device::cpu)(x, w, b, y, pre, act);
+  if (is_empty(s)) return kernel::linear_forward.by_definition(x, w, b, y, pre, act);
   float* product = product_target(y, pre, act).data<float>();
   multiply_filters(s.N, s.I, s.O, x.data<float>(), w.data<float>(), false, product);
   finish_linear(product, b.defined() ? b.data<float>() : nullptr, s.N, s.O, pre.defined() ? pre.data<float>() : nullptr,
@@ -135,13 +135,13 @@ void linear_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y
 
 void linear_backward_input(const Tensor& dy, const Tensor& w, Tensor& dx) {
   const LinearSizes s = linear_sizes(dx, w);
-  if (is_empty(s)) return kernel::linear_backward_input.definition(Device::cpu)(dy, w, dx);
+  if (is_empty(s)) return kernel::linear_backward_input.by_definition(dy, w, dx);
   multiply_filters(s.N, s.O, s.I, dy.data<float>(), w.data<float>(), true, dx.data<float>());
 }
 
 void linear_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, Tensor& db) {
   const LinearSizes s = linear_sizes(x, dw);
-  if (is_empty(s)) return kernel::linear_backward_weight.definition(Device::cpu)(dy, x, dw, db);
+  if (is_empty(s)) return kernel::linear_backward_weight.by_definition(dy, x, dw, db);
   multiply_transposed(s.O, s.I, s.N, dy.data<float>(), x.data<float>(), dw.data<float>(), false);
   if (db.defined()) sum_rows(dy.data<float>(), s.N, s.O, db.data<float>());
 }
