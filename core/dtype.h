@@ -18,7 +18,8 @@ struct bf16 {
 
   bf16() = default;
   /// Rounds to nearest, ties to even; NaN stays NaN.
-  constexpr explicit bf16(float value) {
+  constexpr explicit bf16(float value) { round(value); }
+  constexpr void round(float value) {
     const uint32_t u = std::bit_cast<uint32_t>(value);
     const bool is_nan = (u & 0x7fffffffu) > 0x7f800000u;
     bits = static_cast<uint16_t>(is_nan ? (u >> 16) | 0x40u : (u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
@@ -92,7 +93,16 @@ decltype(auto) visit_float(DType dtype, std::string_view where, F&& f) {
 template <class T>
 using Arithmetic = std::conditional_t<std::is_same_v<T, bf16>, float, T>;
 
-/// Calls f(T{}) with T = float, double or bf16: for those who read elements as Arithmetic<T>(x) and write them as T(x).
+/// to = value. A loop that makes a bf16 and then copies it to its place is not vectorized (GCC 12); this one is.
+template <class T>
+constexpr void store(Arithmetic<T> value, T& to) {
+  if constexpr (std::is_same_v<T, bf16>)
+    to.round(value);
+  else
+    to = value;
+}
+
+/// Calls f(T{}) with T = float, double or bf16: for those who read elements as Arithmetic<T>(x) and write them by store().
 template <class F>
 decltype(auto) visit_stored(DType dtype, std::string_view where, F&& f) {
   if (dtype == DType::bf16) return f(bf16{});
