@@ -144,6 +144,11 @@ class Kernel<void(Args...)> final : public KernelBase {
   void by_definition(Args... args) const {
     carry_out(definition_[index(detail::first_tensor(args...).device())], std::forward<Args>(args)...);
   }
+  /// For one that takes only some mixtures of dtypes as they are stored: f with the others in f32.
+  static void widened(Function f, Args... args) {
+    std::tuple<detail::Widened<Args>...> operands(args...);
+    std::apply([f](auto&... operand) { f(operand.get()...), (operand.finish(), ...); }, operands);
+  }
   bool tuned(Device device) const override { return tuned_[index(device)].f != nullptr; }
 
   void operator()(Args... args) const {
@@ -167,12 +172,8 @@ class Kernel<void(Args...)> final : public KernelBase {
     bool stores = false;  // takes bf16 as it is stored
   };
   static void carry_out(const Implementation& chosen, Args... args) {
-    if (!chosen.stores && (detail::holds_bf16(args) || ...)) return call_widened(chosen.f, args...);
+    if (!chosen.stores && (detail::holds_bf16(args) || ...)) return widened(chosen.f, args...);
     chosen.f(std::forward<Args>(args)...);
-  }
-  static void call_widened(Function f, Args... args) {
-    std::tuple<detail::Widened<Args>...> operands(args...);
-    std::apply([f](auto&... operand) { f(operand.get()...), (operand.finish(), ...); }, operands);
   }
   Precondition precondition_ = nullptr;
   Operations operations_ = nullptr;

@@ -10,21 +10,24 @@
 namespace sked::cpu {
 namespace {
 
+// Activations (x, y, the residual and their gradients) are stored as T, which may be bf16; parameters, statistics and all
+// arithmetic are A = Arithmetic<T>.
+
 /// partial (2,C) = mean and Σ (x − mean)² of rows [begin, end).
-template <class T>
-void chunk_moments(const T* x, int64_t begin, int64_t end, int64_t C, T* partial) {
-  T *mean = partial, *squares = partial + C;
-  std::fill_n(partial, 2 * C, T{0});
+template <class T, class A>
+void chunk_moments(const T* x, int64_t begin, int64_t end, int64_t C, A* partial) {
+  A *mean = partial, *squares = partial + C;
+  std::fill_n(partial, 2 * C, A{0});
   for (int64_t m = begin; m < end; ++m) {
 #pragma omp simd
-    for (int64_t c = 0; c < C; ++c) mean[c] += x[m * C + c];
+    for (int64_t c = 0; c < C; ++c) mean[c] += A(x[m * C + c]);
   }
-  const T share = T{1} / static_cast<T>(end - begin);
+  const A share = A{1} / static_cast<A>(end - begin);
   for (int64_t c = 0; c < C; ++c) mean[c] *= share;
   for (int64_t m = begin; m < end; ++m) {
 #pragma omp simd
     for (int64_t c = 0; c < C; ++c) {
-      const T d = x[m * C + c] - mean[c];
+      const A d = A(x[m * C + c]) - mean[c];
       squares[c] += d * d;
     }
   }
@@ -50,9 +53,10 @@ void join_moments(const T* partial, int64_t parts, int64_t stride, int64_t C, do
 /// The same for all of x (M,C).
 template <class T, class F>
 void moments(const T* x, int64_t M, int64_t C, const F& to) {
+  using A = Arithmetic<T>;
   const RowChunks chunks(M);
-  Tensor partials = Tensor::empty({chunks.count(), 2, C}, dtype_of<T>);
-  T* partial = partials.data<T>();
+  Tensor partials = Tensor::empty({chunks.count(), 2, C}, dtype_of<A>);
+  A* partial = partials.data<A>();
 #pragma omp parallel
   {
 #pragma omp for schedule(static)
@@ -79,10 +83,10 @@ void finish_statistics(int64_t M, const Tensor& mean, const Tensor& var, Tensor&
 }
 
 /// y = γ (x − mean) rstd + β [+ residual], then ReLU when asked.
-template <class T>
-void normalize(const T* x, const T* residual, const T* mean, const T* rstd, const T* gamma, const T* beta, int64_t M,
+template <class T, class A>
+void normalize(const T* x, const T* residual, const A* mean, const A* rstd, const A* gamma, const A* beta, int64_t M,
                int64_t C, bool relu, T* y) {
-  const T floor = relu ? T{0} : -std::numeric_limits<T>::infinity();
+  const A floor = relu ? A{0} : -std::numeric_limits<A>::infinity();
 #pragma omp parallel for schedule(static)
   for (int64_t m = 0; m < M; ++m) {
     const T* in = x + m * C;
@@ -91,14 +95,14 @@ void normalize(const T* x, const T* residual, const T* mean, const T* rstd, cons
       const T* add = residual + m * C;
 #pragma omp simd
       for (int64_t c = 0; c < C; ++c) {
-        const T z = (in[c] - mean[c]) * (rstd[c] * gamma[c]) + beta[c] + add[c];
-        out[c] = z < floor ? floor : z;
+        const A z = (A(in[c]) - mean[c]) * (rstd[c] * gamma[c]) + beta[c] + A(add[c]);
+        store(z < floor ? floor : z, out[c]);
       }
     } else {
 #pragma omp simd
       for (int64_t c = 0; c < C; ++c) {
-        const T z = (in[c] - mean[c]) * (rstd[c] * gamma[c]) + beta[c];
-        out[c] = z < floor ? floor : z;
+        const A z = (A(in[c]) - mean[c]) * (rstd[c] * gamma[c]) + beta[c];
+        store(z < floor ? floor : z, out[c]);
       }
     }
   }
@@ -109,27 +113,29 @@ void batch_norm_forward(const Tensor& x, const Tensor& residual, const Tensor& g
                         double eps, bool relu) {
   const char* where = "batch_norm_forward";
   const auto [M, C] = batch_norm_sizes(x);
-  visit_float(x.dtype(), where, [&, M = M, C = C]<class T>(T) {
+  visit_stored(x.dtype(), where, [&, M = M, C = C]<class T>(T) {
+    using A = Arithmetic<T>;
     Tensor variance = Tensor::like(mean);
-    T *mu = mean.data<T>(), *var = variance.data<T>();
+    A *mu = mean.data<A>(), *var = variance.data<A>();
     moments(x.data<T>(), M, C, [=, M = M](int64_t c, double average, double squares) {
-      mu[c] = static_cast<T>(average);
-      var[c] = static_cast<T>(squares / static_cast<double>(M));
+      mu[c] = static_cast<A>(average);
+      var[c] = static_cast<A>(squares / static_cast<double>(M));
     });
-    finish_statistics<T>(M, mean, variance, rstd, running_mean, running_var, momentum, eps);
-    normalize(x.data<T>(), residual.defined() ? residual.data<T>() : nullptr, mu, rstd.data<T>(), gamma.data<T>(),
-              beta.data<T>(), M, C, relu, y.data<T>());
+    finish_statistics<A>(M, mean, variance, rstd, running_mean, running_var, momentum, eps);
+    normalize(x.data<T>(), residual.defined() ? residual.data<T>() : nullptr, mu, rstd.data<A>(), gamma.data<A>(),
+              beta.data<A>(), M, C, relu, y.data<T>());
   });
 }
 
 void batch_norm_moments(const Tensor& x, Tensor& all) {
   const auto [M, C] = batch_norm_sizes(x);
-  visit_float(x.dtype(), "batch_norm_moments", [&, M = M, C = C]<class T>(T) {
-    T *mean = all.data<T>(), *squares = mean + C, *rows = squares + C;
+  visit_stored(x.dtype(), "batch_norm_moments", [&, M = M, C = C]<class T>(T) {
+    using A = Arithmetic<T>;
+    A *mean = all.data<A>(), *squares = mean + C, *rows = squares + C;
     moments(x.data<T>(), M, C, [=, M = M](int64_t c, double average, double deviations) {
-      mean[c] = static_cast<T>(average);
-      squares[c] = static_cast<T>(deviations);
-      rows[c] = static_cast<T>(M);
+      mean[c] = static_cast<A>(average);
+      squares[c] = static_cast<A>(deviations);
+      rows[c] = static_cast<A>(M);
     });
   });
 }
@@ -156,37 +162,53 @@ void batch_norm_inference(const Tensor& x, const Tensor& residual, const Tensor&
                           const Tensor& running_mean, const Tensor& running_var, Tensor& y, double eps, bool relu) {
   const char* where = "batch_norm_inference";
   const auto [M, C] = batch_norm_sizes(x);
-  visit_float(x.dtype(), where, [&, M = M, C = C]<class T>(T) {
+  visit_stored(x.dtype(), where, [&, M = M, C = C]<class T>(T) {
+    using A = Arithmetic<T>;
     Tensor rstd = Tensor::like(running_var);
-    const T* var = running_var.data<T>();
-    T* r = rstd.data<T>();
-    for (int64_t c = 0; c < C; ++c) r[c] = T{1} / std::sqrt(var[c] + static_cast<T>(eps));
-    normalize(x.data<T>(), residual.defined() ? residual.data<T>() : nullptr, running_mean.data<T>(), r,
-              gamma.data<T>(), beta.data<T>(), M, C, relu, y.data<T>());
+    const A* var = running_var.data<A>();
+    A* r = rstd.data<A>();
+    for (int64_t c = 0; c < C; ++c) r[c] = A{1} / std::sqrt(var[c] + static_cast<A>(eps));
+    normalize(x.data<T>(), residual.defined() ? residual.data<T>() : nullptr, running_mean.data<A>(), r,
+              gamma.data<A>(), beta.data<A>(), M, C, relu, y.data<T>());
   });
 }
 
-/// sums (3,C) = Σ g, Σ g x̂ and M, with g = dy [y > 0] under ReLU (y null without), kept in `kept` unless that is null.
-template <class T>
-void gradient_sums(const T* dy, const T* x, const T* y, const T* mean, const T* rstd, int64_t M, int64_t C, T* kept,
-                   T* sums) {
-  sum_over_rows(M, 2 * C, sums, [=](int64_t begin, int64_t end, T* partial) {
-    T *sum = partial, *moment = partial + C;
-    for (int64_t m = begin; m < end; ++m) {
-      const T *g = dy + m * C, *in = x + m * C, *out = y ? y + m * C : nullptr;
-      T* keep = kept ? kept + m * C : nullptr;
+/// g = dy [y > 0] of one row under ReLU, else dy (y null), for f(c, g): a loop over channels for each case.
+template <class T, class F>
+void for_each_gradient(const T* dy, const T* y, int64_t C, F&& f) {
+  using A = Arithmetic<T>;
+  if (y) {
 #pragma omp simd
-      for (int64_t c = 0; c < C; ++c) {
-        const T gc = !out || out[c] > 0 ? g[c] : T{0};
-        if (keep) keep[c] = gc;
-        sum[c] += gc;
-        moment[c] += gc * (in[c] - mean[c]);
-      }
+    for (int64_t c = 0; c < C; ++c) f(c, A(y[c]) > 0 ? A(dy[c]) : A{0});
+  } else {
+#pragma omp simd
+    for (int64_t c = 0; c < C; ++c) f(c, A(dy[c]));
+  }
+}
+
+/// sums (3,C) = Σ g, Σ g x̂ and M, with g = dy [y > 0] under ReLU (y null without), kept in `kept` unless that is null.
+template <class T, class A>
+void gradient_sums(const T* dy, const T* x, const T* y, const A* mean, const A* rstd, int64_t M, int64_t C, T* kept,
+                   A* sums) {
+  sum_over_rows(M, 2 * C, sums, [=](int64_t begin, int64_t end, A* partial) {
+    A *sum = partial, *moment = partial + C;
+    for (int64_t m = begin; m < end; ++m) {
+      const T* in = x + m * C;
+      T* keep = kept ? kept + m * C : nullptr;
+      const auto add = [=](int64_t c, A g) {
+        sum[c] += g;
+        moment[c] += g * (A(in[c]) - mean[c]);
+      };
+      if (keep)
+        for_each_gradient(dy + m * C, y ? y + m * C : nullptr, C,
+                          [=](int64_t c, A g) { store(g, keep[c]), add(c, g); });
+      else
+        for_each_gradient(dy + m * C, y ? y + m * C : nullptr, C, add);
     }
   });
   for (int64_t c = 0; c < C; ++c) {
     sums[C + c] *= rstd[c];
-    sums[2 * C + c] = static_cast<T>(M);
+    sums[2 * C + c] = static_cast<A>(M);
   }
 }
 
@@ -194,12 +216,13 @@ void gradient_sums(const T* dy, const T* x, const T* y, const T* mean, const T* 
 template <class T>
 void input_gradient(const T* dy, const T* x, const T* y, const Tensor& gamma, const Tensor& mean, const Tensor& rstd,
                     const Tensor& sums, int64_t rows, T* dx) {
+  using A = Arithmetic<T>;
   const int64_t C = gamma.numel();
-  const T *scale = gamma.data<T>(), *mu = mean.data<T>(), *r = rstd.data<T>();
-  const T *sum = sums.data<T>(), *moment = sum + C, *M = moment + C;
+  const A *scale = gamma.data<A>(), *mu = mean.data<A>(), *r = rstd.data<A>();
+  const A *sum = sums.data<A>(), *moment = sum + C, *M = moment + C;
   Tensor factors = Tensor::empty({3, C}, gamma.dtype());
   // dx = factor (g − offset − slope (x − mean))
-  T *factor = factors.data<T>(), *offset = factor + C, *slope = offset + C;
+  A *factor = factors.data<A>(), *offset = factor + C, *slope = offset + C;
   for (int64_t c = 0; c < C; ++c) {
     factor[c] = scale[c] * r[c];
     offset[c] = sum[c] / M[c];
@@ -207,13 +230,11 @@ void input_gradient(const T* dy, const T* x, const T* y, const Tensor& gamma, co
   }
 #pragma omp parallel for schedule(static)
   for (int64_t m = 0; m < rows; ++m) {
-    const T *gm = dy + m * C, *xm = x + m * C, *ym = y ? y + m * C : nullptr;
+    const T* xm = x + m * C;
     T* dm = dx + m * C;
-#pragma omp simd
-    for (int64_t c = 0; c < C; ++c) {
-      const T gc = !ym || ym[c] > 0 ? gm[c] : T{0};
-      dm[c] = factor[c] * (gc - offset[c] - slope[c] * (xm[c] - mu[c]));
-    }
+    for_each_gradient(dy + m * C, y ? y + m * C : nullptr, C, [=](int64_t c, A g) {
+      store(factor[c] * (g - offset[c] - slope[c] * (A(xm[c]) - mu[c])), dm[c]);
+    });
   }
 }
 
@@ -221,43 +242,46 @@ void batch_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& y, con
                          const Tensor& rstd, Tensor& dx, Tensor& dresidual, Tensor& dgamma, Tensor& dbeta, bool relu) {
   const char* where = "batch_norm_backward";
   const auto [M, C] = batch_norm_sizes(x);
-  visit_float(x.dtype(), where, [&, M = M, C = C]<class T>(T) {
-    Tensor sums = Tensor::empty({3, C}, x.dtype());
-    const T *g = dy.data<T>(), *in = x.data<T>(), *out = relu ? y.data<T>() : nullptr, *total = sums.data<T>();
+  visit_stored(x.dtype(), where, [&, M = M, C = C]<class T>(T) {
+    using A = Arithmetic<T>;
+    Tensor sums = Tensor::empty({3, C}, dtype_of<A>);
+    const T *g = dy.data<T>(), *in = x.data<T>(), *out = relu ? y.data<T>() : nullptr;
+    const A* total = sums.data<A>();
     T* kept = dresidual.defined() ? dresidual.data<T>() : nullptr;
-    gradient_sums(g, in, out, mean.data<T>(), rstd.data<T>(), M, C, kept, sums.data<T>());
+    gradient_sums(g, in, out, mean.data<A>(), rstd.data<A>(), M, C, kept, sums.data<A>());
     if (kept) g = kept, out = nullptr;
     input_gradient(g, in, out, gamma, mean, rstd, sums, M, dx.data<T>());
-    std::copy_n(total, C, dbeta.data<T>());
-    std::copy_n(total + C, C, dgamma.data<T>());
+    std::copy_n(total, C, dbeta.data<A>());
+    std::copy_n(total + C, C, dgamma.data<A>());
   });
 }
 
 void batch_norm_sums(const Tensor& dy, const Tensor& x, const Tensor& y, const Tensor& mean, const Tensor& rstd,
                      Tensor& dresidual, Tensor& sums, bool relu) {
   const auto [M, C] = batch_norm_sizes(x);
-  visit_float(x.dtype(), "batch_norm_sums", [&, M = M, C = C]<class T>(T) {
-    gradient_sums(dy.data<T>(), x.data<T>(), relu ? y.data<T>() : nullptr, mean.data<T>(), rstd.data<T>(), M, C,
-                  dresidual.defined() ? dresidual.data<T>() : nullptr, sums.data<T>());
+  visit_stored(x.dtype(), "batch_norm_sums", [&, M = M, C = C]<class T>(T) {
+    using A = Arithmetic<T>;
+    gradient_sums(dy.data<T>(), x.data<T>(), relu ? y.data<T>() : nullptr, mean.data<A>(), rstd.data<A>(), M, C,
+                  dresidual.defined() ? dresidual.data<T>() : nullptr, sums.data<A>());
   });
 }
 
 void batch_norm_input_gradient(const Tensor& dy, const Tensor& x, const Tensor& y, const Tensor& gamma,
                                const Tensor& mean, const Tensor& rstd, const Tensor& sums, Tensor& dx, bool relu) {
-  visit_float(x.dtype(), "batch_norm_input_gradient", [&]<class T>(T) {
+  visit_stored(x.dtype(), "batch_norm_input_gradient", [&]<class T>(T) {
     input_gradient(dy.data<T>(), x.data<T>(), relu ? y.data<T>() : nullptr, gamma, mean, rstd, sums,
                    batch_norm_sizes(x).M, dx.data<T>());
   });
 }
 
 [[maybe_unused]] const bool registered =
-    kernel::batch_norm_forward.define(Device::cpu, batch_norm_forward) &&
-    kernel::batch_norm_moments.define(Device::cpu, batch_norm_moments) &&
+    kernel::batch_norm_forward.define(Device::cpu, batch_norm_forward, true) &&
+    kernel::batch_norm_moments.define(Device::cpu, batch_norm_moments, true) &&
     kernel::batch_norm_join.define(Device::cpu, batch_norm_join) &&
-    kernel::batch_norm_inference.define(Device::cpu, batch_norm_inference) &&
-    kernel::batch_norm_backward.define(Device::cpu, batch_norm_backward) &&
-    kernel::batch_norm_sums.define(Device::cpu, batch_norm_sums) &&
-    kernel::batch_norm_input_gradient.define(Device::cpu, batch_norm_input_gradient);
+    kernel::batch_norm_inference.define(Device::cpu, batch_norm_inference, true) &&
+    kernel::batch_norm_backward.define(Device::cpu, batch_norm_backward, true) &&
+    kernel::batch_norm_sums.define(Device::cpu, batch_norm_sums, true) &&
+    kernel::batch_norm_input_gradient.define(Device::cpu, batch_norm_input_gradient, true);
 
 }  // namespace
 }  // namespace sked::cpu

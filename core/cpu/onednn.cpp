@@ -69,7 +69,7 @@ dnnl::convolution_forward::primitive_desc forward_description(const ConvLayouts&
                                              l.y, both(window.stride), both(window.padding), both(window.padding));
 }
 
-/// The forward convolution of a backward one, as a hint: in f32, since the gradients' mixture of types has no forward.
+/// The forward convolution of a backward one, as a hint: in f32, since a filters' gradient of bf16 has no forward.
 dnnl::convolution_forward::primitive_desc hint(const ConvLayouts& l, const Window& window) {
   return forward_description(
       {layout(extents(l.x), Tag::nhwc), layout(extents(l.w), Tag::any), {}, layout(extents(l.y), Tag::nhwc)}, window);
@@ -78,6 +78,10 @@ dnnl::convolution_forward::primitive_desc hint(const ConvLayouts& l, const Windo
 }  // namespace
 
 Layout layout(const Extents& extents, Tag tag, dnnl::memory::data_type type) { return Layout(extents, type, tag); }
+
+Layout layout(const Extents& extents, const Extents& strides, dnnl::memory::data_type type) {
+  return Layout(extents, type, strides);
+}
 
 int threads_here() { return omp_in_parallel() ? 1 : omp_get_max_threads(); }
 

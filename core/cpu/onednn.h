@@ -28,6 +28,17 @@ struct Argument {
   const void* data;
 };
 
+/// With strides of its own, in elements.
+Layout layout(const Extents& extents, const Extents& strides, dnnl::memory::data_type type);
+
+/// How oneDNN names an element type: f32 or bf16.
+template <class T>
+inline constexpr auto data_type_of = dnnl::memory::data_type::undef;
+template <>
+inline constexpr auto data_type_of<float> = dnnl::memory::data_type::f32;
+template <>
+inline constexpr auto data_type_of<bf16> = dnnl::memory::data_type::bf16;
+
 /// The library writes the code of an operation when the first of its kind is asked for, and ends the process by a null
 /// pointer where there is no memory for it. Where memory is limited (ulimit -v) that shows beforehand: throws
 /// std::bad_alloc.

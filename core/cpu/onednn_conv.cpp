@@ -1,7 +1,7 @@
-// Convolution by oneDNN. Activations stay NHWC; filters arrive as OIHW and are rearranged to the blocks its kernels
+// Convolution by oneDNN. Activations stay NHWC; filters arrive as OIHW in f32 and are rearranged to the blocks its kernels
 // want, which costs little beside the convolution and keeps one order of filters everywhere else. The 3×3 convolutions
-// at stride 1, which are most of a ResNet's work, go by Winograd's algorithm over oneDNN's products. In bf16, where the
-// processor has instructions for it, all are oneDNN's, of factors rounded on the way in; sums and results stay f32.
+// at stride 1, which are most of a ResNet's work, go by Winograd's algorithm over oneDNN's products. Activations in bf16
+// are multiplied as they are, by filters rounded on the way, where the processor has instructions for it; sums are f32.
 
 #include "core/cpu/onednn.h"
 #include "core/cpu/onednn_bf16.h"
@@ -14,63 +14,58 @@ namespace {
 using onednn::Tag;
 using Type = dnnl::memory::data_type;
 
-/// A convolution with the filters' reorder from (or, for their gradient, to) OIHW.
+/// A convolution with the filters' reorder from (or, for their gradient, to) OIHW in f32.
 struct ConvPlan {
   onednn::Operation convolve, rearrange;
 };
 
-/// What the operands of a direction are stored in: bf16 where they are rounded factors.
-struct ConvTypes {
-  Type x = Type::f32, w = Type::f32, y = Type::f32;
-};
-
-onednn::ConvLayouts layouts(const ConvSizes& s, const Window& window, bool bias, const ConvTypes& types, Tag filters,
+/// Activations in `pixels`, filters in `taps`.
+onednn::ConvLayouts layouts(const ConvSizes& s, const Window& window, bool bias, Type pixels, Type taps, Tag filters,
                             Tag grouped_filters) {
   const int64_t g = window.groups, k = window.kernel;
-  return {onednn::layout({s.N, s.I, s.H, s.W}, Tag::nhwc, types.x),
-          g == 1 ? onednn::layout({s.O, s.I, k, k}, filters, types.w)
-                 : onednn::layout({g, s.O / g, s.I / g, k, k}, grouped_filters, types.w),
+  return {onednn::layout({s.N, s.I, s.H, s.W}, Tag::nhwc, pixels),
+          g == 1 ? onednn::layout({s.O, s.I, k, k}, filters, taps)
+                 : onednn::layout({g, s.O / g, s.I / g, k, k}, grouped_filters, taps),
           bias ? onednn::layout({s.O}, Tag::x) : onednn::Layout(),
-          onednn::layout({s.N, s.O, s.P, s.Q}, Tag::nhwc, types.y)};
+          onednn::layout({s.N, s.O, s.P, s.Q}, Tag::nhwc, pixels)};
 }
 
 using MakeConvolution = onednn::Operation (*)(const onednn::ConvLayouts&, const Window&);
 
-/// One of the three directions: how oneDNN makes it, and which operands are factors.
+/// One of the three directions: how oneDNN makes it, and whether filters go in or their gradient comes out.
 struct Direction {
+  int64_t number;
   MakeConvolution make;
-  bool x, w, y;
-  /// Which argument its filters are.
-  int filters() const { return w ? DNNL_ARG_WEIGHTS : DNNL_ARG_DIFF_WEIGHTS; }
+  bool takes_filters;
+  int filters() const { return takes_filters ? DNNL_ARG_WEIGHTS : DNNL_ARG_DIFF_WEIGHTS; }
 };
-constexpr Direction kForward{onednn::convolution_forward, true, true, false};
-constexpr Direction kBackwardInput{onednn::convolution_backward_input, false, true, true};
-constexpr Direction kBackwardWeight{onednn::convolution_backward_weight, true, false, true};
+constexpr Direction kForward{0, onednn::convolution_forward, true};
+constexpr Direction kBackwardInput{1, onednn::convolution_backward_input, true};
+constexpr Direction kBackwardWeight{2, onednn::convolution_backward_weight, false};
 
-ConvPlan make_plan(const ConvSizes& s, const Window& window, bool bias, const Direction& direction, bool rounded) {
-  const auto type = [&](bool factor) { return rounded && factor ? Type::bf16 : Type::f32; };
-  const ConvTypes types{type(direction.x), type(direction.w), type(direction.y)};
-  const onednn::Operation convolve = direction.make(layouts(s, window, bias, types, Tag::any, Tag::any), window);
-  const onednn::Layout plain = layouts(s, window, bias, {}, Tag::oihw, Tag::goihw).w;
+ConvPlan make_plan(const ConvSizes& s, const Window& window, bool bias, const Direction& direction, Type pixels) {
+  const Type taps = direction.takes_filters ? pixels : Type::f32;
+  const onednn::Operation convolve = direction.make(layouts(s, window, bias, pixels, taps, Tag::any, Tag::any), window);
+  const onednn::Layout plain = layouts(s, window, bias, pixels, Type::f32, Tag::oihw, Tag::goihw).w;
   const onednn::Layout blocked = convolve.layout(direction.filters());
-  return {convolve, direction.w ? onednn::reorder(plain, blocked) : onednn::reorder(blocked, plain)};
+  return {convolve, direction.takes_filters ? onednn::reorder(plain, blocked) : onednn::reorder(blocked, plain)};
 }
 
-const ConvPlan& plan(const ConvSizes& s, const Window& window, bool bias, const Direction& direction) {
-  static onednn::Cache<ConvPlan, 13> plans;
-  const bool rounded = onednn::bf16_products();
-  // x and w tell the directions apart.
+const ConvPlan& plan(const ConvSizes& s, const Window& window, bool bias, const Direction& direction, DType dtype) {
+  static onednn::Cache<ConvPlan, 12> plans;
+  const bool rounded = dtype == DType::bf16;
   return plans.get({s.N, s.H, s.W, s.I, s.O, window.kernel, window.stride, window.padding, window.groups, bias,
-                    direction.x, direction.w, rounded},
-                   [&] { return make_plan(s, window, bias, direction, rounded); });
+                    direction.number, rounded},
+                   [&] { return make_plan(s, window, bias, direction, rounded ? Type::bf16 : Type::f32); });
 }
 
 const void* raw(const Tensor& t) { return t.defined() ? t.raw() : nullptr; }
 
-/// Activations as a factor, which a convolution in bf16 wants rounded.
-Tensor factor(const Tensor& t) {
-  t.data<float>();  // throws for another type
-  return onednn::bf16_products() ? t.to(DType::bf16) : t;
+/// Must this mixture of dtypes be computed in f32? Not activations in f32 or bf16, both alike, beside parameters (or
+/// their gradients) in f32.
+bool is_mixed(const Tensor& a, const Tensor& other, const Tensor& w, const Tensor& b) {
+  if (a.dtype() != DType::bf16) a.data<float>();  // throws for another type
+  return a.dtype() != other.dtype() || w.dtype() != DType::f32 || (b.defined() && b.dtype() != DType::f32);
 }
 
 /// The filters as the convolution wants them.
@@ -80,9 +75,10 @@ Tensor blocked_filters(const ConvPlan& plan, const Tensor& w) {
   return blocked;
 }
 
-/// Winograd's algorithm sums and subtracts pixels before it multiplies, which bf16 is too coarse for.
-bool by_winograd(const ConvSizes& s, const Window& window) {
-  return !onednn::bf16_products() && winograd_suits(s, window);
+/// f(T{}) with T = float or bf16.
+template <class F>
+void visit_pixels(const Tensor& t, F&& f) {
+  t.dtype() == DType::bf16 ? f(bf16{}) : f(float{});
 }
 
 /// What is left to the definition: problems without elements, and 1×1 convolutions with a stride whose input channels
@@ -96,49 +92,54 @@ bool is_unsuitable(const ConvSizes& s, const Window& window) {
 void conv2d_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y, Window window) {
   const ConvSizes s = conv_sizes(x, y);
   if (is_unsuitable(s, window)) return kernel::conv2d_forward.by_definition(x, w, b, y, window);
-  if (by_winograd(s, window)) {
+  if (is_mixed(x, y, w, b)) return kernel::conv2d_forward.widened(conv2d_forward, x, w, b, y, window);
+  if (winograd_suits(s, window, x.dtype())) {
     const float* bias = b.defined() ? b.data<float>() : nullptr;
-    return winograd_forward(s, x.data<float>(), w.data<float>(), bias, y.data<float>());
+    return visit_pixels(x, [&]<class T>(T) { winograd_forward(s, x.data<T>(), w.data<float>(), bias, y.data<T>()); });
   }
-  const ConvPlan& p = plan(s, window, b.defined(), kForward);
-  const Tensor filters = blocked_filters(p, w), pixels = factor(x);
-  p.convolve.run({{DNNL_ARG_SRC, pixels.raw()},
-                  {DNNL_ARG_WEIGHTS, filters.raw()},
-                  {DNNL_ARG_BIAS, raw(b)},
-                  {DNNL_ARG_DST, y.raw()}});
+  const ConvPlan& p = plan(s, window, b.defined(), kForward, x.dtype());
+  const Tensor filters = blocked_filters(p, w);
+  p.convolve.run(
+      {{DNNL_ARG_SRC, x.raw()}, {DNNL_ARG_WEIGHTS, filters.raw()}, {DNNL_ARG_BIAS, raw(b)}, {DNNL_ARG_DST, y.raw()}});
 }
 
 void conv2d_backward_input(const Tensor& dy, const Tensor& w, Tensor& dx, Window window) {
   const ConvSizes s = conv_sizes(dx, dy);
   if (is_unsuitable(s, window)) return kernel::conv2d_backward_input.by_definition(dy, w, dx, window);
-  if (by_winograd(s, window)) return winograd_backward_input(s, dy.data<float>(), w.data<float>(), dx.data<float>());
-  const ConvPlan& p = plan(s, window, false, kBackwardInput);
-  const Tensor filters = blocked_filters(p, w), gradient = factor(dy);
-  p.convolve.run(
-      {{DNNL_ARG_DIFF_DST, gradient.raw()}, {DNNL_ARG_WEIGHTS, filters.raw()}, {DNNL_ARG_DIFF_SRC, dx.raw()}});
+  if (is_mixed(dy, dx, w, {})) return kernel::conv2d_backward_input.widened(conv2d_backward_input, dy, w, dx, window);
+  if (winograd_suits(s, window, dy.dtype())) {
+    return visit_pixels(dy,
+                        [&]<class T>(T) { winograd_backward_input(s, dy.data<T>(), w.data<float>(), dx.data<T>()); });
+  }
+  const ConvPlan& p = plan(s, window, false, kBackwardInput, dy.dtype());
+  const Tensor filters = blocked_filters(p, w);
+  p.convolve.run({{DNNL_ARG_DIFF_DST, dy.raw()}, {DNNL_ARG_WEIGHTS, filters.raw()}, {DNNL_ARG_DIFF_SRC, dx.raw()}});
 }
 
 void conv2d_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, Tensor& db, Window window) {
   const ConvSizes s = conv_sizes(x, dy);
   if (is_unsuitable(s, window)) return kernel::conv2d_backward_weight.by_definition(dy, x, dw, db, window);
-  if (by_winograd(s, window)) {
-    winograd_backward_weight(s, dy.data<float>(), x.data<float>(), dw.data<float>());
-    if (db.defined()) sum_rows(dy.data<float>(), dy.numel() / s.O, s.O, db.data<float>());
-    return;
+  if (is_mixed(dy, x, dw, db))
+    return kernel::conv2d_backward_weight.widened(conv2d_backward_weight, dy, x, dw, db, window);
+  if (winograd_suits(s, window, x.dtype())) {
+    return visit_pixels(x, [&]<class T>(T) {
+      winograd_backward_weight(s, dy.data<T>(), x.data<T>(), dw.data<float>());
+      if (db.defined()) sum_rows(dy.data<T>(), dy.numel() / s.O, s.O, db.data<float>());
+    });
   }
-  const ConvPlan& p = plan(s, window, db.defined(), kBackwardWeight);
+  const ConvPlan& p = plan(s, window, db.defined(), kBackwardWeight, x.dtype());
   const Tensor blocked = p.convolve.allocate(DNNL_ARG_DIFF_WEIGHTS);
-  const Tensor pixels = factor(x), gradient = factor(dy);
-  p.convolve.run({{DNNL_ARG_SRC, pixels.raw()},
-                  {DNNL_ARG_DIFF_DST, gradient.raw()},
+  p.convolve.run({{DNNL_ARG_SRC, x.raw()},
+                  {DNNL_ARG_DIFF_DST, dy.raw()},
                   {DNNL_ARG_DIFF_WEIGHTS, blocked.raw()},
                   {DNNL_ARG_DIFF_BIAS, raw(db)}});
   p.rearrange.run({{DNNL_ARG_FROM, blocked.raw()}, {DNNL_ARG_TO, dw.raw()}});
 }
 
-[[maybe_unused]] const bool registered = kernel::conv2d_forward.tune(Device::cpu, conv2d_forward) &&
-                                         kernel::conv2d_backward_input.tune(Device::cpu, conv2d_backward_input) &&
-                                         kernel::conv2d_backward_weight.tune(Device::cpu, conv2d_backward_weight);
+[[maybe_unused]] const bool registered =
+    kernel::conv2d_forward.tune(Device::cpu, conv2d_forward, onednn::has_bf16_instructions()) &&
+    kernel::conv2d_backward_input.tune(Device::cpu, conv2d_backward_input, onednn::has_bf16_instructions()) &&
+    kernel::conv2d_backward_weight.tune(Device::cpu, conv2d_backward_weight, onednn::has_bf16_instructions());
 
 }  // namespace
 }  // namespace sked::cpu

@@ -102,8 +102,7 @@ void multiply_filters(int64_t N, int64_t I, int64_t O, const float* x, const flo
 
 void matmul(const Tensor& a, const Tensor& b, Tensor& c, bool transpose_a, bool transpose_b, bool accumulate) {
   const MatmulSizes s = matmul_sizes(a, b, c, transpose_a);
-  if (s.Q == 0 || c.numel() == 0)
-    return kernel::matmul.by_definition(a, b, c, transpose_a, transpose_b, accumulate);
+  if (s.Q == 0 || c.numel() == 0) return kernel::matmul.by_definition(a, b, c, transpose_a, transpose_b, accumulate);
   const float *left = a.data<float>(), *right = b.data<float>();
   float* out = c.data<float>();
   if (s.batch == 1 && transpose_a && !transpose_b)

@@ -15,19 +15,20 @@
 #include "core/cpu/onednn_winograd.h"
 
 #include <algorithm>
+#include <vector>
 
+#include "core/cpu/onednn.h"
 #include "core/cpu/onednn_gemm.h"
 #include "core/cpu/parallel.h"
 
 namespace sked::cpu {
 namespace {
 
-using onednn::sgemm;
-
 constexpr int64_t kPositions = 16;  // ξ
-constexpr int64_t kFewestChannels = 16;
+constexpr int64_t kFewestChannels = 16,
+                  kFewestRoundedChannels = 128;  // of f32; of bf16, whose products take half as long
 /// Tiles of a block: V and M of this many bytes stay in the outer caches, but a product has at least kFewestTiles rows.
-constexpr int64_t kBlockBytes = 2 << 20, kFewestTiles = 128;
+constexpr int64_t kBlockBytes = 4 << 20, kFewestTiles = 128;
 
 // ---- the three transforms in one dimension, and their adjoints -----------------------------------
 
@@ -76,47 +77,50 @@ struct Tiling {
   }
 };
 
+/// v[ξ·step] = the 16 numbers of four rows.
+template <class T>
+[[gnu::always_inline]] inline void write_rows(Four r0, Four r1, Four r2, Four r3, T* v, int64_t step) {
+  store(r0.a, v[0]), store(r0.b, v[step]), store(r0.c, v[2 * step]), store(r0.d, v[3 * step]);
+  store(r1.a, v[4 * step]), store(r1.b, v[5 * step]), store(r1.c, v[6 * step]), store(r1.d, v[7 * step]);
+  store(r2.a, v[8 * step]), store(r2.b, v[9 * step]), store(r2.c, v[10 * step]), store(r2.d, v[11 * step]);
+  store(r3.a, v[12 * step]), store(r3.b, v[13 * step]), store(r3.c, v[14 * step]), store(r3.d, v[15 * step]);
+}
+
 /// v[ξ·step + c] = (Bᵀ d B)[ξ] of tile t of x, for every channel c; `zeros` (C) stands for pixels outside.
-void read_input_tile(const Tiling& tiling, int64_t t, const float* x, int64_t C, const float* zeros, float* v,
-                     int64_t step) {
-  const float* d[16];
+template <class T>
+void read_input_tile(const Tiling& tiling, int64_t t, const T* x, int64_t C, const T* zeros, T* v, int64_t step) {
+  const T* d[16];
   tiling.for_each_pixel(t, -1, 4, [&](int64_t i, int64_t pixel) { d[i] = pixel < 0 ? zeros : x + pixel * C; });
 #pragma omp simd
   for (int64_t c = 0; c < C; ++c) {
-    const Four c0 = input_transform({d[0][c], d[4][c], d[8][c], d[12][c]});
-    const Four c1 = input_transform({d[1][c], d[5][c], d[9][c], d[13][c]});
-    const Four c2 = input_transform({d[2][c], d[6][c], d[10][c], d[14][c]});
-    const Four c3 = input_transform({d[3][c], d[7][c], d[11][c], d[15][c]});
-    const Four r0 = input_transform({c0.a, c1.a, c2.a, c3.a}), r1 = input_transform({c0.b, c1.b, c2.b, c3.b});
-    const Four r2 = input_transform({c0.c, c1.c, c2.c, c3.c}), r3 = input_transform({c0.d, c1.d, c2.d, c3.d});
-    v[c] = r0.a, v[step + c] = r0.b, v[2 * step + c] = r0.c, v[3 * step + c] = r0.d;
-    v[4 * step + c] = r1.a, v[5 * step + c] = r1.b, v[6 * step + c] = r1.c, v[7 * step + c] = r1.d;
-    v[8 * step + c] = r2.a, v[9 * step + c] = r2.b, v[10 * step + c] = r2.c, v[11 * step + c] = r2.d;
-    v[12 * step + c] = r3.a, v[13 * step + c] = r3.b, v[14 * step + c] = r3.c, v[15 * step + c] = r3.d;
+    const auto at = [&](int64_t i) { return float(d[i][c]); };
+    const Four c0 = input_transform({at(0), at(4), at(8), at(12)}), c1 = input_transform({at(1), at(5), at(9), at(13)});
+    const Four c2 = input_transform({at(2), at(6), at(10), at(14)}),
+               c3 = input_transform({at(3), at(7), at(11), at(15)});
+    write_rows(input_transform({c0.a, c1.a, c2.a, c3.a}), input_transform({c0.b, c1.b, c2.b, c3.b}),
+               input_transform({c0.c, c1.c, c2.c, c3.c}), input_transform({c0.d, c1.d, c2.d, c3.d}), v + c, step);
   }
 }
 
 /// v[ξ·step + c] = (A dy Aᵀ)[ξ] of tile t of dy.
-void read_gradient_tile(const Tiling& tiling, int64_t t, const float* dy, int64_t C, const float* zeros, float* v,
-                        int64_t step) {
-  const float* d[4];
+template <class T>
+void read_gradient_tile(const Tiling& tiling, int64_t t, const T* dy, int64_t C, const T* zeros, T* v, int64_t step) {
+  const T* d[4];
   tiling.for_each_pixel(t, 0, 2, [&](int64_t i, int64_t pixel) { d[i] = pixel < 0 ? zeros : dy + pixel * C; });
 #pragma omp simd
   for (int64_t c = 0; c < C; ++c) {
-    const Four c0 = output_adjoint({d[0][c], d[2][c]}), c1 = output_adjoint({d[1][c], d[3][c]});
-    const Four r0 = output_adjoint({c0.a, c1.a}), r1 = output_adjoint({c0.b, c1.b});
-    const Four r2 = output_adjoint({c0.c, c1.c}), r3 = output_adjoint({c0.d, c1.d});
-    v[c] = r0.a, v[step + c] = r0.b, v[2 * step + c] = r0.c, v[3 * step + c] = r0.d;
-    v[4 * step + c] = r1.a, v[5 * step + c] = r1.b, v[6 * step + c] = r1.c, v[7 * step + c] = r1.d;
-    v[8 * step + c] = r2.a, v[9 * step + c] = r2.b, v[10 * step + c] = r2.c, v[11 * step + c] = r2.d;
-    v[12 * step + c] = r3.a, v[13 * step + c] = r3.b, v[14 * step + c] = r3.c, v[15 * step + c] = r3.d;
+    const auto at = [&](int64_t i) { return float(d[i][c]); };
+    const Four c0 = output_adjoint({at(0), at(2)}), c1 = output_adjoint({at(1), at(3)});
+    write_rows(output_adjoint({c0.a, c1.a}), output_adjoint({c0.b, c1.b}), output_adjoint({c0.c, c1.c}),
+               output_adjoint({c0.d, c1.d}), v + c, step);
   }
 }
 
 /// Tile t of y = Aᵀ m A [+ bias]; `nowhere` (C) takes what falls outside.
+template <class T>
 void write_output_tile(const Tiling& tiling, int64_t t, const float* m, int64_t step, const float* bias, int64_t C,
-                       float* nowhere, float* y) {
-  float* to[4];
+                       T* nowhere, T* y) {
+  T* to[4];
   tiling.for_each_pixel(t, 0, 2, [&](int64_t i, int64_t pixel) { to[i] = pixel < 0 ? nowhere : y + pixel * C; });
 #pragma omp simd
   for (int64_t c = 0; c < C; ++c) {
@@ -125,31 +129,39 @@ void write_output_tile(const Tiling& tiling, int64_t t, const float* m, int64_t 
     const Two c2 = output_transform({m[2 * step + c], m[6 * step + c], m[10 * step + c], m[14 * step + c]});
     const Two c3 = output_transform({m[3 * step + c], m[7 * step + c], m[11 * step + c], m[15 * step + c]});
     const Two r0 = output_transform({c0.a, c1.a, c2.a, c3.a}), r1 = output_transform({c0.b, c1.b, c2.b, c3.b});
-    to[0][c] = r0.a, to[1][c] = r0.b, to[2][c] = r1.a, to[3][c] = r1.b;
-  }
-  if (!bias) return;
-  for (float* pixel : to) {
-#pragma omp simd
-    for (int64_t c = 0; c < C; ++c) pixel[c] += bias[c];
+    const float shift = bias ? bias[c] : 0;
+    store(r0.a + shift, to[0][c]), store(r0.b + shift, to[1][c]), store(r1.a + shift, to[2][c]),
+        store(r1.b + shift, to[3][c]);
   }
 }
 
 // ---- filters -------------------------------------------------------------------------------------
 
+/// Filters of one output channel with a plane of I numbers for each of their taps, which vectors want.
+using Planes = std::vector<float>;
+
 /// U (16,O,I) of w (O,I,3,3); `rotated`: of the filters rotated by 180°.
+template <class T>
 Tensor filter_spectrum(const float* w, int64_t O, int64_t I, bool rotated) {
-  Tensor spectrum = Tensor::empty({kPositions, O, I});
-  float* u = spectrum.data<float>();
-#pragma omp parallel for schedule(static) if (O * I > kHeavy)
-  for (int64_t oi = 0; oi < O * I; ++oi) {
-    const float* g = w + 9 * oi;
-    const auto at = [&](int i) { return rotated ? g[8 - i] : g[i]; };
-    Four columns[3];
-    for (int s = 0; s < 3; ++s) columns[s] = filter_transform({at(s), at(3 + s), at(6 + s)});
-    const float Four::*const parts[] = {&Four::a, &Four::b, &Four::c, &Four::d};
-    for (int r = 0; r < 4; ++r) {
-      const Four row = filter_transform({columns[0].*parts[r], columns[1].*parts[r], columns[2].*parts[r]});
-      for (int s = 0; s < 4; ++s) u[(4 * r + s) * O * I + oi] = row.*parts[s];
+  Tensor spectrum = Tensor::empty({kPositions, O, I}, dtype_of<T>);
+  T* u = spectrum.data<T>();
+#pragma omp parallel if (O * I > kHeavy)
+  {
+    Planes planes(static_cast<size_t>(9 * I));
+    float* g = planes.data();
+#pragma omp for schedule(static)
+    for (int64_t o = 0; o < O; ++o) {
+      for (int64_t i = 0; i < I; ++i)
+        for (int64_t k = 0; k < 9; ++k) g[k * I + i] = w[9 * (o * I + i) + (rotated ? 8 - k : k)];
+      T* to = u + o * I;
+#pragma omp simd
+      for (int64_t i = 0; i < I; ++i) {
+        const Four c0 = filter_transform({g[i], g[3 * I + i], g[6 * I + i]});
+        const Four c1 = filter_transform({g[I + i], g[4 * I + i], g[7 * I + i]});
+        const Four c2 = filter_transform({g[2 * I + i], g[5 * I + i], g[8 * I + i]});
+        write_rows(filter_transform({c0.a, c1.a, c2.a}), filter_transform({c0.b, c1.b, c2.b}),
+                   filter_transform({c0.c, c1.c, c2.c}), filter_transform({c0.d, c1.d, c2.d}), to + i, O * I);
+      }
     }
   }
   return spectrum;
@@ -157,18 +169,56 @@ Tensor filter_spectrum(const float* w, int64_t O, int64_t I, bool rotated) {
 
 /// dw (O,I,3,3) = Gᵀ dU G.
 void filter_gradient(const float* du, int64_t O, int64_t I, float* dw) {
-#pragma omp parallel for schedule(static) if (O * I > kHeavy)
-  for (int64_t oi = 0; oi < O * I; ++oi) {
-    const auto at = [&](int position) { return du[position * O * I + oi]; };
-    Three columns[4];
-    for (int s = 0; s < 4; ++s) columns[s] = filter_adjoint({at(s), at(4 + s), at(8 + s), at(12 + s)});
-    const float Three::*const parts[] = {&Three::a, &Three::b, &Three::c};
-    for (int r = 0; r < 3; ++r) {
-      const auto part = parts[r];
-      const Three row = filter_adjoint({columns[0].*part, columns[1].*part, columns[2].*part, columns[3].*part});
-      for (int s = 0; s < 3; ++s) dw[9 * oi + 3 * r + s] = row.*parts[s];
+#pragma omp parallel if (O * I > kHeavy)
+  {
+    Planes planes(static_cast<size_t>(9 * I));
+    float* g = planes.data();
+#pragma omp for schedule(static)
+    for (int64_t o = 0; o < O; ++o) {
+      const float* u = du + o * I;
+      const int64_t step = O * I;
+#pragma omp simd
+      for (int64_t i = 0; i < I; ++i) {
+        const auto column = [&](int64_t s) {
+          return filter_adjoint(
+              {u[s * step + i], u[(4 + s) * step + i], u[(8 + s) * step + i], u[(12 + s) * step + i]});
+        };
+        const Three c0 = column(0), c1 = column(1), c2 = column(2), c3 = column(3);
+        const Three r0 = filter_adjoint({c0.a, c1.a, c2.a, c3.a}), r1 = filter_adjoint({c0.b, c1.b, c2.b, c3.b});
+        const Three r2 = filter_adjoint({c0.c, c1.c, c2.c, c3.c});
+        g[i] = r0.a, g[I + i] = r0.b, g[2 * I + i] = r0.c;
+        g[3 * I + i] = r1.a, g[4 * I + i] = r1.b, g[5 * I + i] = r1.c;
+        g[6 * I + i] = r2.a, g[7 * I + i] = r2.b, g[8 * I + i] = r2.c;
+      }
+      for (int64_t i = 0; i < I; ++i)
+        for (int64_t k = 0; k < 9; ++k) dw[9 * (o * I + i) + k] = g[k * I + i];
     }
   }
+}
+
+// ---- products ------------------------------------------------------------------------------------
+
+/// c[ξ] (M,N) = a[ξ] b[ξ] [+ c[ξ]] for positions [first, last); position ξ + 1 of an operand lies behind ξ's.
+void multiply(int64_t first, int64_t last, int64_t M, int64_t N, int64_t Q, MatrixView<float> a, MatrixView<float> b,
+              float* c, bool accumulate) {
+  for (int64_t p = first; p < last; ++p)
+    onednn::sgemm(M, N, Q, 1.0f, {a.data + p * M * Q, a.row, a.col}, {b.data + p * Q * N, b.row, b.col}, c + p * M * N,
+                  N, accumulate);
+}
+void multiply(int64_t first, int64_t last, int64_t M, int64_t N, int64_t Q, MatrixView<bf16> a, MatrixView<bf16> b,
+              float* c, bool accumulate) {
+  static onednn::Cache<onednn::Operation, 7> cache;
+  const int64_t count = last - first;
+  if (count == 0) return;
+  const onednn::Operation& product = cache.get({count, M, N, Q, a.col, b.col, accumulate}, [&] {
+    const auto type = onednn::data_type_of<bf16>;
+    return onednn::matmul(onednn::layout({count, M, Q}, {M * Q, a.row, a.col}, type),
+                          onednn::layout({count, Q, N}, {Q * N, b.row, b.col}, type), {},
+                          onednn::layout({count, M, N}, onednn::Tag::abc), accumulate);
+  });
+  product.run({{DNNL_ARG_SRC, a.data + first * M * Q},
+               {DNNL_ARG_WEIGHTS, b.data + first * Q * N},
+               {DNNL_ARG_DST, c + first * M * N}});
 }
 
 // ---- blocks of tiles -----------------------------------------------------------------------------
@@ -179,69 +229,81 @@ int64_t block_tiles(const Tiling& tiling, int64_t in, int64_t out) {
 }
 
 /// y (N,H,W,out) from x (N,H,W,in): a block of tiles a thread. `u` is (16,out,in), or (16,in,out) when `exchanged`.
-void convolve(const Tiling& tiling, const float* x, int64_t in, const float* u, bool exchanged, const float* bias,
-              int64_t out, float* y) {
-  const int64_t T = block_tiles(tiling, in, out), blocks = (tiling.count() + T - 1) / T;
-  const int64_t per_thread = kPositions * T * (in + out) + in + out;  // V, M, zeros, nowhere
-  Tensor scratch = Tensor::empty({omp_get_max_threads(), per_thread});
+template <class T>
+void convolve(const Tiling& tiling, const T* x, int64_t in, const Tensor& spectrum, bool exchanged, const float* bias,
+              int64_t out, T* y) {
+  const int64_t tiles = block_tiles(tiling, in, out), blocks = (tiling.count() + tiles - 1) / tiles;
+  const int64_t threads = omp_get_max_threads();
+  Tensor transformed = Tensor::empty({threads, kPositions, tiles, in}, dtype_of<T>);
+  Tensor products = Tensor::empty({threads, kPositions, tiles, out});
+  const Tensor outside = Tensor::zeros({in}, dtype_of<T>);
+  Tensor nowhere = Tensor::empty({threads, out}, dtype_of<T>);
+  const MatrixView<T> filters =
+      exchanged ? MatrixView<T>{spectrum.data<T>(), out, 1} : MatrixView<T>{spectrum.data<T>(), 1, in};
 #pragma omp parallel
   {
-    float* v = scratch.data<float>() + omp_get_thread_num() * per_thread;
-    float *m = v + kPositions * T * in, *zeros = m + kPositions * T * out, *nowhere = zeros + in;
-    std::fill_n(zeros, in, 0.0f);
+    const int64_t thread = omp_get_thread_num();
+    T* v = transformed.data<T>() + thread * kPositions * tiles * in;
+    float* m = products.data<float>() + thread * kPositions * tiles * out;
 #pragma omp for schedule(dynamic)
     for (int64_t block = 0; block < blocks; ++block) {
-      const int64_t first = block * T, count = std::min(T, tiling.count() - first);
-      for (int64_t t = 0; t < count; ++t) read_input_tile(tiling, first + t, x, in, zeros, v + t * in, T * in);
-      for (int64_t p = 0; p < kPositions; ++p) {
-        const float* filters = u + p * in * out;
-        sgemm(count, out, in, 1.0f, {v + p * T * in, in, 1},
-              exchanged ? MatrixView<float>{filters, out, 1} : MatrixView<float>{filters, 1, in}, m + p * T * out, out,
-              false);
-      }
+      const int64_t first = block * tiles, count = std::min(tiles, tiling.count() - first);
       for (int64_t t = 0; t < count; ++t)
-        write_output_tile(tiling, first + t, m + t * out, T * out, bias, out, nowhere, y);
+        read_input_tile(tiling, first + t, x, in, outside.data<T>(), v + t * in, count * in);
+      multiply(0, kPositions, count, out, in, {v, in, 1}, filters, m, false);
+      for (int64_t t = 0; t < count; ++t)
+        write_output_tile(tiling, first + t, m + t * out, count * out, bias, out, nowhere.data<T>() + thread * out, y);
     }
   }
 }
 
 }  // namespace
 
-bool winograd_suits(const ConvSizes& s, const Window& window) {
-  return window.kernel == 3 && window.stride == 1 && window.padding == 1 && window.groups == 1 &&
-         s.I >= kFewestChannels && s.O >= kFewestChannels;
+bool winograd_suits(const ConvSizes& s, const Window& window, DType dtype) {
+  const int64_t fewest = dtype == DType::bf16 ? kFewestRoundedChannels : kFewestChannels;
+  return window.kernel == 3 && window.stride == 1 && window.padding == 1 && window.groups == 1 && s.I >= fewest &&
+         s.O >= fewest;
 }
 
-void winograd_forward(const ConvSizes& s, const float* x, const float* w, const float* bias, float* y) {
-  const Tensor u = filter_spectrum(w, s.O, s.I, false);
-  convolve(Tiling(s), x, s.I, u.data<float>(), false, bias, s.O, y);
+template <class T>
+void winograd_forward(const ConvSizes& s, const T* x, const float* w, const float* bias, T* y) {
+  convolve(Tiling(s), x, s.I, filter_spectrum<T>(w, s.O, s.I, false), false, bias, s.O, y);
 }
 
-void winograd_backward_input(const ConvSizes& s, const float* dy, const float* w, float* dx) {
-  const Tensor u = filter_spectrum(w, s.O, s.I, true);
-  convolve(Tiling(s), dy, s.O, u.data<float>(), true, nullptr, s.I, dx);
+template <class T>
+void winograd_backward_input(const ConvSizes& s, const T* dy, const float* w, T* dx) {
+  convolve(Tiling(s), dy, s.O, filter_spectrum<T>(w, s.O, s.I, true), true, nullptr, s.I, dx);
 }
 
-void winograd_backward_weight(const ConvSizes& s, const float* dy, const float* x, float* dw) {
+template <class T>
+void winograd_backward_weight(const ConvSizes& s, const T* dy, const T* x, float* dw) {
   const Tiling tiling(s);
-  const int64_t T = block_tiles(tiling, s.I, s.O);
-  Tensor du = Tensor::empty({kPositions, s.O, s.I}), scratch = Tensor::empty({kPositions * T * (s.I + s.O)});
-  const Tensor zeros = Tensor::zeros({std::max(s.I, s.O)});
-  float *v = scratch.data<float>(), *e = v + kPositions * T * s.I;  // V of x; A dy Aᵀ
+  const int64_t tiles = block_tiles(tiling, s.I, s.O);
+  Tensor du = Tensor::empty({kPositions, s.O, s.I});
+  Tensor of_x = Tensor::empty({kPositions, tiles, s.I}, dtype_of<T>);   // V
+  Tensor of_dy = Tensor::empty({kPositions, tiles, s.O}, dtype_of<T>);  // A dy Aᵀ
+  const Tensor zeros = Tensor::zeros({std::max(s.I, s.O)}, dtype_of<T>);
+  T *v = of_x.data<T>(), *e = of_dy.data<T>();
 #pragma omp parallel
-  for (int64_t first = 0; first < tiling.count(); first += T) {
-    const int64_t count = std::min(T, tiling.count() - first);
+  for (int64_t first = 0; first < tiling.count(); first += tiles) {
+    const int64_t count = std::min(tiles, tiling.count() - first);
 #pragma omp for schedule(static)
     for (int64_t t = 0; t < count; ++t) {
-      read_input_tile(tiling, first + t, x, s.I, zeros.data<float>(), v + t * s.I, T * s.I);
-      read_gradient_tile(tiling, first + t, dy, s.O, zeros.data<float>(), e + t * s.O, T * s.O);
+      read_input_tile(tiling, first + t, x, s.I, zeros.data<T>(), v + t * s.I, count * s.I);
+      read_gradient_tile(tiling, first + t, dy, s.O, zeros.data<T>(), e + t * s.O, count * s.O);
     }
 #pragma omp for schedule(static)
     for (int64_t p = 0; p < kPositions; ++p)
-      sgemm(s.O, s.I, count, 1.0f, {e + p * T * s.O, 1, s.O}, {v + p * T * s.I, s.I, 1},
-            du.data<float>() + p * s.O * s.I, s.I, first > 0);
+      multiply(p, p + 1, s.O, s.I, count, {e, 1, s.O}, {v, s.I, 1}, du.data<float>(), first > 0);
   }
   filter_gradient(du.data<float>(), s.O, s.I, dw);
 }
+
+template void winograd_forward(const ConvSizes&, const float*, const float*, const float*, float*);
+template void winograd_forward(const ConvSizes&, const bf16*, const float*, const float*, bf16*);
+template void winograd_backward_input(const ConvSizes&, const float*, const float*, float*);
+template void winograd_backward_input(const ConvSizes&, const bf16*, const float*, bf16*);
+template void winograd_backward_weight(const ConvSizes&, const float*, const float*, float*);
+template void winograd_backward_weight(const ConvSizes&, const bf16*, const bf16*, float*);
 
 }  // namespace sked::cpu

@@ -41,13 +41,14 @@ void sum_over_rows(int64_t rows, int64_t width, T* out, F&& f) {
   }
 }
 
-/// out (C) = Σ_n x[n] of x (N,C).
+/// out (C) = Σ_n x[n] of x (N,C), which may be stored in bf16.
 template <class T>
-void sum_rows(const T* x, int64_t N, int64_t C, T* out) {
-  sum_over_rows(N, C, out, [=](int64_t begin, int64_t end, T* sums) {
+void sum_rows(const T* x, int64_t N, int64_t C, Arithmetic<T>* out) {
+  using A = Arithmetic<T>;
+  sum_over_rows(N, C, out, [=](int64_t begin, int64_t end, A* sums) {
     for (int64_t n = begin; n < end; ++n) {
 #pragma omp simd
-      for (int64_t c = 0; c < C; ++c) sums[c] += x[n * C + c];
+      for (int64_t c = 0; c < C; ++c) sums[c] += A(x[n * C + c]);
     }
   });
 }
