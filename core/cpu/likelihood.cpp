@@ -5,9 +5,9 @@
 #include <limits>
 
 #include "core/cpu/parallel.h"
+#include "core/cpu/rows.h"
 #include "core/cpu/softmax_rows.h"
 #include "core/kernels/memory.h"
-#include "core/kernels/reduce.h"
 
 namespace sked::cpu {
 namespace {
@@ -54,11 +54,22 @@ void for_each_columns(const Extents& e, F&& f) {
     for (int64_t block = 0; block < blocks; ++block) f(b, block * kColumns, std::min(e.K, (block + 1) * kColumns));
 }
 
-/// sums[k] += Σ over the rows of the tile, now a gradient.
-void add_column_sums(const Tensor& a, const Extents& e, Tensor& sums, TileOrigin at) {
-  if (!sums.defined()) return;
-  Tensor tile = Tensor::empty({e.K}, a.dtype()), place = sums.rows(at.class_index, at.class_index + e.K);
-  kernel::reduce_forward(a, tile, Reduce::sum, {1, e.B * e.C, e.K});
+/// f(b, s, row) turns every row of a tile into a gradient, and sums[k] += Σ over the rows, unless undefined, while a row
+/// is at hand.
+template <class T, class F>
+void differentiate_rows(const Extents& e, T* a, Tensor& sums, TileOrigin at, F&& f) {
+  using A = Arithmetic<T>;
+  if (!sums.defined()) return for_each_row(e, a, f);
+  Tensor tile = Tensor::empty({e.K}, dtype_of<A>), place = sums.rows(at.class_index, at.class_index + e.K);
+  const auto add = [&](int64_t begin, int64_t end, A* partial) {
+    for (int64_t i = begin; i < end; ++i) {
+      T* row = a + i * e.K;
+      f(i / e.C, i % e.C, row);
+#pragma omp simd
+      for (int64_t k = 0; k < e.K; ++k) partial[k] += A(row[k]);
+    }
+  };
+  sum_over_rows(e.B * e.C, e.K, tile.data<A>(), add, e.elements() > kHeavy);
   kernel::add_scaled(tile, place, 1);
 }
 
@@ -140,15 +151,15 @@ void label_tile_forward(const Tensor& a, const Tensor& labels, Tensor& lse, Tens
   const Extents e(a);
   const bool pick = labels.defined();
   const int64_t S = lse.dim(1);
-  visit_float(a.dtype(), "label_tile_forward", [&](auto type) {
-    using T = decltype(type);
-    T *l = lse.data<T>(), *p = pick ? target_logit.data<T>() : nullptr;
+  visit_stored(a.dtype(), "label_tile_forward", [&]<class T>(T) {
+    using A = Arithmetic<T>;
+    A *l = lse.data<A>(), *p = pick ? target_logit.data<A>() : nullptr;
     for_each_row(e, a.data<T>(), [&](int64_t b, int64_t s, const T* row) {
       const int64_t i = b * S + at.sample + s;
-      l[i] = log_add_exp(l[i], RowSum<T>(row, e.K).logsumexp());
+      l[i] = log_add_exp(l[i], RowSum<A>(row, e.K).logsumexp());
       if (!pick) return;
       const int64_t k = labels.data<int64_t>()[b] - at.class_index;
-      if (k >= 0 && k < e.K) p[i] = row[k];
+      if (k >= 0 && k < e.K) p[i] = A(row[k]);
     });
   });
 }
@@ -157,58 +168,61 @@ void label_tile_backward(Tensor& a, const Tensor& labels, const Tensor& lse, con
                          TileOrigin at) {
   const Extents e(a);
   const int64_t S = lse.dim(1);
-  visit_float(a.dtype(), "label_tile_backward", [&](auto type) {
-    using T = decltype(type);
-    const T *l = lse.data<T>(), *w = weight.data<T>();
-    for_each_row(e, a.data<T>(), [&](int64_t b, int64_t s, T* row) {
+  visit_stored(a.dtype(), "label_tile_backward", [&]<class T>(T) {
+    using A = Arithmetic<T>;
+    const A *l = lse.data<A>(), *w = weight.data<A>();
+    differentiate_rows(e, a.data<T>(), sums, at, [&](int64_t b, int64_t s, T* row) {
       const int64_t i = b * S + at.sample + s, k = labels.data<int64_t>()[b] - at.class_index;
-      const T shift = l[i], share = w[i];
+      const A shift = l[i], share = w[i];
+      const bool here = k >= 0 && k < e.K;
+      const A of_label = here ? share * math::exp(A(row[k]) - shift) - share : A{0};
 #pragma omp simd
-      for (int64_t c = 0; c < e.K; ++c) row[c] = share * math::exp(row[c] - shift);
-      if (k >= 0 && k < e.K) row[k] -= share;
+      for (int64_t c = 0; c < e.K; ++c) store(share * math::exp(A(row[c]) - shift), row[c]);
+      if (here) store(of_label, row[k]);
     });
   });
-  add_column_sums(a, e, sums, at);
 }
 
 // ---- every class ---------------------------------------------------------------------------------
 
 /// log_p of one example's columns, joined by C rows from `a` on that are K apart; x(value, s) is the logarithm
 /// averaged.
-template <class T, class F>
-void join_samples(const T* a, int64_t C, int64_t K, int64_t width, T* log_p, F&& x) {
-  T high[kColumns];
+template <class T, class A, class F>
+void join_samples(const T* a, int64_t C, int64_t K, int64_t width, A* log_p, F&& x) {
+  A high[kColumns];
   double sum[kColumns] = {};
-  std::fill_n(high, kColumns, -std::numeric_limits<T>::infinity());
+  std::fill_n(high, kColumns, -std::numeric_limits<A>::infinity());
   for (int64_t s = 0; s < C; ++s) {
 #pragma omp simd
     for (int64_t k = 0; k < width; ++k) {
-      const T value = x(a[s * K + k], s);
+      const A value = x(A(a[s * K + k]), s);
       high[k] = value > high[k] ? value : high[k];
     }
   }
-  for (T& h : high) h = finite_shift(h);
+  for (A& h : high) h = finite_shift(h);
   for (int64_t s = 0; s < C; ++s) {
 #pragma omp simd
-    for (int64_t k = 0; k < width; ++k) sum[k] += math::exp(x(a[s * K + k], s) - high[k]);
+    for (int64_t k = 0; k < width; ++k) sum[k] += math::exp(x(A(a[s * K + k]), s) - high[k]);
   }
-  for (int64_t k = 0; k < width; ++k) log_p[k] = log_add_exp(log_p[k], high[k] + math::log(static_cast<T>(sum[k])));
+  for (int64_t k = 0; k < width; ++k) log_p[k] = log_add_exp(log_p[k], high[k] + math::log(static_cast<A>(sum[k])));
 }
 
 void class_tile_forward(const Tensor& a, const Tensor& lse, Tensor& log_p, ClassLog log, TileOrigin at) {
   const Extents e(a);
   const int64_t classes = log_p.dim(1), S = lse.defined() ? lse.dim(1) : 0;
-  visit_float(a.dtype(), "class_tile_forward", [&](auto type) {
-    using T = decltype(type);
-    const T *in = a.data<T>(), *l = lse.defined() ? lse.data<T>() + at.sample : nullptr;
-    T* out = log_p.data<T>() + at.class_index;
+  visit_stored(a.dtype(), "class_tile_forward", [&]<class T>(T) {
+    using A = Arithmetic<T>;
+    const T* in = a.data<T>();
+    const A* l = lse.defined() ? lse.data<A>() + at.sample : nullptr;
+    A* out = log_p.data<A>() + at.class_index;
     for_each_columns(e, [&](int64_t b, int64_t begin, int64_t end) {
-      const T *rows = in + b * e.C * e.K + begin, *shift = l + b * S;
-      T* to = out + b * classes + begin;
+      const T* rows = in + b * e.C * e.K + begin;
+      const A* shift = l + b * S;
+      A* to = out + b * classes + begin;
       const auto join = [&](auto&& x) { join_samples(rows, e.C, e.K, end - begin, to, x); };
-      if (log == ClassLog::softmax) join([=](T value, int64_t s) { return value - shift[s]; });
-      if (log == ClassLog::sigmoid) join([](T value, int64_t) { return log_sigmoid(value); });
-      if (log == ClassLog::sigmoid_complement) join([](T value, int64_t) { return log_sigmoid(-value); });
+      if (log == ClassLog::softmax) join([=](A value, int64_t s) { return value - shift[s]; });
+      if (log == ClassLog::sigmoid) join([](A value, int64_t) { return log_sigmoid(value); });
+      if (log == ClassLog::sigmoid_complement) join([](A value, int64_t) { return log_sigmoid(-value); });
     });
   });
 }
@@ -217,16 +231,16 @@ void soft_tile_weights(const Tensor& a, const Tensor& lse, const Tensor& log_p, 
                        TileOrigin at) {
   const Extents e(a);
   const int64_t S = lse.dim(1), classes = log_p.dim(1);
-  visit_float(a.dtype(), "soft_tile_weights", [&](auto type) {
-    using T = decltype(type);
-    const T *l = lse.data<T>(), *lp = log_p.data<T>() + at.class_index, *q = share.data<T>() + at.class_index;
-    T* out = total.data<T>();
+  visit_stored(a.dtype(), "soft_tile_weights", [&]<class T>(T) {
+    using A = Arithmetic<T>;
+    const A *l = lse.data<A>(), *lp = log_p.data<A>() + at.class_index, *q = share.data<A>() + at.class_index;
+    A* out = total.data<A>();
     for_each_row(e, a.data<T>(), [&](int64_t b, int64_t s, const T* row) {
       const int64_t i = b * S + at.sample + s;
-      const T *lpb = lp + b * classes, *qb = q + b * classes, shift = l[i];
-      T sum = 0;
+      const A *lpb = lp + b * classes, *qb = q + b * classes, shift = l[i];
+      A sum = 0;
 #pragma omp simd reduction(+ : sum)
-      for (int64_t k = 0; k < e.K; ++k) sum += qb[k] * math::exp(row[k] - shift - lpb[k]);
+      for (int64_t k = 0; k < e.K; ++k) sum += qb[k] * math::exp(A(row[k]) - shift - lpb[k]);
       out[i] += sum;
     });
   });
@@ -236,42 +250,41 @@ void soft_tile_backward(Tensor& a, const Tensor& lse, const Tensor& log_p, const
                         Tensor& sums, TileOrigin at) {
   const Extents e(a);
   const int64_t S = lse.dim(1), classes = log_p.dim(1);
-  visit_float(a.dtype(), "soft_tile_backward", [&](auto type) {
-    using T = decltype(type);
-    const T *l = lse.data<T>(), *lp = log_p.data<T>() + at.class_index, *q = share.data<T>() + at.class_index;
-    const T* totals = total.data<T>();
-    for_each_row(e, a.data<T>(), [&](int64_t b, int64_t s, T* row) {
+  visit_stored(a.dtype(), "soft_tile_backward", [&]<class T>(T) {
+    using A = Arithmetic<T>;
+    const A *l = lse.data<A>(), *lp = log_p.data<A>() + at.class_index, *q = share.data<A>() + at.class_index;
+    const A* totals = total.data<A>();
+    differentiate_rows(e, a.data<T>(), sums, at, [&](int64_t b, int64_t s, T* row) {
       const int64_t i = b * S + at.sample + s;
-      const T *lpb = lp + b * classes, *qb = q + b * classes, shift = l[i], sum = totals[i];
+      const A *lpb = lp + b * classes, *qb = q + b * classes, shift = l[i], sum = totals[i];
 #pragma omp simd
       for (int64_t k = 0; k < e.K; ++k) {
-        const T log_softmax = row[k] - shift;
-        row[k] = sum * math::exp(log_softmax) - qb[k] * math::exp(log_softmax - lpb[k]);
+        const A log_softmax = A(row[k]) - shift;
+        store(sum * math::exp(log_softmax) - qb[k] * math::exp(log_softmax - lpb[k]), row[k]);
       }
     });
   });
-  add_column_sums(a, e, sums, at);
 }
 
 void sigmoid_tile_backward(Tensor& a, const Tensor& log_p, const Tensor& log_not_p, const Tensor& share,
                            const Tensor& rest, Tensor& sums, TileOrigin at) {
   const Extents e(a);
   const int64_t classes = log_p.dim(1);
-  visit_float(a.dtype(), "sigmoid_tile_backward", [&](auto type) {
-    using T = decltype(type);
-    const T *yes = log_p.data<T>() + at.class_index, *no = log_not_p.data<T>() + at.class_index;
-    const T *q = share.data<T>() + at.class_index, *r = rest.data<T>() + at.class_index;
-    for_each_row(e, a.data<T>(), [&](int64_t b, int64_t, T* row) {
+  visit_stored(a.dtype(), "sigmoid_tile_backward", [&]<class T>(T) {
+    using A = Arithmetic<T>;
+    const A *yes = log_p.data<A>() + at.class_index, *no = log_not_p.data<A>() + at.class_index;
+    const A *q = share.data<A>() + at.class_index, *r = rest.data<A>() + at.class_index;
+    differentiate_rows(e, a.data<T>(), sums, at, [&](int64_t b, int64_t, T* row) {
       const int64_t from = b * classes;
 #pragma omp simd
       for (int64_t k = 0; k < e.K; ++k) {
-        const T x = row[k], up = math::sigmoid(x), down = math::sigmoid(-x);
-        row[k] = r[from + k] * math::exp(log_sigmoid(-x) - no[from + k]) * up -
-                 q[from + k] * math::exp(log_sigmoid(x) - yes[from + k]) * down;
+        const A x = A(row[k]), up = math::sigmoid(x), down = math::sigmoid(-x);
+        store(r[from + k] * math::exp(log_sigmoid(-x) - no[from + k]) * up -
+                  q[from + k] * math::exp(log_sigmoid(x) - yes[from + k]) * down,
+              row[k]);
       }
     });
   });
-  add_column_sums(a, e, sums, at);
 }
 
 // ---- classes that choose among the examples too --------------------------------------------------
@@ -279,14 +292,14 @@ void sigmoid_tile_backward(Tensor& a, const Tensor& log_p, const Tensor& log_not
 void column_tile_forward(const Tensor& a, Tensor& lse, TileOrigin at) {
   const Extents e(a);
   const int64_t classes = lse.dim(1);
-  visit_float(a.dtype(), "column_tile_forward", [&](auto type) {
-    using T = decltype(type);
+  visit_stored(a.dtype(), "column_tile_forward", [&]<class T>(T) {
+    using A = Arithmetic<T>;
     const T* in = a.data<T>();
-    T* out = lse.data<T>() + at.sample * classes + at.class_index;
+    A* out = lse.data<A>() + at.sample * classes + at.class_index;
     // The columns of a sample are those of one example whose samples are the tile's examples.
     for_each_columns({e.C, e.B, e.K}, [&](int64_t s, int64_t begin, int64_t end) {
       join_samples(in + s * e.K + begin, e.B, e.C * e.K, end - begin, out + s * classes + begin,
-                   [](T value, int64_t) { return value; });
+                   [](A value, int64_t) { return value; });
     });
   });
 }
@@ -296,32 +309,35 @@ void pair_tile_backward(Tensor& a, const Tensor& labels, const Tensor& lse, cons
   const char* where = "pair_tile_backward";
   const Extents e(a);
   const int64_t S = lse.dim(1), classes = column_lse.dim(1);
-  visit_float(a.dtype(), where, [&](auto type) {
-    using T = decltype(type);
-    const T *l = lse.data<T>(), *w = weight.data<T>(), *cl = column_lse.data<T>(), *cw = column_weight.data<T>();
-    for_each_row(e, a.data<T>(), [&](int64_t b, int64_t s, T* row) {
+  visit_stored(a.dtype(), where, [&]<class T>(T) {
+    using A = Arithmetic<T>;
+    const A *l = lse.data<A>(), *w = weight.data<A>(), *cl = column_lse.data<A>(), *cw = column_weight.data<A>();
+    differentiate_rows(e, a.data<T>(), sums, at, [&](int64_t b, int64_t s, T* row) {
       const int64_t i = b * S + at.sample + s, column = (at.sample + s) * classes + at.class_index;
       const int64_t k = labels.data<int64_t>()[b] - at.class_index;
-      const T shift = l[i], share = w[i], *shifts = cl + column, *shares = cw + column;
+      const A shift = l[i], share = w[i], *shifts = cl + column, *shares = cw + column;
+      const auto gradient = [=](A x, int64_t c) {
+        return share * math::exp(x - shift) + shares[c] * math::exp(x - shifts[c]);
+      };
+      const bool here = k >= 0 && k < e.K;
+      const A of_label = here ? gradient(A(row[k]), k) - (share + shares[k]) : A{0};
 #pragma omp simd
-      for (int64_t c = 0; c < e.K; ++c)
-        row[c] = share * math::exp(row[c] - shift) + shares[c] * math::exp(row[c] - shifts[c]);
-      if (k >= 0 && k < e.K) row[k] -= share + shares[k];
+      for (int64_t c = 0; c < e.K; ++c) store(gradient(A(row[c]), c), row[c]);
+      if (here) store(of_label, row[k]);
     });
   });
-  add_column_sums(a, e, sums, at);
 }
 
 const bool registered = kernel::noise_forward.define(Device::cpu, noise_forward) &&
                         kernel::noise_backward.define(Device::cpu, noise_backward) &&
-                        kernel::label_tile_forward.define(Device::cpu, label_tile_forward) &&
-                        kernel::label_tile_backward.define(Device::cpu, label_tile_backward) &&
-                        kernel::class_tile_forward.define(Device::cpu, class_tile_forward) &&
-                        kernel::soft_tile_weights.define(Device::cpu, soft_tile_weights) &&
-                        kernel::soft_tile_backward.define(Device::cpu, soft_tile_backward) &&
-                        kernel::sigmoid_tile_backward.define(Device::cpu, sigmoid_tile_backward) &&
-                        kernel::column_tile_forward.define(Device::cpu, column_tile_forward) &&
-                        kernel::pair_tile_backward.define(Device::cpu, pair_tile_backward);
+                        kernel::label_tile_forward.define(Device::cpu, label_tile_forward, true) &&
+                        kernel::label_tile_backward.define(Device::cpu, label_tile_backward, true) &&
+                        kernel::class_tile_forward.define(Device::cpu, class_tile_forward, true) &&
+                        kernel::soft_tile_weights.define(Device::cpu, soft_tile_weights, true) &&
+                        kernel::soft_tile_backward.define(Device::cpu, soft_tile_backward, true) &&
+                        kernel::sigmoid_tile_backward.define(Device::cpu, sigmoid_tile_backward, true) &&
+                        kernel::column_tile_forward.define(Device::cpu, column_tile_forward, true) &&
+                        kernel::pair_tile_backward.define(Device::cpu, pair_tile_backward, true);
 
 }  // namespace
 }  // namespace sked::cpu

@@ -19,13 +19,13 @@ struct RowChunks {
 };
 
 /// out (width) = Σ over rows: f(begin, end, sums) adds the terms of rows [begin, end) to its chunk's own zeroed sums
-/// (width); the chunks run in parallel and are added up in order, in double.
+/// (width); the chunks run in parallel, where that is worth it, and are added up in order, in double.
 template <class T, class F>
-void sum_over_rows(int64_t rows, int64_t width, T* out, F&& f) {
+void sum_over_rows(int64_t rows, int64_t width, T* out, F&& f, bool parallel = true) {
   const RowChunks chunks(rows);
   Tensor partial = Tensor::empty({chunks.count(), width}, dtype_of<T>);
   T* sums = partial.data<T>();
-#pragma omp parallel
+#pragma omp parallel if (parallel)
   {
 #pragma omp for schedule(static)
     for (int64_t i = 0; i < chunks.count(); ++i) {

@@ -16,19 +16,23 @@ T finite_shift(T max) {
   return std::isfinite(max) ? max : T{0};
 }
 
-/// sum = Σ_k exp(scale x[k] − shift), with shift = the maximum of scale x[k]; scale > 0.
+/// sum = Σ_k exp(x[k] − shift), with shift = the maximum of x[k], which may be stored in bf16.
 template <class T>
 struct RowSum {
   T shift, sum = 0;
 
-  RowSum(const T* x, int64_t K, T scale = T{1}) {
+  template <class Stored>
+  RowSum(const Stored* x, int64_t K) {
     T max = -std::numeric_limits<T>::infinity();
 #pragma omp simd reduction(max : max)
-    for (int64_t k = 0; k < K; ++k) max = x[k] > max ? x[k] : max;
-    shift = finite_shift(scale * max);
+    for (int64_t k = 0; k < K; ++k) {
+      const T value = T(x[k]);
+      max = value > max ? value : max;
+    }
+    shift = finite_shift(max);
     T total = 0;
 #pragma omp simd reduction(+ : total)
-    for (int64_t k = 0; k < K; ++k) total += math::exp(scale * x[k] - shift);
+    for (int64_t k = 0; k < K; ++k) total += math::exp(T(x[k]) - shift);
     sum = total;
   }
   T logsumexp() const { return shift + math::log(sum); }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "autograd/support.h"
 #include "core/kernels/l2_normalize.h"
 #include "core/kernels/matmul.h"
 #include "core/kernels/memory.h"
@@ -22,12 +23,10 @@ constexpr Budget budget_of(Device device) {
   return device == Device::cpu ? Budget{2048, int64_t{8} << 20} : Budget{16384, int64_t{512} << 20};
 }
 
-/// What z, W and logits are kept in. Where the device stores bf16 and products round their factors to it, in bf16: the
-/// factors are then rounded once instead of once a tile, and logits move half the bytes. The CPU rounds within its
-/// products.
+/// What z, W and logits are kept in. Where products round their factors to bf16, in bf16: the factors are then rounded
+/// once instead of once a tile, and logits move half the bytes.
 DType factor_dtype(const Tensor& center) {
-  const bool rounds = center.device() != Device::cpu && center.dtype() == DType::f32;
-  return rounds && product_precision() == Precision::bf16 ? DType::bf16 : center.dtype();
+  return center.dtype() == DType::f32 ? activation_dtype(center.device()) : center.dtype();
 }
 
 /// Tensor cores want rows that start at whole 16 bytes.
@@ -47,20 +46,24 @@ Tensor matrix(const Tensor& t, int64_t b) { return rows_of(t, b, 0, t.dim(1)); }
 
 }  // namespace
 
-std::shared_ptr<DrawnNoise> worth_keeping(const SampledLogits& logits) {
-  constexpr int64_t kMostBytes = int64_t{64} << 20;
+std::shared_ptr<KeptTiles> worth_keeping(const SampledLogits& logits) {
+  constexpr int64_t kMostNoise = int64_t{64} << 20, kMostLogits = int64_t{256} << 20;  // bytes
   if (!logits.weight.defined() || !logits.scales.d.defined() || logits.center.device() != Device::cpu) return nullptr;
+  if (!on_tape(inputs_of(logits))) return nullptr;
   constexpr int64_t kMany = 1024;  // classes beside which drawing again is nothing
   if (logits.shard.divided() && logits.weight.dim(0) >= kMany) return nullptr;
   const int64_t rank = logits.scales.factors.defined() ? logits.scales.factors.dim(-1) : 0;
   const int64_t row_bytes = (logits.center.dim(-1) + rank) * static_cast<int64_t>(size_of(logits.center.dtype()));
   const int64_t rows = std::max<int64_t>(1, logits.center.dim(0) * logits.samples);
-  return rows <= kMostBytes / row_bytes ? std::make_shared<DrawnNoise>() : nullptr;
+  if (rows > kMostNoise / row_bytes) return nullptr;
+  auto kept = std::make_shared<KeptTiles>();
+  kept->room = kMostLogits;
+  return kept;
 }
 
-LogitTiles::LogitTiles(const SampledLogits& logits, TileSize size, std::shared_ptr<DrawnNoise> drawn)
+LogitTiles::LogitTiles(const SampledLogits& logits, TileSize size, std::shared_ptr<KeptTiles> kept)
     : x_(logits),
-      drawn_(std::move(drawn)),
+      kept_(std::move(kept)),
       classifier_(logits.weight.defined()),
       B_(logits.center.dim(0)),
       J_(logits.center.dim(-1)),
@@ -93,10 +96,10 @@ void LogitTiles::draw() {
   count_ = std::min(chunk_, S_ - sample_);
   class_index_ = -1;
   z_ = r_ = eps_ = q_ = a_ = z_factor_ = Tensor();  // their memory is what the next chunk takes
-  if (drawn_ != nullptr) {
-    const auto [kept, fresh] = drawn_->try_emplace(sample_);
-    if (fresh) kept->second = {factor_noise(), diagonal_noise(0, J_)};
-    std::tie(eps_r_, eps_) = kept->second;
+  if (kept_ != nullptr) {
+    const auto [noise, fresh] = kept_->noise.try_emplace(sample_);
+    if (fresh) noise->second = {factor_noise(), diagonal_noise(0, J_)};
+    std::tie(eps_r_, eps_) = noise->second;
   } else {
     eps_r_ = factor_noise();
   }
@@ -134,7 +137,7 @@ Tensor LogitTiles::diagonal_noise(int64_t first, int64_t n) const {
 
 Tensor LogitTiles::noisy(int64_t first, int64_t n) {
   Tensor z = empty({B_, count_, n});
-  if (drawn_ == nullptr) eps_ = diagonal_noise(first, n);
+  if (kept_ == nullptr) eps_ = diagonal_noise(first, n);
   if (x_.scales.factors.defined()) project(first, n);
   const Tensor v = x_.scales.v.defined() ? x_.scales.v.value() : Tensor();
   kernel::noise_forward(x_.center.value(), x_.scales.d.value(), eps_, v, q_, z, first);
@@ -162,17 +165,35 @@ int64_t LogitTiles::width(int64_t class_index) const {
   return factor_ == DType::bf16 && n > kPack ? n - n % kPack : n;
 }
 
-Tensor& LogitTiles::logits(int64_t class_index) {
+const Tensor& LogitTiles::logits(int64_t class_index) {
   if (class_index == class_index_) return a_;
   class_index_ = class_index;
   a_ = Tensor();  // the next tile takes the memory of the last
+  if (kept_ == nullptr) {
+    compute(class_index);
+    return a_;
+  }
+  const std::pair place(sample_, class_index);
+  if (const auto found = kept_->logits.find(place); found != kept_->logits.end()) return a_ = found->second;
+  compute(class_index);
+  const auto bytes = static_cast<int64_t>(a_.bytes());
+  if (bytes <= kept_->room) {
+    kept_->room -= bytes;
+    kept_->logits[place] = a_;
+  }
+  return a_;
+}
+
+void LogitTiles::compute(int64_t class_index) {
   const int64_t n = width(class_index);
-  if (!classifier_) return a_ = noisy(class_index, n);
+  if (!classifier_) {
+    a_ = noisy(class_index, n);
+    return;
+  }
   a_ = Tensor::empty({B_, count_, n}, factor_, x_.center.device());
   Tensor a = flat(a_), none;
   const Tensor bias = bias_.defined() ? bias_.rows(class_index, class_index + n) : none;
   kernel::linear_forward(flat(z_factor_), weight_.rows(class_index, class_index + n), bias, a, none, Activation::none);
-  return a_;
 }
 
 // With g = ∂L/∂a of a tile, for HET-XL: ∂z += g W, ∂W += gᵀ z. For HET z is a.

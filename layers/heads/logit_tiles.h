@@ -23,18 +23,23 @@ struct TileSize {
 
 namespace sked::detail {
 
-/// The noise of a batch, ε^R and ε^J of each chunk by its first sample, for a second way through it.
-using DrawnNoise = std::map<int64_t, std::pair<Tensor, Tensor>>;
+/// What the first way through the tiles leaves for later ones, where making it again costs more than keeping it.
+struct KeptTiles {
+  std::map<int64_t, std::pair<Tensor, Tensor>> noise;    // ε^R and ε^J of each chunk, by its first sample
+  std::map<std::pair<int64_t, int64_t>, Tensor> logits;  // tiles, by their first sample and class
+  int64_t room;                                          // bytes left for more
+};
 
-/// A place for it where drawing costs more than keeping: HET-XL's on the CPU, up to 64 MiB, but for many classes that
-/// are divided to save memory. Else null.
-std::shared_ptr<DrawnNoise> worth_keeping(const SampledLogits& logits);
+/// A place for HET-XL's on the CPU, if gradients will be asked for: up to 64 MiB of noise, all or nothing, and with it
+/// up to 256 MiB of logits, which spares their products a second time. Null otherwise, and for many classes that are
+/// divided to save memory.
+std::shared_ptr<KeptTiles> worth_keeping(const SampledLogits& logits);
 
 class LogitTiles {
  public:
-  /// Noise is taken from `drawn`, or drawn and put there; null: drawn each time. Throws where the shapes of `logits` do
-  /// not fit.
-  LogitTiles(const SampledLogits& logits, TileSize size, std::shared_ptr<DrawnNoise> drawn = nullptr);
+  /// What `kept` has is taken from there, what it has room for put there; null: all is made each time. Throws where the
+  /// shapes of `logits` do not fit.
+  LogitTiles(const SampledLogits& logits, TileSize size, std::shared_ptr<KeptTiles> kept = nullptr);
 
   /// B and K. A tile holds all rows of the batch.
   int64_t batch() const { return B_; }
@@ -51,7 +56,7 @@ class LogitTiles {
   /// f(a, at) for each tile of the chunk; a chunk of one tile computes it once however often it is asked.
   template <class F>
   void for_each_tile(F&& f) {
-    for (int64_t k = 0; k < K_; k += width(k)) f(static_cast<const Tensor&>(logits(k)), TileOrigin{sample_, k});
+    for (int64_t k = 0; k < K_; k += width(k)) f(logits(k), TileOrigin{sample_, k});
   }
   /// f(a, dbias, at) turns each tile of the chunk into ∂L/∂a, which goes on to the inputs' gradients, and adds its sum
   /// over rows to dbias (K), which is undefined where no bias is.
@@ -59,7 +64,9 @@ class LogitTiles {
   void differentiate(F&& f) {
     if (classifier_ && x_.bias.defined() && !dbias_.defined()) dbias_ = zeros({K_});
     for (int64_t k = 0; k < K_; k += width(k)) {
-      f(logits(k), dbias_, TileOrigin{sample_, k});
+      logits(k);
+      if (kept_ != nullptr) kept_->logits.erase({sample_, k});  // the gradient takes its place
+      f(a_, dbias_, TileOrigin{sample_, k});
       pass_on(k);
     }
     finish_chunk();
@@ -71,7 +78,9 @@ class LogitTiles {
   void draw();
   /// Classes of the tile that starts at `class_index`.
   int64_t width(int64_t class_index) const;
-  Tensor& logits(int64_t class_index);
+  /// The tile that starts there: kept, or computed and kept if there is room.
+  const Tensor& logits(int64_t class_index);
+  void compute(int64_t class_index);
   void pass_on(int64_t class_index);
   void finish_chunk();
 
@@ -89,7 +98,7 @@ class LogitTiles {
   int64_t rows() const { return B_ * count_; }
 
   const SampledLogits x_;
-  const std::shared_ptr<DrawnNoise> drawn_;
+  const std::shared_ptr<KeptTiles> kept_;
   const bool classifier_;  // HET-XL
   const int64_t B_, J_, K_, S_;
   const int64_t first_;   // noisy coordinate 0 among those of all ranks

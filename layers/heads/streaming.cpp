@@ -116,8 +116,8 @@ void two_passes(LogitTiles& tiles, bool divided, First&& first, Meet&& meet, Sec
 struct SoftmaxSums {
   Tensor lse, log_p;
 
-  SoftmaxSums(const SampledLogits& a, TileSize tile) {
-    LogitTiles tiles(a, tile);
+  SoftmaxSums(const SampledLogits& a, TileSize tile, const std::shared_ptr<detail::KeptTiles>& kept) {
+    LogitTiles tiles(a, tile, kept);
     lse = filled(a, tiles.batch(), a.samples, kNothingYet);
     log_p = filled(a, tiles.batch(), tiles.classes(), kNothingYet);
     Tensor none;
@@ -134,8 +134,9 @@ struct SoftmaxSums {
 };
 
 /// log Σ_s σ(±a_s) (B,K), one for each of `logs`.
-TensorList sigmoid_sums(const SampledLogits& a, TileSize tile, const std::vector<ClassLog>& logs) {
-  LogitTiles tiles(a, tile);
+TensorList sigmoid_sums(const SampledLogits& a, TileSize tile, const std::vector<ClassLog>& logs,
+                        const std::shared_ptr<detail::KeptTiles>& kept) {
+  LogitTiles tiles(a, tile, kept);
   TensorList sums;
   for (size_t i = 0; i < logs.size(); ++i) sums.push_back(filled(a, tiles.batch(), tiles.classes(), kNothingYet));
   tiles.for_each_chunk([&] {
@@ -149,8 +150,8 @@ TensorList sigmoid_sums(const SampledLogits& a, TileSize tile, const std::vector
 }  // namespace
 
 Var streaming_nll(const SampledLogits& a, const Tensor& targets, TileSize tile) {
-  const auto drawn = detail::worth_keeping(a);
-  LogitTiles tiles(a, tile, drawn);
+  const auto kept = detail::worth_keeping(a);
+  LogitTiles tiles(a, tile, kept);
   const Tensor labels = own_labels(a, targets);
   Tensor lse = filled(a, tiles.batch(), a.samples, kNothingYet);
   Tensor target_logit = a.shard.divided() ? Tensor::zeros_like(lse) : Tensor::like(lse);
@@ -161,9 +162,9 @@ Var streaming_nll(const SampledLogits& a, const Tensor& targets, TileSize tile) 
   combine(a, lse, &target_logit);
   const Var c = Var(target_logit) - Var(lse);
   const Tensor loss = (-logmeanexp(c, 1)).value(), w = softmax(c).value();
-  return record(loss, inputs_of(a), [a = off_tape(a), labels, lse, w, tile, drawn](const Tensor& dy) {
+  return record(loss, inputs_of(a), [a = off_tape(a), labels, lse, w, tile, kept](const Tensor& dy) {
     const Tensor weight = times_rows(w, dy);
-    LogitTiles back(a, tile, drawn);
+    LogitTiles back(a, tile, kept);
     back.for_each_chunk([&] {
       back.differentiate([&](Tensor& x, Tensor& dbias, TileOrigin at) {
         kernel::label_tile_backward(x, labels, lse, weight, dbias, at);
@@ -174,16 +175,17 @@ Var streaming_nll(const SampledLogits& a, const Tensor& targets, TileSize tile) 
 }
 
 Var streaming_soft_nll(const SampledLogits& a, const Tensor& q, TileSize tile) {
-  const SoftmaxSums sums(a, tile);
+  const auto kept = detail::worth_keeping(a);
+  const SoftmaxSums sums(a, tile, kept);
   require_shape(q, sums.log_p.shape(), "streaming_soft_nll", "q");
   const double log_samples = std::log(static_cast<double>(a.samples));
   Tensor loss = (-sum(Var(q) * (Var(sums.log_p) - log_samples), 1)).value();
   sum_over_ranks(a, loss);
-  return record(loss, inputs_of(a), [a = off_tape(a), q, sums, tile](const Tensor& dy) {
+  return record(loss, inputs_of(a), [a = off_tape(a), q, sums, tile, kept](const Tensor& dy) {
     const auto& [lse, log_p] = sums;
     const Tensor share = times_rows(q, dy);
     Tensor total = Tensor::zeros_like(lse);
-    LogitTiles back(a, tile);
+    LogitTiles back(a, tile, kept);
     const auto weigh = [&, &lse = lse, &log_p = log_p] {
       back.for_each_tile(
           [&](const Tensor& x, TileOrigin at) { kernel::soft_tile_weights(x, lse, log_p, share, total, at); });
@@ -200,15 +202,16 @@ Var streaming_soft_nll(const SampledLogits& a, const Tensor& q, TileSize tile) {
 }
 
 Var streaming_sigmoid_nll(const SampledLogits& a, const Tensor& t, TileSize tile) {
-  const TensorList sums = sigmoid_sums(a, tile, {ClassLog::sigmoid, ClassLog::sigmoid_complement});
+  const auto kept = detail::worth_keeping(a);
+  const TensorList sums = sigmoid_sums(a, tile, {ClassLog::sigmoid, ClassLog::sigmoid_complement}, kept);
   require_shape(t, sums[0].shape(), "streaming_sigmoid_nll", "t");
   const double log_samples = std::log(static_cast<double>(a.samples));
   const Var log_p = Var(sums[0]) - log_samples, log_not_p = Var(sums[1]) - log_samples;
   Tensor loss = (-sum(Var(t) * log_p + (1 - Var(t)) * log_not_p, 1)).value();
   sum_over_ranks(a, loss);
-  return record(loss, inputs_of(a), [a = off_tape(a), t, sums, tile](const Tensor& dy) {
+  return record(loss, inputs_of(a), [a = off_tape(a), t, sums, tile, kept](const Tensor& dy) {
     const Tensor share = times_rows(t, dy), rest = times_rows((1 - Var(t)).value(), dy);
-    LogitTiles back(a, tile);
+    LogitTiles back(a, tile, kept);
     back.for_each_chunk([&] {
       back.differentiate([&](Tensor& x, Tensor& dbias, TileOrigin at) {
         kernel::sigmoid_tile_backward(x, sums[0], sums[1], share, rest, dbias, at);
@@ -266,8 +269,8 @@ Var streaming_loss(Link link, const SampledLogits& a, const Targets& targets, Ti
 }
 
 Tensor streaming_predict(Link link, const SampledLogits& a, TileSize tile) {
-  const Tensor log_sum =
-      link == Link::softmax ? SoftmaxSums(a, tile).log_p : sigmoid_sums(a, tile, {ClassLog::sigmoid})[0];
+  const Tensor log_sum = link == Link::softmax ? SoftmaxSums(a, tile, nullptr).log_p
+                                               : sigmoid_sums(a, tile, {ClassLog::sigmoid}, nullptr)[0];
   return exp(Var(log_sum) - std::log(static_cast<double>(a.samples))).value();
 }
 

@@ -158,7 +158,8 @@ TEST_CASE("streaming likelihood: a temperature at either bound") {
   }
 }
 
-TEST_CASE("streaming likelihood: memory grows neither with K nor, beyond a little noise, with S") {
+TEST_CASE("streaming likelihood: memory grows neither with K nor with S beyond what is kept") {
+  constexpr double kKept = 256 << 20;            // of logits
   const auto extra = [](int64_t S, int64_t K) {  // bytes above what the inputs and their gradients need
     const Problem p{.B = 64, .S = S, .D = 16, .K = K, .R = 2};
     const std::vector<Var> x = leaves(values(p));
@@ -169,16 +170,22 @@ TEST_CASE("streaming likelihood: memory grows neither with K nor, beyond a littl
     const size_t peak = memory.stats().peak - before;
     return static_cast<double>(peak - x[4].grad().bytes());
   };
-  const double few = extra(64, 2000);
-  CHECK(extra(64, 8000) <= 1.1 * few);
-  // O(B S): a handful of numbers a sample, and its noise, D + R numbers, as long as all of that is small
-  CHECK(extra(512, 2000) <= few + (12 + 18) * 64 * 512 * 4);
+  const double many = extra(64, 20000), all = 64.0 * 64 * 20000 * 4;
+  CHECK(many < kKept + 0.1 * all);
+  CHECK(many < 0.9 * all);
+  CHECK(extra(64, 30000) <= many + 0.01 * all);
+  // What has no room for its noise keeps nothing: O(B S), a handful of numbers a sample.
+  const int64_t S = (int64_t{64} << 20) / (64 * 18 * 4) + 1;
+  CHECK(extra(S, 100) < 0.5 * 64 * static_cast<double>(S) * 100 * 4);
   const Problem p{.B = 64, .S = 64, .D = 16, .K = 8, .R = 2};
   SampledLogits a = logits_of(p, leaves(values(p)));
   CHECK(detail::worth_keeping(a) != nullptr);
-  a.samples = (int64_t{64} << 20) / (64 * 18 * 4) + 1;
+  {
+    const NoGrad scope;
+    CHECK(detail::worth_keeping(a) == nullptr);
+  }
+  a.samples = S;
   CHECK(detail::worth_keeping(a) == nullptr);
-  CHECK(few < 0.5 * 64 * 64 * 8000 * 4);
 }
 
 TEST_CASE("streaming likelihood: labels out of range and shapes that do not fit are refused") {
