@@ -380,7 +380,7 @@ stage_peer() {
   fi
   printf '#!/bin/sh\nLD_LIBRARY_PATH=%q exec python3 "$@"\n' "$old_path" >"$work/python" && chmod +x "$work/python"
   bench peer-ViT-S 320 steps --only ViT-S --peer "$work/python"
-  bench peer-likelihood 120 likelihood --peer "$work/python"
+  bench peer-likelihood 120 likelihood --peer "$work/python" --peer-modes eager compile
   bench peer-ResNet-50 320 steps --only ResNet-50 --peer "$work/python"
 }
 # Time, bytes and instructions of every kernel of one step, as CSV.

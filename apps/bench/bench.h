@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/device.h"
+#include "core/json.h"
 #include "core/tensor.h"
 #include "core/work_count.h"
 #include "layers/transformer.h"
@@ -18,6 +19,13 @@ namespace sked::bench {
 /// Seconds of one call of `f`: the median over `rounds` calls after `warmup` uncounted ones.
 double median_seconds(const std::function<void()>& f, int rounds, int warmup = 1);
 double median(std::vector<double> values);
+
+/// One of PyTorch's modes, as `compile channels_last`.
+struct PeerMode {
+  std::string name;
+  double seconds = 0;        // median of a step
+  std::string failure = {};  // why there is none; empty: there is one
+};
 
 /// One line of the report.
 struct Row {
@@ -30,8 +38,9 @@ struct Row {
   double images = 0;         // of one call; 0 where there are none
   double peer_seconds = 0;   // PyTorch's median, in the best of its modes; 0: not run
   double ratio = 0;          // median over rounds of PyTorch's time / ours
-  std::vector<std::pair<std::string, double>> peer_modes = {};  // each mode's median
-  std::map<std::string, WorkCount::Entry> work = {};            // of a profiled call, by kernel
+  std::vector<PeerMode> peer_modes = {};
+  Json peer_info = {};                                // what its best mode says of itself: version, threads …
+  std::map<std::string, WorkCount::Entry> work = {};  // of a profiled call, by kernel
 
   /// Takes the error, and fails the row where it is not below the limit.
   void check(double found, double limit);
@@ -53,10 +62,10 @@ struct Knob {
 struct Settings {
   int threads = 2;
   int rounds = 7;
-  std::string peer;                                 // Python interpreter with PyTorch; empty: no peer
-  std::string script;                               // apps/bench/peer_torch.py
-  std::vector<std::string> peer_modes = {"eager"};  // of PyTorch's training steps: eager, compile, max-autotune
-  Device device = Device::cpu;                      // of training steps, likelihood and peak; the rest: the CPU
+  std::string peer;                     // Python interpreter with PyTorch; empty: no peer
+  std::string script;                   // apps/bench/peer_torch.py
+  std::vector<std::string> peer_modes;  // of PyTorch: eager, compile, max-autotune
+  Device device = Device::cpu;          // of training steps, likelihood and peak; the rest: the CPU
   bool profile = false;  // one plain call of each, counted and under a profiler, instead of checks and times
   int64_t shrink = 1;    // sizes are divided by it, to see the program run: no figure means anything then
   bool record = true;    // training steps are replayed from a recording where the device can
@@ -90,6 +99,8 @@ void likelihood_rows(const Settings& settings, const Report& report);
 void contrastive_rows(const Settings& settings, const Report& report);
 /// Whole training steps (forward, backward, SGD), beside PyTorch in turn where a peer is given.
 void step_rows(const Settings& settings, const Report& report);
+/// The same of ResNet-50 and ViT-B/16 in batches of 8, small enough for a CPU.
+void large_step_rows(const Settings& settings, const Report& report);
 /// Epochs of 50,000 made vectors of 256 numbers in batches of 512 (ten classes, the heads on the vectors themselves),
 /// through loader and training steps; prints what waiting for data, passes and optimizer take of one.
 void embedding_rows(const Settings& settings, const Report& report);

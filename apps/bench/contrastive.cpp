@@ -82,22 +82,20 @@ void contrastive_rows(const Settings& settings, const Report& report) {
   // B S B D multiply-adds: one product forward, the same again and two gradients backward.
   row.operations = 8.0 * static_cast<double>(s.pairs * s.samples) * static_cast<double>(s.pairs * s.width);
   Pass pass(s, Likelihood::streaming);
-  std::unique_ptr<Peer> peer;
-  if (!settings.peer.empty()) {
-    peer = std::make_unique<Peer>(std::vector<std::string>{
-        settings.peer, settings.script, "--model", "contrastive", "--batch", std::to_string(s.pairs), "--samples",
-        std::to_string(s.samples), "--width", std::to_string(s.width), "--threads", std::to_string(settings.threads)});
-    tell({}, "  " + row.name + ": peer" + peer->info());
-    peer->run(1);
-  }
   const auto before = allocator(Device::cpu).stats().live;
   allocator(Device::cpu).reset_peak();
   pass.run(0);
   std::printf("%s: %.0f MB above its inputs and parameters, gradients included (B x S x B numbers: %.0f MB)\n",
               row.name.c_str(), static_cast<double>(allocator(Device::cpu).stats().peak - before) / 1e6,
               4e-6 * static_cast<double>(s.pairs * s.samples) * static_cast<double>(s.pairs));
-  time_in_turn(
-      row, settings.rounds, [&](int round) { pass.run(static_cast<uint64_t>(round)); }, peer.get());
+  uint64_t draw = 1;
+  Settings on_cpu = settings;
+  on_cpu.device = Device::cpu;
+  time_in_turn(row,
+               {.ours = [&](int steps) { return median_seconds([&] { pass.run(draw++); }, steps, 0); },
+                .options = {"--model", "contrastive", "--batch", std::to_string(s.pairs), "--samples",
+                            std::to_string(s.samples)}},
+               on_cpu, report);
   report(row, true);
 }
 

@@ -141,20 +141,14 @@ void likelihood_rows(const Settings& settings, const Report& report) {
     return report(row, true);
   }
   row.check(check(settings.device), composition_limit());
-  std::unique_ptr<Peer> peer;
-  if (!settings.peer.empty()) {
-    peer = std::make_unique<Peer>(std::vector<std::string>{
-        settings.peer, settings.script,         "--model",     "likelihood",
-        "--batch",     std::to_string(s.batch), "--samples",   std::to_string(s.samples),
-        "--width",     std::to_string(s.width), "--classes",   std::to_string(s.classes),
-        "--rank",      std::to_string(kRank),   "--threads",   std::to_string(settings.threads),
-        "--device",    name(settings.device),   "--precision", name(product_precision())});
-    tell({}, "  " + row.name + ": peer" + peer->info());
-    if (settings.rounds > 1) peer->run(1);
-  }
-  if (settings.rounds > 1) pass.run(0);
-  time_in_turn(
-      row, settings.rounds, [&](int round) { pass.run(static_cast<uint64_t>(round)); }, peer.get());
+  uint64_t draw = 0;
+  time_in_turn(row,
+               {.ours = [&](int steps) { return median_seconds([&] { pass.run(draw++); }, steps, 0); },
+                .warmup = settings.rounds > 1 ? 1 : 0,
+                .options = {"--model", "likelihood", "--batch", std::to_string(s.batch), "--samples",
+                            std::to_string(s.samples), "--width", std::to_string(s.width), "--classes",
+                            std::to_string(s.classes), "--rank", std::to_string(kRank)}},
+               settings, report);
   report(row, true);
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <fstream>
 
 #include <omp.h>
 
@@ -12,10 +13,19 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/precision.h"
+#include "core/text.h"
 
 namespace sked::bench {
 
 namespace {
+
+/// As the system calls it; empty where it does not say.
+std::string processor() {
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);)
+    if (line.starts_with("model name")) return std::string(trimmed(line.substr(line.find(':') + 1)));
+  return {};
+}
 
 double load_average() {
   double load = 0;
@@ -27,7 +37,10 @@ void bench(const CommonOptions& options, const std::vector<std::string>& topics,
   settings.threads = omp_get_max_threads();
   settings.device = options.device;
   settings.record = options.graph;
-  if (settings.device == Device::cuda) settings.peer_modes = {"eager", "compile", "max-autotune"};
+  if (settings.peer_modes.empty()) {
+    settings.peer_modes = {"eager", "compile"};
+    if (settings.device == Device::cuda) settings.peer_modes.push_back("max-autotune");
+  }
   // Needs data, so it runs only when it is named.
   if (std::find(topics.begin(), topics.end(), "loader") != topics.end()) {
     const double load = load_average(), share = loader_share(settings, options.data_root);
@@ -43,8 +56,8 @@ void bench(const CommonOptions& options, const std::vector<std::string>& topics,
   };
   require(!settings.profile || !topics.empty(), "bench", "--profile: name what it shall look at: steps, likelihood");
   const double load = load_average();
-  Json head = {{"threads", settings.threads}, {"load_average", load}};
-  std::printf("threads %d · load average %.2f at start", settings.threads, load);
+  Json head = {{"processor", processor()}, {"threads", settings.threads}, {"load_average", load}};
+  std::printf("%s · threads %d · load average %.2f at start", processor().c_str(), settings.threads, load);
   double peak = 0;  // nothing is held against it in a profile, and gpu-knobs measures products itself
   if (!settings.profile && !(topics.size() == 1 && named("gpu-knobs"))) {
     peak = gemm_peak(settings);
@@ -58,6 +71,7 @@ void bench(const CommonOptions& options, const std::vector<std::string>& topics,
   if (asked("likelihood")) likelihood_rows(settings, results.rows("likelihood"));
   if (asked("contrastive")) contrastive_rows(settings, results.rows("contrastive"));
   if (asked("steps")) step_rows(settings, results.rows("steps"));
+  if (named("large-steps")) large_step_rows(settings, results.rows("large-steps"));
   if (asked("embeddings")) embedding_rows(settings, results.rows("embeddings"));
   if (asked("variance"))
     for (const VarianceRow& row : variance_rows(settings)) results.variance(row);
@@ -88,8 +102,10 @@ int main(int argc, char** argv) {
       {{.name = "topics",
         .target = &topics,
         .help = "kernels, likelihood, contrastive, steps, embeddings, variance; all when none is named (on a GPU: "
-                "steps); loader (needs Tiny ImageNet); gpu-knobs (what a GPU's libraries could do instead)",
-        .one_of = {"kernels", "likelihood", "contrastive", "steps", "embeddings", "variance", "loader", "gpu-knobs"}},
+                "steps); large-steps (ResNet-50 and ViT-B/16, batches of 8); loader (needs Tiny ImageNet); gpu-knobs "
+                "(what a GPU's libraries could do instead)",
+        .one_of = {"kernels", "likelihood", "contrastive", "steps", "large-steps", "embeddings", "variance", "loader",
+                   "gpu-knobs"}},
        {.name = "--samples",
         .target = &settings.samples,
         .help = "Monte Carlo samples of the likelihood",
@@ -110,7 +126,13 @@ int main(int argc, char** argv) {
         .help = "Divides the sizes of steps and gpu-knobs and the batch of the likelihood, to see them run where "
                 "they are too large; no figure means anything then",
         .in = {{1, 1 << 20}}},
-       {"--peer", &settings.peer, "Python interpreter with PyTorch to run the same steps in turn"},
+       {"--peer", &settings.peer,
+        "Python interpreter with PyTorch to run the same steps in turn, in each of its modes and layouts; the ratio is "
+        "that to the fastest"},
+       {.name = "--peer-modes",
+        .target = &settings.peer_modes,
+        .help = "Its modes; default: eager and compile, on a GPU max-autotune too",
+        .one_of = {"eager", "compile", "max-autotune"}},
        {"--peer-script", &settings.script, "PyTorch's side of the steps"}},
       [&](const CommonOptions& options) { bench::bench(options, topics, settings); });
 }

@@ -1,5 +1,6 @@
 #include "apps/bench/peer.h"
 
+#include <algorithm>
 #include <csignal>
 #include <cstring>
 #include <sstream>
@@ -9,7 +10,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "apps/common/config/progress.h"
 #include "core/error.h"
+#include "core/precision.h"
 
 namespace sked::bench {
 
@@ -37,7 +40,9 @@ Peer::Peer(const std::vector<std::string>& command) {
   const std::string first = read_line();
   require(first.rfind("ready", 0) == 0, "bench", "expected the peer ", command[0], " to say 'ready', got '", first,
           "' (is PyTorch installed for that interpreter?)");
-  info_ = first.substr(5);
+  const JsonRead info = read_json(first.substr(5), 2);
+  require(!info.problem, "bench", "expected JSON behind the 'ready' of the peer, got '", first, "'");
+  info_ = info.value;
 }
 
 Peer::~Peer() {
@@ -72,16 +77,78 @@ std::string Peer::read_line() {
   }
 }
 
-void time_in_turn(Row& row, int rounds, const std::function<void(int round)>& pass, Peer* peer) {
-  std::vector<double> ours, theirs, ratios;
-  for (int round = 0; round < rounds; ++round) {
-    ours.push_back(median_seconds([&] { pass(round); }, 1, 0));
-    if (peer == nullptr) continue;
-    theirs.push_back(peer->run(1)[0]);
-    ratios.push_back(theirs.back() / ours.back());
+namespace {
+
+struct Mode {
+  std::string mode, layout;  // the layout is empty where it means nothing
+  std::string name() const { return layout.empty() ? mode : mode + " " + layout; }
+};
+
+std::vector<Mode> modes_of(const InTurn& step, const Settings& settings) {
+  std::vector<std::string> layouts = {""};
+  if (step.convolves) layouts = {"channels_first", "channels_last"};
+  if (step.convolves && settings.device == Device::cuda) layouts = {"channels_last"};  // cuDNN's own
+  std::vector<Mode> modes;
+  for (const std::string& mode : settings.peer_modes)
+    for (const std::string& layout : layouts) modes.push_back({mode, layout});
+  return modes;
+}
+
+std::vector<std::string> command_of(const Mode& mode, const InTurn& step, const Settings& settings) {
+  std::vector<std::string> command = {settings.peer, settings.script};
+  command.insert(command.end(), step.options.begin(), step.options.end());
+  const auto add = [&](const char* option, const std::string& value) {
+    command.push_back(option);
+    command.push_back(value);
+  };
+  add("--threads", std::to_string(settings.threads));
+  add("--device", name(settings.device));
+  add("--precision", name(product_precision()));
+  add("--mode", mode.mode);
+  if (!mode.layout.empty()) add("--layout", mode.layout);
+  return command;
+}
+
+}  // namespace
+
+void time_in_turn(Row& row, const InTurn& step, const Settings& settings, const Report& report) {
+  if (step.warmup > 0) step.ours(step.warmup);
+  std::vector<double> ours;
+  const auto time_ours = [&](int rounds) {
+    for (int round = 0; round < rounds; ++round) ours.push_back(step.ours(step.steps));
+    row.seconds = median(ours);
+  };
+  if (settings.peer.empty()) return time_ours(settings.rounds);
+  time_ours(1);  // it is known before the peer takes minutes to compile
+  report(row, false);
+  std::string failure;
+  const auto time_mode = [&](const Mode& mode) {
+    Peer peer(command_of(mode, step, settings));
+    tell({}, "  " + row.name + ": peer " + peer.info().dump());
+    // The first step of a compiled one compiles.
+    if (const int warmup = mode.mode == "eager" ? step.warmup : std::max(1, step.warmup); warmup > 0) peer.run(warmup);
+    std::vector<double> theirs, ratios;
+    for (int round = 0; round < settings.rounds; ++round) {
+      time_ours(1);
+      theirs.push_back(median(peer.run(step.steps)));
+      ratios.push_back(theirs.back() / ours.back());
+    }
+    row.peer_modes.push_back({mode.name(), median(theirs)});
+    if (row.peer_seconds > 0 && median(theirs) >= row.peer_seconds) return;
+    row.peer_seconds = median(theirs);
+    row.ratio = median(ratios);
+    row.peer_info = peer.info();
+  };
+  for (const Mode& mode : modes_of(step, settings)) {
+    try {
+      time_mode(mode);
+    } catch (const Error& error) {
+      failure = error.what();
+      row.peer_modes.push_back({mode.name(), 0, failure});
+    }
+    report(row, false);
   }
-  row.seconds = median(ours);
-  if (peer != nullptr) row.peer_seconds = median(theirs), row.ratio = median(ratios);
+  if (row.peer_seconds == 0) throw Error(failure);
 }
 
 }  // namespace sked::bench

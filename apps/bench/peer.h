@@ -1,5 +1,5 @@
 #pragma once
-// A child process that runs PyTorch's side of a benchmark on request (peer_torch.py).
+// A child process that runs PyTorch's side of a benchmark on request (peer_torch.py), and the two timed in turn.
 
 #include <functional>
 #include <string>
@@ -14,13 +14,13 @@ namespace sked::bench {
 /// Starts `command` and talks lines with it. Throws Error when it cannot be started or stops answering.
 class Peer {
  public:
-  /// Waits until the peer says `ready`; what follows the word is info().
+  /// Waits until the peer says `ready {json}`; the JSON is info().
   explicit Peer(const std::vector<std::string>& command);
   ~Peer();
   Peer(const Peer&) = delete;
   Peer& operator=(const Peer&) = delete;
 
-  const std::string& info() const { return info_; }
+  const Json& info() const { return info_; }
   /// Seconds of each of `steps` training steps.
   std::vector<double> run(int steps);
 
@@ -30,11 +30,21 @@ class Peer {
   pid_t child_ = -1;
   int to_ = -1;
   int from_ = -1;
-  std::string pending_, info_;
+  std::string pending_;
+  Json info_;
 };
 
-/// Times pass(round) and one step of the peer in turn, `rounds` times, into row.seconds, peer_seconds and ratio. The
-/// peer may be null.
-void time_in_turn(Row& row, int rounds, const std::function<void(int round)>& pass, Peer* peer);
+/// What is timed, of ours and of PyTorch.
+struct InTurn {
+  std::function<double(int steps)> ours;  // seconds of a step, of `steps` that need not wait for each other
+  int steps = 1, warmup = 1;              // of each round, and before the first
+  std::vector<std::string> options;       // of peer_torch.py, that say which step it is
+  bool convolves = false;                 // it depends on the layout of images then which of PyTorch's steps is faster
+};
+
+/// Times ours, settings.rounds times, into row.seconds; and in turn with it, where there is a peer, a step of PyTorch
+/// in each of settings.peer_modes and of its layouts, into row.peer_modes. peer_seconds, peer_info and ratio are those
+/// of the fastest. A mode that fails costs no other; throws Error when all do.
+void time_in_turn(Row& row, const InTurn& step, const Settings& settings, const Report& report);
 
 }  // namespace sked::bench

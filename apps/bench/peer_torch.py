@@ -195,6 +195,7 @@ def main():
                         help="of torch.compile, or none")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    torch.set_flush_denormal(True)
     torch.manual_seed(0)
     torch.backends.cudnn.benchmark = True
     if args.precision != "f32":
@@ -207,7 +208,7 @@ def main():
     if images is not None and args.layout == "channels_last":
         model, images = model.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last)
     labels = torch.arange(args.batch, device=args.device) % args.classes
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, fused=True)
 
     def loss_of():
         with torch.autocast(args.device, torch.bfloat16, enabled=args.precision == "bf16"):
@@ -241,7 +242,8 @@ def main():
         return seconds
 
     print("ready", json.dumps({"torch": torch.__version__, "threads": torch.get_num_threads(), "layout": args.layout,
-                               "device": args.device, "precision": args.precision, "mode": args.mode}), flush=True)
+                               "device": args.device, "precision": args.precision, "mode": args.mode,
+                               "mkldnn": torch.backends.mkldnn.is_available()}), flush=True)
     for line in sys.stdin:
         words = line.split()
         if len(words) != 2 or words[0] != "run":

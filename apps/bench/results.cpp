@@ -62,9 +62,9 @@ void print(const Row& r, double peak) {
   if (r.peer_seconds > 0) std::printf(" %10.1f %7.2f", r.peer_seconds * 1e3, r.ratio);
   std::printf("\n");
   if (!r.failure.empty()) std::printf("  FAILED: %s\n", r.failure.c_str());
-  if (r.peer_modes.size() > 1) {
-    for (const auto& [mode, seconds] : r.peer_modes)
-      std::printf("%-52s %10.3f\n", ("  torch " + mode).c_str(), seconds * 1e3);
+  for (const PeerMode& mode : r.peer_modes) {
+    std::printf("%-52s", ("  torch " + mode.name).c_str());
+    mode.failure.empty() ? std::printf(" %10.3f\n", mode.seconds * 1e3) : std::printf(" %s\n", mode.failure.c_str());
   }
   if (!r.work.empty()) print_work(r);
 }
@@ -82,10 +82,12 @@ Json json_of(const Row& r, double peak) {
   }
   if (r.bytes > 0) row["gigabytes_per_second"] = r.bytes / r.seconds * 1e-9;
   if (r.images > 0 && r.seconds > 0) row["images_per_second"] = r.images / r.seconds;
-  for (const auto& [mode, seconds] : r.peer_modes) row["torch_modes"][mode] = seconds;
+  for (const PeerMode& mode : r.peer_modes)
+    row["torch_modes"][mode.name] = mode.failure.empty() ? Json(mode.seconds) : Json{{"failed", mode.failure}};
   if (r.peer_seconds > 0) {
     row["torch_seconds"] = r.peer_seconds;
     row["times_faster_than_torch"] = r.ratio;
+    row["torch"] = r.peer_info;
   }
   for (const auto& [kernel, entry] : by_bytes(r)) {
     Json line = {{"kernel", kernel}};

@@ -103,60 +103,14 @@ void check(Row& row, const StepCase& c, Device device) {
             activation_dtype(device) == DType::bf16 ? 0.1 : 1e-2);
 }
 
-/// PyTorch's side, ready to step.
-std::unique_ptr<Peer> start_peer(const StepCase& c, const Settings& settings, const std::string& mode) {
-  std::vector<std::string> command = {settings.peer, settings.script};
-  const auto add = [&](const char* option, const std::string& value) {
-    command.push_back(option);
-    command.push_back(value);
-  };
-  add("--model", c.model.name);
-  add("--batch", std::to_string(c.batch));
-  add("--size", std::to_string(c.size));
-  add("--classes", std::to_string(c.classes));
-  add("--threads", std::to_string(settings.threads));
-  add("--device", name(settings.device));
-  add("--precision", name(product_precision()));
-  add("--mode", mode);
-  const bool convolves = c.model.name.starts_with("resnet");
-  if (settings.device == Device::cuda && convolves) add("--layout", "channels_last");
-  auto peer = std::make_unique<Peer>(command);
-  tell({}, "  " + c.name + ": peer" + peer->info());
-  return peer;
-}
-
 int warmup_steps(const Settings& s) { return s.device == Device::cuda && s.shrink == 1 ? 5 : 1; }
 /// On a GPU a run of steps, long beside the wait at its end.
 int timed_steps(const Settings& s) { return s.device == Device::cuda && s.shrink == 1 ? 20 : 2; }
 
-/// Ours and, in turn with it, PyTorch in each of its modes; the row's ratio is that to its best one.
-void time(Row& row, const StepCase& c, const Settings& settings, Training& training, const Report& report) {
-  const int steps = timed_steps(settings), warmup = warmup_steps(settings);
-  training.seconds(warmup);
-  std::vector<double> ours;
-  const auto time_ours = [&](int rounds) {
-    for (int round = 0; round < rounds; ++round) ours.push_back(training.seconds(steps));
-    row.seconds = median(ours);
-  };
-  if (settings.peer.empty()) return time_ours(settings.rounds);
-  time_ours(1);  // it is known before the peer takes minutes to compile
-  report(row, false);
-  for (const std::string& mode : settings.peer_modes) {
-    const std::unique_ptr<Peer> peer = start_peer(c, settings, mode);
-    peer->run(warmup);
-    std::vector<double> theirs, ratios;
-    for (int round = 0; round < settings.rounds; ++round) {
-      time_ours(1);
-      theirs.push_back(median(peer->run(steps)));
-      ratios.push_back(theirs.back() / ours.back());
-    }
-    row.peer_modes.emplace_back(mode, median(theirs));
-    if (row.peer_seconds == 0 || median(theirs) < row.peer_seconds) {
-      row.peer_seconds = median(theirs);
-      row.ratio = median(ratios);
-    }
-    report(row, false);
-  }
+/// The options of peer_torch.py for such a step.
+std::vector<std::string> peer_options(const StepCase& c) {
+  return {"--model", c.model.name,           "--batch",   std::to_string(c.batch),
+          "--size",  std::to_string(c.size), "--classes", std::to_string(c.classes)};
 }
 
 void run(const StepCase& c, const Settings& settings, const Report& report) {
@@ -168,7 +122,13 @@ void run(const StepCase& c, const Settings& settings, const Report& report) {
     training.seconds(warmup_steps(settings));
     profile(row, settings.device, [&] { training.seconds(1); });
   } else {
-    time(row, c, settings, training, report);
+    time_in_turn(row,
+                 {.ours = [&](int steps) { return training.seconds(steps); },
+                  .steps = timed_steps(settings),
+                  .warmup = warmup_steps(settings),
+                  .options = peer_options(c),
+                  .convolves = c.model.name.starts_with("resnet")},
+                 settings, report);
   }
   report(row, true);
 }
@@ -190,25 +150,37 @@ StepCase shrunk(StepCase c, const Settings& settings) {
   return c;
 }
 
-}  // namespace
+StepCase vit_b(int64_t batch) {
+  return {.name = "step ViT-B/16 224x224", .model = {.name = "vit-b"}, .batch = batch, .size = 224};
+}
 
-void step_rows(const Settings& settings, const Report& report) {
-  const std::vector<StepCase> on_cpu = {
-      {.name = "step ResNet-18 32x32", .model = {.name = "resnet18", .stem = Stem::cifar}, .batch = 64, .size = 32},
-      vit_s(16)};
-  const std::vector<StepCase> on_gpu = {
-      vit_s(256),
-      {.name = "step ViT-B/16 224x224", .model = {.name = "vit-b"}, .batch = 256, .size = 224},
-      {.name = "step ResNet-50 224x224",
-       .model = {.name = "resnet50", .stem = Stem::imagenet},
-       .batch = 256,
-       .size = 224}};
-  for (const StepCase& real : settings.device == Device::cuda ? on_gpu : on_cpu) {
+StepCase resnet50(int64_t batch) {
+  return {.name = "step ResNet-50 224x224",
+          .model = {.name = "resnet50", .stem = Stem::imagenet},
+          .batch = batch,
+          .size = 224};
+}
+
+void run(const std::vector<StepCase>& cases, const Settings& settings, const Report& report) {
+  for (const StepCase& real : cases) {
     StepCase c = shrunk(real, settings);
     c.name += " batch " + std::to_string(c.batch);
     if (settings.wants(c.name)) run(c, settings, report);
   }
 }
+
+}  // namespace
+
+void step_rows(const Settings& settings, const Report& report) {
+  const StepCase resnet18 = {
+      .name = "step ResNet-18 32x32", .model = {.name = "resnet18", .stem = Stem::cifar}, .batch = 64, .size = 32};
+  if (settings.device == Device::cuda)
+    run({vit_s(256), vit_b(256), resnet50(256)}, settings, report);
+  else
+    run({resnet18, vit_s(16)}, settings, report);
+}
+
+void large_step_rows(const Settings& settings, const Report& report) { run({resnet50(8), vit_b(8)}, settings, report); }
 
 double step_seconds(const Settings& settings, Gelu gelu) {
   StepCase c = shrunk(vit_s(256), settings);

@@ -7,8 +7,10 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "apps/bench/peer.h"
 #include "apps/bench/results.h"
 #include "core/device.h"
+#include "core/file.h"
 #include "core/kernels/elementwise.h"
 #include "core/kernels/softmax.h"
 #include "tests/apps/support.h"
@@ -27,7 +29,7 @@ TEST_CASE("bench: its file is written as rows and modes are known, and a row tha
   report(row, false);
   CHECK(kept().size() == 1);
   CHECK_FALSE(kept()[0].contains("torch_modes"));
-  row.peer_modes.emplace_back("eager", 3.0);
+  row.peer_modes.push_back({"eager", 3.0});
   report(row, false);
   CHECK(kept().size() == 1);
   CHECK(kept()[0]["torch_modes"]["eager"] == 3.0);
@@ -46,6 +48,65 @@ TEST_CASE("bench: its file is written as rows and modes are known, and a row tha
   bench::Results good(file, {}, 0);
   good.rows("steps")(other, true);
   good.finish();
+}
+
+TEST_CASE("bench: the ratio is that to the fastest of PyTorch's modes, and one that fails costs no other") {
+  const TemporaryFolder folder;
+  // Stands for peer_torch.py. Says 'ready' and each step's seconds: 8 in eager mode, 6 in a compiled one, half of it
+  // channels last; max-autotune ends before it is ready.
+  write_file(folder.path("peer.sh"), R"(
+seconds=8
+while [ $# -gt 0 ]; do
+  case "$1 $2" in
+    "--mode compile") seconds=6 ;;
+    "--mode max-autotune") exit 1 ;;
+    "--layout channels_last") seconds=$((seconds / 2)) ;;
+    "--model "*) model=$2 ;;
+  esac
+  shift
+done
+echo "ready {\"torch\": \"$model\"}"
+while read -r word n; do
+  line=
+  while [ "$n" -gt 0 ]; do line="$line $seconds"; n=$((n - 1)); done
+  echo "$line"
+done
+)");
+  bench::Settings settings;
+  settings.rounds = 2;
+  settings.peer = "/bin/sh";
+  settings.script = folder.path("peer.sh");
+  settings.peer_modes = {"eager", "compile", "max-autotune"};
+  bench::InTurn step{
+      .ours = [](int) { return 1.5; }, .steps = 2, .options = {"--model", "some-net"}, .convolves = true};
+  bench::Results results(folder.path("bench.json"), {}, 0);
+  const bench::Report report = results.rows("steps");
+  bench::Row row{.name = "a"};
+  bench::time_in_turn(row, step, settings, report);
+  const auto kept = nlohmann::json::parse(slurp(folder.path("bench.json")))["steps"][0];
+  CHECK(kept["seconds"] == 1.5);
+  CHECK(kept["torch_modes"].size() == 6);
+  CHECK(kept["torch_modes"]["eager channels_first"] == 8);
+  CHECK(kept["torch_modes"]["eager channels_last"] == 4);
+  CHECK(kept["torch_modes"]["compile channels_first"] == 6);
+  CHECK(kept["torch_modes"]["compile channels_last"] == 3);
+  CHECK(kept["torch_modes"]["max-autotune channels_last"].contains("failed"));
+  CHECK(kept["torch_seconds"] == 3);
+  CHECK(kept["times_faster_than_torch"] == 2);
+  CHECK(kept["torch"]["torch"] == "some-net");
+
+  step.convolves = false;
+  settings.peer_modes = {"compile"};
+  bench::Row without_layouts{.name = "b"};
+  bench::time_in_turn(without_layouts, step, settings, report);
+  REQUIRE(without_layouts.peer_modes.size() == 1);
+  CHECK(without_layouts.peer_modes[0].name == "compile");
+  CHECK(without_layouts.ratio == 4);
+
+  settings.peer_modes = {"max-autotune"};
+  bench::Row none{.name = "c"};
+  CHECK(one_line_with(error_of([&] { bench::time_in_turn(none, step, settings, report); }), "[bench]", "'ready'"));
+  CHECK(fails_with(run_program({"bench", "steps", "--peer-modes", "fast"}), 2, "--peer-modes", "fast"));
 }
 
 TEST_CASE("bench: --profile counts one step, by kernel and in total") {
@@ -76,6 +137,16 @@ TEST_CASE("bench: --profile counts one step, by kernel and in total") {
     CHECK((*forward)["calls"] == 20);  // of one step: 17 and 3 shortcuts
   }
   CHECK(fails_with(run_program({"bench", "--profile"}), 1, "--profile"));
+}
+
+TEST_CASE("bench: large-steps are those of ResNet-50 and ViT-B/16") {
+  std::vector<std::string> names;
+  bench::Settings settings;
+  settings.rounds = 1;
+  settings.shrink = 64;
+  bench::large_step_rows(settings, [&](const bench::Row& row, bool) { names.push_back(row.name); });
+  CHECK(names ==
+        std::vector<std::string>{"step ResNet-50 224x224 shrunk batch 2", "step ViT-B/16 224x224 shrunk batch 2"});
 }
 
 TEST_CASE("bench: gpu-knobs needs a GPU, and lists every choice of it") {
