@@ -42,6 +42,12 @@ void check_rows(const Communicator& ranks, const Tensor& mine, const std::vector
                 "the rows of all ranks");
 }
 
+/// A collective, from now to the end of what this is given to.
+WorkCount::Call counted(const char* name, const Tensor& whole) {
+  const Device device = whole.defined() ? whole.device() : Device::cpu;
+  return {name, device, [&] { return WorkCount::Entry{.calls = 1, .bytes = detail::operand_bytes(whole)}; }};
+}
+
 }  // namespace
 
 std::vector<int64_t> span_sizes(int64_t count, int64_t size) {
@@ -53,14 +59,14 @@ std::vector<int64_t> span_sizes(int64_t count, int64_t size) {
 void Communicator::all_reduce(Tensor& t, Reduction how) {
   check_reducible(t);
   if (size() == 1 || t.numel() == 0) return;
-  WorkCount::call("all_reduce", detail::operand_bytes(t));
+  const auto call = counted("all_reduce", t);
   do_all_reduce(t, how);
 }
 
 void Communicator::start_all_reduce(const Tensor& t) {
   check_reducible(t);
   if (size() == 1 || t.numel() == 0) return;
-  WorkCount::call("start_all_reduce", detail::operand_bytes(t));
+  const auto call = counted("start_all_reduce", t);
   do_start_all_reduce(t);
 }
 
@@ -69,14 +75,16 @@ void Communicator::poke() {
 }
 
 void Communicator::finish() {
-  if (size() > 1) do_finish();
+  if (size() == 1) return;
+  const auto call = counted("finish_all_reduce", Tensor());
+  do_finish();
 }
 
 void Communicator::all_gather(const Tensor& mine, const std::vector<int64_t>& rows, Tensor& all) {
   check_rows(*this, mine, rows, all);
   if (size() == 1) return all.copy_from(mine);
   if (all.numel() == 0) return;
-  WorkCount::call("all_gather", detail::operand_bytes(all));
+  const auto call = counted("all_gather", all);
   do_all_gather(mine, rows, all);
 }
 
@@ -85,20 +93,20 @@ void Communicator::reduce_scatter(const Tensor& all, const std::vector<int64_t>&
   check_rows(*this, mine, rows, all);
   if (size() == 1) return mine.copy_from(all);
   if (all.numel() == 0) return;
-  WorkCount::call("reduce_scatter", detail::operand_bytes(all));
+  const auto call = counted("reduce_scatter", all);
   do_reduce_scatter(all, rows, mine);
 }
 
 void Communicator::broadcast(Tensor& t, int64_t root) {
   require(root >= 0 && root < size(), "communicator", "expected a rank below ", size(), ", got ", root);
   if (size() == 1 || t.numel() == 0) return;
-  WorkCount::call("broadcast", detail::operand_bytes(t));
+  const auto call = counted("broadcast", t);
   do_broadcast(t, root);
 }
 
 void Communicator::barrier() {
   if (size() == 1) return;
-  WorkCount::call("barrier", 0);
+  const auto call = counted("barrier", Tensor());
   do_barrier();
 }
 

@@ -159,8 +159,11 @@ class Kernel<void(Args...)> final : public KernelBase {
     if (!chosen.f) fail(name(), "no ", device, " implementation", t.dtype() == DType::f64 ? " for f64" : "");
     if (!precondition_) fail(name(), "no precondition");
     precondition_(name(), args...);
-    if (WorkCount::active())
-      WorkCount::call(name(), (detail::operand_bytes(args) + ... + 0), operations_ ? operations_(args...) : 0);
+    const WorkCount::Call call(name(), device, [&] {
+      return WorkCount::Entry{.calls = 1,
+                              .bytes = (detail::operand_bytes(args) + ... + 0),
+                              .operations = operations_ ? operations_(args...) : 0};
+    });
     if (DryRun::active()) return;
     carry_out(chosen, std::forward<Args>(args)...);
   }

@@ -2,8 +2,14 @@
 // Seconds of wall-clock time.
 
 #include <chrono>
+#include <cstdint>
 
 namespace sked {
+
+/// Nanoseconds since some moment; never less than before.
+inline int64_t nanoseconds_now() {
+  return std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 /// Runs from when it is made.
 class Stopwatch {

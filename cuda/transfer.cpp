@@ -66,7 +66,8 @@ Ring& ring() {
 void copy_from_host(void* device, const void* host, size_t bytes) {
   if (bytes == 0) return;
   refuse_in_recording("a copy from the host");
-  WorkCount::call("copy_from_host", static_cast<int64_t>(bytes));
+  const WorkCount::Call call("copy_from_host", Device::cuda,
+                             [&] { return WorkCount::Entry{.calls = 1, .bytes = static_cast<int64_t>(bytes)}; });
   // Beyond this a pinned copy of the whole is no longer cheap: the driver pages it through its own buffers.
   constexpr size_t kLargest = size_t{256} << 20;
   if (bytes > kLargest) {

@@ -3,15 +3,14 @@
 
 #include <algorithm>
 #include <functional>
-#include <map>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "apps/common/measure/work_profile.h"
 #include "core/device.h"
 #include "core/json.h"
 #include "core/tensor.h"
-#include "core/work_count.h"
 #include "layers/transformer.h"
 
 namespace sked::bench {
@@ -39,8 +38,8 @@ struct Row {
   double peer_seconds = 0;   // PyTorch's median, in the best of its modes; 0: not run
   double ratio = 0;          // median over rounds of PyTorch's time / ours
   std::vector<PeerMode> peer_modes = {};
-  Json peer_info = {};                                // what its best mode says of itself: version, threads …
-  std::map<std::string, WorkCount::Entry> work = {};  // of a profiled call, by kernel
+  Json peer_info = {};    // what its best mode says of itself: version, threads …
+  WorkProfile work = {};  // of a profiled call
 
   /// Takes the error, and fails the row where it is not below the limit.
   void check(double found, double limit);
@@ -49,7 +48,8 @@ struct Row {
 /// Is told of a row as far as it is known, after each mode of the peer, and once more when it is `done`.
 using Report = std::function<void(const Row& row, bool done)>;
 
-/// The row of one call of `step`, whose work is counted, between a profiler's start and stop. It is warm already.
+/// The row of a call of `step`, which is warm already: that of median time of five. On a GPU it is a single one,
+/// between a profiler's start and stop.
 void profile(Row& row, Device device, const std::function<void()>& step);
 
 /// One choice that a backend has, and what it costs.
@@ -66,7 +66,7 @@ struct Settings {
   std::string script;                   // apps/bench/peer_torch.py
   std::vector<std::string> peer_modes;  // of PyTorch: eager, compile, max-autotune
   Device device = Device::cpu;          // of training steps, likelihood and peak; the rest: the CPU
-  bool profile = false;  // one plain call of each, counted and under a profiler, instead of checks and times
+  bool profile = false;                 // plain calls, every kernel of them timed, instead of checks and times
   int64_t shrink = 1;    // sizes are divided by it, to see the program run: no figure means anything then
   bool record = true;    // training steps are replayed from a recording where the device can
   int64_t samples = 64;  // S of the likelihood

@@ -78,10 +78,15 @@ void contrastive_rows(const Settings& settings, const Report& report) {
   const Sizes s{settings.pairs, 16, 256};
   Row row{.name = "contrastive HET-XL B" + std::to_string(s.pairs) + " S16 D256"};
   if (!settings.wants(row.name)) return;
-  row.check(check(), composition_limit());
+  if (!settings.profile) row.check(check(), composition_limit());
   // B S B D multiply-adds: one product forward, the same again and two gradients backward.
   row.operations = 8.0 * static_cast<double>(s.pairs * s.samples) * static_cast<double>(s.pairs * s.width);
   Pass pass(s, Likelihood::streaming);
+  if (settings.profile) {
+    pass.run(0);
+    profile(row, Device::cpu, [&] { pass.run(1); });
+    return report(row, true);
+  }
   const auto before = allocator(Device::cpu).stats().live;
   allocator(Device::cpu).reset_peak();
   pass.run(0);

@@ -54,7 +54,8 @@ void bench(const CommonOptions& options, const std::vector<std::string>& topics,
   const auto asked = [&](const char* topic) {
     return topics.empty() ? settings.device == Device::cpu || std::string("steps") == topic : named(topic);
   };
-  require(!settings.profile || !topics.empty(), "bench", "--profile: name what it shall look at: steps, likelihood");
+  require(!settings.profile || !topics.empty(), "bench",
+          "--profile: name what it shall look at: steps, likelihood, contrastive");
   const double load = load_average();
   Json head = {{"processor", processor()}, {"threads", settings.threads}, {"load_average", load}};
   std::printf("%s · threads %d · load average %.2f at start", processor().c_str(), settings.threads, load);
@@ -119,8 +120,10 @@ int main(int argc, char** argv) {
         .shows_default = true},
        {"--only", &settings.only, "Only cases whose name contains this"},
        {"--profile", &settings.profile,
-        "steps, likelihood: one plain call of each after the warm-up, nothing checked or timed: what `ncu "
-        "--profile-from-start off` sees, and a table of kernels, launches and bytes on any device"},
+        "steps, likelihood, contrastive: where the time of a plain call goes, after the warm-up and without checks: a "
+        "table of kernels with calls, ms, share, GFLOP/s, launches, bytes, and what passes between kernels; of five "
+        "calls the one of median time. On a GPU one call, waited for kernel by kernel, which `ncu "
+        "--profile-from-start off` sees alone"},
        {.name = "--shrink",
         .target = &settings.shrink,
         .help = "Divides the sizes of steps and gpu-knobs and the batch of the likelihood, to see them run where "

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <functional>
 
 #include "apps/common/config/fields.h"
 #include "core/error.h"
@@ -10,30 +9,6 @@
 
 namespace sked::bench {
 namespace {
-
-using Work = std::vector<std::pair<std::string, WorkCount::Entry>>;
-
-Work by_bytes(const Row& row) {
-  Work list(row.work.begin(), row.work.end());
-  std::ranges::stable_sort(list, std::greater<>(), [](const auto& entry) { return entry.second.bytes; });
-  return list;
-}
-
-WorkCount::Entry sum_of(const Row& row) {
-  WorkCount::Entry sum;
-  for (const auto& [kernel, entry] : row.work) sum += entry;
-  return sum;
-}
-
-void print_work(const Row& row) {
-  std::printf("  %-38s %9s %9s %12s\n", "kernel", "calls", "launches", "operand MB");
-  const auto line = [](const std::string& name, const WorkCount::Entry& e) {
-    std::printf("  %-38s %9lld %9lld %12.3f\n", name.c_str(), static_cast<long long>(e.calls),
-                static_cast<long long>(e.launches), static_cast<double>(e.bytes) * 1e-6);
-  };
-  for (const auto& [kernel, entry] : by_bytes(row)) line(kernel, entry);
-  line("total", sum_of(row));
-}
 
 void print_head() {
   std::printf("%-52s %10s %9s %7s %7s %8s %9s %10s %7s\n", "case", "median ms", "GFLOP/s", "of peak", "GB/s",
@@ -66,11 +41,7 @@ void print(const Row& r, double peak) {
     std::printf("%-52s", ("  torch " + mode.name).c_str());
     mode.failure.empty() ? std::printf(" %10.3f\n", mode.seconds * 1e3) : std::printf(" %s\n", mode.failure.c_str());
   }
-  if (!r.work.empty()) print_work(r);
-}
-
-Json json_of(const WorkCount::Entry& e) {
-  return {{"calls", e.calls}, {"launches", e.launches}, {"operand_bytes", e.bytes}};
+  if (!r.work.rows.empty()) std::fputs(profile_table(r.work).c_str(), stdout);
 }
 
 Json json_of(const Row& r, double peak) {
@@ -89,12 +60,7 @@ Json json_of(const Row& r, double peak) {
     row["times_faster_than_torch"] = r.ratio;
     row["torch"] = r.peer_info;
   }
-  for (const auto& [kernel, entry] : by_bytes(r)) {
-    Json line = {{"kernel", kernel}};
-    line.update(json_of(entry));
-    row["work"].push_back(std::move(line));
-  }
-  if (!r.work.empty()) row["work_total"] = json_of(sum_of(r));
+  if (!r.work.rows.empty()) put_profile(row, r.work);
   return row;
 }
 

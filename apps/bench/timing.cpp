@@ -36,16 +36,12 @@ void Row::check(double found, double limit) {
 void profile(Row& row, Device device, const std::function<void()>& step) {
   Memory& there = memory(device);
   there.synchronize();
+  std::vector<WorkProfile> profiles;
   there.profile(true);
-  const WorkCount count;
-  row.seconds = median_seconds(
-      [&] {
-        step();
-        there.synchronize();
-      },
-      1, 0);
+  for (int i = 0; i < (device == Device::cpu ? 5 : 1); ++i) profiles.push_back(profiled(device, step));
   there.profile(false);
-  row.work = count.entries();
+  row.work = median_profile(profiles);
+  row.seconds = row.work.seconds;
 }
 
 }  // namespace sked::bench

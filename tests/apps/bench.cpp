@@ -109,32 +109,44 @@ done
   CHECK(fails_with(run_program({"bench", "steps", "--peer-modes", "fast"}), 2, "--peer-modes", "fast"));
 }
 
-TEST_CASE("bench: --profile counts one step, by kernel and in total") {
+TEST_CASE("bench: --profile explains a step: kernels and what lies between them, which add up to its time") {
   const TemporaryFolder folder;
   const std::string file = folder.path("bench.json");
-  for (const std::string topic : {"steps", "likelihood"}) {
+  for (const std::string topic : {"steps", "likelihood", "contrastive"}) {
     CAPTURE(topic);
     const Outcome outcome =
         run_program({"bench", topic, "--profile", "--only", topic == "steps" ? "ResNet-18" : "HET-XL", "--shrink", "64",
-                     "--samples", "2", "--out", file});
+                     "--samples", "2", "--pairs", "64", "--out", file});
     REQUIRE(outcome.code == 0);
-    CHECK(outcome.out.find("operand MB") != std::string::npos);
+    for (const char* const column : {"share", "GFLOP/s", "operand MB", "GB/s", kBetweenKernels})
+      CHECK(outcome.out.find(column) != std::string::npos);
     const auto row = nlohmann::json::parse(slurp(file))[topic][0];
-    int64_t calls = 0, bytes = 0, last = std::numeric_limits<int64_t>::max();
+    int64_t calls = 0, bytes = 0, operations = 0;
+    double seconds = 0, share = 0, last = 1e9;
+    bool between = false;
     for (const auto& kernel : row["work"]) {
-      CHECK(kernel["operand_bytes"] <= last);
-      last = kernel["operand_bytes"];
-      bytes += last;
+      CHECK(kernel["seconds"] <= last);
+      last = kernel["seconds"];
+      seconds += last;
+      share += kernel["share"].get<double>();
+      bytes += kernel["operand_bytes"].get<int64_t>();
       calls += kernel["calls"].get<int64_t>();
+      operations += kernel["operations"].get<int64_t>();
+      between = between || kernel["kernel"] == kBetweenKernels;
     }
+    CHECK(between);
+    CHECK(seconds == doctest::Approx(row["seconds"].get<double>()).epsilon(0.03));
+    CHECK(share == doctest::Approx(1));
     CHECK(row["work_total"]["operand_bytes"] == bytes);
     CHECK(row["work_total"]["calls"] == calls);
+    CHECK(row["work_total"]["operations"] == operations);
     CHECK(row["work_total"]["launches"] == 0);  // on the CPU
     if (topic != "steps") continue;
     const auto forward = std::find_if(row["work"].begin(), row["work"].end(),
                                       [](const auto& kernel) { return kernel["kernel"] == "conv2d_forward"; });
     REQUIRE(forward != row["work"].end());
     CHECK((*forward)["calls"] == 20);  // of one step: 17 and 3 shortcuts
+    CHECK((*forward)["gflops"] > 0);
   }
   CHECK(fails_with(run_program({"bench", "--profile"}), 1, "--profile"));
 }

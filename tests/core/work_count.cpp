@@ -4,6 +4,10 @@
 
 #include <doctest/doctest.h>
 
+#include <stdexcept>
+#include <string>
+#include <vector>
+
 #include "core/communicator.h"
 #include "core/error.h"
 #include "core/kernels/attention.h"
@@ -35,10 +39,81 @@ TEST_CASE("work is counted by kernel, with the bytes of its operands, by the you
 
 TEST_CASE("nothing is counted where nobody counts") {
   CHECK(WorkCount::active() == nullptr);
-  WorkCount::call("matmul", 1);
+  {
+    const WorkCount::Call call("matmul", Device::cpu, [] { return WorkCount::Entry{.calls = 1}; });
+  }
   const WorkCount count;
   CHECK(count.entries().empty());
   CHECK(count.total().bytes == 0);
+}
+
+/// A clock that is a second further at every look.
+int64_t looks = 0;
+int64_t counting_clock() { return ++looks * 1'000'000'000; }
+
+TEST_CASE("with a clock calls are timed by two looks at it, and with what passes between them are all there was") {
+  Tensor a = Tensor::full({4}, 1);
+  looks = 0;
+  std::vector<std::string> told;
+  const WorkCount count(counting_clock, [&](const char* kernel, const WorkCount::Entry& call, int64_t begin) {
+    told.push_back(std::string(kernel) + " " + std::to_string(begin / 1'000'000'000));
+    CHECK(call.calls == 1);
+    CHECK(call.seconds() == 1);
+  });
+  kernel::add_scaled(a, a, 1);
+  kernel::fill(a, 3);
+  kernel::fill(a, 4);
+  CHECK(looks == 1 + 2 * 3);  // at its beginning, and two a call
+  CHECK(told == std::vector<std::string>{"add_scaled 2", "fill 4", "fill 6"});
+  CHECK(count.entries().at("fill").seconds() == 2);
+  CHECK(count.total().seconds() == 3);
+  CHECK(count.between() == 4'000'000'000);  // looks 1 to 2, 3 to 4, 5 to 6 and 7 to 8
+}
+
+TEST_CASE("without a clock nobody looks at one") {
+  Tensor a = Tensor::full({4}, 1);
+  looks = 0;
+  kernel::fill(a, 3);
+  const WorkCount count;
+  kernel::fill(a, 3);
+  CHECK(looks == 0);
+  CHECK(count.total().nanoseconds == 0);
+  CHECK(count.between() == 0);
+}
+
+TEST_CASE("a call within a call belongs to the outer one, also where it fails") {
+  looks = 0;
+  const WorkCount count(counting_clock);
+  const auto entry = [](int64_t bytes) { return [bytes] { return WorkCount::Entry{.calls = 1, .bytes = bytes}; }; };
+  Tensor a = Tensor::full({4}, 1);
+  const int64_t before = looks;
+  {
+    const WorkCount::Call outer("outer", Device::cpu, entry(7));
+    kernel::fill(a, 2);
+    WorkCount::launch("fill");
+  }
+  CHECK(looks == before + 2);
+  CHECK(count.entries().at("outer").bytes == 7);
+  CHECK(count.entries().at("outer").seconds() == 1);
+  CHECK(count.entries().at("fill").launches == 1);
+  const int64_t fills = count.entries().at("fill").calls;
+  const auto failing = [&] {
+    const WorkCount::Call outer("outer", Device::cpu, entry(1));
+    throw std::runtime_error("no");
+  };
+  CHECK_THROWS(failing());
+  kernel::fill(a, 2);
+  CHECK(count.entries().at("outer").calls == 2);
+  CHECK(count.entries().at("fill").calls == fills + 1);
+
+  // The definition of this one is made of two others.
+  const WorkCount inner;
+  Tensor dy = Tensor::full({2, 4}, 1), w = Tensor::full({4, 3}, 1), x = Tensor::full({2, 3}, 1), none;
+  const ReferenceOnly definitions;
+  const int64_t made = inner.total().calls;
+  kernel::linear_backward_activation(dy, w, x, x, none, Activation::relu);
+  CHECK(inner.total().calls == made + 1);
+  CHECK(inner.entries().at("linear_backward_activation").bytes == (8 + 12 + 6 + 6) * 4);
 }
 
 TEST_CASE("operations of products, convolutions and attention are counted: 2 for each product of two numbers") {
