@@ -12,6 +12,7 @@
 #include "apps/common/run/run_folder.h"
 #include "apps/common/run/subject.h"
 #include "apps/common/run/task.h"
+#include "apps/common/run/trace.h"
 #include "apps/common/run/trainer.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -23,7 +24,7 @@ namespace {
 
 struct ContrastOptions {
   bool fresh = false;
-  std::string init, evaluate, dataset;
+  std::string init, profile, evaluate, dataset;
   std::vector<std::string> few_shot;
 };
 
@@ -111,6 +112,8 @@ void contrast(const ContrastOptions& wanted, const CommonOptions& common) {
                 ": expected --evaluate RUN beside it (in training: few_shot.data)");
   require_usage(wanted.evaluate.empty() || world().size() == 1, "contrast", "--evaluate ", wanted.evaluate, " by ",
                 world().size(), " processes: expected one (training takes several)");
+  require_usage(wanted.evaluate.empty() || wanted.profile.empty(), "contrast", "--profile ", wanted.profile,
+                ": expected no --evaluate beside it (it is of training)");
   if (!wanted.evaluate.empty()) return evaluate_run(wanted, common);
   RunConfig config = load_config(common);
   require_usage(config.task == TaskKind::contrastive, "contrast", common.config, ": task: expected contrastive, got ",
@@ -120,12 +123,14 @@ void contrast(const ContrastOptions& wanted, const CommonOptions& common) {
   std::filesystem::path out = common.out;
   if (out.empty())
     out = "runs/" + std::filesystem::path(common.config).stem().string() + "-s" + std::to_string(config.seed);
+  const std::unique_ptr<Trace> trace = trace_of(wanted.profile, common.device, world());
   const Summary s = train(config, out,
                           {.device = common.device,
                            .graph = common.graph,
                            .fresh = wanted.fresh,
                            .command = common.command,
-                           .ranks = &world()});
+                           .ranks = &world(),
+                           .trace = trace.get()});
   print(s.test);
   for (const FewShotMeasures& few : s.few_shot) std::printf("%s\n", few_shot_line(few).c_str());
   std::printf("%lld steps in %s (%.0f pairs/s), peak memory %.0f MB, %s: %lld extra parameters, temperature %.4f\n",
@@ -133,6 +138,7 @@ void contrast(const ContrastOptions& wanted, const CommonOptions& common) {
               static_cast<double>(s.peak_memory_bytes) / 1e6, s.head.c_str(),
               static_cast<long long>(s.params_head_extra), s.temperature);
   std::printf("results in %s\n", out.c_str());
+  finish(trace.get());
 }
 
 }  // namespace
@@ -154,6 +160,7 @@ int main(int argc, char** argv) {
       {"--fresh", &wanted.fresh, "Start over instead of going on from the folder's checkpoint"},
       {"--init", &wanted.init, "Begin with this run of contrast, or the image tower of this checkpoint (train.init)",
        "FILE"},
+      sked::profile_option(wanted.profile),
       {.name = "--evaluate",
        .target = &wanted.evaluate,
        .help = "Train nothing: measure this run, or safetensors file",

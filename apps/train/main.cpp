@@ -6,6 +6,7 @@
 #include "apps/common/config/cli.h"
 #include "apps/common/config/progress.h"
 #include "apps/common/run/own_images.h"
+#include "apps/common/run/trace.h"
 #include "apps/common/run/trainer.h"
 #include "core/error.h"
 #include "core/mpi.h"
@@ -47,6 +48,8 @@ int main(int argc, char** argv) {
   bool fresh = false;
   sked::OwnImages own;
   std::vector<sked::Option> options = sked::own_images_options(own);
+  std::string profile;
+  options.insert(options.begin(), sked::profile_option(profile));
   options.insert(options.begin(), {"--fresh", &fresh, "Start over instead of going on from the folder's checkpoint"});
   return sked::run_app(argc, argv, text, options, [&](const sked::CommonOptions& common) {
     const sked::RunConfig config = sked::configured(common, own);
@@ -55,13 +58,16 @@ int main(int argc, char** argv) {
     print_if_asked(common, sked::config_text(config));
     const std::filesystem::path out = common.out.empty() ? sked::default_folder(common, own, config) : common.out;
     check_outside_images(out, own);
+    const std::unique_ptr<sked::Trace> trace = sked::trace_of(profile, common.device, sked::world());
     print(train(config, out,
                 {.device = common.device,
                  .graph = common.graph,
                  .fresh = fresh,
                  .opening = true,
                  .command = common.command,
-                 .ranks = &sked::world()}),
+                 .ranks = &sked::world(),
+                 .trace = trace.get()}),
           out);
+    sked::finish(trace.get());
   });
 }

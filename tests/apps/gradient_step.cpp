@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include "apps/common/run/trace.h"
 #include "autograd/elementwise.h"
 #include "autograd/reduce.h"
 #include "core/allocator.h"
@@ -69,6 +70,23 @@ TEST_CASE("gradient step: the second batch of a shape is recorded, others are co
   // What was returned stays as it was.
   Problem again(false);
   for (size_t i = 0; i < rows.size(); ++i) CHECK(same(losses[i], again.run(rows[i], i)));
+}
+
+TEST_CASE("gradient step: what a trace looks at is computed call by call, and replays go on behind it") {
+  const StandInRecorder recorder;
+  const TemporaryFolder folder;
+  Trace trace(folder.path("trace.json"), Device::cpu);
+  trace.expect(1);
+  Problem plain(false), replayed(true);
+  for (uint64_t i = 0; i < 5; ++i) {
+    Tensor loss;
+    traced(i == 3 ? &trace : nullptr, "step", [&] { loss = replayed.run(4, i); });
+    CHECK(same(loss, plain.run(4, i)));
+    CHECK(same(replayed.w.grad(), plain.w.grad()));
+  }
+  CHECK(recorder.recordings() == 1);
+  CHECK(recorder.replays() == 3);  // of steps 1, 2 and 4
+  CHECK(trace.finish().find("reduce_forward") != std::string::npos);
 }
 
 TEST_CASE("gradient step: the caller's tensors are not written to, and a replay reads what they hold then") {

@@ -1,5 +1,6 @@
 #include "apps/common/run/gradient_step.h"
 
+#include "apps/common/run/trace.h"
 #include "autograd/elementwise.h"
 #include "core/error.h"
 
@@ -59,7 +60,7 @@ Tensor GradientStep::run(const TensorList& inputs, const Context& context, const
     known = layout == layout_ && cut == cut_;
     if (!recording_) layout_ = std::move(layout), cut_ = cut;
   }
-  if (known && (recording_ || record(inputs, context))) return replay(inputs, context);
+  if (known && !Trace::looks() && (recording_ || record(inputs, context))) return replay(inputs, context);
   Context there = context;
   there.examples = context.examples.to(device_);
   return compute(on_device(inputs, device_), there, cut);
@@ -79,9 +80,14 @@ Tensor GradientStep::compute(const TensorList& inputs, const Context& context, c
     of_part.first_row = part.first_row;
     of_part.ranks = &ranks_;
     begin = end;
-    Var loss = loss_of_(some, of_part);
-    if (part.rows < cut.total) loss = loss * (static_cast<double>(part.rows) / static_cast<double>(cut.total));
+    Var loss;
+    {
+      const Trace::Span span("forward");
+      loss = loss_of_(some, of_part);
+      if (part.rows < cut.total) loss = loss * (static_cast<double>(part.rows) / static_cast<double>(cut.total));
+    }
     to_come -= part.rows;
+    const Trace::Span span("backward");
     to_come == 0 && ranks_.size() > 1 ? sums_.backward(loss) : loss.backward();
     total = total.defined() ? (Var(total) + Var(loss.value())).value() : loss.value();
   }

@@ -33,7 +33,7 @@ BatchCut cut_of(const std::vector<int64_t>& part_rows, Communicator& ranks);
 
 /// The first batch of a shape is computed plainly, which lets libraries set themselves up; the second is recorded; it
 /// and those after it are replayed. Batches of another shape, and all of them where recording fails, are computed
-/// plainly.
+/// plainly; so are those that a Trace looks at.
 class GradientStep {
  public:
   /// Mean loss, shape (), of a batch's tensors on the device; all that may change from one call to the next are the

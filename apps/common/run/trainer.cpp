@@ -15,6 +15,7 @@
 #include "apps/common/run/parameter_groups.h"
 #include "apps/common/run/resume.h"
 #include "apps/common/run/run_checkpoints.h"
+#include "apps/common/run/trace.h"
 #include "apps/common/run/training_log.h"
 #include "apps/common/run/training_steps.h"
 #include "core/allocator.h"
@@ -180,6 +181,7 @@ Summary Trainer::run() {
     task_->prepare();
     allocator(options_.device).reset_peak();
     steps_.start(state_.step);
+    if (options_.trace) options_.trace->expect(timetable_.total - state_.step);
     return loop();
   } catch (const DivergedError& error) {
     checkpoints_.diverged(error.what(), state_.step);
@@ -190,7 +192,7 @@ Summary Trainer::loop() {
   for (;;) {
     try {
       if (state_.step > state_.evaluated_step && timetable_.due(state_.step, timetable_.evaluation))
-        evaluate(), got_further();
+        traced(options_.trace, "evaluation", [this] { evaluate(); }), got_further();
       if (interrupted(ranks_)) throw Interrupted();
     } catch (const Interrupted&) {
       save_last();
@@ -206,7 +208,8 @@ Summary Trainer::loop() {
 }
 
 void Trainer::step() {
-  const StepDone done = steps_.step(state_);
+  StepDone done;
+  traced(options_.trace, "step", [&] { done = steps_.step(state_); });
   log_.progress(state_, steps_);
   if (steps_.line_due(state_.step)) log_.training(state_, steps_, done);
 }
@@ -255,7 +258,7 @@ void Trainer::save_last() {
     const AveragedWeights::InPlace averaged(steps_.averaged());
     steps_.averaged().estimate_statistics(state_.step);
   }
-  checkpoints_.save_last(steps_.trained(), state_);
+  traced(options_.trace, "checkpoint", [this] { checkpoints_.save_last(steps_.trained(), state_); });
   log_.skip_time();
 }
 

@@ -9,6 +9,8 @@
 
 namespace sked {
 
+class Trace;
+
 struct TrainOptions {
   Device device = Device::cpu;
   bool graph = true;               // replay recorded steps where the device can (gradient_step.h)
@@ -18,6 +20,7 @@ struct TrainOptions {
   std::string label = {};          // starts every line of progress; default: the folder's name
   std::string command = {};        // goes to summary.json
   Communicator* ranks = &alone();  // that train it together, and all call train()
+  Trace* trace = nullptr;          // looks at some of its steps
 };
 
 /// Runs `config` in the folder `out` (README.md there describes its files) and returns what summary.json holds.

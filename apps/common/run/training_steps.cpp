@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "apps/common/run/parameter_groups.h"
+#include "apps/common/run/trace.h"
 #include "core/precision.h"
 #include "core/stopwatch.h"
 
@@ -34,6 +35,7 @@ void TrainingSteps::start(int64_t step) {
 }
 
 Batch TrainingSteps::next_batch(int64_t step) {
+  const WorkCount::Call call("wait for data", Device::cpu, [] { return WorkCount::Entry{.calls = 1}; });
   std::optional<Batch> batch = loader_.next();
   if (!batch) {
     loader_.start(step / timetable_.epoch_steps);
@@ -69,6 +71,7 @@ StepDone TrainingSteps::step(TrainerState& state) {
     losses_.emplace_back(state.step, gradients_.run(task_.inputs(batch), context, cut));
     // Looking at a loss waits for the device: free on the CPU, elsewhere done when a line or a checkpoint is due.
     if (device_ == Device::cpu) check_losses(state);
+    const Trace::Span span("optimizer");
     done.gradient_norm = optimizer_.step(done.learning_rate);
     optimizer_.clear_grads();
     averaged_.update();
