@@ -16,7 +16,7 @@ namespace sked {
 namespace {
 
 /// In units of the format.
-double microseconds(int64_t nanoseconds) { return static_cast<double>(nanoseconds) * 1e-3; }
+double microseconds(int64_t nanoseconds) { return static_cast<double>(nanoseconds) / 1000; }
 
 }  // namespace
 

@@ -21,8 +21,8 @@ class Trace {
   /// The first steps, in which libraries set themselves up, are left out, and the next are looked at. Of a run of fewer
   /// steps the last one is.
   static constexpr int64_t kLeftOut = 3, kSteps = 10;
-  /// Calls beyond these are left out of the file, and their number is in it: some 15 MB.
-  static constexpr int64_t kMostCalls = 100'000;
+  /// Calls beyond these are left out of the file, and their number is in it: some 7 MB.
+  static constexpr int64_t kMostCalls = 50'000;
 
   /// Throws Error where `file` cannot be written, or is there and no trace.
   Trace(std::string file, Device device);
