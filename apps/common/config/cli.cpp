@@ -138,7 +138,7 @@ std::vector<Option> common_options(CommonOptions& options, ProcessOptions& proce
       {.name = "--precision",
        .target = &process.precision,
        .help = "What is computed in less than f32, where the device can. tf32: factors of products (GPUs). bf16: a "
-               "network's activations (GPUs) or factors of its products and convolutions (CPUs with AVX512_BF16). "
+               "network's activations, and factors of its products and convolutions (GPUs, CPUs with AVX512_BF16). "
                "Sums, parameters and losses stay f32",
        .one_of = {"f32", "tf32", "bf16"},
        .shows_default = true},
