@@ -45,22 +45,43 @@ void linear_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, Tenso
   });
 }
 
+/// dx (N,I) ← dx ⊙ act'(pre), and db (I), unless null, its sums over rows, in one pass.
+template <class T, class Sum>
+void backward_activation(const T* pre, int64_t N, int64_t I, T* dx, Sum* db, Activation act) {
+  functor::visit(unary_of(act), [=](auto f) {
+    sum_over_rows(N, db ? I : 0, db, [=](int64_t begin, int64_t end, Arithmetic<Sum>* sums) {
+      for (int64_t n = begin; n < end; ++n) {
+        const T* at = pre + n * I;
+        T* row = dx + n * I;
+#pragma omp simd
+        for (int64_t i = 0; i < I; ++i) {
+          const auto g = static_cast<Arithmetic<T>>(row[i]) * f.derivative(static_cast<Arithmetic<T>>(at[i]));
+          store(g, row[i]);
+          if (db) sums[i] += static_cast<Arithmetic<Sum>>(g);
+        }
+      }
+    });
+  });
+}
+
 /// The product by its own kernel, tuned where it is; the activation's derivative over it in place.
 void linear_backward_activation(const Tensor& dy, const Tensor& w, const Tensor& pre, Tensor& dx, Tensor& db,
                                 Activation act) {
+  const char* where = "linear_backward_activation";
   const LinearSizes s = linear_sizes(dx, w);
   kernel::linear_backward_input(dy, w, dx);
-  kernel::unary_backward(pre, dx, dx, unary_of(act));
-  if (!db.defined()) return;
-  visit_float(dx.dtype(), "linear_backward_activation",
-              [&]<class T>(T) { sum_rows(dx.data<T>(), s.N, s.I, db.data<T>()); });
+  visit_stored(dx.dtype(), where, [&]<class T>(T) {
+    visit_stored(db.defined() ? db.dtype() : dx.dtype(), where, [&]<class Sum>(Sum) {
+      backward_activation(pre.data<T>(), s.N, s.I, dx.data<T>(), db.defined() ? db.data<Sum>() : nullptr, act);
+    });
+  });
 }
 
 [[maybe_unused]] const bool registered =
     kernel::matmul.define(Device::cpu, matmul) && kernel::linear_forward.define(Device::cpu, linear_forward) &&
     kernel::linear_backward_input.define(Device::cpu, linear_backward_input) &&
     kernel::linear_backward_weight.define(Device::cpu, linear_backward_weight) &&
-    kernel::linear_backward_activation.define(Device::cpu, linear_backward_activation);
+    kernel::linear_backward_activation.define(Device::cpu, linear_backward_activation, true);
 
 }  // namespace
 }  // namespace sked::cpu

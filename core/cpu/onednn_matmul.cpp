@@ -49,7 +49,6 @@ struct TransposedPlan {
 };
 
 void multiply_transposed(int64_t M, int64_t N, int64_t Q, const float* a, const float* b, float* c, bool accumulate) {
-  if (onednn::bf16_products()) return onednn::multiply_bf16(M, N, Q, {a, 1, M}, {b, N, 1}, c, accumulate);
   static onednn::Cache<TransposedPlan, 4> cache;
   const TransposedPlan& plan = cache.get({M, N, Q, accumulate}, [&] {
     const onednn::Layout plain = onednn::layout({Q, N}, Tag::ab);
@@ -92,63 +91,98 @@ void multiply_pointwise(int64_t N, int64_t I, int64_t O, const float* x, const f
   plan.convolve.run({{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, filters.raw()}, {DNNL_ARG_DST, y}});
 }
 
+/// Are the factors of products of x rounded to bf16, or are so already?
+bool in_bf16(const Tensor& x) { return x.dtype() == DType::bf16 || onednn::bf16_products(); }
+
+onednn::Factor factor(const Tensor& t, bool transposed) { return {t.raw(), t.dtype(), transposed}; }
+
 /// y (N,O) = x (N,I) wᵀ for w (O,I) or, `transposed`, x w for w (I,O).
-void multiply_filters(int64_t N, int64_t I, int64_t O, const float* x, const float* w, bool transposed, float* y) {
-  const MatrixView<float> left{x, I, 1}, right = transposed ? MatrixView<float>{w, O, 1} : MatrixView<float>{w, 1, I};
-  if (onednn::bf16_products()) return onednn::multiply_bf16(N, O, I, left, right, y, false);
-  if (pointwise_suits(N, I, O)) return multiply_pointwise(N, I, O, x, w, transposed, y);
-  onednn::sgemm(N, O, I, 1.0f, left, right, y, O, false);
+void multiply_filters(int64_t N, int64_t I, int64_t O, const Tensor& x, const Tensor& w, bool transposed, Tensor& y) {
+  if (in_bf16(x)) return onednn::multiply_bf16(N, O, I, factor(x, false), factor(w, !transposed), {y.raw(), y.dtype()});
+  const float *left = x.data<float>(), *right = w.data<float>();
+  if (pointwise_suits(N, I, O)) return multiply_pointwise(N, I, O, left, right, transposed, y.data<float>());
+  onednn::sgemm(N, O, I, 1.0f, {left, I, 1}, {right, transposed ? O : 1, transposed ? 1 : I}, y.data<float>(), O,
+                false);
+}
+
+/// The start of matrix n of a batch.
+const void* matrix(const Tensor& t, int64_t n, int64_t elements) {
+  return static_cast<const std::byte*>(t.raw()) + static_cast<size_t>(n * elements) * size_of(t.dtype());
 }
 
 void matmul(const Tensor& a, const Tensor& b, Tensor& c, bool transpose_a, bool transpose_b, bool accumulate) {
   const MatmulSizes s = matmul_sizes(a, b, c, transpose_a);
   if (s.Q == 0 || c.numel() == 0) return kernel::matmul.by_definition(a, b, c, transpose_a, transpose_b, accumulate);
-  const float *left = a.data<float>(), *right = b.data<float>();
-  float* out = c.data<float>();
-  if (s.batch == 1 && transpose_a && !transpose_b)
-    return multiply_transposed(s.M, s.N, s.Q, left, right, out, accumulate);
-  const bool rounded = onednn::bf16_products();
-  // Many small products: one a thread. Few: all threads on each.
+  const bool rounded = in_bf16(a);
+  if (s.batch == 1 && transpose_a && !transpose_b && !rounded)
+    return multiply_transposed(s.M, s.N, s.Q, a.data<float>(), b.data<float>(), c.data<float>(), accumulate);
+    // Many small products: one a thread. Few: all threads on each.
 #pragma omp parallel for schedule(static) if (s.batch >= onednn::threads_here())
   for (int64_t n = 0; n < s.batch; ++n) {
-    const MatrixView<float> an{left + n * s.M * s.Q, transpose_a ? 1 : s.Q, transpose_a ? s.M : 1};
-    const MatrixView<float> bn{right + (s.shared_b ? 0 : n * s.Q * s.N), transpose_b ? 1 : s.N, transpose_b ? s.Q : 1};
-    float* cn = out + n * s.M * s.N;
-    if (rounded)
-      onednn::multiply_bf16(s.M, s.N, s.Q, an, bn, cn, accumulate);
-    else
-      onednn::sgemm(s.M, s.N, s.Q, 1.0f, an, bn, cn, s.N, accumulate);
+    const void *an = matrix(a, n, s.M * s.Q), *bn = matrix(b, s.shared_b ? 0 : n, s.Q * s.N);
+    void* cn = const_cast<void*>(matrix(c, n, s.M * s.N));
+    if (rounded) {
+      onednn::multiply_bf16(s.M, s.N, s.Q, {an, a.dtype(), transpose_a}, {bn, b.dtype(), transpose_b},
+                            {cn, c.dtype(), accumulate});
+    } else {
+      onednn::sgemm(s.M, s.N, s.Q, 1.0f, {static_cast<const float*>(an), transpose_a ? 1 : s.Q, transpose_a ? s.M : 1},
+                    {static_cast<const float*>(bn), transpose_b ? 1 : s.N, transpose_b ? s.Q : 1},
+                    static_cast<float*>(cn), s.N, accumulate);
+    }
   }
 }
 
 bool is_empty(const LinearSizes& s) { return s.N == 0 || s.I == 0 || s.O == 0; }
 
+/// The bias is added as the product leaves its registers.
+void linear_forward_bf16(const LinearSizes& s, const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y,
+                         Tensor& pre, Activation act) {
+  Tensor& z = product_target(y, pre, act);
+  const bool bias = b.defined();
+  onednn::multiply_bf16(s.N, s.O, s.I, factor(x, false), factor(w, true),
+                        {z.raw(), z.dtype(), false, bias ? b.raw() : nullptr, bias ? b.dtype() : DType::f32});
+  visit_stored(y.dtype(), "linear_forward",
+               [&]<class T>(T) { finish_linear<T>(z.data<T>(), nullptr, s.N, s.O, nullptr, y.data<T>(), act); });
+}
+
 void linear_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y, Tensor& pre, Activation act) {
   const LinearSizes s = linear_sizes(x, w);
   if (is_empty(s)) return kernel::linear_forward.by_definition(x, w, b, y, pre, act);
-  float* product = product_target(y, pre, act).data<float>();
-  multiply_filters(s.N, s.I, s.O, x.data<float>(), w.data<float>(), false, product);
-  finish_linear(product, b.defined() ? b.data<float>() : nullptr, s.N, s.O, pre.defined() ? pre.data<float>() : nullptr,
-                y.data<float>(), act);
+  if (in_bf16(x)) return linear_forward_bf16(s, x, w, b, y, pre, act);
+  Tensor& product = product_target(y, pre, act);
+  multiply_filters(s.N, s.I, s.O, x, w, false, product);
+  finish_linear(product.data<float>(), b.defined() ? b.data<float>() : nullptr, s.N, s.O,
+                pre.defined() ? pre.data<float>() : nullptr, y.data<float>(), act);
 }
 
 void linear_backward_input(const Tensor& dy, const Tensor& w, Tensor& dx) {
   const LinearSizes s = linear_sizes(dx, w);
   if (is_empty(s)) return kernel::linear_backward_input.by_definition(dy, w, dx);
-  multiply_filters(s.N, s.O, s.I, dy.data<float>(), w.data<float>(), true, dx.data<float>());
+  multiply_filters(s.N, s.O, s.I, dy, w, true, dx);
 }
 
 void linear_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, Tensor& db) {
   const LinearSizes s = linear_sizes(x, dw);
   if (is_empty(s)) return kernel::linear_backward_weight.by_definition(dy, x, dw, db);
-  multiply_transposed(s.O, s.I, s.N, dy.data<float>(), x.data<float>(), dw.data<float>(), false);
-  if (db.defined()) sum_rows(dy.data<float>(), s.N, s.O, db.data<float>());
+  if (in_bf16(x))
+    onednn::multiply_bf16(s.O, s.I, s.N, factor(dy, true), factor(x, false), {dw.raw(), dw.dtype()});
+  else
+    multiply_transposed(s.O, s.I, s.N, dy.data<float>(), x.data<float>(), dw.data<float>(), false);
+  if (!db.defined()) return;
+  visit_stored(dy.dtype(), "linear_backward_weight", [&]<class T>(T) {
+    visit_stored(db.dtype(), "linear_backward_weight",
+                 [&]<class Sum>(Sum) { sum_rows(dy.data<T>(), s.N, s.O, db.data<Sum>()); });
+  });
 }
 
-[[maybe_unused]] const bool registered = kernel::matmul.tune(Device::cpu, matmul) &&
-                                         kernel::linear_forward.tune(Device::cpu, linear_forward) &&
-                                         kernel::linear_backward_input.tune(Device::cpu, linear_backward_input) &&
-                                         kernel::linear_backward_weight.tune(Device::cpu, linear_backward_weight);
+/// The definition's operands in bf16 are widened; these take them as they are, where the processor does.
+const bool stores = onednn::has_bf16_instructions();
+
+[[maybe_unused]] const bool registered =
+    kernel::matmul.tune(Device::cpu, matmul, stores) &&
+    kernel::linear_forward.tune(Device::cpu, linear_forward, stores) &&
+    kernel::linear_backward_input.tune(Device::cpu, linear_backward_input, stores) &&
+    kernel::linear_backward_weight.tune(Device::cpu, linear_backward_weight, stores);
 
 }  // namespace
 }  // namespace sked::cpu

@@ -19,9 +19,11 @@ struct RowChunks {
 };
 
 /// out (width) = Σ over rows: f(begin, end, sums) adds the terms of rows [begin, end) to its chunk's own zeroed sums
-/// (width); the chunks run in parallel, where that is worth it, and are added up in order, in double.
-template <class T, class F>
-void sum_over_rows(int64_t rows, int64_t width, T* out, F&& f, bool parallel = true) {
+/// (width), f32 where out is bf16; the chunks run in parallel, where that is worth it, and are added up in order, in
+/// double.
+template <class Out, class F>
+void sum_over_rows(int64_t rows, int64_t width, Out* out, F&& f, bool parallel = true) {
+  using T = Arithmetic<Out>;
   const RowChunks chunks(rows);
   Tensor partial = Tensor::empty({chunks.count(), width}, dtype_of<T>);
   T* sums = partial.data<T>();
@@ -36,19 +38,18 @@ void sum_over_rows(int64_t rows, int64_t width, T* out, F&& f, bool parallel = t
     for (int64_t j = 0; j < width; ++j) {
       double total = 0;
       for (int64_t i = 0; i < chunks.count(); ++i) total += sums[i * width + j];
-      out[j] = static_cast<T>(total);
+      store(static_cast<T>(total), out[j]);
     }
   }
 }
 
-/// out (C) = Σ_n x[n] of x (N,C), which may be stored in bf16.
-template <class T>
-void sum_rows(const T* x, int64_t N, int64_t C, Arithmetic<T>* out) {
-  using A = Arithmetic<T>;
-  sum_over_rows(N, C, out, [=](int64_t begin, int64_t end, A* sums) {
+/// out (C) = Σ_n x[n] of x (N,C); either may be stored in bf16.
+template <class T, class Out>
+void sum_rows(const T* x, int64_t N, int64_t C, Out* out) {
+  sum_over_rows(N, C, out, [=](int64_t begin, int64_t end, Arithmetic<Out>* sums) {
     for (int64_t n = begin; n < end; ++n) {
 #pragma omp simd
-      for (int64_t c = 0; c < C; ++c) sums[c] += A(x[n * C + c]);
+      for (int64_t c = 0; c < C; ++c) sums[c] += static_cast<Arithmetic<T>>(x[n * C + c]);
     }
   });
 }
