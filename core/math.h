@@ -98,8 +98,8 @@ constexpr SinCos sincos2pi_exact(float x) {
 // ---- everything else: within a few ulp, contraction allowed --------------------------------------
 
 /// e^x = 2^n e^r, n = round(x / ln 2), |r| ≤ ln 2 / 2. Error ≤ 2 ulp; overflows to inf, underflows through the
-/// subnormals to 0.
-constexpr float exp(float x) {
+/// subnormals to 0. Always inlined: a loop that calls it is no vector loop.
+[[gnu::always_inline]] constexpr float exp(float x) {
   x = 89.0f < x ? 89.0f : x;  // e^89 is inf, e^-104 is 0; NaN passes both comparisons
   x = -104.0f > x ? -104.0f : x;
   const detail::ExpParts e = detail::exp_parts(x);

@@ -29,10 +29,11 @@ struct RowSum {
       const T value = T(x[k]);
       max = value > max ? value : max;
     }
-    shift = finite_shift(max);
+    const T highest = finite_shift(max);
     T total = 0;
 #pragma omp simd reduction(+ : total)
-    for (int64_t k = 0; k < K; ++k) total += math::exp(T(x[k]) - shift);
+    for (int64_t k = 0; k < K; ++k) total += math::exp(T(x[k]) - highest);
+    shift = highest;
     sum = total;
   }
   T logsumexp() const { return shift + math::log(sum); }
