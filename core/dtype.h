@@ -102,7 +102,8 @@ constexpr void store(Arithmetic<T> value, T& to) {
     to = value;
 }
 
-/// Calls f(T{}) with T = float, double or bf16: for those who read elements as Arithmetic<T>(x) and write them by store().
+/// Calls f(T{}) with T = float, double or bf16: for those who read elements as Arithmetic<T>(x) and write them by
+/// store().
 template <class F>
 decltype(auto) visit_stored(DType dtype, std::string_view where, F&& f) {
   if (dtype == DType::bf16) return f(bf16{});

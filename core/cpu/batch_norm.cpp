@@ -10,8 +10,8 @@
 namespace sked::cpu {
 namespace {
 
-// Activations (x, y, the residual and their gradients) are stored as T, which may be bf16; parameters, statistics and all
-// arithmetic are A = Arithmetic<T>.
+// Activations (x, y, the residual and their gradients) are stored as T, which may be bf16; parameters, statistics and
+// all arithmetic are A = Arithmetic<T>. What comes with parameters or statistics in bf16 is computed in f32.
 
 /// partial (2,C) = mean and Σ (x − mean)² of rows [begin, end).
 template <class T, class A>
@@ -111,6 +111,9 @@ void normalize(const T* x, const T* residual, const A* mean, const A* rstd, cons
 void batch_norm_forward(const Tensor& x, const Tensor& residual, const Tensor& gamma, const Tensor& beta, Tensor& y,
                         Tensor& mean, Tensor& rstd, Tensor& running_mean, Tensor& running_var, double momentum,
                         double eps, bool relu) {
+  if (gamma.dtype() == DType::bf16 || running_mean.dtype() == DType::bf16)
+    return kernel::batch_norm_forward.widened(batch_norm_forward, x, residual, gamma, beta, y, mean, rstd, running_mean,
+                                              running_var, momentum, eps, relu);
   const char* where = "batch_norm_forward";
   const auto [M, C] = batch_norm_sizes(x);
   visit_stored(x.dtype(), where, [&, M = M, C = C]<class T>(T) {
@@ -128,6 +131,7 @@ void batch_norm_forward(const Tensor& x, const Tensor& residual, const Tensor& g
 }
 
 void batch_norm_moments(const Tensor& x, Tensor& all) {
+  if (all.dtype() == DType::bf16) return kernel::batch_norm_moments.widened(batch_norm_moments, x, all);
   const auto [M, C] = batch_norm_sizes(x);
   visit_stored(x.dtype(), "batch_norm_moments", [&, M = M, C = C]<class T>(T) {
     using A = Arithmetic<T>;
@@ -160,6 +164,9 @@ void batch_norm_join(const Tensor& moments, Tensor& mean, Tensor& var, Tensor& r
 
 void batch_norm_inference(const Tensor& x, const Tensor& residual, const Tensor& gamma, const Tensor& beta,
                           const Tensor& running_mean, const Tensor& running_var, Tensor& y, double eps, bool relu) {
+  if (gamma.dtype() == DType::bf16 || running_mean.dtype() == DType::bf16)
+    return kernel::batch_norm_inference.widened(batch_norm_inference, x, residual, gamma, beta, running_mean,
+                                                running_var, y, eps, relu);
   const char* where = "batch_norm_inference";
   const auto [M, C] = batch_norm_sizes(x);
   visit_stored(x.dtype(), where, [&, M = M, C = C]<class T>(T) {
@@ -240,6 +247,9 @@ void input_gradient(const T* dy, const T* x, const T* y, const Tensor& gamma, co
 
 void batch_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& y, const Tensor& gamma, const Tensor& mean,
                          const Tensor& rstd, Tensor& dx, Tensor& dresidual, Tensor& dgamma, Tensor& dbeta, bool relu) {
+  if (gamma.dtype() == DType::bf16)
+    return kernel::batch_norm_backward.widened(batch_norm_backward, dy, x, y, gamma, mean, rstd, dx, dresidual, dgamma,
+                                               dbeta, relu);
   const char* where = "batch_norm_backward";
   const auto [M, C] = batch_norm_sizes(x);
   visit_stored(x.dtype(), where, [&, M = M, C = C]<class T>(T) {
@@ -258,6 +268,8 @@ void batch_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& y, con
 
 void batch_norm_sums(const Tensor& dy, const Tensor& x, const Tensor& y, const Tensor& mean, const Tensor& rstd,
                      Tensor& dresidual, Tensor& sums, bool relu) {
+  if (mean.dtype() == DType::bf16)
+    return kernel::batch_norm_sums.widened(batch_norm_sums, dy, x, y, mean, rstd, dresidual, sums, relu);
   const auto [M, C] = batch_norm_sizes(x);
   visit_stored(x.dtype(), "batch_norm_sums", [&, M = M, C = C]<class T>(T) {
     using A = Arithmetic<T>;
@@ -268,6 +280,9 @@ void batch_norm_sums(const Tensor& dy, const Tensor& x, const Tensor& y, const T
 
 void batch_norm_input_gradient(const Tensor& dy, const Tensor& x, const Tensor& y, const Tensor& gamma,
                                const Tensor& mean, const Tensor& rstd, const Tensor& sums, Tensor& dx, bool relu) {
+  if (gamma.dtype() == DType::bf16)
+    return kernel::batch_norm_input_gradient.widened(batch_norm_input_gradient, dy, x, y, gamma, mean, rstd, sums, dx,
+                                                     relu);
   visit_stored(x.dtype(), "batch_norm_input_gradient", [&]<class T>(T) {
     input_gradient(dy.data<T>(), x.data<T>(), relu ? y.data<T>() : nullptr, gamma, mean, rstd, sums,
                    batch_norm_sizes(x).M, dx.data<T>());

@@ -10,21 +10,21 @@ namespace sked::cpu {
 namespace {
 
 void unary_forward(const Tensor& x, Tensor& y, Unary op) {
-  visit_float(x.dtype(), "unary_forward", [&](auto type) {
+  visit_stored(x.dtype(), "unary_forward", [&](auto type) {
     using T = decltype(type);
     const T* in = x.data<T>();
     T* out = y.data<T>();
     functor::visit(op, [&](auto f) {
       parallel_ranges(x.numel(), kHeavy, [=](int64_t begin, int64_t end) {
 #pragma omp simd
-        for (int64_t i = begin; i < end; ++i) out[i] = f.forward(in[i]);
+        for (int64_t i = begin; i < end; ++i) store(f.forward(Arithmetic<T>(in[i])), out[i]);
       });
     });
   });
 }
 
 void unary_backward(const Tensor& x, const Tensor& dy, Tensor& dx, Unary op) {
-  visit_float(x.dtype(), "unary_backward", [&](auto type) {
+  visit_stored(x.dtype(), "unary_backward", [&](auto type) {
     using T = decltype(type);
     const T* in = x.data<T>();
     const T* upstream = dy.data<T>();
@@ -32,21 +32,22 @@ void unary_backward(const Tensor& x, const Tensor& dy, Tensor& dx, Unary op) {
     functor::visit(op, [&](auto f) {
       parallel_ranges(x.numel(), kHeavy, [=](int64_t begin, int64_t end) {
 #pragma omp simd
-        for (int64_t i = begin; i < end; ++i) out[i] = upstream[i] * f.derivative(in[i]);
+        for (int64_t i = begin; i < end; ++i)
+          store(Arithmetic<T>(upstream[i]) * f.derivative(Arithmetic<T>(in[i])), out[i]);
       });
     });
   });
 }
 
 void affine(const Tensor& x, Tensor& y, double alpha, double beta) {
-  visit_float(x.dtype(), "affine", [&](auto type) {
+  visit_stored(x.dtype(), "affine", [&](auto type) {
     using T = decltype(type);
     const T* in = x.data<T>();
     T* out = y.data<T>();
-    const T scale = static_cast<T>(alpha), shift = static_cast<T>(beta);
+    const auto scale = static_cast<Arithmetic<T>>(alpha), shift = static_cast<Arithmetic<T>>(beta);
     parallel_ranges(x.numel(), kLight, [=](int64_t begin, int64_t end) {
 #pragma omp simd
-      for (int64_t i = begin; i < end; ++i) out[i] = scale * in[i] + shift;
+      for (int64_t i = begin; i < end; ++i) store(scale * Arithmetic<T>(in[i]) + shift, out[i]);
     });
   });
 }
@@ -58,17 +59,18 @@ void affine(const Tensor& x, Tensor& y, double alpha, double beta) {
 /// loops.
 template <class T, class F>
 void binary_piece(const T* a, int64_t a_step, const T* b, int64_t b_step, T* y, int64_t count, F f) {
+  using A = Arithmetic<T>;
   if (a_step == b_step) {
 #pragma omp simd
-    for (int64_t i = 0; i < count; ++i) y[i] = f(a[i], b[i]);
+    for (int64_t i = 0; i < count; ++i) store(f(A(a[i]), A(b[i])), y[i]);
   } else if (b_step == 0) {
-    const T fixed = *b;
+    const A fixed(*b);
 #pragma omp simd
-    for (int64_t i = 0; i < count; ++i) y[i] = f(a[i], fixed);
+    for (int64_t i = 0; i < count; ++i) store(f(A(a[i]), fixed), y[i]);
   } else {
-    const T fixed = *a;
+    const A fixed(*a);
 #pragma omp simd
-    for (int64_t i = 0; i < count; ++i) y[i] = f(fixed, b[i]);
+    for (int64_t i = 0; i < count; ++i) store(f(fixed, A(b[i])), y[i]);
   }
 }
 
@@ -89,28 +91,30 @@ void binary_apply(const Tensor& a, const Tensor& b, Tensor& y, F f) {
 }
 
 void binary_forward(const Tensor& a, const Tensor& b, Tensor& y, Binary op) {
-  visit_float(a.dtype(), "binary_forward", [&](auto type) {
+  visit_stored(a.dtype(), "binary_forward", [&](auto type) {
     using T = decltype(type);
-    functor::visit(op, [&](auto f) { binary_apply<T>(a, b, y, [=](T p, T q) { return f.forward(p, q); }); });
+    using A = Arithmetic<T>;
+    functor::visit(op, [&](auto f) { binary_apply<T>(a, b, y, [=](A p, A q) { return f.forward(p, q); }); });
   });
 }
 
 void binary_took_first(const Tensor& a, const Tensor& b, Tensor& mask, Binary op) {
-  visit_float(a.dtype(), "binary_took_first", [&](auto type) {
+  visit_stored(a.dtype(), "binary_took_first", [&](auto type) {
     using T = decltype(type);
+    using A = Arithmetic<T>;
     if (op == Binary::max) {
-      binary_apply<T>(a, b, mask, [](T p, T q) { return functor::Max::took_first(p, q) ? T{1} : T{0}; });
+      binary_apply<T>(a, b, mask, [](A p, A q) { return functor::Max::took_first(p, q) ? A{1} : A{0}; });
     } else {
-      binary_apply<T>(a, b, mask, [](T p, T q) { return functor::Min::took_first(p, q) ? T{1} : T{0}; });
+      binary_apply<T>(a, b, mask, [](A p, A q) { return functor::Min::took_first(p, q) ? A{1} : A{0}; });
     }
   });
 }
 
-const bool registered = kernel::unary_forward.define(Device::cpu, unary_forward) &&
-                        kernel::unary_backward.define(Device::cpu, unary_backward) &&
-                        kernel::binary_forward.define(Device::cpu, binary_forward) &&
-                        kernel::affine.define(Device::cpu, affine) &&
-                        kernel::binary_took_first.define(Device::cpu, binary_took_first);
+const bool registered = kernel::unary_forward.define(Device::cpu, unary_forward, true) &&
+                        kernel::unary_backward.define(Device::cpu, unary_backward, true) &&
+                        kernel::binary_forward.define(Device::cpu, binary_forward, true) &&
+                        kernel::affine.define(Device::cpu, affine, true) &&
+                        kernel::binary_took_first.define(Device::cpu, binary_took_first, true);
 
 }  // namespace
 }  // namespace sked::cpu

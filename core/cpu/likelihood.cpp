@@ -54,8 +54,8 @@ void for_each_columns(const Extents& e, F&& f) {
     for (int64_t block = 0; block < blocks; ++block) f(b, block * kColumns, std::min(e.K, (block + 1) * kColumns));
 }
 
-/// f(b, s, row) turns every row of a tile into a gradient, and sums[k] += Σ over the rows, unless undefined, while a row
-/// is at hand.
+/// f(b, s, row) turns every row of a tile into a gradient; sums[k] += Σ over the rows, unless undefined, while a row is
+/// at hand.
 template <class T, class F>
 void differentiate_rows(const Extents& e, T* a, Tensor& sums, TileOrigin at, F&& f) {
   using A = Arithmetic<T>;

@@ -45,14 +45,15 @@ void cast(const Tensor& x, Tensor& y) {
 }
 
 void add_scaled(const Tensor& x, Tensor& y, double alpha) {
-  visit_float(x.dtype(), "add_scaled", [&](auto type) {
+  visit_stored(x.dtype(), "add_scaled", [&](auto type) {
     using T = decltype(type);
+    using A = Arithmetic<T>;
     const T* in = x.data<T>();
     T* out = y.data<T>();
-    const T scale = static_cast<T>(alpha);
+    const A scale = static_cast<A>(alpha);
     parallel_ranges(x.numel(), kLight, [=](int64_t begin, int64_t end) {
 #pragma omp simd
-      for (int64_t i = begin; i < end; ++i) out[i] += scale * in[i];
+      for (int64_t i = begin; i < end; ++i) store(A(out[i]) + scale * A(in[i]), out[i]);
     });
   });
 }
@@ -170,7 +171,7 @@ void slice_insert(const Tensor& x, Tensor& y, int axis, int64_t start) {
 void broadcast_to(const Tensor& x, Tensor& y) {
   if (y.numel() == 0) return;
   const auto strides = strided_broadcast(y.shape(), x.shape());
-  visit_float(x.dtype(), "broadcast_to", [&](auto type) {
+  visit_stored(x.dtype(), "broadcast_to", [&](auto type) {
     using T = decltype(type);
     const T* in = x.data<T>();
     T* out = y.data<T>();
@@ -189,10 +190,10 @@ void broadcast_to(const Tensor& x, Tensor& y) {
 
 const bool registered =
     kernel::fill.define(Device::cpu, fill, true) && kernel::arange.define(Device::cpu, arange) &&
-    kernel::cast.define(Device::cpu, cast, true) && kernel::add_scaled.define(Device::cpu, add_scaled) &&
+    kernel::cast.define(Device::cpu, cast, true) && kernel::add_scaled.define(Device::cpu, add_scaled, true) &&
     kernel::permute.define(Device::cpu, permute, true) && kernel::slice.define(Device::cpu, slice, true) &&
     kernel::slice_insert.define(Device::cpu, slice_insert, true) &&
-    kernel::broadcast_to.define(Device::cpu, broadcast_to);
+    kernel::broadcast_to.define(Device::cpu, broadcast_to, true);
 
 }  // namespace
 }  // namespace sked::cpu

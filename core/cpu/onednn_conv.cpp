@@ -1,7 +1,8 @@
-// Convolution by oneDNN. Activations stay NHWC; filters arrive as OIHW in f32 and are rearranged to the blocks its kernels
-// want, which costs little beside the convolution and keeps one order of filters everywhere else. The 3×3 convolutions
-// at stride 1, which are most of a ResNet's work, go by Winograd's algorithm over oneDNN's products. Activations in bf16
-// are multiplied as they are, by filters rounded on the way, where the processor has instructions for it; sums are f32.
+// Convolution by oneDNN. Activations stay NHWC; filters arrive as OIHW in f32 and are rearranged to the blocks its
+// kernels want, which costs little beside the convolution and keeps one order of filters everywhere else. The 3×3
+// convolutions at stride 1, which are most of a ResNet's work, go by Winograd's algorithm over oneDNN's products.
+// Activations in bf16 are multiplied as they are, by filters rounded on the way, where the processor has instructions
+// for it; sums are f32.
 
 #include "core/cpu/onednn.h"
 #include "core/cpu/onednn_bf16.h"

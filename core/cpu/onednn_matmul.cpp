@@ -141,8 +141,7 @@ void linear_forward_bf16(const LinearSizes& s, const Tensor& x, const Tensor& w,
   const bool bias = b.defined();
   onednn::multiply_bf16(s.N, s.O, s.I, factor(x, false), factor(w, true),
                         {z.raw(), z.dtype(), false, bias ? b.raw() : nullptr, bias ? b.dtype() : DType::f32});
-  visit_stored(y.dtype(), "linear_forward",
-               [&]<class T>(T) { finish_linear<T>(z.data<T>(), nullptr, s.N, s.O, nullptr, y.data<T>(), act); });
+  if (act != Activation::none) kernel::unary_forward(z, y, unary_of(act));
 }
 
 void linear_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y, Tensor& pre, Activation act) {

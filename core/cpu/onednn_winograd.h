@@ -9,8 +9,8 @@ namespace sked::cpu {
 /// Is this a convolution that winograd_* can do, and channels enough that its products outweigh its transforms?
 bool winograd_suits(const ConvSizes& s, const Window& window, DType dtype);
 
-/// The kernels of core/kernels/conv.h for such a convolution; bias (O) may be null. T: float, or bf16 where the processor
-/// multiplies it; tiles and filters are then rounded to it once they are transformed, and all sums are f32.
+/// The kernels of core/kernels/conv.h for such a convolution; bias (O) may be null. T: float, or bf16 where the
+/// processor multiplies it; tiles and filters are then rounded to it once they are transformed, and sums are f32.
 template <class T>
 void winograd_forward(const ConvSizes& s, const T* x, const float* w, const float* bias, T* y);
 template <class T>

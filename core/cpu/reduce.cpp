@@ -59,8 +59,8 @@ struct Sum {
 /// The largest; NaN wins.
 template <class T>
 struct Largest {
-  using Value = T;
-  static constexpr Value kStart = -std::numeric_limits<T>::infinity();
+  using Value = Arithmetic<T>;
+  static constexpr Value kStart = -std::numeric_limits<Value>::infinity();
   static Value combine(Value a, Value b) { return functor::Max::forward(a, b); }
   static Value row(const T* x, int64_t n) {
     Value lanes[16];
@@ -68,10 +68,10 @@ struct Largest {
     int64_t i = 0;
     for (; i + 16 <= n; i += 16) {
 #pragma omp simd
-      for (int64_t k = 0; k < 16; ++k) lanes[k] = combine(lanes[k], x[i + k]);
+      for (int64_t k = 0; k < 16; ++k) lanes[k] = combine(lanes[k], Value(x[i + k]));
     }
-    for (; i < n; ++i) lanes[0] = combine(lanes[0], x[i]);
-    return *std::max_element(lanes, lanes + 16, [](T a, T b) { return a < b || (b != b && a == a); });
+    for (; i < n; ++i) lanes[0] = combine(lanes[0], Value(x[i]));
+    return *std::max_element(lanes, lanes + 16, [](Value a, Value b) { return a < b || (b != b && a == a); });
   }
 };
 
@@ -86,7 +86,8 @@ void run_task(const T* x, ReduceView view, const Task& task, typename R::Value* 
   std::fill_n(values, task.columns, R::kStart);
   for (int64_t i = 0; i < task.rows; ++i, in += view.inner) {
 #pragma omp simd
-    for (int64_t j = 0; j < task.columns; ++j) values[j] = R::combine(values[j], static_cast<typename R::Value>(in[j]));
+    for (int64_t j = 0; j < task.columns; ++j)
+      values[j] = R::combine(values[j], static_cast<typename R::Value>(Arithmetic<T>(in[j])));
   }
 }
 
@@ -101,7 +102,7 @@ void reduce(const T* x, T* y, ReduceView view, Finish finish) {
       const Task task(plan, index);
       Value values[kColumns];
       run_task<R>(x, view, task, values);
-      for (int64_t j = 0; j < task.columns; ++j) y[task.outer * view.inner + task.column + j] = finish(values[j]);
+      for (int64_t j = 0; j < task.columns; ++j) store(finish(values[j]), y[task.outer * view.inner + task.column + j]);
     }
     return;
   }
@@ -117,25 +118,26 @@ void reduce(const T* x, T* y, ReduceView view, Finish finish) {
     const Value* first = part + i / view.inner * plan.chunks * view.inner + i % view.inner;
     Value total = first[0];
     for (int64_t c = 1; c < plan.chunks; ++c) total = R::combine(total, first[c * view.inner]);
-    y[i] = finish(total);
+    store(finish(total), y[i]);
   }
 }
 
 void reduce_forward(const Tensor& x, Tensor& y, Reduce op, ReduceView view) {
   if (view.n == 0) return y.fill(0.0);
   if (y.numel() == 0) return;
-  visit_float(x.dtype(), "reduce_forward", [&](auto type) {
+  visit_stored(x.dtype(), "reduce_forward", [&](auto type) {
     using T = decltype(type);
+    using A = Arithmetic<T>;
     const T* in = x.data<T>();
     T* out = y.data<T>();
     const auto n = static_cast<double>(view.n);
     switch (op) {
       case Reduce::sum:
-        return reduce<Sum<T>>(in, out, view, [](double sum) { return static_cast<T>(sum); });
+        return reduce<Sum<T>>(in, out, view, [](double sum) { return static_cast<A>(sum); });
       case Reduce::mean:
-        return reduce<Sum<T>>(in, out, view, [=](double sum) { return static_cast<T>(sum / n); });
+        return reduce<Sum<T>>(in, out, view, [=](double sum) { return static_cast<A>(sum / n); });
       case Reduce::max:
-        return reduce<Largest<T>>(in, out, view, [](T value) { return value; });
+        return reduce<Largest<T>>(in, out, view, [](A value) { return value; });
     }
   });
 }
@@ -220,7 +222,7 @@ void top_k(const Tensor& x, Tensor& values, Tensor& index) {
   });
 }
 
-const bool registered = kernel::reduce_forward.define(Device::cpu, reduce_forward) &&
+const bool registered = kernel::reduce_forward.define(Device::cpu, reduce_forward, true) &&
                         kernel::reduce_max_backward.define(Device::cpu, reduce_max_backward) &&
                         kernel::argmax.define(Device::cpu, argmax) && kernel::top_k.define(Device::cpu, top_k);
 
