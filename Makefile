@@ -169,14 +169,17 @@ STAMPS := $(BUILD)/stamps
 $(call remember,$(STAMPS)/compile,$(COMPILE))
 $(if $(GPU),$(call remember,$(STAMPS)/nvcc,$(NVCC_COMPILE)))
 # -O3 is for loops over elements, pixels and characters. What calls them is compiled for a short build, autograd and
-# layers with the fused multiply-adds of -O3, programs and tests (and cuda/cudnn.o, which only describes) without.
+# layers with the fused multiply-adds of -O3, programs (and cuda/cudnn.o, which only describes) without, tests as they
+# are, but for references, which are loops over many numbers.
 GLUE_OPT = $(patsubst -O3,-O1 -fexpensive-optimizations,$(OPT))
 COLD_OPT = $(patsubst -O3,-O1,$(OPT:-O1=-O0))
-$(BUILD)/obj/tests/kernels/%.o: COLD_OPT = $(patsubst -O3,-O1,$(OPT)) # references are loops over many numbers
+TEST_OPT = $(patsubst -O3,-O0,$(OPT:-O1=-O0))
+$(addprefix $(BUILD)/obj/tests/,kernels/%.o common/%.o): TEST_OPT = $(patsubst -O3,-O1,$(OPT))
 GLUE := autograd/%.o layers/%.o core/json.o core/safetensors.o data/caption%.o data/catalog.o data/dataset.o \
         data/image_collection.o data/image_folder.o data/loader.o data/parts.o data/relabeled.o data/shard%.o
 $(addprefix $(BUILD)/obj/,$(GLUE)): private OPTIMIZE = $(GLUE_OPT)
-$(addprefix $(BUILD)/obj/,tests/%.o apps/%.o cuda/cudnn.o): private OPTIMIZE = $(COLD_OPT)
+$(addprefix $(BUILD)/obj/,apps/%.o cuda/cudnn.o): private OPTIMIZE = $(COLD_OPT)
+$(BUILD)/obj/tests/%.o: private OPTIMIZE = $(TEST_OPT)
 # What says that a program is for another processor runs on any.
 $(BUILD)/obj/apps/common/config/instructions.o: private override ARCH :=
 # The same bytes on every machine: no fused multiply-adds in the arithmetic of pixels.
@@ -184,13 +187,16 @@ $(BUILD)/obj/data/image_%.o: EXTRA = -ffp-contract=off
 $(BUILD)/obj/core/mpi.o: EXTRA = $(MPI_CFLAGS)
 $(BUILD)/obj/cuda/%.o $(BUILD)/obj/tests/cuda/host/%.o: EXTRA = $(CUDA_INCLUDES)
 $(BUILD)/obj/tests/cuda/host/%.o: private OPTIMIZE = $(OPT)
-# GCC reads the standard library's headers compiled. It forgets that their warnings are not ours, which the builds with
-# sanitizers still have; those also show that every file includes what it uses. ccache could not share what is made so.
-PRELUDE := $(if $(subst <g++>,,<$(CXX)$(findstring sanitize,$(OPT))>),,$(BUILD)/obj/prelude.h.gch)
-WITH_PRELUDE := -include $(BUILD)/obj/prelude.h -Wno-array-bounds -Wno-stringop-overflow -Wno-stringop-overread
-$(BUILD)/obj/prelude.h.gch: .make/prelude.h $(STAMPS)/compile
-	@mkdir -p $(@D); echo "  compile $<"
-	$(Q)cp $< $(@:.gch=) && $(COMPILE) -x c++-header $< -o $@
+# GCC reads the standard library's headers compiled, with optimization or without, whichever the file wants. It forgets
+# that their warnings are not ours, which the builds with sanitizers still have; those also show that every file includes
+# what it uses. ccache could not share what is made so.
+STD := $(BUILD)/obj/prelude/std.h
+PRELUDE := $(if $(subst <g++>,,<$(CXX)$(findstring sanitize,$(OPT))>),,$(addprefix $(STD).gch/,optimized plain))
+WITH_PRELUDE := -include $(STD) -Wno-array-bounds -Wno-stringop-overflow -Wno-stringop-overread
+$(STD).gch/plain: private OPTIMIZE = -O0
+$(STD).gch/optimized $(STD).gch/plain: .make/prelude.h $(STAMPS)/compile
+	@mkdir -p $(@D); echo "  compile $< ($(@F))"
+	$(Q)cp $< $(STD) && $(COMPILE) -x c++-header $< -o $@
 $(BUILD)/obj/%.o: %.cpp $(STAMPS)/compile $(PRELUDE)
 	@mkdir -p $(@D); echo "  compile $<"
 	$(Q)$(COMPILE) $(if $(PRELUDE),$(WITH_PRELUDE)) $(EXTRA) -MMD -MP -c $< -o $@

@@ -3,6 +3,7 @@
 #
 #   tests/run.sh [SUITE...]     default: every binary in $BUILD/tests   (BUILD: build)
 #   TEST_CASES="loader*,a*"     only cases of these names; the others do not count
+#   TEST_JOBS=N                 how many parts run side by side (the number of cores); the programs' tests are a part a file
 #
 # Prints a suite's output when it fails. Its last line is `N passed, N failed, N skipped`; exits 1 on any failure, or when nothing ran.
 # The suite `deliberate` is wrong on purpose: it counts as passed when it fails. A test case that finds out while running that it cannot
@@ -21,19 +22,83 @@ if [ $# -eq 0 ]; then
   done
 fi
 
-log=$(mktemp) || exit 1
-trap 'rm -f "$log"' EXIT
+logs=$(mktemp -d) || exit 1
+log=$logs/log
+trap 'kill ${pool:-} 2>/dev/null; rm -rf "$logs"' EXIT
 trap 'exit 130' INT TERM
 passed=0 failed=0 skipped=0
 
 # Sets ok, bad and left from doctest's closing line: [doctest] test cases: 3 | 2 passed | 1 failed | 0 skipped
 count_cases() {
   local line
-  line=$(grep -a '^\[doctest\] test cases:' "$log" | tail -n 1)
+  line=$(grep -a '^\[doctest\] test cases:' "$1" | tail -n 1)
   ok=0 bad=0 left=0
   if [[ $line =~ \|\ *([0-9]+)\ passed\ *\|\ *([0-9]+)\ failed\ *\|\ *([0-9]+)\ skipped ]]; then
     ok=${BASH_REMATCH[1]} bad=${BASH_REMATCH[2]} left=${BASH_REMATCH[3]}
   fi
+}
+
+# parts SUITE: what of it is run by itself, a line each. The programs' tests mostly wait for programs and files, and take
+# most of the time: each file of theirs is a part, those that start several processes first.
+parts() {
+  local file
+  if [ "$1" != apps ] || [ -n "${TEST_CASES:-}" ]; then
+    echo "$1"
+    return
+  fi
+  for file in tests/apps/*ranks*.cpp $(ls tests/apps/*.cpp | grep -v ranks); do
+    if grep -q '^TEST_CASE' "$file"; then echo "$1/${file##*/}"; fi
+  done
+}
+
+# run_part PART: its output and, when it has ended, its status and seconds under $logs
+run_part() {
+  local suite=${1%%/*} start=$SECONDS status=0 chosen=()
+  if [ "$suite" != "$1" ]; then chosen=(--source-file="*/${1#*/}"); fi
+  if [ -n "${TEST_CASES:-}" ]; then chosen=(--test-case="$TEST_CASES"); fi
+  timeout --foreground "$limit" "$build/tests/$suite" --no-colors=true "${chosen[@]}" >"$logs/${1//\//.}" 2>&1 </dev/null ||
+    status=$?
+  echo "$status $((SECONDS - start))" >"$logs/${1//\//.}.ended.new"
+  mv "$logs/${1//\//.}.ended.new" "$logs/${1//\//.}.ended"
+}
+export -f run_part
+export build limit logs
+
+# As many parts at a time as there are cores; suites in one part, the longer ones, first.
+for suite in "$@"; do
+  if [ -x "$build/tests/$suite" ]; then parts "$suite"; fi
+done >"$logs/parts"
+{ grep -v / "$logs/parts"; grep / "$logs/parts"; } | xargs -P "${TEST_JOBS:-$(getconf _NPROCESSORS_ONLN)}" -I{} bash -c 'run_part {}' &
+pool=$!
+
+# collect SUITE: waits for its parts; sets ok, bad, left and seconds to their sums, status to that of one that failed. A
+# case counts as left when no part has run it.
+collect() {
+  local part file result cases=0 sum_ok=0 sum_bad=0
+  status=0 seconds=0
+  : >"$log"
+  for part in $(grep -E "^$1(/|$)" "$logs/parts"); do
+    file=$logs/${part//\//.}
+    until [ -e "$file.ended" ] || ! kill -0 $pool 2>/dev/null; do sleep 0.05; done
+    result=(1 0)
+    if [ -e "$file.ended" ]; then read -r -a result <"$file.ended"; fi
+    count_cases "$file"
+    if [ "${result[0]}" -eq 124 ]; then echo "$part: stopped after $limit s"; fi
+    if [ "${result[0]}" -ne 0 ]; then
+      status=${result[0]}
+      cat "$file" >>"$log"
+      if [ "$bad" -eq 0 ]; then
+        bad=1
+        echo "$part: exited with $status"
+      fi
+    else
+      grep -a '^skipped: ' "$file" >>"$log"
+    fi
+    seconds=$((seconds + result[1]))
+    cases=$((ok + bad + left)) sum_ok=$((sum_ok + ok)) sum_bad=$((sum_bad + bad))
+  done
+  ok=$sum_ok bad=$sum_bad left=$((cases > ok + bad ? cases - ok - bad : 0))
+  if [ -n "${TEST_CASES:-}" ]; then left=0; fi
 }
 
 for suite in "$@"; do
@@ -44,11 +109,7 @@ for suite in "$@"; do
     failed=$((failed + 1))
     continue
   fi
-  start=$SECONDS
-  timeout --foreground "$limit" "$binary" --no-colors=true ${TEST_CASES:+--test-case="$TEST_CASES"} >"$log" 2>&1 </dev/null
-  status=$?
-  count_cases
-  if [ -n "${TEST_CASES:-}" ]; then left=0; fi
+  collect "$suite"
   if [ "$suite" = deliberate ]; then
     if [ $status -ne 0 ] && [ "$bad" -gt 0 ] && [ "$ok" -eq 0 ]; then
       echo "$suite: failed, as it must"
@@ -62,13 +123,8 @@ for suite in "$@"; do
 
   at_run_time=$(grep -ac '^skipped: ' "$log")
   ok=$((ok - at_run_time)) left=$((left + at_run_time))
-  if [ $status -eq 124 ]; then echo "$suite: stopped after $limit s"; fi
-  if [ $status -ne 0 ] && [ "$bad" -eq 0 ]; then
-    bad=1
-    echo "$suite: exited with $status"
-  fi
-  if [ $status -ne 0 ] || [ "$bad" -ne 0 ]; then cat "$log"; else grep -a '^skipped: ' "$log"; fi
-  echo "$suite: $ok passed, $bad failed, $left skipped ($((SECONDS - start)) s)"
+  cat "$log"
+  echo "$suite: $ok passed, $bad failed, $left skipped ($seconds s)"
   passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + left))
 done
 
