@@ -7,18 +7,16 @@
 
 namespace sked::cpu {
 
-/// pre = z + b, y = f(pre) for each of N rows of O elements, stored in f32, f64 or bf16; b and pre may be null, and z
-/// may be y or pre.
+/// pre = z + b, y = f(pre) for each of N rows of O elements; b and pre may be null, and z may be y or pre.
 template <class T, class F>
 void add_bias_and_apply(const T* z, const T* b, int64_t N, int64_t O, T* pre, T* y, F&& f) {
 #pragma omp parallel for schedule(static)
   for (int64_t n = 0; n < N; ++n) {
 #pragma omp simd
     for (int64_t o = 0; o < O; ++o) {
-      const auto product = static_cast<Arithmetic<T>>(z[n * O + o]);
-      const auto t = b ? product + static_cast<Arithmetic<T>>(b[o]) : product;
-      if (pre) store(t, pre[n * O + o]);
-      store(f(t), y[n * O + o]);
+      const T t = b ? z[n * O + o] + b[o] : z[n * O + o];
+      if (pre) pre[n * O + o] = t;
+      y[n * O + o] = f(t);
     }
   }
 }
@@ -28,13 +26,13 @@ template <class T>
 void finish_linear(const T* z, const T* b, int64_t N, int64_t O, T* pre, T* y, Activation act) {
   switch (act) {
     case Activation::relu:
-      return add_bias_and_apply(z, b, N, O, pre, y, [](Arithmetic<T> t) { return functor::Relu::forward(t); });
+      return add_bias_and_apply(z, b, N, O, pre, y, [](T t) { return functor::Relu::forward(t); });
     case Activation::gelu:
-      return add_bias_and_apply(z, b, N, O, pre, y, [](Arithmetic<T> t) { return functor::Gelu::forward(t); });
+      return add_bias_and_apply(z, b, N, O, pre, y, [](T t) { return functor::Gelu::forward(t); });
     case Activation::gelu_tanh:
-      return add_bias_and_apply(z, b, N, O, pre, y, [](Arithmetic<T> t) { return functor::GeluTanh::forward(t); });
+      return add_bias_and_apply(z, b, N, O, pre, y, [](T t) { return functor::GeluTanh::forward(t); });
     case Activation::none:
-      if (b || z != y) add_bias_and_apply<T>(z, b, N, O, nullptr, y, [](Arithmetic<T> t) { return t; });
+      if (b || z != y) add_bias_and_apply<T>(z, b, N, O, nullptr, y, [](T t) { return t; });
   }
 }
 

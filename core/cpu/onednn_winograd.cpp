@@ -7,7 +7,7 @@
 //        0  1  0 −1           0  0  1
 //
 // The sum over input channels goes inside the brackets, so that each of the 16 positions ξ of a 4×4 tile is a matrix
-// product over a block of T tiles:  M[ξ] (T,O) = V[ξ] (T,I) U[ξ]ᵀ,  U[ξ] (O,I).
+// product over a block of T tiles:  M[ξ] (T,O) = V[ξ] (T,I) U[ξ],  U[ξ] (I,O).
 //   forward          V = Bᵀ x B, U = G w Gᵀ, y = Aᵀ M A
 //   backward, input  the forward pass of dy with the filters rotated by 180° and their channels exchanged
 //   backward, weight the adjoint in w: dU[ξ] = Σ_t (A dy Aᵀ)[ξ]ᵀ V[ξ], dw = Gᵀ dU G
@@ -137,30 +137,34 @@ void write_output_tile(const Tiling& tiling, int64_t t, const float* m, int64_t 
 
 // ---- filters -------------------------------------------------------------------------------------
 
-/// Filters of one output channel with a plane of I numbers for each of their taps, which vectors want.
+/// A row of filters with a plane of numbers for each of their nine taps, which vectors want.
 using Planes = std::vector<float>;
 
-/// U (16,O,I) of w (O,I,3,3); `rotated`: of the filters rotated by 180°.
+/// U (16,in,out) of w (O,I,3,3): of a forward convolution, in = I and out = O; of a backward one, in = O and out = I,
+/// whose filters are rotated by 180°.
 template <class T>
-Tensor filter_spectrum(const float* w, int64_t O, int64_t I, bool rotated) {
-  Tensor spectrum = Tensor::empty({kPositions, O, I}, dtype_of<T>);
+Tensor filter_spectrum(const float* w, int64_t O, int64_t I, bool backward) {
+  const int64_t in = backward ? O : I, out = backward ? I : O, step = in * out;
+  Tensor spectrum = Tensor::empty({kPositions, in, out}, dtype_of<T>);
   T* u = spectrum.data<T>();
-#pragma omp parallel if (O * I > kHeavy)
+#pragma omp parallel if (step > kHeavy)
   {
-    Planes planes(static_cast<size_t>(9 * I));
+    Planes planes(static_cast<size_t>(9 * out));
     float* g = planes.data();
 #pragma omp for schedule(static)
-    for (int64_t o = 0; o < O; ++o) {
-      for (int64_t i = 0; i < I; ++i)
-        for (int64_t k = 0; k < 9; ++k) g[k * I + i] = w[9 * (o * I + i) + (rotated ? 8 - k : k)];
-      T* to = u + o * I;
+    for (int64_t i = 0; i < in; ++i) {
+      for (int64_t o = 0; o < out; ++o) {
+        const float* filter = w + 9 * (backward ? i * I + o : o * I + i);
+        for (int64_t k = 0; k < 9; ++k) g[k * out + o] = filter[backward ? 8 - k : k];
+      }
+      T* to = u + i * out;
 #pragma omp simd
-      for (int64_t i = 0; i < I; ++i) {
-        const Four c0 = filter_transform({g[i], g[3 * I + i], g[6 * I + i]});
-        const Four c1 = filter_transform({g[I + i], g[4 * I + i], g[7 * I + i]});
-        const Four c2 = filter_transform({g[2 * I + i], g[5 * I + i], g[8 * I + i]});
+      for (int64_t o = 0; o < out; ++o) {
+        const Four c0 = filter_transform({g[o], g[3 * out + o], g[6 * out + o]});
+        const Four c1 = filter_transform({g[out + o], g[4 * out + o], g[7 * out + o]});
+        const Four c2 = filter_transform({g[2 * out + o], g[5 * out + o], g[8 * out + o]});
         write_rows(filter_transform({c0.a, c1.a, c2.a}), filter_transform({c0.b, c1.b, c2.b}),
-                   filter_transform({c0.c, c1.c, c2.c}), filter_transform({c0.d, c1.d, c2.d}), to + i, O * I);
+                   filter_transform({c0.c, c1.c, c2.c}), filter_transform({c0.d, c1.d, c2.d}), to + o, step);
       }
     }
   }
@@ -228,18 +232,17 @@ int64_t block_tiles(const Tiling& tiling, int64_t in, int64_t out) {
   return std::min(tiling.count(), std::max(kFewestTiles, kBlockBytes / bytes));
 }
 
-/// y (N,H,W,out) from x (N,H,W,in): a block of tiles a thread. `u` is (16,out,in), or (16,in,out) when `exchanged`.
+/// y (N,H,W,out) from x (N,H,W,in) and the filters' spectrum (16,in,out): a block of tiles a thread.
 template <class T>
-void convolve(const Tiling& tiling, const T* x, int64_t in, const Tensor& spectrum, bool exchanged, const float* bias,
-              int64_t out, T* y) {
+void convolve(const Tiling& tiling, const T* x, int64_t in, const Tensor& spectrum, const float* bias, int64_t out,
+              T* y) {
   const int64_t tiles = block_tiles(tiling, in, out), blocks = (tiling.count() + tiles - 1) / tiles;
   const int64_t threads = omp_get_max_threads();
   Tensor transformed = Tensor::empty({threads, kPositions, tiles, in}, dtype_of<T>);
   Tensor products = Tensor::empty({threads, kPositions, tiles, out});
   const Tensor outside = Tensor::zeros({in}, dtype_of<T>);
   Tensor nowhere = Tensor::empty({threads, out}, dtype_of<T>);
-  const MatrixView<T> filters =
-      exchanged ? MatrixView<T>{spectrum.data<T>(), out, 1} : MatrixView<T>{spectrum.data<T>(), 1, in};
+  const MatrixView<T> filters{spectrum.data<T>(), out, 1};
 #pragma omp parallel
   {
     const int64_t thread = omp_get_thread_num();
@@ -267,12 +270,12 @@ bool winograd_suits(const ConvSizes& s, const Window& window, DType dtype) {
 
 template <class T>
 void winograd_forward(const ConvSizes& s, const T* x, const float* w, const float* bias, T* y) {
-  convolve(Tiling(s), x, s.I, filter_spectrum<T>(w, s.O, s.I, false), false, bias, s.O, y);
+  convolve(Tiling(s), x, s.I, filter_spectrum<T>(w, s.O, s.I, false), bias, s.O, y);
 }
 
 template <class T>
 void winograd_backward_input(const ConvSizes& s, const T* dy, const float* w, T* dx) {
-  convolve(Tiling(s), dy, s.O, filter_spectrum<T>(w, s.O, s.I, true), true, nullptr, s.I, dx);
+  convolve(Tiling(s), dy, s.O, filter_spectrum<T>(w, s.O, s.I, true), nullptr, s.I, dx);
 }
 
 template <class T>
