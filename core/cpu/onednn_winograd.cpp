@@ -236,7 +236,10 @@ int64_t block_tiles(const Tiling& tiling, int64_t in, int64_t out) {
 template <class T>
 void convolve(const Tiling& tiling, const T* x, int64_t in, const Tensor& spectrum, const float* bias, int64_t out,
               T* y) {
-  const int64_t tiles = block_tiles(tiling, in, out), blocks = (tiling.count() + tiles - 1) / tiles;
+  // Blocks enough for threads to share them evenly.
+  constexpr int64_t kFewestBlocks = 16;
+  const int64_t even = std::max(kFewestTiles, (tiling.count() + kFewestBlocks - 1) / kFewestBlocks);
+  const int64_t tiles = std::min(block_tiles(tiling, in, out), even), blocks = (tiling.count() + tiles - 1) / tiles;
   const int64_t threads = omp_get_max_threads();
   Tensor transformed = Tensor::empty({threads, kPositions, tiles, in}, dtype_of<T>);
   Tensor products = Tensor::empty({threads, kPositions, tiles, out});
