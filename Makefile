@@ -194,9 +194,11 @@ STD := $(BUILD)/obj/prelude/std.h
 PRELUDE := $(if $(subst <g++>,,<$(CXX)$(findstring sanitize,$(OPT))>),,$(addprefix $(STD).gch/,optimized plain))
 WITH_PRELUDE := -include $(STD) -Wno-array-bounds -Wno-stringop-overflow -Wno-stringop-overread
 $(STD).gch/plain: private OPTIMIZE = -O0
-$(STD).gch/optimized $(STD).gch/plain: .make/prelude.h $(STAMPS)/compile
+$(STD): .make/prelude.h
+	@mkdir -p $(@D) && cp $< $@
+$(STD).gch/optimized $(STD).gch/plain: $(STD) $(STAMPS)/compile
 	@mkdir -p $(@D); echo "  compile $< ($(@F))"
-	$(Q)cp $< $(STD) && $(COMPILE) -x c++-header $< -o $@
+	$(Q)$(COMPILE) -x c++-header $< -o $@
 $(BUILD)/obj/%.o: %.cpp $(STAMPS)/compile $(PRELUDE)
 	@mkdir -p $(@D); echo "  compile $<"
 	$(Q)$(COMPILE) $(if $(PRELUDE),$(WITH_PRELUDE)) $(EXTRA) -MMD -MP -c $< -o $@
