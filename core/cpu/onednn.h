@@ -21,23 +21,18 @@ using Extents = dnnl::memory::dims;
 
 /// Row-major up to the permutation `tag` spells; Tag::any leaves the choice to oneDNN, where an operation is described.
 Layout layout(const Extents& extents, Tag tag, dnnl::memory::data_type type = dnnl::memory::data_type::f32);
+/// With strides of its own, in elements.
+Layout layout(const Extents& extents, const Extents& strides, dnnl::memory::data_type type);
+/// How oneDNN names f32 and bf16.
+inline dnnl::memory::data_type type_of(DType dtype) {
+  return dtype == DType::bf16 ? dnnl::memory::data_type::bf16 : dnnl::memory::data_type::f32;
+}
 
 /// An argument of an operation (DNNL_ARG_…) and where it lies.
 struct Argument {
   int which;
   const void* data;
 };
-
-/// With strides of its own, in elements.
-Layout layout(const Extents& extents, const Extents& strides, dnnl::memory::data_type type);
-
-/// How oneDNN names an element type: f32 or bf16.
-template <class T>
-inline constexpr auto data_type_of = dnnl::memory::data_type::undef;
-template <>
-inline constexpr auto data_type_of<float> = dnnl::memory::data_type::f32;
-template <>
-inline constexpr auto data_type_of<bf16> = dnnl::memory::data_type::bf16;
 
 /// The library writes the code of an operation when the first of its kind is asked for, and ends the process by a null
 /// pointer where there is no memory for it. Where memory is limited (ulimit -v) that shows beforehand: throws

@@ -8,10 +8,6 @@ namespace {
 
 [[maybe_unused]] const bool offered = has_bf16_instructions() && offer(Device::cpu, Precision::bf16);
 
-dnnl::memory::data_type type_of(DType dtype) {
-  return dtype == DType::bf16 ? dnnl::memory::data_type::bf16 : dnnl::memory::data_type::f32;
-}
-
 /// A factor as it is given, and as the product wants it: rounding it is rearranging it, in one pass, or nothing is left
 /// to do.
 struct Arrangement {

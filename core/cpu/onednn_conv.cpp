@@ -57,7 +57,7 @@ const ConvPlan& plan(const ConvSizes& s, const Window& window, bool bias, const 
   const bool rounded = dtype == DType::bf16;
   return plans.get({s.N, s.H, s.W, s.I, s.O, window.kernel, window.stride, window.padding, window.groups, bias,
                     direction.number, rounded},
-                   [&] { return make_plan(s, window, bias, direction, rounded ? Type::bf16 : Type::f32); });
+                   [&] { return make_plan(s, window, bias, direction, onednn::type_of(dtype)); });
 }
 
 const void* raw(const Tensor& t) { return t.defined() ? t.raw() : nullptr; }

@@ -215,7 +215,7 @@ void multiply(int64_t first, int64_t last, int64_t M, int64_t N, int64_t Q, Matr
   const int64_t count = last - first;
   if (count == 0) return;
   const onednn::Operation& product = cache.get({count, M, N, Q, a.col, b.col, accumulate}, [&] {
-    const auto type = onednn::data_type_of<bf16>;
+    const auto type = onednn::type_of(DType::bf16);
     return onednn::matmul(onednn::layout({count, M, Q}, {M * Q, a.row, a.col}, type),
                           onednn::layout({count, Q, N}, {Q * N, b.row, b.col}, type), {},
                           onednn::layout({count, M, N}, onednn::Tag::abc), accumulate);
