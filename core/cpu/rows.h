@@ -22,7 +22,7 @@ struct RowChunks {
 /// (width), f32 where out is bf16; the chunks run in parallel, where that is worth it, and are added up in order, in
 /// double.
 template <class Out, class F>
-void sum_over_rows(int64_t rows, int64_t width, Out* out, F&& f, bool parallel = true) {
+void sum_over_rows(int64_t rows, int64_t width, Out* out, F&& f, [[maybe_unused]] bool parallel = true) {
   using T = Arithmetic<Out>;
   const RowChunks chunks(rows);
   Tensor partial = Tensor::empty({chunks.count(), width}, dtype_of<T>);
