@@ -1,12 +1,8 @@
-// An output tile y (2×2) of one channel pair is Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A, with the filter g (3×3), the input tile d
-// (4×4, overlapping its neighbors by two) and
+// An m×m tile y of the output of one channel pair is Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A, with the filter g (3×3), the input tile
+// d (n×n, n = m + 2, overlapping its neighbors by two) and the transforms of core/cpu/winograd.h down columns and along
+// rows.
 //
-//        1  0 −1  0           1  0  0
-//   Bᵀ = 0  1  1  0      G =  ½  ½  ½      Aᵀ = 1  1  1  0
-//        0 −1  1  0           ½ −½  ½           0  1 −1 −1
-//        0  1  0 −1           0  0  1
-//
-// The sum over input channels goes inside the brackets, so that each of the 16 positions ξ of a 4×4 tile is a matrix
+// The sum over input channels goes inside the brackets, so that each of the n² positions ξ of an n×n tile is a matrix
 // product over a block of T tiles:  M[ξ] (T,O) = V[ξ] (T,I) U[ξ],  U[ξ] (I,O).
 //   forward          V = Bᵀ x B, U = G w Gᵀ, y = Aᵀ M A
 //   backward, input  the forward pass of dy with the filters rotated by 180° and their channels exchanged
@@ -15,124 +11,125 @@
 #include "core/cpu/onednn_winograd.h"
 
 #include <algorithm>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "core/cpu/onednn.h"
 #include "core/cpu/onednn_gemm.h"
 #include "core/cpu/parallel.h"
+#include "core/cpu/winograd.h"
 
 namespace sked::cpu {
 namespace {
 
-constexpr int64_t kPositions = 16;  // ξ
 constexpr int64_t kFewestChannels = 16,
                   kFewestRoundedChannels = 128;  // of f32; of bf16, whose products take half as long
 /// Tiles of a block: V and M of this many bytes stay in the outer caches, but a product has at least kFewestTiles rows.
 constexpr int64_t kBlockBytes = 4 << 20, kFewestTiles = 128;
 
-// ---- the three transforms in one dimension, and their adjoints -----------------------------------
+// ---- transforms in two dimensions, of many channels at once --------------------------------------
 
-struct Two {
-  float a, b;
-};
-struct Three {
-  float a, b, c;
-};
-struct Four {
-  float a, b, c, d;
-};
-
-inline Four input_transform(Four x) { return {x.a - x.c, x.b + x.c, x.c - x.b, x.b - x.d}; }  // Bᵀ x
-inline Two output_transform(Four m) { return {m.a + m.b + m.c, m.b - m.c - m.d}; }            // Aᵀ m
-inline Four output_adjoint(Two y) { return {y.a, y.a + y.b, y.a - y.b, -y.b}; }               // A y
-inline Four filter_transform(Three g) {                                                       // G g
-  const float even = 0.5f * (g.a + g.c), odd = 0.5f * g.b;
-  return {g.a, even + odd, even - odd, g.c};
+/// {f(0), …, f(n − 1)}, without a loop, which would keep the loop around it from becoming vector instructions.
+template <int n, class F>
+[[gnu::always_inline]] inline Values<n> gather(F&& f) {
+  return [&]<int... i>(std::integer_sequence<int, i...>) __attribute__((always_inline)) { return Values<n>{f(i)...}; }
+  (std::make_integer_sequence<int, n>());
 }
-inline Three filter_adjoint(Four u) {  // Gᵀ u
-  const float even = 0.5f * (u.b + u.c);
-  return {u.a + even, 0.5f * (u.b - u.c), even + u.d};
+/// f(i, values[i]) for each i.
+template <size_t n, class F>
+[[gnu::always_inline]] inline void scatter(const std::array<float, n>& values, F&& f) {
+  [&]<int... i>(std::integer_sequence<int, i...>) __attribute__((always_inline)) { (f(i, values[i]), ...); }
+  (std::make_integer_sequence<int, n>());
+}
+
+// The loops over channels are free of dependences; as OpenMP's `simd` loops GCC 12 keeps each channel's arrays in memory
+// and gives up on them.
+
+/// The tiles read(r, s, c) (in×in) of channels c < C are transformed by f, which makes `out` numbers of `in`, down
+/// their columns, then along their rows; write(r, s, c, number) takes the results (out×out).
+template <int in, int out, class F, class Read, class Write>
+[[gnu::always_inline]] inline void transform(int64_t C, F&& f, Read&& read, Write&& write) {
+  constexpr int64_t kAtOnce = 64;  // channels: what is between the two stays in the first cache
+  alignas(64) float half[out][in][kAtOnce];
+  for (int64_t first = 0; first < C; first += kAtOnce) {
+    const int64_t count = std::min(kAtOnce, C - first);
+    for (int s = 0; s < in; ++s) {
+#pragma GCC ivdep
+      for (int64_t c = 0; c < count; ++c)
+        scatter(f(gather<in>([&](int r) { return read(r, s, first + c); })),
+                [&](int r, float value) { half[r][s][c] = value; });
+    }
+    for (int r = 0; r < out; ++r) {
+#pragma GCC ivdep
+      for (int64_t c = 0; c < count; ++c)
+        scatter(f(gather<in>([&](int s) { return half[r][s][c]; })),
+                [&](int s, float value) { write(r, s, first + c, value); });
+    }
+  }
 }
 
 // ---- tiles ---------------------------------------------------------------------------------------
 
-/// The 2×2 tiles that cover images (N,H,W,C), numbered row by row.
+/// The m×m tiles that cover images (N,H,W,C), numbered row by row.
+template <int m>
 struct Tiling {
+  static constexpr int n = Winograd<m>::kInputs, kPositions = n * n;  // of an input tile; ξ
   int64_t N, H, W, rows, cols;
 
-  explicit Tiling(const ConvSizes& s) : N(s.N), H(s.H), W(s.W), rows((s.H + 1) / 2), cols((s.W + 1) / 2) {}
+  explicit Tiling(const ConvSizes& s) : N(s.N), H(s.H), W(s.W), rows((s.H + m - 1) / m), cols((s.W + m - 1) / m) {}
   int64_t count() const { return N * rows * cols; }
 
   /// Calls f(i, pixel) for the `size`×`size` pixels i of tile t from its corner moved by `offset`; pixel is −1 outside
   /// the image.
   template <class F>
   void for_each_pixel(int64_t t, int64_t offset, int64_t size, F&& f) const {
-    const int64_t n = t / (rows * cols), top = t / cols % rows * 2 + offset, left = t % cols * 2 + offset;
+    const int64_t image = t / (rows * cols), top = t / cols % rows * m + offset, left = t % cols * m + offset;
     for (int64_t r = 0; r < size; ++r)
       for (int64_t c = 0; c < size; ++c) {
         const int64_t h = top + r, w = left + c;
         const bool inside = h >= 0 && h < H && w >= 0 && w < W;
-        f(r * size + c, inside ? (n * H + h) * W + w : -1);
+        f(r * size + c, inside ? (image * H + h) * W + w : -1);
       }
   }
 };
 
-/// v[ξ·step] = the 16 numbers of four rows.
-template <class T>
-[[gnu::always_inline]] inline void write_rows(Four r0, Four r1, Four r2, Four r3, T* v, int64_t step) {
-  store(r0.a, v[0]), store(r0.b, v[step]), store(r0.c, v[2 * step]), store(r0.d, v[3 * step]);
-  store(r1.a, v[4 * step]), store(r1.b, v[5 * step]), store(r1.c, v[6 * step]), store(r1.d, v[7 * step]);
-  store(r2.a, v[8 * step]), store(r2.b, v[9 * step]), store(r2.c, v[10 * step]), store(r2.d, v[11 * step]);
-  store(r3.a, v[12 * step]), store(r3.b, v[13 * step]), store(r3.c, v[14 * step]), store(r3.d, v[15 * step]);
-}
-
 /// v[ξ·step + c] = (Bᵀ d B)[ξ] of tile t of x, for every channel c; `zeros` (C) stands for pixels outside.
-template <class T>
-void read_input_tile(const Tiling& tiling, int64_t t, const T* x, int64_t C, const T* zeros, T* v, int64_t step) {
-  const T* d[16];
-  tiling.for_each_pixel(t, -1, 4, [&](int64_t i, int64_t pixel) { d[i] = pixel < 0 ? zeros : x + pixel * C; });
-#pragma omp simd
-  for (int64_t c = 0; c < C; ++c) {
-    const auto at = [&](int64_t i) { return float(d[i][c]); };
-    const Four c0 = input_transform({at(0), at(4), at(8), at(12)}), c1 = input_transform({at(1), at(5), at(9), at(13)});
-    const Four c2 = input_transform({at(2), at(6), at(10), at(14)}),
-               c3 = input_transform({at(3), at(7), at(11), at(15)});
-    write_rows(input_transform({c0.a, c1.a, c2.a, c3.a}), input_transform({c0.b, c1.b, c2.b, c3.b}),
-               input_transform({c0.c, c1.c, c2.c, c3.c}), input_transform({c0.d, c1.d, c2.d, c3.d}), v + c, step);
-  }
+template <int m, class T>
+void read_input_tile(const Tiling<m>& tiling, int64_t t, const T* x, int64_t C, const T* zeros, T* v, int64_t step) {
+  constexpr int n = Winograd<m>::kInputs;
+  const T* d[n * n];
+  tiling.for_each_pixel(t, -1, n, [&](int64_t i, int64_t pixel) { d[i] = pixel < 0 ? zeros : x + pixel * C; });
+  transform<n, n>(
+      C, [](auto d) __attribute__((always_inline)) { return Winograd<m>::input(d); },
+      [&](int r, int s, int64_t c) { return float(d[r * n + s][c]); },
+      [&](int r, int s, int64_t c, float value) { store(value, v[(r * n + s) * step + c]); });
 }
 
 /// v[ξ·step + c] = (A dy Aᵀ)[ξ] of tile t of dy.
-template <class T>
-void read_gradient_tile(const Tiling& tiling, int64_t t, const T* dy, int64_t C, const T* zeros, T* v, int64_t step) {
-  const T* d[4];
-  tiling.for_each_pixel(t, 0, 2, [&](int64_t i, int64_t pixel) { d[i] = pixel < 0 ? zeros : dy + pixel * C; });
-#pragma omp simd
-  for (int64_t c = 0; c < C; ++c) {
-    const auto at = [&](int64_t i) { return float(d[i][c]); };
-    const Four c0 = output_adjoint({at(0), at(2)}), c1 = output_adjoint({at(1), at(3)});
-    write_rows(output_adjoint({c0.a, c1.a}), output_adjoint({c0.b, c1.b}), output_adjoint({c0.c, c1.c}),
-               output_adjoint({c0.d, c1.d}), v + c, step);
-  }
+template <int m, class T>
+void read_gradient_tile(const Tiling<m>& tiling, int64_t t, const T* dy, int64_t C, const T* zeros, T* v,
+                        int64_t step) {
+  constexpr int n = Winograd<m>::kInputs;
+  const T* d[m * m];
+  tiling.for_each_pixel(t, 0, m, [&](int64_t i, int64_t pixel) { d[i] = pixel < 0 ? zeros : dy + pixel * C; });
+  transform<m, n>(
+      C, [](auto d) __attribute__((always_inline)) { return Winograd<m>::output_adjoint(d); },
+      [&](int r, int s, int64_t c) { return float(d[r * m + s][c]); },
+      [&](int r, int s, int64_t c, float value) { store(value, v[(r * n + s) * step + c]); });
 }
 
-/// Tile t of y = Aᵀ m A [+ bias]; `nowhere` (C) takes what falls outside.
-template <class T>
-void write_output_tile(const Tiling& tiling, int64_t t, const float* m, int64_t step, const float* bias, int64_t C,
-                       T* nowhere, T* y) {
-  T* to[4];
-  tiling.for_each_pixel(t, 0, 2, [&](int64_t i, int64_t pixel) { to[i] = pixel < 0 ? nowhere : y + pixel * C; });
-#pragma omp simd
-  for (int64_t c = 0; c < C; ++c) {
-    const Two c0 = output_transform({m[c], m[4 * step + c], m[8 * step + c], m[12 * step + c]});
-    const Two c1 = output_transform({m[step + c], m[5 * step + c], m[9 * step + c], m[13 * step + c]});
-    const Two c2 = output_transform({m[2 * step + c], m[6 * step + c], m[10 * step + c], m[14 * step + c]});
-    const Two c3 = output_transform({m[3 * step + c], m[7 * step + c], m[11 * step + c], m[15 * step + c]});
-    const Two r0 = output_transform({c0.a, c1.a, c2.a, c3.a}), r1 = output_transform({c0.b, c1.b, c2.b, c3.b});
-    const float shift = bias ? bias[c] : 0;
-    store(r0.a + shift, to[0][c]), store(r0.b + shift, to[1][c]), store(r1.a + shift, to[2][c]),
-        store(r1.b + shift, to[3][c]);
-  }
+/// Tile t of y = Aᵀ M A + bias (C); `nowhere` (C) takes what falls outside.
+template <int m, class T>
+void write_output_tile(const Tiling<m>& tiling, int64_t t, const float* products, int64_t step, const float* bias,
+                       int64_t C, T* nowhere, T* y) {
+  constexpr int n = Winograd<m>::kInputs;
+  T* to[m * m];
+  tiling.for_each_pixel(t, 0, m, [&](int64_t i, int64_t pixel) { to[i] = pixel < 0 ? nowhere : y + pixel * C; });
+  transform<n, m>(
+      C, [](auto d) __attribute__((always_inline)) { return Winograd<m>::output(d); },
+      [&](int r, int s, int64_t c) { return products[(r * n + s) * step + c]; },
+      [&](int r, int s, int64_t c, float value) { store(value + bias[c], to[r * m + s][c]); });
 }
 
 // ---- filters -------------------------------------------------------------------------------------
@@ -140,12 +137,13 @@ void write_output_tile(const Tiling& tiling, int64_t t, const float* m, int64_t 
 /// A row of filters with a plane of numbers for each of their nine taps, which vectors want.
 using Planes = std::vector<float>;
 
-/// U (16,in,out) of w (O,I,3,3): of a forward convolution, in = I and out = O; of a backward one, in = O and out = I,
+/// U (n²,in,out) of w (O,I,3,3): of a forward convolution, in = I and out = O; of a backward one, in = O and out = I,
 /// whose filters are rotated by 180°.
-template <class T>
+template <int m, class T>
 Tensor filter_spectrum(const float* w, int64_t O, int64_t I, bool backward) {
+  constexpr int n = Winograd<m>::kInputs;
   const int64_t in = backward ? O : I, out = backward ? I : O, step = in * out;
-  Tensor spectrum = Tensor::empty({kPositions, in, out}, dtype_of<T>);
+  Tensor spectrum = Tensor::empty({n * n, in, out}, dtype_of<T>);
   T* u = spectrum.data<T>();
 #pragma omp parallel if (step > kHeavy)
   {
@@ -158,21 +156,19 @@ Tensor filter_spectrum(const float* w, int64_t O, int64_t I, bool backward) {
         for (int64_t k = 0; k < 9; ++k) g[k * out + o] = filter[backward ? 8 - k : k];
       }
       T* to = u + i * out;
-#pragma omp simd
-      for (int64_t o = 0; o < out; ++o) {
-        const Four c0 = filter_transform({g[o], g[3 * out + o], g[6 * out + o]});
-        const Four c1 = filter_transform({g[out + o], g[4 * out + o], g[7 * out + o]});
-        const Four c2 = filter_transform({g[2 * out + o], g[5 * out + o], g[8 * out + o]});
-        write_rows(filter_transform({c0.a, c1.a, c2.a}), filter_transform({c0.b, c1.b, c2.b}),
-                   filter_transform({c0.c, c1.c, c2.c}), filter_transform({c0.d, c1.d, c2.d}), to + o, step);
-      }
+      transform<3, n>(
+          out, [](auto d) __attribute__((always_inline)) { return Winograd<m>::filter(d); },
+          [&](int r, int s, int64_t o) { return g[(3 * r + s) * out + o]; },
+          [&](int r, int s, int64_t o, float value) { store(value, to[(r * n + s) * step + o]); });
     }
   }
   return spectrum;
 }
 
 /// dw (O,I,3,3) = Gᵀ dU G.
+template <int m>
 void filter_gradient(const float* du, int64_t O, int64_t I, float* dw) {
+  constexpr int n = Winograd<m>::kInputs;
 #pragma omp parallel if (O * I > kHeavy)
   {
     Planes planes(static_cast<size_t>(9 * I));
@@ -180,20 +176,10 @@ void filter_gradient(const float* du, int64_t O, int64_t I, float* dw) {
 #pragma omp for schedule(static)
     for (int64_t o = 0; o < O; ++o) {
       const float* u = du + o * I;
-      const int64_t step = O * I;
-#pragma omp simd
-      for (int64_t i = 0; i < I; ++i) {
-        const auto column = [&](int64_t s) {
-          return filter_adjoint(
-              {u[s * step + i], u[(4 + s) * step + i], u[(8 + s) * step + i], u[(12 + s) * step + i]});
-        };
-        const Three c0 = column(0), c1 = column(1), c2 = column(2), c3 = column(3);
-        const Three r0 = filter_adjoint({c0.a, c1.a, c2.a, c3.a}), r1 = filter_adjoint({c0.b, c1.b, c2.b, c3.b});
-        const Three r2 = filter_adjoint({c0.c, c1.c, c2.c, c3.c});
-        g[i] = r0.a, g[I + i] = r0.b, g[2 * I + i] = r0.c;
-        g[3 * I + i] = r1.a, g[4 * I + i] = r1.b, g[5 * I + i] = r1.c;
-        g[6 * I + i] = r2.a, g[7 * I + i] = r2.b, g[8 * I + i] = r2.c;
-      }
+      transform<n, 3>(
+          I, [](auto d) __attribute__((always_inline)) { return Winograd<m>::filter_adjoint(d); },
+          [&](int r, int s, int64_t i) { return u[(r * n + s) * O * I + i]; },
+          [&](int r, int s, int64_t i, float value) { g[(3 * r + s) * I + i] = value; });
       for (int64_t i = 0; i < I; ++i)
         for (int64_t k = 0; k < 9; ++k) dw[9 * (o * I + i) + k] = g[k * I + i];
     }
@@ -227,63 +213,49 @@ void multiply(int64_t first, int64_t last, int64_t M, int64_t N, int64_t Q, Matr
 
 // ---- blocks of tiles -----------------------------------------------------------------------------
 
-int64_t block_tiles(const Tiling& tiling, int64_t in, int64_t out) {
-  const int64_t bytes = kPositions * (in + out) * static_cast<int64_t>(sizeof(float));
+template <int m>
+int64_t block_tiles(const Tiling<m>& tiling, int64_t in, int64_t out) {
+  const int64_t bytes = tiling.kPositions * (in + out) * static_cast<int64_t>(sizeof(float));
   return std::min(tiling.count(), std::max(kFewestTiles, kBlockBytes / bytes));
 }
 
-/// y (N,H,W,out) from x (N,H,W,in) and the filters' spectrum (16,in,out): a block of tiles a thread.
-template <class T>
-void convolve(const Tiling& tiling, const T* x, int64_t in, const Tensor& spectrum, const float* bias, int64_t out,
+/// y (N,H,W,out) from x (N,H,W,in) and the filters' spectrum (n²,in,out): a block of tiles a thread.
+template <int m, class T>
+void convolve(const Tiling<m>& tiling, const T* x, int64_t in, const Tensor& spectrum, const float* bias, int64_t out,
               T* y) {
   // Blocks enough for threads to share them evenly.
-  constexpr int64_t kFewestBlocks = 16;
+  constexpr int64_t kFewestBlocks = 16, kPositions = Tiling<m>::kPositions;
   const int64_t even = std::max(kFewestTiles, (tiling.count() + kFewestBlocks - 1) / kFewestBlocks);
   const int64_t tiles = std::min(block_tiles(tiling, in, out), even), blocks = (tiling.count() + tiles - 1) / tiles;
   const int64_t threads = omp_get_max_threads();
   Tensor transformed = Tensor::empty({threads, kPositions, tiles, in}, dtype_of<T>);
   Tensor products = Tensor::empty({threads, kPositions, tiles, out});
   const Tensor outside = Tensor::zeros({in}, dtype_of<T>);
+  const Tensor no_bias = Tensor::zeros({out});
   Tensor nowhere = Tensor::empty({threads, out}, dtype_of<T>);
   const MatrixView<T> filters{spectrum.data<T>(), out, 1};
 #pragma omp parallel
   {
     const int64_t thread = omp_get_thread_num();
     T* v = transformed.data<T>() + thread * kPositions * tiles * in;
-    float* m = products.data<float>() + thread * kPositions * tiles * out;
+    float* to = products.data<float>() + thread * kPositions * tiles * out;
 #pragma omp for schedule(dynamic)
     for (int64_t block = 0; block < blocks; ++block) {
       const int64_t first = block * tiles, count = std::min(tiles, tiling.count() - first);
       for (int64_t t = 0; t < count; ++t)
         read_input_tile(tiling, first + t, x, in, outside.data<T>(), v + t * in, count * in);
-      multiply(0, kPositions, count, out, in, {v, in, 1}, filters, m, false);
+      multiply(0, kPositions, count, out, in, {v, in, 1}, filters, to, false);
       for (int64_t t = 0; t < count; ++t)
-        write_output_tile(tiling, first + t, m + t * out, count * out, bias, out, nowhere.data<T>() + thread * out, y);
+        write_output_tile(tiling, first + t, to + t * out, count * out, bias ? bias : no_bias.data<float>(), out,
+                          nowhere.data<T>() + thread * out, y);
     }
   }
 }
 
-}  // namespace
-
-bool winograd_suits(const ConvSizes& s, const Window& window, DType dtype) {
-  const int64_t fewest = dtype == DType::bf16 ? kFewestRoundedChannels : kFewestChannels;
-  return window.kernel == 3 && window.stride == 1 && window.padding == 1 && window.groups == 1 && s.I >= fewest &&
-         s.O >= fewest;
-}
-
-template <class T>
-void winograd_forward(const ConvSizes& s, const T* x, const float* w, const float* bias, T* y) {
-  convolve(Tiling(s), x, s.I, filter_spectrum<T>(w, s.O, s.I, false), bias, s.O, y);
-}
-
-template <class T>
-void winograd_backward_input(const ConvSizes& s, const T* dy, const float* w, T* dx) {
-  convolve(Tiling(s), dy, s.O, filter_spectrum<T>(w, s.O, s.I, true), nullptr, s.I, dx);
-}
-
-template <class T>
-void winograd_backward_weight(const ConvSizes& s, const T* dy, const T* x, float* dw) {
-  const Tiling tiling(s);
+template <int m, class T>
+void weight_gradient(const ConvSizes& s, const T* dy, const T* x, float* dw) {
+  constexpr int64_t kPositions = Tiling<m>::kPositions;
+  const Tiling<m> tiling(s);
   const int64_t tiles = block_tiles(tiling, s.I, s.O);
   Tensor du = Tensor::empty({kPositions, s.O, s.I});
   Tensor of_x = Tensor::empty({kPositions, tiles, s.I}, dtype_of<T>);   // V
@@ -302,7 +274,45 @@ void winograd_backward_weight(const ConvSizes& s, const T* dy, const T* x, float
     for (int64_t p = 0; p < kPositions; ++p)
       multiply(p, p + 1, s.O, s.I, count, {e, 1, s.O}, {v, s.I, 1}, du.data<float>(), first > 0);
   }
-  filter_gradient(du.data<float>(), s.O, s.I, dw);
+  filter_gradient<m>(du.data<float>(), s.O, s.I, dw);
+}
+
+/// Calls f with the constant m of the tiles that cost less: larger ones take fewer products a pixel, but more of a
+/// filter, and cover more beyond the edges. What is rounded to bf16 has tiles of 2×2, as larger ones multiply errors.
+template <class T, class F>
+void visit_tiles(const ConvSizes& s, F&& f) {
+  constexpr int64_t kFilter = 128;  // a spectrum's cost, in tiles
+  const auto cost = [](const auto& tiling) { return tiling.kPositions * (tiling.count() + kFilter); };
+  if (std::is_same_v<T, float> && cost(Tiling<4>(s)) < cost(Tiling<2>(s))) {
+    f(std::integral_constant<int, 4>());
+  } else {
+    f(std::integral_constant<int, 2>());
+  }
+}
+
+}  // namespace
+
+bool winograd_suits(const ConvSizes& s, const Window& window, DType dtype) {
+  const int64_t fewest = dtype == DType::bf16 ? kFewestRoundedChannels : kFewestChannels;
+  return window.kernel == 3 && window.stride == 1 && window.padding == 1 && window.groups == 1 && s.I >= fewest &&
+         s.O >= fewest;
+}
+
+template <class T>
+void winograd_forward(const ConvSizes& s, const T* x, const float* w, const float* bias, T* y) {
+  visit_tiles<T>(
+      s, [&](auto m) { convolve(Tiling<m>(s), x, s.I, filter_spectrum<m, T>(w, s.O, s.I, false), bias, s.O, y); });
+}
+
+template <class T>
+void winograd_backward_input(const ConvSizes& s, const T* dy, const float* w, T* dx) {
+  visit_tiles<T>(
+      s, [&](auto m) { convolve(Tiling<m>(s), dy, s.O, filter_spectrum<m, T>(w, s.O, s.I, true), nullptr, s.I, dx); });
+}
+
+template <class T>
+void winograd_backward_weight(const ConvSizes& s, const T* dy, const T* x, float* dw) {
+  visit_tiles<T>(s, [&](auto m) { weight_gradient<m>(s, dy, x, dw); });
 }
 
 template void winograd_forward(const ConvSizes&, const float*, const float*, const float*, float*);

@@ -1,6 +1,7 @@
 #pragma once
-// Winograd's convolution F(2×2, 3×3) (Lavin and Gray, CVPR 2016, arXiv 1509.09308): for 3×3 filters at stride 1 it
-// takes 16 products where the sum written out takes 36, at about twice its rounding error.
+// Winograd's convolutions F(4×4, 3×3) and F(2×2, 3×3) (Lavin and Gray, CVPR 2016, arXiv 1509.09308): for 3×3 filters at
+// stride 1 they take 36 products where the sums written out take 144, or 16 where these take 36. Rounding errors: those
+// of core/cpu/winograd.h.
 
 #include "core/kernels/conv.h"
 

@@ -111,6 +111,8 @@ const Problem kProblems[] = {
     {9, 9, 8, 16, 24, {3, 1, 1, 1}},
     {2, 8, 8, 4, 8, {1, 2, 0, 1}},
     {2, 8, 8, 16, 8, {1, 2, 0, 1}},
+    // pixels enough for Winograd's larger tiles, some of which reach beyond two edges
+    {6, 19, 18, 72, 24, {3, 1, 1, 1}},
     // channels enough for Winograd's algorithm in bf16 too
     {2, 7, 5, 131, 136, {3, 1, 1, 1}},
     // ResNeXt's: 32 groups of 4 channels, 4 of 16 and of 20
