@@ -1,6 +1,8 @@
 #include "core/cpu/onednn_bf16.h"
 
-#include "core/cpu/onednn.h"
+#include <optional>
+
+#include "core/cpu/onednn_blocks.h"
 #include "core/precision.h"
 
 namespace sked::cpu::onednn {
@@ -8,17 +10,42 @@ namespace {
 
 [[maybe_unused]] const bool offered = has_bf16_instructions() && offer(Device::cpu, Precision::bf16);
 
-/// A factor as it is given, and as the product wants it: rounding it is rearranging it, in one pass, or nothing is left
-/// to do.
-struct Arrangement {
-  Operation rearrange;
-  bool needed;
+/// A factor (M,N) as it is given, and as the product wants it: rounding it is rearranging it, in one pass, or nothing
+/// is left to do.
+class Arrangement {
+ public:
+  Arrangement(int64_t M, int64_t N, const Factor& factor, const Operation& multiply, int which)
+      : rows_(factor.transposed ? 1 : N), columns_(factor.transposed ? M : 1), which_(which) {
+    const Layout given = layout({M, N}, factor.transposed ? Tag::ba : Tag::ab, type_of(factor.dtype));
+    const Layout wanted = multiply.layout(which);
+    if (given == wanted) return;
+    blocks_ = Blocks::of(wanted, M, N, DType::bf16);
+    if (!blocks_) rearrange_ = reorder(given, wanted);
+  }
 
-  Arrangement(const Extents& extents, const Factor& factor, const Layout& wanted)
-      : Arrangement(layout(extents, factor.transposed ? Tag::ba : Tag::ab, type_of(factor.dtype)), wanted) {}
+  /// The argument of the product; `memory` keeps what had to be rearranged.
+  const void* operator()(const Factor& factor, const Operation& multiply, Tensor& memory) const {
+    if (!blocks_ && !rearrange_) return factor.data;
+    memory = multiply.allocate(which_);
+    if (rearrange_)
+      rearrange_->run({{DNNL_ARG_FROM, factor.data}, {DNNL_ARG_TO, memory.raw()}});
+    else if (factor.dtype == DType::bf16)
+      fill<bf16>(factor, memory);
+    else
+      fill<float>(factor, memory);
+    return memory.raw();
+  }
 
  private:
-  Arrangement(const Layout& given, const Layout& wanted) : rearrange(reorder(given, wanted)), needed(given != wanted) {}
+  template <class T>
+  void fill(const Factor& factor, Tensor& memory) const {
+    blocks_.fill(MatrixView<T>{static_cast<const T*>(factor.data), rows_, columns_}, static_cast<bf16*>(memory.raw()));
+  }
+
+  int64_t rows_, columns_;  // the factor's strides
+  int which_;
+  Blocks blocks_{};
+  std::optional<Operation> rearrange_;
 };
 
 struct Plan {
@@ -33,17 +60,7 @@ Plan plan_for(int64_t M, int64_t N, int64_t Q, const Factor& a, const Factor& b,
   const Layout bias = c.bias ? layout({1, N}, Tag::ab, type_of(c.bias_dtype)) : Layout();
   const Operation multiply = matmul(layout({M, Q}, Tag::any, kRounded), layout({Q, N}, Tag::any, kRounded), bias,
                                     layout({M, N}, Tag::ab, type_of(c.dtype)), c.accumulate);
-  return {multiply, Arrangement({M, Q}, a, multiply.layout(DNNL_ARG_SRC)),
-          Arrangement({Q, N}, b, multiply.layout(DNNL_ARG_WEIGHTS))};
-}
-
-/// The argument `which` of the product; `memory` keeps what had to be rearranged.
-const void* arranged(const Operation& multiply, int which, const Arrangement& arrangement, const Factor& factor,
-                     Tensor& memory) {
-  if (!arrangement.needed) return factor.data;
-  memory = multiply.allocate(which);
-  arrangement.rearrange.run({{DNNL_ARG_FROM, factor.data}, {DNNL_ARG_TO, memory.raw()}});
-  return memory.raw();
+  return {multiply, Arrangement(M, Q, a, multiply, DNNL_ARG_SRC), Arrangement(Q, N, b, multiply, DNNL_ARG_WEIGHTS)};
 }
 
 }  // namespace
@@ -62,8 +79,7 @@ void multiply_bf16(int64_t M, int64_t N, int64_t Q, const Factor& a, const Facto
                         16 * kind(c.dtype, c.accumulate) + 64 * kind(c.bias_dtype, c.bias != nullptr);
   const Plan& plan = cache.get({M, N, Q, types}, [&] { return plan_for(M, N, Q, a, b, c); });
   Tensor left, right;
-  const void* from = arranged(plan.multiply, DNNL_ARG_SRC, plan.left, a, left);
-  const void* with = arranged(plan.multiply, DNNL_ARG_WEIGHTS, plan.right, b, right);
+  const void *from = plan.left(a, plan.multiply, left), *with = plan.right(b, plan.multiply, right);
   plan.multiply.run({{DNNL_ARG_SRC, from}, {DNNL_ARG_WEIGHTS, with}, {DNNL_ARG_BIAS, c.bias}, {DNNL_ARG_DST, c.data}});
 }
 

@@ -5,8 +5,8 @@
 #include <new>
 
 #include "core/cpu/epilogue.h"
-#include "core/cpu/onednn.h"
 #include "core/cpu/onednn_bf16.h"
+#include "core/cpu/onednn_blocks.h"
 #include "core/cpu/onednn_gemm.h"
 #include "core/cpu/rows.h"
 #include "core/kernels/matmul.h"
@@ -44,22 +44,20 @@ using onednn::Tag;
 /// transposing its first operand and the matmul primitive is not, given b in those blocks. Elsewhere the primitive is
 /// sgemm, and takes b as it is.
 struct TransposedPlan {
-  onednn::Operation multiply, rearrange;
-  bool blocked;
+  onednn::Operation multiply;
+  onednn::Blocks blocks;
 };
 
 void multiply_transposed(int64_t M, int64_t N, int64_t Q, const float* a, const float* b, float* c, bool accumulate) {
   static onednn::Cache<TransposedPlan, 4> cache;
   const TransposedPlan& plan = cache.get({M, N, Q, accumulate}, [&] {
-    const onednn::Layout plain = onednn::layout({Q, N}, Tag::ab);
     const onednn::Operation multiply = onednn::matmul(onednn::layout({M, Q}, Tag::ba), onednn::layout({Q, N}, Tag::any),
                                                       {}, onednn::layout({M, N}, Tag::ab), accumulate);
-    const onednn::Layout wanted = multiply.layout(DNNL_ARG_WEIGHTS);
-    return TransposedPlan{multiply, onednn::reorder(plain, wanted), wanted != plain};
+    return TransposedPlan{multiply, onednn::Blocks::of(multiply.layout(DNNL_ARG_WEIGHTS), Q, N, DType::f32)};
   });
-  if (!plan.blocked) return onednn::sgemm(M, N, Q, 1.0f, {a, 1, M}, {b, N, 1}, c, N, accumulate);
+  if (!plan.blocks) return onednn::sgemm(M, N, Q, 1.0f, {a, 1, M}, {b, N, 1}, c, N, accumulate);
   Tensor blocked = plan.multiply.allocate(DNNL_ARG_WEIGHTS);
-  plan.rearrange.run({{DNNL_ARG_FROM, b}, {DNNL_ARG_TO, blocked.raw()}});
+  plan.blocks.fill(MatrixView<float>{b, N, 1}, static_cast<float*>(blocked.raw()));
   plan.multiply.run({{DNNL_ARG_SRC, a}, {DNNL_ARG_WEIGHTS, blocked.raw()}, {DNNL_ARG_DST, c}});
 }
 
