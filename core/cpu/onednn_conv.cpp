@@ -8,6 +8,7 @@
 #include "core/cpu/onednn_bf16.h"
 #include "core/cpu/onednn_winograd.h"
 #include "core/cpu/rows.h"
+#include "core/kernels/matmul.h"
 
 namespace sked::cpu {
 namespace {
@@ -90,6 +91,16 @@ bool is_unsuitable(const ConvSizes& s, const Window& window) {
          (window.kernel == 1 && window.stride > 1 && s.I / window.groups % kWidestVector != 0);
 }
 
+/// Is this a linear layer of pixels, and computed as one? Backward such a layer is the faster one, forward the
+/// convolution; but it rounds f32 where products are asked to, which convolutions do not.
+bool is_linear(const Tensor& pixels, const Window& window) {
+  return window.kernel == 1 && window.stride == 1 && window.padding == 0 && window.groups == 1 &&
+         (pixels.dtype() == DType::bf16 || !onednn::bf16_products());
+}
+/// (N,H,W,C) as rows, filters (O,I,1,1) as a matrix.
+Tensor rows_of(const Tensor& t) { return t.reshape({t.numel() / t.dim(3), t.dim(3)}); }
+Tensor matrix_of(const Tensor& w) { return w.reshape({w.dim(0), w.dim(1)}); }
+
 void conv2d_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y, Window window) {
   const ConvSizes s = conv_sizes(x, y);
   if (is_unsuitable(s, window)) return kernel::conv2d_forward.by_definition(x, w, b, y, window);
@@ -108,6 +119,10 @@ void conv2d_backward_input(const Tensor& dy, const Tensor& w, Tensor& dx, Window
   const ConvSizes s = conv_sizes(dx, dy);
   if (is_unsuitable(s, window)) return kernel::conv2d_backward_input.by_definition(dy, w, dx, window);
   if (is_mixed(dy, dx, w, {})) return kernel::conv2d_backward_input.widened(conv2d_backward_input, dy, w, dx, window);
+  if (is_linear(dy, window)) {
+    Tensor to = rows_of(dx);
+    return kernel::linear_backward_input(rows_of(dy), matrix_of(w), to);
+  }
   if (winograd_suits(s, window, dy.dtype())) {
     return visit_pixels(dy,
                         [&]<class T>(T) { winograd_backward_input(s, dy.data<T>(), w.data<float>(), dx.data<T>()); });
@@ -122,6 +137,10 @@ void conv2d_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, Tenso
   if (is_unsuitable(s, window)) return kernel::conv2d_backward_weight.by_definition(dy, x, dw, db, window);
   if (is_mixed(dy, x, dw, db))
     return kernel::conv2d_backward_weight.widened(conv2d_backward_weight, dy, x, dw, db, window);
+  if (is_linear(x, window)) {
+    Tensor to = matrix_of(dw);
+    return kernel::linear_backward_weight(rows_of(dy), rows_of(x), to, db);
+  }
   if (winograd_suits(s, window, x.dtype())) {
     return visit_pixels(x, [&]<class T>(T) {
       winograd_backward_weight(s, dy.data<T>(), x.data<T>(), dw.data<float>());

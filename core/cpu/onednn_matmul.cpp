@@ -5,8 +5,8 @@
 #include <new>
 
 #include "core/cpu/epilogue.h"
+#include "core/cpu/onednn.h"
 #include "core/cpu/onednn_bf16.h"
-#include "core/cpu/onednn_blocks.h"
 #include "core/cpu/onednn_gemm.h"
 #include "core/cpu/rows.h"
 #include "core/kernels/matmul.h"
@@ -39,27 +39,6 @@ void sgemm(int64_t M, int64_t N, int64_t Q, float alpha, MatrixView<float> a, Ma
 namespace {
 
 using onednn::Tag;
-
-/// c (M,N) = aᵀ b for a (Q,M), b (Q,N). Where oneDNN has blocks of its own for b (with AVX-512), sgemm is slow at
-/// transposing its first operand and the matmul primitive is not, given b in those blocks. Elsewhere the primitive is
-/// sgemm, and takes b as it is.
-struct TransposedPlan {
-  onednn::Operation multiply;
-  onednn::Blocks blocks;
-};
-
-void multiply_transposed(int64_t M, int64_t N, int64_t Q, const float* a, const float* b, float* c, bool accumulate) {
-  static onednn::Cache<TransposedPlan, 4> cache;
-  const TransposedPlan& plan = cache.get({M, N, Q, accumulate}, [&] {
-    const onednn::Operation multiply = onednn::matmul(onednn::layout({M, Q}, Tag::ba), onednn::layout({Q, N}, Tag::any),
-                                                      {}, onednn::layout({M, N}, Tag::ab), accumulate);
-    return TransposedPlan{multiply, onednn::Blocks::of(multiply.layout(DNNL_ARG_WEIGHTS), Q, N, DType::f32)};
-  });
-  if (!plan.blocks) return onednn::sgemm(M, N, Q, 1.0f, {a, 1, M}, {b, N, 1}, c, N, accumulate);
-  Tensor blocked = plan.multiply.allocate(DNNL_ARG_WEIGHTS);
-  plan.blocks.fill(MatrixView<float>{b, N, 1}, static_cast<float*>(blocked.raw()));
-  plan.multiply.run({{DNNL_ARG_SRC, a}, {DNNL_ARG_WEIGHTS, blocked.raw()}, {DNNL_ARG_DST, c}});
-}
 
 /// y (N,O) = x (N,I) wᵀ, or x w for `transposed` w, as a 1×1 convolution of N pixels.
 struct PointwisePlan {
@@ -112,9 +91,7 @@ void matmul(const Tensor& a, const Tensor& b, Tensor& c, bool transpose_a, bool 
   const MatmulSizes s = matmul_sizes(a, b, c, transpose_a);
   if (s.Q == 0 || c.numel() == 0) return kernel::matmul.by_definition(a, b, c, transpose_a, transpose_b, accumulate);
   const bool rounded = in_bf16(a);
-  if (s.batch == 1 && transpose_a && !transpose_b && !rounded)
-    return multiply_transposed(s.M, s.N, s.Q, a.data<float>(), b.data<float>(), c.data<float>(), accumulate);
-    // Many small products: one a thread. Few: all threads on each.
+  // Many small products: one a thread. Few: all threads on each.
 #pragma omp parallel for schedule(static) if (s.batch >= onednn::threads_here())
   for (int64_t n = 0; n < s.batch; ++n) {
     const void *an = matrix(a, n, s.M * s.Q), *bn = matrix(b, s.shared_b ? 0 : n, s.Q * s.N);
@@ -164,7 +141,8 @@ void linear_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, Tenso
   if (in_bf16(x))
     onednn::multiply_bf16(s.O, s.I, s.N, factor(dy, true), factor(x, false), {dw.raw(), dw.dtype()});
   else
-    multiply_transposed(s.O, s.I, s.N, dy.data<float>(), x.data<float>(), dw.data<float>(), false);
+    onednn::sgemm(s.O, s.I, s.N, 1.0f, {dy.data<float>(), 1, s.O}, {x.data<float>(), s.I, 1}, dw.data<float>(), s.I,
+                  false);
   if (!db.defined()) return;
   visit_stored(dy.dtype(), "linear_backward_weight", [&]<class T>(T) {
     visit_stored(db.dtype(), "linear_backward_weight",

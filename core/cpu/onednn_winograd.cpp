@@ -1,6 +1,6 @@
-// An m×m tile y of the output of one channel pair is Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A, with the filter g (3×3), the input tile
-// d (n×n, n = m + 2, overlapping its neighbors by two) and the transforms of core/cpu/winograd.h down columns and along
-// rows.
+// An m×m tile y of the output of one channel pair is Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A, with the filter g (3×3), the input
+// tile d (n×n, n = m + 2, overlapping its neighbors by two) and the transforms of core/cpu/winograd.h down columns and
+// along rows.
 //
 // The sum over input channels goes inside the brackets, so that each of the n² positions ξ of an n×n tile is a matrix
 // product over a block of T tiles:  M[ξ] (T,O) = V[ξ] (T,I) U[ξ],  U[ξ] (I,O).
@@ -43,8 +43,8 @@ template <size_t n, class F>
   (std::make_integer_sequence<int, n>());
 }
 
-// The loops over channels are free of dependences; as OpenMP's `simd` loops GCC 12 keeps each channel's arrays in memory
-// and gives up on them.
+// The loops over channels are free of dependences; as OpenMP's `simd` loops GCC 12 keeps each channel's arrays in
+// memory and gives up on them.
 
 /// The tiles read(r, s, c) (in×in) of channels c < C are transformed by f, which makes `out` numbers of `in`, down
 /// their columns, then along their rows; write(r, s, c, number) takes the results (out×out).

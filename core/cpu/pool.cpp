@@ -15,14 +15,13 @@ struct Taps {
       : begin(std::max<int64_t>(0, -start)), end(std::min(kernel, extent - start)) {}
 };
 
-/// f(p, r) for every window p of `outputs` that holds input element h, r being the tap it is at.
-template <class F>
-void for_each_window(int64_t h, const Window& window, int64_t outputs, F&& f) {
-  for (int64_t r = 0; r < window.kernel; ++r) {
-    const int64_t start = h + window.padding - r;
-    if (start >= 0 && start % window.stride == 0 && start / window.stride < outputs) f(start / window.stride, r);
-  }
-}
+/// The windows p of `outputs` that hold input element h: first … last; it is tap h + padding − p·stride of theirs.
+struct Windows {
+  int64_t first, last;
+  Windows(int64_t h, const Window& window, int64_t outputs)
+      : first(std::max<int64_t>(0, (h + window.padding - window.kernel + window.stride) / window.stride)),
+        last(std::min(outputs - 1, (h + window.padding) / window.stride)) {}
+};
 
 void max_pool2d_forward(const Tensor& x, Tensor& y, Tensor& which, Window window) {
   const PoolSizes s = pool_sizes(x, y);
@@ -67,17 +66,20 @@ void max_pool2d_backward(const Tensor& dy, const Tensor& which, Tensor& dx, Wind
 #pragma omp parallel for collapse(2) schedule(static)
     for (int64_t n = 0; n < s.N; ++n) {
       for (int64_t h = 0; h < s.H; ++h) {
+        const Windows rows(h, window, s.P);
         for (int64_t w = 0; w < s.W; ++w) {
+          const Windows cols(w, window, s.Q);
           T* to = out + ((n * s.H + h) * s.W + w) * s.C;
           std::fill_n(to, s.C, T{0});
-          for_each_window(h, window, s.P, [&](int64_t p, int64_t r) {
-            for_each_window(w, window, s.Q, [&](int64_t q, int64_t t) {
+          for (int64_t p = rows.first; p <= rows.last; ++p) {
+            for (int64_t q = cols.first; q <= cols.last; ++q) {
               const int64_t from = ((n * s.P + p) * s.Q + q) * s.C;
+              const int64_t r = h + window.padding - p * window.stride, t = w + window.padding - q * window.stride;
               const uint8_t tap = static_cast<uint8_t>(r * window.kernel + t);
 #pragma omp simd
               for (int64_t c = 0; c < s.C; ++c) to[c] += taps[from + c] == tap ? g[from + c] : T{0};
-            });
-          });
+            }
+          }
         }
       }
     }
@@ -122,16 +124,18 @@ void avg_pool2d_backward(const Tensor& dy, Tensor& dx, Window window) {
 #pragma omp parallel for collapse(2) schedule(static)
     for (int64_t n = 0; n < s.N; ++n) {
       for (int64_t h = 0; h < s.H; ++h) {
+        const Windows rows(h, window, s.P);
         for (int64_t w = 0; w < s.W; ++w) {
+          const Windows cols(w, window, s.Q);
           T* to = out + ((n * s.H + h) * s.W + w) * s.C;
           std::fill_n(to, s.C, T{0});
-          for_each_window(h, window, s.P, [&](int64_t p, int64_t) {
-            for_each_window(w, window, s.Q, [&](int64_t q, int64_t) {
+          for (int64_t p = rows.first; p <= rows.last; ++p) {
+            for (int64_t q = cols.first; q <= cols.last; ++q) {
               const T* from = g + ((n * s.P + p) * s.Q + q) * s.C;
 #pragma omp simd
               for (int64_t c = 0; c < s.C; ++c) to[c] += from[c] * share;
-            });
-          });
+            }
+          }
         }
       }
     }

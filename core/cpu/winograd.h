@@ -18,14 +18,23 @@ template <>
 struct Winograd<2> {
   static constexpr int kOutputs = 2, kInputs = 4;
 
-  [[gnu::always_inline]] static Values<4> input(Values<4> d) { return {d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]}; }  // Bᵀ d
-  [[gnu::always_inline]] static Values<2> output(Values<4> m) { return {m[0] + m[1] + m[2], m[1] - m[2] - m[3]}; }             // Aᵀ m
-  [[gnu::always_inline]] static Values<4> output_adjoint(Values<2> y) { return {y[0], y[0] + y[1], y[0] - y[1], -y[1]}; }      // A y
-  [[gnu::always_inline]] static Values<4> filter(Values<3> g) {                                                                // G g
+  // Bᵀ d
+  [[gnu::always_inline]] static Values<4> input(Values<4> d) {
+    return {d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]};
+  }
+  // Aᵀ m
+  [[gnu::always_inline]] static Values<2> output(Values<4> m) { return {m[0] + m[1] + m[2], m[1] - m[2] - m[3]}; }
+  // A y
+  [[gnu::always_inline]] static Values<4> output_adjoint(Values<2> y) {
+    return {y[0], y[0] + y[1], y[0] - y[1], -y[1]};
+  }
+  // G g
+  [[gnu::always_inline]] static Values<4> filter(Values<3> g) {
     const float even = 0.5f * (g[0] + g[2]), odd = 0.5f * g[1];
     return {g[0], even + odd, even - odd, g[2]};
   }
-  [[gnu::always_inline]] static Values<3> filter_adjoint(Values<4> u) {  // Gᵀ u
+  // Gᵀ u
+  [[gnu::always_inline]] static Values<3> filter_adjoint(Values<4> u) {
     const float even = 0.5f * (u[1] + u[2]);
     return {u[0] + even, 0.5f * (u[1] - u[2]), even + u[3]};
   }
