@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
+#include <mutex>
+#include <utility>
 
 #include "core/allocator.h"
 #include "core/error.h"
@@ -10,6 +13,11 @@
 #include "core/recording.h"
 
 namespace sked {
+
+struct Storage::Prepared {
+  std::mutex mutex;
+  std::map<std::pair<const void*, const void*>, Tensor> made;  // by the first element and what was made of it
+};
 
 Storage::Storage(size_t bytes, Device device)
     : data_(allocator(device).allocate(bytes)), bytes_(bytes), device_(device) {}
@@ -135,6 +143,24 @@ Tensor Tensor::rounded_copy() const {
 void Tensor::set_rounded_current() {
   require(rounded_copy().defined(), "tensor", "expected a rounded copy beside ", *this);
   storage_->rounded_->current = true;
+}
+
+void Storage::lose_prepared() {
+  const std::lock_guard lock(prepared_->mutex);
+  prepared_->made.clear();
+}
+
+void Tensor::keep_prepared() {
+  check_defined();
+  if (!storage_->prepared_) storage_->prepared_ = std::make_unique<Storage::Prepared>();
+}
+
+Tensor Tensor::prepared(const void* how, const std::function<Tensor()>& make) const {
+  if (!keeps_prepared()) return make();
+  const std::lock_guard lock(storage_->prepared_->mutex);
+  Tensor& kept = storage_->prepared_->made[{raw(), how}];
+  if (!kept.defined()) kept = make();
+  return kept;
 }
 
 void Tensor::copy_from(const Tensor& source) {

@@ -4,10 +4,11 @@
 // Threads: as with a shared_ptr, several threads may each use handles of their own, on one storage too, and read one
 // handle, as long as nobody writes: to a handle (assignment), or to elements that another thread reads or writes
 // (data() and raw() of a tensor that is not const, copy_from, fill, and kernels' results). keep_rounded and
-// read_as(bf16) of a tensor that keeps rounded elements count as writing. No call takes a lock but allocation, which
-// may be done from any thread.
+// read_as(bf16) of a tensor that keeps rounded elements count as writing, and so does keep_prepared. No call takes a
+// lock but allocation and prepared(), which any thread may call.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <ostream>
 #include <span>
@@ -32,9 +33,10 @@ class Storage {
   size_t bytes() const { return bytes_; }
   Device device() const { return device_; }
 
-  /// To be called before elements are written: a rounded copy kept beside them is out of date from then on.
+  /// To be called before elements are written: what is kept beside them is out of date from then on.
   void about_to_change() {
     if (rounded_) lose_rounded();
+    if (prepared_) lose_prepared();
   }
 
  private:
@@ -45,11 +47,14 @@ class Storage {
     bool current = false;
   };
   void lose_rounded();
+  struct Prepared;
+  void lose_prepared();
 
   void* data_;
   size_t bytes_;
   Device device_;
-  std::unique_ptr<Rounded> rounded_;  // where one is kept
+  std::unique_ptr<Rounded> rounded_;    // where one is kept
+  std::unique_ptr<Prepared> prepared_;  // likewise
 };
 
 /// An n-dimensional array: always contiguous and row-major. Copying a Tensor copies the handle; `clone()` copies the
@@ -131,6 +136,15 @@ class Tensor {
   /// set_rounded_current() says that the copy is right.
   Tensor rounded_copy() const;
   void set_rounded_current();
+
+  /// Has the storage keep what kernels make of the elements before they compute with them (blocks of filters, spectra),
+  /// for weights that many calls read and none writes: as much memory again, or more. Whatever may write to the
+  /// elements, through any handle, ends what is kept so far.
+  void keep_prepared();
+  bool keeps_prepared() const { return defined() && storage_->prepared_ != nullptr; }
+  /// What make() makes of the elements, read only: made once for each `how`, an address that says what is made, where
+  /// the storage keeps it; else made by every call.
+  Tensor prepared(const void* how, const std::function<Tensor()>& make) const;
 
   /// Overwrites the elements with those of `source` (same shape; any dtype, any device).
   void copy_from(const Tensor& source);

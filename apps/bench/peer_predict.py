@@ -1,17 +1,23 @@
 #!/usr/bin/env python3
-"""Probabilities of a folder of JPEG files, end to end: build/predict beside PyTorch (eager and compiled, f32 and bf16)
-and ONNX Runtime with the same weights, threads and files, in turn.
+"""Probabilities of a folder of JPEG files, end to end: build/predict beside PyTorch and ONNX Runtime with the same
+weights, threads and files, in turn.
 
     python3 apps/bench/peer_predict.py --run runs/first --images photos --threads 2 --rounds 3
 
 The run is of build/train: a ResNet-18 or -50 (torchvision has the same names) or a ViT-S/16 (timm) with head det, whose
-eval_pipeline resizes to 256, crops to 224 and normalizes by ImageNet's mean and deviation. Times are from the first
-file read to the last probability; of build/predict that of the whole program, start and all. Needs torchvision, timm,
-safetensors, onnx, onnxscript and onnxruntime. Prints medians, and the largest difference of a probability from
-build/predict's in f32.
+eval_pipeline resizes to 256, crops to 224 and normalizes by ImageNet's mean and deviation. Every program gets the same
+files, is timed from the first file read to the last probability, and reads each file once a round; of build/predict that
+is the time of the whole program, start and all, while the others have compiled and are warm. PyTorch's modes: eager;
+compile; frozen, which is compile with the weights as constants (prepacked, batch norm folded). Images are channels last,
+batches have all one size. Each of them decodes by Pillow or torchvision, with as many workers of DataLoader, as were
+fastest on the first --trial files. Needs torchvision, timm, safetensors, onnx and onnxruntime.
+
+Prints a line for every program of every round as it ends, then medians, the ratio to build/predict in the same
+precision, and the largest difference of a probability from build/predict's in f32.
 """
 import argparse
 import csv
+import itertools
 import pathlib
 import statistics
 import subprocess
@@ -20,28 +26,33 @@ import time
 
 import timm
 import torch
+import torch._inductor.config
 import torchvision
 from PIL import Image
 from safetensors import safe_open
 from torchvision.transforms import v2
 
 BATCH = 32
+RESIZE = [v2.Resize(256, antialias=True), v2.CenterCrop(224)]
+FINISH = [v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])]
 
 
 class Photos(torch.utils.data.Dataset):
-    def __init__(self, paths):
-        self.paths = paths
-        self.transform = v2.Compose([
-            v2.Resize(256), v2.CenterCrop(224), v2.ToImage(), v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])])
+    def __init__(self, paths, decoder):
+        self.paths, self.decoder = paths, decoder
+        self.resize, self.finish = v2.Compose(RESIZE), v2.Compose(FINISH)
 
     def __len__(self):
         return len(self.paths)
 
     def __getitem__(self, i):
-        image = Image.open(self.paths[i])
-        image.draft("RGB", (256, 256))  # libjpeg's reduced sizes: what makes Pillow's decoding fastest
-        return self.transform(image.convert("RGB"))
+        if self.decoder == "torchvision":
+            image = torchvision.io.decode_image(self.paths[i], torchvision.io.ImageReadMode.RGB)
+        else:
+            image = Image.open(self.paths[i])
+            image.draft("RGB", (256, 256))  # libjpeg's reduced sizes, where they suffice
+            image = image.convert("RGB")
+        return self.finish(v2.functional.to_image(self.resize(image)))
 
 
 def network(run):
@@ -63,20 +74,27 @@ def network(run):
     if missing:
         raise SystemExit(f"{run}: expected the weights of the network, without {missing[:3]}")
     model.load_state_dict({name: weights[name] for name in known if name in weights}, strict=False)
-    return model.eval()
+    return model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
-def probabilities(paths, workers, forward):
-    """(seconds, probabilities) of all files."""
-    begin = time.perf_counter()
-    loader = torch.utils.data.DataLoader(Photos(paths), BATCH, num_workers=workers)
-    rows = torch.cat([forward(batch) for batch in loader])
-    return time.perf_counter() - begin, rows
+def probabilities(paths, decoder, workers, forward):
+    """(seconds, probabilities) of all files. A last batch that is not full is filled up, so that shapes stay."""
+    begin, rows = time.perf_counter(), []
+    for batch in torch.utils.data.DataLoader(Photos(paths, decoder), BATCH, num_workers=workers):
+        count = len(batch)
+        if count < BATCH:
+            batch = torch.cat([batch, batch[:1].expand(BATCH - count, -1, -1, -1)])
+        rows.append(forward(batch)[:count])
+    return time.perf_counter() - begin, torch.cat(rows)
 
 
-def torch_forward(model, bf16):
+def torch_forward(model, mode, bf16):
+    if mode != "eager":
+        model = torch.compile(model)
+
     def forward(batch):
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16), \
+                torch._inductor.config.patch(freezing=mode == "frozen"):
             return model(batch.contiguous(memory_format=torch.channels_last)).float().softmax(1)
     return forward
 
@@ -85,63 +103,91 @@ def onnx_forward(model, threads):
     import onnxruntime
     with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
         torch.onnx.export(model, (torch.zeros(BATCH, 3, 224, 224),), file.name, dynamo=False, opset_version=17,
-                          input_names=["x"], output_names=["y"], dynamic_axes={"x": {0: "n"}, "y": {0: "n"}})
+                          input_names=["x"], output_names=["y"])
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         session = onnxruntime.InferenceSession(file.name, options, providers=["CPUExecutionProvider"])
     return lambda batch: torch.from_numpy(session.run(None, {"x": batch.numpy()})[0]).softmax(1)
 
 
-def ours(args, precision):
-    """(seconds of the whole program, paths, probabilities)."""
+def ours(args, files, precision):
+    """(seconds of the whole program, probabilities)."""
     with tempfile.TemporaryDirectory() as folder:
-        file = pathlib.Path(folder) / "p.csv"
+        listed, file = pathlib.Path(folder) / "files", pathlib.Path(folder) / "p.csv"
+        listed.write_text("\n".join(files))
         begin = time.perf_counter()
-        subprocess.run([args.predict, args.run, args.images, "--threads", str(args.threads), "--precision", precision,
-                        "--predictions", file], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run([args.predict, args.run, "--list", listed, "--threads", str(args.threads), "--precision",
+                        precision, "--predictions", file], check=True, stdout=subprocess.DEVNULL)
         seconds = time.perf_counter() - begin
         with open(file, newline="") as text:
             rows = list(csv.DictReader(text))
     columns = [name for name in rows[0] if name.startswith("probabilities/")]
-    return seconds, [row["ids"] for row in rows], torch.tensor([[float(row[c]) for c in columns] for row in rows])
+    return seconds, torch.tensor([[float(row[c]) for c in columns] for row in rows])
+
+
+def forwards_of(args):
+    """By precision and name: what computes the probabilities of a batch."""
+    forwards = {}
+    for precision, mode in itertools.product(args.precisions, args.modes):
+        model = network(args.run)
+        if mode == "onnx":
+            if precision == "f32":
+                forwards[precision, "ONNX Runtime"] = onnx_forward(model, args.threads)
+        else:
+            forwards[precision, "PyTorch " + mode] = torch_forward(model, mode, precision == "bf16")
+    return forwards
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=pathlib.Path, required=True)
-    parser.add_argument("--images", type=pathlib.Path, required=True)
+    parser.add_argument("--images", type=pathlib.Path, required=True, help="a folder with .jpg files, at any depth")
+    parser.add_argument("--files", type=int, default=1000, help="the first so many of them")
     parser.add_argument("--predict", default="build/predict")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--workers", type=int, nargs="*", default=[0, 2], help="of DataLoader")
+    parser.add_argument("--precisions", nargs="*", default=["f32", "bf16"], choices=["f32", "bf16"])
+    parser.add_argument("--modes", nargs="*", default=["eager", "compile", "frozen", "onnx"],
+                        choices=["eager", "compile", "frozen", "onnx"])
+    parser.add_argument("--workers", type=int, nargs="*", default=[0, 2], help="of DataLoader, to be tried")
+    parser.add_argument("--decoders", nargs="*", default=["pillow", "torchvision"], choices=["pillow", "torchvision"])
+    parser.add_argument("--trial", type=int, default=128, help="files that decoders and workers are tried on")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    _, paths, expected = ours(args, "f32")
-    model = network(args.run).to(memory_format=torch.channels_last)
-    forwards = {"ONNX Runtime f32": onnx_forward(model, args.threads)}
-    for bf16 in (False, True):
-        precision = "bf16" if bf16 else "f32"
-        forwards["PyTorch eager " + precision] = torch_forward(model, bf16)
-        forwards["PyTorch compile " + precision] = torch_forward(torch.compile(model, dynamic=True), bf16)
-    seconds, differences = {}, {}
+    files = sorted(str(path) for path in args.images.rglob("*.jpg"))[:args.files]
+    print(f"{len(files)} files, {args.threads} threads, torch {torch.__version__}", flush=True)
 
-    def note(name, taken, rows):
-        seconds.setdefault(name, []).append(taken)
-        differences[name] = (rows - expected).abs().max().item()
+    chosen = {}  # forward, decoder, workers
+    for name, forward in forwards_of(args).items():
+        probabilities(files[:BATCH], args.decoders[0], 0, forward)  # compiles
+        trials = [(probabilities(files[:args.trial], *how, forward)[0], *how)
+                  for how in itertools.product(args.decoders, args.workers)] if args.trial else []
+        seconds, decoder, workers = min(trials, default=(0, args.decoders[0], args.workers[0]))
+        chosen[name] = (forward, decoder, workers)
+        print(f"{' '.join(name)}: {decoder}, {workers} workers"
+              + "".join(f"; {how[1]}, {how[2]}: {how[0]:.2f} s" for how in trials), flush=True)
 
-    for forward in forwards.values():  # compiles
-        probabilities(paths[:BATCH + 1], 0, forward)
-    for _ in range(args.rounds):
-        for precision in ("f32", "bf16"):
-            taken, _, rows = ours(args, precision)
-            note("build/predict " + precision, taken, rows)
-        for name, forward in forwards.items():
-            for workers in args.workers:
-                note(f"{name}, {workers} workers", *probabilities(paths, workers, forward))
-    print(f"{len(paths)} files, {args.threads} threads, torch {torch.__version__}")
-    for name, taken in seconds.items():
-        print(f"{name:32} {statistics.median(taken):8.2f} s {len(paths) / statistics.median(taken):8.1f} images/s"
-              f"   difference {differences[name]:.1e}")
+    expected, taken, apart = None, {}, {}
+
+    def note(name, seconds, rows):
+        nonlocal expected
+        expected = rows if expected is None else expected
+        taken.setdefault(name, []).append(seconds)
+        apart[name] = (rows - expected).abs().max().item()
+        print(f"  {' '.join(name):24} {seconds:8.2f} s {len(files) / seconds:8.1f} images/s", flush=True)
+
+    for round_number in range(args.rounds):
+        print(f"round {round_number + 1}", flush=True)
+        for precision in args.precisions:
+            note((precision, "predict"), *ours(args, files, precision))
+            for name, (forward, decoder, workers) in chosen.items():
+                if name[0] == precision:
+                    note(name, *probabilities(files, decoder, workers, forward))
+    print("medians")
+    for (precision, name), seconds in taken.items():
+        median, own = statistics.median(seconds), statistics.median(taken[precision, "predict"])
+        print(f"  {precision + ' ' + name:24} {len(files) / median:8.1f} images/s   time / predict's {median / own:5.2f}"
+              f"   difference {apart[precision, name]:.1e}", flush=True)
 
 
 if __name__ == "__main__":

@@ -79,7 +79,8 @@ void evaluate_run(const ContrastOptions& wanted, const CommonOptions& common) {
                 " is measured by build/evaluate");
   const Shape image = image_shape_of(config.data);
   const Shape shape = evaluation_pipeline(config.data.eval_pipeline).output_shape(image);
-  Towers towers = make_towers(config, vocabulary_of(subject.file, subject.path, config), shape, common.device);
+  Towers towers =
+      make_towers(config, vocabulary_of(subject.file, subject.path, config), shape, Init::blank(common.device));
   restore_weights(subject.file, subject.path, *towers.model);
   Splits splits = splits_for(wanted.dataset, subject, image);
   check_images(subject, *splits.test, "test");

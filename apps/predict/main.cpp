@@ -37,19 +37,22 @@ std::vector<std::string> files_asked(const PredictArguments& wanted, Results& re
   return all_gather_texts(ranks, images.paths);
 }
 
-/// In groups, so that the first answers do not wait for the last file to be read.
+/// In groups, so that the first answers do not wait for the last file's address.
 void answer_files(const std::vector<std::string>& paths, Predictor& predictor, Results& results, Communicator& ranks,
                   bool quiet) {
-  constexpr size_t kGroup = 64;
+  constexpr size_t kGroup = 256;
   const auto refuse = [&](const std::string& why) { results.refuse(why); };
   Progress progress("predict", 0, static_cast<int64_t>(paths.size()), 1, quiet, "image");
   for (size_t begin = 0; begin < paths.size(); begin += kGroup) {
     const size_t end = std::min(begin + kGroup, paths.size());
     const std::vector<std::string> group(paths.begin() + static_cast<ptrdiff_t>(begin),
                                          paths.begin() + static_cast<ptrdiff_t>(end));
-    const std::vector<Answer> answers = predictor.answers(readable(group, refuse, ranks), refuse);
-    progress.clear();
-    results.add(answers);
+    size_t done = begin;
+    predictor.answer(readable(group, refuse, ranks), refuse, [&](const std::vector<Answer>& answers) {
+      progress.clear();
+      results.add(answers);
+      progress.update(static_cast<int64_t>(done += answers.size()));
+    });
     progress.update(static_cast<int64_t>(end));
   }
 }
@@ -80,7 +83,9 @@ bool predict(PredictArguments wanted, const CommonOptions& common) {
   if (rows > 0) {
     const auto predictor = make_predictor(s, wanted, exports, say);
     if (s.vectors)
-      results.add(predictor->answers(rows_of(*s.vectors), [&](const std::string& why) { results.refuse(why); }));
+      predictor->answer(
+          rows_of(*s.vectors), [&](const std::string& why) { results.refuse(why); },
+          [&](const std::vector<Answer>& answers) { results.add(answers); });
     else
       answer_files(paths, *predictor, results, ranks, wanted.only_results() || isatty(STDOUT_FILENO) == 0);
     if (exports.predictions) std::fputs(exports.predictions->write(predictor->about()).c_str(), messages);

@@ -1,6 +1,7 @@
 #pragma once
 // Image files, or vectors, to answers: by a classifier, or by two towers and phrases.
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -20,7 +21,10 @@ struct Exports {
   std::optional<CovarianceAccumulator> covariance;  // of a classifier
 };
 
-/// Answers files group by group, in their order. The exports get a row for each answer.
+/// Takes the answers of some files, in their order.
+using Give = std::function<void(const std::vector<Answer>& answers)>;
+
+/// Answers files, some at a time, in their order. The exports get a row for each answer.
 class Predictor {
  public:
   explicit Predictor(Exports& exports) : exports_(exports) {}
@@ -28,14 +32,14 @@ class Predictor {
   Predictor(const Predictor&) = delete;
   Predictor& operator=(const Predictor&) = delete;
 
-  /// Those of the files that are images; the others are refused, each by itself.
-  std::vector<Answer> answers(const std::vector<ImageFile>& files, const Refuse& refuse);
+  /// Gives the answers of those of the files that are images; the others are refused, each by itself.
+  void answer(const std::vector<ImageFile>& files, const Refuse& refuse, const Give& give);
   /// What the file of predictions says of them.
   virtual Json about() const = 0;
 
  protected:
   using OnSkip = std::function<void(const Skipped&)>;
-  virtual void predict(const std::vector<ImageFile>& files, const OnSkip& on_skip, std::vector<Answer>& all) = 0;
+  virtual void predict(const std::vector<ImageFile>& files, const OnSkip& on_skip, const Give& give) = 0;
   Exports& exports_;
 };
 

@@ -164,7 +164,7 @@ NoiseStudy study_noise(const FinishedRun& run, const std::string& folder, int co
   const Splits splits = data ? load_data(config, data->classes, path) : load_data(config);
   const Pipeline pipeline = Pipeline::parse(config.data.eval_pipeline);
   const auto classifier =
-      make_classifier(config, pipeline.output_shape(splits.test->image_shape()), splits.test->classes(), Device::cpu);
+      make_classifier(config, pipeline.output_shape(splits.test->image_shape()), splits.test->classes(), Init::blank());
   restore_weights(file, path, *classifier);
   Study study(*splits.test, classifier->head(), config.head.link == Link::sigmoid);
   for_each_prediction(*classifier, splits.test, config.data.eval_pipeline,

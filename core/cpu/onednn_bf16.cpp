@@ -1,6 +1,7 @@
 #include "core/cpu/onednn_bf16.h"
 
 #include <optional>
+#include <utility>
 
 #include "core/cpu/onednn_blocks.h"
 #include "core/precision.h"
@@ -23,20 +24,26 @@ class Arrangement {
     if (!blocks_) rearrange_ = reorder(given, wanted);
   }
 
-  /// The argument of the product; `memory` keeps what had to be rearranged.
+  /// The argument of the product; `memory` holds what had to be rearranged.
   const void* operator()(const Factor& factor, const Operation& multiply, Tensor& memory) const {
     if (!blocks_ && !rearrange_) return factor.data;
-    memory = multiply.allocate(which_);
+    const auto made = [&] { return rearranged(factor, multiply); };
+    memory = factor.tensor ? factor.tensor->prepared(this, made) : made();
+    return std::as_const(memory).raw();
+  }
+
+ private:
+  Tensor rearranged(const Factor& factor, const Operation& multiply) const {
+    Tensor memory = multiply.allocate(which_);
     if (rearrange_)
       rearrange_->run({{DNNL_ARG_FROM, factor.data}, {DNNL_ARG_TO, memory.raw()}});
     else if (factor.dtype == DType::bf16)
       fill<bf16>(factor, memory);
     else
       fill<float>(factor, memory);
-    return memory.raw();
+    return memory;
   }
 
- private:
   template <class T>
   void fill(const Factor& factor, Tensor& memory) const {
     blocks_.fill(MatrixView<T>{static_cast<const T*>(factor.data), rows_, columns_}, static_cast<bf16*>(memory.raw()));

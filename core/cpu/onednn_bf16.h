@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "core/dtype.h"
+#include "core/tensor.h"
 
 namespace sked::cpu::onednn {
 
@@ -20,6 +20,7 @@ struct Factor {
   const void* data;
   DType dtype;
   bool transposed;
+  const Tensor* tensor = nullptr;  // that may keep it as products want it, where it is one
 };
 
 /// What a product becomes: contiguous, f32 or bf16. The bias (N), f32 or bf16, may be null.

@@ -72,9 +72,11 @@ bool is_mixed(const Tensor& a, const Tensor& other, const Tensor& w, const Tenso
 
 /// The filters as the convolution wants them.
 Tensor blocked_filters(const ConvPlan& plan, const Tensor& w) {
-  Tensor blocked = plan.convolve.allocate(DNNL_ARG_WEIGHTS);
-  plan.rearrange.run({{DNNL_ARG_FROM, w.raw()}, {DNNL_ARG_TO, blocked.raw()}});
-  return blocked;
+  return w.prepared(&plan, [&] {
+    Tensor blocked = plan.convolve.allocate(DNNL_ARG_WEIGHTS);
+    plan.rearrange.run({{DNNL_ARG_FROM, w.raw()}, {DNNL_ARG_TO, blocked.raw()}});
+    return blocked;
+  });
 }
 
 /// f(T{}) with T = float or bf16.
@@ -107,7 +109,7 @@ void conv2d_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y
   if (is_mixed(x, y, w, b)) return kernel::conv2d_forward.widened(conv2d_forward, x, w, b, y, window);
   if (winograd_suits(s, window, x.dtype())) {
     const float* bias = b.defined() ? b.data<float>() : nullptr;
-    return visit_pixels(x, [&]<class T>(T) { winograd_forward(s, x.data<T>(), w.data<float>(), bias, y.data<T>()); });
+    return visit_pixels(x, [&]<class T>(T) { winograd_forward(s, x.data<T>(), w, bias, y.data<T>()); });
   }
   const ConvPlan& p = plan(s, window, b.defined(), kForward, x.dtype());
   const Tensor filters = blocked_filters(p, w);

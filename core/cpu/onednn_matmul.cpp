@@ -68,15 +68,39 @@ void multiply_pointwise(int64_t N, int64_t I, int64_t O, const float* x, const f
   plan.convolve.run({{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, filters.raw()}, {DNNL_ARG_DST, y}});
 }
 
+/// The matmul primitive on w in blocks of its own.
+struct KeptPlan {
+  onednn::Operation multiply, rearrange;
+};
+
+/// y as below, by w in blocks that its storage keeps: then this primitive is the fastest, whatever N is (one image of a
+/// ViT-S on one thread, AVX-512: 10 % faster than the convolution, 15 % than sgemm).
+void multiply_kept(int64_t N, int64_t I, int64_t O, const float* x, const Tensor& w, bool transposed, float* y) {
+  static onednn::Cache<KeptPlan, 4> cache;
+  const KeptPlan& plan = cache.get({N, I, O, transposed}, [&] {
+    const onednn::Operation multiply = onednn::matmul(onednn::layout({N, I}, Tag::ab), onednn::layout({I, O}, Tag::any),
+                                                      {}, onednn::layout({N, O}, Tag::ab), false);
+    const onednn::Layout plain = onednn::layout({I, O}, transposed ? Tag::ab : Tag::ba);
+    return KeptPlan{multiply, onednn::reorder(plain, multiply.layout(DNNL_ARG_WEIGHTS))};
+  });
+  const Tensor blocked = w.prepared(&plan, [&] {
+    Tensor wanted = plan.multiply.allocate(DNNL_ARG_WEIGHTS);
+    plan.rearrange.run({{DNNL_ARG_FROM, w.raw()}, {DNNL_ARG_TO, wanted.raw()}});
+    return wanted;
+  });
+  plan.multiply.run({{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, blocked.raw()}, {DNNL_ARG_DST, y}});
+}
+
 /// Are the factors of products of x rounded to bf16, or are so already?
 bool in_bf16(const Tensor& x) { return x.dtype() == DType::bf16 || onednn::bf16_products(); }
 
-onednn::Factor factor(const Tensor& t, bool transposed) { return {t.raw(), t.dtype(), transposed}; }
+onednn::Factor factor(const Tensor& t, bool transposed) { return {t.raw(), t.dtype(), transposed, &t}; }
 
 /// y (N,O) = x (N,I) wᵀ for w (O,I) or, `transposed`, x w for w (I,O).
 void multiply_filters(int64_t N, int64_t I, int64_t O, const Tensor& x, const Tensor& w, bool transposed, Tensor& y) {
   if (in_bf16(x)) return onednn::multiply_bf16(N, O, I, factor(x, false), factor(w, !transposed), {y.raw(), y.dtype()});
   const float *left = x.data<float>(), *right = w.data<float>();
+  if (w.keeps_prepared()) return multiply_kept(N, I, O, left, w, transposed, y.data<float>());
   if (pointwise_suits(N, I, O)) return multiply_pointwise(N, I, O, left, right, transposed, y.data<float>());
   onednn::sgemm(N, O, I, 1.0f, {left, I, 1}, {right, transposed ? O : 1, transposed ? 1 : I}, y.data<float>(), O,
                 false);

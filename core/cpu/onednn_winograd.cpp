@@ -280,9 +280,9 @@ void weight_gradient(const ConvSizes& s, const T* dy, const T* x, float* dw) {
 /// Calls f with the constant m of the tiles that cost less: larger ones take fewer products a pixel, but more of a
 /// filter, and cover more beyond the edges. What is rounded to bf16 has tiles of 2×2, as larger ones multiply errors.
 template <class T, class F>
-void visit_tiles(const ConvSizes& s, F&& f) {
-  constexpr int64_t kFilter = 128;  // a spectrum's cost, in tiles
-  const auto cost = [](const auto& tiling) { return tiling.kPositions * (tiling.count() + kFilter); };
+void visit_tiles(const ConvSizes& s, bool kept, F&& f) {
+  const int64_t filter = kept ? 32 : 128;  // the cost of reading a spectrum that is kept, or of making it, in tiles
+  const auto cost = [=](const auto& tiling) { return tiling.kPositions * (tiling.count() + filter); };
   if (std::is_same_v<T, float> && cost(Tiling<4>(s)) < cost(Tiling<2>(s))) {
     f(std::integral_constant<int, 4>());
   } else {
@@ -299,24 +299,28 @@ bool winograd_suits(const ConvSizes& s, const Window& window, DType dtype) {
 }
 
 template <class T>
-void winograd_forward(const ConvSizes& s, const T* x, const float* w, const float* bias, T* y) {
-  visit_tiles<T>(
-      s, [&](auto m) { convolve(Tiling<m>(s), x, s.I, filter_spectrum<m, T>(w, s.O, s.I, false), bias, s.O, y); });
+void winograd_forward(const ConvSizes& s, const T* x, const Tensor& w, const float* bias, T* y) {
+  visit_tiles<T>(s, w.keeps_prepared(), [&](auto m) {
+    static const char how = 0;
+    const Tensor spectrum = w.prepared(&how, [&] { return filter_spectrum<m, T>(w.data<float>(), s.O, s.I, false); });
+    convolve(Tiling<m>(s), x, s.I, spectrum, bias, s.O, y);
+  });
 }
 
 template <class T>
 void winograd_backward_input(const ConvSizes& s, const T* dy, const float* w, T* dx) {
-  visit_tiles<T>(
-      s, [&](auto m) { convolve(Tiling<m>(s), dy, s.O, filter_spectrum<m, T>(w, s.O, s.I, true), nullptr, s.I, dx); });
+  visit_tiles<T>(s, false, [&](auto m) {
+    convolve(Tiling<m>(s), dy, s.O, filter_spectrum<m, T>(w, s.O, s.I, true), nullptr, s.I, dx);
+  });
 }
 
 template <class T>
 void winograd_backward_weight(const ConvSizes& s, const T* dy, const T* x, float* dw) {
-  visit_tiles<T>(s, [&](auto m) { weight_gradient<m>(s, dy, x, dw); });
+  visit_tiles<T>(s, false, [&](auto m) { weight_gradient<m>(s, dy, x, dw); });
 }
 
-template void winograd_forward(const ConvSizes&, const float*, const float*, const float*, float*);
-template void winograd_forward(const ConvSizes&, const bf16*, const float*, const float*, bf16*);
+template void winograd_forward(const ConvSizes&, const float*, const Tensor&, const float*, float*);
+template void winograd_forward(const ConvSizes&, const bf16*, const Tensor&, const float*, bf16*);
 template void winograd_backward_input(const ConvSizes&, const float*, const float*, float*);
 template void winograd_backward_input(const ConvSizes&, const bf16*, const float*, bf16*);
 template void winograd_backward_weight(const ConvSizes&, const float*, const float*, float*);

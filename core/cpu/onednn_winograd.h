@@ -13,7 +13,7 @@ bool winograd_suits(const ConvSizes& s, const Window& window, DType dtype);
 /// The kernels of core/kernels/conv.h for such a convolution; bias (O) may be null. T: float, or bf16 where the
 /// processor multiplies it; tiles and filters are then rounded to it once they are transformed, and sums are f32.
 template <class T>
-void winograd_forward(const ConvSizes& s, const T* x, const float* w, const float* bias, T* y);
+void winograd_forward(const ConvSizes& s, const T* x, const Tensor& w, const float* bias, T* y);
 template <class T>
 void winograd_backward_input(const ConvSizes& s, const T* dy, const float* w, T* dx);
 template <class T>

@@ -290,7 +290,7 @@ TEST_CASE("ranks: mpirun evaluates, predicts and writes features as one process 
     CHECK(many.tensors.size() == alone.tensors.size());
     for (const auto& [name, tensor] : alone.tensors) {
       CAPTURE(file + ": " + name);
-      if (tensor.dtype() == DType::f32)
+      if (tensor.dtype() == DType::f32 && file != "answers")
         check_close(name, many.at(name), tensor, 1e-5);
       else
         CHECK(same_bits(many.at(name), tensor));

@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/precision.h"
 #include "core/text.h"
+#include "core/threads.h"
 #include "layers/heads/make_head.h"
 
 namespace sked {
@@ -118,10 +119,13 @@ Json take(Json& object, const char* key) {
 
 std::unique_ptr<Classifier> make_classifier(const RunConfig& config, const Shape& image_shape, int64_t classes,
                                             Device device, Communicator& ranks) {
-  Init init(config.seed, device);
+  return make_classifier(config, image_shape, classes, Init(config.seed, device), ranks);
+}
+
+std::unique_ptr<Classifier> make_classifier(const RunConfig& config, const Shape& image_shape, int64_t classes,
+                                            Init init, Communicator& ranks) {
+  Init own = init;  // a locked backbone's head is drawn as if there were no backbone, as on features kept in a file
   auto backbone = make_backbone(config.model, image_shape, init);
-  // That of a locked backbone is drawn as if there were none, as on features kept in a file.
-  Init own(config.seed, device);
   auto head = make_head(config.head, backbone->width(), classes, config.train.lock_backbone ? own : init, ranks);
   return std::make_unique<Classifier>(std::move(backbone), std::move(head));
 }
@@ -174,6 +178,22 @@ void for_each_batch(std::shared_ptr<const Dataset> dataset, const std::string& p
   }
 }
 
+TensorList computed_rows(int64_t n, bool apart, const std::function<TensorList(int64_t begin, int64_t end)>& f) {
+  if (!apart || n == 0) return f(0, n);
+  std::vector<TensorList> rows(static_cast<size_t>(n));
+  each_on_one_thread(n, [&](int64_t i) {
+    const NoGrad no_tape;
+    rows[static_cast<size_t>(i)] = f(i, i + 1);
+  });
+  TensorList all;
+  for (size_t t = 0; t < rows.front().size(); ++t) {
+    const Tensor& first = rows.front()[t];
+    all.push_back(Tensor::empty(first.shape().with(0, n), first.dtype()));
+    for (int64_t i = 0; i < n; ++i) all.back().rows(i, i + 1).copy_from(rows[static_cast<size_t>(i)][t]);
+  }
+  return all;
+}
+
 /// Where the noise of images is drawn.
 static Tensor addresses_of(const Tensor& indices, const std::vector<int64_t>& addresses) {
   if (addresses.empty()) return indices;
@@ -183,16 +203,27 @@ static Tensor addresses_of(const Tensor& indices, const std::vector<int64_t>& ad
   return result;
 }
 
+Context context_of(Context context, int64_t begin, int64_t end) {
+  context.examples = context.examples.rows(begin, end);
+  return context;
+}
+
 void for_each_prediction(Classifier& classifier, std::shared_ptr<const Dataset> dataset, const std::string& pipeline,
                          const PredictOptions& options, const std::function<void(const Prediction&)>& visit) {
   Context context{.seed = options.seed, .activations = activation_dtype(options.device)};
   const auto predict = [&](const Batch& batch, const BatchRows& rows) {
     const Tensor indices = rows.own(batch.indices);
     context.examples = addresses_of(indices, options.addresses).to(options.device);
-    Tensor phi = batch.images.to(options.device);
-    if (!options.representations) phi = classifier.backbone().forward(Var(phi), context).value();
-    require_finite(phi.rows(0, rows.mine().size()), indices, *dataset, "its representation");
-    Tensor probabilities = rows.gathered(classifier.head().predict(phi, options.samples, context));
+    const Tensor images = batch.images.to(options.device);
+    const TensorList made = computed_rows(images.dim(0), options.apart, [&](int64_t begin, int64_t end) {
+      const Context own = context_of(context, begin, end);
+      Tensor phi = images.rows(begin, end);
+      if (!options.representations) phi = classifier.backbone().forward(Var(phi), own).value();
+      if (rows.mine().size() > 0) require_finite(phi, indices.rows(begin, end), *dataset, "its representation");
+      return TensorList{phi, classifier.head().predict(phi, options.samples, own)};
+    });
+    const Tensor& phi = made[0];
+    Tensor probabilities = rows.gathered(made[1]);
     require_finite(probabilities, batch.indices, *dataset, "a probability");
     if (options.calibration) probabilities = calibrated(probabilities, *options.calibration);
     visit({batch, rows, context, phi, probabilities});

@@ -32,6 +32,7 @@ struct PredictOptions {
   std::vector<int64_t> addresses = {};               // of each image's noise; its index where there are none
   std::optional<Calibration> calibration = {};       // of the probabilities; else they are as trained
   bool representations = false;                      // the data set's vectors are φ already
+  bool apart = false;                                // each image as computed_rows() has it
   Communicator* ranks = nullptr;                     // each computes some rows of every batch; null: this process all
 };
 
@@ -49,10 +50,12 @@ struct Prediction {
   const Tensor& probabilities;  // f32 (B,K)
 };
 
-/// Builds the classifier of a configuration, initialized by its seed. With head.shard_classes its classes are divided
-/// among `ranks`.
+/// Builds the classifier of a configuration, initialized by its seed, or as `init` has it. With head.shard_classes its
+/// classes are divided among `ranks`.
 std::unique_ptr<Classifier> make_classifier(const RunConfig& config, const Shape& image_shape, int64_t classes,
                                             Device device, Communicator& ranks = alone());
+std::unique_ptr<Classifier> make_classifier(const RunConfig& config, const Shape& image_shape, int64_t classes,
+                                            Init init, Communicator& ranks = alone());
 
 /// Throws Error naming the image for the first of `rows` (B,…), `what` of each of the images `indices` i64 (B), with a
 /// number that is not finite: whatever is made of it, a measure or a picture, would look like an answer.
@@ -68,11 +71,19 @@ struct BatchOptions {
   Communicator* ranks = nullptr;  // each prepares its rows of every batch; null: this process has them all
 };
 
+/// Tensors of n rows each that f(begin, end) computes of rows [begin, end). `apart`: f(i, i + 1) on one thread for every
+/// i, several at a time, off the tape; a row's numbers are then the same, to the last digit, whatever stands beside it
+/// and however many threads there are. Else f(0, n).
+TensorList computed_rows(int64_t n, bool apart, const std::function<TensorList(int64_t begin, int64_t end)>& f);
+
 /// Calls `visit` for every batch of `dataset`, in order, each image prepared by `pipeline`, off the tape: on every rank
 /// with the same batch, but for the images, of which it has its own rows. A dataset without images is an error. Throws
 /// Interrupted, on all ranks, on Ctrl-C on any.
 void for_each_batch(std::shared_ptr<const Dataset> dataset, const std::string& pipeline, const BatchOptions& options,
                     const std::function<void(const Batch&, const BatchRows&)>& visit);
+
+/// For rows [begin, end) of what `context` is for.
+Context context_of(Context context, int64_t begin, int64_t end);
 
 /// The same with what the classifier makes of each batch: finite representations and probabilities, or an Error naming
 /// the image.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "apps/common/measure/evaluation.h"
 #include "apps/common/measure/metrics.h"
 #include "core/error.h"
 #include "core/kernels/reduce.h"
@@ -60,8 +61,7 @@ void check_predictions(const PredictionsWanted& wanted) {
   if (!wanted.file.empty()) check_predictions_file(wanted.file);
 }
 
-std::vector<NamedTensor> said_by_head(const PredictionsWanted& wanted, Head& head, const Tensor& phi,
-                                      const BatchRows& rows) {
+static std::vector<NamedTensor> said_of(const PredictionsWanted& wanted, Head& head, const Tensor& phi) {
   std::vector<NamedTensor> all{{"noise_variance", head.noise_variance(phi)}};
   if (wanted.has("noise")) {
     const NoiseParts parts = head.noise_parts(phi);
@@ -70,7 +70,20 @@ std::vector<NamedTensor> said_by_head(const PredictionsWanted& wanted, Head& hea
   }
   if (wanted.has("logits")) all.push_back({"logits", head.classifier_logits(phi)});
   if (wanted.has("representation")) all.push_back({"representation", phi});
-  for (NamedTensor& one : all) one.tensor = rows.gathered(one.tensor);
+  return all;
+}
+
+std::vector<NamedTensor> said_by_head(const PredictionsWanted& wanted, Head& head, const Tensor& phi,
+                                      const BatchRows& rows, bool apart) {
+  std::vector<NamedTensor> all;
+  const TensorList made = computed_rows(phi.dim(0), apart, [&](int64_t begin, int64_t end) {
+    std::vector<NamedTensor> said = said_of(wanted, head, phi.rows(begin, end));
+    TensorList tensors;
+    for (const NamedTensor& one : said) tensors.push_back(one.tensor);
+    if (begin == 0) all = std::move(said);  // its names
+    return tensors;
+  });
+  for (size_t t = 0; t < all.size(); ++t) all[t].tensor = rows.gathered(made[t]);
   return all;
 }
 

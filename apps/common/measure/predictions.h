@@ -32,11 +32,11 @@ std::vector<Option> predictions_options(PredictionsWanted& wanted);
 void check_predictions(const PredictionsWanted& wanted);
 
 /// What a head says of the noise of φ, this rank's rows of a batch, and what else is asked for, of the whole batch, on
-/// the CPU, under the names it has in a file. A collective.
+/// the CPU, under the names it has in a file. `apart` as of computed_rows(). A collective.
 ///   noise_variance (B)  tr Σ(x)            noise_deviation (B,J), noise_factors (B,J,R)  d(x), V(x): with noise
 ///   logits (B,K)  Wφ + b: with logits      representation (B,D)  φ: with representation
 std::vector<NamedTensor> said_by_head(const PredictionsWanted& wanted, Head& head, const Tensor& phi,
-                                      const BatchRows& rows);
+                                      const BatchRows& rows, bool apart = false);
 
 /// The names that examples of a batch have in their data.
 std::vector<std::string> ids_of(const Dataset& dataset, const Batch& batch);

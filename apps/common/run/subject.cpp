@@ -112,7 +112,7 @@ void check_images(const Subject& subject, const Dataset& images, const std::stri
 
 std::unique_ptr<Classifier> classifier_of(const Subject& subject, const Shape& image_shape, int64_t classes,
                                           Device device) {
-  auto classifier = make_classifier(subject.config, image_shape, classes, device);
+  auto classifier = make_classifier(subject.config, image_shape, classes, Init::blank(device));
   if (subject.foreign) {
     for (const std::string& line : load_foreign(subject.file, subject.path, *classifier)) note(line);
   } else {

@@ -27,11 +27,14 @@ Tensor bytes_of(const Tokenizer& tokenizer, Device device) {
 }  // namespace
 
 Towers make_towers(const RunConfig& config, Tokenizer tokenizer, const Shape& image_shape, Device device) {
-  Init init(config.seed, device);
+  return make_towers(config, std::move(tokenizer), image_shape, Init(config.seed, device));
+}
+
+Towers make_towers(const RunConfig& config, Tokenizer tokenizer, const Shape& image_shape, Init init) {
   auto image = make_backbone(config.model, image_shape, init);
   auto text = std::make_unique<TextTower>(config.text, tokenizer.vocabulary(), init);
   auto head = std::make_unique<ContrastiveHead>(config.contrast, image->width(), text->width(), init);
-  Tensor vocabulary = bytes_of(tokenizer, device);
+  Tensor vocabulary = bytes_of(tokenizer, init.device());
   return {std::move(tokenizer),
           std::make_unique<TwoTowers>(std::move(image), std::move(text), std::move(head), std::move(vocabulary))};
 }

@@ -19,8 +19,9 @@ struct Towers {
   std::unique_ptr<TwoTowers> model;
 };
 
-/// As initialized by the seed, for images of `image_shape` (H,W,C).
+/// For images of `image_shape` (H,W,C), initialized by the configuration's seed, or as `init` has it.
 Towers make_towers(const RunConfig& config, Tokenizer tokenizer, const Shape& image_shape, Device device);
+Towers make_towers(const RunConfig& config, Tokenizer tokenizer, const Shape& image_shape, Init init);
 
 /// The tokenizer that a checkpoint's towers were trained with. Throws Error naming `path` where there is none, and
 /// UsageError where `config` names another (text.vocabulary).
