@@ -71,7 +71,7 @@ struct BatchOptions {
   Communicator* ranks = nullptr;  // each prepares its rows of every batch; null: this process has them all
 };
 
-/// Tensors of n rows each that f(begin, end) computes of rows [begin, end). `apart`: f(i, i + 1) on one thread for every
+/// Tensors of n rows each that f(begin, end) computes of rows [begin, end). `apart`: f(i, i + 1) on one thread for each
 /// i, several at a time, off the tape; a row's numbers are then the same, to the last digit, whatever stands beside it
 /// and however many threads there are. Else f(0, n).
 TensorList computed_rows(int64_t n, bool apart, const std::function<TensorList(int64_t begin, int64_t end)>& f);
