@@ -136,6 +136,7 @@ int main(int argc, char** argv) {
         .target = &settings.peer_modes,
         .help = "Its modes; default: eager and compile, on a GPU max-autotune too",
         .one_of = {"eager", "compile", "max-autotune"}},
-       {"--peer-script", &settings.script, "PyTorch's side of the steps"}},
+       {"--peer-script", &settings.script,
+        "The peer's side of the steps; peer_jax.py: JAX's of the likelihood, with --peer-modes compile"}},
       [&](const CommonOptions& options) { bench::bench(options, topics, settings); });
 }

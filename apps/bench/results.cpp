@@ -12,7 +12,7 @@ namespace {
 
 void print_head() {
   std::printf("%-52s %10s %9s %7s %7s %8s %9s %10s %7s\n", "case", "median ms", "GFLOP/s", "of peak", "GB/s",
-              "images/s", "error", "torch ms", "ratio");
+              "images/s", "error", "peer ms", "ratio");
 }
 
 void print(const Row& r, double peak) {
@@ -38,7 +38,7 @@ void print(const Row& r, double peak) {
   std::printf("\n");
   if (!r.failure.empty()) std::printf("  FAILED: %s\n", r.failure.c_str());
   for (const PeerMode& mode : r.peer_modes) {
-    std::printf("%-52s", ("  torch " + mode.name).c_str());
+    std::printf("%-52s", ("  peer: " + mode.name).c_str());
     mode.failure.empty() ? std::printf(" %10.3f\n", mode.seconds * 1e3) : std::printf(" %s\n", mode.failure.c_str());
   }
   if (!r.work.rows.empty()) std::fputs(profile_table(r.work).c_str(), stdout);
@@ -54,11 +54,11 @@ Json json_of(const Row& r, double peak) {
   if (r.bytes > 0) row["gigabytes_per_second"] = r.bytes / r.seconds * 1e-9;
   if (r.images > 0 && r.seconds > 0) row["images_per_second"] = r.images / r.seconds;
   for (const PeerMode& mode : r.peer_modes)
-    row["torch_modes"][mode.name] = mode.failure.empty() ? Json(mode.seconds) : Json{{"failed", mode.failure}};
+    row["peer_modes"][mode.name] = mode.failure.empty() ? Json(mode.seconds) : Json{{"failed", mode.failure}};
   if (r.peer_seconds > 0) {
-    row["torch_seconds"] = r.peer_seconds;
-    row["times_faster_than_torch"] = r.ratio;
-    row["torch"] = r.peer_info;
+    row["peer_seconds"] = r.peer_seconds;
+    row["times_faster_than_peer"] = r.ratio;
+    row["peer"] = r.peer_info;
   }
   if (!r.work.rows.empty()) put_profile(row, r.work);
   return row;

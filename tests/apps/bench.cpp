@@ -28,11 +28,11 @@ TEST_CASE("bench: its file is written as rows and modes are known, and a row tha
   row.check(0.5, 0.1);
   report(row, false);
   CHECK(kept().size() == 1);
-  CHECK_FALSE(kept()[0].contains("torch_modes"));
+  CHECK_FALSE(kept()[0].contains("peer_modes"));
   row.peer_modes.push_back({"eager", 3.0});
   report(row, false);
   CHECK(kept().size() == 1);
-  CHECK(kept()[0]["torch_modes"]["eager"] == 3.0);
+  CHECK(kept()[0]["peer_modes"]["eager"] == 3.0);
   report(row, true);
   bench::Row other{.name = "b", .seconds = 1};
   other.check(0.01, 0.1);
@@ -85,15 +85,15 @@ done
   bench::time_in_turn(row, step, settings, report);
   const auto kept = nlohmann::json::parse(slurp(folder.path("bench.json")))["steps"][0];
   CHECK(kept["seconds"] == 1.5);
-  CHECK(kept["torch_modes"].size() == 6);
-  CHECK(kept["torch_modes"]["eager channels_first"] == 8);
-  CHECK(kept["torch_modes"]["eager channels_last"] == 4);
-  CHECK(kept["torch_modes"]["compile channels_first"] == 6);
-  CHECK(kept["torch_modes"]["compile channels_last"] == 3);
-  CHECK(kept["torch_modes"]["max-autotune channels_last"].contains("failed"));
-  CHECK(kept["torch_seconds"] == 3);
-  CHECK(kept["times_faster_than_torch"] == 2);
-  CHECK(kept["torch"]["torch"] == "some-net");
+  CHECK(kept["peer_modes"].size() == 6);
+  CHECK(kept["peer_modes"]["eager channels_first"] == 8);
+  CHECK(kept["peer_modes"]["eager channels_last"] == 4);
+  CHECK(kept["peer_modes"]["compile channels_first"] == 6);
+  CHECK(kept["peer_modes"]["compile channels_last"] == 3);
+  CHECK(kept["peer_modes"]["max-autotune channels_last"].contains("failed"));
+  CHECK(kept["peer_seconds"] == 3);
+  CHECK(kept["times_faster_than_peer"] == 2);
+  CHECK(kept["peer"]["torch"] == "some-net");
 
   step.convolves = false;
   settings.peer_modes = {"compile"};
