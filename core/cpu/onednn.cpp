@@ -4,8 +4,8 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
+#include <cassert>
 #include <new>
-#include <unordered_map>
 
 #include "core/build.h"
 
@@ -114,17 +114,28 @@ Tensor Operation::allocate(int which) const {
 }
 
 void Operation::run(std::initializer_list<Argument> arguments) const {
-  std::unordered_map<int, dnnl::memory> memories;
+  constexpr size_t kMost = 8;
+  assert(arguments.size() < kMost);
+  std::array<dnnl::memory, kMost> memories;
+  std::array<dnnl_exec_arg_t, kMost> passed;
+  size_t count = 0;
   const auto add = [&](int which, const Layout& layout, const void* data) {
-    memories.emplace(which, dnnl::memory(layout, engine(), const_cast<void*>(data)));
+    memories[count] = dnnl::memory(layout, engine(), const_cast<void*>(data));
+    passed[count] = {which, memories[count].get()};
+    ++count;
   };
   for (const Argument& a : arguments) {
     if (a.data) add(a.which, layout(a.which), a.data);
   }
   const Layout pad = description_.scratchpad_desc();
-  Tensor scratch = Tensor::empty({static_cast<int64_t>(pad.get_size())}, DType::u8);
-  add(DNNL_ARG_SCRATCHPAD, pad, scratch.raw());
-  primitive_.execute(stream(), memories);
+  Tensor scratch;
+  if (pad.get_size() > 0) {
+    scratch = Tensor::empty({static_cast<int64_t>(pad.get_size())}, DType::u8);
+    add(DNNL_ARG_SCRATCHPAD, pad, scratch.raw());
+  }
+  dnnl::error::wrap_c_api(
+      dnnl_primitive_execute(primitive_.get(), stream().get(), static_cast<int>(count), passed.data()),
+      "could not execute a primitive");
   stream().wait();
 }
 

@@ -1,9 +1,12 @@
 // Attention by matrix products, one image and head a thread, a block of queries at a time: the block of scores stays in
-// cache, and nothing of size T² is kept. The products are oneDNN's, on the packed projections where they lie.
+// cache, and nothing of size T² is kept. The products are oneDNN's, of the head's vectors side by side, as they are
+// stored; scores and sums are f32.
 
 #include <omp.h>
 
 #include <algorithm>
+#include <cstring>
+#include <limits>
 
 #include "core/cpu/onednn_bf16.h"
 #include "core/cpu/onednn_gemm.h"
@@ -13,9 +16,45 @@
 namespace sked::cpu {
 namespace {
 
-using onednn::sgemm;
+using onednn::multiply_small;
 
 constexpr int64_t kQueries = 256;
+
+/// Rows of scores are whole vectors of this many: keys are filled up with zeros, and their scores with −∞.
+constexpr int64_t kLanes = 16;
+typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float))));
+constexpr int64_t whole(int64_t keys) { return (keys + kLanes - 1) / kLanes * kLanes; }
+
+/// f of all lanes.
+template <class F>
+float across(const Lanes& lanes, F f) {
+  float x[kLanes];
+  std::memcpy(x, &lanes, sizeof(x));
+#pragma GCC unroll 4
+  for (int64_t half = kLanes / 2; half > 0; half /= 2) {
+#pragma GCC unroll 8
+    for (int64_t i = 0; i < half; ++i) x[i] = f(x[i], x[i + half]);
+  }
+  return x[0];
+}
+
+float plus(float a, float b) { return a + b; }
+float larger(float a, float b) { return b > a ? b : a; }
+
+template <class T>
+float dot(const T* a, const T* b, int64_t E) {
+  Lanes sums = {};
+  int64_t e = 0;
+  for (; e + kLanes <= E; e += kLanes) {
+    alignas(Lanes) float products[kLanes];
+#pragma omp simd
+    for (int64_t i = 0; i < kLanes; ++i) products[i] = static_cast<float>(a[e + i]) * static_cast<float>(b[e + i]);
+    sums += *reinterpret_cast<const Lanes*>(products);
+  }
+  float total = across(sums, plus);
+  for (; e < E; ++e) total += static_cast<float>(a[e]) * static_cast<float>(b[e]);
+  return total;
+}
 
 /// One image and head: where its vectors lie and how far a token is from the next.
 struct Head {
@@ -33,180 +72,172 @@ struct Head {
         out_stride(s.H * s.E) {}
 };
 
-/// f(head) for every image and head, in parallel; each call has its own scratch of `scratch` elements.
-template <class F>
-void for_each_head(const AttentionSizes& s, int64_t scratch, F&& f) {
-  Tensor workspace = Tensor::empty({omp_get_max_threads(), scratch});
-  float* memory = workspace.data<float>();
-#pragma omp parallel for collapse(2) schedule(static)
-  for (int64_t n = 0; n < s.N; ++n)
-    for (int64_t h = 0; h < s.H; ++h) f(Head(s, n, h), memory + omp_get_thread_num() * scratch);
-}
+/// What one head works in. Scores, of a block of queries, and their gradients: in f32, then as factors (in f32 the same
+/// memory). A head's vectors side by side: q, k, v, dy and, as products leave them, y or dq, dk, dv.
+template <class T>
+class Scratch {
+ public:
+  float *scores, *dscores, *dq, *dk, *dv;
+  T *P, *dS, *q, *k, *v, *dy;
 
-void attention_forward_f32(const AttentionSizes& s, const float* in, float* out, float* l, float alpha, bool causal) {
-  for_each_head(s, std::min(kQueries, s.T) * s.T, [=](const Head& head, float* p) {
-    const float* q = in + head.qkv;
-    for (int64_t t = 0; t < s.T; t += kQueries) {
-      const int64_t queries = std::min(kQueries, s.T - t), keys = causal ? t + queries : s.T;
-      sgemm(queries, keys, s.E, alpha, {q + t * head.stride, head.stride, 1}, {q + head.k, 1, head.stride}, p, keys,
-            false);
-      for (int64_t i = 0; i < queries; ++i) {
-        float* row = p + i * keys;
-        const int64_t visible = causal ? t + i + 1 : keys;
-        l[head.lse + t + i] = softmax_row(row, visible, 1.0f, row);
-        std::fill(row + visible, row + keys, 0.0f);
-      }
-      sgemm(queries, s.E, keys, 1.0f, {p, keys, 1}, {q + head.v, head.stride, 1}, out + head.out + t * head.out_stride,
-            head.out_stride, false);
-    }
-  });
-}
-
-/// p ← P = exp(p − lse), zero where the key is not visible, and dp ← scale P (dp − dy·y), row by row.
-void backward_scores(const float* dy, const float* y, const float* lse, const AttentionSizes& s, const Head& head,
-                     int64_t t, int64_t queries, int64_t keys, float scale, bool causal, float* p, float* dp) {
-  for (int64_t i = 0; i < queries; ++i) {
-    const int64_t at = head.out + (t + i) * head.out_stride, visible = causal ? t + i + 1 : keys;
-    const float l = lse[head.lse + t + i];
-    float correction = 0, *row = p + i * keys, *drow = dp + i * keys;
-#pragma omp simd reduction(+ : correction)
-    for (int64_t e = 0; e < s.E; ++e) correction += dy[at + e] * y[at + e];
-#pragma omp simd
-    for (int64_t j = 0; j < visible; ++j) {
-      row[j] = math::exp(row[j] - l);
-      drow[j] = scale * row[j] * (drow[j] - correction);
-    }
-    std::fill(row + visible, row + keys, 0.0f);
-    std::fill(drow + visible, drow + keys, 0.0f);
+  Scratch(std::byte* memory, const AttentionSizes& s) : at_(reinterpret_cast<std::uintptr_t>(memory)) {
+    const int64_t block = std::min(kQueries, s.T) * whole(s.T), vectors = whole(s.T) * s.E;
+    take(scores, block), take(dscores, block);
+    if constexpr (std::is_same_v<T, float>)
+      P = scores, dS = dscores;
+    else
+      take(P, block), take(dS, block);
+    take(dq, vectors), take(dk, vectors), take(dv, vectors);
+    take(q, vectors), take(k, vectors), take(v, vectors), take(dy, vectors);
   }
-}
+  static int64_t bytes(const AttentionSizes& s) { return static_cast<int64_t>(Scratch(nullptr, s).at_); }
 
-void attention_backward_f32(const AttentionSizes& s, const float* g, const float* in, const float* out, const float* l,
-                            float* to, float alpha, bool causal) {
-  const int64_t scores = std::min(kQueries, s.T) * s.T;
-  for_each_head(s, 2 * scores, [=](const Head& head, float* p) {
-    float *dp = p + scores, *dq = to + head.qkv;
-    const float *q = in + head.qkv, *gh = g + head.out;
-    // Last block first: under a causal mask it alone reaches every key, so the others can add to dk and dv.
-    for (int64_t t = (s.T - 1) / kQueries * kQueries; t >= 0; t -= kQueries) {
-      const int64_t queries = std::min(kQueries, s.T - t), keys = causal ? t + queries : s.T;
-      const bool later = t + queries < s.T;
-      const MatrixView<float> qt{q + t * head.stride, head.stride, 1}, gt{gh + t * head.out_stride, head.out_stride, 1};
-      const MatrixView<float> k{q + head.k, head.stride, 1}, v{q + head.v, head.stride, 1};
-      sgemm(queries, keys, s.E, alpha, qt, k.transposed(), p, keys, false);
-      sgemm(queries, keys, s.E, 1.0f, gt, v.transposed(), dp, keys, false);
-      backward_scores(g, out, l, s, head, t, queries, keys, alpha, causal, p, dp);
-      const MatrixView<float> P{p, keys, 1}, dS{dp, keys, 1};
-      sgemm(queries, s.E, keys, 1.0f, dS, k, dq + t * head.stride, head.stride, false);
-      sgemm(keys, s.E, queries, 1.0f, dS.transposed(), qt, dq + head.k, head.stride, later);
-      sgemm(keys, s.E, queries, 1.0f, P.transposed(), gt, dq + head.v, head.stride, later);
-    }
-  });
-}
-
-// ---- projections in bf16: products of factors in bf16, scores in f32 ------------------------------
-
-constexpr onednn::Factor rows_of(const bf16* data) { return {data, DType::bf16, false}; }
-constexpr onednn::Factor columns_of(const bf16* data) { return {data, DType::bf16, true}; }
-
-/// The vectors of one head (T,E), side by side.
-void gather(const bf16* from, int64_t stride, const AttentionSizes& s, bf16* to) {
-  for (int64_t t = 0; t < s.T; ++t) std::copy_n(from + t * stride, s.E, to + t * s.E);
-}
-
-void scatter(const float* from, const AttentionSizes& s, int64_t stride, bf16* to) {
-  for (int64_t t = 0; t < s.T; ++t) {
-#pragma omp simd
-    for (int64_t e = 0; e < s.E; ++e) store(from[t * s.E + e], to[t * stride + e]);
+ private:
+  template <class U>
+  void take(U*& array, int64_t count) {
+    constexpr std::uintptr_t kLine = 64;
+    array = reinterpret_cast<U*>(at_);
+    at_ += (static_cast<std::uintptr_t>(count) * sizeof(U) + kLine - 1) / kLine * kLine;
   }
-}
-
-/// What one head works in: scores and their gradients of a block of queries, in f32 and rounded; dq, dk, dv, or y for
-/// dq; q, k, v, dy.
-struct Scratch {
-  float *p, *dp, *dq, *dk, *dv;
-  bf16 *P, *dS, *q, *k, *v, *dy;
-
-  static int64_t block(const AttentionSizes& s) { return std::min(kQueries, s.T) * s.T; }
-  static int64_t floats(const AttentionSizes& s) { return 3 * block(s) + 5 * s.T * s.E; }
-  Scratch(float* memory, const AttentionSizes& s)
-      : p(memory),
-        dp(p + block(s)),
-        dq(dp + block(s)),
-        dk(dq + s.T * s.E),
-        dv(dk + s.T * s.E),
-        P(reinterpret_cast<bf16*>(dv + s.T * s.E)),
-        dS(P + block(s)),
-        q(dS + block(s)),
-        k(q + s.T * s.E),
-        v(k + s.T * s.E),
-        dy(v + s.T * s.E) {}
+  std::uintptr_t at_;
 };
 
-void gather_projections(const bf16* in, const Head& head, const AttentionSizes& s, const Scratch& x) {
+/// f(head, scratch) for every image and head, in parallel.
+template <class T, class F>
+void for_each_head(const AttentionSizes& s, F&& f) {
+  const int64_t bytes = Scratch<T>::bytes(s);
+  Tensor workspace = Tensor::empty({omp_get_max_threads(), bytes}, DType::u8);
+  auto* memory = static_cast<std::byte*>(workspace.raw());
+#pragma omp parallel for collapse(2) schedule(static)
+  for (int64_t n = 0; n < s.N; ++n)
+    for (int64_t h = 0; h < s.H; ++h) f(Head(s, n, h), Scratch<T>(memory + omp_get_thread_num() * bytes, s));
+}
+
+/// The vectors of one head (whole(T),E), side by side.
+template <class T>
+void gather(const T* from, int64_t stride, const AttentionSizes& s, T* to) {
+  for (int64_t t = 0; t < s.T; ++t) std::copy_n(from + t * stride, s.E, to + t * s.E);
+  std::fill(to + s.T * s.E, to + whole(s.T) * s.E, T{});
+}
+
+template <class T>
+void gather_projections(const T* in, const Head& head, const AttentionSizes& s, const Scratch<T>& x) {
   gather(in + head.qkv, head.stride, s, x.q);
   gather(in + head.qkv + head.k, head.stride, s, x.k);
   gather(in + head.qkv + head.v, head.stride, s, x.v);
 }
 
-void attention_forward_bf16(const AttentionSizes& s, const bf16* in, bf16* out, float* lse, float scale, bool causal) {
-  for_each_head(s, Scratch::floats(s), [=](const Head& head, float* memory) {
-    const Scratch x(memory, s);
-    gather_projections(in, head, s, x);
-    for (int64_t t = 0; t < s.T; t += kQueries) {
-      const int64_t queries = std::min(kQueries, s.T - t), keys = causal ? t + queries : s.T;
-      onednn::multiply_bf16(queries, keys, s.E, rows_of(x.q + t * s.E), columns_of(x.k), {x.p, DType::f32});
-      for (int64_t i = 0; i < queries; ++i) {
-        float* row = x.p + i * keys;
-        const int64_t visible = causal ? t + i + 1 : keys;
-        lse[head.lse + t + i] = softmax_row(row, visible, scale, row);
-        std::fill(row + visible, row + keys, 0.0f);
+/// One vector to its place.
+template <class T>
+void put(const float* from, float scale, int64_t E, T* to) {
 #pragma omp simd
-        for (int64_t j = 0; j < keys; ++j) store(row[j], x.P[i * keys + j]);
+  for (int64_t e = 0; e < E; ++e) store(scale * from[e], to[e]);
+}
+
+template <class T>
+void scatter(const float* from, const AttentionSizes& s, int64_t stride, T* to) {
+  for (int64_t t = 0; t < s.T; ++t) put(from + t * s.E, 1.0f, s.E, to + t * stride);
+}
+
+template <class T>
+MatrixView<T> rows_of(const T* data, int64_t width) {
+  return {data, width, 1};
+}
+
+/// A row's scores of keys that are not visible, as far as its whole vectors reach; returns how far that is.
+int64_t mask(float* row, int64_t visible) {
+  std::fill(row + visible, row + whole(visible), -std::numeric_limits<float>::infinity());
+  return whole(visible);
+}
+
+/// row = exp(scale row − shift), of whole vectors.
+RowSum<float> softmax_scores(float* row, int64_t count, float scale) {
+  const auto* lanes = reinterpret_cast<const Lanes*>(row);
+  Lanes most = lanes[0], sums = {};
+  for (int64_t i = 1; i < count / kLanes; ++i) most = lanes[i] > most ? lanes[i] : most;
+  const float shift = finite_shift(scale * across(most, larger));
+#pragma omp simd
+  for (int64_t j = 0; j < count; ++j) row[j] = math::exp(scale * row[j] - shift);
+  for (int64_t i = 0; i < count / kLanes; ++i) sums += lanes[i];
+  return {shift, across(sums, plus)};
+}
+
+/// A block of scores as factors; in a pass of its own, which is twice as fast as rounding them as they are made.
+void round_block(const float* scores, int64_t count, bf16* factors) {
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) store(scores[i], factors[i]);
+}
+void round_block(const float*, int64_t, float*) {}  // the same memory
+
+template <class T>
+void forward(const AttentionSizes& s, const Tensor& qkv, Tensor& y, float* lse, float scale, bool causal) {
+  const T* in = qkv.data<T>();
+  T* out = y.data<T>();
+  for_each_head<T>(s, [=](const Head& head, const Scratch<T>& x) {
+    gather_projections(in, head, s, x);
+    const MatrixView<T> k = rows_of(x.k, s.E), v = rows_of(x.v, s.E);
+    float sums[kQueries];
+    for (int64_t t = 0; t < s.T; t += kQueries) {
+      const int64_t queries = std::min(kQueries, s.T - t), keys = whole(causal ? t + queries : s.T);
+      multiply_small(queries, keys, s.E, rows_of(x.q + t * s.E, s.E), k.transposed(), x.scores, false);
+      for (int64_t i = 0; i < queries; ++i) {
+        float* row = x.scores + i * keys;
+        const int64_t reach = mask(row, causal ? t + i + 1 : s.T);
+        const RowSum<float> sum = softmax_scores(row, reach, scale);
+        std::fill(row + reach, row + keys, 0.0f);
+        lse[head.lse + t + i] = sum.logsumexp();
+        sums[i] = sum.sum;
       }
-      onednn::multiply_bf16(queries, s.E, keys, rows_of(x.P), rows_of(x.v), {x.dq + t * s.E, DType::f32});
+      round_block(x.scores, queries * keys, x.P);
+      multiply_small(queries, s.E, keys, rows_of(x.P, keys), v, x.dq, false);
+      for (int64_t i = 0; i < queries; ++i)
+        put(x.dq + i * s.E, 1 / sums[i], s.E, out + head.out + (t + i) * head.out_stride);
     }
-    scatter(x.dq, s, head.out_stride, out + head.out);
   });
 }
 
-/// As backward_scores, rounded: P = exp(scale p − lse) and dS = scale P (dp − dy·y); y's vectors are `stride` apart.
-void backward_scores_bf16(const Scratch& x, const bf16* y, int64_t stride, const float* lse, const AttentionSizes& s,
-                          int64_t t, int64_t queries, int64_t keys, float scale, bool causal) {
+/// scores ← P = exp(scale scores − lse), zero where the key is not visible, and dscores ← dS = scale P (dscores −
+/// dy·y), row by row; y's vectors are `stride` apart.
+template <class T>
+void backward_scores(const Scratch<T>& x, const T* y, int64_t stride, const float* lse, const AttentionSizes& s,
+                     int64_t t, int64_t queries, int64_t keys, float scale, bool causal) {
   for (int64_t i = 0; i < queries; ++i) {
-    const bf16 *dy_row = x.dy + (t + i) * s.E, *y_row = y + (t + i) * stride;
-    const int64_t visible = causal ? t + i + 1 : keys;
-    const float *row = x.p + i * keys, *drow = x.dp + i * keys, l = lse[t + i];
-    bf16 *P = x.P + i * keys, *dS = x.dS + i * keys;
-    float correction = 0;
-#pragma omp simd reduction(+ : correction)
-    for (int64_t e = 0; e < s.E; ++e) correction += static_cast<float>(dy_row[e]) * static_cast<float>(y_row[e]);
+    float *row = x.scores + i * keys, *drow = x.dscores + i * keys;
+    const int64_t visible = causal ? t + i + 1 : s.T, reach = mask(row, visible);
+    const float l = lse[t + i], correction = dot(x.dy + (t + i) * s.E, y + (t + i) * stride, s.E);
 #pragma omp simd
-    for (int64_t j = 0; j < visible; ++j) {
-      const float p = math::exp(scale * row[j] - l);
-      store(p, P[j]);
-      store(scale * p * (drow[j] - correction), dS[j]);
+    for (int64_t j = 0; j < reach; ++j) {
+      row[j] = math::exp(scale * row[j] - l);
+      drow[j] = scale * row[j] * (drow[j] - correction);
     }
-    std::fill(P + visible, P + keys, bf16{});
-    std::fill(dS + visible, dS + keys, bf16{});
+    std::fill(row + reach, row + keys, 0.0f);
+    std::fill(drow + visible, drow + keys, 0.0f);
   }
+  round_block(x.scores, queries * keys, x.P);
+  round_block(x.dscores, queries * keys, x.dS);
 }
 
-void attention_backward_bf16(const AttentionSizes& s, const bf16* g, const bf16* in, const bf16* y, const float* lse,
-                             bf16* to, float scale, bool causal) {
-  for_each_head(s, Scratch::floats(s), [=](const Head& head, float* memory) {
-    const Scratch x(memory, s);
+template <class T>
+void backward(const AttentionSizes& s, const Tensor& dy, const Tensor& qkv, const Tensor& y, const float* lse,
+              Tensor& dqkv, float scale, bool causal) {
+  const T *g = dy.data<T>(), *in = qkv.data<T>(), *out = y.data<T>();
+  T* to = dqkv.data<T>();
+  for_each_head<T>(s, [=](const Head& head, const Scratch<T>& x) {
     gather_projections(in, head, s, x);
     gather(g + head.out, head.out_stride, s, x.dy);
-    for (int64_t t = (s.T - 1) / kQueries * kQueries; t >= 0; t -= kQueries) {  // as in f32
-      const int64_t queries = std::min(kQueries, s.T - t), keys = causal ? t + queries : s.T, at = t * s.E;
+    const MatrixView<T> k = rows_of(x.k, s.E), v = rows_of(x.v, s.E);
+    // Last block first: under a causal mask it alone reaches every key, so the others can add to dk and dv.
+    for (int64_t t = (s.T - 1) / kQueries * kQueries; t >= 0; t -= kQueries) {
+      const int64_t queries = std::min(kQueries, s.T - t), keys = whole(causal ? t + queries : s.T);
       const bool later = t + queries < s.T;
-      onednn::multiply_bf16(queries, keys, s.E, rows_of(x.q + at), columns_of(x.k), {x.p, DType::f32});
-      onednn::multiply_bf16(queries, keys, s.E, rows_of(x.dy + at), columns_of(x.v), {x.dp, DType::f32});
-      backward_scores_bf16(x, y + head.out, head.out_stride, lse + head.lse, s, t, queries, keys, scale, causal);
-      onednn::multiply_bf16(queries, s.E, keys, rows_of(x.dS), rows_of(x.k), {x.dq + at, DType::f32});
-      onednn::multiply_bf16(keys, s.E, queries, columns_of(x.dS), rows_of(x.q + at), {x.dk, DType::f32, later});
-      onednn::multiply_bf16(keys, s.E, queries, columns_of(x.P), rows_of(x.dy + at), {x.dv, DType::f32, later});
+      const MatrixView<T> q = rows_of(x.q + t * s.E, s.E), dyt = rows_of(x.dy + t * s.E, s.E);
+      multiply_small(queries, keys, s.E, q, k.transposed(), x.scores, false);
+      multiply_small(queries, keys, s.E, dyt, v.transposed(), x.dscores, false);
+      backward_scores(x, out + head.out, head.out_stride, lse + head.lse, s, t, queries, keys, scale, causal);
+      const MatrixView<T> P = rows_of(x.P, keys), dS = rows_of(x.dS, keys);
+      multiply_small(queries, s.E, keys, dS, k, x.dq + t * s.E, false);
+      multiply_small(keys, s.E, queries, dS.transposed(), q, x.dk, later);
+      multiply_small(keys, s.E, queries, P.transposed(), dyt, x.dv, later);
     }
     scatter(x.dq, s, head.stride, to + head.qkv);
     scatter(x.dk, s, head.stride, to + head.qkv + head.k);
@@ -214,33 +245,20 @@ void attention_backward_bf16(const AttentionSizes& s, const bf16* g, const bf16*
   });
 }
 
-// ---- either --------------------------------------------------------------------------------------
-
 void attention_forward(const Tensor& qkv, Tensor& y, Tensor& lse, double scale, bool causal) {
   if (y.numel() == 0) return;
-  const AttentionSizes s = attention_sizes(qkv);
-  const auto alpha = static_cast<float>(scale);
   detail::Widened<Tensor&> wide(lse);
-  float* l = wide.get().data<float>();
-  if (qkv.dtype() == DType::bf16)
-    attention_forward_bf16(s, qkv.data<bf16>(), y.data<bf16>(), l, alpha, causal);
-  else
-    attention_forward_f32(s, qkv.data<float>(), y.data<float>(), l, alpha, causal);
+  const auto run = qkv.dtype() == DType::bf16 ? forward<bf16> : forward<float>;
+  run(attention_sizes(qkv), qkv, y, wide.get().data<float>(), static_cast<float>(scale), causal);
   wide.finish();
 }
 
 void attention_backward(const Tensor& dy, const Tensor& qkv, const Tensor& y, const Tensor& lse, Tensor& dqkv,
                         double scale, bool causal) {
   if (y.numel() == 0) return;
-  const AttentionSizes s = attention_sizes(qkv);
-  const auto alpha = static_cast<float>(scale);
   const detail::Widened<const Tensor&> wide(lse);
-  const float* l = wide.get().data<float>();
-  if (qkv.dtype() == DType::bf16)
-    attention_backward_bf16(s, dy.data<bf16>(), qkv.data<bf16>(), y.data<bf16>(), l, dqkv.data<bf16>(), alpha, causal);
-  else
-    attention_backward_f32(s, dy.data<float>(), qkv.data<float>(), y.data<float>(), l, dqkv.data<float>(), alpha,
-                           causal);
+  const auto run = qkv.dtype() == DType::bf16 ? backward<bf16> : backward<float>;
+  run(attention_sizes(qkv), dy, qkv, y, wide.get().data<float>(), dqkv, static_cast<float>(scale), causal);
 }
 
 const bool stores = onednn::has_bf16_instructions();

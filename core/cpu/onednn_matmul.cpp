@@ -34,6 +34,20 @@ void sgemm(int64_t M, int64_t N, int64_t Q, float alpha, MatrixView<float> a, Ma
   assert(status == dnnl::status::success);
 }
 
+template <class T>
+void multiply_small(int64_t M, int64_t N, int64_t Q, MatrixView<T> a, MatrixView<T> b, float* c, bool accumulate) {
+  static Cache<Operation, 4> cache;
+  const bool a_rows = a.col == 1, b_rows = b.col == 1;
+  const Operation& multiply = cache.get({M, N, Q, a_rows + 2 * b_rows + 4 * accumulate}, [&] {
+    const auto type = type_of(dtype_of<T>);
+    return matmul(layout({M, Q}, a_rows ? Tag::ab : Tag::ba, type), layout({Q, N}, b_rows ? Tag::ab : Tag::ba, type),
+                  {}, layout({M, N}, Tag::ab), accumulate);
+  });
+  multiply.run({{DNNL_ARG_SRC, a.data}, {DNNL_ARG_WEIGHTS, b.data}, {DNNL_ARG_DST, c}});
+}
+template void multiply_small(int64_t, int64_t, int64_t, MatrixView<float>, MatrixView<float>, float*, bool);
+template void multiply_small(int64_t, int64_t, int64_t, MatrixView<bf16>, MatrixView<bf16>, float*, bool);
+
 }  // namespace onednn
 
 namespace {

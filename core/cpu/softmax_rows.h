@@ -21,6 +21,7 @@ template <class T>
 struct RowSum {
   T shift, sum = 0;
 
+  RowSum(T shift, T sum) : shift(shift), sum(sum) {}
   template <class Stored>
   RowSum(const Stored* x, int64_t K) {
     T max = -std::numeric_limits<T>::infinity();
