@@ -18,6 +18,7 @@ if [ "${1:-}" != cudnn ]; then
       echo "error: $header not found by ${CXX:-g++}" >&2
       exit 1
     fi
+    case $path in .deps/include/*) continue ;; esac  # copied before
     rm -rf ".deps/include/${header%%/*}"
     cp -rL "${path%/*}" .deps/include/
     echo "  .deps/include/${header%%/*} from ${path%/*}"
@@ -27,6 +28,7 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 path=$(where cudnn_frontend_version.h)
+case $path in .deps/include/*) exit 0 ;; esac  # copied before
 from=${path%/*}
 if [ -z "$from" ] && command -v python3 >/dev/null; then
   from=$(python3 - <<'PYTHON' 2>/dev/null
