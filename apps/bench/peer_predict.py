@@ -8,9 +8,9 @@ The run is of build/train: a ResNet-18 or -50 (torchvision has the same names) o
 eval_pipeline resizes to 256, crops to 224 and normalizes by ImageNet's mean and deviation. Every program gets the same
 files, is timed from the first file read to the last probability, and reads each file once a round; of build/predict that
 is the time of the whole program, start and all, while the others have compiled and are warm. PyTorch's modes: eager;
-compile; frozen, which is compile with the weights as constants (prepacked, batch norm folded). Images are channels last,
-batches have all one size. Each of them decodes by Pillow or torchvision, with as many workers of DataLoader, as were
-fastest on the first --trial files. Needs torchvision, timm, safetensors, onnx and onnxruntime.
+compile; frozen, which is compile with the weights as constants (prepacked, batch norm folded). Images are channels
+last. Batches of each program, all of one size, its decoder (Pillow or torchvision) and its workers of DataLoader are
+those that were fastest on the first --trial files, one after the other. Needs torchvision, timm, safetensors, onnx and onnxruntime.
 
 Prints a line for every program of every round as it ends, then medians, the ratio to build/predict in the same
 precision, and the largest difference of a probability from build/predict's in f32.
@@ -32,7 +32,6 @@ from PIL import Image
 from safetensors import safe_open
 from torchvision.transforms import v2
 
-BATCH = 32
 RESIZE = [v2.Resize(256, antialias=True), v2.CenterCrop(224)]
 FINISH = [v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])]
 
@@ -77,20 +76,20 @@ def network(run):
     return model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
-def probabilities(paths, decoder, workers, forward):
+def probabilities(paths, forward, size, decoder, workers):
     """(seconds, probabilities) of all files. A last batch that is not full is filled up, so that shapes stay."""
     begin, rows = time.perf_counter(), []
-    for batch in torch.utils.data.DataLoader(Photos(paths, decoder), BATCH, num_workers=workers):
+    for batch in torch.utils.data.DataLoader(Photos(paths, decoder), size, num_workers=workers):
         count = len(batch)
-        if count < BATCH:
-            batch = torch.cat([batch, batch[:1].expand(BATCH - count, -1, -1, -1)])
+        if count < size:
+            batch = torch.cat([batch, batch[:1].expand(size - count, -1, -1, -1)])
         rows.append(forward(batch)[:count])
     return time.perf_counter() - begin, torch.cat(rows)
 
 
 def torch_forward(model, mode, bf16):
     if mode != "eager":
-        model = torch.compile(model)
+        model = torch.compile(model, dynamic=False)
 
     def forward(batch):
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16), \
@@ -102,8 +101,8 @@ def torch_forward(model, mode, bf16):
 def onnx_forward(model, threads):
     import onnxruntime
     with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
-        torch.onnx.export(model, (torch.zeros(BATCH, 3, 224, 224),), file.name, dynamo=False, opset_version=17,
-                          input_names=["x"], output_names=["y"])
+        torch.onnx.export(model, (torch.zeros(2, 3, 224, 224),), file.name, dynamo=False, opset_version=17,
+                          input_names=["x"], output_names=["y"], dynamic_axes={"x": {0: "n"}, "y": {0: "n"}})
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         session = onnxruntime.InferenceSession(file.name, options, providers=["CPUExecutionProvider"])
@@ -138,6 +137,24 @@ def forwards_of(args):
     return forwards
 
 
+def fastest(args, files, name, forward):
+    """What probabilities() takes beside the files, the fastest of what args offers; compiles."""
+    size, decoder, workers = args.batches[0], args.decoders[0], args.workers[0]
+
+    def seconds(*how):
+        taken = probabilities(files[:args.trial], forward, *how)[0]
+        print(f"{' '.join(name)}: batches of {how[0]}, {how[1]}, {how[2]} workers: {taken:.2f} s", flush=True)
+        return taken
+
+    for one in args.batches[:None if args.trial else 1]:
+        probabilities(files[:one], forward, one, decoder, workers)
+    if args.trial:
+        size = min(args.batches, key=lambda one: seconds(one, decoder, workers))
+        decoder, workers = min(itertools.product(args.decoders, args.workers), key=lambda how: seconds(size, *how))
+    print(f"{' '.join(name)}: chosen {size}, {decoder}, {workers} workers", flush=True)
+    return forward, size, decoder, workers
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=pathlib.Path, required=True)
@@ -149,23 +166,19 @@ def main():
     parser.add_argument("--precisions", nargs="*", default=["f32", "bf16"], choices=["f32", "bf16"])
     parser.add_argument("--modes", nargs="*", default=["eager", "compile", "frozen", "onnx"],
                         choices=["eager", "compile", "frozen", "onnx"])
+    parser.add_argument("--batches", type=int, nargs="*", default=[8, 32], help="sizes to be tried")
     parser.add_argument("--workers", type=int, nargs="*", default=[0, 2], help="of DataLoader, to be tried")
     parser.add_argument("--decoders", nargs="*", default=["pillow", "torchvision"], choices=["pillow", "torchvision"])
-    parser.add_argument("--trial", type=int, default=128, help="files that decoders and workers are tried on")
+    parser.add_argument("--trial", type=int, default=128,
+                        help="files that sizes, decoders and workers are tried on; 0: the first of each is taken")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     files = sorted(str(path) for path in args.images.rglob("*.jpg"))[:args.files]
     print(f"{len(files)} files, {args.threads} threads, torch {torch.__version__}", flush=True)
 
-    chosen = {}  # forward, decoder, workers
+    chosen = {}  # what probabilities() takes beside the files
     for name, forward in forwards_of(args).items():
-        probabilities(files[:BATCH], args.decoders[0], 0, forward)  # compiles
-        trials = [(probabilities(files[:args.trial], *how, forward)[0], *how)
-                  for how in itertools.product(args.decoders, args.workers)] if args.trial else []
-        seconds, decoder, workers = min(trials, default=(0, args.decoders[0], args.workers[0]))
-        chosen[name] = (forward, decoder, workers)
-        print(f"{' '.join(name)}: {decoder}, {workers} workers"
-              + "".join(f"; {how[1]}, {how[2]}: {how[0]:.2f} s" for how in trials), flush=True)
+        chosen[name] = fastest(args, files, name, forward)
 
     expected, taken, apart = None, {}, {}
 
@@ -180,9 +193,9 @@ def main():
         print(f"round {round_number + 1}", flush=True)
         for precision in args.precisions:
             note((precision, "predict"), *ours(args, files, precision))
-            for name, (forward, decoder, workers) in chosen.items():
+            for name, how in chosen.items():
                 if name[0] == precision:
-                    note(name, *probabilities(files, decoder, workers, forward))
+                    note(name, *probabilities(files, *how))
     print("medians")
     for (precision, name), seconds in taken.items():
         median, own = statistics.median(seconds), statistics.median(taken[precision, "predict"])

@@ -107,7 +107,7 @@ void conv2d_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y
   const ConvSizes s = conv_sizes(x, y);
   if (is_unsuitable(s, window)) return kernel::conv2d_forward.by_definition(x, w, b, y, window);
   if (is_mixed(x, y, w, b)) return kernel::conv2d_forward.widened(conv2d_forward, x, w, b, y, window);
-  if (winograd_suits(s, window, x.dtype())) {
+  if (winograd_suits(s, window, x.dtype(), w.keeps_prepared())) {
     const float* bias = b.defined() ? b.data<float>() : nullptr;
     return visit_pixels(x, [&]<class T>(T) { winograd_forward(s, x.data<T>(), w, bias, y.data<T>()); });
   }

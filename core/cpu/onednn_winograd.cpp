@@ -292,7 +292,10 @@ void visit_tiles(const ConvSizes& s, bool kept, F&& f) {
 
 }  // namespace
 
-bool winograd_suits(const ConvSizes& s, const Window& window, DType dtype) {
+bool winograd_suits(const ConvSizes& s, const Window& window, DType dtype, bool kept) {
+  // Few pixels by filters that lie ready: reading these is the cost, and spectra are larger.
+  constexpr int64_t kFewestKept = 64;
+  if (kept && s.N * s.P * s.Q < kFewestKept) return false;
   const int64_t fewest = dtype == DType::bf16 ? kFewestRoundedChannels : kFewestChannels;
   return window.kernel == 3 && window.stride == 1 && window.padding == 1 && window.groups == 1 && s.I >= fewest &&
          s.O >= fewest;

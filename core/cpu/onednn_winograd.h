@@ -7,8 +7,9 @@
 
 namespace sked::cpu {
 
-/// Is this a convolution that winograd_* can do, and channels enough that its products outweigh its transforms?
-bool winograd_suits(const ConvSizes& s, const Window& window, DType dtype);
+/// Is this a convolution that winograd_* can do, and channels enough that its products outweigh its transforms? `kept`:
+/// the filters' storage keeps what is prepared.
+bool winograd_suits(const ConvSizes& s, const Window& window, DType dtype, bool kept = false);
 
 /// The kernels of core/kernels/conv.h for such a convolution; bias (O) may be null. T: float, or bf16 where the
 /// processor multiplies it; tiles and filters are then rounded to it once they are transformed, and sums are f32.

@@ -78,7 +78,8 @@ TEST_CASE("prepared: products and convolutions by weights that keep it are those
   const std::vector<Case> cases{{"few rows", {5, 32}, {48, 32}, {5, 48}, false},
                                 {"many rows", {300, 32}, {48, 32}, {300, 48}, false},
                                 {"1x1", {2, 5, 6, 32}, {16, 32, 1, 1}, {2, 5, 6, 16}, true},
-                                {"Winograd's", {2, 5, 6, 128}, {128, 128, 3, 3}, {2, 5, 6, 128}, true}};
+                                {"3x3, few pixels", {1, 5, 6, 128}, {128, 128, 3, 3}, {1, 5, 6, 128}, true},
+                                {"Winograd's", {2, 7, 6, 128}, {128, 128, 3, 3}, {2, 7, 6, 128}, true}};
   for (const Case& c : cases) {
     for (const DType dtype : {DType::f32, DType::bf16}) {
       CAPTURE(c.name);
