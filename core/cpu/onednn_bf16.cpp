@@ -20,7 +20,7 @@ class Arrangement {
     const Layout given = layout({M, N}, factor.transposed ? Tag::ba : Tag::ab, type_of(factor.dtype));
     const Layout wanted = multiply.layout(which);
     if (given == wanted) return;
-    blocks_ = Blocks::of(wanted, M, N, DType::bf16);
+    blocks_ = Blocks::of(wanted, M, N);
     if (!blocks_) rearrange_ = reorder(given, wanted);
   }
 

@@ -7,12 +7,7 @@
 namespace sked::cpu::onednn {
 namespace {
 
-constexpr int64_t kWidest = 64;
-
-template <class T>
-constexpr int64_t kInterleaved = std::is_same_v<T, bf16> ? 2 : 1;
-template <class T>
-constexpr int64_t kRows = 16 * kInterleaved<T>;
+constexpr int64_t kWidest = 64, kRows = 32;  // of a block
 
 template <class From>
 uint32_t rounded_bits(From value) {
@@ -36,7 +31,7 @@ template <class From>
 void fill_block(MatrixView<From> b, int64_t rows, int64_t columns, int64_t width, bf16* to) {
   static constexpr From zeros[kWidest] = {};
   auto* out = reinterpret_cast<uint32_t*>(to);
-  if (rows < kRows<bf16> || columns < width) std::fill_n(out, 16 * width, 0u);
+  if (rows < kRows || columns < width) std::fill_n(out, 16 * width, 0u);
   if (b.col == 1) {
     for (int64_t q = 0; q < rows; q += 2) {
       const From *first = b.data + q * b.row, *second = q + 1 < rows ? first + b.row : zeros;
@@ -52,49 +47,35 @@ void fill_block(MatrixView<From> b, int64_t rows, int64_t columns, int64_t width
     }
   }
 }
-void fill_block(MatrixView<float> b, int64_t rows, int64_t columns, int64_t width, float* to) {
-  if (rows < kRows<float> || columns < width) std::fill_n(to, 16 * width, 0.0f);
-  if (b.col == 1) {
-    for (int64_t q = 0; q < rows; ++q) std::copy_n(b.data + q * b.row, columns, to + q * width);
-  } else {
-    for (int64_t n = 0; n < columns; ++n)
-      for (int64_t q = 0; q < rows; ++q) to[q * width + n] = b.data[n * b.col + q];
-  }
-}
 
 }  // namespace
 
-Blocks Blocks::of(const Layout& wanted, int64_t Q, int64_t N, DType type) {
+Blocks Blocks::of(const Layout& wanted, int64_t Q, int64_t N) {
   struct Named {
     int64_t width;
-    Tag of_f32, of_bf16;
+    Tag tag;
   };
-  constexpr Named kNamed[] = {{16, Tag::BA16a16b, Tag::BA16a16b2a},
-                              {32, Tag::BA16a32b, Tag::BA16a32b2a},
-                              {48, Tag::BA16a48b, Tag::BA16a48b2a},
-                              {kWidest, Tag::BA16a64b, Tag::BA16a64b2a}};
-  for (const Named& named : kNamed) {
-    const Tag tag = type == DType::bf16 ? named.of_bf16 : named.of_f32;
-    if (wanted == layout({Q, N}, tag, type_of(type))) return {Q, N, named.width};
-  }
+  constexpr Named kNamed[] = {
+      {16, Tag::BA16a16b2a}, {32, Tag::BA16a32b2a}, {48, Tag::BA16a48b2a}, {kWidest, Tag::BA16a64b2a}};
+  for (const Named& named : kNamed)
+    if (wanted == layout({Q, N}, named.tag, type_of(DType::bf16))) return {Q, N, named.width};
   return {Q, N, 0};
 }
 
-template <class From, class To>
-void Blocks::fill(MatrixView<From> b, To* to) const {
-  const int64_t groups = (N + width - 1) / width, blocks = (Q + kRows<To> - 1) / kRows<To>, size = kRows<To> * width;
+template <class From>
+void Blocks::fill(MatrixView<From> b, bf16* to) const {
+  const int64_t groups = (N + width - 1) / width, blocks = (Q + kRows - 1) / kRows, size = kRows * width;
   // Along the operand's rows, so that it is read as it lies.
 #pragma omp parallel for collapse(2) schedule(static) if (Q * N > kLight)
   for (int64_t block = 0; block < blocks; ++block) {
     for (int64_t group = 0; group < groups; ++group) {
-      const int64_t q = block * kRows<To>, n = group * width;
-      fill_block(MatrixView<From>{b.data + q * b.row + n * b.col, b.row, b.col}, std::min(kRows<To>, Q - q),
+      const int64_t q = block * kRows, n = group * width;
+      fill_block(MatrixView<From>{b.data + q * b.row + n * b.col, b.row, b.col}, std::min(kRows, Q - q),
                  std::min(width, N - n), width, to + (group * blocks + block) * size);
     }
   }
 }
 
-template void Blocks::fill(MatrixView<float>, float*) const;
 template void Blocks::fill(MatrixView<float>, bf16*) const;
 template void Blocks::fill(MatrixView<bf16>, bf16*) const;
 
