@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <limits>
 #include <map>
-#include <nlohmann/json.hpp>
 
 #include "apps/bench/peer.h"
 #include "apps/bench/results.h"
@@ -14,6 +13,7 @@
 #include "core/kernels/elementwise.h"
 #include "core/kernels/softmax.h"
 #include "tests/apps/support.h"
+#include "tests/common/library_json.h"
 
 using namespace sked;
 using namespace sked::test;
@@ -21,7 +21,7 @@ using namespace sked::test;
 TEST_CASE("bench: its file is written as rows and modes are known, and a row that fails costs no other") {
   const TemporaryFolder folder;
   const std::string file = folder.path("bench.json");
-  const auto kept = [&] { return nlohmann::json::parse(slurp(file))["steps"]; };
+  const auto kept = [&] { return library_json(slurp(file))["steps"]; };
   bench::Results results(file, {{"threads", 1}}, 1e9);
   const bench::Report report = results.rows("steps");
   bench::Row row{.name = "a", .seconds = 2, .operations = 1e9};
@@ -83,7 +83,7 @@ done
   const bench::Report report = results.rows("steps");
   bench::Row row{.name = "a"};
   bench::time_in_turn(row, step, settings, report);
-  const auto kept = nlohmann::json::parse(slurp(folder.path("bench.json")))["steps"][0];
+  const auto kept = library_json(slurp(folder.path("bench.json")))["steps"][0];
   CHECK(kept["seconds"] == 1.5);
   CHECK(kept["peer_modes"].size() == 6);
   CHECK(kept["peer_modes"]["eager channels_first"] == 8);
@@ -120,7 +120,7 @@ TEST_CASE("bench: --profile explains a step: kernels and what lies between them,
     REQUIRE(outcome.code == 0);
     for (const char* const column : {"share", "GFLOP/s", "operand MB", "GB/s", kBetweenKernels})
       CHECK(outcome.out.find(column) != std::string::npos);
-    const auto row = nlohmann::json::parse(slurp(file))[topic][0];
+    const auto row = library_json(slurp(file))[topic][0];
     int64_t calls = 0, bytes = 0, operations = 0;
     double seconds = 0, share = 0, last = 1e9;
     bool between = false;
@@ -170,7 +170,7 @@ TEST_CASE("bench: gpu-knobs needs a GPU, and lists every choice of it") {
       run_program({"bench", "gpu-knobs", "--device", "cuda", "--shrink", "128", "--rounds", "1", "--out", file});
   REQUIRE(outcome.code == 0);
   std::map<std::string, int> kinds;
-  const auto result = nlohmann::json::parse(slurp(file));
+  const auto result = library_json(slurp(file));
   for (const auto& knob : result["gpu-knobs"]) {
     ++kinds[knob["kind"]];
     CHECK((knob.contains("refused") || knob["seconds"] > 0));

@@ -15,7 +15,7 @@ namespace {
 
 /// The plan of a workplace, with a study and data whose covariance is known.
 void write_study(const Workplace& place, bool study) {
-  LibraryJson plan = LibraryJson::parse(slurp(place.folder.path("plan.json")));
+  LibraryJson plan = library_json(slurp(place.folder.path("plan.json")));
   plan["base"]["data"]["noise"] = "heteroscedastic";
   plan["base"]["train"]["epochs"] = 1;
   plan["seeds"] = {3, 5};

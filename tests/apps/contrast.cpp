@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <nlohmann/json.hpp>
 
 #include "apps/common/run/checkpoint.h"
 #include "apps/common/run/contrastive.h"

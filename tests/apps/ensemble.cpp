@@ -265,7 +265,7 @@ TEST_CASE("combined: every number that all evaluations have, by its path") {
 
 TEST_CASE("replicate: ensembles of the seeds, evaluated once") {
   Workplace place;
-  LibraryJson plan = LibraryJson::parse(slurp(place.folder.path("plan.json")));
+  LibraryJson plan = library_json(slurp(place.folder.path("plan.json")));
   plan["base"]["train"]["epochs"] = 1;
   place.folder.write("plan.json", plan.dump());
   REQUIRE(run_program(place.command("out")).code == 0);
@@ -288,7 +288,7 @@ TEST_CASE("replicate: ensembles of the seeds, evaluated once") {
     const Outcome both =
         evaluate_runs({folder + "/seed-0", folder + "/seed-1", "--out", place.folder.path("evaluation")});
     REQUIRE_MESSAGE(both.code == 0, both.err);
-    const LibraryJson alone = LibraryJson::parse(slurp(place.folder.path("evaluation/evaluation.json")));
+    const LibraryJson alone = library_json(slurp(place.folder.path("evaluation/evaluation.json")));
     CHECK(cells[k]["ensemble"]["test"] == alone["ensemble"]["test"]);
     CHECK(cells[k]["ensemble"]["disagreement"] == alone["ensemble"]["disagreement"]);
   }

@@ -4,7 +4,6 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "apps/common/measure/evaluation.h"
@@ -13,6 +12,7 @@
 #include "apps/common/run/initial.h"
 #include "tests/apps/support.h"
 #include "tests/common/hash_weights.h"
+#include "tests/common/library_json.h"
 
 using namespace sked;
 using namespace sked::test;
@@ -35,7 +35,7 @@ Tensor weight(const std::string& name, const Shape& shape) {
 
 /// The file of a network: its names behind `prefix`, and weights from the formula.
 TensorFile file_of(const std::string& network, const std::string& prefix = "") {
-  static const auto networks = nlohmann::json::parse(answers().metadata.at("networks"));
+  static const auto networks = library_json(answers().metadata.at("networks"));
   TensorFile file;
   for (const auto& [name, shape] : networks.at(network).items())
     file.tensors.push_back({prefix + name, weight(name, Shape(shape.get<std::vector<int64_t>>()))});

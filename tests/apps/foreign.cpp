@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <nlohmann/json.hpp>
 
 #include "apps/common/measure/evaluation.h"
 #include "apps/common/run/follow_file.h"
@@ -15,6 +14,7 @@
 #include "autograd/matmul.h"
 #include "tests/apps/support.h"
 #include "tests/common/hash_weights.h"
+#include "tests/common/library_json.h"
 
 using namespace sked;
 using namespace sked::test;
@@ -35,7 +35,7 @@ Tensor weight(const std::string& name, const Shape& shape) {
 
 /// The file of a network: its names, and weights from the formula.
 TensorFile file_of(const std::string& network) {
-  static const auto networks = nlohmann::json::parse(answers().metadata.at("networks"));
+  static const auto networks = library_json(answers().metadata.at("networks"));
   TensorFile file;
   for (const auto& [name, shape] : networks.at(network).items())
     file.tensors.push_back({name, weight(name, Shape(shape.get<std::vector<int64_t>>()))});

@@ -86,7 +86,7 @@ TEST_CASE("processes: a run that another one has is passed over, waited for, and
   base.train.steps = 20;
   base.train.checkpoint_every = 7;
   const LibraryJson longer = {{"head.kind", "det"}, {"train.steps", 300}, {"train.eval_every", 10}};
-  const LibraryJson plan = {{"base", LibraryJson::parse(config_text(base))},
+  const LibraryJson plan = {{"base", library_json(config_text(base))},
                             {"heads", {{"DET", longer}, {"HET", {{"head.rank", 3}}}}},
                             {"seeds", {0}}};
   place.folder.write("plan.json", plan.dump());

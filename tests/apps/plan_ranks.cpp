@@ -26,7 +26,7 @@ struct WholePlan : Workplace {
     write();
   }
   void write() const { folder.write("plan.json", plan.dump()); }
-  LibraryJson plan = LibraryJson::parse(slurp(folder.path("plan.json")));
+  LibraryJson plan = library_json(slurp(folder.path("plan.json")));
 };
 
 size_t finished_runs(const std::string& out) {

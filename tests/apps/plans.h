@@ -1,16 +1,14 @@
 #pragma once
 // What tests of plans and reports need: a tiny plan for the real binary.
 
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "tests/apps/environment.h"
 #include "tests/apps/support.h"
+#include "tests/common/library_json.h"
 
 namespace sked::test {
-
-using LibraryJson = nlohmann::ordered_json;
 
 /// Without what differs from machine to machine and from stop to stop.
 inline LibraryJson without_timings(LibraryJson json) {
@@ -29,7 +27,7 @@ struct Workplace {
     write_plan(tiny_config(folder.path("data")));
   }
   void write_plan(const RunConfig& base, const char* last_head = "het-xl") {
-    const LibraryJson plan = {{"base", LibraryJson::parse(config_text(base))},
+    const LibraryJson plan = {{"base", library_json(config_text(base))},
                               {"heads", {{"DET", {{"head.kind", "det"}}}, {"HET <XL>", {{"head.kind", last_head}}}}},
                               {"seeds", {0, 1}}};
     folder.write("plan.json", plan.dump());
@@ -40,9 +38,7 @@ struct Workplace {
     words.insert(words.end(), more.begin(), more.end());
     return words;
   }
-  LibraryJson results(const std::string& out) const {
-    return LibraryJson::parse(slurp(folder.path(out + "/results.json")));
-  }
+  LibraryJson results(const std::string& out) const { return library_json(slurp(folder.path(out + "/results.json"))); }
   bool exists(const std::string& file) const { return std::filesystem::exists(folder.path(file)); }
   TemporaryFolder folder;
 };

@@ -7,7 +7,6 @@
 #include <cmath>
 #include <cstdlib>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
 
@@ -16,6 +15,7 @@
 #include "apps/replicate/results.h"
 #include "apps/replicate/tables.h"
 #include "tests/apps/plans.h"
+#include "tests/common/library_json.h"
 
 using namespace sked;
 using namespace sked::test;
@@ -24,7 +24,7 @@ namespace {
 
 /// A plan of two settings and two heads, in a file of its own.
 LibraryJson example() {
-  return LibraryJson::parse(R"({
+  return library_json(R"({
     "about": {"title": "Two heads", "note": "kept"},
     "base": {"train": {"batch_size": 16, "epochs": 3}, "head": {"rank": 2}},
     "settings": {"clean": {}, "noisy | 40 %": {"data.noise": "symmetric", "data.noise_rate": 0.3}},
@@ -105,7 +105,7 @@ TEST_CASE("plan: a grid, seeds outermost, each run with its own configuration an
   const TemporaryFolder folder;
   const Plan plan = read_plan(folder.write("plan.json", example().dump()), {"train.batch_size=8"});
   CHECK(plan.title == "Two heads");
-  CHECK(LibraryJson::parse(plan.about)["note"] == "kept");
+  CHECK(library_json(plan.about)["note"] == "kept");
   const std::vector<PlannedRun> runs = runs_of(plan);
   REQUIRE(runs.size() == 8);
   const std::vector<std::string> folders = {
@@ -244,7 +244,7 @@ TEST_CASE("plan: a wrong value is refused with file, entry and key") {
 
 TEST_CASE("plan: wrong seeds are refused with what was there") {
   const auto seeds = [](const char* text) {
-    return refusal_after([&](LibraryJson& p) { p["seeds"] = LibraryJson::parse(text); });
+    return refusal_after([&](LibraryJson& p) { p["seeds"] = library_json(text); });
   };
   for (const char* text : {"[0,1,0]", "[-1]", "[1.5]", "[\"1\"]", "[]", "3", "{\"a\":1}", "null"}) {
     CAPTURE(text);
@@ -329,7 +329,7 @@ TEST_CASE("paired: differences of heads, and the step from which they stay") {
   CHECK(has(text, "| held-out NLL |"));
   CHECK(has(text, "| HET\\|XL - DET | +0.1000 (+0.1000, +0.1000) |"));
   CHECK(has(text, "| 40 (epoch 2) |"));
-  const LibraryJson json = LibraryJson::parse(results_json(plan, cells))["paired"];
+  const LibraryJson json = library_json(results_json(plan, cells))["paired"];
   REQUIRE(json.size() == 1);
   CHECK(json[0]["than"] == "DET");
   CHECK(json[0]["nll"]["interval"].size() == 2);
@@ -337,7 +337,7 @@ TEST_CASE("paired: differences of heads, and the step from which they stay") {
 
   for (FinishedRun& run : runs) run.evaluations.back().nll = static_cast<double>(run.plan.seed);  // none at the end
   CHECK_FALSE(paired_heads(plan, cells_of(plan, runs))[0].onset);
-  CHECK(LibraryJson::parse(results_json(plan, cells_of(plan, runs)))["paired"][0]["nll_differs_from_step"].is_null());
+  CHECK(library_json(results_json(plan, cells_of(plan, runs)))["paired"][0]["nll_differs_from_step"].is_null());
 }
 
 TEST_CASE("curve: evaluations are read, other lines and the final test are not") {
@@ -434,7 +434,7 @@ TEST_CASE("table: few-shot columns where every run has them; memory and time of 
   CHECK_FALSE(has(text, "5-shot"));  // not of both
   CHECK_FALSE(has(text, "memory"));
   CHECK(comparison_of(comparisons(plan, cells), 0, "few_shot_1").best == 1);
-  const LibraryJson json = LibraryJson::parse(results_json(plan, cells));
+  const LibraryJson json = library_json(results_json(plan, cells));
   const LibraryJson &first = json["cells"][0], &second = json["cells"][1];
   CHECK(first["few_shot_1"]["mean"] == 0.5);
   CHECK(first["few_shot_5"]["mean"] == 0.5);
@@ -481,7 +481,7 @@ TEST_CASE("results.json: reads back, with estimates, runs and comparisons") {
   plan.about = R"({"note": "kept"})";
   const std::vector<Cell> cells =
       cells_of(plan, {finished(0, 0, 0, 1), finished(0, 0, 1, 3), finished(0, 1, 0, 2.5), finished(0, 1, 1, 2.5)});
-  const LibraryJson json = LibraryJson::parse(results_json(plan, cells));
+  const LibraryJson json = library_json(results_json(plan, cells));
   CHECK(json["about"]["note"] == "kept");
   REQUIRE(json["cells"].size() == 2);
   CHECK(json["cells"][0]["setting"] == "a");
@@ -497,7 +497,7 @@ TEST_CASE("results.json: reads back, with estimates, runs and comparisons") {
   CHECK(first["others"][0]["head"] == "HET|XL");
   CHECK(first["others"][0]["difference"]["mean"] == 0.5);
   CHECK(first["others"][0]["beyond_two_standard_errors"] == false);
-  CHECK(LibraryJson::parse(results_json(plan, {}))["cells"].empty());
+  CHECK(library_json(results_json(plan, {}))["cells"].empty());
 }
 
 TEST_CASE("replicate: a whole plan, its files, and again without training") {
@@ -505,7 +505,7 @@ TEST_CASE("replicate: a whole plan, its files, and again without training") {
   const Outcome first = run_program(place.command("out"));
   REQUIRE_MESSAGE(first.code == 0, first.err);
   const std::string results = slurp(place.folder.path("out/results.json"));
-  const LibraryJson json = LibraryJson::parse(results);
+  const LibraryJson json = library_json(results);
   CHECK(json["title"] == "plan");
   REQUIRE(json["cells"].size() == 2);
   for (const LibraryJson& cell : json["cells"]) {

@@ -25,7 +25,7 @@ struct Reporting : Workplace {
     heads = {{"DET", {{"head.kind", "det"}}}, {"XL", LibraryJson::object()}};
   }
   Outcome run(const std::string& out = "out", const std::vector<std::string>& more = {}) {
-    LibraryJson plan = {{"base", LibraryJson::parse(config_text(base))}, {"heads", heads}, {"seeds", {0, 1}}};
+    LibraryJson plan = {{"base", library_json(config_text(base))}, {"heads", heads}, {"seeds", {0, 1}}};
     plan.update(extra);
     folder.write("plan.json", plan.dump());
     return run_program(command(out, more));

@@ -150,7 +150,7 @@ TEST_CASE("screenshots: predict's page fits a screen, a phone and A4, light and 
 TEST_CASE("screenshots: a study's page fits a screen, a phone and A4, light and dark, and asks nobody for anything") {
   if (!Browser::is_here()) return skip("chromium is not installed");
   const TemporaryFolder folder;
-  std::string results = LibraryJson::parse(slurp("tests/fixtures/study.json"))["results"].dump();
+  std::string results = library_json(slurp("tests/fixtures/study.json"))["results"].dump();
   const std::string name = "\"claimed 2\"", long_name = "\"MLP 256, 5,000 rows, 60 epochs, instance 40 %, K = 1,000\"";
   for (size_t at = 0; (at = results.find(name, at)) != results.npos; at += long_name.size())
     results.replace(at, name.size(), long_name);

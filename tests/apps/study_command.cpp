@@ -20,7 +20,7 @@ struct StudyPlace {
     write_tiny_data(folder.path("data"));
     RunConfig base = tiny_config(folder.path("data"));
     base.train.steps = 10;
-    json = {{"base", LibraryJson::parse(config_text(base))},
+    json = {{"base", library_json(config_text(base))},
             {"heads", {{"DET", {{"head.kind", "det"}}}, {"HET", {{"head.kind", "het"}}}}},
             {"seeds", {0, 1}},
             {"full", {{"train.steps", 11}}},
@@ -67,7 +67,7 @@ TEST_CASE("make study: every plan by its processes, stopped and gone on with, th
   CHECK(has(whole.text, "---- 1-first: plan 1 of 2, processes: 2, logs in "));
   CHECK(has(whole.text, "---- 2-second: plan 2 of 2, processes: 1, logs in "));
   for (const char* name : {"1-first", "2-second"}) {
-    const LibraryJson results = LibraryJson::parse(place.file(std::string(name) + "/results.json"));
+    const LibraryJson results = library_json(place.file(std::string(name) + "/results.json"));
     REQUIRE(results["cells"].size() == 2);
     for (const LibraryJson& cell : results["cells"]) CHECK(cell["runs"].size() == 2);
     CHECK(has(place.file(std::string(name) + "/process-1.log"), "results in "));

@@ -14,7 +14,7 @@ using namespace sked::test;
 
 namespace {
 
-LibraryJson fixture() { return LibraryJson::parse(slurp("tests/fixtures/study.json")); }
+LibraryJson fixture() { return library_json(slurp("tests/fixtures/study.json")); }
 
 struct StudyFolder {
   StudyFolder() { write(json); }

@@ -13,7 +13,6 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
-#include <nlohmann/json.hpp>
 #include <sstream>
 #include <thread>
 
@@ -21,6 +20,7 @@
 #include "core/error.h"
 #include "core/rng.h"
 #include "core/safetensors.h"
+#include "tests/common/library_json.h"
 
 namespace sked::test {
 namespace {
@@ -301,10 +301,10 @@ size_t count_lines(const std::string& path) {
 
 namespace {
 
-nlohmann::ordered_json value_at(const std::string& json, const std::string& pointer) {
-  const auto whole = nlohmann::ordered_json::parse(json);
-  const nlohmann::ordered_json::json_pointer at(pointer);
-  return whole.contains(at) ? whole.at(at) : nlohmann::ordered_json();
+LibraryJson value_at(const std::string& json, const std::string& pointer) {
+  const auto whole = library_json(json);
+  const LibraryJson::json_pointer at(pointer);
+  return whole.contains(at) ? whole.at(at) : LibraryJson();
 }
 
 }  // namespace
@@ -326,7 +326,7 @@ std::string metrics_without_timings(const std::string& path) {
   std::istringstream lines(slurp(path));
   std::string text;
   for (std::string line; std::getline(lines, line);) {
-    auto record = nlohmann::ordered_json::parse(line);
+    auto record = library_json(line);
     record.erase("seconds");
     record.erase("images_per_second");
     record.erase("loader");

@@ -6,19 +6,19 @@
 
 #include <algorithm>
 #include <map>
-#include <nlohmann/json.hpp>
 
 #include "apps/common/config/interrupt.h"
 #include "core/file.h"
 #include "core/kernels/memory.h"
 #include "tests/apps/support.h"
+#include "tests/common/library_json.h"
 
 namespace sked::test {
 namespace {
 
 /// Spans and calls of a trace by name, each within the spans that hold it: `step/forward/conv2d_forward`. Fails where
 /// one overlaps another without lying in it.
-std::map<std::string, int64_t> paths(const nlohmann::json& trace) {
+std::map<std::string, int64_t> paths(const LibraryJson& trace) {
   struct Open {
     std::string path;
     double end;
@@ -41,7 +41,7 @@ std::map<std::string, int64_t> paths(const nlohmann::json& trace) {
   return count;
 }
 
-nlohmann::json trace_in(const std::string& file) { return nlohmann::json::parse(slurp(file)); }
+LibraryJson trace_in(const std::string& file) { return library_json(slurp(file)); }
 
 }  // namespace
 

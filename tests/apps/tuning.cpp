@@ -7,12 +7,12 @@
 #include <cmath>
 #include <filesystem>
 #include <future>
-#include <nlohmann/json.hpp>
 
 #include "apps/replicate/results.h"
 #include "apps/replicate/tuning.h"
 #include "core/file.h"
 #include "tests/apps/plans.h"
+#include "tests/common/library_json.h"
 
 using namespace sked;
 using namespace sked::test;
@@ -20,7 +20,7 @@ using namespace sked::test;
 namespace {
 
 LibraryJson example() {
-  return LibraryJson::parse(R"({
+  return library_json(R"({
     "base": {"data": {"validation": 0.2}, "head": {"rank": 2}},
     "settings": {"a": {}, "b": {"optimizer.weight_decay": 0.5}},
     "heads": {"DET": {"head.kind": "det"}, "HET": {"head": {"kind": "het"}, "schedule": {"peak": 0.3}}},
@@ -58,7 +58,7 @@ struct TunedPlace : Workplace {
     RunConfig base = tiny_config(folder.path("data"));
     base.train.steps = 12;
     base.train.eval_every = 1;
-    json = {{"base", LibraryJson::parse(config_text(base))},
+    json = {{"base", library_json(config_text(base))},
             {"heads", {{"DET", {{"head.kind", "det"}}}, {"HET", {{"head.kind", "het"}, {"schedule.peak", 0.05}}}}},
             {"seeds", {0, 1}},
             {"tuning", {{"schedule.peak", {1e-9, 0.05}}}},
@@ -142,7 +142,7 @@ TEST_CASE("tuning: the lowest mean held-out NLL is chosen, of equal ones the fir
   CHECK(tuning_sentence(plan, {&cell}) ==
         "Chosen by the NLL of held-out images, of each point the mean over the seeds 8, 9: DET: optimizer.weight_decay "
         "0.01 (3 tried, 12s).");
-  const LibraryJson list = LibraryJson::parse(tuning_json(cell.tuning).dump());
+  const LibraryJson list = library_json(tuning_json(cell.tuning).dump());
   CHECK(list[0]["held_out_nll"] == LibraryJson{0.25, nullptr});
   CHECK(list[0]["chosen"] == false);
   CHECK(list[1] == LibraryJson{{"values", {{"optimizer.weight_decay", 0.01}}},

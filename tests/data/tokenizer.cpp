@@ -7,9 +7,9 @@
 
 #include <bit>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "tests/common/files.h"
+#include "tests/common/library_json.h"
 
 namespace sked {
 namespace {
@@ -25,8 +25,8 @@ bool without_sentencepiece() {
   return !can_tokenize();
 }
 
-const nlohmann::json& fixture() {
-  static const auto json = nlohmann::json::parse(test::slurp("tests/fixtures/tokenizer.json"));
+const test::LibraryJson& fixture() {
+  static const auto json = test::library_json(test::slurp("tests/fixtures/tokenizer.json"));
   return json;
 }
 

@@ -7,11 +7,11 @@
 
 #include <atomic>
 #include <chrono>
-#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "apps/common/run/run_folder.h"
 #include "core/rng.h"
+#include "tests/common/library_json.h"
 #include "tests/storm/storm.h"
 
 using namespace sked;
@@ -37,7 +37,7 @@ int64_t logged_step(const RunFolder& run) {
   std::istringstream lines(slurp(run.metrics()));
   int64_t step = 0;
   for (std::string line; std::getline(lines, line);) {
-    const auto record = nlohmann::json::parse(line);
+    const auto record = library_json(line);
     if (record["split"] == "train") step = record["step"].get<int64_t>();
   }
   return step;

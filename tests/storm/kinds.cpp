@@ -2,7 +2,6 @@
 
 #include <cstring>
 #include <iterator>
-#include <nlohmann/json.hpp>
 
 #include "apps/common/config/config.h"
 #include "apps/common/run/run_folder.h"
@@ -11,6 +10,7 @@
 #include "data/image_file.h"
 #include "data/tokenizer.h"
 #include "tests/apps/support.h"
+#include "tests/common/library_json.h"
 #include "tests/common/mutate.h"
 #include "tests/data/archives.h"
 #include "tests/data/images.h"
@@ -18,7 +18,6 @@
 namespace sked::test {
 namespace {
 
-using LibraryJson = nlohmann::ordered_json;
 using Words = std::vector<std::string>;
 
 /// Whatever a changed file asks for, no more work than this.
@@ -44,7 +43,7 @@ void make(const Words& words) {
 /// A checkpoint without the timings in it: the same bytes, and so the same mutations, every time.
 std::string checkpoint_text(const std::string& path, const std::string& copy) {
   TensorFile file = load_safetensors(path);
-  LibraryJson state = LibraryJson::parse(file.metadata["state"]);
+  LibraryJson state = library_json(file.metadata["state"]);
   for (const char* key : {"train_seconds", "wait_seconds"}) state[key] = 1.5;
   state["peak_memory_bytes"] = 1000000;
   state["metrics_bytes"] = 0;
@@ -57,7 +56,7 @@ std::string checkpoint_text(const std::string& path, const std::string& copy) {
 std::string without_checksums(const std::string& bytes) {
   uint64_t length = 0;
   std::memcpy(&length, bytes.data(), sizeof length);
-  LibraryJson header = LibraryJson::parse(bytes.substr(sizeof length, length)), &metadata = header["__metadata__"];
+  LibraryJson header = library_json(bytes.substr(sizeof length, length)), &metadata = header["__metadata__"];
   LibraryJson kept = LibraryJson::object();
   for (const auto& [key, text] : metadata.items())
     if (!key.starts_with("xxh64")) kept[key] = text;
@@ -152,7 +151,7 @@ void Maker::add_runs() {
 
 void Maker::add_plans() {
   const LibraryJson plan = {{"about", {{"title", "t"}}},
-                            {"base", LibraryJson::parse(config_text(config_))},
+                            {"base", library_json(config_text(config_))},
                             {"settings", {{"one", {{"data.noise_rate", 0.2}}}}},
                             {"heads", {{"DET", {{"head.kind", "det"}}}, {"XL", {{"head.rank", 2}}}}},
                             {"seeds", {0}}};

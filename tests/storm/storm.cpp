@@ -4,7 +4,6 @@
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
-#include <nlohmann/json.hpp>
 #include <sstream>
 #include <thread>
 
@@ -14,11 +13,10 @@
 #include "core/safetensors.h"
 #include "core/text.h"
 #include "data/tokenizer.h"
+#include "tests/common/library_json.h"
 
 namespace sked::test {
 namespace {
-
-using LibraryJson = nlohmann::ordered_json;
 
 /// Removes what two runs of the same work may differ in, wherever it stands.
 void strip(LibraryJson& json) {
@@ -31,7 +29,7 @@ void strip(LibraryJson& json) {
 }
 
 LibraryJson stripped(const std::string& text) {
-  LibraryJson json = LibraryJson::parse(text);
+  LibraryJson json = library_json(text);
   strip(json);
   return json;
 }
@@ -105,7 +103,7 @@ Jobs::Jobs(double epochs) {
     add({.program = "contrast",
          .runs = {""},
          .config = folder_.write("contrast.json", config_text(captioned(config)))});
-  const LibraryJson plan = {{"base", LibraryJson::parse(config_text(config))},
+  const LibraryJson plan = {{"base", library_json(config_text(config))},
                             {"settings", {{"s", LibraryJson::object()}}},
                             {"heads", {{"DET", {{"head.kind", "det"}}}, {"XL", LibraryJson::object()}}},
                             {"seeds", {0}}};
