@@ -83,7 +83,13 @@ UNUSED := $(call unused,ONEDNN,core/cpu/onednn) $(call unused,ZLIB,core/gzip) $(
 sources = $(filter-out $(UNUSED),$(sort $(wildcard $(1)/*.cpp $(1)/*/*.cpp $(1)/*.cu)))
 objects = $(patsubst %,$(BUILD)/obj/%.o,$(basename $(filter %.cpp,$(1))) $(filter %.cu,$(1)))
 
-CORE := $(call objects,$(call sources,core))
+# GCC reads the standard library's headers compiled, with optimization or without, whichever the file wants. It forgets
+# that their warnings are not ours, which the builds with sanitizers still have; those also show that every file includes
+# what it uses. ccache could not share what is made so.
+STD := $(BUILD)/obj/prelude/std.h
+PRELUDE := $(if $(subst <g++>,,<$(CXX)$(findstring sanitize,$(OPT))>),,$(addprefix $(STD).gch/,optimized plain))
+
+CORE := $(call objects,$(call sources,core) $(if $(PRELUDE),.make/prelude.cpp))
 AUTOGRAD := $(call objects,$(call sources,autograd))
 DATA := $(call objects,$(call sources,data))
 LAYERS := $(call objects,$(call sources,layers))
@@ -187,12 +193,9 @@ $(BUILD)/obj/data/image_%.o: EXTRA = -ffp-contract=off
 $(BUILD)/obj/core/mpi.o: EXTRA = $(MPI_CFLAGS)
 $(BUILD)/obj/cuda/%.o $(BUILD)/obj/tests/cuda/host/%.o: EXTRA = $(CUDA_INCLUDES)
 $(BUILD)/obj/tests/cuda/host/%.o: private OPTIMIZE = $(OPT)
-# GCC reads the standard library's headers compiled, with optimization or without, whichever the file wants. It forgets
-# that their warnings are not ours, which the builds with sanitizers still have; those also show that every file includes
-# what it uses. ccache could not share what is made so.
-STD := $(BUILD)/obj/prelude/std.h
-PRELUDE := $(if $(subst <g++>,,<$(CXX)$(findstring sanitize,$(OPT))>),,$(addprefix $(STD).gch/,optimized plain))
-WITH_PRELUDE := -include $(STD) -Wno-array-bounds -Wno-stringop-overflow -Wno-stringop-overread
+# Large files of tests are compiled a sixth faster where GCC looks for what it may forget from 1 GB on (128 MB).
+WITH_PRELUDE := -include $(STD) -Wno-array-bounds -Wno-stringop-overflow -Wno-stringop-overread \
+                --param=ggc-min-heapsize=1000000
 $(STD).gch/plain: private OPTIMIZE = -O0
 $(STD): .make/prelude.h
 	@mkdir -p $(@D) && cp $< $@

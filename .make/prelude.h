@@ -28,3 +28,13 @@
 #include <unordered_map>
 #include <utility>
 #include <vector>
+
+// Compiled once, in prelude.cpp; with C++20, GCC would otherwise compile std::string again in every file that uses it.
+extern template class std::basic_string<char>;
+extern template class std::vector<std::string>;
+extern template class std::vector<int>;
+extern template class std::vector<int64_t>;
+extern template class std::vector<float>;
+extern template class std::vector<double>;
+extern template class std::vector<unsigned char>;
+extern template class std::map<std::string, std::string>;
