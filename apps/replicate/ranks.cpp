@@ -49,6 +49,8 @@ void check_shared(Communicator& ranks, const RunFolder& folder) {
   require(ranks.rank() == 0 || has_another_process(folder), "replicate", folder.metrics(), ": ", where,
           " does not see the lock of rank 0: expected --out on a file system with locks (flock) that all machines see");
   ranks.barrier();
+  held.reset();  // takes a folder away that it made: before anyone goes on to make it
+  ranks.barrier();
 }
 
 void start_over(const std::vector<PlannedRun>& runs, const std::filesystem::path& out) {
