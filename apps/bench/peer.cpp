@@ -38,8 +38,9 @@ Peer::Peer(const std::vector<std::string>& command) {
   to_ = in[1];
   from_ = out[0];
   const std::string first = read_line();
-  require(first.rfind("ready", 0) == 0, "bench", "expected the peer ", command[0], " to say 'ready', got '", first,
-          "' (is PyTorch installed for that interpreter?)");
+  const std::string script = command.size() > 1 ? " " + command[1] : "";
+  require(first.rfind("ready", 0) == 0, "bench", "expected the peer ", command[0], script, " to say 'ready', got '",
+          first, "' (is it there, and what it imports installed for that interpreter?)");
   const JsonRead info = read_json(first.substr(5), 2);
   require(!info.problem, "bench", "expected JSON behind the 'ready' of the peer, got '", first, "'");
   info_ = info.value;

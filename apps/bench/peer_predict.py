@@ -56,7 +56,10 @@ class Photos(torch.utils.data.Dataset):
 
 def network(run):
     weights = {}
-    with safe_open(next(p for p in (run / "best.safetensors", run / "last.safetensors") if p.exists()), "pt") as file:
+    found = [p for p in (run / "best.safetensors", run / "last.safetensors") if p.exists()]
+    if not found:
+        raise SystemExit(f"{run}: expected a run folder, got no best.safetensors or last.safetensors there")
+    with safe_open(found[0], "pt") as file:
         for name in file.keys():
             if not name.startswith("optimizer."):
                 weights[name] = file.get_tensor(name)
@@ -174,6 +177,8 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     files = sorted(str(path) for path in args.images.rglob("*.jpg"))[:args.files]
+    if not files:
+        raise SystemExit(f"{args.images}: expected a folder with .jpg files, got none")
     print(f"{len(files)} files, {args.threads} threads, torch {torch.__version__}", flush=True)
 
     chosen = {}  # what probabilities() takes beside the files

@@ -194,8 +194,8 @@ class ZeroShotPredictor final : public Predictor {
         towers_(make_towers(s.config(), vocabulary_of(s.subject.file, s.subject.path, s.config()), s.shape,
                             Init::blank(s.device))) {
     restore_weights(s.subject.file, s.subject.path, *towers_.model);
-    keep_prepared(*towers_.model);
     texts_ = embed_captions(towers_, s.names, s.config(), s.device, s.ranks);
+    keep_prepared(*towers_.model);  // behind the texts, which are read this once
   }
 
   Json about() const override {
