@@ -5,7 +5,9 @@
 #include <limits>
 #include <map>
 #include <mutex>
+#include <tuple>
 #include <utility>
+#include <vector>
 
 #include "core/allocator.h"
 #include "core/error.h"
@@ -16,7 +18,8 @@ namespace sked {
 
 struct Storage::Prepared {
   std::mutex mutex;
-  std::map<std::pair<const void*, const void*>, Tensor> made;  // by the first element and what was made of it
+  using Key = std::tuple<const void*, const void*, std::vector<int64_t>>;  // the first element, what is made, the shape
+  std::map<Key, Tensor> made;
 };
 
 Storage::Storage(size_t bytes, Device device)
@@ -158,7 +161,7 @@ void Tensor::keep_prepared() {
 Tensor Tensor::prepared(const void* how, const std::function<Tensor()>& make) const {
   if (!keeps_prepared()) return make();
   const std::lock_guard lock(storage_->prepared_->mutex);
-  Tensor& kept = storage_->prepared_->made[{raw(), how}];
+  Tensor& kept = storage_->prepared_->made[{raw(), how, {shape_.begin(), shape_.end()}}];
   if (!kept.defined()) kept = make();
   return kept;
 }

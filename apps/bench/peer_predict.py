@@ -175,6 +175,8 @@ def main():
     parser.add_argument("--trial", type=int, default=128,
                         help="files that sizes, decoders and workers are tried on; 0: the first of each is taken")
     args = parser.parse_args()
+    if min(args.batches) < 1 or min(args.workers) < 0:
+        parser.error(f"expected --batches of at least 1 and --workers of at least 0, got {args.batches} and {args.workers}")
     torch.set_num_threads(args.threads)
     files = sorted(str(path) for path in args.images.rglob("*.jpg"))[:args.files]
     if not files:

@@ -3,13 +3,14 @@
 namespace sked {
 namespace {
 
-void check_forward(const char* where, const Tensor& qkv, const Tensor& y, const Tensor& lse, double, bool) {
+void check_forward(const char* where, const Tensor& qkv, const Tensor& y, const Tensor& lse, double scale, bool) {
   require(qkv.ndim() == 5 && qkv.dim(2) == 3, where, "expected qkv (N,T,3,H,E), got ", qkv);
   const auto [N, T, H, E] = attention_sizes(qkv);
   require_shape(y, {N, T, H, E}, where, "y");
   require_shape(lse, {N, H, T}, where, "lse");
   require_alike(qkv, y, where);
   require_master(qkv, lse, where);
+  require(scale > 0, where, "expected a scale > 0, got ", scale);
 }
 
 void check_backward(const char* where, const Tensor& dy, const Tensor& qkv, const Tensor& y, const Tensor& lse,

@@ -15,7 +15,7 @@ inline AttentionSizes attention_sizes(const Tensor& qkv) { return {qkv.dim(0), q
 
 namespace sked::kernel {
 
-/// For each image n and head h: P = softmax(scale q kᵀ) over the keys (keys ≤ query when causal), y = P v.
+/// For each image n and head h: P = softmax(scale q kᵀ), scale > 0, over the keys (keys ≤ query when causal), y = P v.
 /// qkv (N,T,3,H,E): q, k, v of T tokens, H heads of width E, as one linear layer writes them; y (N,T,H,E);
 /// lse (N,H,T): each query's log-sum-exp, saved so that the backward pass recomputes P instead of storing N·H·T²
 /// numbers (FlashAttention, Dao et al., arXiv 2205.14135). 4 N H T² E operations.

@@ -53,6 +53,8 @@ TEST_CASE("prepared: made once for each purpose and place, and anew when the wei
   is_made(true, w, &other);
   is_made(true, w.rows(2, 4), &purpose);
   is_made(false, w.rows(2, 4), &purpose);
+  is_made(true, w.rows(0, 2), &purpose);  // begins where w does
+  is_made(true, w.reshape({4, 6}), &purpose);
   w.keep_prepared();
   is_made(false, w, &other);
   for (const std::function<void(Tensor&)>& write : std::vector<std::function<void(Tensor&)>>{
