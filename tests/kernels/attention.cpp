@@ -90,7 +90,8 @@ void add_refusals(KernelCases& cases) {
   const Tensor y = Tensor::empty({1, 4, 2, 8}), lse = Tensor::empty({1, 2, 4}), qkv = Tensor::zeros({1, 4, 3, 2, 8});
   cases.push_back(case_of(kernel::attention_forward, "refused", {y}, {y, lse}, 1.0, false).is_refused({"(N,T,3,H,E)"}));
   cases.push_back(case_of(kernel::attention_forward, "refused", {qkv}, {y, y}, 1.0, false).is_refused({"lse"}));
-  cases.push_back(case_of(kernel::attention_forward, "refused", {qkv}, {y, lse}, 0.0, false).is_refused({"scale", "0"}));
+  cases.push_back(
+      case_of(kernel::attention_forward, "refused", {qkv}, {y, lse}, 0.0, false).is_refused({"scale", "0"}));
   cases.push_back(case_of(kernel::attention_backward, "refused", {y, qkv, y, lse}, {y}, 1.0, false).is_refused());
 }
 
