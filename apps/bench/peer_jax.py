@@ -3,14 +3,14 @@
 
     build/bench likelihood --peer python3 --peer-script apps/bench/peer_jax.py --peer-modes compile
 
-Takes the options that peer_torch.py takes for it, and speaks the same lines. Needs only jax.
+Takes the options that peer_torch.py takes for it, and speaks the lines of peer_lines.py. Needs only jax.
 """
 import argparse
-import json
 import math
 import os
-import sys
 import time
+
+from peer_lines import serve
 
 
 def main():
@@ -54,20 +54,21 @@ def main():
         return -(jax.nn.logsumexp(c, 1) - math.log(args.samples)).mean()
 
     step = jax.jit(jax.value_and_grad(loss_of))
-    print("ready", json.dumps({"jax": jax.__version__, "threads": args.threads, "device": args.device,
-                               "precision": args.precision, "mode": args.mode}), flush=True)
     key = keys[5]
-    for line in sys.stdin:
-        words = line.split()
-        if len(words) != 2 or words[0] != "run":
-            sys.exit(f"expected 'run N', got {line!r}")
+
+    def timed(steps):
+        """Seconds of each step."""
+        nonlocal key
         seconds = []
-        for _ in range(int(words[1])):
+        for _ in range(steps):
             key, noise = jax.random.split(key)
             begin = time.perf_counter()
             jax.block_until_ready(step(parameters, noise))
             seconds.append(time.perf_counter() - begin)
-        print(" ".join(f"{s:.6f}" for s in seconds), flush=True)
+        return seconds
+
+    serve({"jax": jax.__version__, "threads": args.threads, "device": args.device, "precision": args.precision,
+           "mode": args.mode}, timed)
 
 
 if __name__ == "__main__":

@@ -1,23 +1,22 @@
 #!/usr/bin/env python3
 """PyTorch's side of `build/bench --peer`: the same training steps and losses, timed on request.
 
-Speaks lines on stdin/stdout: after printing `ready {json}`, each line `run N` runs N steps and answers with their
-seconds, separated by spaces; on a GPU, where steps overlap with the host, each of them is the mean of the N. Needs only
-torch. By hand:
+Speaks the lines of peer_lines.py; on a GPU, where steps overlap with the host, each step's seconds are the mean of the
+N. Needs only torch. By hand:
 
     echo "run 5" | python3 apps/bench/peer_torch.py --model resnet18 --batch 64 --threads 2
     echo "run 50" | python3 apps/bench/peer_torch.py --model vit-s --batch 256 --size 224 --device cuda \\
         --precision bf16 --mode max-autotune
 """
 import argparse
-import json
 import math
-import sys
 import time
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from peer_lines import serve
 
 
 def shortcut(inputs, outputs, stride):
@@ -241,14 +240,8 @@ def main():
             seconds.append(time.perf_counter() - begin)
         return seconds
 
-    print("ready", json.dumps({"torch": torch.__version__, "threads": torch.get_num_threads(), "layout": args.layout,
-                               "device": args.device, "precision": args.precision, "mode": args.mode,
-                               "mkldnn": torch.backends.mkldnn.is_available()}), flush=True)
-    for line in sys.stdin:
-        words = line.split()
-        if len(words) != 2 or words[0] != "run":
-            sys.exit(f"expected 'run N', got {line!r}")
-        print(" ".join(f"{s:.6f}" for s in timed(int(words[1]))), flush=True)
+    serve({"torch": torch.__version__, "threads": torch.get_num_threads(), "layout": args.layout, "device": args.device,
+           "precision": args.precision, "mode": args.mode, "mkldnn": torch.backends.mkldnn.is_available()}, timed)
 
 
 if __name__ == "__main__":
