@@ -168,4 +168,12 @@ Operation reorder(const Layout& from, const Layout& to) {
   return Operation(dnnl::reorder::primitive_desc(engine(), from, engine(), to, attributes()));
 }
 
+Tensor FilterPlan::filters(const Tensor& w) const {
+  return w.prepared(this, [&] {
+    Tensor wanted = compute.allocate(DNNL_ARG_WEIGHTS);
+    rearrange.run({{DNNL_ARG_FROM, w.raw()}, {DNNL_ARG_TO, wanted.raw()}});
+    return wanted;
+  });
+}
+
 }  // namespace sked::cpu::onednn

@@ -73,6 +73,14 @@ Operation convolution_backward_weight(const ConvLayouts& layouts, const Window& 
 /// TO = FROM in another layout, and perhaps in another type.
 Operation reorder(const Layout& from, const Layout& to);
 
+/// An operation and the reorder of its filters from how they are given (or of their gradient, to it).
+struct FilterPlan {
+  Operation compute, rearrange;
+
+  /// WEIGHTS as `compute` wants them, from w or as its storage keeps them.
+  Tensor filters(const Tensor& w) const;
+};
+
 /// How many threads an operation called here would use.
 int threads_here();
 

@@ -16,11 +16,6 @@ namespace {
 using onednn::Tag;
 using Type = dnnl::memory::data_type;
 
-/// A convolution with the filters' reorder from (or, for their gradient, to) OIHW in f32.
-struct ConvPlan {
-  onednn::Operation convolve, rearrange;
-};
-
 /// Activations in `pixels`, filters in `taps`.
 onednn::ConvLayouts layouts(const ConvSizes& s, const Window& window, bool bias, Type pixels, Type taps, Tag filters,
                             Tag grouped_filters) {
@@ -45,7 +40,9 @@ constexpr Direction kForward{0, onednn::convolution_forward, true};
 constexpr Direction kBackwardInput{1, onednn::convolution_backward_input, true};
 constexpr Direction kBackwardWeight{2, onednn::convolution_backward_weight, false};
 
-ConvPlan make_plan(const ConvSizes& s, const Window& window, bool bias, const Direction& direction, Type pixels) {
+/// Filters and their gradient are given as OIHW in f32.
+onednn::FilterPlan make_plan(const ConvSizes& s, const Window& window, bool bias, const Direction& direction,
+                             Type pixels) {
   const Type taps = direction.takes_filters ? pixels : Type::f32;
   const onednn::Operation convolve = direction.make(layouts(s, window, bias, pixels, taps, Tag::any, Tag::any), window);
   const onednn::Layout plain = layouts(s, window, bias, pixels, Type::f32, Tag::oihw, Tag::goihw).w;
@@ -53,8 +50,9 @@ ConvPlan make_plan(const ConvSizes& s, const Window& window, bool bias, const Di
   return {convolve, direction.takes_filters ? onednn::reorder(plain, blocked) : onednn::reorder(blocked, plain)};
 }
 
-const ConvPlan& plan(const ConvSizes& s, const Window& window, bool bias, const Direction& direction, DType dtype) {
-  static onednn::Cache<ConvPlan, 12> plans;
+const onednn::FilterPlan& plan(const ConvSizes& s, const Window& window, bool bias, const Direction& direction,
+                               DType dtype) {
+  static onednn::Cache<onednn::FilterPlan, 12> plans;
   const bool rounded = dtype == DType::bf16;
   return plans.get({s.N, s.H, s.W, s.I, s.O, window.kernel, window.stride, window.padding, window.groups, bias,
                     direction.number, rounded},
@@ -68,15 +66,6 @@ const void* raw(const Tensor& t) { return t.defined() ? t.raw() : nullptr; }
 bool is_mixed(const Tensor& a, const Tensor& other, const Tensor& w, const Tensor& b) {
   if (a.dtype() != DType::bf16) a.data<float>();  // throws for another type
   return a.dtype() != other.dtype() || w.dtype() != DType::f32 || (b.defined() && b.dtype() != DType::f32);
-}
-
-/// The filters as the convolution wants them.
-Tensor blocked_filters(const ConvPlan& plan, const Tensor& w) {
-  return w.prepared(&plan, [&] {
-    Tensor blocked = plan.convolve.allocate(DNNL_ARG_WEIGHTS);
-    plan.rearrange.run({{DNNL_ARG_FROM, w.raw()}, {DNNL_ARG_TO, blocked.raw()}});
-    return blocked;
-  });
 }
 
 /// f(T{}) with T = float or bf16.
@@ -111,9 +100,9 @@ void conv2d_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y
     const float* bias = b.defined() ? b.data<float>() : nullptr;
     return visit_pixels(x, [&]<class T>(T) { winograd_forward(s, x.data<T>(), w, bias, y.data<T>()); });
   }
-  const ConvPlan& p = plan(s, window, b.defined(), kForward, x.dtype());
-  const Tensor filters = blocked_filters(p, w);
-  p.convolve.run(
+  const onednn::FilterPlan& p = plan(s, window, b.defined(), kForward, x.dtype());
+  const Tensor filters = p.filters(w);
+  p.compute.run(
       {{DNNL_ARG_SRC, x.raw()}, {DNNL_ARG_WEIGHTS, filters.raw()}, {DNNL_ARG_BIAS, raw(b)}, {DNNL_ARG_DST, y.raw()}});
 }
 
@@ -129,9 +118,9 @@ void conv2d_backward_input(const Tensor& dy, const Tensor& w, Tensor& dx, Window
     return visit_pixels(dy,
                         [&]<class T>(T) { winograd_backward_input(s, dy.data<T>(), w.data<float>(), dx.data<T>()); });
   }
-  const ConvPlan& p = plan(s, window, false, kBackwardInput, dy.dtype());
-  const Tensor filters = blocked_filters(p, w);
-  p.convolve.run({{DNNL_ARG_DIFF_DST, dy.raw()}, {DNNL_ARG_WEIGHTS, filters.raw()}, {DNNL_ARG_DIFF_SRC, dx.raw()}});
+  const onednn::FilterPlan& p = plan(s, window, false, kBackwardInput, dy.dtype());
+  const Tensor filters = p.filters(w);
+  p.compute.run({{DNNL_ARG_DIFF_DST, dy.raw()}, {DNNL_ARG_WEIGHTS, filters.raw()}, {DNNL_ARG_DIFF_SRC, dx.raw()}});
 }
 
 void conv2d_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, Tensor& db, Window window) {
@@ -149,12 +138,12 @@ void conv2d_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, Tenso
       if (db.defined()) sum_rows(dy.data<T>(), dy.numel() / s.O, s.O, db.data<float>());
     });
   }
-  const ConvPlan& p = plan(s, window, db.defined(), kBackwardWeight, x.dtype());
-  const Tensor blocked = p.convolve.allocate(DNNL_ARG_DIFF_WEIGHTS);
-  p.convolve.run({{DNNL_ARG_SRC, x.raw()},
-                  {DNNL_ARG_DIFF_DST, dy.raw()},
-                  {DNNL_ARG_DIFF_WEIGHTS, blocked.raw()},
-                  {DNNL_ARG_DIFF_BIAS, raw(db)}});
+  const onednn::FilterPlan& p = plan(s, window, db.defined(), kBackwardWeight, x.dtype());
+  const Tensor blocked = p.compute.allocate(DNNL_ARG_DIFF_WEIGHTS);
+  p.compute.run({{DNNL_ARG_SRC, x.raw()},
+                 {DNNL_ARG_DIFF_DST, dy.raw()},
+                 {DNNL_ARG_DIFF_WEIGHTS, blocked.raw()},
+                 {DNNL_ARG_DIFF_BIAS, raw(db)}});
   p.rearrange.run({{DNNL_ARG_FROM, blocked.raw()}, {DNNL_ARG_TO, dw.raw()}});
 }
 

@@ -54,11 +54,6 @@ namespace {
 
 using onednn::Tag;
 
-/// y (N,O) = x (N,I) wᵀ, or x w for `transposed` w, as a 1×1 convolution of N pixels.
-struct PointwisePlan {
-  onednn::Operation convolve, rearrange;
-};
-
 /// sgemm packs both operands at every call; a 1×1 convolution only rearranges its filters, which makes the products of
 /// ViT-S up to 15 % faster with AVX2 and up to 20 % with AVX-512, and those with few columns (an HET-XL tile's logits)
 /// 40 %. Filters must fill whole vectors.
@@ -68,41 +63,32 @@ bool pointwise_suits(int64_t N, int64_t I, int64_t O) {
   return able && N >= kFewestRows && I % 16 == 0 && O % 16 == 0;
 }
 
-void multiply_pointwise(int64_t N, int64_t I, int64_t O, const float* x, const float* w, bool transposed, float* y) {
-  static onednn::Cache<PointwisePlan, 4> cache;
-  const PointwisePlan& plan = cache.get({N, I, O, transposed}, [&] {
+/// y (N,O) = x (N,I) wᵀ, or x w for `transposed` w, as a 1×1 convolution of N pixels.
+void multiply_pointwise(int64_t N, int64_t I, int64_t O, const float* x, const Tensor& w, bool transposed, float* y) {
+  static onednn::Cache<onednn::FilterPlan, 4> cache;
+  const onednn::FilterPlan& plan = cache.get({N, I, O, transposed}, [&] {
     const onednn::Layout in = onednn::layout({1, I, N, 1}, Tag::nhwc), out = onednn::layout({1, O, N, 1}, Tag::nhwc);
     const onednn::Operation convolve =
         onednn::convolution_forward({in, onednn::layout({O, I, 1, 1}, Tag::any), {}, out}, {});
     const onednn::Layout plain = onednn::layout({O, I, 1, 1}, transposed ? Tag::iohw : Tag::oihw);
-    return PointwisePlan{convolve, onednn::reorder(plain, convolve.layout(DNNL_ARG_WEIGHTS))};
+    return onednn::FilterPlan{convolve, onednn::reorder(plain, convolve.layout(DNNL_ARG_WEIGHTS))};
   });
-  const Tensor filters = plan.convolve.allocate(DNNL_ARG_WEIGHTS);
-  plan.rearrange.run({{DNNL_ARG_FROM, w}, {DNNL_ARG_TO, filters.raw()}});
-  plan.convolve.run({{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, filters.raw()}, {DNNL_ARG_DST, y}});
+  const Tensor filters = plan.filters(w);
+  plan.compute.run({{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, filters.raw()}, {DNNL_ARG_DST, y}});
 }
 
-/// The matmul primitive on w in blocks of its own.
-struct KeptPlan {
-  onednn::Operation multiply, rearrange;
-};
-
-/// y as below, by w in blocks that its storage keeps: then this primitive is the fastest, whatever N is (one image of a
-/// ViT-S on one thread, AVX-512: 10 % faster than the convolution, 15 % than sgemm).
+/// The same by the matmul primitive, of w in blocks that its storage keeps: then it is the fastest, whatever N is (one
+/// image of a ViT-S on one thread, AVX-512: 10 % faster than the convolution, 15 % than sgemm).
 void multiply_kept(int64_t N, int64_t I, int64_t O, const float* x, const Tensor& w, bool transposed, float* y) {
-  static onednn::Cache<KeptPlan, 4> cache;
-  const KeptPlan& plan = cache.get({N, I, O, transposed}, [&] {
+  static onednn::Cache<onednn::FilterPlan, 4> cache;
+  const onednn::FilterPlan& plan = cache.get({N, I, O, transposed}, [&] {
     const onednn::Operation multiply = onednn::matmul(onednn::layout({N, I}, Tag::ab), onednn::layout({I, O}, Tag::any),
                                                       {}, onednn::layout({N, O}, Tag::ab), false);
     const onednn::Layout plain = onednn::layout({I, O}, transposed ? Tag::ab : Tag::ba);
-    return KeptPlan{multiply, onednn::reorder(plain, multiply.layout(DNNL_ARG_WEIGHTS))};
+    return onednn::FilterPlan{multiply, onednn::reorder(plain, multiply.layout(DNNL_ARG_WEIGHTS))};
   });
-  const Tensor blocked = w.prepared(&plan, [&] {
-    Tensor wanted = plan.multiply.allocate(DNNL_ARG_WEIGHTS);
-    plan.rearrange.run({{DNNL_ARG_FROM, w.raw()}, {DNNL_ARG_TO, wanted.raw()}});
-    return wanted;
-  });
-  plan.multiply.run({{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, blocked.raw()}, {DNNL_ARG_DST, y}});
+  const Tensor filters = plan.filters(w);
+  plan.compute.run({{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, filters.raw()}, {DNNL_ARG_DST, y}});
 }
 
 /// Are the factors of products of x rounded to bf16, or are so already?
@@ -115,7 +101,7 @@ void multiply_filters(int64_t N, int64_t I, int64_t O, const Tensor& x, const Te
   if (in_bf16(x)) return onednn::multiply_bf16(N, O, I, factor(x, false), factor(w, !transposed), {y.raw(), y.dtype()});
   const float *left = x.data<float>(), *right = w.data<float>();
   if (w.keeps_prepared()) return multiply_kept(N, I, O, left, w, transposed, y.data<float>());
-  if (pointwise_suits(N, I, O)) return multiply_pointwise(N, I, O, left, right, transposed, y.data<float>());
+  if (pointwise_suits(N, I, O)) return multiply_pointwise(N, I, O, left, w, transposed, y.data<float>());
   onednn::sgemm(N, O, I, 1.0f, {left, I, 1}, {right, transposed ? O : 1, transposed ? 1 : I}, y.data<float>(), O,
                 false);
 }
