@@ -33,13 +33,13 @@ constexpr int64_t kBlockBytes = 4 << 20, kFewestTiles = 128;
 /// {f(0), …, f(n − 1)}, without a loop, which would keep the loop around it from becoming vector instructions.
 template <int n, class F>
 [[gnu::always_inline]] inline Values<n> gather(F&& f) {
-  return [&]<int... i>(std::integer_sequence<int, i...>) __attribute__((always_inline)) { return Values<n>{f(i)...}; }
+  return [&]<int... i>(std::integer_sequence<int, i...>) { return Values<n>{f(i)...}; }
   (std::make_integer_sequence<int, n>());
 }
 /// f(i, values[i]) for each i.
 template <size_t n, class F>
 [[gnu::always_inline]] inline void scatter(const std::array<float, n>& values, F&& f) {
-  [&]<int... i>(std::integer_sequence<int, i...>) __attribute__((always_inline)) { (f(i, values[i]), ...); }
+  [&]<int... i>(std::integer_sequence<int, i...>) { (f(i, values[i]), ...); }
   (std::make_integer_sequence<int, n>());
 }
 
@@ -101,8 +101,7 @@ void read_input_tile(const Tiling<m>& tiling, int64_t t, const T* x, int64_t C, 
   const T* d[n * n];
   tiling.for_each_pixel(t, -1, n, [&](int64_t i, int64_t pixel) { d[i] = pixel < 0 ? zeros : x + pixel * C; });
   transform<n, n>(
-      C, [](auto d) __attribute__((always_inline)) { return Winograd<m>::input(d); },
-      [&](int r, int s, int64_t c) { return float(d[r * n + s][c]); },
+      C, Winograd<m>::input, [&](int r, int s, int64_t c) { return float(d[r * n + s][c]); },
       [&](int r, int s, int64_t c, float value) { store(value, v[(r * n + s) * step + c]); });
 }
 
@@ -114,8 +113,7 @@ void read_gradient_tile(const Tiling<m>& tiling, int64_t t, const T* dy, int64_t
   const T* d[m * m];
   tiling.for_each_pixel(t, 0, m, [&](int64_t i, int64_t pixel) { d[i] = pixel < 0 ? zeros : dy + pixel * C; });
   transform<m, n>(
-      C, [](auto d) __attribute__((always_inline)) { return Winograd<m>::output_adjoint(d); },
-      [&](int r, int s, int64_t c) { return float(d[r * m + s][c]); },
+      C, Winograd<m>::output_adjoint, [&](int r, int s, int64_t c) { return float(d[r * m + s][c]); },
       [&](int r, int s, int64_t c, float value) { store(value, v[(r * n + s) * step + c]); });
 }
 
@@ -127,8 +125,7 @@ void write_output_tile(const Tiling<m>& tiling, int64_t t, const float* products
   T* to[m * m];
   tiling.for_each_pixel(t, 0, m, [&](int64_t i, int64_t pixel) { to[i] = pixel < 0 ? nowhere : y + pixel * C; });
   transform<n, m>(
-      C, [](auto d) __attribute__((always_inline)) { return Winograd<m>::output(d); },
-      [&](int r, int s, int64_t c) { return products[(r * n + s) * step + c]; },
+      C, Winograd<m>::output, [&](int r, int s, int64_t c) { return products[(r * n + s) * step + c]; },
       [&](int r, int s, int64_t c, float value) { store(value + bias[c], to[r * m + s][c]); });
 }
 
@@ -157,8 +154,7 @@ Tensor filter_spectrum(const float* w, int64_t O, int64_t I, bool backward) {
       }
       T* to = u + i * out;
       transform<3, n>(
-          out, [](auto d) __attribute__((always_inline)) { return Winograd<m>::filter(d); },
-          [&](int r, int s, int64_t o) { return g[(3 * r + s) * out + o]; },
+          out, Winograd<m>::filter, [&](int r, int s, int64_t o) { return g[(3 * r + s) * out + o]; },
           [&](int r, int s, int64_t o, float value) { store(value, to[(r * n + s) * step + o]); });
     }
   }
@@ -177,8 +173,7 @@ void filter_gradient(const float* du, int64_t O, int64_t I, float* dw) {
     for (int64_t o = 0; o < O; ++o) {
       const float* u = du + o * I;
       transform<n, 3>(
-          I, [](auto d) __attribute__((always_inline)) { return Winograd<m>::filter_adjoint(d); },
-          [&](int r, int s, int64_t i) { return u[(r * n + s) * O * I + i]; },
+          I, Winograd<m>::filter_adjoint, [&](int r, int s, int64_t i) { return u[(r * n + s) * O * I + i]; },
           [&](int r, int s, int64_t i, float value) { g[(3 * r + s) * I + i] = value; });
       for (int64_t i = 0; i < I; ++i)
         for (int64_t k = 0; k < 9; ++k) dw[9 * (o * I + i) + k] = g[k * I + i];
