@@ -17,8 +17,6 @@
 namespace sked {
 namespace {
 
-constexpr std::string_view kTemporary = ".skedastic.tmp";
-
 std::string reason(int error) { return std::strerror(error); }
 
 /// The folder part of a path, for calls that want a folder.

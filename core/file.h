@@ -66,6 +66,9 @@ FileStamp stamp_of(const std::string& path);
 /// The whole file. Throws Error when it is not readable, or longer than `max_bytes` (no more than that is allocated).
 std::string read_file(const std::string& path, uint64_t max_bytes);
 
+/// What the usual temporary of a file is called behind the file's name. It is locked while somebody has it.
+inline constexpr std::string_view kTemporary = ".skedastic.tmp";
+
 /// A file that appears under its name only when it is complete: bytes go to a temporary file in the same folder, and
 /// commit() flushes it to the disk, renames it over `path` and flushes the folder. Destroyed without commit(), the
 /// temporary is removed and what was at `path` is untouched; one that a killed process left is used by the next writer

@@ -8,12 +8,14 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 #include <sstream>
 
 #include "apps/common/run/checkpoint.h"
 #include "apps/common/run/resume.h"
 #include "apps/common/run/trainer.h"
 #include "core/error.h"
+#include "core/file.h"
 #include "tests/apps/support.h"
 #include "tests/common/compare.h"
 
@@ -115,6 +117,25 @@ TEST_CASE("run folder: files of somebody's own are not touched") {
   CHECK(run_program(place.command("run", {"--fresh"})).code == 0);
   for (const char* file : {"run/notes.tmp", "run/last.safetensors.tmp", "run/thesis.tex"})
     CHECK(slurp(place.folder.path(file)) == "mine");
+}
+
+TEST_CASE("run folder: temporaries that a kill left go, one that another process has stays, whose file is written") {
+  const TemporaryFolder place;
+  const RunFolder folder{place.path("run")};
+  folder.create();
+  const std::string left = place.write("run/summary.json" + std::string(kTemporary), "left"),
+                    unique = place.write("run/last.safetensors.123.0.tmp", "left");
+  std::optional<AtomicFile> probe(folder.config());  // as a process has it that looks whether it can write here
+  folder.clear_temporaries();
+  CHECK_FALSE(fs::exists(left));
+  CHECK_FALSE(fs::exists(unique));
+  CHECK(fs::exists(folder.config() + std::string(kTemporary)));
+  AtomicFile config(folder.config());
+  config.write("{}");
+  probe.reset();
+  config.commit();
+  CHECK(slurp(folder.config()) == "{}");
+  CHECK(std::distance(fs::directory_iterator(folder.path), {}) == 1);
 }
 
 TEST_CASE("run folder: a configuration of somebody's own is not replaced by the resolved one") {

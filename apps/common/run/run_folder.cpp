@@ -63,13 +63,18 @@ void RunFolder::clear_summary() const {
 
 void RunFolder::clear_temporaries() const {
   std::vector<std::filesystem::path> left;
+  std::vector<std::string> taken_over;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
     for (const std::string& file : files()) {
-      if (is_temporary_of(entry.path().filename().string(), std::filesystem::path(file).filename().string()))
+      if (entry.path() == file + std::string(kTemporary))
+        taken_over.push_back(file);
+      else if (is_temporary_of(entry.path().filename().string(), std::filesystem::path(file).filename().string()))
         left.push_back(entry.path());
     }
   }
+  // A process that looks whether it could write here may hold one: only who has its lock may remove it.
+  for (const std::string& file : taken_over) const AtomicFile probe(file);
   for (const auto& file : left) remove_file(file);
 }
 
