@@ -124,51 +124,59 @@ Tensor Optimizer::norm_of(const TensorList& gradients) const {
   return norm;
 }
 
-Tensor Optimizer::step(double lr) {
+Tensor Optimizer::step(double lr, WeightAverage* average) {
   require(std::isfinite(lr), "optimizer", "expected a finite learning rate, got ", lr);
-  TensorList gradients;
+  Inputs inputs;
+  if (average) inputs.averages = average->averages_of(parameters_), inputs.ema_decay = average->decay();
   for (const NamedVar& parameter : parameters_) {
     const Tensor& grad = parameter.var.grad();
-    gradients.push_back(grad.defined() ? grad : Tensor::zeros_like(parameter.var.value()));
+    inputs.gradients.push_back(grad.defined() ? grad : Tensor::zeros_like(parameter.var.value()));
   }
-  if (gradients.empty()) return {};
+  if (parameters_.empty()) return {};
 
-  Tensor norm, scale;
+  Tensor norm;
   if (config_.clip_norm > 0) {
-    norm = norm_of(gradients);
-    scale = clip_factor(norm, config_.clip_norm);
+    norm = norm_of(inputs.gradients);
+    inputs.scale = clip_factor(norm, config_.clip_norm);
   }
 
   ++steps_;
-  for (const Group& group : groups_) step_group(group.parameters, gradients, scale, lr * group.lr_scale);
+  if (steps_shares()) inputs.averages.clear();
+  for (const Group& group : groups_) step_group(group.parameters, inputs, lr * group.lr_scale);
   gather_parameters();
+  if (average && steps_shares()) average->update();  // of what was gathered
   return norm;
 }
 
-void Optimizer::step_group(const std::vector<size_t>& group, const TensorList& gradients, const Tensor& scale,
-                           double lr) {
-  TensorList values, grads, rounded, first, second;
+void Optimizer::step_group(const std::vector<size_t>& group, const Inputs& inputs, double lr) {
+  TensorList values, gradients, rounded, averages, first, second;
   std::vector<double> decay;
   for (const size_t i : group) {
     values.push_back(share_of(i, parameters_[i].var.mutable_value()));
     rounded.push_back(values.back().rounded_copy());
-    grads.push_back(share_of(i, gradients[i]));
+    gradients.push_back(share_of(i, inputs.gradients[i]));
     decay.push_back(decay_[i]);
+    if (!inputs.averages.empty()) averages.push_back(inputs.averages[i]);
     if (!first_.empty()) first.push_back(first_[i]);
     if (!second_.empty()) second.push_back(second_[i]);
   }
   if (values.empty()) return;
   if (config_.kind == OptimizerKind::sgd) {
-    const SgdStep step{.lr = lr, .momentum = config_.momentum, .nesterov = config_.nesterov, .first = steps_ == 1};
-    kernel::sgd_step(values, grads, first, rounded, decay, scale, step);
+    const SgdStep step{.lr = lr,
+                       .momentum = config_.momentum,
+                       .nesterov = config_.nesterov,
+                       .first = steps_ == 1,
+                       .ema_decay = inputs.ema_decay};
+    kernel::sgd_step(values, gradients, first, rounded, averages, decay, inputs.scale, step);
   } else {
     const AdamStep step{.lr = lr,
                         .beta1 = config_.beta1,
                         .beta2 = config_.beta2,
                         .eps = config_.eps,
                         .decoupled = config_.kind == OptimizerKind::adamw,
-                        .step = steps_};
-    kernel::adam_step(values, grads, first, second, rounded, decay, scale, step);
+                        .step = steps_,
+                        .ema_decay = inputs.ema_decay};
+    kernel::adam_step(values, gradients, first, second, rounded, averages, decay, inputs.scale, step);
   }
   for (size_t i = 0; i < values.size(); ++i)
     if (rounded[i].defined()) values[i].set_rounded_current();

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "autograd/var.h"
+#include "autograd/weight_average.h"
 #include "core/communicator.h"
 #include "core/kernels/optimizer.h"
 
@@ -51,8 +52,9 @@ class Optimizer {
 
   /// One step with learning rate `lr`, which all ranks make; returns the global gradient norm (1) before clipping, on
   /// the parameters' device, or an undefined tensor where clipping is off. Gradients are the same on every rank, but
-  /// for those of divided parameters.
-  Tensor step(double lr);
+  /// for those of divided parameters. `average`, of these parameters (otherwise Error), is updated: in the same pass over
+  /// memory, or with `shard` behind it.
+  Tensor step(double lr, WeightAverage* average = nullptr);
   void clear_grads();
 
   /// Momenta (named `<slot>.<parameter>`), this rank's share of those that are divided, and the step count, for
@@ -71,9 +73,16 @@ class Optimizer {
     double lr_scale;
     std::vector<size_t> parameters;
   };
-  void step_group(const std::vector<size_t>& group, const TensorList& gradients, const Tensor& scale, double lr);
+  /// What all groups' steps are made with; averages: none, or one for each parameter.
+  struct Inputs {
+    TensorList gradients, averages;
+    Tensor scale;
+    double ema_decay = 0;
+  };
+  void step_group(const std::vector<size_t>& group, const Inputs& inputs, double lr);
   Tensor norm_of(const TensorList& gradients) const;
-  bool steps_share_of(size_t i) const { return config_.shard && ranks_.size() > 1 && !parameters_[i].shard.divided(); }
+  bool steps_shares() const { return config_.shard && ranks_.size() > 1; }
+  bool steps_share_of(size_t i) const { return steps_shares() && !parameters_[i].shard.divided(); }
   Tensor share_of(size_t i, const Tensor& t) const;
   void gather_parameters();
 

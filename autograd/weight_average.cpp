@@ -26,6 +26,15 @@ void WeightAverage::update() {
   kernel::ema_step(averages_, values, decay_);
 }
 
+TensorList WeightAverage::averages_of(const std::vector<NamedVar>& parameters) {
+  require(parameters.size() == parameters_.size(), "weight_average", "expected the parameters that are averaged, ",
+          parameters_.size(), " of them, got ", parameters.size());
+  for (size_t i = 0; i < parameters.size(); ++i)
+    require(&parameters[i].var.value() == &parameters_[i].var.value(), "weight_average", "expected the ",
+            parameters_[i].name, " that is averaged, got another parameter, ", parameters[i].name);
+  return averages_;
+}
+
 void WeightAverage::swap() {
   // Handles change places, not elements.
   for (size_t i = 0; i < averages_.size(); ++i) std::swap(averages_[i], parameters_[i].var.mutable_value());

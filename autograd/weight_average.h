@@ -17,6 +17,10 @@ class WeightAverage {
  public:
   WeightAverage(double decay, const std::vector<NamedVar>& parameters, const std::vector<NamedBuffer>& buffers = {});
   void update();
+  /// For a step that writes along what update() would write behind it (Optimizer::step): the averages of `parameters`,
+  /// in their order. Throws Error unless these are the parameters averaged.
+  TensorList averages_of(const std::vector<NamedVar>& parameters);
+  double decay() const { return decay_; }
   /// Exchanges averages and parameters, and both sides' buffers (before and after an evaluation).
   void swap();
   /// `average.<parameter or buffer>`, for checkpoints. load_state throws where names, shapes or dtypes differ.

@@ -18,9 +18,10 @@ constexpr int kEntries = 480;  // 64 bytes each, in one launch
 
 struct Entry {
   float* data[kArrays];
-  bf16* rounded;  // of data[0], or nullptr
+  bf16* rounded;   // of data[0], or nullptr
+  float* average;  // likewise
   int64_t count;
-  int64_t first_block;  // the blocks before this tensor's
+  int first_block;  // the blocks before this tensor's
   float decay;
 };
 
@@ -69,11 +70,16 @@ Places places(const TensorList& list) {
   return all;
 }
 
+/// What a step has for each tensor beside those; empty where there is none.
+struct Beside {
+  std::vector<double> decay;
+  TensorList rounded, averages;
+};
+
 /// Calls run(table, blocks) for runs of at most kEntries tensors with the extents of `list`; arrays[a][t] is array a of
 /// tensor t.
 template <class F>
-void for_each_table(const TensorList& list, const std::vector<Places>& arrays, const std::vector<double>& decay,
-                    TensorList& rounded, F&& run) {
+void for_each_table(const TensorList& list, const std::vector<Places>& arrays, Beside beside, F&& run) {
   Table table;
   int64_t blocks = 0;
   const auto flush = [&] {
@@ -87,9 +93,11 @@ void for_each_table(const TensorList& list, const std::vector<Places>& arrays, c
     Entry& e = table.entries[table.size++];
     e = Entry{};
     for (size_t a = 0; a < arrays.size(); ++a) e.data[a] = arrays[a][t];
+    auto& [decay, rounded, averages] = beside;
     e.rounded = rounded.empty() || !rounded[t].defined() ? nullptr : rounded[t].data<bf16>();
+    e.average = averages.empty() ? nullptr : averages[t].data<float>();
     e.count = count;
-    e.first_block = blocks;
+    e.first_block = static_cast<int>(blocks);
     e.decay = decay.empty() ? 0.0f : static_cast<float>(decay[t]);
     blocks += ceil_div(count, kPiece);
     if (table.size == kEntries) flush();
@@ -100,49 +108,58 @@ void for_each_table(const TensorList& list, const std::vector<Places>& arrays, c
 const float* scale_of(const Tensor& grad_scale) { return grad_scale.defined() ? grad_scale.data<float>() : nullptr; }
 
 struct Sgd {
-  float lr, momentum;
+  float lr, momentum, take;  // 1 − ema_decay
   bool nesterov, first, keeps_momentum;
 };
 
+__device__ void follow(float& average, float value, float take) { average += take * (value - average); }
+
 /// The new value of a parameter.
-__device__ void put(const Entry& e, int64_t i, float value) {
+__device__ void put(const Entry& e, int64_t i, float value, float take) {
   e.data[0][i] = value;
   if (e.rounded) e.rounded[i] = narrow<bf16>(value);
+  if (e.average) follow(e.average[i], value, take);
 }
 
-/// 5 numbers of 4 bytes moved for each parameter (3 without momentum), and one of 2 where it is rounded; 8 operations.
+/// 5 numbers of 4 bytes moved for each parameter (3 without momentum), one of 2 where it is rounded, two of 4 where it
+/// is averaged; 8 operations, and 3.
 __global__ void sgd_kernel(const __grid_constant__ Table table, Sgd s, const float* grad_scale) {
   const float scale = grad_scale ? *grad_scale : 1.0f;
   for_each_element(table, [&](const Entry& e, int64_t i) {
     float* m = e.data[2];
     const float p = e.data[0][i], g = scale * e.data[1][i] + e.decay * p;
-    if (!s.keeps_momentum) return put(e, i, p - s.lr * g);
+    if (!s.keeps_momentum) return put(e, i, p - s.lr * g, s.take);
     // On the first step the old momentum is not read: it may be uninitialized.
     const float v = s.first ? g : s.momentum * m[i] + g;
     m[i] = v;
-    put(e, i, p - s.lr * (s.nesterov ? g + s.momentum * v : v));
+    put(e, i, p - s.lr * (s.nesterov ? g + s.momentum * v : v), s.take);
   });
 }
 
 void sgd_step(TensorList& parameters, const TensorList& gradients, TensorList& momentum, TensorList& rounded,
-              const std::vector<double>& decay, const Tensor& grad_scale, SgdStep step) {
+              TensorList& averages, const std::vector<double>& decay, const Tensor& grad_scale, SgdStep step) {
   const char* where = "sgd_step";
   const bool keeps = step.momentum != 0.0;
   std::vector<Places> arrays{places(parameters), places(gradients)};
   if (keeps) arrays.push_back(places(momentum));
-  const Sgd s{static_cast<float>(step.lr), static_cast<float>(step.momentum), step.nesterov, step.first, keeps};
-  for_each_table(parameters, arrays, decay, rounded, [&](const Table& table, int64_t blocks) {
+  const Sgd s{.lr = static_cast<float>(step.lr),
+              .momentum = static_cast<float>(step.momentum),
+              .take = static_cast<float>(1.0 - step.ema_decay),
+              .nesterov = step.nesterov,
+              .first = step.first,
+              .keeps_momentum = keeps};
+  for_each_table(parameters, arrays, {decay, rounded, averages}, [&](const Table& table, int64_t blocks) {
     launch(where, sgd_kernel, blocks, kThreads, table, s, scale_of(grad_scale));
   });
 }
 
 struct Adam {
-  float lr, rate, root, b1, c1, b2, c2, eps;
+  float lr, rate, root, b1, c1, b2, c2, eps, take;
   bool decoupled;
 };
 
-/// 7 numbers of 4 bytes moved for each parameter, and one of 2 where it is rounded; 16 operations: the floor is 28 or
-/// 30 bytes / memory bandwidth.
+/// 7 numbers of 4 bytes moved for each parameter, one of 2 where it is rounded, two of 4 where it is averaged; 16
+/// operations, and 3: the floor is 28 to 38 bytes / memory bandwidth.
 __global__ void adam_kernel(const __grid_constant__ Table table, Adam a, const float* grad_scale) {
   const float scale = grad_scale ? *grad_scale : 1.0f;
   for_each_element(table, [&](const Entry& e, int64_t i) {
@@ -152,12 +169,12 @@ __global__ void adam_kernel(const __grid_constant__ Table table, Adam a, const f
     m[i] = first;
     v[i] = second;
     const float shrink = a.decoupled ? 1.0f - a.lr * e.decay : 1.0f;
-    put(e, i, shrink * value - a.rate * first / (a.root * sqrtf(second) + a.eps));
+    put(e, i, shrink * value - a.rate * first / (a.root * sqrtf(second) + a.eps), a.take);
   });
 }
 
 void adam_step(TensorList& parameters, const TensorList& gradients, TensorList& m, TensorList& v, TensorList& rounded,
-               const std::vector<double>& decay, const Tensor& grad_scale, AdamStep step) {
+               TensorList& averages, const std::vector<double>& decay, const Tensor& grad_scale, AdamStep step) {
   const char* where = "adam_step";
   const auto t = static_cast<double>(step.step);
   const Adam a{.lr = static_cast<float>(step.lr),
@@ -168,21 +185,21 @@ void adam_step(TensorList& parameters, const TensorList& gradients, TensorList& 
                .b2 = static_cast<float>(step.beta2),
                .c2 = static_cast<float>(1.0 - step.beta2),
                .eps = static_cast<float>(step.eps),
+               .take = static_cast<float>(1.0 - step.ema_decay),
                .decoupled = step.decoupled};
   const std::vector<Places> arrays{places(parameters), places(gradients), places(m), places(v)};
-  for_each_table(parameters, arrays, decay, rounded, [&](const Table& table, int64_t blocks) {
+  for_each_table(parameters, arrays, {decay, rounded, averages}, [&](const Table& table, int64_t blocks) {
     launch(where, adam_kernel, blocks, kThreads, table, a, scale_of(grad_scale));
   });
 }
 
 /// 3 numbers of 4 bytes moved for each weight.
 __global__ void ema_kernel(const __grid_constant__ Table table, float take) {
-  for_each_element(table, [&](const Entry& e, int64_t i) { e.data[0][i] += take * (e.data[1][i] - e.data[0][i]); });
+  for_each_element(table, [&](const Entry& e, int64_t i) { follow(e.data[0][i], e.data[1][i], take); });
 }
 
 void ema_step(TensorList& averages, const TensorList& values, double decay) {
-  TensorList none;
-  for_each_table(averages, {places(averages), places(values)}, {}, none, [&](const Table& table, int64_t blocks) {
+  for_each_table(averages, {places(averages), places(values)}, {}, [&](const Table& table, int64_t blocks) {
     launch("ema_step", ema_kernel, blocks, kThreads, table, static_cast<float>(1.0 - decay));
   });
 }
@@ -215,8 +232,7 @@ void global_norm(const TensorList& tensors, Tensor& norm) {
   for (const Tensor& t : tensors) pieces += ceil_div(t.numel(), kPiece);
   Tensor parts = Tensor::empty({pieces}, DType::f64, Device::cuda);
   double* part = parts.data<double>();
-  TensorList none;
-  for_each_table(tensors, {places(tensors)}, {}, none, [&](const Table& table, int64_t blocks) {
+  for_each_table(tensors, {places(tensors)}, {}, [&](const Table& table, int64_t blocks) {
     launch(where, squares_kernel, blocks, kThreads, table, part);
     part += blocks;
   });

@@ -45,13 +45,32 @@ auto pointers(List& list) {
 
 double scale_of(const Tensor& grad_scale) { return grad_scale.defined() ? grad_scale.item() : 1.0; }
 
-/// What a piece of a parameter has become, in bf16 where that is wanted.
 template <class T>
-void round_piece(const Piece& piece, const T* value, TensorList& rounded) {
-  if (rounded.empty() || !rounded[piece.tensor].defined()) return;
-  bf16* to = rounded[piece.tensor].data<bf16>();
-  for (int64_t i = piece.begin; i < piece.end; ++i) to[i] = convert<bf16>(value[i]);
+void average_piece(const Piece& piece, T* average, const T* value, T take) {
+#pragma omp simd
+  for (int64_t i = piece.begin; i < piece.end; ++i) average[i] += take * (value[i] - average[i]);
 }
+
+/// What follows parameters: bf16 and averages, each where it is wanted.
+template <class T>
+class Followers {
+ public:
+  Followers(TensorList& rounded, TensorList& averages, double decay)
+      : rounded_(rounded), averages_(pointers<T>(averages)), take_(static_cast<T>(1.0 - decay)) {}
+
+  /// Brings them up to what a piece of a parameter has become, while that is in cache.
+  void follow(const Piece& piece, const T* value) const {
+    if (!averages_.empty()) average_piece(piece, averages_[piece.tensor], value, take_);
+    if (rounded_.empty() || !rounded_[piece.tensor].defined()) return;
+    bf16* to = rounded_[piece.tensor].template data<bf16>();
+    for (int64_t i = piece.begin; i < piece.end; ++i) to[i] = convert<bf16>(value[i]);
+  }
+
+ private:
+  TensorList& rounded_;
+  std::vector<T*> averages_;
+  T take_;
+};
 
 /// Calls f(piece) for every piece, in parallel; f must not throw.
 template <class F>
@@ -62,7 +81,7 @@ void for_each_piece(const TensorList& list, F f) {
 }
 
 template <class T>
-void sgd(TensorList& parameters, const TensorList& gradients, TensorList& momentum, TensorList& rounded,
+void sgd(TensorList& parameters, const TensorList& gradients, TensorList& momentum, const Followers<T>& followers,
          const std::vector<double>& decay, T scale, SgdStep step) {
   const auto p = pointers<T>(parameters);
   const auto grad = pointers<T>(gradients);
@@ -75,7 +94,7 @@ void sgd(TensorList& parameters, const TensorList& gradients, TensorList& moment
     if (mu == T{0}) {
 #pragma omp simd
       for (int64_t i = piece.begin; i < piece.end; ++i) value[i] -= lr * (scale * g_raw[i] + wd * value[i]);
-      return round_piece(piece, value, rounded);
+      return followers.follow(piece, value);
     }
     T* velocity = m[piece.tensor];
     const T keep = step.first ? T{0} : mu;
@@ -89,23 +108,24 @@ void sgd(TensorList& parameters, const TensorList& gradients, TensorList& moment
       velocity[i] = v;
       value[i] -= lr * (now * g + ahead * v);
     }
-    round_piece(piece, value, rounded);
+    followers.follow(piece, value);
   });
 }
 
 void sgd_step(TensorList& parameters, const TensorList& gradients, TensorList& momentum, TensorList& rounded,
-              const std::vector<double>& decay, const Tensor& grad_scale, SgdStep step) {
+              TensorList& averages, const std::vector<double>& decay, const Tensor& grad_scale, SgdStep step) {
   if (parameters.empty()) return;
   const double scale = scale_of(grad_scale);
   visit_float(parameters[0].dtype(), "sgd_step", [&](auto type) {
     using T = decltype(type);
-    sgd<T>(parameters, gradients, momentum, rounded, decay, static_cast<T>(scale), step);
+    const Followers<T> followers(rounded, averages, step.ema_decay);
+    sgd<T>(parameters, gradients, momentum, followers, decay, static_cast<T>(scale), step);
   });
 }
 
 template <class T>
 void adam(TensorList& parameters, const TensorList& gradients, TensorList& first, TensorList& second,
-          TensorList& rounded, const std::vector<double>& decay, T scale, AdamStep step) {
+          const Followers<T>& followers, const std::vector<double>& decay, T scale, AdamStep step) {
   const auto p = pointers<T>(parameters);
   const auto grad = pointers<T>(gradients);
   const auto ms = pointers<T>(first);
@@ -131,17 +151,18 @@ void adam(TensorList& parameters, const TensorList& gradients, TensorList& first
       v[i] = b2 * v[i] + c2 * g * g;
       value[i] = shrink * value[i] - rate * m[i] / (root * math::sqrt(v[i]) + eps);
     }
-    round_piece(piece, value, rounded);
+    followers.follow(piece, value);
   });
 }
 
 void adam_step(TensorList& parameters, const TensorList& gradients, TensorList& m, TensorList& v, TensorList& rounded,
-               const std::vector<double>& decay, const Tensor& grad_scale, AdamStep step) {
+               TensorList& averages, const std::vector<double>& decay, const Tensor& grad_scale, AdamStep step) {
   if (parameters.empty()) return;
   const double scale = scale_of(grad_scale);
   visit_float(parameters[0].dtype(), "adam_step", [&](auto type) {
     using T = decltype(type);
-    adam<T>(parameters, gradients, m, v, rounded, decay, static_cast<T>(scale), step);
+    const Followers<T> followers(rounded, averages, step.ema_decay);
+    adam<T>(parameters, gradients, m, v, followers, decay, static_cast<T>(scale), step);
   });
 }
 
@@ -168,12 +189,8 @@ void ema_step(TensorList& averages, const TensorList& values, double decay) {
     const auto average = pointers<T>(averages);
     const auto value = pointers<T>(values);
     const T take = static_cast<T>(1.0 - decay);
-    for_each_piece(averages, [&](const Piece& piece) {
-      T* a = average[piece.tensor];
-      const T* x = value[piece.tensor];
-#pragma omp simd
-      for (int64_t i = piece.begin; i < piece.end; ++i) a[i] += take * (x[i] - a[i]);
-    });
+    for_each_piece(averages,
+                   [&](const Piece& piece) { average_piece(piece, average[piece.tensor], value[piece.tensor], take); });
   });
 }
 

@@ -27,6 +27,11 @@ void require_rounded(const TensorList& parameters, const TensorList& rounded, co
   }
 }
 
+/// Nothing, or one alike for each parameter.
+void require_averages(const TensorList& parameters, const TensorList& averages, const char* where) {
+  if (!averages.empty()) require_parallel(parameters, averages, where, "averages");
+}
+
 /// One decay for each parameter; grad_scale (1) beside them, or undefined.
 void require_scales(const TensorList& parameters, const std::vector<double>& decay, const Tensor& grad_scale,
                     const char* where) {
@@ -38,20 +43,23 @@ void require_scales(const TensorList& parameters, const std::vector<double>& dec
 }
 
 void check_sgd(const char* where, const TensorList& parameters, const TensorList& gradients, const TensorList& momentum,
-               const TensorList& rounded, const std::vector<double>& decay, const Tensor& grad_scale, SgdStep step) {
+               const TensorList& rounded, const TensorList& averages, const std::vector<double>& decay,
+               const Tensor& grad_scale, SgdStep step) {
   require_parallel(parameters, gradients, where, "gradients");
   if (step.momentum != 0.0) require_parallel(parameters, momentum, where, "momentum");
   require_rounded(parameters, rounded, where);
+  require_averages(parameters, averages, where);
   require_scales(parameters, decay, grad_scale, where);
 }
 
 void check_adam(const char* where, const TensorList& parameters, const TensorList& gradients, const TensorList& m,
-                const TensorList& v, const TensorList& rounded, const std::vector<double>& decay,
-                const Tensor& grad_scale, AdamStep step) {
+                const TensorList& v, const TensorList& rounded, const TensorList& averages,
+                const std::vector<double>& decay, const Tensor& grad_scale, AdamStep step) {
   require_parallel(parameters, gradients, where, "gradients");
   require_parallel(parameters, m, where, "m");
   require_parallel(parameters, v, where, "v");
   require_rounded(parameters, rounded, where);
+  require_averages(parameters, averages, where);
   require_scales(parameters, decay, grad_scale, where);
   require(step.step >= 1, where, "expected steps counted from 1, got ", step.step);
 }

@@ -32,8 +32,7 @@ struct Stepped {
 
   void step(double value) {
     for (NamedVar& p : parameters) p.var.mutable_grad() = Tensor::full(p.var.shape(), value);
-    optimizer.step(0.01);
-    average.update();
+    optimizer.step(0.01, &average);
     for (const auto& [name, buffer] : model->buffers()) buffer->fill(value);
   }
   Trained trained() { return {model.get(), &optimizer, &average}; }

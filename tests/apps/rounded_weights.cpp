@@ -67,7 +67,7 @@ struct Training {
 
   void update() {
     if (optimizer) {
-      optimizer->step(0.05);
+      optimizer->step(0.05, &average);
     } else {
       TensorList values, grads, none;
       std::vector<double> decay;
@@ -76,9 +76,9 @@ struct Training {
         grads.push_back(p.var.grad().defined() ? p.var.grad() : Tensor::zeros_like(values.back()));
         decay.push_back(decays(p) ? config.optimizer.weight_decay : 0);
       }
-      kernel::sgd_step(values, grads, momentum, none, decay, {}, {0.05, 0.9, true, steps == 0});
+      kernel::sgd_step(values, grads, momentum, none, none, decay, {}, {0.05, 0.9, true, steps == 0});
+      average.update();
     }
-    average.update();
     ++steps;
   }
 

@@ -1,4 +1,4 @@
-// Optimizers against PyTorch's trajectories (tests/fixtures/optimizers.py), their state, schedules and weight averages.
+// Optimizers against PyTorch's trajectories (tests/fixtures/optimizers.py), their state, and schedules.
 
 #include <doctest/doctest.h>
 
@@ -10,7 +10,6 @@
 #include "autograd/optimizer.h"
 #include "autograd/reduce.h"
 #include "autograd/schedule.h"
-#include "autograd/weight_average.h"
 #include "core/names.h"
 #include "core/safetensors.h"
 #include "tests/common/hash_weights.h"
@@ -301,38 +300,6 @@ TEST_CASE("rsqrt with a cooldown is big_vision's, but for a warm-up that is a st
       CHECK(std::abs(s.at(step) - expected[static_cast<size_t>(theirs)]) < 1e-15);
     }
   }
-}
-
-TEST_CASE("weight averages") {
-  const Var w(Tensor::from(Values{1, 2}, {2}), true);
-  Var writable = w;
-  WeightAverage average(0.75, {{"w", w}});
-  writable.mutable_value().fill(5);
-  average.update();  // 0.75 (1, 2) + 0.25 · 5
-  average.swap();
-  CHECK(w.value().to_vector<float>() == Values{2, 2.75});
-  average.swap();
-  CHECK(w.value().to_vector<float>() == Values{5, 5});
-  CHECK(average.state()[0].name == "average.w");
-
-  Tensor statistics = Tensor::from(Values{1}, {1});
-  WeightAverage beside(0.75, {{"w", w}}, {{"mean", &statistics}});
-  statistics.fill(3);
-  beside.update();  // both sides keep their own
-  beside.swap();
-  CHECK(statistics.item() == 1);
-  statistics.fill(2);
-  beside.swap();
-  CHECK(statistics.item() == 3);
-  CHECK(beside.state()[1].name == "average.mean");
-  CHECK(beside.state()[1].tensor.item() == 2);
-
-  WeightAverage other(0.75, {{"w", w}});
-  other.load_state(average.state());
-  CHECK(other.state()[0].tensor.to_vector<float>() == Values{2, 2.75});
-  CHECK_FALSE(other.state()[0].tensor.shares_storage(average.state()[0].tensor));
-  CHECK_THROWS_AS(other.load_state({}), Error);
-  CHECK_THROWS_AS(WeightAverage(1, {}), UsageError);
 }
 
 }  // namespace sked::test

@@ -23,7 +23,7 @@ TEST_CASE("dropout: keeps a share of 1 − p and the mean") {
 
 TEST_CASE("adam_step: a zero gradient moves nothing but the decay") {
   TensorList p{Tensor::full({2}, 1.0)}, m{Tensor::zeros({2})}, v{Tensor::zeros({2})}, none;
-  kernel::adam_step(p, {Tensor::zeros({2})}, m, v, none, {0.5}, Tensor(), {0.1, 0.9, 0.999, 1e-8, true, 1});
+  kernel::adam_step(p, {Tensor::zeros({2})}, m, v, none, none, {0.5}, Tensor(), {0.1, 0.9, 0.999, 1e-8, true, 1});
   for (const double value : p[0].to_vector<double>()) CHECK(value == doctest::Approx(0.95).epsilon(1e-7));
 }
 
@@ -36,8 +36,8 @@ TEST_CASE("ema_step: what does not change stays, bit for bit") {
 
 TEST_CASE("sgd_step, adam_step, ema_step: nothing to do") {
   TensorList none;
-  kernel::sgd_step(none, {}, none, none, {}, Tensor(), {0.1, 0, false, true});
-  kernel::adam_step(none, {}, none, none, none, {}, Tensor(), {0.1, 0.9, 0.999, 1e-8, true, 1});
+  kernel::sgd_step(none, {}, none, none, none, {}, Tensor(), {0.1, 0, false, true});
+  kernel::adam_step(none, {}, none, none, none, none, {}, Tensor(), {0.1, 0.9, 0.999, 1e-8, true, 1});
   kernel::ema_step(none, {}, 0.9);
 }
 

@@ -93,7 +93,7 @@ TEST_CASE("rounded copies: nearest with ties to even, infinities and NaN as a ca
   for (const float v : values) expected.push_back(bf16(v).bits);
   CHECK(bits(w.read_as(DType::bf16)) == expected);
   TensorList p{w}, rounded{w.rounded_copy()}, none;
-  kernel::sgd_step(p, {Tensor::zeros({12})}, none, rounded, {0}, {}, {0.0, 0.0, false, true});
+  kernel::sgd_step(p, {Tensor::zeros({12})}, none, rounded, none, {0}, {}, {0.0, 0.0, false, true});
   CHECK(bits(rounded[0]) == bits(w.clone().to(DType::bf16)));
 }
 
@@ -150,14 +150,14 @@ TEST_CASE("rounded copies: steps of optimizers write them, and what they wrote n
   Tensor w = kept({3, 40}, 1), idle = kept({5}, 2);
   const Tensor place = w.read_as(DType::bf16);
   TensorList p{w, idle}, g{hash_tensor({3, 40}, 3), hash_tensor({5}, 4)}, m{Tensor::zeros_like(w), Tensor::zeros({5})},
-      v = {Tensor::zeros_like(w), Tensor::zeros({5})}, rounded{w.rounded_copy(), idle.rounded_copy()};
+      v = {Tensor::zeros_like(w), Tensor::zeros({5})}, rounded{w.rounded_copy(), idle.rounded_copy()}, none;
   CHECK_FALSE(rounded[1].defined());
   for (int step = 1; step <= 4; ++step) {
     CAPTURE(step);
     if (step % 2 == 0) {
-      kernel::sgd_step(p, g, m, rounded, {0.1, 0}, {}, {0.1, step == 4 ? 0.0 : 0.9, false, true});
+      kernel::sgd_step(p, g, m, rounded, none, {0.1, 0}, {}, {0.1, step == 4 ? 0.0 : 0.9, false, true});
     } else {
-      kernel::adam_step(p, g, m, v, rounded, {0.1, 0}, {}, {0.1, 0.9, 0.99, 1e-8, true, step});
+      kernel::adam_step(p, g, m, v, rounded, none, {0.1, 0}, {}, {0.1, 0.9, 0.99, 1e-8, true, step});
     }
     CHECK(bits(place) == bits(w.clone().to(DType::bf16)));
     w.set_rounded_current();
@@ -167,10 +167,16 @@ TEST_CASE("rounded copies: steps of optimizers write them, and what they wrote n
     CHECK(count.total().calls == 0);
   }
   CHECK(right(idle));
-  TensorList wrong{Tensor::empty({3, 40}), {}}, few{w.rounded_copy()}, none;
+  TensorList wrong{Tensor::empty({3, 40}), {}}, few{w.rounded_copy()};
   const SgdStep step{0.1, 0, false, true};
-  CHECK(one_line_with(error_of([&] { kernel::sgd_step(p, g, none, wrong, {0, 0}, {}, step); }), "[sgd_step]", "bf16"));
-  CHECK(one_line_with(error_of([&] { kernel::sgd_step(p, g, none, few, {0, 0}, {}, step); }), "expected 2", "got 1"));
+  CHECK(one_line_with(error_of([&] {
+                        kernel::sgd_step(p, g, none, wrong, none, {0, 0}, {}, step);
+                      }),
+                      "[sgd_step]", "bf16"));
+  CHECK(one_line_with(error_of([&] {
+                        kernel::sgd_step(p, g, none, few, none, {0, 0}, {}, step);
+                      }),
+                      "expected 2", "got 1"));
 }
 
 TEST_CASE("rounded copies: a recording finds them up to date at every replay, and holds them") {

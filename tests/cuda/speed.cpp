@@ -87,7 +87,7 @@ void memory_bound() {
   });
   TensorList p{y}, g{dy}, first{Tensor::zeros_like(x)}, second{Tensor::full({N, D}, 1, DType::f32, Device::cuda)}, none;
   print_bytes("adam_step", 7 * tensor, peak, [&] {
-    kernel::adam_step(p, g, first, second, none, {0.1}, {}, {1e-3, 0.9, 0.999, 1e-8, true, 3});
+    kernel::adam_step(p, g, first, second, none, none, {0.1}, {}, {1e-3, 0.9, 0.999, 1e-8, true, 3});
   });
 }
 

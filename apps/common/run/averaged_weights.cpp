@@ -13,10 +13,6 @@ AveragedWeights::AveragedWeights(const RunConfig& config, Task& task, Device dev
   if (decay > 0) average_.emplace(decay, trained_parameters(task.model()), task.model().buffers());
 }
 
-void AveragedWeights::update() {
-  if (average_) average_->update();
-}
-
 void AveragedWeights::estimate_statistics(int64_t step) {
   constexpr int64_t kBatches = 32;
   const auto buffers = task_.model().buffers();

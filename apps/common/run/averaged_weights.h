@@ -15,9 +15,7 @@ class AveragedWeights {
  public:
   /// `task` is to live as long.
   AveragedWeights(const RunConfig& config, Task& task, Device device);
-  /// To be called after each step of the optimizer.
-  void update();
-  /// Null where none is kept.
+  /// For steps of the optimizer, which update it. Null where none is kept.
   WeightAverage* average() { return average_ ? &*average_ : nullptr; }
 
   /// While one lives the model has the averaged weights.

@@ -72,9 +72,8 @@ StepDone TrainingSteps::step(TrainerState& state) {
     // Looking at a loss waits for the device: free on the CPU, elsewhere done when a line or a checkpoint is due.
     if (device_ == Device::cpu) check_losses(state);
     const Trace::Span span("optimizer");
-    done.gradient_norm = optimizer_.step(done.learning_rate);
+    done.gradient_norm = optimizer_.step(done.learning_rate, averaged_.average());
     optimizer_.clear_grads();
-    averaged_.update();
   }
   ++state.step;
   if (line_due(state.step)) {

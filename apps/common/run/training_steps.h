@@ -1,5 +1,5 @@
 #pragma once
-// The steps of a training: a batch, its loss and gradients, the optimizer, the average.
+// The steps of a training: a batch, its loss and gradients, the optimizer with the average.
 
 #include <cstdint>
 #include <functional>
