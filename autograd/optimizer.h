@@ -52,8 +52,8 @@ class Optimizer {
 
   /// One step with learning rate `lr`, which all ranks make; returns the global gradient norm (1) before clipping, on
   /// the parameters' device, or an undefined tensor where clipping is off. Gradients are the same on every rank, but
-  /// for those of divided parameters. `average`, of these parameters (otherwise Error), is updated: in the same pass over
-  /// memory, or with `shard` behind it.
+  /// for those of divided parameters. `average`, of these parameters (otherwise Error), is updated: in the same pass
+  /// over memory, or with `shard` behind it.
   Tensor step(double lr, WeightAverage* average = nullptr);
   void clear_grads();
 
