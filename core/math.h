@@ -127,23 +127,25 @@ constexpr float log1p(float x) {
 }
 constexpr double log1p(double x) { return std::log1p(x); }
 
-/// Error function: x + x Q(x²) near 0, elsewhere 1 − e^(−|x| − |x| H(|x|)) with x's sign. Error ≤ 2 ulp. Sign and
-/// clamping are integer work on the bits, which vectorizes to single instructions.
-constexpr float erf(float x) {
-  constexpr int32_t kSign = std::numeric_limits<int32_t>::min();
-  const auto bits = std::bit_cast<int32_t>(x);
-  const int32_t magnitude = bits & ~kSign, four = std::bit_cast<int32_t>(4.0f);
-  const float s = x * x;
-  const float q = detail::horner(s, 0.128379166f, -0.376126289f, 0.112836257f, -0.0268557388f, 0.00519244839f,
-                                 -0.000805056421f, 8.00129419e-05f);
-  const float c = std::bit_cast<float>(magnitude < four ? magnitude : four);  // 1 − erf 4 is below half an ulp of 1
-  const float h = detail::horner(c, 0.12864849f, 0.635151327f, 0.106236845f, -0.0237620194f, 0.0036424296f,
-                                 -0.000322794018f, 1.12300122e-05f);
-  const float far = 1.0f - detail::exp_small(-c - c * h);
-  const float signed_far = std::bit_cast<float>(std::bit_cast<int32_t>(far) | (bits & kSign));
-  return std::bit_cast<float>(magnitude) > 0.93f ? signed_far : x + x * q;  // NaN goes through x
+/// Of the standard normal distribution: Φ(x), its distribution function, and e^(−x²/2), its density without the factor
+/// 1/√(2π).
+template <class T>
+struct Normal {
+  T cdf, bell;
+};
+/// 1 − Φ(u) = e^(−u²/2) R(u) for u = |x|, R being a polynomial up to 6, behind which the tail is below 1e-9 and R stays
+/// as it is. Error of Φ ≤ 1.5e-7; of e^(−x²/2), where x² is rounded, 1e-7.
+[[gnu::always_inline]] constexpr Normal<float> normal(float x) {
+  const float magnitude = x < 0.0f ? -x : x, u = 6.0f < magnitude ? 6.0f : magnitude;  // NaN stays
+  const float bell = exp(-0.5f * x * x);
+  const float tail = bell * detail::horner(u, 0.49999997f, -0.39893952f, 0.249957412f, -0.132724211f, 0.0617031455f,
+                                           -0.0251304209f, 0.00868171267f, -0.0023990185f, 0.00049237418f,
+                                           -6.85997511e-05f, 5.67719007e-06f, -2.07492704e-07f);
+  return {x > 0.0f ? 1.0f - tail : tail, bell};
 }
-constexpr double erf(double x) { return std::erf(x); }
+constexpr Normal<double> normal(double x) {
+  return {0.5 * std::erfc(x * -0.70710678118654752440), std::exp(-0.5 * x * x)};
+}
 
 /// Hyperbolic tangent: x + x³ T(x²) near 0, elsewhere 1 − 2 / (e^2|x| + 1) with x's sign. Error ≤ 3 ulp.
 constexpr float tanh(float x) {

@@ -47,4 +47,8 @@ LayerNorm::LayerNorm(Init& init, int64_t width, double eps)
 
 Var LayerNorm::forward(const Var& x) const { return layer_norm(x, weight_, bias_, eps_); }
 
+NormedSum LayerNorm::forward_sum(const Var& x, const Var& branch) const {
+  return add_layer_norm(x, branch, weight_, bias_, eps_);
+}
+
 }  // namespace sked

@@ -1,6 +1,7 @@
 #pragma once
 // Normalization layers; arithmetic in autograd/batch_norm.h and its siblings. Scales start at 1, shifts at 0.
 
+#include "autograd/layer_norm.h"
 #include "layers/module.h"
 
 namespace sked {
@@ -46,6 +47,8 @@ class LayerNorm : public Module {
  public:
   LayerNorm(Init& init, int64_t width, double eps = 1e-6);
   Var forward(const Var& x) const;
+  /// x + branch, and its norm, in one pass.
+  NormedSum forward_sum(const Var& x, const Var& branch) const;
 
  private:
   double eps_;

@@ -3,11 +3,11 @@
 #include <cmath>
 
 #include "autograd/attention.h"
-#include "autograd/elementwise.h"
 #include "autograd/matmul.h"
 #include "autograd/shape.h"
 #include "autograd/softmax.h"
 #include "layers/activations.h"
+#include "layers/recompute.h"
 
 namespace sked {
 
@@ -102,12 +102,26 @@ TransformerBlock::TransformerBlock(Init& init, const BlockConfig& config)
   if (ls2_) add("ls2", *ls2_);
 }
 
-Var TransformerBlock::forward(const Var& x, const Context& context) const {
+ResidualStream TransformerBlock::forward(const ResidualStream& in, const Context& context) const {
   const auto scaled = [](const std::unique_ptr<LayerScale>& scale, const Var& y) {
     return scale ? scale->forward(y) : y;
   };
-  const Var y = x + drop_path1_.forward(scaled(ls1_, attn_.forward(norm1_.forward(x), context)), context);
-  return y + drop_path2_.forward(scaled(ls2_, mlp_.forward(norm2_.forward(y), context)), context);
+  const auto [x, first] =
+      in.branch.defined() ? norm1_.forward_sum(in.x, in.branch) : NormedSum{in.x, norm1_.forward(in.x)};
+  const auto [y, second] =
+      norm2_.forward_sum(x, drop_path1_.forward(scaled(ls1_, attn_.forward(first, context)), context));
+  return {y, drop_path2_.forward(scaled(ls2_, mlp_.forward(second, context)), context)};
+}
+
+Var run_blocks(const TransformerBlocks& blocks, size_t count, const Var& x, const Context& context, bool checkpoint) {
+  ResidualStream stream{x, {}};
+  for (size_t i = 0; i < count; ++i) {
+    if (checkpoint && context.training)
+      stream = {run_block(*blocks[i], stream.x, context, true), {}};
+    else
+      stream = blocks[i]->forward(stream, context);
+  }
+  return stream.sum();
 }
 
 // timm draws the latent by trunc_normal_tf_: cut at two of its standard deviations.

@@ -2,7 +2,9 @@
 // The parts of a transformer (Vaswani et al., arXiv 1706.03762), named as in timm. x is (N,T,D).
 
 #include <memory>
+#include <vector>
 
+#include "autograd/elementwise.h"
 #include "core/names.h"
 #include "layers/dropout.h"
 #include "layers/linear.h"
@@ -71,12 +73,21 @@ class LayerScale : public Module {
   Var gamma_;
 };
 
+/// x (N,T,D) of a residual connection and the branch that is still to be added: the layer norm that reads the sum makes
+/// it in its own pass. Without a branch it is x.
+struct ResidualStream {
+  Var x, branch;
+
+  Var sum() const { return branch.defined() ? x + branch : x; }
+};
+
 /// Pre-norm block: x ← x + attn(norm1(x)), x ← x + mlp(norm2(x)), each branch scaled by `ls1`, `ls2` where there is a
 /// layer scale, and dropped with probability `drop_path`.
 class TransformerBlock : public Module {
  public:
   TransformerBlock(Init& init, const BlockConfig& config);
-  Var forward(const Var& x, const Context& context) const;
+  ResidualStream forward(const ResidualStream& in, const Context& context) const;
+  Var forward(const Var& x, const Context& context) const { return forward(ResidualStream{x, {}}, context).sum(); }
 
  private:
   LayerNorm norm1_;
@@ -87,6 +98,11 @@ class TransformerBlock : public Module {
   DropPath drop_path2_;
   std::unique_ptr<LayerScale> ls1_, ls2_;
 };
+
+using TransformerBlocks = std::vector<std::unique_ptr<TransformerBlock>>;
+
+/// x (N,T,D) through the first `count` blocks, with gradient checkpointing of each where `checkpoint` asks for it.
+Var run_blocks(const TransformerBlocks& blocks, size_t count, const Var& x, const Context& context, bool checkpoint);
 
 /// Attention pooling by one learned query (Lee et al., arXiv 1810.00825; Zhai et al., arXiv 2106.04560), timm's
 /// AttentionPoolLatent: x (N,T,D) -> y + mlp(norm(y)) (N,D) with y = proj(softmax(q kᵀ / sqrt(E)) v). Parameter

@@ -16,6 +16,13 @@ const T* or_null(const Tensor& t) {
   return t.defined() ? t.data<T>() : nullptr;
 }
 
+/// total ← x + residual.
+template <class T, class A = Arithmetic<T>>
+void add_row(const T* x, const T* residual, int64_t D, T* total) {
+#pragma omp simd
+  for (int64_t d = 0; d < D; ++d) store(A(x[d]) + A(residual[d]), total[d]);
+}
+
 /// One row's y; returns its mean and its rstd.
 template <class T, class A = Arithmetic<T>>
 std::pair<A, A> forward_row(const T* x, const A* gamma, const A* beta, int64_t D, A eps, T* y) {
@@ -36,20 +43,22 @@ std::pair<A, A> forward_row(const T* x, const A* gamma, const A* beta, int64_t D
 
 // x and y, and their gradients, are read and written as they are stored; what is small is widened.
 
-void layer_norm_forward(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tensor& y, Tensor& mean, Tensor& rstd,
-                        double eps) {
+void layer_norm_forward(const Tensor& x, const Tensor& residual, const Tensor& gamma, const Tensor& beta, Tensor& sum,
+                        Tensor& y, Tensor& mean, Tensor& rstd, double eps) {
   const int64_t N = x.dim(0), D = x.dim(1);
   detail::Widened<const Tensor&> scale(gamma), shift(beta);
   detail::Widened<Tensor&> means(mean), rstds(rstd);
   visit_stored(x.dtype(), "layer_norm_forward", [&, N = N, D = D]<class T>(T) {
     using A = Arithmetic<T>;
-    const T* in = x.data<T>();
+    const T *in = x.data<T>(), *add = or_null<T>(residual);
     const A *g = or_null<A>(scale.get()), *b = or_null<A>(shift.get());
-    T* out = y.data<T>();
+    T *total = add ? sum.data<T>() : nullptr, *out = y.data<T>();
     A *mu = means.get().data<A>(), *r = rstds.get().data<A>();
 #pragma omp parallel for schedule(static)
-    for (int64_t n = 0; n < N; ++n)
-      std::tie(mu[n], r[n]) = forward_row<T>(in + n * D, g, b, D, static_cast<A>(eps), out + n * D);
+    for (int64_t n = 0; n < N; ++n) {
+      if (add) add_row(in + n * D, add + n * D, D, total + n * D);
+      std::tie(mu[n], r[n]) = forward_row<T>((add ? total : in) + n * D, g, b, D, static_cast<A>(eps), out + n * D);
+    }
   });
   means.finish();
   rstds.finish();

@@ -105,19 +105,16 @@ struct Relu {
   }
 };
 
-/// x Φ(x), Φ(x) = ½ (1 + erf(x / √2)); Φ(x) + x φ(x), φ(x) = e^(−x²/2) / √(2π). (Hendrycks & Gimpel, arXiv 1606.08415)
+/// x Φ(x); Φ(x) + x φ(x), φ(x) = e^(−x²/2) / √(2π). (Hendrycks & Gimpel, arXiv 1606.08415)
 struct Gelu {
   template <class T>
-  static constexpr T cdf(T x) {
-    return T(0.5) + T(0.5) * math::erf(x * T(0.70710678118654752440));
-  }
-  template <class T>
   static constexpr T forward(T x) {
-    return x * cdf(x);
+    return x * math::normal(x).cdf;
   }
   template <class T>
   static constexpr T derivative(T x) {
-    return cdf(x) + x * (T(0.39894228040143267794) * math::exp(T(-0.5) * x * x));
+    const math::Normal<T> n = math::normal(x);
+    return n.cdf + x * (T(0.39894228040143267794) * n.bell);
   }
 };
 

@@ -16,10 +16,12 @@ void require_rows(const Tensor& x, const Tensor& like_x, const Tensor& gamma, co
     if (t->defined()) require_master(x, *t, where);
 }
 
-void check_forward(const char* where, const Tensor& x, const Tensor& gamma, const Tensor& beta, const Tensor& y,
-                   const Tensor& mean, const Tensor& rstd, double) {
-  require_rows(x, y, gamma, beta, mean, rstd, where);
+void check_forward(const char* where, const Tensor& x, const Tensor& residual, const Tensor& gamma, const Tensor& beta,
+                   const Tensor& sum, const Tensor& y, const Tensor& mean, const Tensor& rstd, double) {
+  for (const Tensor* t : {&residual, &sum, &y})
+    if (t->defined() || t == &y) require_rows(x, *t, gamma, beta, mean, rstd, where);
   require(gamma.defined() == beta.defined(), where, "expected gamma and beta both defined or both undefined");
+  require(residual.defined() == sum.defined(), where, "expected residual and sum both defined or both undefined");
 }
 
 void check_backward(const char* where, const Tensor& dy, const Tensor& x, const Tensor& gamma, const Tensor& mean,

@@ -7,9 +7,9 @@
 namespace sked::kernel {
 
 /// Layer norm (Ba et al., arXiv 1607.06450) of each row: x (N,D), γ, β (D) or both undefined (then y = x̂), mean, rstd
-/// (N) saved.
-inline Kernel<void(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tensor& y, Tensor& mean, Tensor& rstd,
-                   double eps)>
+/// (N) saved. With a residual (N,D) of x + residual, as `sum` (N,D) stores it; both undefined without.
+inline Kernel<void(const Tensor& x, const Tensor& residual, const Tensor& gamma, const Tensor& beta, Tensor& sum,
+                   Tensor& y, Tensor& mean, Tensor& rstd, double eps)>
     layer_norm_forward{"layer_norm_forward"};
 
 /// With g = dy γ: dx = rstd (g − mean_j g − x̂ mean_j (g x̂)) [+ residual], dγ = Σ_n dy x̂, dβ = Σ_n dy (both skipped

@@ -5,7 +5,6 @@
 #include "autograd/shape.h"
 #include "layers/activations.h"
 #include "layers/models/limits.h"
-#include "layers/recompute.h"
 
 namespace sked {
 
@@ -56,8 +55,8 @@ Var TextTower::forward(const Tensor& tokens, const Tensor& ends, const Context& 
   require(tokens.defined() && tokens.ndim() == 2 && tokens.dim(1) == config_.context, "text", "expected tokens (N, ",
           config_.context, "), got ", tokens);
   const Var embedded = as_activation(embedding(token_embedding_, tokens) + positional_embedding_, context);
-  Var x = drop_.forward(embedded, context);  // (N,T,W)
-  for (const auto& block : blocks_) x = run_block(*block, x, context, config_.recompute);
+  const Var x = run_blocks(blocks_, blocks_.size(), drop_.forward(embedded, context), context,
+                           config_.recompute);  // (N,T,W)
   return as_feature(ln_final_.forward(read(x, ends)));
 }
 

@@ -47,7 +47,7 @@ class TextTower : public Module {
   TextConfig config_;
   Var token_embedding_, positional_embedding_;
   Dropout drop_;
-  std::vector<std::unique_ptr<TransformerBlock>> blocks_;
+  TransformerBlocks blocks_;
   LayerNorm ln_final_;
   double flops_ = 0;
 };

@@ -6,7 +6,6 @@
 #include "autograd/reduce.h"
 #include "autograd/shape.h"
 #include "layers/activations.h"
-#include "layers/recompute.h"
 
 namespace sked {
 
@@ -102,9 +101,7 @@ Var Vit::pool(const Var& x, const Context& context) const {
 }
 
 Var Vit::tokens(const Var& images, size_t blocks, const Context& context) const {
-  Var x = embed(images, context);
-  for (size_t i = 0; i < blocks; ++i) x = run_block(*blocks_[i], x, context, config_.recompute);
-  return x;
+  return run_blocks(blocks_, blocks, embed(images, context), context, config_.recompute);
 }
 
 Var Vit::forward(const Var& images, const Context& context) {

@@ -63,7 +63,7 @@ class Vit : public Backbone {
   PatchEmbed patch_embed_;
   Dropout pos_drop_;
   std::unique_ptr<LayerNorm> norm_pre_;
-  std::vector<std::unique_ptr<TransformerBlock>> blocks_;
+  TransformerBlocks blocks_;
   std::unique_ptr<LayerNorm> norm_;
   std::unique_ptr<AttentionPool> attn_pool_;
   std::unique_ptr<PreLogits> pre_logits_;

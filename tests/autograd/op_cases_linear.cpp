@@ -1,6 +1,7 @@
 #include "autograd/attention.h"
 #include "autograd/batch_norm.h"
 #include "autograd/conv.h"
+#include "autograd/elementwise.h"
 #include "autograd/group_norm.h"
 #include "autograd/index.h"
 #include "autograd/l2_normalize.h"
@@ -130,6 +131,14 @@ std::vector<OpCase> norm_cases() {
   cases.push_back({"layer_norm/tokens", with_affine({2, 3, 4}, 4),
                    [](const Vars& v) { return layer_norm(v[0], v[1], v[2], 1e-3); }});
   cases.push_back({"layer_norm/plain", {{{3, 5}}}, [](const Vars& v) { return layer_norm(v[0], {}, {}); }});
+  // Both results are read, so that both gradients meet in the sum.
+  cases.push_back({"add_layer_norm", {{{3, 5}}, {{5}, 0.5F, 2}, {{5}}, {{3, 5}}}, [](const Vars& v) {
+                     const NormedSum y = add_layer_norm(v[0], v[3], v[1], v[2]);
+                     return y.sum * 0.5 + y.normed * y.sum;
+                   }});
+  cases.push_back({"add_layer_norm/tokens", {{{2, 3, 4}}, {{4}, 0.5F, 2}, {{4}}, {{2, 3, 4}}}, [](const Vars& v) {
+                     return add_layer_norm(v[0], v[3], v[1], v[2], 1e-3).normed;
+                   }});
   cases.push_back(
       {"group_norm", with_affine({2, 2, 3, 6}, 6), [](const Vars& v) { return group_norm(v[0], v[1], v[2], 3); }});
   cases.push_back({"group_norm/one_group", with_affine({2, 5, 4}, 4),

@@ -47,8 +47,9 @@ void near(const Tensor& got, const Tensor& expected) {
 }
 
 /// The first inputs of these that are parameters, and how many there may be.
-const std::map<std::string, size_t> kParameters = {{"linear", 2},     {"mlp", 4},        {"conv2d", 2},
-                                                   {"batch_norm", 2}, {"layer_norm", 2}, {"group_norm", 2}};
+const std::map<std::string, size_t> kParameters = {{"linear", 2},        {"mlp", 4},        {"conv2d", 2},
+                                                   {"batch_norm", 2},    {"layer_norm", 2}, {"group_norm", 2},
+                                                   {"add_layer_norm", 2}};
 
 bool is_parameter(const OpCase& op, size_t input) {
   const auto found = kParameters.find(op.name.substr(0, op.name.find('/')));

@@ -171,6 +171,9 @@ TEST_CASE("wrong arguments: one line that names op and values") {
   CHECK_THROWS_AS(group_norm(Var(Tensor::zeros({1, 2, 6})), Var(Tensor::zeros({6})), Var(Tensor::zeros({6})), 4),
                   Error);
   CHECK_THROWS_AS(layer_norm(x, Var(Tensor::zeros({3})), {}), Error);
+  CHECK_THROWS_WITH_AS(add_layer_norm(x, w, {}, {}), "[add_layer_norm] branch expected (2, 3), got (4, 3) f32 on cpu",
+                       Error);
+  CHECK_THROWS_AS(add_layer_norm(x, Var(x.value().to(DType::f64)), {}, {}), Error);
   CHECK_THROWS_WITH_AS(dropout(x, 1, {}), "[dropout] expected 0 <= p < 1, got 1", Error);
   CHECK_THROWS_AS(drop_path(x, NAN, {}), Error);
   CHECK_THROWS_AS(cross_entropy(x, Tensor::from(std::vector<int64_t>{0, 3}, {2})), Error);

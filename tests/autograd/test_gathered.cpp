@@ -186,4 +186,22 @@ TEST_CASE("gathered: the residual's gradient costs a pre-norm block no pass of i
   CHECK(count.entries().count("binary_forward") == 0);
 }
 
+TEST_CASE("gathered: a sum made by the norm that reads it has the bits and gradients of the two ops") {
+  const auto run = [](DType dtype, bool together) {
+    const auto leaf = [&](const Shape& shape, uint32_t salt) { return Var(hash_tensor(shape, salt).to(dtype), true); };
+    const Var x = leaf({2, 37, 24}, 1), branch = leaf({2, 37, 24}, 2), gamma = leaf({24}, 3), beta = leaf({24}, 4);
+    const WorkCount count;
+    const Var apart = together ? Var() : x + branch;
+    const NormedSum y =
+        together ? add_layer_norm(x, branch, gamma, beta) : NormedSum{apart, layer_norm(apart, gamma, beta)};
+    CHECK(count.entries().count("binary_forward") == (together ? 0 : 1));
+    (y.sum * y.normed).backward(hash_tensor({2, 37, 24}, 5).to(dtype));
+    Values all;
+    for (const Tensor& t : {y.sum.value(), y.normed.value(), x.grad(), branch.grad(), gamma.grad(), beta.grad()})
+      for (const double number : t.to_vector<double>()) all.push_back(number);
+    return all;
+  };
+  for (const DType dtype : {DType::f32, DType::f64, DType::bf16}) CHECK(run(dtype, true) == run(dtype, false));
+}
+
 }  // namespace sked::test

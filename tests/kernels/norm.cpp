@@ -274,20 +274,31 @@ void add_batch_norms(KernelCases& cases) {
 
 // ---- layer norm -----------------------------------------------------------------------------------------------------
 
-KernelCase layer_forward(int64_t N, int64_t D, bool affine) {
-  const Tensor x = hash_tensor({N, D}, 1, 2, 3);
-  return case_of(kernel::layer_norm_forward, x.str() + (affine ? ", affine" : ""),
-                 {x, defined(affine, hash_tensor({D}, 2, 0.5, 1)), defined(affine, hash_tensor({D}, 3))},
-                 {unset({N, D}), unset({N}), unset({N})}, kEps)
+/// Numbers of which bf16 holds the sum of two, too: what follows a sum that is rounded is another case's.
+Tensor sixteenths(const Tensor& x) {
+  Values v = x.to_vector<double>();
+  for (double& value : v) value = std::round(16 * value) / 16;
+  return saved(v, x.shape());
+}
+
+KernelCase layer_forward(int64_t N, int64_t D, bool affine, bool residual) {
+  const Tensor x = hash_tensor({N, D}, 1, 2, 3), in = residual ? sixteenths(x) : x;
+  return case_of(kernel::layer_norm_forward, x.str() + (residual ? " + residual" : "") + (affine ? ", affine" : ""),
+                 {in, defined(residual, sixteenths(hash_tensor({N, D}, 5, 3))),
+                  defined(affine, hash_tensor({D}, 2, 0.5, 1)), defined(affine, hash_tensor({D}, 3))},
+                 {defined(residual, unset({N, D})), unset({N, D}), unset({N}), unset({N})}, kEps)
       .gives(
           [=](const auto& in, const auto&) {
             const Sets set{N, 1, D, 1};
-            const Statistics s(in[0], set);
-            return ValueLists{output(normalized(in[0], s.mean, s.rstd, set), set, in[1], in[2]), s.mean, s.rstd};
+            Values sum = in[0];
+            for (size_t i = 0; i < in[1].size(); ++i) sum[i] += in[1][i];
+            const Statistics s(sum, set);
+            const Values y = output(normalized(sum, s.mean, s.rstd, set), set, in[2], in[3]);
+            return ValueLists{residual ? sum : Values(), y, s.mean, s.rstd};
           },
           kNorms)
       .on_gpu(kNormsOnGpu)
-      .stored_in_bf16({0}, {0});
+      .stored_in_bf16({0, 1}, {0, 1});
 }
 
 KernelCase layer_backward(int64_t N, int64_t D, bool affine, bool residual) {
@@ -316,8 +327,10 @@ void add_layer_norms(KernelCases& cases) {
                              {3, 1024}, {40, 1280}, {25, 2048}, {2, 3072}, {3, 4096}, {37, 4100}};
   for (const auto& [N, D] : rows)
     for (const bool affine : {false, true}) {
-      cases.push_back(layer_forward(N, D, affine));
-      for (const bool residual : {false, true}) cases.push_back(layer_backward(N, D, affine, residual));
+      for (const bool residual : {false, true}) {
+        cases.push_back(layer_forward(N, D, affine, residual));
+        cases.push_back(layer_backward(N, D, affine, residual));
+      }
     }
 }
 
@@ -376,8 +389,14 @@ void add_refusals(KernelCases& cases) {
   cases.push_back(case_of(kernel::batch_norm_input_gradient, "refused", {x, x, {}, c, c, c, c}, {x}, false)
                       .is_refused({"(3, 6)", "(6)"}));
   cases.push_back(case_of(kernel::batch_norm_inference, "refused", {x, c, c, c, c, c}, {x}, kEps, false).is_refused());
-  cases.push_back(case_of(kernel::layer_norm_forward, "refused", {x, n, n}, {x, n, n}, kEps).is_refused({"(4)"}));
-  cases.push_back(case_of(kernel::layer_norm_forward, "refused", {x, c, c}, {x, c, n}, kEps).is_refused());
+  const auto layer = [&](const TensorList& in, const TensorList& out, std::vector<std::string> words) {
+    cases.push_back(case_of(kernel::layer_norm_forward, "refused", in, out, kEps).is_refused(std::move(words)));
+  };
+  layer({x, {}, n, n}, {{}, x, n, n}, {"(4)"});
+  layer({x, {}, c, c}, {{}, x, c, n}, {""});
+  layer({x, one, c, c}, {x, x, n, n}, {"(1, 6)"});
+  layer({x, x, c, c}, {one, x, n, n}, {"(1, 6)"});
+  layer({x, x, c, c}, {{}, x, n, n}, {"residual and sum"});
   cases.push_back(case_of(kernel::layer_norm_backward, "refused", {x, x, c, n, n, {}}, {one, c, c}).is_refused());
   cases.push_back(
       case_of(kernel::layer_norm_backward, "refused", {x, x, c, n, n, one}, {x, c, c}).is_refused({"(1, 6)"}));
@@ -400,7 +419,8 @@ KernelCases norm_cases() {
 
 KernelCases timed_norm() {
   const Tensor map = hash_tensor({64, 32, 32, 64}, 1, 2, 3);
-  KernelCase layer = layer_forward(16 * 197, 384, true), batch = batch_forward(map, hash_tensor(map.shape(), 2), true);
+  KernelCase layer = layer_forward(16 * 197, 384, true, false),
+             batch = batch_forward(map, hash_tensor(map.shape(), 2), true);
   return {layer.timed({"layer_norm_forward 3152x384", 0, 2 * static_cast<double>(layer.inputs[0].bytes())}),
           batch.timed({"batch_norm_forward + residual + relu 65536x64", 0, 4 * static_cast<double>(map.bytes())})};
 }
