@@ -7,32 +7,33 @@
 
 namespace sked::cpu {
 
-/// pre = z + b, y = f(pre) for each of N rows of O elements; b and pre may be null, and z may be y or pre.
+/// z ← z + b, unless b is null, and y = f(z) for each of N rows of O elements; y may be z.
 template <class T, class F>
-void add_bias_and_apply(const T* z, const T* b, int64_t N, int64_t O, T* pre, T* y, F&& f) {
+void add_bias_and_apply(T* z, const T* b, int64_t N, int64_t O, T* y, F&& f) {
 #pragma omp parallel for schedule(static)
   for (int64_t n = 0; n < N; ++n) {
+    T *row = z + n * O, *out = y + n * O;
+    if (b) {
 #pragma omp simd
-    for (int64_t o = 0; o < O; ++o) {
-      const T t = b ? z[n * O + o] + b[o] : z[n * O + o];
-      if (pre) pre[n * O + o] = t;
-      y[n * O + o] = f(t);
+      for (int64_t o = 0; o < O; ++o) row[o] += b[o];
     }
+#pragma omp simd
+    for (int64_t o = 0; o < O; ++o) out[o] = f(row[o]);
   }
 }
 
 /// The same with the activation's function.
 template <class T>
-void finish_linear(const T* z, const T* b, int64_t N, int64_t O, T* pre, T* y, Activation act) {
+void finish_linear(T* z, const T* b, int64_t N, int64_t O, T* y, Activation act) {
   switch (act) {
     case Activation::relu:
-      return add_bias_and_apply(z, b, N, O, pre, y, [](T t) { return functor::Relu::forward(t); });
+      return add_bias_and_apply(z, b, N, O, y, [](T t) { return functor::Relu::forward(t); });
     case Activation::gelu:
-      return add_bias_and_apply(z, b, N, O, pre, y, [](T t) { return functor::Gelu::forward(t); });
+      return add_bias_and_apply(z, b, N, O, y, [](T t) { return functor::Gelu::forward(t); });
     case Activation::gelu_tanh:
-      return add_bias_and_apply(z, b, N, O, pre, y, [](T t) { return functor::GeluTanh::forward(t); });
+      return add_bias_and_apply(z, b, N, O, y, [](T t) { return functor::GeluTanh::forward(t); });
     case Activation::none:
-      if (b || z != y) add_bias_and_apply<T>(z, b, N, O, nullptr, y, [](T t) { return t; });
+      if (b || z != y) add_bias_and_apply(z, b, N, O, y, [](T t) { return t; });
   }
 }
 

@@ -25,8 +25,7 @@ void linear_forward(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y
   visit_float(x.dtype(), "linear_forward", [&]<class T>(T) {
     T* product = z.data<T>();
     gemm<T>(s.N, s.O, s.I, {x.data<T>(), s.I, 1}, {w.data<T>(), 1, s.I}, product, s.O, false);
-    finish_linear(product, b.defined() ? b.data<T>() : nullptr, s.N, s.O, pre.defined() ? pre.data<T>() : nullptr,
-                  y.data<T>(), act);
+    finish_linear(product, b.defined() ? b.data<T>() : nullptr, s.N, s.O, y.data<T>(), act);
   });
 }
 
