@@ -76,8 +76,7 @@ void multiply_pointwise(int64_t N, int64_t I, int64_t O, const float* x, const T
     return onednn::FilterPlan{convolve, onednn::reorder(plain, convolve.layout(DNNL_ARG_WEIGHTS))};
   });
   const Tensor filters = plan.filters(w);
-  plan.compute.run(
-      {{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, filters.raw()}, {DNNL_ARG_BIAS, bias}, {DNNL_ARG_DST, y}});
+  plan.compute.run({{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, filters.raw()}, {DNNL_ARG_BIAS, bias}, {DNNL_ARG_DST, y}});
 }
 
 /// The same by the matmul primitive, of w in blocks that its storage keeps: then it is the fastest, whatever N is (one
@@ -93,8 +92,7 @@ void multiply_kept(int64_t N, int64_t I, int64_t O, const float* x, const Tensor
     return onednn::FilterPlan{multiply, onednn::reorder(plain, multiply.layout(DNNL_ARG_WEIGHTS))};
   });
   const Tensor filters = plan.filters(w);
-  plan.compute.run(
-      {{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, filters.raw()}, {DNNL_ARG_BIAS, bias}, {DNNL_ARG_DST, y}});
+  plan.compute.run({{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, filters.raw()}, {DNNL_ARG_BIAS, bias}, {DNNL_ARG_DST, y}});
 }
 
 /// Are the factors of products of x rounded to bf16, or are so already?

@@ -148,29 +148,29 @@ void keep_factors(RngAddress address, int64_t group, const Dropping& drop, T* ke
 }
 
 /// y = x · keep, `width` consecutive elements sharing one draw, of draws [first, first + draws).
-template <class T>
+template <class T, class A = Arithmetic<T>>
 void drop(const T* x, T* y, int64_t first, int64_t draws, int64_t width, RngAddress address, const Dropping& dropping) {
   constexpr int64_t kDraws = 4 * kLanes;
   const int64_t end = first + draws, groups = (end + kDraws - 1) / kDraws;
 #pragma omp parallel for schedule(static) if (draws * width > kHeavy)
   for (int64_t group = first / kDraws; group < groups; ++group) {
-    T all[kDraws];
+    A all[kDraws];
     keep_factors(address, group, dropping, all);
     const int64_t begin = std::max(first, group * kDraws), count = std::min(end, (group + 1) * kDraws) - begin;
-    const T* keep = all + (begin - group * kDraws);
+    const A* keep = all + (begin - group * kDraws);
     const T* from = x + (begin - first) * width;
     T* to = y + (begin - first) * width;
     if (width == 1) {
 #pragma omp simd
-      for (int64_t i = 0; i < count; ++i) to[i] = from[i] * keep[i];
+      for (int64_t i = 0; i < count; ++i) store(A(from[i]) * keep[i], to[i]);
       continue;
     }
     for (int64_t i = 0; i < count; ++i) {
-      const T factor = keep[i];
+      const A factor = keep[i];
       const T* in = from + i * width;
       T* out = to + i * width;
 #pragma omp simd
-      for (int64_t j = 0; j < width; ++j) out[j] = in[j] * factor;
+      for (int64_t j = 0; j < width; ++j) store(A(in[j]) * factor, out[j]);
     }
   }
 }
@@ -178,10 +178,8 @@ void drop(const T* x, T* y, int64_t first, int64_t draws, int64_t width, RngAddr
 void run_drop(const Tensor& x, Tensor& y, int64_t first, int64_t draws, int64_t width, RngAddress address, double p,
               const char* where) {
   const Dropping dropping(p);
-  visit_float(x.dtype(), where, [&](auto type) {
-    using T = decltype(type);
-    drop(x.data<T>(), y.data<T>(), first, draws, width, address, dropping);
-  });
+  visit_stored(x.dtype(), where,
+               [&]<class T>(T) { drop(x.data<T>(), y.data<T>(), first, draws, width, address, dropping); });
 }
 
 void dropout(const Tensor& x, Tensor& y, RngAddress address, int64_t first, double p) {
@@ -193,8 +191,8 @@ void drop_path(const Tensor& x, Tensor& y, RngAddress address, int64_t first, do
 }
 
 const bool registered = kernel::gaussian_noise.define(Device::cpu, gaussian_noise) &&
-                        kernel::dropout.define(Device::cpu, dropout) &&
-                        kernel::drop_path.define(Device::cpu, drop_path);
+                        kernel::dropout.define(Device::cpu, dropout, true) &&
+                        kernel::drop_path.define(Device::cpu, drop_path, true);
 
 }  // namespace
 }  // namespace sked::cpu

@@ -22,8 +22,8 @@ namespace {
 
 using Vars = std::vector<Var>;
 
-/// Names of the functions returning a Var, or two, that autograd/*.h declare, the tape itself (var.h, recompute.h) and what
-/// ranks do together (collective.h; test_collective.cpp) excepted.
+/// Names of the functions returning a Var, or two, that autograd/*.h declare, the tape itself (var.h, recompute.h) and
+/// what ranks do together (collective.h; test_collective.cpp) excepted.
 std::set<std::string> declared_ops() {
   const std::regex declaration(R"(^(?:inline )?(?:Var|NormedSum) (operator.|\w+)\()");
   std::set<std::string> ops;
