@@ -60,7 +60,11 @@ NormedSum add_layer_norm(const Var& x, const Var& branch, const Var& gamma, cons
   require_shape(branch.value(), x.shape(), "add_layer_norm", "branch");
   require_alike(x.value(), branch.value(), "add_layer_norm");
   const Forward f = forward(x, branch.value(), gamma, beta, eps, "add_layer_norm");
-  const Var sum = record(f.sum.reshape(x.shape()), {x, branch}, [](const Tensor& dy) -> Grads { return {dy, dy}; });
+  const Var sum =
+      record(f.sum.reshape(x.shape()), {x, branch},
+             [dx_needed = x.requires_grad(), dbranch_needed = branch.requires_grad()](const Tensor& dy) -> Grads {
+               return {dx_needed ? dy : Tensor(), dbranch_needed ? dy : Tensor()};
+             });
   return {sum, record_norm(f, sum, gamma, beta)};
 }
 

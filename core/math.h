@@ -5,7 +5,7 @@
 //
 // The polynomials are weighted least-squares fits at Chebyshev nodes, reweighted until the error levels out (Lawson's
 // method), with the coefficients rounded to float from the lowest up. tests/core/math.cpp holds each function to its
-// stated error, in units of the last place (ulp), against the double-precision one.
+// stated error, most in units of the last place (ulp), against the double-precision one.
 
 #include <bit>
 #include <cmath>
@@ -50,12 +50,6 @@ constexpr ExpParts exp_parts(float x) {
   const float p = horner(r, 0.49999994f, 0.166665211f, 0.0416682623f, 0.00836867094f, 0.00138210424f);
   return {n, 1.0f + (r + r * r * p)};
 }
-/// e^x for |x| ≤ 87.
-constexpr float exp_small(float x) {
-  const ExpParts e = exp_parts(x);
-  return e.power * exp2_int(e.n);
-}
-
 /// log x + offset ln 2 for a normal x > 0. With x = 2^e (1 + f), 1 + f in [√½, √2): e ln 2 + f + f² P(f).
 constexpr float log_normal(float x, float offset) {
   const auto bits = std::bit_cast<int32_t>(x);

@@ -68,7 +68,7 @@ struct Same {
 };
 
 /// An activation as map() takes it. 2 · n elements moved; the exact GELU costs 19 instructions an element in bf16 (57
-/// with the functor and a second copy of `pre`), bound by memory where f32's 45 are not.
+/// with the functor and a second copy of `pre`), bound by memory.
 template <class T, class F>
 struct Apply {
   __device__ float operator()(float x) const { return ActivationAs<T, F>::forward(x); }
@@ -220,7 +220,7 @@ void linear_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, Tenso
 }
 
 /// dx ← dx ⊙ act'(pre). 3 · N·I elements moved; for the exact GELU 23 instructions and a quarter of a load an element
-/// in bf16, 64 and a half in f32 (78 and 2 before there were packs).
+/// in bf16 (78 and 2 before there were packs).
 template <class T, class F>
 struct ThroughActivation {
   const T* pre;

@@ -1,6 +1,7 @@
 #include "layers/transformer.h"
 
 #include <cmath>
+#include <utility>
 
 #include "autograd/attention.h"
 #include "autograd/matmul.h"
@@ -102,24 +103,27 @@ TransformerBlock::TransformerBlock(Init& init, const BlockConfig& config)
   if (ls2_) add("ls2", *ls2_);
 }
 
-ResidualStream TransformerBlock::forward(const ResidualStream& in, const Context& context) const {
+ResidualStream TransformerBlock::forward(ResidualStream in, const Context& context) const {
   const auto scaled = [](const std::unique_ptr<LayerScale>& scale, const Var& y) {
     return scale ? scale->forward(y) : y;
   };
-  const auto [x, first] =
-      in.branch.defined() ? norm1_.forward_sum(in.x, in.branch) : NormedSum{in.x, norm1_.forward(in.x)};
-  const auto [y, second] =
-      norm2_.forward_sum(x, drop_path1_.forward(scaled(ls1_, attn_.forward(first, context)), context));
-  return {y, drop_path2_.forward(scaled(ls2_, mlp_.forward(second, context)), context)};
+  NormedSum x = in.branch.defined() ? norm1_.forward_sum(in.x, in.branch) : NormedSum{in.x, norm1_.forward(in.x)};
+  in = {};
+  Var branch = attn_.forward(x.normed, context);
+  x.normed = {};
+  branch = drop_path1_.forward(scaled(ls1_, branch), context);
+  const NormedSum y = norm2_.forward_sum(x.sum, branch);
+  x = {}, branch = {};
+  return {y.sum, drop_path2_.forward(scaled(ls2_, mlp_.forward(y.normed, context)), context)};
 }
 
 Var run_blocks(const TransformerBlocks& blocks, size_t count, const Var& x, const Context& context, bool checkpoint) {
   ResidualStream stream{x, {}};
   for (size_t i = 0; i < count; ++i) {
-    if (checkpoint && context.training)
+    if (checkpoint && context.training)  // what is kept of a block is one tensor: the sum
       stream = {run_block(*blocks[i], stream.x, context, true), {}};
     else
-      stream = blocks[i]->forward(stream, context);
+      stream = blocks[i]->forward(std::move(stream), context);
   }
   return stream.sum();
 }

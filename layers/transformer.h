@@ -86,7 +86,8 @@ struct ResidualStream {
 class TransformerBlock : public Module {
  public:
   TransformerBlock(Init& init, const BlockConfig& config);
-  ResidualStream forward(const ResidualStream& in, const Context& context) const;
+  /// Takes the stream over, so that off the tape nothing of it outlives its last reader.
+  ResidualStream forward(ResidualStream in, const Context& context) const;
   Var forward(const Var& x, const Context& context) const { return forward(ResidualStream{x, {}}, context).sum(); }
 
  private:

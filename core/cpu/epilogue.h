@@ -32,8 +32,8 @@ void finish_linear(T* z, const T* b, int64_t N, int64_t O, T* y, Activation act)
       return add_bias_and_apply(z, b, N, O, y, [](T t) { return functor::Gelu::forward(t); });
     case Activation::gelu_tanh:
       return add_bias_and_apply(z, b, N, O, y, [](T t) { return functor::GeluTanh::forward(t); });
-    case Activation::none:
-      if (b || z != y) add_bias_and_apply(z, b, N, O, y, [](T t) { return t; });
+    case Activation::none:  // z is y
+      if (b) add_bias_and_apply(z, b, N, O, y, [](T t) { return t; });
   }
 }
 

@@ -13,7 +13,7 @@ namespace sked::cpu {
 /// microseconds, as much as some ten thousand additions.
 inline constexpr int64_t kLight = 1 << 15;
 
-/// The same for work of some tens of operations an element (exp, erf, random numbers).
+/// The same for work of some tens of operations an element (exp, Φ, random numbers).
 inline constexpr int64_t kHeavy = 1 << 12;
 
 /// Calls f(begin, end) on disjoint ranges that cover 0 … n-1, one per thread, or once on this thread when n ≤

@@ -6,7 +6,7 @@
 namespace sked {
 
 /// y = f(x); the formulas and derivatives are in functors.h.
-/// gelu is x Φ(x) with the exact erf (Hendrycks & Gimpel, arXiv 1606.08415); gelu_tanh its tanh approximation.
+/// gelu is x Φ(x) (Hendrycks & Gimpel, arXiv 1606.08415); gelu_tanh its tanh approximation.
 enum class Unary {
   neg,
   exp,

@@ -41,7 +41,7 @@ double exact_softplus(double x) { return std::fmax(x, 0.0) + std::log1p(std::exp
 }  // namespace
 
 // The allowed errors are what math.h promises; measured over 2·10^7 points: exp 1.0, log 0.9, log1p 1.2, tanh 1.3,
-//, sigmoid 2.5, softplus 2.0 ulp.
+// sigmoid 2.5, softplus 2.0 ulp.
 TEST_CASE("math: float functions keep their promised errors") {
   const auto exp_f = [](float x) { return math::exp(x); };
   const auto exp_d = [](double x) { return std::exp(x); };

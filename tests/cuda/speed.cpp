@@ -72,9 +72,11 @@ void memory_bound() {
   print_bytes("gelu backward", 3 * tensor, peak, [&] { kernel::unary_backward(x, dy, y, Unary::gelu); });
   print_bytes("add", 3 * tensor, peak, [&] { kernel::binary_forward(x, dy, y, Binary::add); });
   print_bytes("add a row", 2 * tensor, peak, [&] { kernel::binary_forward(x, gamma, y, Binary::add); });
-  Tensor sum;
+  Tensor sum = Tensor::like(x), no_sum;
   print_bytes("layer_norm_forward", 2 * tensor, peak,
-              [&] { kernel::layer_norm_forward(x, {}, gamma, beta, sum, y, mean, rstd, 1e-6); });
+              [&] { kernel::layer_norm_forward(x, {}, gamma, beta, no_sum, y, mean, rstd, 1e-6); });
+  print_bytes("layer_norm_forward + residual", 4 * tensor, peak,
+              [&] { kernel::layer_norm_forward(x, dy, gamma, beta, sum, y, mean, rstd, 1e-6); });
   print_bytes("layer_norm_backward", 3 * tensor, peak,
               [&] { kernel::layer_norm_backward(dy, x, gamma, mean, rstd, {}, y, dgamma, dbeta); });
   print_bytes("layer_norm_backward + residual", 4 * tensor, peak,
