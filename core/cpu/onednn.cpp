@@ -25,10 +25,15 @@ dnnl::stream& stream() {
   return mine;
 }
 
-/// Scratch memory is ours to give.
-dnnl::primitive_attr attributes() {
+/// Scratch memory is ours to give. With `accumulate` what is computed is added to what lies there.
+dnnl::primitive_attr attributes(bool accumulate = false) {
   dnnl::primitive_attr attr;
   attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  if (accumulate) {
+    dnnl::post_ops then;
+    then.append_sum(1.0f);
+    attr.set_post_ops(then);
+  }
   return attr;
 }
 
@@ -64,9 +69,11 @@ Extents extents(const Layout& layout) {
 #endif
 }
 
-dnnl::convolution_forward::primitive_desc forward_description(const ConvLayouts& l, const Window& window) {
-  return describe<dnnl::convolution_forward>(attributes(), dnnl::prop_kind::forward_training, kDirect, l.x, l.w, l.bias,
-                                             l.y, both(window.stride), both(window.padding), both(window.padding));
+dnnl::convolution_forward::primitive_desc forward_description(const ConvLayouts& l, const Window& window,
+                                                                  bool accumulate = false) {
+  return describe<dnnl::convolution_forward>(attributes(accumulate), dnnl::prop_kind::forward_training, kDirect, l.x,
+                                             l.w, l.bias, l.y, both(window.stride), both(window.padding),
+                                             both(window.padding));
 }
 
 /// The forward convolution of a backward one, as a hint: in f32, since a filters' gradient of bf16 has no forward.
@@ -140,17 +147,15 @@ void Operation::run(std::initializer_list<Argument> arguments) const {
 }
 
 Operation matmul(const Layout& a, const Layout& b, const Layout& bias, const Layout& c, bool accumulate) {
-  dnnl::primitive_attr attr = attributes();
-  if (accumulate) {
-    dnnl::post_ops then;
-    then.append_sum(1.0f);
-    attr.set_post_ops(then);
-  }
-  return Operation(describe<dnnl::matmul>(attr, a, b, bias, c));
+  return Operation(describe<dnnl::matmul>(attributes(accumulate), a, b, bias, c));
 }
 
 Operation convolution_forward(const ConvLayouts& l, const Window& window) {
   return Operation(forward_description(l, window));
+}
+
+Operation convolution_forward_accumulate(const ConvLayouts& l, const Window& window) {
+  return Operation(forward_description(l, window, true));
 }
 
 Operation convolution_backward_input(const ConvLayouts& l, const Window& window) {

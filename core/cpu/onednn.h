@@ -65,6 +65,8 @@ struct ConvLayouts {
 };
 /// DST from SRC, WEIGHTS [and BIAS].
 Operation convolution_forward(const ConvLayouts& layouts, const Window& window);
+/// The same added to DST.
+Operation convolution_forward_accumulate(const ConvLayouts& layouts, const Window& window);
 /// DIFF_SRC from DIFF_DST and WEIGHTS.
 Operation convolution_backward_input(const ConvLayouts& layouts, const Window& window);
 /// DIFF_WEIGHTS [and DIFF_BIAS] from SRC and DIFF_DST.

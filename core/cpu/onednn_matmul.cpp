@@ -55,23 +55,24 @@ namespace {
 using onednn::Tag;
 
 /// sgemm packs both operands at every call; a 1×1 convolution only rearranges its filters, which makes the products of
-/// ViT-S up to 15 % faster with AVX2 and up to 20 % with AVX-512, and those with few columns (an HET-XL tile's logits)
-/// 40 %. Filters must fill whole vectors.
+/// ViT-S up to 15 % faster with AVX2 and up to 20 % with AVX-512, those with few columns (an HET-XL tile's logits) 40 %,
+/// and those that are added up (a tile's part of ∂z, AVX2) 4 to 13 %. Filters must fill whole vectors.
 bool pointwise_suits(int64_t N, int64_t I, int64_t O) {
   static const bool able = onednn::processor_has(dnnl::cpu_isa::avx2);
   constexpr int64_t kFewestRows = 256;
   return able && N >= kFewestRows && I % 16 == 0 && O % 16 == 0;
 }
 
-/// y (N,O) = x (N,I) wᵀ, or x w for `transposed` w, [+ bias (O)], as a 1×1 convolution of N pixels.
+/// y (N,O) = x (N,I) wᵀ, or x w for `transposed` w, [+ bias (O)] [+ y when accumulate], as a 1×1 convolution of N
+/// pixels.
 void multiply_pointwise(int64_t N, int64_t I, int64_t O, const float* x, const Tensor& w, bool transposed,
-                        const float* bias, float* y) {
-  static onednn::Cache<onednn::FilterPlan, 5> cache;
-  const onednn::FilterPlan& plan = cache.get({N, I, O, transposed, bias != nullptr}, [&] {
+                        const float* bias, float* y, bool accumulate = false) {
+  static onednn::Cache<onednn::FilterPlan, 6> cache;
+  const onednn::FilterPlan& plan = cache.get({N, I, O, transposed, bias != nullptr, accumulate}, [&] {
     const onednn::Layout in = onednn::layout({1, I, N, 1}, Tag::nhwc), out = onednn::layout({1, O, N, 1}, Tag::nhwc);
     const onednn::Layout shift = bias ? onednn::layout({O}, Tag::x) : onednn::Layout();
-    const onednn::Operation convolve =
-        onednn::convolution_forward({in, onednn::layout({O, I, 1, 1}, Tag::any), shift, out}, {});
+    const auto make = accumulate ? onednn::convolution_forward_accumulate : onednn::convolution_forward;
+    const onednn::Operation convolve = make({in, onednn::layout({O, I, 1, 1}, Tag::any), shift, out}, {});
     const onednn::Layout plain = onednn::layout({O, I, 1, 1}, transposed ? Tag::iohw : Tag::oihw);
     return onednn::FilterPlan{convolve, onednn::reorder(plain, convolve.layout(DNNL_ARG_WEIGHTS))};
   });
@@ -120,6 +121,8 @@ void matmul(const Tensor& a, const Tensor& b, Tensor& c, bool transpose_a, bool 
   const MatmulSizes s = matmul_sizes(a, b, c, transpose_a);
   if (s.Q == 0 || c.numel() == 0) return kernel::matmul.by_definition(a, b, c, transpose_a, transpose_b, accumulate);
   const bool rounded = in_bf16(a);
+  if (!rounded && s.batch == 1 && !transpose_a && pointwise_suits(s.M, s.Q, s.N))
+    return multiply_pointwise(s.M, s.Q, s.N, a.data<float>(), b, !transpose_b, nullptr, c.data<float>(), accumulate);
   // Many small products: one a thread. Few: all threads on each.
 #pragma omp parallel for schedule(static) if (s.batch >= onednn::threads_here())
   for (int64_t n = 0; n < s.batch; ++n) {

@@ -47,7 +47,7 @@ Tensor matrix(const Tensor& t, int64_t b) { return rows_of(t, b, 0, t.dim(1)); }
 }  // namespace
 
 std::shared_ptr<KeptTiles> worth_keeping(const SampledLogits& logits) {
-  constexpr int64_t kMostNoise = int64_t{64} << 20, kMostLogits = int64_t{256} << 20;  // bytes
+  constexpr int64_t kMostNoise = int64_t{64} << 20, kMostLogits = int64_t{512} << 20;  // bytes
   if (!logits.weight.defined() || !logits.scales.d.defined() || logits.center.device() != Device::cpu) return nullptr;
   if (!on_tape(inputs_of(logits))) return nullptr;
   constexpr int64_t kMany = 1024;  // classes beside which drawing again is nothing

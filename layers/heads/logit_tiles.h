@@ -31,7 +31,7 @@ struct KeptTiles {
 };
 
 /// A place for HET-XL's on the CPU, if gradients will be asked for: up to 64 MiB of noise, all or nothing, and with it
-/// up to 256 MiB of logits, which spares their products a second time. Null otherwise, and for many classes that are
+/// up to 512 MiB of logits, which spares their products a second time. Null otherwise, and for many classes that are
 /// divided to save memory.
 std::shared_ptr<KeptTiles> worth_keeping(const SampledLogits& logits);
 
