@@ -37,6 +37,10 @@ void bench(const CommonOptions& options, const std::vector<std::string>& topics,
   settings.threads = omp_get_max_threads();
   settings.device = options.device;
   settings.record = options.graph;
+  const bool about_peer = !settings.script.empty() || !settings.peer_modes.empty();
+  require_usage(!settings.peer.empty() || !about_peer, "bench",
+                "--peer-script and --peer-modes: expected the peer's interpreter with --peer, got none");
+  if (settings.script.empty()) settings.script = "apps/bench/peer_torch.py";
   if (settings.peer_modes.empty()) {
     settings.peer_modes = {"eager", "compile"};
     if (settings.device == Device::cuda) settings.peer_modes.push_back("max-autotune");
@@ -77,7 +81,7 @@ void bench(const CommonOptions& options, const std::vector<std::string>& topics,
   if (asked("variance"))
     for (const VarianceRow& row : variance_rows(settings)) results.variance(row);
   if (named("gpu-knobs")) gpu_knobs(settings, [&](const Knob& knob) { results.knob(knob); });
-  results.finish();
+  results.finish(settings.only);
 }
 
 }  // namespace
@@ -87,7 +91,6 @@ int main(int argc, char** argv) {
   using namespace sked;
   std::vector<std::string> topics;
   bench::Settings settings;
-  settings.script = "apps/bench/peer_torch.py";
   const AppText text = {
       .name = "bench",
       .about =

@@ -132,9 +132,9 @@ void Results::write() const {
   if (!file_.empty()) write_file(file_, json_text(json_));
 }
 
-void Results::finish() const {
+void Results::finish(const std::string& only) const {
   const bool any = std::ranges::any_of(json_.members(), [](const JsonMember& topic) { return topic.value.is_array(); });
-  require_usage(any, "bench", "no case asked for has the words of --only in its name");
+  require_usage(any, "bench", "--only: expected words of a case that is asked for, got ", only);
   write();
   if (failed_.empty()) return;
   std::string names;

@@ -19,8 +19,8 @@ class Results {
   Report rows(const std::string& topic);
   void knob(const Knob& knob);
   void variance(const VarianceRow& row);
-  /// Throws Error naming the rows that failed, UsageError where there was none.
-  void finish() const;
+  /// Throws Error naming the rows that failed, UsageError where there was none whose name has `only` in it.
+  void finish(const std::string& only) const;
 
  private:
   void keep(const std::string& topic, const Row& row);

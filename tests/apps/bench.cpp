@@ -42,12 +42,12 @@ TEST_CASE("bench: its file is written as rows and modes are known, and a row tha
   CHECK(kept()[0]["seconds"] == 2.0);  // timed all the same
   CHECK(kept()[0]["failed"].get<std::string>().find("expected < 0.1") != std::string::npos);
   CHECK_FALSE(kept()[1].contains("failed"));
-  CHECK(one_line_with(error_of([&] { results.finish(); }), "[bench]", "1 of its rows failed", ": a"));
+  CHECK(one_line_with(error_of([&] { results.finish({}); }), "[bench]", "1 of its rows failed", ": a"));
   row.check(std::numeric_limits<double>::quiet_NaN(), 0.1);
   CHECK_FALSE(row.failure.empty());
   bench::Results good(file, {}, 0);
   good.rows("steps")(other, true);
-  good.finish();
+  good.finish({});
 }
 
 TEST_CASE("bench: the ratio is that to the fastest of PyTorch's modes, and one that fails costs no other") {
@@ -184,7 +184,9 @@ TEST_CASE("bench: gpu-knobs needs a GPU, and lists every choice of it") {
 TEST_CASE("bench: what it would not look at is refused") {
   CHECK(fails_with(run_program({"bench", "kernels", "--set", "head.kind=hetxl"}), 2, "--set has no meaning here"));
   CHECK(fails_with(run_program({"bench", "contrastive", "--shrink", "64", "--rounds", "1", "--only", "nothing"}), 2,
-                   "--only"));
+                   "--only: expected words of a case that is asked for, got nothing"));
+  CHECK(fails_with(run_program({"bench", "likelihood", "--peer-script", "apps/bench/peer_jax.py"}), 2, "--peer"));
+  CHECK(fails_with(run_program({"bench", "likelihood", "--peer-modes", "eager"}), 2, "got none"));
 }
 
 TEST_CASE("bench: a step that disagrees with the definitions is timed all the same, and marked") {
