@@ -70,7 +70,7 @@ Extents extents(const Layout& layout) {
 }
 
 dnnl::convolution_forward::primitive_desc forward_description(const ConvLayouts& l, const Window& window,
-                                                                  bool accumulate = false) {
+                                                              bool accumulate = false) {
   return describe<dnnl::convolution_forward>(attributes(accumulate), dnnl::prop_kind::forward_training, kDirect, l.x,
                                              l.w, l.bias, l.y, both(window.stride), both(window.padding),
                                              both(window.padding));

@@ -55,7 +55,7 @@ namespace {
 using onednn::Tag;
 
 /// sgemm packs both operands at every call; a 1×1 convolution only rearranges its filters, which makes the products of
-/// ViT-S up to 15 % faster with AVX2 and up to 20 % with AVX-512, those with few columns (an HET-XL tile's logits) 40 %,
+/// ViT-S up to 15 % faster with AVX2 and up to 20 % with AVX-512, those with few columns (an HET-XL tile's logits) 40 %
 /// and those that are added up (a tile's part of ∂z, AVX2) 4 to 13 %. Filters must fill whole vectors.
 bool pointwise_suits(int64_t N, int64_t I, int64_t O) {
   static const bool able = onednn::processor_has(dnnl::cpu_isa::avx2);
@@ -121,8 +121,10 @@ void matmul(const Tensor& a, const Tensor& b, Tensor& c, bool transpose_a, bool 
   const MatmulSizes s = matmul_sizes(a, b, c, transpose_a);
   if (s.Q == 0 || c.numel() == 0) return kernel::matmul.by_definition(a, b, c, transpose_a, transpose_b, accumulate);
   const bool rounded = in_bf16(a);
-  if (!rounded && s.batch == 1 && !transpose_a && pointwise_suits(s.M, s.Q, s.N))
-    return multiply_pointwise(s.M, s.Q, s.N, a.data<float>(), b, !transpose_b, nullptr, c.data<float>(), accumulate);
+  if (!rounded && s.batch == 1 && !transpose_a && pointwise_suits(s.M, s.Q, s.N)) {
+    multiply_pointwise(s.M, s.Q, s.N, a.data<float>(), b, !transpose_b, nullptr, c.data<float>(), accumulate);
+    return;
+  }
   // Many small products: one a thread. Few: all threads on each.
 #pragma omp parallel for schedule(static) if (s.batch >= onednn::threads_here())
   for (int64_t n = 0; n < s.batch; ++n) {

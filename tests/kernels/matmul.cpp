@@ -61,10 +61,10 @@ void add_matmul(KernelCases& cases, const Product& p, bool accumulate) {
 
 /// Every transposition, batch, shared operand and accumulation, over odd sizes; nothing to add, nothing to compute.
 void add_matmuls(KernelCases& cases) {
-  const int64_t sizes[][4] = {{1, 1, 1, 1},   {1, 7, 5, 3},    {3, 17, 1, 29},    {2, 1, 33, 64},  {1, 65, 31, 1},
-                              {4, 13, 19, 2}, {4, 64, 32, 16}, {1, 200, 70, 300}, {1, 64, 48, 96}, {3, 17, 5, 29},
-                              {1, 1, 33, 64}, {2, 3, 4, 0},    {2, 0, 4, 5},      {0, 3, 4, 5},
-                              {1, 260, 48, 32}};  // as a convolution
+  const int64_t sizes[][4] = {{1, 1, 1, 1},    {1, 7, 5, 3},   {3, 17, 1, 29},  {2, 1, 33, 64},
+                              {1, 65, 31, 1},  {4, 13, 19, 2}, {4, 64, 32, 16}, {1, 200, 70, 300},
+                              {1, 64, 48, 96}, {3, 17, 5, 29}, {1, 1, 33, 64},  {2, 3, 4, 0},
+                              {2, 0, 4, 5},    {0, 3, 4, 5},   {1, 260, 48, 32}};  // as a convolution
   for (const auto& [batch, M, N, Q] : sizes)
     for (const int mode : {0, 1, 2, 3})
       for (const bool shared : {false, true})
