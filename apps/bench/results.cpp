@@ -134,7 +134,7 @@ void Results::write() const {
 
 void Results::finish(const std::string& only) const {
   const bool any = std::ranges::any_of(json_.members(), [](const JsonMember& topic) { return topic.value.is_array(); });
-  require_usage(any, "bench", "--only: expected words of a case that is asked for, got ", only);
+  require_usage(any, "bench", "--only: no case asked for has '", only, "' in its name");
   write();
   if (failed_.empty()) return;
   std::string names;
