@@ -63,7 +63,7 @@ struct Settings {
   int threads = 2;
   int rounds = 7;
   std::string peer;                     // Python interpreter with PyTorch; empty: no peer
-  std::string script;                   // run by it; empty: apps/bench/peer_torch.py
+  std::string script;                   // run by it
   std::vector<std::string> peer_modes;  // of PyTorch: eager, compile, max-autotune
   Device device = Device::cpu;          // of training steps, likelihood and peak; the rest: the CPU
   bool profile = false;                 // plain calls, every kernel of them timed, instead of checks and times

@@ -157,6 +157,7 @@ std::vector<VarianceRow> variance_rows(const Settings& settings) {
   const int draws = 5 * settings.rounds;
   std::vector<VarianceRow> rows;
   for (const HeadKind kind : {HeadKind::het, HeadKind::het_xl}) {
+    if (!settings.wants(name_of(kind))) continue;
     for (const int64_t samples : {2, 8, 32, 128}) {
       const Sizes sizes{32, samples, 64, 100};
       VarianceRow row{.head = name_of(kind), .samples = samples};

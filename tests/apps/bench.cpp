@@ -185,6 +185,7 @@ TEST_CASE("bench: what it would not look at is refused") {
   CHECK(fails_with(run_program({"bench", "kernels", "--set", "head.kind=hetxl"}), 2, "--set has no meaning here"));
   CHECK(fails_with(run_program({"bench", "contrastive", "--shrink", "64", "--rounds", "1", "--only", "nothing"}), 2,
                    "--only: no case asked for has 'nothing' in its name"));
+  CHECK(fails_with(run_program({"bench", "variance", "--rounds", "1", "--only", "nothing"}), 2, "no case asked for"));
   CHECK(fails_with(run_program({"bench", "likelihood", "--peer-script", "apps/bench/peer_jax.py"}), 2, "--peer"));
   CHECK(fails_with(run_program({"bench", "likelihood", "--peer-modes", "eager"}), 2, "got none"));
 }
