@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include <numeric>
 #include <sstream>
 
 #include "apps/common/run/checkpoint.h"
@@ -12,6 +13,7 @@
 #include "core/error.h"
 #include "tests/apps/support.h"
 #include "tests/common/compare.h"
+#include "tests/common/in_bf16.h"
 
 using namespace sked;
 using namespace sked::test;
@@ -94,6 +96,33 @@ TEST_CASE("trainer: runs repeat themselves, whatever the number of loader thread
   config.seed = 1;
   train(config, place.run("seed").path, kQuiet);
   CHECK(losses(place.run("a")) != losses(place.run("seed")));
+}
+
+TEST_CASE("trainer: in bf16 runs repeat themselves too, and learn what they learn in f32") {
+  if (!offers(Device::cpu, Precision::bf16)) return skip("training in bf16: this processor has no instructions");
+  const Workplace place;
+  RunConfig config = place.config();
+  config.train.epochs = 6;
+  for (const HeadKind kind : {HeadKind::det, HeadKind::het, HeadKind::het_xl}) {
+    CAPTURE(kind);
+    config.head.kind = kind;
+    const auto run = [&](const char* what) { return place.run(std::to_string(static_cast<int>(kind)) + what); };
+    train(config, run("f32").path, kQuiet);
+    {
+      const InBf16 rounded;
+      train(config, run("bf16").path, kQuiet);
+      train(config, run("again").path, kQuiet);
+    }
+    check_same_run(run("bf16"), run("again"));
+    const std::vector<double> want = losses(run("f32")), got = losses(run("bf16"));
+    REQUIRE(got.size() == want.size());
+    CHECK(got != want);
+    CHECK(got.front() == doctest::Approx(want.front()).epsilon(0.01));
+    const auto last_epoch = [](const std::vector<double>& loss) {
+      return std::accumulate(loss.end() - 10, loss.end(), 0.0) / 10;
+    };
+    CHECK(last_epoch(got) == doctest::Approx(last_epoch(want)).epsilon(0.05));
+  }
 }
 
 TEST_CASE("trainer: with a weight average the test measures the average") {
