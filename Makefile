@@ -181,8 +181,9 @@ GLUE_OPT = $(patsubst -O3,-O1 -fexpensive-optimizations,$(OPT))
 COLD_OPT = $(patsubst -O3,-O1,$(OPT:-O1=-O0))
 TEST_OPT = $(patsubst -O3,-O0,$(OPT:-O1=-O0))
 $(addprefix $(BUILD)/obj/tests/,kernels/%.o common/%.o): TEST_OPT = $(patsubst -O3,-O1,$(OPT))
-GLUE := autograd/%.o layers/%.o core/json.o core/safetensors.o data/caption%.o data/catalog.o data/dataset.o \
-        data/image_collection.o data/image_folder.o data/loader.o data/parts.o data/relabeled.o data/shard%.o
+GLUE := autograd/%.o layers/%.o core/json.o core/kernels/%.o core/safetensors.o \
+        $(patsubst %,data/%.o,caption% catalog collections dataset embedding_files image_collection image_folder \
+          image_paths label_table loader parts relabeled shard%)
 $(addprefix $(BUILD)/obj/,$(GLUE)): private OPTIMIZE = $(GLUE_OPT)
 $(addprefix $(BUILD)/obj/,apps/%.o cuda/cudnn.o): private OPTIMIZE = $(COLD_OPT)
 $(BUILD)/obj/tests/%.o: private OPTIMIZE = $(TEST_OPT)

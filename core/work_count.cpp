@@ -41,6 +41,10 @@ WorkCount::Entry WorkCount::total() const {
   return total;
 }
 
+void WorkCount::launch(const char* where) {
+  if (WorkCount* const count = active()) count->entries_[where].launches += 1;
+}
+
 void WorkCount::begin(const Current& call) {
   call_ = call;
   if (!clock_) return;

@@ -69,9 +69,7 @@ class WorkCount {
    private:
     WorkCount* count_ = nullptr;
   };
-  static void launch(const char* where) {
-    if (WorkCount* const count = active()) count->entries_[where].launches += 1;
-  }
+  static void launch(const char* where);
   static WorkCount*& active() { return active_; }
 
  private:

@@ -120,9 +120,7 @@ void finish_linear(const LinearSizes& s, const Tensor& z, const Tensor& b, Tenso
       T* const kept = pre.defined() && act != Activation::none ? pre.data<T>() : nullptr;
       finish(s.N, s.O, z.data<T>(), b.data<T>(), kept, out, Apply<T, F>{});
     };
-    if (act == Activation::relu) return run(functor::Relu{});
-    if (act == Activation::gelu) return run(functor::Gelu{});
-    if (act == Activation::gelu_tanh) return run(functor::GeluTanh{});
+    if (act != Activation::none) return functor::visit(act, run);
     if (b.defined() || !z.shares_storage(y)) run(Same{});
   });
 }
@@ -298,9 +296,7 @@ void linear_backward_activation(const Tensor& dy, const Tensor& w, const Tensor&
   }
   linear_backward_input<product>(dy, weight, dx);
   if (!db.defined()) return kernel::unary_backward(pre, dx, dx, unary_of(act));
-  if (act == Activation::relu) return through_activation<functor::Relu>(s, pre, dx, db);
-  if (act == Activation::gelu) return through_activation<functor::Gelu>(s, pre, dx, db);
-  through_activation<functor::GeluTanh>(s, pre, dx, db);
+  functor::visit(act, [&]<class F>(F) { through_activation<F>(s, pre, dx, db); });
 }
 
 [[maybe_unused]] const bool registered =

@@ -25,16 +25,9 @@ void add_bias_and_apply(T* z, const T* b, int64_t N, int64_t O, T* y, F&& f) {
 /// The same with the activation's function.
 template <class T>
 void finish_linear(T* z, const T* b, int64_t N, int64_t O, T* y, Activation act) {
-  switch (act) {
-    case Activation::relu:
-      return add_bias_and_apply(z, b, N, O, y, [](T t) { return functor::Relu::forward(t); });
-    case Activation::gelu:
-      return add_bias_and_apply(z, b, N, O, y, [](T t) { return functor::Gelu::forward(t); });
-    case Activation::gelu_tanh:
-      return add_bias_and_apply(z, b, N, O, y, [](T t) { return functor::GeluTanh::forward(t); });
-    case Activation::none:  // z is y
-      if (b) add_bias_and_apply(z, b, N, O, y, [](T t) { return t; });
-  }
+  if (act != Activation::none)
+    return functor::visit(act, [=](auto f) { add_bias_and_apply(z, b, N, O, y, [f](T t) { return f.forward(t); }); });
+  if (b) add_bias_and_apply(z, b, N, O, y, [](T t) { return t; });  // z is y
 }
 
 }  // namespace sked::cpu

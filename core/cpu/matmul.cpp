@@ -47,7 +47,7 @@ void linear_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, Tenso
 /// dx (N,I) ← dx ⊙ act'(pre), and db (I), unless null, its sums over rows, in one pass.
 template <class T, class Sum>
 void backward_activation(const T* pre, int64_t N, int64_t I, T* dx, Sum* db, Activation act) {
-  functor::visit(unary_of(act), [=](auto f) {
+  functor::visit(act, [=](auto f) {
     sum_over_rows(N, db ? I : 0, db, [=](int64_t begin, int64_t end, Arithmetic<Sum>* sums) {
       for (int64_t n = begin; n < end; ++n) {
         const T* at = pre + n * I;

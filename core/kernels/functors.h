@@ -280,6 +280,21 @@ void visit(Unary op, F&& f) {
   }
 }
 
+/// Not for none.
+template <class F>
+void visit(Activation act, F&& f) {
+  switch (act) {
+    case Activation::none:
+      return;
+    case Activation::relu:
+      return f(Relu{});
+    case Activation::gelu:
+      return f(Gelu{});
+    case Activation::gelu_tanh:
+      return f(GeluTanh{});
+  }
+}
+
 template <class F>
 void visit(Binary op, F&& f) {
   switch (op) {

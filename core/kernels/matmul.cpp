@@ -58,7 +58,8 @@ void check_backward_input(const char* where, const Tensor& dy, const Tensor& w, 
 }
 
 void check_backward_activation(const char* where, const Tensor& dy, const Tensor& w, const Tensor& pre,
-                               const Tensor& dx, const Tensor& db, Activation) {
+                               const Tensor& dx, const Tensor& db, Activation act) {
+  require(act != Activation::none, where, "expected an activation, got none");
   require_linear(dx, w, {}, dy, where);
   require_shape(pre, dx.shape(), where, "pre");
   require_alike(dx, pre, where);

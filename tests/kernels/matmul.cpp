@@ -175,6 +175,9 @@ void add_refusals(KernelCases& cases) {
   cases.push_back(case_of(kernel::linear_backward_input, "refused", {c, w}, {small}).is_refused());
   cases.push_back(
       case_of(kernel::linear_backward_activation, "refused", {c, w, c}, {small, none}, Activation::relu).is_refused());
+  cases.push_back(
+      case_of(kernel::linear_backward_activation, "refused", {c, w, x}, {unset({2, 3}), none}, Activation::none)
+          .is_refused({"activation", "none"}));
   cases.push_back(case_of(kernel::linear_backward_weight, "refused", {c, x}, {small, none}).is_refused());
 }
 
