@@ -280,7 +280,7 @@ void visit(Unary op, F&& f) {
   }
 }
 
-/// Not for none.
+/// The same for an activation; for none nothing is called.
 template <class F>
 void visit(Activation act, F&& f) {
   switch (act) {
