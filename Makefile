@@ -26,7 +26,7 @@ Q := $(if $(V),,@)
 comma := ,
 
 # ---- goals that need no compiler: they come first on a bare machine, and start a second make once packages are there
-PLAIN_GOALS := deps demo contrast-demo study test asan ubsan sanitize tsan storm mutations fuzz bench gpu-check \
+PLAIN_GOALS := deps demo contrast-demo study test asan ubsan sanitize tsan races storm mutations fuzz bench gpu-check \
                gpu-rehearsal data lint format vendor vendor-cudnn uninstall clean help
 BUILDING := $(filter-out $(PLAIN_GOALS) info,$(or $(MAKECMDGOALS),all))
 PROBING := $(filter-out $(PLAIN_GOALS),$(or $(MAKECMDGOALS),all))
@@ -147,7 +147,9 @@ CUDA_INCLUDES := $(if $(filter 1,$(CUDA)),$(addprefix -isystem ,$(addsuffix /inc
 ifeq ($(CUDA),host)
   CUDA_INCLUDES := -Itests/cuda/host
   CUDA_LIBS :=
-  NVCC_COMPILE = $(COMPILE) $(CUDA_INCLUDES) -Wno-unknown-pragmas -x c++
+  # Kernels report every access to memory, for tests/cuda/host/watch.cpp to look at.
+  WATCH := $(if $(findstring sanitize,$(OPT)),,-fsanitize=thread -g1)
+  NVCC_COMPILE = $(COMPILE) $(WATCH) $(CUDA_INCLUDES) -Wno-unknown-pragmas -x c++
 endif
 LIBRARY_LIBS = $(LIBS) $(IMAGES_LIBS) $(SENTENCEPIECE_LIBS) $(if $(GPU),$(CUDA_LIBS))
 APP_LIBS = $(LIBRARY_LIBS)
@@ -193,7 +195,7 @@ $(BUILD)/obj/apps/common/config/instructions.o: private override ARCH :=
 $(BUILD)/obj/data/image_%.o: EXTRA = -ffp-contract=off
 $(BUILD)/obj/core/mpi.o: EXTRA = $(MPI_CFLAGS)
 $(BUILD)/obj/cuda/%.o $(BUILD)/obj/tests/cuda/host/%.o: EXTRA = $(CUDA_INCLUDES)
-$(BUILD)/obj/tests/cuda/host/%.o: private OPTIMIZE = $(OPT)
+$(BUILD)/obj/tests/cuda/host/%.o: private OPTIMIZE = $(patsubst -O1,-O2,$(OPT))
 # Large files of tests are compiled a sixth faster where GCC looks for what it may forget from 1 GB on (128 MB).
 WITH_PRELUDE := -include $(STD) -Wno-array-bounds -Wno-stringop-overflow -Wno-stringop-overread \
                 --param=ggc-min-heapsize=1000000

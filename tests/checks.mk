@@ -96,6 +96,14 @@ tsan: deps
 	  CXXFLAGS="-fno-openmp -Wno-unknown-pragmas -Wno-unused-function" LDFLAGS=-lgomp ONEDNN=0 CUDA=0 $(TSAN_FILES)
 	@BUILD="$(BUILD)/tsan" TEST_CASES="$(TSAN_CASES)" tests/run.sh data apps
 
+# The GPU's kernels as C++: races between their threads, and addresses that no card could follow (tests/cuda/host).
+# Convolutions and attention take two thirds of the time: RACES="parity: *" for all.
+RACES ?= races*,device*,recording*,parity: element-wise,parity: memory,parity: reductions,parity: index,$\
+         parity: random,parity: optimizers,parity: products,parity: norms,parity: softmax,parity: likelihood
+races: deps
+	$(SUBMAKE) $(BUILD)/tests/cuda CUDA=host
+	@BUILD="$(BUILD)" TEST_CASES="$(RACES)" tests/run.sh cuda
+
 # ---- long checks ----------------------------------------------------------------------------------------------------
 # The suite's short storms, long: kills over all programs; failing calls of each program and each way to fail.
 STORM_KILLS ?= 1000

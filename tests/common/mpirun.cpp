@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <filesystem>
 
 #include "core/build.h"
 #include "core/text.h"
 #include "tests/common/files.h"
+#include "tests/common/shell.h"
 
 namespace sked::test {
 
@@ -29,7 +29,7 @@ std::vector<std::string> mpirun_words(int64_t ranks) {
 }
 
 Shell run_ranks(int64_t ranks, const std::string& cases, const std::string& environment) {
-  const std::string self = std::filesystem::read_symlink("/proc/self/exe");
+  const std::string self = own_program();
   const char* before = std::getenv("ASAN_OPTIONS");
   const std::string leaks = "ASAN_OPTIONS='" + std::string(before == nullptr ? "" : before) + ":detect_leaks=0'";
   return shell("env " + leaks + " OMP_NUM_THREADS=1 " + environment + " " + join(mpirun_words(ranks), " ") + " '" +

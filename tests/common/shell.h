@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <sys/wait.h>
 
+#include <filesystem>
 #include <string>
 
 namespace sked::test {
@@ -13,6 +14,9 @@ struct Shell {
   int code = -1;     // exit code; -1: it did not exit by itself
   std::string text;  // stdout and stderr
 };
+
+/// The path of the tests that run.
+inline std::string own_program() { return std::filesystem::read_symlink("/proc/self/exe").string(); }
 
 /// Runs a command line and waits for it.
 inline Shell shell(const std::string& command) {

@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <filesystem>
 #include <limits>
 #include <numeric>
 #include <string>
@@ -20,6 +19,7 @@
 #include "tests/common/files.h"
 #include "tests/common/hash_weights.h"
 #include "tests/common/mpirun.h"
+#include "tests/common/shell.h"
 
 namespace sked::test {
 namespace {
@@ -212,7 +212,7 @@ TEST_CASE("mpi: a rank that fails alone ends all") {
 }
 
 TEST_CASE("mpi: processes that know nothing of each other are refused") {
-  const std::string self = std::filesystem::read_symlink("/proc/self/exe");
+  const std::string self = own_program();
   for (const char* launcher : {"OMPI_COMM_WORLD_SIZE=2", "PMI_SIZE=2", "SLURM_STEP_NUM_TASKS=2"}) {
     const Shell run = shell(std::string("env ") + launcher + " " + self + " -tc='rank: neighbors*'");
     CAPTURE(run.text);

@@ -7,8 +7,6 @@
 #include <iostream>
 #include <string>
 
-#include <unistd.h>
-
 #include "core/allocator.h"
 #include "core/candidates.h"
 #include "core/kernels/elementwise.h"
@@ -46,12 +44,9 @@ TEST_CASE("device: where there is no usable GPU, a tensor on it is refused in on
 }
 
 TEST_CASE("device: why no GPU is usable is said as CUDA says it") {
-  char path[4096];
-  const ssize_t size = readlink("/proc/self/exe", path, sizeof path);
-  REQUIRE(size > 0);
-  const std::string program(path, static_cast<size_t>(size));
   const auto said_with = [&](const std::string& environment) {
-    const Shell asked = shell("env " + environment + " '" + program + "' -tc='device: where there is no usable GPU*'");
+    const Shell asked =
+        shell("env " + environment + " '" + own_program() + "' -tc='device: where there is no usable GPU*'");
     CHECK(asked.code == 0);
     return asked.text;
   };

@@ -1,11 +1,11 @@
 #pragma once
 // CUDA's language and runtime, as far as cuda/ uses them, on the CPU: with this header found first, cuda/*.cu is plain
 // C++ and its kernels run on any machine, for tests. Threads of a block are fibers that take turns, so that barriers,
-// shuffles and shared memory mean what they mean on a card; blocks are spread over the CPU's threads. A launch returns
-// when its work is done. Device memory is host memory, filled with NaN before its first use.
+// shuffles and shared memory mean what they mean on a card; blocks are spread over the CPU's threads. Launches wait
+// until somebody waits for them (runtime.cpp). Device memory is host memory, filled with NaN before its first use.
 //
 // It is stricter than a card in one thing: a shuffle or ballot that a named lane never reaches, because it returned or
-// waits elsewhere, ends the program with a message. What it cannot show is races that need true concurrency, and speed.
+// waits elsewhere, ends the program with a message. Races are found by watch.cpp. What it cannot show is speed.
 
 #include <cmath>
 #include <cstdint>
@@ -29,14 +29,18 @@ namespace cuda_on_host {
 /// Of the fiber that runs on this CPU thread.
 struct Position {
   unsigned thread, block, threads;
+  unsigned phase;     // barriers passed
+  const char* stack;  // its own, of kStack bytes
+  bool in_kernel;     // its arguments are there
 };
-const Position& position();
+constexpr size_t kStack = size_t{128} << 10;
+unsigned own(unsigned Position::*member);
 
 /// What kernels read as threadIdx.x and the like.
 template <unsigned Position::*Member>
 struct Builtin {
   struct {
-    operator unsigned() const { return position().*Member; }
+    operator unsigned() const { return own(Member); }
   } x;
 };
 
@@ -44,11 +48,25 @@ struct Builtin {
 void barrier();
 
 constexpr unsigned kLanes = 32;
-/// Waits for the 32 lanes of the warp and returns what each gave.
-const uint64_t* exchange(unsigned mask, uint64_t value);
+/// Waits for the 32 lanes of the warp and returns what that one gave.
+uint64_t exchange(unsigned mask, uint64_t value, unsigned lane);
+/// Likewise; the lanes that gave true.
+unsigned vote(unsigned mask, bool value);
 
 /// Runs `thread` on every thread of every block.
 void run_grid(unsigned blocks, unsigned threads, const std::function<void()>& thread);
+/// The kernel begins, or has returned.
+void set_in_kernel(bool on);
+
+/// Of a build whose kernels report their accesses (watch.cpp): the position of the thread that makes one, null outside
+/// of kernels.
+const Position* in_kernel();
+/// Does this build's code report them? Blocks then run one after the other.
+bool watched();
+/// What follows is after all that was accessed so far.
+void watch_launch();
+/// Memory from cudaMalloc and pinned memory.
+bool is_device_memory(uintptr_t at, size_t bytes);
 
 template <class T>
 uint64_t bits_of(T value) {
@@ -74,20 +92,15 @@ inline void __syncthreads() { cuda_on_host::barrier(); }
 
 template <class T>
 T __shfl_sync(unsigned mask, T value, int lane) {
-  const uint64_t* all = cuda_on_host::exchange(mask, cuda_on_host::bits_of(value));
-  return cuda_on_host::value_of<T>(all[static_cast<unsigned>(lane) % cuda_on_host::kLanes]);
+  using namespace cuda_on_host;
+  return value_of<T>(exchange(mask, bits_of(value), static_cast<unsigned>(lane) % kLanes));
 }
 template <class T>
 T __shfl_xor_sync(unsigned mask, T value, int lanes) {
   const unsigned self = threadIdx.x % cuda_on_host::kLanes;
   return __shfl_sync(mask, value, static_cast<int>(self ^ static_cast<unsigned>(lanes)));
 }
-inline unsigned __ballot_sync(unsigned mask, bool vote) {
-  const uint64_t* all = cuda_on_host::exchange(mask, vote);
-  unsigned votes = 0;
-  for (unsigned lane = 0; lane < cuda_on_host::kLanes; ++lane) votes |= static_cast<unsigned>(all[lane]) << lane;
-  return votes;
-}
+inline unsigned __ballot_sync(unsigned mask, bool vote) { return cuda_on_host::vote(mask, vote); }
 inline unsigned atomicCAS(unsigned* at, unsigned expected, unsigned value) {
   return __sync_val_compare_and_swap(at, expected, value);
 }
@@ -118,7 +131,8 @@ enum cudaError_t {
   cudaErrorInvalidValue,
   cudaErrorInsufficientDriver,
   cudaErrorNoDevice,
-  cudaErrorIllegalAddress
+  cudaErrorIllegalAddress,
+  cudaErrorStreamCaptureUnsupported
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
 enum cudaDeviceAttr {
@@ -129,7 +143,7 @@ enum cudaDeviceAttr {
 enum cudaStreamCaptureMode { cudaStreamCaptureModeRelaxed };
 constexpr unsigned cudaStreamNonBlocking = 1, cudaHostAllocMapped = 2, cudaHostAllocPortable = 1;
 
-/// A stream does what it is asked at once, or notes it while it is captured. A graph is what was noted.
+/// A stream does what it is asked when somebody waits for it, or notes it while it is captured (runtime.cpp).
 struct CUstream_st;
 struct CUevent_st;
 struct CUgraph_st;
@@ -191,7 +205,7 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t work);
 
 namespace cuda_on_host {
-/// Does `work`, or notes it in the graph being captured.
+/// Asks the stream for `work`, or notes it in the graph being captured.
 cudaError_t submit(cudaStream_t stream, std::function<void()> work);
 }  // namespace cuda_on_host
 
@@ -201,6 +215,11 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   std::tuple<std::remove_const_t<Parameters>...> values(std::forward<Args>(args)...);
   return cuda_on_host::submit(
       config->stream, [kernel, blocks = config->gridDim.x, threads = config->blockDim.x, values = std::move(values)] {
-        cuda_on_host::run_grid(blocks, threads, [&] { std::apply(kernel, values); });
+        cuda_on_host::run_grid(blocks, threads, [&] {
+          const auto own = std::pair(kernel, values);
+          cuda_on_host::set_in_kernel(true);
+          std::apply(own.first, own.second);
+          cuda_on_host::set_in_kernel(false);
+        });
       });
 }

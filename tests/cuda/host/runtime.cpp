@@ -1,186 +1,32 @@
-// Fibers for the threads of a block, and the calls of the CUDA runtime.
+// The calls of the CUDA runtime. Streams do what they are asked as late as they may, so that whoever reads or frees
+// something too early is found.
 
 #include <atomic>
 #include <chrono>
-#include <cstdio>
 #include <cstdlib>
+#include <deque>
+#include <map>
 #include <memory>
+#include <mutex>
+#include <random>
 #include <vector>
-
-#include <ucontext.h>
 
 #include "cuda_runtime.h"
 
-namespace cuda_on_host {
-namespace {
-
-constexpr size_t kStack = size_t{64} << 10;
-
-[[noreturn]] void give_up(const char* what) {
-  std::fprintf(stderr, "cuda on host: block %u, thread %u: %s\n", position().block, position().thread, what);
-  std::abort();
-}
-
-enum class State { idle, running, at_barrier, in_exchange };
-
-/// Where to go on. The compiler's own jumps, a few instructions each, neither ask anything of the operating system nor
-/// make a sanitizer look through the stack, which takes a thousand times as long.
-using Jump = void* [5];
-
-/// A stack on which one thread of a block after the other runs. Entered once by its context; afterwards control goes
-/// back and forth by jumps.
-struct Fiber {
-  explicit Fiber(void (*body)()) : stack(new char[kStack]) {
-    getcontext(&context);
-    context.uc_stack.ss_sp = stack.get();
-    context.uc_stack.ss_size = kStack;
-    context.uc_link = nullptr;
-    makecontext(&context, body, 0);
-  }
-  std::unique_ptr<char[]> stack;
-  ucontext_t context{};
-  Jump here{};
-  bool entered = false;
-  State state = State::idle;
-  Position at{};
-  uint64_t exchanges = 0;  // taken part in
-};
-
-/// What a warp's lanes gave, for two exchanges in turn: no lane can be further ahead of another.
-struct Warp {
-  uint64_t values[2][kLanes];
-};
-
-/// The block that a CPU thread is at, and its fibers, kept from block to block.
-class Block {
- public:
-  static Block& own() {
-    static thread_local Block block;
-    return block;
-  }
-
-  void run(unsigned block, unsigned threads, const std::function<void()>& thread) {
-    thread_ = &thread;
-    waiting_.resize(threads);  // all null: the block before has returned
-    warps_.resize((threads + kLanes - 1) / kLanes);
-    for (unsigned t = 0; t < threads; ++t) {
-      if (idle_.empty()) idle_.push_back(std::make_unique<Fiber>(body));
-      std::unique_ptr<Fiber> fiber = std::move(idle_.back());
-      idle_.pop_back();
-      fiber->at = {t, block, threads};
-      fiber->exchanges = 0;
-      waiting_[t] = std::move(fiber);
-      resume(t);
-    }
-    while (step()) {
-    }
-  }
-
-  __attribute__((noinline, no_sanitize("address"))) void wait(State state) {
-    running_->state = state;
-    if (__builtin_setjmp(running_->here) == 0) jump(scheduler_);
-  }
-
-  const uint64_t* exchange(unsigned mask, uint64_t value) {
-    if (mask != 0xffffffffu) give_up("expected all lanes in the mask");
-    Fiber& self = *running_;
-    uint64_t* values = warps_[self.at.thread / kLanes].values[self.exchanges % 2];
-    values[self.at.thread % kLanes] = value;
-    ++self.exchanges;
-    wait(State::in_exchange);
-    return values;
-  }
-
-  const Position& at() const { return running_->at; }
-
- private:
-  /// What a fiber does for ever.
-  static void body() {
-    for (;;) {
-      (*own().thread_)();
-      own().wait(State::idle);
-    }
-  }
-
-  __attribute__((noinline, no_sanitize("address"))) static void jump(Jump& to) { __builtin_longjmp(to, 1); }
-
-  __attribute__((noinline, no_sanitize("address"))) void enter(Fiber& fiber) {
-    running_ = &fiber;
-    fiber.state = State::running;
-    if (__builtin_setjmp(scheduler_) != 0) return;
-    if (fiber.entered) jump(fiber.here);
-    fiber.entered = true;
-    setcontext(&fiber.context);
-    give_up("a fiber cannot be entered");  // so no tail call: this frame is what the scheduler comes back to
-  }
-
-  /// Lets thread t go on until it waits or returns.
-  void resume(unsigned t) {
-    enter(*waiting_[t]);
-    if (waiting_[t]->state == State::idle) idle_.push_back(std::move(waiting_[t]));
-  }
-
-  /// Lets those go on that may; false when all have returned.
-  bool step() {
-    bool moved = false, left = false;
-    for (unsigned w = 0; w < warps_.size(); ++w) {
-      if (!exchanged(w)) continue;
-      moved = true;
-      for (unsigned t = w * kLanes; t < (w + 1) * kLanes; ++t) resume(t);
-    }
-    if (moved) return true;
-    for (const auto& fiber : waiting_) {
-      if (!fiber) continue;
-      left = true;
-      running_ = fiber.get();
-      if (fiber->state == State::in_exchange) give_up("a shuffle or ballot that not all lanes of the warp reach");
-    }
-    for (unsigned t = 0; t < waiting_.size(); ++t)
-      if (waiting_[t]) resume(t);  // all that are left wait at a barrier
-    return left;
-  }
-
-  /// Do all 32 lanes of the warp wait in the same exchange?
-  bool exchanged(unsigned w) const {
-    if (waiting_.size() < (w + 1) * kLanes) return false;
-    for (unsigned t = w * kLanes; t < (w + 1) * kLanes; ++t) {
-      const Fiber *fiber = waiting_[t].get(), *first = waiting_[w * kLanes].get();
-      if (!fiber || fiber->state != State::in_exchange || fiber->exchanges != first->exchanges) return false;
-    }
-    return true;
-  }
-
-  const std::function<void()>* thread_ = nullptr;
-  std::vector<std::unique_ptr<Fiber>> waiting_;  // thread t's, null when it has returned
-  std::vector<std::unique_ptr<Fiber>> idle_;
-  std::vector<Warp> warps_;
-  Jump scheduler_{};
-  Fiber* running_ = nullptr;
-};
-
-}  // namespace
-
-const Position& position() { return Block::own().at(); }
-void barrier() { Block::own().wait(State::at_barrier); }
-const uint64_t* exchange(unsigned mask, uint64_t value) { return Block::own().exchange(mask, value); }
-
-void run_grid(unsigned blocks, unsigned threads, const std::function<void()>& thread) {
-#pragma omp parallel for schedule(dynamic, 8)
-  for (unsigned b = 0; b < blocks; ++b) Block::own().run(b, threads, thread);
-}
-
-}  // namespace cuda_on_host
-
-// ---- the runtime ---------------------------------------------------------------------------------
-
+/// A graph is what a stream was asked while it was captured.
 struct CUgraph_st {
   std::vector<std::function<void()>> work;
 };
 struct CUstream_st {
   std::unique_ptr<CUgraph_st> captured;
+  std::deque<std::function<void()>> asked;  // and not done yet
+  uint64_t done = 0;                        // of all that it was asked
 };
+/// A point in a stream's work: of none before it is recorded.
 struct CUevent_st {
-  std::chrono::steady_clock::time_point at;
+  CUstream_st* stream = nullptr;
+  uint64_t number = 0;
+  std::shared_ptr<std::chrono::steady_clock::time_point> reached;
 };
 
 namespace {
@@ -202,14 +48,62 @@ bool dead() {
 }
 cudaError_t unless_dead() { return dead() ? cudaErrorIllegalAddress : cudaSuccess; }
 
+// ---- streams -------------------------------------------------------------------------------------
+
+/// Held by every call: several threads of the host may make them. Recursive, since work waits for other work.
+std::recursive_mutex calls;
+/// All there are. None is ever destroyed.
+std::vector<CUstream_st*> streams;
+/// Address and size of what was allocated: on the device, and host memory that the device may read and write after a
+/// call has returned.
+std::map<uintptr_t, size_t> on_device, pinned;
+
+/// The first `number` of all that the stream was asked are done when this returns. What they wait for was asked before
+/// them, so this ends.
+void reach(CUstream_st& stream, uint64_t number) {
+  while (!dead() && stream.done < number) {
+    const std::function<void()> work = std::move(stream.asked.front());
+    stream.asked.pop_front();
+    work();
+    ++stream.done;
+  }
+}
+uint64_t asked(const CUstream_st& stream) { return stream.done + stream.asked.size(); }
+void finish(CUstream_st& stream) { reach(stream, asked(stream)); }
+
+/// What a card may have got done by now: nothing, the least; everything with CUDA_LAUNCH_BLOCKING=1, as on a card; with
+/// CUDA_ON_HOST_SEED some of each stream's work, different for every seed.
+void go_on() {
+  static const bool at_once = wanted("CUDA_LAUNCH_BLOCKING", 0) == 1;
+  static const int seed = wanted("CUDA_ON_HOST_SEED", -1);
+  static std::minstd_rand random(static_cast<unsigned>(seed + 1));
+  for (size_t i = 0; i < streams.size() && (at_once || seed >= 0); ++i) {
+    CUstream_st& stream = *streams[i];
+    reach(stream, at_once ? asked(stream) : stream.done + random() % (stream.asked.size() + 1));
+  }
+}
+
+bool holds(const std::map<uintptr_t, size_t>& blocks, uintptr_t at, size_t bytes) {
+  const auto after = blocks.upper_bound(at);
+  if (after == blocks.begin()) return false;
+  const auto& [first, size] = *std::prev(after);
+  return at - first <= size && bytes <= size - (at - first);
+}
+
 }  // namespace
 
+bool cuda_on_host::is_device_memory(uintptr_t at, size_t bytes) {
+  return holds(on_device, at, bytes) || holds(pinned, at, bytes);
+}
+
 cudaError_t cuda_on_host::submit(cudaStream_t stream, std::function<void()> work) {
+  const std::lock_guard lock(calls);
   if (dead()) return cudaErrorIllegalAddress;
   if (stream->captured) {
     stream->captured->work.push_back(std::move(work));
   } else {
-    work();
+    stream->asked.push_back(std::move(work));
+    go_on();
   }
   return cudaSuccess;
 }
@@ -222,6 +116,8 @@ const char* cudaGetErrorString(cudaError_t error) {
       return "no CUDA-capable device is detected";
     case cudaErrorIllegalAddress:
       return "an illegal memory access was encountered";
+    case cudaErrorStreamCaptureUnsupported:
+      return "operation not permitted when stream is capturing";
     default:
       return "refused";
   }
@@ -253,46 +149,100 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   return cudaSuccess;
 }
 
-cudaError_t cudaMalloc(void** pointer, size_t bytes) {
+namespace {
+
+cudaError_t allocate(std::map<uintptr_t, size_t>& blocks, void** pointer, size_t bytes) {
+  const std::lock_guard lock(calls);
   constexpr size_t kMemory = size_t{64} << 30;
   if (bytes > kMemory || posix_memalign(pointer, 256, bytes) != 0) return cudaErrorMemoryAllocation;
   std::memset(*pointer, 0xff, bytes);
+  blocks[reinterpret_cast<uintptr_t>(*pointer)] = bytes;
   return cudaSuccess;
 }
-cudaError_t cudaMallocHost(void** pointer, size_t bytes) { return cudaMalloc(pointer, bytes); }
-cudaError_t cudaHostAlloc(void** pointer, size_t bytes, unsigned) { return cudaMalloc(pointer, bytes); }
-cudaError_t cudaFree(void* pointer) { return std::free(pointer), cudaSuccess; }
-cudaError_t cudaFreeHost(void* pointer) { return cudaFree(pointer); }
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
-  return cuda_on_host::submit(stream, [=] { std::memcpy(to, from, bytes); });
+cudaError_t give_back(std::map<uintptr_t, size_t>& blocks, void* pointer) {
+  if (pointer && blocks.erase(reinterpret_cast<uintptr_t>(pointer)) == 0) return cudaErrorInvalidValue;
+  return std::free(pointer), cudaSuccess;
 }
 
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) { return *stream = new CUstream_st, cudaSuccess; }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return unless_dead(); }
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
+}  // namespace
+
+cudaError_t cudaMalloc(void** pointer, size_t bytes) { return allocate(on_device, pointer, bytes); }
+cudaError_t cudaMallocHost(void** pointer, size_t bytes) { return allocate(pinned, pointer, bytes); }
+cudaError_t cudaHostAlloc(void** pointer, size_t bytes, unsigned) { return allocate(pinned, pointer, bytes); }
+/// Waits for the device, as CUDA's does.
+cudaError_t cudaFree(void* pointer) {
+  const std::lock_guard lock(calls);
+  for (CUstream_st* stream : streams) finish(*stream);
+  return give_back(on_device, pointer);
+}
+/// Does not wait: nobody promises that it does.
+cudaError_t cudaFreeHost(void* pointer) {
+  const std::lock_guard lock(calls);
+  return give_back(pinned, pointer);
+}
+/// Of pageable memory the call takes the bytes; of pinned memory the copy itself does, whenever that is.
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+  const std::lock_guard lock(calls);
+  if (kind != cudaMemcpyHostToDevice || holds(pinned, reinterpret_cast<uintptr_t>(from), bytes))
+    return cuda_on_host::submit(stream, [=] { std::memcpy(to, from, bytes); });
+  const char* first = static_cast<const char*>(from);
+  return cuda_on_host::submit(
+      stream, [to, taken = std::vector<char>(first, first + bytes)] { std::memcpy(to, taken.data(), taken.size()); });
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  const std::lock_guard lock(calls);
+  return streams.push_back(*stream = new CUstream_st), cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  const std::lock_guard lock(calls);
+  if (stream->captured) return cudaErrorStreamCaptureUnsupported;
+  return finish(*stream), unless_dead();
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  const std::lock_guard lock(calls);
+  if (stream->captured) return cudaErrorStreamCaptureUnsupported;  // on work outside the graph
+  if (!event->stream || event->stream == stream) return cudaSuccess;
+  return cuda_on_host::submit(stream, [&other = *event->stream, number = event->number] { reach(other, number); });
+}
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  const std::lock_guard lock(calls);
   return stream->captured = std::make_unique<CUgraph_st>(), cudaSuccess;
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  const std::lock_guard lock(calls);
   return *graph = stream->captured.release(), cudaSuccess;
 }
 
 cudaError_t cudaEventCreate(cudaEvent_t* event) { return *event = new CUevent_st, cudaSuccess; }
 cudaError_t cudaEventDestroy(cudaEvent_t event) { return delete event, cudaSuccess; }
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
-  return event->at = std::chrono::steady_clock::now(), cudaSuccess;
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  const std::lock_guard lock(calls);
+  if (stream->captured) return cudaErrorStreamCaptureUnsupported;  // nobody here records events in a graph
+  event->stream = stream;
+  event->number = asked(*stream) + 1;
+  event->reached = std::make_shared<std::chrono::steady_clock::time_point>();
+  return cuda_on_host::submit(stream, [at = event->reached] { *at = std::chrono::steady_clock::now(); });
 }
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return unless_dead(); }
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  const std::lock_guard lock(calls);
+  if (event->stream) reach(*event->stream, event->number);
+  return unless_dead();
+}
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
-  *milliseconds = std::chrono::duration<float, std::milli>(end->at - start->at).count();
+  const std::lock_guard lock(calls);
+  if (!start->stream || !end->stream) return cudaErrorInvalidValue;
+  *milliseconds = std::chrono::duration<float, std::milli>(*end->reached - *start->reached).count();
   return cudaSuccess;
 }
 
 cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* work, cudaGraph_t graph, unsigned long long) {
   return *work = new CUgraph_st(*graph), cudaSuccess;
 }
-cudaError_t cudaGraphLaunch(cudaGraphExec_t work, cudaStream_t) {
-  for (const auto& f : work->work) f();
+cudaError_t cudaGraphLaunch(cudaGraphExec_t work, cudaStream_t stream) {
+  const std::lock_guard lock(calls);
+  for (const auto& f : work->work)
+    if (const cudaError_t status = cuda_on_host::submit(stream, f); status != cudaSuccess) return status;
   return cudaSuccess;
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return delete graph, cudaSuccess; }
