@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cstdlib>
 #include <limits>
 
 #include "core/error.h"
@@ -12,6 +13,12 @@ namespace sked {
 namespace {
 
 thread_local MemoryPool* active_pool = nullptr;
+
+/// Blocks as large as asked for and given back at once, so that a tool that watches memory sees the end of each.
+bool exact() {
+  static const bool on = std::getenv("SKEDASTIC_EXACT_MEMORY") != nullptr;
+  return on;
+}
 
 /// A block of `size` from a store, or nullptr.
 void* take(std::map<size_t, std::vector<void*>>& blocks, size_t size) {
@@ -28,6 +35,7 @@ size_t CachingAllocator::rounded(size_t bytes) {
   constexpr size_t kLine = 64, kPage = 4096;
   require(bytes <= std::numeric_limits<size_t>::max() / 4, "allocator", "expected a size below 2^62 bytes, got ",
           bytes);
+  if (exact()) return std::max<size_t>(1, bytes);
   const size_t step = bytes <= kPage ? kLine : std::bit_floor(bytes) / 8;
   return std::max(kLine, (bytes + step - 1) / step * step);
 }
@@ -75,8 +83,9 @@ void CachingAllocator::free(void* pointer, size_t bytes) {
     owner->second->blocks_[size].push_back(pointer);
     return;
   }
-  blocks_[size].push_back(pointer);
   stats_.live -= size;
+  if (exact()) return sked::memory(device_).free(pointer, size);
+  blocks_[size].push_back(pointer);
   stats_.cached += size;
 }
 
@@ -103,11 +112,13 @@ void CachingAllocator::reset_peak() {
 void CachingAllocator::release_cache() {
   const std::lock_guard lock(mutex_);
   Memory& memory = sked::memory(device_);
-  for (const auto& [size, pointers] : blocks_) {
-    for (void* pointer : pointers) memory.free(pointer, size);
+  for (auto& [size, pointers] : blocks_) {
+    for (; !pointers.empty(); stats_.cached -= size) {
+      memory.free(pointers.back(), size);  // where this throws, what was given back is no longer listed
+      pointers.pop_back();
+    }
   }
   blocks_.clear();
-  stats_.cached = 0;
 }
 
 CachingAllocator& allocator(Device device) {

@@ -15,7 +15,8 @@ namespace sked {
 class MemoryPool;
 
 /// Keeps freed blocks by size and hands them out again. Thread-safe. Sizes are rounded up so that near sizes share
-/// blocks: to 64 bytes below 4 KiB, else to an eighth of the next lower power of two (at most 12.5 % waste).
+/// blocks: to 64 bytes below 4 KiB, else to an eighth of the next lower power of two (at most 12.5 % waste). For tools
+/// that look for accesses beyond a block, SKEDASTIC_EXACT_MEMORY=1 in the environment does without either.
 class CachingAllocator {
  public:
   /// All in bytes; `live` and `peak` count rounded blocks in use by tensors or set apart by a pool, `cached` the free

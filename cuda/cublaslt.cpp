@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -141,6 +142,7 @@ struct Library {
   cublasLtHandle_t handle = nullptr;
   Tensor workspace = Tensor::empty({static_cast<int64_t>(kWorkspace)}, DType::u8, Device::cuda);
   std::map<Key, Plan> plans;
+  std::set<std::array<int64_t, 3>> lacking;  // epilogue and types of products that nothing was offered for
 
   Library() { SKED_LT(cublasLtCreate(&handle)); }
   static Library& own() {
@@ -179,6 +181,9 @@ Plan make_plan(const Library& library, const Gemm& g, int most) {
   set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment(g.a));
   set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment(g.c));
   set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment(g.c));
+  // A product cut along Q is added up in f32, not in what it is stored as.
+  if (g.out == DType::bf16)
+    set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE});
   std::vector<cublasLtMatmulHeuristicResult_t> results(static_cast<size_t>(most));
   int found = 0;
   const cublasStatus_t status =
@@ -214,6 +219,13 @@ std::string described(const cublasLtMatmulAlgo_t& algorithm) {
   return text;
 }
 
+/// For notes.
+std::string product(const Gemm& g, const char* where) {
+  const auto number = [](auto n) { return std::to_string(n); };
+  return "a product of " + std::string(where) + ", " + number(g.batch) + " × " + number(g.M) + "×" + number(g.N) + "×" +
+         number(g.Q) + ", " + name(g.in) + " to " + name(g.out) + " with epilogue " + number(epilogue(g));
+}
+
 [[maybe_unused]] const bool offered = offer(Device::cuda, Precision::tf32) && offer(Device::cuda, Precision::bf16);
 
 }  // namespace
@@ -227,6 +239,9 @@ bool gemm_tuned(const Gemm& g, const char* where) {
     constexpr size_t kMost = 4096;  // shapes that change on every call must not fill the memory
     if (library.plans.size() >= kMost) library.plans.clear();
     found = library.plans.emplace(key, make_plan(library, g, kMostOffers)).first;
+    if (!found->second.offers.any() &&
+        library.lacking.insert({epilogue(g), static_cast<int64_t>(g.in), static_cast<int64_t>(g.out)}).second)
+      std::cerr << "note: cuBLASLt offers nothing for " << product(g, where) << ": other kernels do it" << std::endl;
   }
   Plan& p = found->second;
   if (!p.offers.any()) return false;
@@ -240,9 +255,8 @@ bool gemm_tuned(const Gemm& g, const char* where) {
   if (done) {
     count_launch(where);
   } else {
-    std::cerr << "note: cuBLASLt refuses all it offered for a product of " << where << ", " << g.batch << " × " << g.M
-              << "×" << g.N << "×" << g.Q << " with epilogue " << epilogue(g) << " (" << cublasLtGetStatusString(status)
-              << "): other kernels do it" << std::endl;
+    std::cerr << "note: cuBLASLt refuses all it offered for " << product(g, where) << " ("
+              << cublasLtGetStatusString(status) << "): other kernels do it" << std::endl;
   }
   return done;
 }

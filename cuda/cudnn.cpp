@@ -239,6 +239,7 @@ std::string build(Described& d) { return reason(d.graph->build_plans()); }
 
 struct Plan {
   std::shared_ptr<Graph> graph;  // none: nothing on offer
+  std::string why_not = {};      // it is not used
   int64_t workspace = 0;         // bytes
   int64_t index = -1;            // among the graph's; −1: the first that could be built
 };
@@ -290,14 +291,19 @@ struct Library {
 template <class Problem>
 Plan make_plan(const Library& library, const Problem& problem) try {
   Described d = describe(problem, library.capability);
-  if (!propose(d, library.handle).empty() || !build(d).empty()) return {};
-  Plan plan{d.graph};
-  return d.graph->get_workspace_size(plan.workspace).is_good() ? plan : Plan{};
-} catch (const std::runtime_error&) {
-  return {};  // an old libcudnn that lacks a function
+  Plan plan;
+  plan.why_not = propose(d, library.handle);
+  if (plan.why_not.empty()) plan.why_not = build(d);
+  if (plan.why_not.empty()) plan.why_not = reason(d.graph->get_workspace_size(plan.workspace));
+  if (plan.why_not.empty()) plan.graph = d.graph;
+  return plan;
+} catch (const std::runtime_error& error) {
+  return {.graph = {}, .why_not = error.what()};  // an old libcudnn that lacks a function
 }
 
-void execute(const Library& library, const Plan& plan, const char* name, const std::vector<const void*>& operands) {
+/// Empty, or why nothing was done.
+std::string execute(const Library& library, const Plan& plan, const char* name,
+                    const std::vector<const void*>& operands) try {
   std::unordered_map<int64_t, void*> addresses;
   for (const void* p : operands) addresses.emplace(addresses.size() + 1, const_cast<void*>(p));
   Tensor workspace = Tensor::empty({std::max<int64_t>(plan.workspace, 1)}, DType::u8, Device::cuda);
@@ -305,8 +311,24 @@ void execute(const Library& library, const Plan& plan, const char* name, const s
   const fe::error_t status =
       plan.index < 0 ? plan.graph->execute(library.handle, addresses, workspace.raw())
                      : plan.graph->execute_plan_at_index(library.handle, addresses, workspace.raw(), plan.index);
-  require(status.is_good(), name, "cuDNN: ", reason(status));
+  return reason(status);
+} catch (const std::runtime_error& error) {
+  return error.what();
 }
+
+std::string sizes(std::initializer_list<int64_t> numbers) {
+  std::string text;
+  for (const int64_t n : numbers) text += (text.empty() ? "" : "×") + std::to_string(n);
+  return text;
+}
+std::string sizes(const Convolution& c) {
+  const auto& [N, H, W, I, P, Q, O] = c.s;
+  return std::string(name(c.dtype)) + " " + sizes({N, H, W, I}) + " and " + sizes({N, P, Q, O}) + ", kernel " +
+         std::to_string(c.window.kernel) + ", stride " + std::to_string(c.window.stride) + ", groups " +
+         std::to_string(c.window.groups);
+}
+std::string sizes(const Attention& a) { return sizes({a.s.N, a.s.T, a.s.H, a.s.E}); }
+std::string sizes(const LinearGelu& p) { return sizes({p.s.N, p.s.I, p.s.O}); }
 
 /// `sums`, if any, are the floats of an operand that the kernel adds to.
 template <class Problem>
@@ -325,17 +347,19 @@ bool run(const Problem& problem, const std::vector<const void*>& operands, float
     }
     found = library.plans.emplace(key, make_plan(library, problem)).first;
   }
-  const Plan& plan = found->second;
-  if (!plan.graph) {
-    library.say(problem.name(), std::string("cuDNN has no plan for a ") + problem.name() + ": a slower kernel does it");
+  Plan& plan = found->second;
+  const auto do_without = [&](const std::string& what) {
+    library.say(problem.name() + plan.why_not, "cuDNN " + what + " " + problem.name() + " (" + sizes(problem) +
+                                                   "): " + plan.why_not + ": a slower kernel does it");
     return false;
-  }
+  };
+  if (!plan.why_not.empty()) return do_without("has no plan for");
   if (sums) {
     count_launch(problem.name());
     SKED_CUDA(cudaMemsetAsync(sums, 0, static_cast<size_t>(count) * sizeof(float), compute_stream().get()));
   }
-  execute(library, plan, problem.name(), operands);
-  return true;
+  plan.why_not = execute(library, plan, problem.name(), operands);
+  return plan.why_not.empty() || do_without("refuses");  // the graph stays: see kMostPlans
 }
 
 /// The address of q, k and v (part 0, 1, 2) of the first token, in (N,T,3,H,E).
@@ -377,7 +401,8 @@ std::vector<Candidate> candidates(const Convolution& problem, const Tensor& a, c
     if (d.graph->build_plan_at_index(i).is_bad() || d.graph->get_plan_name_at_index(i, name).is_bad()) continue;
     if (d.graph->get_workspace_size_plan_at_index(i, plan.workspace).is_bad()) continue;
     list.push_back({name, [&library, plan, a, b, c] {
-                      execute(library, plan, "candidate", {a.raw(), b.raw(), c.raw()});
+                      const std::string why = execute(library, plan, "candidate", {a.raw(), b.raw(), c.raw()});
+                      require(why.empty(), "candidate", "cuDNN: ", why);
                     }});
   }
   return list;

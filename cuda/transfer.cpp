@@ -6,6 +6,8 @@
 #include <cstring>
 #include <mutex>
 
+#include "core/allocator.h"
+#include "core/error.h"
 #include "core/work_count.h"
 #include "cuda/recording.h"
 #include "cuda/runtime.h"
@@ -39,7 +41,12 @@ class Slot {
     bytes_ = 0;
     const size_t size = std::bit_ceil(std::max<size_t>(bytes, 4096));
     SKED_CUDA(cudaMallocHost(&host_, size));
-    SKED_CUDA(cudaMalloc(&device_, size));
+    device_ = memory(Device::cuda).allocate(size);
+    if (!device_) {
+      allocator(Device::cuda).release_cache();
+      device_ = memory(Device::cuda).allocate(size);
+      require(device_ != nullptr, "cuda", "no memory for a copy of ", bytes, " bytes from the host");
+    }
     bytes_ = size;
   }
 

@@ -2,6 +2,8 @@
 
 #include "core/kernels/matmul.h"
 
+#include <cmath>
+
 #include "tests/common/hash_weights.h"
 #include "tests/kernels/activations.h"
 #include "tests/kernels/case.h"
@@ -153,6 +155,18 @@ void add_linears(KernelCases& cases) {
   }
 }
 
+/// A NaN goes through product and activation: what rectifies must not make a 0 of it.
+void add_nan(KernelCases& cases) {
+  for (const Activation act : {Activation::none, Activation::relu, Activation::gelu, Activation::gelu_tanh})
+    for (const bool bias : {false, true}) {
+      KernelCase c = linear_forward(64, 96, 128, bias, false, act);
+      c.what += " of a NaN";
+      c.inputs[0] = c.inputs[0].clone();
+      c.inputs[0].data<float>()[5 * 96 + 7] = std::nanf("");
+      cases.push_back(c);
+    }
+}
+
 void add_refusals(KernelCases& cases) {
   const Tensor c = Tensor::empty({2, 4}), small = Tensor::empty({2}), none;
   const Tensor x = Tensor::zeros({2, 3}), w = Tensor::zeros({4, 3}), b = Tensor::zeros({3, 4});
@@ -187,6 +201,7 @@ KernelCases matmul_cases() {
   KernelCases cases;
   add_matmuls(cases);
   add_linears(cases);
+  add_nan(cases);
   add_refusals(cases);
   return cases;
 }

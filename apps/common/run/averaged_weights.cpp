@@ -4,6 +4,7 @@
 
 #include "apps/common/run/gradient_step.h"
 #include "apps/common/run/parameter_groups.h"
+#include "core/precision.h"
 
 namespace sked {
 
@@ -32,6 +33,7 @@ void AveragedWeights::estimate_statistics(int64_t step) {
                         .seed = seed_,
                         .examples = batch->indices.to(device_),
                         .momentum = 1.0 / static_cast<double>(b + 1),
+                        .activations = activation_dtype(device_),
                         .first_row = cut.parts.front().first_row,
                         .ranks = &task_.ranks()});
   }

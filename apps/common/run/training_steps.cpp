@@ -5,6 +5,7 @@
 
 #include "apps/common/run/parameter_groups.h"
 #include "apps/common/run/trace.h"
+#include "core/kernels/optimizer.h"
 #include "core/precision.h"
 #include "core/stopwatch.h"
 
@@ -96,8 +97,21 @@ void TrainingSteps::check_losses(TrainerState& state) {
   losses_.clear();
 }
 
-/// Some networks make finite losses of weights that are not: what rectifies NaN gives 0.
+/// Some networks make finite losses of weights that are not: what rectifies NaN gives 0. One number of all says whether
+/// to look at each.
 void TrainingSteps::check_weights(int64_t step) const {
+  TensorList values;
+  bool divided = false;
+  for (const NamedVar& p : task_.model().parameters()) {
+    values.push_back(p.var.value());
+    divided = divided || p.shard.divided();
+  }
+  if (values.empty()) return;
+  Tensor norm = Tensor::empty({1}, values[0].dtype(), values[0].device());
+  kernel::global_norm(values, norm);
+  int64_t suspect = std::isfinite(norm.item()) ? 0 : 1;  // or too large for their squares' sum
+  if (divided) suspect = std::ranges::max(all_gather_number(task_.ranks(), suspect));
+  if (suspect == 0) return;
   for (const NamedVar& p : task_.model().parameters()) {
     int64_t bad = all_finite(p.var.value().to(Device::cpu)) ? 0 : 1;
     if (p.shard.divided()) bad = std::ranges::max(all_gather_number(task_.ranks(), bad));
