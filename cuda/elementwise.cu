@@ -66,7 +66,8 @@ __device__ Pack<T, N> operand(const T* x, Index at, Index step) {
 }
 
 template <int N, class T, class Index, class F>
-__global__ void broadcast_kernel(Index n, StridedIndex<2, Index> strides, F f, const T* a, const T* b, T* y) {
+__global__ void broadcast_kernel(Index n, const __grid_constant__ StridedIndex<2, Index> strides, F f, const T* a,
+                                 const T* b, T* y) {
   const Index i = static_cast<Index>(global_thread()) * N;
   if (i >= n) return;
   Index at[2];

@@ -114,7 +114,7 @@ void add_scaled(const Tensor& x, Tensor& y, double alpha) {
 
 /// y[offset₁(i)] = x[offset₀(i)].
 template <class Unit, class Index>
-__global__ void copy_kernel(Index n, StridedIndex<2, Index> strides, const Unit* x, Unit* y) {
+__global__ void copy_kernel(Index n, const __grid_constant__ StridedIndex<2, Index> strides, const Unit* x, Unit* y) {
   const Index i = static_cast<Index>(global_thread());
   if (i >= n) return;
   Index at[2];
@@ -182,8 +182,8 @@ constexpr int kTile = 32, kTileRows = 8;
 /// y's last axis (cols) strides through x by x_step, and rows, contiguous in x, are y_across apart in y: a tile at a
 /// time by way of shared memory, so that both sides move whole lines. The odd pitch keeps columns in different banks.
 template <class T>
-__global__ void transpose_kernel(StridedIndex<2, int64_t> outer, int64_t rows, int64_t cols, int64_t x_step,
-                                 int64_t y_across, const T* x, T* y) {
+__global__ void transpose_kernel(const __grid_constant__ StridedIndex<2, int64_t> outer, int64_t rows, int64_t cols,
+                                 int64_t x_step, int64_t y_across, const T* x, T* y) {
   __shared__ T tile[kTile][kTile + 1];
   const int64_t row_tiles = (rows + kTile - 1) / kTile, col_tiles = (cols + kTile - 1) / kTile;
   const int64_t block = blockIdx.x, r0 = block % row_tiles * kTile, c0 = block / row_tiles % col_tiles * kTile;
