@@ -53,13 +53,17 @@ struct RngAddress {
   }
 };
 
-/// The four 32-bit words for (address, example, sample, coordinates 4·block … 4·block+3). Counter layout, low to high:
-/// block, sample, example, step; all but `step` of `address` are reduced mod 2^32, `step` likewise.
+/// The four 32-bit words for (address, example, sample, coordinates 4·block … 4·block+3), by the address's key and step.
+/// Counter layout, low to high: block, sample, example, step, each reduced mod 2^32.
+constexpr std::array<uint32_t, 4> random_words(std::array<uint32_t, 2> key, uint64_t step, uint64_t example,
+                                               uint64_t sample, uint64_t block) {
+  return philox({static_cast<uint32_t>(block), static_cast<uint32_t>(sample), static_cast<uint32_t>(example),
+                 static_cast<uint32_t>(step)},
+                key);
+}
 constexpr std::array<uint32_t, 4> random_words(const RngAddress& address, uint64_t example, uint64_t sample,
                                                uint64_t block) {
-  return philox({static_cast<uint32_t>(block), static_cast<uint32_t>(sample), static_cast<uint32_t>(example),
-                 static_cast<uint32_t>(address.step)},
-                address.key());
+  return random_words(address.key(), address.step, example, sample, block);
 }
 
 /// A word as a uniform number in [0, 1), a multiple of 2^-24.

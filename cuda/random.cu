@@ -6,35 +6,54 @@
 #include <cmath>
 
 #include "cuda/recording.h"
+#include "cuda/strided.cuh"
 #include "cuda/teams.cuh"
 
 namespace sked::cuda {
 namespace {
 
-/// An address as kernels get it: in a recording, each replay has a step of its own.
+/// An address as kernels get it, its key computed once for all threads: in a recording, each replay has a step of its
+/// own.
 struct DeviceAddress {
-  RngAddress fixed;
+  std::array<uint32_t, 2> key;
+  uint64_t fixed_step;
   const uint64_t* step;
 
-  DeviceAddress(const RngAddress& address) : fixed(address), step(replayed_step(address.step)) {}
-  __device__ RngAddress get() const { return {fixed.seed, fixed.stream, step ? *step : fixed.step}; }
+  DeviceAddress(const RngAddress& address)
+      : key(address.key()), fixed_step(address.step), step(replayed_step(address.step)) {}
+  __device__ std::array<uint32_t, 4> words(uint64_t example, uint64_t sample, uint64_t block) const {
+    return random_words(key, step ? *step : fixed_step, example, sample, block);
+  }
 };
 
-/// One thread a block of up to four coordinates: 80 multiplications of Philox, then some 60 operations of Box and
-/// Muller, for 16 bytes written: about 10 operations a byte, near the card's balance in f32; the integer half runs at
-/// half rate. Floor: 4 · B·S·J bytes / memory bandwidth.
-template <class T>
-__global__ void gaussian_noise_kernel(int64_t blocks, int64_t S, int64_t J, DeviceAddress address, NoiseOrigin origin,
-                                      const int64_t* examples, T* noise, FaultSite site) {
-  const int64_t i = global_thread();
+/// In one piece: nvcc 13.0 takes the plain store of a pack into four here.
+template <int N, class T>
+__device__ void store_whole(T* to, const Pack<T, N>& pack) {
+  if constexpr (sizeof(pack) == sizeof(uint4)) {
+    __stcg(reinterpret_cast<uint4*>(to), std::bit_cast<uint4>(pack));
+  } else if constexpr (sizeof(pack) == sizeof(uint2)) {
+    __stcg(reinterpret_cast<uint2*>(to), std::bit_cast<uint2>(pack));
+  } else {
+    store(to, pack);
+  }
+}
+
+/// One thread a block of up to four coordinates. B·S·J elements written, and bound by arithmetic: machine code for
+/// sm_90, a number: 67 instructions, Philox, Box and Muller, of which an H100 issues 39 while it moves 4 bytes.
+template <class T, class Index>
+__global__ void gaussian_noise_kernel(Index blocks, Divisor<Index> per_row, Divisor<Index> S, int64_t J,
+                                      DeviceAddress address, NoiseOrigin origin, const int64_t* examples, T* noise,
+                                      FaultSite site) {
+  const auto i = static_cast<Index>(global_thread());
   if (i >= blocks) return;
-  const int64_t per_row = (J + 3) / 4, row = i / per_row, block = i - row * per_row, b = row / S, s = row - b * S;
+  const Index in_rows = i / per_row, example_of = in_rows / S;
+  const int64_t row = in_rows, block = i - in_rows * per_row.by(), b = example_of, s = in_rows - example_of * S.by();
   const int64_t example = examples[b];
   if (!is_index(example, INT64_MAX, b, site)) return;
   const int64_t sample = origin.sample + s;  // with antithetic pairs 2i and 2i + 1 are ± sample i
-  const auto words = random_words(address.get(), static_cast<uint64_t>(example),
-                                  static_cast<uint64_t>(origin.antithetic ? sample / 2 : sample),
-                                  static_cast<uint64_t>(origin.coordinate / 4 + block));
+  const auto words =
+      address.words(static_cast<uint64_t>(example), static_cast<uint64_t>(origin.antithetic ? sample / 2 : sample),
+                    static_cast<uint64_t>(origin.coordinate / 4 + block));
   const NormalPair low = normal2(words[0], words[1]), high = normal2(words[2], words[3]);
   const float sign = origin.antithetic && sample % 2 != 0 ? -1.0f : 1.0f;
   const float z[4] = {sign * low.first, sign * low.second, sign * high.first, sign * high.second};
@@ -43,7 +62,7 @@ __global__ void gaussian_noise_kernel(int64_t blocks, int64_t S, int64_t J, Devi
     Pack<T, 4> pack;
 #pragma unroll
     for (int k = 0; k < 4; ++k) pack.v[k] = narrow<T>(z[k]);
-    if (reinterpret_cast<uintptr_t>(to) % sizeof(pack) == 0) return store(to, pack);
+    if (reinterpret_cast<uintptr_t>(to) % sizeof(pack) == 0) return store_whole(to, pack);
   }
 #pragma unroll
   for (int k = 0; k < 4; ++k)
@@ -53,8 +72,11 @@ __global__ void gaussian_noise_kernel(int64_t blocks, int64_t S, int64_t J, Devi
 void gaussian_noise(const Tensor& examples, Tensor& noise, RngAddress address, NoiseOrigin origin) {
   const int64_t S = noise.dim(1), J = noise.dim(2), blocks = noise.dim(0) * S * ceil_div(J, 4);
   visit_device(noise.dtype(), "gaussian_noise", [&]<class T>(T) {
-    launch("gaussian_noise", gaussian_noise_kernel<T>, ceil_div(blocks, kThreads), kThreads, blocks, S, J, address,
-           origin, examples.data<int64_t>(), noise.data<T>(), fault_site("gaussian_noise"));
+    visit_index(blocks, [&]<class Index>(Index) {
+      launch("gaussian_noise", gaussian_noise_kernel<T, Index>, ceil_div(blocks, kThreads), kThreads,
+             static_cast<Index>(blocks), Divisor<Index>(ceil_div(J, 4)), Divisor<Index>(S), J, address, origin,
+             examples.data<int64_t>(), noise.data<T>(), fault_site("gaussian_noise"));
+    });
   });
 }
 
@@ -62,7 +84,7 @@ void gaussian_noise(const Tensor& examples, Tensor& noise, RngAddress address, N
 
 /// The four draws 4 block … 4 block + 3.
 __device__ inline std::array<uint32_t, 4> drop_words(const DeviceAddress& address, int64_t block) {
-  return random_words(address.get(), 0, static_cast<uint64_t>(block) >> 32, static_cast<uint64_t>(block));
+  return address.words(0, static_cast<uint64_t>(block) >> 32, static_cast<uint64_t>(block));
 }
 
 /// One thread a block of four draws: y = x · keep, x's elements being `first` … first + n − 1 of the whole. 2 · n
@@ -82,19 +104,9 @@ __global__ void dropout_kernel(int64_t n, int64_t first, DeviceAddress address, 
 
 constexpr int kBatch = 4;  // packs a thread
 
-/// In one piece: nvcc 13.0 takes the plain store of a pack into four here.
-template <int N, class T>
-__device__ void store_whole(T* to, const Pack<T, N>& pack) {
-  if constexpr (sizeof(pack) == sizeof(uint4)) {
-    __stcg(reinterpret_cast<uint4*>(to), std::bit_cast<uint4>(pack));
-  } else {
-    store(to, pack);
-  }
-}
-
 /// A team of threads, a warp or a block, takes a piece of a row, kBatch packs a thread; each thread makes the row's
 /// draw once for all its packs, and they are under way meanwhile. Floor: 2 · n elements moved. Machine code for sm_90,
-/// bf16, an element: 13 instructions and 0.125 loads (with a draw and a 64-bit division for each element: 213 and 1);
+/// bf16, an element: 11 instructions and 0.125 loads (with a draw and a 64-bit division for each element: 213 and 1);
 /// an H100 issues 39 instructions while it moves 4 bytes.
 template <int kLanes, int kN, class T>
 __global__ void drop_path_kernel(int64_t rows, int64_t width, int64_t pieces, int64_t first_row, DeviceAddress address,

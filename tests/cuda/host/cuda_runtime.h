@@ -108,11 +108,17 @@ inline int __ffs(unsigned bits) { return __builtin_ffs(static_cast<int>(bits)); 
 
 using std::isfinite;
 
-/// 16 bytes that move as one.
+/// 8 and 16 bytes that move as one.
+struct alignas(8) uint2 {
+  unsigned x, y;
+};
 struct alignas(16) uint4 {
   unsigned x, y, z, w;
 };
-inline void __stcg(uint4* to, uint4 value) { *to = value; }
+template <class V>
+void __stcg(V* to, V value) {
+  *to = value;
+}
 
 template <class A, class B>
 constexpr std::common_type_t<A, B> min(A a, B b) {
