@@ -91,6 +91,20 @@ void add_dropping(KernelCases& cases, const Dropping& kernel, const Shape& shape
 
 void add_dropout(KernelCases& cases) {
   for (const int64_t n : {0, 1, 3, 7, 255, 256, 1000, 1024, 9001, 40003}) add_dropping(cases, kernel::dropout, {n}, 1);
+  // An offset of one element: the pointers are not aligned to packs.
+  KernelCase second = case_of(kernel::dropout, "from the second element", {hash_tensor({1001}, 1)}, {unset({1000})},
+                              kAddress, int64_t{0}, 0.5);
+  second.call = [](const TensorList& in, TensorList& out) {
+    kernel::dropout(in[0].rows(1, 1001), out[0], kAddress, 0, 0.5);
+  };
+  cases.push_back(second
+                      .gives(
+                          [](const auto& in, const auto& before) {
+                            return dropped(0, 0.5, 1)({Values(in[0].begin() + 1, in[0].end())}, before);
+                          },
+                          kScaled)
+                      .on_gpu(kScaledOnGpu)
+                      .stored_in_bf16({0}, {0}));
   // On the GPU rows of a warp and of a block, in packs and alone, in several pieces.
   for (const Shape& shape : {Shape{5, 7},
                              {600, 3, 2},
