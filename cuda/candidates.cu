@@ -36,10 +36,8 @@ Gemm gemm_of(const ProductWork& w) {
 bool plain(const Gemm& g) { return !g.bias && g.act == Activation::none && !g.sum_of_a && !g.through; }
 
 void sum_down(const Tensor& a, Tensor sum) {
-  visit_device(a.dtype(), "candidate", [&]<class T>(T) {
-    const int64_t C = a.dim(1);
-    sum_columns<1>("candidate", a.dim(0), C, Element<T>{a.data<T>(), C}, {{sum.data<float>()}});
-  });
+  visit_device(a.dtype(), "candidate",
+               [&]<class T>(T) { sum_columns("candidate", a.dim(0), a.dim(1), a.data<T>(), sum.data<float>()); });
 }
 
 std::vector<Candidate> product_candidates(const ProductWork& work, int most) {

@@ -209,7 +209,7 @@ void conv2d_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, Tenso
     }
     if (!db.defined()) return;
     Tensor sums = Tensor::empty({s.O}, DType::f32, Device::cuda);
-    sum_columns<1>(where, s.N * s.P * s.Q, s.O, Element<T>{dy.data<T>(), s.O}, {{sums.data<float>()}});
+    sum_columns(where, s.N * s.P * s.Q, s.O, dy.data<T>(), sums.data<float>());
     db.copy_from(sums);
   });
 }

@@ -189,9 +189,8 @@ void linear_backward_input(const Tensor& dy, const Tensor& w, Tensor& dx) {
 void sum_rows(const Tensor& dy, const LinearSizes& s, Tensor& db) {
   if (!db.defined()) return;
   Tensor sums = db.dtype() == DType::f32 ? db : Tensor::empty({s.O}, DType::f32, Device::cuda);
-  visit_device(dy.dtype(), "linear_backward_weight", [&]<class T>(T) {
-    sum_columns<1>("linear_backward_weight", s.N, s.O, Element<T>{dy.data<T>(), s.O}, {{sums.data<float>()}});
-  });
+  visit_device(dy.dtype(), "linear_backward_weight",
+               [&]<class T>(T) { sum_columns("linear_backward_weight", s.N, s.O, dy.data<T>(), sums.data<float>()); });
   if (!sums.shares_storage(db)) db.copy_from(sums);
 }
 

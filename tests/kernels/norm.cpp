@@ -254,7 +254,7 @@ void add_batch_norms(KernelCases& cases) {
   // On the GPU threads that meet their channels again and again, also where blocks do not end with rows; packs that do
   // not fit.
   const int64_t shapes[][2] = {{2, 1},    {3, 5},     {18, 7},    {35, 17},  {130, 64}, {4500, 3},
-                               {700, 40}, {1100, 72}, {300, 264}, {9, 2056}, {900, 44}};
+                               {700, 40}, {1100, 72}, {300, 264}, {9, 2056}, {900, 44}, {70, 1000}};
   for (const auto& [M, C] : shapes)
     for (const bool residual : {false, true})
       for (const bool relu : {false, true}) {
@@ -338,7 +338,9 @@ void add_layer_norms(KernelCases& cases) {
 
 /// One group, a few, one a channel.
 void add_group_norms(KernelCases& cases) {
-  const int64_t shapes[][4] = {{1, 1, 2, 1}, {2, 9, 6, 3}, {3, 5, 8, 8}, {2, 49, 32, 4}, {2, 49, 64, 4}, {0, 4, 6, 2}};
+  // On the GPU packs within a group and across two; columns of one block and of several.
+  const int64_t shapes[][4] = {{1, 1, 2, 1}, {2, 9, 6, 3},    {3, 5, 8, 8},    {2, 49, 32, 4},  {2, 49, 64, 4},
+                               {0, 4, 6, 2}, {2, 300, 40, 8}, {2, 9, 264, 12}, {3, 170, 520, 8}};
   for (const auto& [N, P, C, groups] : shapes) {
     const Tensor x = hash_tensor({N, P, C}, 1, 2, 3), dy = hash_tensor({N, P, C}, 4),
                  gamma = hash_tensor({C}, 2, 0.5, 1);
