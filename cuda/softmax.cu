@@ -22,7 +22,7 @@ __global__ void softmax_kernel(int64_t N, int64_t K, const T* x, T* y) {
   const float factor = kLog ? math::log(s.sum) : 1.0f / s.sum;
   for (int64_t k = team.lane; k < K; k += kLanes) {
     const float shifted = widen(in[k]) - s.shift;
-    out[k] = narrow<T>(kLog ? shifted - factor : math::exp(shifted) * factor);
+    out[k] = narrow<T>(kLog ? shifted - factor : exp_as<T>(shifted) * factor);
   }
 }
 
