@@ -14,16 +14,18 @@ namespace {
 template <int Lanes, int N, int Packs>
 struct Cut {
   static constexpr int kLanes = Lanes, kN = N, kPacks = Packs;
-  static constexpr int kBlock = Lanes == kWarp ? kThreads : Lanes;         // its threads
-  static constexpr int kTeams = kBlock / Lanes;                            // of a block
-  static constexpr int kResident = (N * Packs <= 8 ? 768 : 512) / kBlock;  // blocks a multiprocessor, backwards
-  static constexpr int kWidest = Lanes * N * Packs;                        // row
+  static constexpr int kBlock = Lanes == kWarp ? kThreads : Lanes;  // its threads
+  static constexpr int kTeams = kBlock / Lanes;                     // of a block
+  static constexpr int kWidest = Lanes * N * Packs;                 // row
+  /// Blocks a multiprocessor, backwards.
+  static constexpr int resident() { return (N * Packs <= 8 ? 768 : 512) / kBlock; }
   /// Where this thread's pack j starts in a row.
   __device__ static int start(int j) { return (j * Lanes + static_cast<int>(threadIdx.x) % Lanes) * N; }
 };
 /// Rows too wide for registers.
 struct Long {
-  static constexpr int kBlock = kThreads, kTeams = 1, kResident = 4;
+  static constexpr int kBlock = kThreads, kTeams = 1;
+  static constexpr int resident() { return 4; }
 };
 
 /// Calls f with the cut for rows of width D. Packs of four, also in bf16: 384 and 768 elements (ViT-S and -B) fill
@@ -39,6 +41,18 @@ void visit_cut(int64_t D, std::initializer_list<const void*> pointers, F&& f) {
     f(Long{});
 }
 
+/// The same for the forward pass, which has registers to spare: bf16 rows of 385 to 1024 elements go to a warp in packs
+/// of eight, without barriers.
+template <class T, class F>
+void visit_forward_cut(int64_t D, std::initializer_list<const void*> pointers, F&& f) {
+  if (std::is_same_v<T, bf16> && D % 8 == 0 && D > Cut<32, 4, 3>::kWidest && aligned16(pointers)) {
+    if (D <= Cut<32, 8, 2>::kWidest) return f(Cut<32, 8, 2>{});
+    if (D <= Cut<32, 8, 3>::kWidest) return f(Cut<32, 8, 3>{});
+    if (D <= Cut<32, 8, 4>::kWidest) return f(Cut<32, 8, 4>{});
+  }
+  visit_cut(D, pointers, f);
+}
+
 /// This thread's sum in, the team's out.
 template <class C>
 __device__ float team_sum(float value) {
@@ -46,6 +60,21 @@ __device__ float team_sum(float value) {
     return warp_reduce(value, Plus{});
   } else {
     return block_reduce(value, Plus{}, 0.0f);
+  }
+}
+
+/// This thread's two sums in, the team's out.
+template <class C>
+__device__ void team_sums(float& a, float& b) {
+  a = warp_reduce(a, Plus{}), b = warp_reduce(b, Plus{});
+  if constexpr (C::kTeams == 1) {
+    __shared__ float parts[2][kWarp];
+    const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+    if (lane == 0) parts[0][warp] = a, parts[1][warp] = b;
+    __syncthreads();
+    const bool is_part = lane < C::kBlock / kWarp;
+    a = warp_reduce(is_part ? parts[0][lane] : 0.0f, Plus{}), b = warp_reduce(is_part ? parts[1][lane] : 0.0f, Plus{});
+    __syncthreads();  // parts may be written again
   }
 }
 
@@ -83,8 +112,8 @@ struct Rows {
 
 /// mean, then Σ (x − mean)², then y. Floor: 2, with a residual 4 · N·D elements. γ and β come from the first-level
 /// cache in 16-byte loads. Machine code for sm_90, bf16, D = 384, without a residual, an element: about 24
-/// instructions, 0.75 loads (reading x three times, γ and β one by one: 47 and 2.9). An H100 issues 39 while it moves
-/// the 4 bytes.
+/// instructions, 0.75 loads (reading x three times, γ and β one by one: 47 and 2.9); 18 at D = 768, 17 at 1024. An H100
+/// issues 39 while it moves the 4 bytes.
 template <class C, class T>
 __global__ void layer_norm_forward_kernel(int64_t N, int D, float eps, Rows<T> rows, const float* gamma,
                                           const float* beta, T* y, float* mean, float* rstd) {
@@ -110,7 +139,8 @@ __global__ void layer_norm_forward_kernel(int64_t N, int D, float eps, Rows<T> r
   for (int j = 0; j < C::kPacks; ++j) {
     const int d = C::start(j);
     if (d >= D) continue;
-    const Pack<float, C::kN> scale = load_if<C::kN>(gamma, gamma, d), shift = load_if<C::kN>(gamma, beta, d);
+    Floats<C::kN> scale{}, shift{};
+    if (gamma) scale = load_floats<C::kN>(gamma + d), shift = load_floats<C::kN>(beta + d);
     Pack<T, C::kN> out;
 #pragma unroll
     for (int k = 0; k < C::kN; ++k) {
@@ -160,7 +190,7 @@ void layer_norm_forward(const Tensor& x, const Tensor& residual, const Tensor& g
     const float *scale = floats(gamma), *shift = floats(beta);
     float *mu = mean.data<float>(), *r = rstd.data<float>();
     const auto e = static_cast<float>(eps);
-    visit_cut(D, {in.x, in.residual, in.sum, out, scale, shift}, [&]<class C>(C) {
+    visit_forward_cut<T>(D, {in.x, in.residual, in.sum, out, scale, shift}, [&]<class C>(C) {
       if constexpr (std::is_same_v<C, Long>) {
         launch(where, long_forward_kernel<T>, N, C::kBlock, N, D, e, in, scale, shift, out, mu, r);
       } else {
@@ -215,9 +245,10 @@ __device__ void write_partial(const float (&mine)[C::kPacks][C::kN], int D, doub
 /// dx = rstd (g − mean g − x̂ mean(g x̂)) [+ residual], g = dy γ, and the blocks' sums for dγ and dβ, which its threads
 /// keep in registers for their own columns, as they do γ. Floor: 3, with a residual 4 · N·D elements. Machine code for
 /// sm_90, bf16, D = 384, an element: 32 instructions, 0.75 loads, 96 registers, nothing spilled (kernels for dx, for
-/// the sums and for the residual's sum: 80 and 7.5). An H100 issues 59 while it moves 6 bytes, 79 while it moves 8.
+/// the sums and for the residual's sum: 80 and 7.5); at D = 768, by blocks, 36 and two barriers a row. The sums of the
+/// blocks are 2 · D f64 each. An H100 issues 59 while it moves 6 bytes, 79 while it moves 8.
 template <class C, class T>
-__global__ void __launch_bounds__(C::kBlock, C::kResident) layer_norm_backward_kernel(Backward<T> p) {
+__global__ void __launch_bounds__(C::kBlock, C::resident()) layer_norm_backward_kernel(Backward<T> p) {
   const int D = static_cast<int>(p.D);
   float scale[C::kPacks][C::kN], dgamma[C::kPacks][C::kN] = {}, dbeta[C::kPacks][C::kN] = {};
 #pragma unroll
@@ -241,7 +272,8 @@ __global__ void __launch_bounds__(C::kBlock, C::kResident) layer_norm_backward_k
         dgamma[j][k] += u * (c * r);
         dbeta[j][k] += u;
       }
-    const float mean_g = team_sum<C>(sum_g) * share, slope = team_sum<C>(sum_gx) * share * r * r;
+    team_sums<C>(sum_g, sum_gx);
+    const float mean_g = sum_g * share, slope = sum_gx * share * r * r;
 #pragma unroll
     for (int j = 0; j < C::kPacks; ++j) {
       const int d = C::start(j);
@@ -278,8 +310,8 @@ __global__ void long_backward_kernel(Backward<T> p) {
       sums[d] = (first ? 0.0 : sums[d]) + static_cast<double>(u * (c * r));
       sums[p.D + d] = (first ? 0.0 : sums[p.D + d]) + static_cast<double>(u);
     }
-    const float mean_g = team_sum<Long>(sum_g) / static_cast<float>(p.D);
-    const float mean_gx = team_sum<Long>(sum_gx) * r / static_cast<float>(p.D);
+    team_sums<Long>(sum_g, sum_gx);
+    const float mean_g = sum_g / static_cast<float>(p.D), mean_gx = sum_gx * r / static_cast<float>(p.D);
     for (int64_t d = threadIdx.x; d < p.D; d += kThreads) {
       const float g = widen(up[d]) * (p.gamma ? p.gamma[d] : 1.0f);
       const float through = r * (g - mean_g - (widen(in[d]) - m) * r * mean_gx);
@@ -306,7 +338,7 @@ void layer_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& gamma,
                   nullptr};
     visit_cut(D, {p.dy, p.x, p.gamma, p.residual, p.dx}, [&]<class C>(C) {
       // As many blocks as are resident at once: each takes as many rows into its sums as it can.
-      const int64_t blocks = std::min(ceil_div(N, C::kTeams), int64_t{multiprocessors()} * C::kResident);
+      const int64_t blocks = std::min(ceil_div(N, C::kTeams), int64_t{multiprocessors()} * C::resident());
       p.teams = blocks * C::kTeams;
       const bool affine = dgamma.defined() || dbeta.defined();
       ColumnPlan plan(1, N, D);
