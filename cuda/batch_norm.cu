@@ -125,10 +125,11 @@ void by_channel(const char* where, int64_t n, int64_t C, const typename F<1>::Gi
   bool packs = C % kWide<T> == 0 && aligned16(parameters) && aligned16({y});
   for (const T* stream : x.v) packs = packs && aligned16({stream});
   const auto run = [&]<int kN>(std::integral_constant<int, kN>) {
-    // Blocks by whole rows: a multiple of `period` of them makes `step` one of C.
+    // Blocks by whole rows: a multiple of `period` of them makes `step` one of C. No more than are resident at once,
+    // where that many are a period.
     const int64_t period = C / kN / std::gcd(C / kN, int64_t{kThreads});
-    const int64_t blocks =
-        std::min(ceil_div(n, kN * kThreads), ceil_div(int64_t{multiprocessors()} * F<kN>::kResident, period) * period);
+    const int64_t periods = std::max<int64_t>(1, multiprocessors() * F<kN>::kResident / period);
+    const int64_t blocks = std::min(ceil_div(n, kN * kThreads), periods * period);
     visit_index(n, [&]<class Index>(Index) {
       launch(where, by_channel_kernel<F, kN, Index, T>, blocks, kThreads, n, blocks * kThreads * kN,
              static_cast<Index>(C), given, x, y);
