@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "cuda/launch.cuh"
+#include "cuda/strided.cuh"
 
 namespace sked::cuda {
 namespace {
@@ -88,20 +88,24 @@ void pick(const Tensor& x, const Tensor& index, Tensor& y) {
 }
 
 /// One thread an element of dx: N·S·K elements written.
-template <class T>
-__global__ void pick_backward_kernel(int64_t count, int64_t S, int64_t K, const T* dy, const int64_t* index, T* dx,
-                                     FaultSite site) {
-  const int64_t i = global_thread();
+template <class T, class Index>
+__global__ void pick_backward_kernel(Index count, Divisor<Index> S, Divisor<Index> K, const T* dy, const int64_t* index,
+                                     T* dx, FaultSite site) {
+  const auto i = static_cast<Index>(global_thread());
   if (i >= count) return;
-  const int64_t row = i / K, k = i - row * K, n = row / S, picked = index[n];
-  if (k == 0) is_index(picked, K, n, site);
+  const Index row = i / K, n = row / S;
+  const int64_t k = i - row * K.by(), picked = index[n];
+  if (k == 0) is_index(picked, K.by(), n, site);
   dx[i] = k == picked ? dy[row] : static_cast<T>(0.0f);
 }
 
 void pick_backward(const Tensor& dy, const Tensor& index, Tensor& dx) {
   visit_device(dy.dtype(), "pick_backward", [&]<class T>(T) {
-    launch("pick_backward", pick_backward_kernel<T>, ceil_div(dx.numel(), kThreads), kThreads, dx.numel(), dx.dim(1),
-           dx.dim(2), dy.data<T>(), index.data<int64_t>(), dx.data<T>(), fault_site("pick_backward"));
+    visit_index(dx.numel(), [&]<class Index>(Index) {
+      launch("pick_backward", pick_backward_kernel<T, Index>, ceil_div(dx.numel(), kThreads), kThreads,
+             static_cast<Index>(dx.numel()), Divisor<Index>(dx.dim(1)), Divisor<Index>(dx.dim(2)), dy.data<T>(),
+             index.data<int64_t>(), dx.data<T>(), fault_site("pick_backward"));
+    });
   });
 }
 

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "cuda/softmax_rows.cuh"
+#include "cuda/strided.cuh"
 
 namespace sked::cuda {
 namespace {
@@ -110,20 +111,24 @@ void logsumexp_forward(const Tensor& x, Tensor& y, ReduceView view) {
 }
 
 /// 2 · elements of x moved, and the results' where they do not stay in cache.
-template <class T>
-__global__ void logsumexp_backward_kernel(ReduceView v, const T* x, const T* y, const T* dy, T* dx) {
-  const int64_t i = global_thread();
-  if (i >= v.outer * v.n * v.inner) return;
-  const int64_t row = i / v.inner, at = row / v.n * v.inner + (i - row * v.inner);
+template <class T, class Index>
+__global__ void logsumexp_backward_kernel(Index count, Divisor<Index> n, Divisor<Index> inner, const T* x, const T* y,
+                                          const T* dy, T* dx) {
+  const auto i = static_cast<Index>(global_thread());
+  if (i >= count) return;
+  const Index row = i / inner, at = row / n * inner.by() + (i - row * inner.by());
   const float lse = widen(y[at]);
-  dx[i] = narrow<T>(lse == -INFINITY ? 0.0f : widen(dy[at]) * math::exp(widen(x[i]) - lse));
+  dx[i] = narrow<T>(lse == -INFINITY ? 0.0f : widen(dy[at]) * exp_as<T>(widen(x[i]) - lse));
 }
 
 void logsumexp_backward(const Tensor& x, const Tensor& y, const Tensor& dy, Tensor& dx, ReduceView view) {
   const char* where = "logsumexp_backward";
   visit_device(x.dtype(), where, [&]<class T>(T) {
-    launch(where, logsumexp_backward_kernel<T>, ceil_div(x.numel(), kThreads), kThreads, view, x.data<T>(), y.data<T>(),
-           dy.data<T>(), dx.data<T>());
+    visit_index(x.numel(), [&]<class Index>(Index) {
+      launch(where, logsumexp_backward_kernel<T, Index>, ceil_div(x.numel(), kThreads), kThreads,
+             static_cast<Index>(x.numel()), Divisor<Index>(view.n), Divisor<Index>(view.inner), x.data<T>(),
+             y.data<T>(), dy.data<T>(), dx.data<T>());
+    });
   });
 }
 
