@@ -183,12 +183,15 @@ constexpr int kTile = 32, kTileRows = 8;
 /// time by way of shared memory, so that both sides move whole lines. The odd pitch keeps columns in different banks.
 template <class T>
 __global__ void transpose_kernel(const __grid_constant__ StridedIndex<2, int64_t> outer, int64_t rows, int64_t cols,
-                                 int64_t x_step, int64_t y_across, const T* x, T* y) {
+                                 Divisor<int32_t> row_tiles, Divisor<int32_t> col_tiles, int64_t x_step,
+                                 int64_t y_across, const T* x, T* y) {
   __shared__ T tile[kTile][kTile + 1];
-  const int64_t row_tiles = (rows + kTile - 1) / kTile, col_tiles = (cols + kTile - 1) / kTile;
-  const int64_t block = blockIdx.x, r0 = block % row_tiles * kTile, c0 = block / row_tiles % col_tiles * kTile;
+  const auto block = static_cast<int32_t>(blockIdx.x), line_of_tiles = block / row_tiles,
+             matrix = line_of_tiles / col_tiles;
+  const int64_t r0 = int64_t{block - line_of_tiles * row_tiles.by()} * kTile;
+  const int64_t c0 = int64_t{line_of_tiles - matrix * col_tiles.by()} * kTile;
   int64_t at[2];
-  outer.locate(block / row_tiles / col_tiles, at);
+  outer.locate(matrix, at);
   const int lane = threadIdx.x % kTile, line = threadIdx.x / kTile;
   for (int64_t c = line; c < kTile; c += kTileRows)
     if (c0 + c < cols && r0 + lane < rows) tile[c][lane] = x[at[0] + (r0 + lane) + (c0 + c) * x_step];
@@ -211,9 +214,10 @@ void transpose_blocks(const T* x, T* y, const Strided<1>& strides, int across) {
   for (size_t i = 0; i < b; ++i)
     if (i != a) outer.add(strides.extents[i], {strides.strides[i][0], y_strides[i]});
   const int64_t rows = strides.extents[a], cols = strides.extents[b];
-  const int64_t blocks = ceil_div(rows, kTile) * ceil_div(cols, kTile) * outer.rows() * outer.inner();
+  const int64_t row_tiles = ceil_div(rows, kTile), col_tiles = ceil_div(cols, kTile);
+  const int64_t blocks = row_tiles * col_tiles * outer.rows() * outer.inner();
   launch("permute", transpose_kernel<T>, blocks, kTile * kTileRows, StridedIndex<2, int64_t>(outer), rows, cols,
-         strides.strides[b][0], y_strides[a], x, y);
+         Divisor<int32_t>(row_tiles), Divisor<int32_t>(col_tiles), strides.strides[b][0], y_strides[a], x, y);
 }
 
 void permute(const Tensor& x, Tensor& y, const std::vector<int>& perm) {
