@@ -38,7 +38,7 @@ __global__ void softmax_backward_kernel(int64_t N, int64_t K, const T* dy, const
   for (int64_t k = team.lane; k < K; k += kLanes) sum += kLog ? widen(g[k]) : widen(g[k]) * widen(p[k]);
   sum = team.sum(sum);
   for (int64_t k = team.lane; k < K; k += kLanes) {
-    out[k] = narrow<T>(kLog ? widen(g[k]) - math::exp(widen(p[k])) * sum : widen(p[k]) * (widen(g[k]) - sum));
+    out[k] = narrow<T>(kLog ? widen(g[k]) - exp_as<T>(widen(p[k])) * sum : widen(p[k]) * (widen(g[k]) - sum));
   }
 }
 
