@@ -1,5 +1,6 @@
-// The tiles of the streaming likelihood. A tile is a product's result in f32 or bf16, read and overwritten once: bound
-// by memory, with one to four exponentials an element. Sums over classes go to teams of threads, sums over samples to
+// The tiles of the streaming likelihood. A tile is a product's result in f32 or bf16, read and overwritten once. Labels'
+// kernels are bound by memory, those of soft targets and of sigmoids by their two to four exponentials and logarithms
+// an element. Sums over classes go to teams of threads, sums over samples to
 // one thread a column; their order does not depend on the run.
 
 #include "core/kernels/likelihood.h"
@@ -21,7 +22,16 @@ __device__ float log_add_exp(float a, float b) {
   return high == -INFINITY ? low : high + math::log1p(math::exp(low - high));
 }
 
-__device__ float log_sigmoid(float x) { return -math::softplus(-x); }
+/// σ(±x) and their logarithms, as accurate far out, from one exponential of what is or becomes T. NaN goes through.
+struct Sigmoids {
+  float up, down, log_up, log_down;
+};
+template <class T>
+__device__ Sigmoids sigmoids(float x) {
+  const float e = exp_as<T>(x > 0 ? -x : x), log = math::log1p(e), high = 1 / (1 + e), low = e * high;
+  const bool positive = x > 0;
+  return {positive ? high : low, positive ? low : high, (positive ? 0 : x) - log, (positive ? -x : 0) - log};
+}
 
 // ---- noisy rows ----------------------------------------------------------------------------------
 
@@ -137,13 +147,11 @@ void label_tile_backward(Tensor& a, const Tensor& labels, const Tensor& lse, con
 
 // ---- every class ---------------------------------------------------------------------------------
 
-template <ClassLog kLog>
+template <class T, ClassLog kLog>
 __device__ float log_of(float a, float lse) {
-  if constexpr (kLog == ClassLog::softmax) {
-    return a - lse;
-  } else {
-    return log_sigmoid(kLog == ClassLog::sigmoid ? a : -a);
-  }
+  if constexpr (kLog == ClassLog::softmax) return a - lse;
+  if constexpr (kLog == ClassLog::sigmoid) return sigmoids<T>(a).log_up;
+  return sigmoids<T>(a).log_down;
 }
 
 /// One thread a column; the tile is read twice, the second time from cache where it fits.
@@ -154,13 +162,13 @@ __global__ void class_tile_forward_kernel(Extents e, const T* a, const float* ls
   const int64_t b = column / e.K, k = column - b * e.K;
   const auto x = [&](int64_t s) {
     const float shift = kLog == ClassLog::softmax ? lse[b * e.S + e.at.sample + s] : 0.0f;
-    return log_of<kLog>(widen(a[(b * e.C + s) * e.K + k]), shift);
+    return log_of<T, kLog>(widen(a[(b * e.C + s) * e.K + k]), shift);
   };
   float high = -INFINITY;
   double sum = 0;
   for (int64_t s = 0; s < e.C; ++s) high = Greater{}(x(s), high);
   high = finite_shift(high);
-  for (int64_t s = 0; s < e.C; ++s) sum += math::exp(x(s) - high);
+  for (int64_t s = 0; s < e.C; ++s) sum += exp_as<T>(x(s) - high);
   float& out = log_p[b * e.classes + e.at.class_index + k];
   out = log_add_exp(out, high + math::log(static_cast<float>(sum)));
 }
@@ -191,7 +199,7 @@ __global__ void soft_tile_weights_kernel(Extents e, const T* a, const float* lse
   const float shift = lse[i];
   float sum = 0;
   for (int64_t k = team.lane; k < e.K; k += kLanes)
-    sum += share[from + k] * math::exp(widen(a[team.row * e.K + k]) - shift - log_p[from + k]);
+    sum += share[from + k] * exp_as<T>(widen(a[team.row * e.K + k]) - shift - log_p[from + k]);
   sum = team.sum(sum);
   if (team.lane == 0) total[i] += sum;
 }
@@ -247,9 +255,9 @@ struct SigmoidGradient {
   __device__ int64_t row(const Extents& e, int64_t r) const { return e.by_class(r); }
   template <class T>
   __device__ float operator()(int64_t from, int k, float x) const {
-    const float up = math::sigmoid(x), down = math::sigmoid(-x);
-    return rest[from + k] * math::exp(log_sigmoid(-x) - log_not_p[from + k]) * up -
-           share[from + k] * math::exp(log_sigmoid(x) - log_p[from + k]) * down;
+    const Sigmoids s = sigmoids<T>(x);
+    return rest[from + k] * exp_as<T>(s.log_down - log_not_p[from + k]) * s.up -
+           share[from + k] * exp_as<T>(s.log_up - log_p[from + k]) * s.down;
   }
 };
 
@@ -281,7 +289,7 @@ __global__ void column_tile_forward_kernel(Extents e, const T* a, float* lse) {
   for (int l = 0; l < kLines; ++l) high = Greater{}(highs[l][lane], high);
   high = finite_shift(high);
   double sum = 0;
-  for (int64_t b = line; b < rows; b += kLines) sum += math::exp(widen(column[b * step]) - high);
+  for (int64_t b = line; b < rows; b += kLines) sum += exp_as<T>(widen(column[b * step]) - high);
   sums[line][lane] = sum;
   __syncthreads();
   if (line > 0 || k >= e.K) return;
