@@ -53,8 +53,8 @@ struct RngAddress {
   }
 };
 
-/// The four 32-bit words for (address, example, sample, coordinates 4·block … 4·block+3), by the address's key and step.
-/// Counter layout, low to high: block, sample, example, step, each reduced mod 2^32.
+/// The four 32-bit words for (address, example, sample, coordinates 4·block … 4·block+3), by the address's key and
+/// step. Counter layout, low to high: block, sample, example, step, each reduced mod 2^32.
 constexpr std::array<uint32_t, 4> random_words(std::array<uint32_t, 2> key, uint64_t step, uint64_t example,
                                                uint64_t sample, uint64_t block) {
   return philox({static_cast<uint32_t>(block), static_cast<uint32_t>(sample), static_cast<uint32_t>(example),

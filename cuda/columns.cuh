@@ -12,8 +12,8 @@
 
 namespace sked::cuda {
 
-/// `outer` matrices of `rows` rows and C columns, in packs of `pack` columns, cut into `chunks` of `chunk` rows. A block
-/// takes a chunk of `across` packs: `lines` rows at a time, a thread a pack.
+/// `outer` matrices of `rows` rows and C columns, in packs of `pack` columns, cut into `chunks` of `chunk` rows. A
+/// block takes a chunk of `across` packs: `lines` rows at a time, a thread a pack.
 struct ColumnPlan {
   int64_t outer, rows, C, column_blocks, chunk, chunks;
   int pack, across, lines;

@@ -1,7 +1,7 @@
-// Element-wise functions: the arithmetic is core/kernels/functors.h's, instantiated for the device. In f32 all are bound
-// by memory, with up to 68 and, backwards, 85 instructions an element on 8 and 12 bytes, of which an H100 issues 78 and
-// 118 meanwhile. In bf16, where it issues half as many, GELU (approx.cuh, 20 and 24) still is; its tanh form, tanh, softplus and
-// log σ take up to two thirds longer than memory.
+// Element-wise functions: the arithmetic is core/kernels/functors.h's, instantiated for the device. In f32 all are
+// bound by memory, with up to 68 and, backwards, 85 instructions an element on 8 and 12 bytes, of which an H100 issues
+// 78 and 118 meanwhile. In bf16, where it issues half as many, GELU (approx.cuh, 20 and 24) still is; its tanh form,
+// tanh, softplus and log σ take up to two thirds longer than memory.
 
 #include "core/kernels/elementwise.h"
 

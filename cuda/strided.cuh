@@ -38,8 +38,8 @@ class Divisor {
 };
 
 /// The axes of a loop, outermost first, and every operand's stride along them. Index is uint32_t where all offsets fit
-/// 31 bits, because a 64-bit division costs a GPU some forty instructions. Kernels take it as `const __grid_constant__`:
-/// what is indexed at run time would be copied to each thread's local memory otherwise.
+/// 31 bits, because a 64-bit division costs a GPU some forty instructions. Kernels take it as
+/// `const __grid_constant__`: what is indexed at run time would be copied to each thread's local memory otherwise.
 template <int Operands, class Index>
 struct StridedIndex {
   int ndim = 0;
