@@ -24,6 +24,7 @@ struct PeerMode {
   std::string name;
   double seconds = 0;        // median of a step
   std::string failure = {};  // why there is none; empty: there is one
+  bool no_memory = false;    // that is why
 };
 
 /// One line of the report.
@@ -35,6 +36,8 @@ struct Row {
   double error = 0;          // largest relative error against the definition
   std::string failure = {};  // what makes it worth nothing; empty: nothing does
   double images = 0;         // of one call; 0 where there are none
+  double memory = 0;         // bytes above inputs and parameters, gradients included; 0 where it was not measured
+  double naive_memory = 0;   // bytes of what it never holds at once: all its sampled logits or similarities, in f32
   double peer_seconds = 0;   // PyTorch's median, in the best of its modes; 0: not run
   double ratio = 0;          // median over rounds of PyTorch's time / ours
   std::vector<PeerMode> peer_modes = {};
@@ -43,6 +46,8 @@ struct Row {
 
   /// Takes the error, and fails the row where it is not below the limit.
   void check(double found, double limit);
+  /// Runs `call`, the first of its row, and takes what its tensors need on the device at their most.
+  void measure_memory(Device device, const std::function<void()>& call);
 };
 
 /// Is told of a row as far as it is known, after each mode of the peer, and once more when it is `done`.
@@ -67,11 +72,13 @@ struct Settings {
   std::vector<std::string> peer_modes;  // of PyTorch: eager, compile, max-autotune
   Device device = Device::cpu;          // of training steps, likelihood and peak; the rest: the CPU
   bool profile = false;                 // plain calls, every kernel of them timed, instead of checks and times
-  int64_t shrink = 1;    // sizes are divided by it, to see the program run: no figure means anything then
-  bool record = true;    // training steps are replayed from a recording where the device can
-  int64_t samples = 64;  // S of the likelihood
-  int64_t pairs = 4096;  // B of the contrastive loss
-  std::string only;      // run cases whose name contains this
+  int64_t shrink = 1;       // sizes are divided by it, to see the program run: no figure means anything then
+  bool record = true;       // training steps are replayed from a recording where the device can
+  int64_t samples = 64;     // S of the likelihood
+  int64_t batch = 64;       // B
+  int64_t classes = 21843;  // K
+  int64_t pairs = 4096;     // B of the contrastive loss
+  std::string only;         // run cases whose name contains this
   int64_t shrunk(int64_t n, int64_t least = 1) const { return std::max(least, n / shrink); }
   bool wants(const std::string& name) const { return only.empty() || name.find(only) != std::string::npos; }
 };
@@ -91,11 +98,11 @@ inline int64_t gemm_size(const Settings& settings) {
 double composition_limit();
 /// Kernels on the shapes of ResNet-18 and ViT-S/16: those of tests/kernels that have a Timing.
 void kernel_rows(const Settings& settings, const Report& report);
-/// Forward and backward passes of the streaming likelihood of HET-XL at settings.samples samples on settings.device,
-/// beside PyTorch's naive composition of it in turn where a peer is given.
+/// Forward and backward passes of the streaming likelihood of HET-XL, of settings.batch examples, settings.classes
+/// classes and settings.samples samples, on settings.device, beside PyTorch's naive composition of it in turn where a
+/// peer is given.
 void likelihood_rows(const Settings& settings, const Report& report);
-/// A forward and backward pass of the streaming contrastive loss over settings.pairs pairs, likewise; prints its
-/// memory.
+/// A forward and backward pass of the streaming contrastive loss over settings.pairs pairs, likewise.
 void contrastive_rows(const Settings& settings, const Report& report);
 /// Whole training steps (forward, backward, SGD), beside PyTorch in turn where a peer is given.
 void step_rows(const Settings& settings, const Report& report);

@@ -1,13 +1,11 @@
 // The streaming contrastive loss of HET-XL: a training step's forward and backward pass over thousands of pairs.
 
 #include <cmath>
-#include <cstdio>
 #include <memory>
 
 #include "apps/bench/bench.h"
 #include "apps/bench/peer.h"
 #include "apps/common/config/progress.h"
-#include "core/allocator.h"
 #include "core/kernels/random.h"
 #include "layers/heads/contrastive.h"
 
@@ -87,12 +85,8 @@ void contrastive_rows(const Settings& settings, const Report& report) {
     profile(row, Device::cpu, [&] { pass.run(1); });
     return report(row, true);
   }
-  const auto before = allocator(Device::cpu).stats().live;
-  allocator(Device::cpu).reset_peak();
-  pass.run(0);
-  std::printf("%s: %.0f MB above its inputs and parameters, gradients included (B x S x B numbers: %.0f MB)\n",
-              row.name.c_str(), static_cast<double>(allocator(Device::cpu).stats().peak - before) / 1e6,
-              4e-6 * static_cast<double>(s.pairs * s.samples) * static_cast<double>(s.pairs));
+  row.measure_memory(Device::cpu, [&] { pass.run(0); });
+  row.naive_memory = 4.0 * static_cast<double>(s.pairs * s.samples) * static_cast<double>(s.pairs);
   uint64_t draw = 1;
   Settings on_cpu = settings;
   on_cpu.device = Device::cpu;

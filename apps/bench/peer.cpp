@@ -56,7 +56,9 @@ std::vector<double> Peer::run(int steps) {
   const std::string request = "run " + std::to_string(steps) + "\n";
   require(write(to_, request.data(), request.size()) == static_cast<ssize_t>(request.size()), "bench",
           "the peer does not listen any more");
-  std::istringstream answer(read_line());
+  const std::string line = read_line();
+  if (line.starts_with("out of memory")) throw OutOfMemory(line);
+  std::istringstream answer(line);
   std::vector<double> seconds;
   for (double value; answer >> value;) seconds.push_back(value);
   require(seconds.size() == static_cast<size_t>(steps), "bench", "expected ", steps, " times from the peer, got '",
@@ -122,7 +124,6 @@ void time_in_turn(Row& row, const InTurn& step, const Settings& settings, const 
   if (settings.peer.empty()) return time_ours(settings.rounds);
   time_ours(1);  // it is known before the peer takes minutes to compile
   report(row, false);
-  std::string failure;
   const auto time_mode = [&](const Mode& mode) {
     Peer peer(command_of(mode, step, settings));
     tell({}, "  " + row.name + ": peer " + peer.info().dump());
@@ -143,13 +144,13 @@ void time_in_turn(Row& row, const InTurn& step, const Settings& settings, const 
   for (const Mode& mode : modes_of(step, settings)) {
     try {
       time_mode(mode);
+    } catch (const OutOfMemory& error) {
+      row.peer_modes.push_back({mode.name(), 0, error.what(), true});
     } catch (const Error& error) {
-      failure = error.what();
-      row.peer_modes.push_back({mode.name(), 0, failure});
+      row.peer_modes.push_back({mode.name(), 0, error.what()});
     }
     report(row, false);
   }
-  if (row.peer_seconds == 0) throw Error(failure);
 }
 
 }  // namespace sked::bench

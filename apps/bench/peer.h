@@ -11,6 +11,12 @@
 
 namespace sked::bench {
 
+/// What the peer asked for does not fit.
+class OutOfMemory : public Error {
+ public:
+  using Error::Error;
+};
+
 /// Starts `command` and talks lines with it. Throws Error when it cannot be started or stops answering.
 class Peer {
  public:
@@ -21,7 +27,7 @@ class Peer {
   Peer& operator=(const Peer&) = delete;
 
   const Json& info() const { return info_; }
-  /// Seconds of each of `steps` training steps.
+  /// Seconds of each of `steps` training steps. Throws OutOfMemory where the peer says `out of memory …` instead.
   std::vector<double> run(int steps);
 
  private:
@@ -44,7 +50,7 @@ struct InTurn {
 
 /// Times ours, settings.rounds times, into row.seconds; and in turn with it, where there is a peer, a step of PyTorch
 /// in each of settings.peer_modes and of its layouts, into row.peer_modes. peer_seconds, peer_info and ratio are those
-/// of the fastest. A mode that fails costs no other; throws Error when all do.
+/// of the fastest. A mode that fails costs no other, and none of them our time.
 void time_in_turn(Row& row, const InTurn& step, const Settings& settings, const Report& report);
 
 }  // namespace sked::bench

@@ -37,6 +37,9 @@ void print(const Row& r, double peak) {
   if (r.peer_seconds > 0) std::printf(" %10.1f %7.2f", r.peer_seconds * 1e3, r.ratio);
   std::printf("\n");
   if (!r.failure.empty()) std::printf("  FAILED: %s\n", r.failure.c_str());
+  if (r.memory > 0)
+    std::printf("  %.0f MB above its inputs and parameters, gradients included; all samples at once: %.0f MB\n",
+                r.memory * 1e-6, r.naive_memory * 1e-6);
   for (const PeerMode& mode : r.peer_modes) {
     std::printf("%-52s", ("  peer: " + mode.name).c_str());
     mode.failure.empty() ? std::printf(" %10.3f\n", mode.seconds * 1e3) : std::printf(" %s\n", mode.failure.c_str());
@@ -52,6 +55,10 @@ Json json_of(const Row& r, double peak) {
     if (peak > 0) row["share_of_gemm_peak"] = r.operations / r.seconds / peak;
   }
   if (r.bytes > 0) row["gigabytes_per_second"] = r.bytes / r.seconds * 1e-9;
+  if (r.memory > 0) {
+    row["memory_bytes"] = r.memory;
+    row["naive_memory_bytes"] = r.naive_memory;
+  }
   if (r.images > 0 && r.seconds > 0) row["images_per_second"] = r.images / r.seconds;
   for (const PeerMode& mode : r.peer_modes)
     row["peer_modes"][mode.name] = mode.failure.empty() ? Json(mode.seconds) : Json{{"failed", mode.failure}};
@@ -62,6 +69,18 @@ Json json_of(const Row& r, double peak) {
   }
   if (!r.work.rows.empty()) put_profile(row, r.work);
   return row;
+}
+
+/// Was there a peer that has failed in every mode, and not because the memory is too small?
+bool no_peer(const Row& row) {
+  return !row.peer_modes.empty() && row.peer_seconds == 0 &&
+         std::ranges::none_of(row.peer_modes, [](const PeerMode& mode) { return mode.no_memory; });
+}
+
+std::string joined(const std::vector<std::string>& names) {
+  std::string all;
+  for (const std::string& name : names) all += (all.empty() ? "" : ", ") + name;
+  return all;
 }
 
 }  // namespace
@@ -77,6 +96,7 @@ Report Results::rows(const std::string& topic) {
       print(row, peak_);
       std::fflush(stdout);
       if (!row.failure.empty()) failed_.push_back(row.name);
+      if (no_peer(row)) alone_.push_back(row.name);
     }
     keep(topic, row);
   };
@@ -136,10 +156,10 @@ void Results::finish(const std::string& only) const {
   const bool any = std::ranges::any_of(json_.members(), [](const JsonMember& topic) { return topic.value.is_array(); });
   require_usage(any, "bench", "--only: no case asked for has '", only, "' in its name");
   write();
-  if (failed_.empty()) return;
-  std::string names;
-  for (const std::string& name : failed_) names += (names.empty() ? "" : ", ") + name;
-  fail("bench", failed_.size(), " of its rows failed their check against the definitions: ", names);
+  if (!failed_.empty())
+    fail("bench", failed_.size(), " of its rows failed their check against the definitions: ", joined(failed_));
+  if (!alone_.empty())
+    fail("bench", "the peer gave no time in any of its modes, for the reason in the row, for: ", joined(alone_));
 }
 
 }  // namespace sked::bench

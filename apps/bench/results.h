@@ -19,7 +19,8 @@ class Results {
   Report rows(const std::string& topic);
   void knob(const Knob& knob);
   void variance(const VarianceRow& row);
-  /// Throws Error naming the rows that failed, UsageError where there was none whose name has `only` in it.
+  /// Throws Error naming the rows that failed, or those without a time of the peer for another reason than memory;
+  /// UsageError where there was none whose name has `only` in it.
   void finish(const std::string& only) const;
 
  private:
@@ -29,7 +30,7 @@ class Results {
   std::string file_;
   Json json_;
   double peak_;
-  std::vector<std::string> failed_;
+  std::vector<std::string> failed_, alone_;
   std::string headed_;  // the topic whose columns are named
 };
 

@@ -3,6 +3,7 @@
 #include <sstream>
 
 #include "apps/bench/bench.h"
+#include "core/allocator.h"
 
 namespace sked::bench {
 
@@ -31,6 +32,14 @@ void Row::check(double found, double limit) {
   std::ostringstream text;
   text << "relative error " << found << " against the definition, expected < " << limit;
   failure = text.str();
+}
+
+void Row::measure_memory(Device device, const std::function<void()>& call) {
+  CachingAllocator& there = allocator(device);
+  const auto before = there.stats().live;
+  there.reset_peak();
+  call();
+  memory = static_cast<double>(there.stats().peak - before);
 }
 
 void profile(Row& row, Device device, const std::function<void()>& step) {

@@ -105,8 +105,35 @@ done
 
   settings.peer_modes = {"max-autotune"};
   bench::Row none{.name = "c"};
-  CHECK(one_line_with(error_of([&] { bench::time_in_turn(none, step, settings, report); }), "[bench]", "'ready'"));
+  bench::time_in_turn(none, step, settings, report);
+  report(none, true);
+  CHECK(none.seconds == 1.5);  // ours stays
+  REQUIRE(none.peer_modes.size() == 1);
+  CHECK(none.peer_modes[0].failure.find("'ready'") != std::string::npos);
+  CHECK(one_line_with(error_of([&] { results.finish({}); }), "[bench]", "the peer gave no time", ": c"));
   CHECK(fails_with(run_program({"bench", "steps", "--peer-modes", "fast"}), 2, "--peer-modes", "fast"));
+}
+
+TEST_CASE("bench: a peer whose memory is too small is a result, beside what ours needs") {
+  const TemporaryFolder folder;
+  write_file(folder.path("peer.sh"), "echo 'ready {}'; read -r request; echo 'out of memory: 485 GB'; exit 1\n");
+  const std::string file = folder.path("bench.json");
+  const auto run = [&](const std::string& peer) {
+    return run_program({"bench", "likelihood", "--batch", "3", "--classes", "50", "--samples", "2", "--rounds", "1",
+                        "--peer", "/bin/sh", "--peer-script", peer, "--peer-modes", "eager", "--out", file});
+  };
+  const Outcome outcome = run(folder.path("peer.sh"));
+  CHECK(outcome.code == 0);
+  CHECK(outcome.out.find("out of memory: 485 GB") != std::string::npos);
+  const auto row = library_json(slurp(file))["likelihood"][0];
+  CHECK(row["name"] == "likelihood HET-XL B3 S2 D1024 K50");
+  CHECK(row["seconds"] > 0);
+  CHECK(row["memory_bytes"] > 3 * 1024 * 4);  // of the gradient of φ at least
+  CHECK(row["naive_memory_bytes"] == 3 * 2 * 50 * 4);
+  CHECK(row["peer_modes"]["eager"]["failed"] == "out of memory: 485 GB");
+  CHECK_FALSE(row.contains("peer_seconds"));
+  CHECK(fails_with(run(folder.path("absent.sh")), 1, "the peer gave no time"));
+  CHECK(library_json(slurp(file))["likelihood"][0]["seconds"] > 0);
 }
 
 TEST_CASE("bench: --profile explains a step: kernels and what lies between them, which add up to its time") {
@@ -188,6 +215,8 @@ TEST_CASE("bench: what it would not look at is refused") {
   CHECK(fails_with(run_program({"bench", "variance", "--rounds", "1", "--only", "nothing"}), 2, "no case asked for"));
   CHECK(fails_with(run_program({"bench", "likelihood", "--peer-script", "apps/bench/peer_jax.py"}), 2, "--peer"));
   CHECK(fails_with(run_program({"bench", "likelihood", "--peer-modes", "eager"}), 2, "got none"));
+  CHECK(fails_with(run_program({"bench", "likelihood", "--batch", "0"}), 2, "--batch", "0"));
+  CHECK(fails_with(run_program({"bench", "likelihood", "--classes", "1"}), 2, "--classes", "1"));
 }
 
 TEST_CASE("bench: a step that disagrees with the definitions is timed all the same, and marked") {
