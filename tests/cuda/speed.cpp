@@ -6,16 +6,24 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <functional>
+#include <string>
 
 #include "core/kernels/attention.h"
 #include "core/kernels/batch_norm.h"
 #include "core/kernels/conv.h"
 #include "core/kernels/elementwise.h"
+#include "core/kernels/group_norm.h"
+#include "core/kernels/index.h"
+#include "core/kernels/l2_normalize.h"
 #include "core/kernels/layer_norm.h"
 #include "core/kernels/matmul.h"
+#include "core/kernels/memory.h"
 #include "core/kernels/optimizer.h"
+#include "core/kernels/pool.h"
 #include "core/kernels/random.h"
+#include "core/kernels/reduce.h"
 #include "core/kernels/softmax.h"
 #include "core/precision.h"
 #include "tests/common/gpu.h"
@@ -48,50 +56,192 @@ double seconds_of(const std::function<void()>& f) {
   return seconds[3];
 }
 
-double print_bytes(const char* name, double bytes, double peak, const std::function<void()>& f) {
+double print_bytes(const std::string& name, double bytes, double peak, const std::function<void()>& f) {
   const double seconds = seconds_of(f), rate = bytes / seconds;
-  std::printf("speed: %-34s %9.3f ms %8.0f GB/s %4.0f %% of copying\n", name, seconds * 1e3, rate * 1e-9,
+  std::printf("speed: %-46s %9.3f ms %8.0f GB/s %4.0f %% of copying\n", name.c_str(), seconds * 1e3, rate * 1e-9,
               100 * rate / (peak > 0 ? peak : rate));
   return rate;
 }
 
 void print_operations(const char* name, double operations, const std::function<void()>& f) {
   const double seconds = seconds_of(f);
-  std::printf("speed: %-40s %9.3f ms %8.1f TFLOP/s\n", name, seconds * 1e3, operations / seconds * 1e-12);
+  std::printf("speed: %-46s %9.3f ms %8.1f TFLOP/s\n", name, seconds * 1e3, operations / seconds * 1e-12);
+}
+
+/// A line a kernel, named with what its activations are stored as.
+struct Lines {
+  DType dtype;
+  double peak;  // of copying, in bytes/s
+  void operator()(const std::string& kernel, double bytes, const std::function<void()>& f) const {
+    print_bytes(kernel + ", " + name(dtype), bytes, peak, f);
+  }
+};
+
+/// 65,536, or fewer (SKEDASTIC_SPEED_ROWS, a multiple of 64), to see the cases run where they are slow.
+int64_t full_rows() {
+  const char* const asked = std::getenv("SKEDASTIC_SPEED_ROWS");
+  return asked ? std::atoll(asked) : 65536;
+}
+
+/// N rows of D, beyond any cache, and what belongs to a row or a column of them.
+struct Rows {
+  explicit Rows(DType dtype)
+      : x(on_gpu({N, D}, dtype)),
+        dy(on_gpu({N, D}, dtype)),
+        y(Tensor::like(x)),
+        gamma(on_gpu({D})),
+        beta(on_gpu({D})),
+        dgamma(gamma.clone()),
+        dbeta(gamma.clone()),
+        mean(Tensor::empty({N}, DType::f32, Device::cuda)),
+        rstd(mean.clone()),
+        tensor(static_cast<double>(x.bytes())) {}
+
+  static constexpr int64_t D = 1024;
+  const int64_t N = full_rows();  // 256 MiB in f32
+  Tensor x, dy, y, gamma, beta, dgamma, dbeta, mean, rstd, none;
+  double tensor;  // bytes of x
+};
+
+void element_wise(const Lines& line, Rows& r) {
+  const double t = r.tensor;
+  line("relu", 2 * t, [&] { kernel::unary_forward(r.x, r.y, Unary::relu); });
+  line("gelu", 2 * t, [&] { kernel::unary_forward(r.x, r.y, Unary::gelu); });
+  line("gelu backward", 3 * t, [&] { kernel::unary_backward(r.x, r.dy, r.y, Unary::gelu); });
+  line("add", 3 * t, [&] { kernel::binary_forward(r.x, r.dy, r.y, Binary::add); });
+  const Tensor row_of_x = r.gamma.to(line.dtype);
+  line("add a row", 2 * t, [&] { kernel::binary_forward(r.x, row_of_x, r.y, Binary::add); });
+  line("affine", 2 * t, [&] { kernel::affine(r.x, r.y, 2, 1); });
+  line("dropout", 2 * t, [&] { kernel::dropout(r.x, r.y, RngAddress{1, 2, 3}, 0, 0.1); });
+  line("drop_path", 2 * t, [&] { kernel::drop_path(r.x, r.y, RngAddress{1, 2, 3}, 0, 0.1); });
+  Tensor other = Tensor::empty(r.x.shape(), line.dtype == DType::f32 ? DType::bf16 : DType::f32, Device::cuda);
+  line("cast from", t + static_cast<double>(other.bytes()), [&] { kernel::cast(r.x, other); });
+  Tensor column = Tensor::empty({r.D}, line.dtype, Device::cuda), row = Tensor::empty({r.N}, line.dtype, Device::cuda);
+  line("sum of rows", t, [&] { kernel::reduce_forward(r.x, row, Reduce::sum, {r.N, r.D, 1}); });
+  line("sum of columns", t, [&] { kernel::reduce_forward(r.x, column, Reduce::sum, {1, r.N, r.D}); });
+}
+
+void layouts(const Lines& line, Rows& r) {
+  const double t = r.tensor;
+  const Tensor heads = r.x.reshape(Shape{r.N / 64, 64, 16, 64});
+  Tensor turned = Tensor::empty({r.N / 64, 16, 64, 64}, line.dtype, Device::cuda);
+  line("permute heads", 2 * t, [&] { kernel::permute(heads, turned, {0, 2, 1, 3}); });
+  Tensor half = Tensor::empty({r.N, r.D / 2}, line.dtype, Device::cuda);
+  line("slice columns", t, [&] { kernel::slice(r.x, half, 1, r.D / 2); });
+  line("slice_insert columns", t, [&] { kernel::slice_insert(half, r.y, 1, 0); });
+  const Tensor column = on_gpu({r.N, 1}, line.dtype);
+  line("broadcast_to", t, [&] { kernel::broadcast_to(column, r.y); });
+  const Tensor bytes = Tensor::zeros({r.N / 4, 3072}, DType::u8, Device::cuda).reshape(Shape{r.N / 4, 1024, 3});
+  const Tensor table = on_gpu({256, 3});
+  Tensor numbers = Tensor::empty(bytes.shape(), line.dtype, Device::cuda);
+  line("look_up", static_cast<double>(bytes.bytes() + numbers.bytes()),
+       [&] { kernel::look_up(bytes, table, numbers); });
+}
+
+void row_norms(const Lines& line, Rows& r) {
+  const double t = r.tensor;
+  Tensor sum = Tensor::like(r.x);
+  line("layer_norm_forward", 2 * t,
+       [&] { kernel::layer_norm_forward(r.x, {}, r.gamma, r.beta, r.none, r.y, r.mean, r.rstd, 1e-6); });
+  line("layer_norm_forward + residual", 4 * t,
+       [&] { kernel::layer_norm_forward(r.x, r.dy, r.gamma, r.beta, sum, r.y, r.mean, r.rstd, 1e-6); });
+  line("layer_norm_backward", 3 * t,
+       [&] { kernel::layer_norm_backward(r.dy, r.x, r.gamma, r.mean, r.rstd, {}, r.y, r.dgamma, r.dbeta); });
+  line("layer_norm_backward + residual", 4 * t,
+       [&] { kernel::layer_norm_backward(r.dy, r.x, r.gamma, r.mean, r.rstd, r.dy, r.y, r.dgamma, r.dbeta); });
+  line("l2_normalize_forward", 2 * t, [&] { kernel::l2_normalize_forward(r.x, r.y, r.rstd, kLengthEps); });
+  line("l2_normalize_backward", 3 * t, [&] { kernel::l2_normalize_backward(r.dy, r.x, r.rstd, r.y); });
+}
+
+/// Floors of training: statistics read x once more than what is written with them.
+void channel_norms(const Lines& line, Rows& r) {
+  const double t = r.tensor;
+  Tensor mean = r.gamma.clone(), rstd = r.gamma.clone(), rm = r.gamma.clone(), sum = Tensor::like(r.x),
+         rv = Tensor::full({r.D}, 1, DType::f32, Device::cuda);
+  const auto forward = [&](const Tensor& residual, bool relu) {
+    kernel::batch_norm_forward(r.x, residual, r.gamma, r.beta, r.y, mean, rstd, rm, rv, 0.1, 1e-5, relu);
+  };
+  line("batch_norm_forward + relu", 3 * t, [&] { forward({}, true); });
+  line("batch_norm_forward + residual, relu", 4 * t, [&] { forward(r.dy, true); });
+  line("batch_norm_inference + residual, relu", 3 * t,
+       [&] { kernel::batch_norm_inference(r.x, r.dy, r.gamma, r.beta, rm, rv, r.y, 1e-5, true); });
+  forward({}, true);
+  Tensor dx = Tensor::like(r.x);
+  const auto backward = [&](Tensor& dresidual) {
+    kernel::batch_norm_backward(r.dy, r.x, r.y, r.gamma, mean, rstd, dx, dresidual, r.dgamma, r.dbeta, true);
+  };
+  line("batch_norm_backward + relu", 7 * t, [&] { backward(r.none); });
+  line("batch_norm_backward + residual, relu", 8 * t, [&] { backward(sum); });
+  const int64_t images = r.N / 64, groups = 32;
+  const Tensor x = r.x.reshape(Shape{images, r.N / images, r.D}), dy = r.dy.reshape(x.shape());
+  Tensor y = r.y.reshape(x.shape()), m = Tensor::empty({images, groups}, DType::f32, Device::cuda), s = m.clone();
+  line("group_norm_forward", 3 * t, [&] { kernel::group_norm_forward(x, r.gamma, r.beta, y, m, s, groups, 1e-5); });
+  line("group_norm_backward", 5 * t,
+       [&] { kernel::group_norm_backward(dy, x, r.gamma, m, s, y, r.dgamma, r.dbeta, groups); });
+}
+
+void pooling(const Lines& line) {
+  // The stem of a ResNet-50 at 256 images.
+  const int64_t images = full_rows() / 64 / 4, S = 112, C = 64;
+  const Tensor x = on_gpu({images, S, S, C}, line.dtype), dy = on_gpu({images, S / 2, S / 2, C}, line.dtype);
+  Tensor y = Tensor::like(dy), dx = Tensor::like(x), which = Tensor::empty(dy.shape(), DType::u8, Device::cuda);
+  const auto both = static_cast<double>(x.bytes() + y.bytes()), chosen = static_cast<double>(which.bytes());
+  line("max_pool2d_forward 3x3", both + chosen, [&] { kernel::max_pool2d_forward(x, y, which, Window{3, 2, 1, 1}); });
+  line("max_pool2d_backward 3x3", both + chosen, [&] {
+    kernel::max_pool2d_backward(dy, which, dx, Window{3, 2, 1, 1});
+  });
+  line("avg_pool2d_forward 2x2", both, [&] { kernel::avg_pool2d_forward(x, y, Window{2, 2, 0, 1}); });
+  line("avg_pool2d_backward 2x2", both, [&] { kernel::avg_pool2d_backward(dy, dx, Window{2, 2, 0, 1}); });
+}
+
+/// What is f32 whatever the network's activations are: logits, noise, parameters.
+void always_f32(const Lines& line) {
+  Rows r(DType::f32);
+  const double t = r.tensor;
+  line("softmax_forward", 2 * t, [&] { kernel::softmax_forward(r.x, r.y); });
+  line("softmax_backward", 3 * t, [&] { kernel::softmax_backward(r.dy, r.y, r.x); });
+  const Tensor labels = hash_labels(r.N, r.D, 2).to(Device::cuda);
+  line("cross_entropy_forward", t, [&] { kernel::cross_entropy_forward(r.x, labels, r.mean, r.rstd); });
+  line("cross_entropy_backward", 2 * t, [&] { kernel::cross_entropy_backward(r.mean, r.x, labels, r.rstd, r.y); });
+  const Tensor ids = Tensor::zeros({1}, DType::i64, Device::cuda);
+  line("gaussian_noise", t, [&] {
+    Tensor flat = r.y.reshape(Shape{1, r.N, r.D});
+    kernel::gaussian_noise(ids, flat, RngAddress{1, 2, 3}, 0);
+  });
+  TensorList p{r.y}, g{r.dy}, first{Tensor::zeros_like(r.x)}, none, averages{r.x},
+      second{Tensor::full(r.x.shape(), 1, DType::f32, Device::cuda)},
+      rounded{Tensor::empty(r.x.shape(), DType::bf16, Device::cuda)};
+  Tensor norm = Tensor::empty({1}, DType::f32, Device::cuda);
+  line("sgd_step", 5 * t, [&] { kernel::sgd_step(p, g, first, none, none, {0.1}, {}, {1e-3, 0.9, true, false}); });
+  line("sgd_step + rounded copies", 5.5 * t, [&] {
+    kernel::sgd_step(p, g, first, rounded, none, {0.1}, {}, {1e-3, 0.9, true, false});
+  });
+  line("adam_step", 7 * t, [&] {
+    kernel::adam_step(p, g, first, second, none, none, {0.1}, {}, {1e-3, 0.9, 0.999, 1e-8, true, 3});
+  });
+  line("adam_step + rounded copies", 7.5 * t, [&] {
+    kernel::adam_step(p, g, first, second, rounded, none, {0.1}, {}, {1e-3, 0.9, 0.999, 1e-8, true, 3});
+  });
+  line("ema_step", 3 * t, [&] { kernel::ema_step(averages, p, 0.999); });
+  line("global_norm", t, [&] { kernel::global_norm(g, norm); });
 }
 
 void memory_bound() {
-  const int64_t N = 65536, D = 1024;  // 256 MiB in f32: beyond any cache
-  const double tensor = 4.0 * static_cast<double>(N * D);
-  const Tensor x = on_gpu({N, D}), dy = on_gpu({N, D});
-  Tensor y = Tensor::like(x), mean = Tensor::empty({N}, DType::f32, Device::cuda), rstd = mean.clone();
-  Tensor gamma = on_gpu({D}), beta = on_gpu({D}), dgamma = gamma.clone(), dbeta = gamma.clone(), rm = gamma.clone(),
-         rv = Tensor::full({D}, 1, DType::f32, Device::cuda), m = gamma.clone(), r = gamma.clone();
-  const double peak = print_bytes("copy", 2 * tensor, 0, [&] { y.copy_from(x); });
-  print_bytes("gelu", 2 * tensor, peak, [&] { kernel::unary_forward(x, y, Unary::gelu); });
-  print_bytes("gelu backward", 3 * tensor, peak, [&] { kernel::unary_backward(x, dy, y, Unary::gelu); });
-  print_bytes("add", 3 * tensor, peak, [&] { kernel::binary_forward(x, dy, y, Binary::add); });
-  print_bytes("add a row", 2 * tensor, peak, [&] { kernel::binary_forward(x, gamma, y, Binary::add); });
-  Tensor sum = Tensor::like(x), no_sum;
-  print_bytes("layer_norm_forward", 2 * tensor, peak,
-              [&] { kernel::layer_norm_forward(x, {}, gamma, beta, no_sum, y, mean, rstd, 1e-6); });
-  print_bytes("layer_norm_forward + residual", 4 * tensor, peak,
-              [&] { kernel::layer_norm_forward(x, dy, gamma, beta, sum, y, mean, rstd, 1e-6); });
-  print_bytes("layer_norm_backward", 3 * tensor, peak,
-              [&] { kernel::layer_norm_backward(dy, x, gamma, mean, rstd, {}, y, dgamma, dbeta); });
-  print_bytes("layer_norm_backward + residual", 4 * tensor, peak,
-              [&] { kernel::layer_norm_backward(dy, x, gamma, mean, rstd, dy, y, dgamma, dbeta); });
-  print_bytes("batch_norm_forward", 3 * tensor, peak,
-              [&] { kernel::batch_norm_forward(x, {}, gamma, beta, y, m, r, rm, rv, 0.1, 1e-5, true); });
-  print_bytes("softmax_forward", 2 * tensor, peak, [&] { kernel::softmax_forward(x, y); });
-  print_bytes("gaussian_noise", tensor, peak, [&] {
-    Tensor flat = y.reshape(Shape{1, N, D});
-    kernel::gaussian_noise(Tensor::zeros({1}, DType::i64, Device::cuda), flat, RngAddress{1, 2, 3}, 0);
-  });
-  TensorList p{y}, g{dy}, first{Tensor::zeros_like(x)}, second{Tensor::full({N, D}, 1, DType::f32, Device::cuda)}, none;
-  print_bytes("adam_step", 7 * tensor, peak, [&] {
-    kernel::adam_step(p, g, first, second, none, none, {0.1}, {}, {1e-3, 0.9, 0.999, 1e-8, true, 3});
-  });
+  double peak = 0;
+  {
+    Rows r(DType::f32);
+    peak = print_bytes("copy", 2 * r.tensor, 0, [&] { r.y.copy_from(r.x); });
+  }
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const Lines line{dtype, peak};
+    Rows r(dtype);
+    element_wise(line, r);
+    layouts(line, r);
+    row_norms(line, r);
+    channel_norms(line, r);
+    pooling(line);
+  }
+  always_f32({DType::f32, peak});
 }
 
 void products() {
@@ -157,10 +307,14 @@ void convolutions(DType dtype, Precision precision) {
 
 }  // namespace
 
-// Only where it is asked for (--no-skip): it checks nothing.
-TEST_CASE("speed: kernels beside the copy bandwidth, products in TFLOP/s" * doctest::skip()) {
+// Only where they are asked for (--no-skip): they check nothing.
+TEST_CASE("speed: kernels beside the copy bandwidth" * doctest::skip()) {
   if (no_gpu("speed of kernels")) return;
   memory_bound();
+}
+
+TEST_CASE("speed: products in TFLOP/s" * doctest::skip()) {
+  if (no_gpu("speed of products")) return;
   products();
   for (const DType dtype : {DType::f32, DType::bf16}) attention(dtype);
   linear_gelu();
