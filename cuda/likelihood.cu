@@ -1,7 +1,7 @@
-// The tiles of the streaming likelihood. A tile is a product's result in f32 or bf16, read and overwritten once. Labels'
-// kernels are bound by memory, those of soft targets and of sigmoids by their two to four exponentials and logarithms
-// an element. Sums over classes go to teams of threads, sums over samples to one thread a column; their order does not
-// depend on the run.
+// The tiles of the streaming likelihood. A tile is a product's result in f32 or bf16, read and overwritten once. The
+// kernels of labels are bound by memory, those of soft targets and of sigmoids by their two to four exponentials and
+// logarithms an element. Sums over classes go to teams of threads, sums over samples to one thread a column; their
+// order does not depend on the run.
 
 #include "core/kernels/likelihood.h"
 
