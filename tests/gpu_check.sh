@@ -4,24 +4,27 @@
 #   tests/gpu_check.sh              all stages; $OUT (build/gpu-check) gets gpu-check.json, gpu-check.txt, cases.jsonl, logs.tgz
 #   STAGES="build cases" …          some stages, in this order (below)
 #   CUDA=host BUILD=build/host …    a rehearsal on the emulated GPU (tests/cuda/host), without any
-#   tests/gpu_check.sh --carry      builds here what it would build there, packed into .gpu/, for a machine with the same sources
+#   tests/gpu_check.sh --carry      builds here what it would build there, packed into .gpu/programs, for a machine with the same sources
+#   tests/gpu_check.sh --carry-data FOLDER
+#                                   packs FOLDER/cifar-10 into .gpu/data-1 …, each small enough to be carried by itself
 #
 # Wants nvidia-smi; to build also nvcc, g++, make, and the header-only libraries, with the system or under .deps/include (`make vendor`, which
 # fetches cudnn-frontend too: carry .deps along, git ignores it). cuDNN is taken from beside the toolkit or from Python's nvidia.cudnn. Binaries
-# of the same sources in .gpu/ are used where they run; else it builds. oneDNN, zlib, image libraries and SentencePiece stay out, data are made up.
+# of the same sources in .gpu/programs are used where they run; else it builds. oneDNN, zlib, image libraries and SentencePiece stay out, data are made up.
 #
 # Stages:
 #   build      tests, bench, train (without cuDNN where cudnn.cpp alone fails)
 #   facts      cuDNN starts and plans; fails where it was built in and does not
 #   cases      every parity case, one process a family; what throws is one case, what kills the process is gone on behind and looked at alone
 #   devices    memory, recordings, faults and the rest of tests/cuda; the streaming likelihood, launches of whole steps
-#   own-steps  training steps of ViT-S/16 and ResNet-50: our times
-#   likelihood the streaming likelihood: our times
-#   speed      kernels beside the copy bandwidth
-#   training   runs on CPU and GPU, stopped and resumed
-#   sanitize   memcheck and racecheck on the kernels of our own
-#   peer       the same beside PyTorch, in turn
-# and, only where they are named, `profile` (time and bytes of each kernel, by ncu) and `knobs` (bench gpu-knobs).
+#   training   ten steps beside the CPU's; stopped and resumed; recorded and not
+#   own-steps  training steps of ViT-S/16, ViT-B/16 and ResNet-50: our times
+#   likelihood the streaming likelihood, S = 1000, K = 29,593, D = 1024, B = 64 and 4,096: our times and memory
+#   speed      kernels beside the copy bandwidth, products
+#   sanitize   memcheck and racecheck on the kernels of our own, side by side
+#   peer       the same beside PyTorch, in turn; PEER="ViT-S ViT-B ResNet-50 likelihood" chooses
+# and, only where they are named, `profile` (time and bytes of each kernel, by ncu), `knobs` (bench gpu-knobs), `cifar-data` (joins what
+# --carry-data packed), `cifar` (a ResNet-18 to 94 % of CIFAR-10) and `cifar-n` (heads on CIFAR-10N, five seeds), from DATA/cifar-10.
 #
 # Each has a limit of its own within LIMIT seconds (540) and is ended with all its children; none stops the next. The JSON is written after each
 # and when this script is stopped. FAMILIES="products,norms": those cases alone. Its last line is `N passed, N failed, N skipped`, counted in
@@ -64,87 +67,10 @@ result() {
   write_json
 }
 
-# What awk needs to read lines that tests/cuda/case_log.cpp wrote.
-read_case='
-  function word(key) { return match($0, "\"" key "\":\"[^\"]*\"") ? substr($0, RSTART + length(key) + 4, RLENGTH - length(key) - 5) : "" }
-  function number(key) { return match($0, "\"" key "\":[-+0-9.e]+") ? substr($0, RSTART + length(key) + 3, RLENGTH - length(key) - 3) + 0 : -1 }
-  !/^\{.*\}$/ { next }  # cut off while it was written'
-families_json() {
-  awk "$read_case"'
-    { f = word("family"); if (!(f in seen)) { seen[f] = 1; order[++count] = f } }
-    /"begin":/ { if (!(f "|" number("begin") in begun)) cases[f]++; begun[f "|" number("begin")] = 1 }
-    /"way":/ { compared[f]++ }
-    /"ok":false/ { wrong[f]++ }
-    /"thrown":/ { thrown[f]++ }
-    /"dead":|"crashed":/ { lost[f]++ }
-    END { for (i = 1; i <= count; ++i) { f = order[i]
-      printf "%s\n  {\"family\": \"%s\", \"cases\": %d, \"compared\": %d, \"wrong\": %d, \"thrown\": %d, \"lost\": %d}", (i > 1 ? "," : ""), f, cases[f], compared[f], wrong[f], thrown[f], lost[f] } }
-  ' "$cases" 2>/dev/null
-}
-# The nearest to its limit of each kernel in each way: share = error / allowed. Exact and compared exactly is 0; −1: not finite.
-margins_json() {
-  awk "$read_case"'
-    /"way":/ {
-      key = word("kernel") "\", \"way\": \"" word("way"); error = number("error"); allowed = number("allowed")
-      share = error < 0 ? 1e30 : (allowed > 0 ? error / allowed : (error > 0 ? 1e30 : 0))
-      if (!(key in worst)) order[++count] = key
-      if (key in worst && share <= worst[key]) next
-      worst[key] = share
-      text[key] = sprintf("\"share\": %.4g, \"error\": %.4g, \"allowed\": %.4g, \"what\": \"%s\", \"output\": %d, \"number\": %d", (share >= 1e30 ? -1 : share), error, allowed, word("what"), number("output"), number("number"))
-    }
-    END { for (i = 1; i <= count; ++i) printf "%s\n  {\"kernel\": \"%s\", %s}", (i > 1 ? "," : ""), order[i], text[order[i]] }
-  ' "$cases" 2>/dev/null
-}
-# Milliseconds that the desk review predicted before anything ran: row | H100 | H200
-predictions='step ViT-S/16 224x224 batch 256|28.5|27.1
-step ResNet-50 224x224 batch 256|57|50
-step ViT-B/16 224x224 batch 256||
-likelihood HET-XL B64 S1000 D1024 K29593|32|
-likelihood HET-XL B4096 S1000 D1024 K29593|1960|'
-# speeds: every timed row of a bench, beside its prediction
-speeds_json() {
-  local file
-  for file in "$work"/bench/*.json; do
-    if [ -f "$file" ]; then
-      awk -v run="$(basename "$file" .json)" -v table="$predictions" -v column="$([[ $gpu == *H200* ]] && echo 3 || echo 2)" '
-        BEGIN { n = split(table, row, "\n"); for (i = 1; i <= n; ++i) { split(row[i], cell, "|"); wanted[cell[1]] = cell[column] } }
-        match($0, /"name": *"[^"]*"/) { name = substr($0, RSTART, RLENGTH); sub(/"name": *"/, "", name); sub(/"$/, "", name) }
-        match($0, /"seconds": *[-+0-9.e]+/) && name != "" {
-          value = substr($0, RSTART, RLENGTH); sub(/"seconds": */, "", value)
-          printf "{\"run\": \"%s\", \"name\": \"%s\", \"milliseconds\": %.4g, \"predicted\": %s}\n", run, name, value * 1000, (name in wanted && wanted[name] != "") ? wanted[name] : "null"
-          name = ""
-        }' "$file"
-    fi
-  done | paste -sd, -
-}
-benches_json() {
-  local file comma=
-  for file in "$work"/bench/*.json; do
-    if [ -s "$file" ]; then printf '%s\n  "%s": ' "$comma" "$(basename "$file" .json)" && cat "$file" && comma=,; fi
-  done
-}
-alone_json() {
-  local file comma=
-  for file in "$work"/alone/*; do
-    if [ -f "$file" ]; then printf '%s\n  {"case": %s, "lines": [%s]}' "$comma" "$(quoted "$(basename "$file")")" "$(lines "$file")" && comma=,; fi
-  done
-}
-clocks() { if [ "$host" = 0 ]; then timeout 5 nvidia-smi --query-gpu=clocks.sm,clocks.mem,temperature.gpu,power.draw,utilization.gpu,clocks_throttle_reasons.active --format=csv,noheader 2>/dev/null | head -n 1; fi; }
-write_json() {
-  local bad='"ok":false|"thrown":|"dead":|"crashed":'
-  {
-    printf '{"complete": %s, "seconds": %s, "passed": %s, "failed": %s, "skipped": %s,\n' "$finished" "$SECONDS" "$passed" "$failed" "$skipped"
-    printf ' "facts": {%s "clocks_after": %s, "load_after": %s},\n' "$(cat "$work/facts" 2>/dev/null)" "$(quoted "$(clocks)")" "$(quoted "$(cat /proc/loadavg)")"
-    printf ' "stages": [\n%s\n ],\n' "$(paste -sd, "$work/results" 2>/dev/null)"
-    printf ' "families": [%s\n ],\n' "$(families_json)"
-    printf ' "failures": [\n%s\n ],\n' "$(grep -aE "$bad" "$cases" 2>/dev/null | grep -a '^{.*}$' | head -n 1000 | paste -sd, -)"
-    printf ' "alone": [%s\n ],\n' "$(alone_json)"
-    printf ' "margins": [%s\n ],\n' "$(margins_json)"
-    printf ' "notes": [%s],\n' "$(grep -ahE '^ *note: |^skipped: |cuDNN|cuBLAS|the GPU says' "$logs"/* 2>/dev/null | sort | uniq -c | sort -rn | head -n 100 | lines -)"
-    printf ' "speeds": [%s],\n "kernel_speeds": [%s],\n' "$(speeds_json)" "$(sed -n 's/^speed: //p' "$logs"/speed* 2>/dev/null | lines -)"
-    printf ' "bench": {%s\n }}\n' "$(benches_json)"
-  } >"$work/json" && cp "$work/json" "$out/.gpu-check.json" && mv "$out/.gpu-check.json" "$out/gpu-check.json"
-}
+# shellcheck source=tests/gpu_json.sh
+. tests/gpu_json.sh
+# shellcheck source=tests/gpu_cifar.sh
+. tests/gpu_cifar.sh
 fact() { printf '"%s": %s, ' "$1" "$(quoted "$2")" >>"$work/facts"; }
 
 # However it ends: nothing goes on behind it, and what is known is written.
@@ -470,14 +396,15 @@ carry() {
   du -sh $carried
 }
 
-if [ "${1:-}" = --carry ]; then
-  trap 'rm -rf "$work"' EXIT
-  carry
-  exit
-fi
+case ${1:-} in
+  '') ;;
+  --carry) trap 'rm -rf "$work"' EXIT && carry && exit ;;
+  --carry-data) trap 'rm -rf "$work"' EXIT && carry_data "${2:-}" && exit ;;
+  *) echo "gpu_check: expected --carry, --carry-data FOLDER or nothing, got $1" >&2 && exit 2 ;;
+esac
 for stage in $stages; do
   case $stage in
-    build | facts | cases | devices | own-steps | likelihood | speed | training | sanitize | peer | profile | knobs) ;;
+    build | facts | cases | devices | own-steps | likelihood | speed | training | sanitize | peer | profile | knobs | cifar-data | cifar | cifar-n) ;;
     *) echo "gpu_check: no stage $stage" >&2 && exit 2 ;;
   esac
 done

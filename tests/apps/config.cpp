@@ -329,7 +329,7 @@ TEST_CASE("config: every ready plan is valid and says how to run it") {
                         "--out runs/" + name.substr(5)));
     ++count;
   }
-  CHECK(count == 7);
+  CHECK(count == 8);
 }
 
 TEST_CASE("config: every ready single-run configuration is valid and says how to run it") {
@@ -354,5 +354,5 @@ TEST_CASE("config: every ready single-run configuration is valid and says how to
     CHECK(command.ends_with(" --config apps/configs/" + name));
     ++count;
   }
-  CHECK(count == 20);
+  CHECK(count == 21);
 }
