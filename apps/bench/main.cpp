@@ -84,6 +84,17 @@ void bench(const CommonOptions& options, const std::vector<std::string>& topics,
   results.finish(settings.only);
 }
 
+const AppText kText = {
+    .name = "bench",
+    .about =
+        "Checks kernels against their definitions, then times them, the streaming likelihood and whole training "
+        "steps, these two on the device of --device; measures the variance that antithetic samples save. Errors are "
+        "relative; "
+        "`of peak` is the share of the GEMM rate measured first, in the precision of --precision. --out names a JSON "
+        "file here, which is written after every row.",
+    .example = "build/bench steps --threads 2 --peer python3   # training steps beside PyTorch, in turn",
+    .without = {"--config", "--set", "--list-keys", "--print-config", "--seed"}};
+
 }  // namespace
 }  // namespace sked::bench
 
@@ -91,18 +102,8 @@ int main(int argc, char** argv) {
   using namespace sked;
   std::vector<std::string> topics;
   bench::Settings settings;
-  const AppText text = {
-      .name = "bench",
-      .about =
-          "Checks kernels against their definitions, then times them, the streaming likelihood and whole training "
-          "steps, these two on the device of --device; measures the variance that antithetic samples save. Errors are "
-          "relative; "
-          "`of peak` is the share of the GEMM rate measured first, in the precision of --precision. --out names a JSON "
-          "file here, which is written after every row.",
-      .example = "build/bench steps --threads 2 --peer python3   # training steps beside PyTorch, in turn",
-      .without = {"--config", "--set", "--list-keys", "--print-config", "--seed"}};
   return run_app(
-      argc, argv, text,
+      argc, argv, bench::kText,
       {{.name = "topics",
         .target = &topics,
         .help = "kernels, likelihood, contrastive, steps, embeddings, variance; all when none is named (on a GPU: "

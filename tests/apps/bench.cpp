@@ -50,11 +50,11 @@ TEST_CASE("bench: its file is written as rows and modes are known, and a row tha
   good.finish({});
 }
 
-TEST_CASE("bench: the ratio is that to the fastest of PyTorch's modes, and one that fails costs no other") {
-  const TemporaryFolder folder;
-  // Stands for peer_torch.py. Says 'ready' and each step's seconds: 8 in eager mode, 6 in a compiled one, half of it
-  // channels last; max-autotune ends before it is ready.
-  write_file(folder.path("peer.sh"), R"(
+namespace {
+
+// Stands for peer_torch.py. Says 'ready' and each step's seconds: 8 in eager mode, 6 in a compiled one, half of it
+// channels last; max-autotune ends before it is ready.
+const char* const kStandIn = R"(
 seconds=8
 while [ $# -gt 0 ]; do
   case "$1 $2" in
@@ -71,7 +71,13 @@ while read -r word n; do
   while [ "$n" -gt 0 ]; do line="$line $seconds"; n=$((n - 1)); done
   echo "$line"
 done
-)");
+)";
+
+}  // namespace
+
+TEST_CASE("bench: the ratio is that to the fastest of PyTorch's modes, and one that fails costs no other") {
+  const TemporaryFolder folder;
+  write_file(folder.path("peer.sh"), kStandIn);
   bench::Settings settings;
   settings.rounds = 2;
   settings.peer = "/bin/sh";
