@@ -249,7 +249,7 @@ look_alone() {  # FAMILY NUMBER
 }
 run_alone() {  # FAMILY NUMBER TOOL
   local name=${1//[^a-z]/_}-$2 tool=$3
-  bounded "$(allowed "${ALONE_LIMIT:-60}")" "$logs/alone-$name" env LD_LIBRARY_PATH="$our_path" CUDA_LAUNCH_BLOCKING=1 SKEDASTIC_CASES= SKEDASTIC_FIRST_CASE="$2" \
+  bounded "$(allowed "${ALONE_LIMIT:-60}")" "$logs/alone-$name" env LD_LIBRARY_PATH="$our_path" SKEDASTIC_EXACT_MEMORY=1 CUDA_LAUNCH_BLOCKING=1 SKEDASTIC_CASES= SKEDASTIC_FIRST_CASE="$2" \
     SKEDASTIC_LAST_CASE="$2" ${tool:+"$tool" --tool memcheck} "$build/tests/cuda" --no-colors=true -tc="parity: $1"
   grep -av '^ *$' "$logs/alone-$name" | head -n 20 >"$work/alone/$name"
 }
@@ -328,7 +328,7 @@ stage_sanitize() {
   most=$(allowed "${SANITIZE_LIMIT:-260}")
   if [ ! -x "$build/tests/cuda" ] || [ "$most" -lt 10 ]; then result sanitize skipped 0 "no tests/cuda or no time"; return; fi
   # shellcheck disable=SC2016  # the inner shell's words
-  bounded "$most" "$logs/sanitize" env LD_LIBRARY_PATH="$our_path" bash -c '
+  bounded "$most" "$logs/sanitize" env LD_LIBRARY_PATH="$our_path" SKEDASTIC_EXACT_MEMORY=1 bash -c '
     logs=$1; shift
     for check in memcheck racecheck; do
       ( "$1" --tool $check --kernel-name kns=4sked --error-exitcode 9 "$2" --no-colors=true -tc="parity: *" >"$logs/$check" 2>&1
