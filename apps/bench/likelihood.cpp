@@ -126,12 +126,12 @@ Spread spread(HeadKind kind, const Sizes& sizes, bool antithetic, uint64_t first
   return {loss.variance(), gradient.variance(), seconds};
 }
 
-}  // namespace
-
 /// Passes between two waits for the device: of a GPU a run of them where one is short.
 int timed_passes(const Settings& settings, double operations) {
   return settings.device == Device::cuda && settings.shrink == 1 && operations < 1e14 ? 10 : 1;
 }
+
+}  // namespace
 
 double composition_limit() { return product_precision() == Precision::f32 ? 1e-5 : 2e-2; }
 
