@@ -208,6 +208,8 @@ $(STD).gch/optimized $(STD).gch/plain: $(STD) $(STAMPS)/compile
 $(BUILD)/obj/%.o: %.cpp $(STAMPS)/compile $(PRELUDE)
 	@mkdir -p $(@D); echo "  compile $<"
 	$(Q)$(COMPILE) $(if $(PRELUDE),$(WITH_PRELUDE)) $(EXTRA) -MMD -MP -c $< -o $@
+# Their headers are NVIDIA's or the emulated GPU's.
+$(filter $(BUILD)/obj/cuda/%,$(GPU)): $(STAMPS)/nvcc
 $(BUILD)/obj/%.cu.o: %.cu $(STAMPS)/nvcc
 	@mkdir -p $(@D); echo "  nvcc    $<"
 	$(Q)$(NVCC_COMPILE) -MMD -MP -MF $(@:.o=.d) -c $< -o $@
