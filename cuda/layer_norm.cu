@@ -45,10 +45,12 @@ void visit_cut(int64_t D, std::initializer_list<const void*> pointers, F&& f) {
 /// of eight, without barriers.
 template <class T, class F>
 void visit_forward_cut(int64_t D, std::initializer_list<const void*> pointers, F&& f) {
-  if (std::is_same_v<T, bf16> && D % 8 == 0 && D > Cut<32, 4, 3>::kWidest && aligned16(pointers)) {
-    if (D <= Cut<32, 8, 2>::kWidest) return f(Cut<32, 8, 2>{});
-    if (D <= Cut<32, 8, 3>::kWidest) return f(Cut<32, 8, 3>{});
-    if (D <= Cut<32, 8, 4>::kWidest) return f(Cut<32, 8, 4>{});
+  if constexpr (std::is_same_v<T, bf16>) {
+    if (D % 8 == 0 && D > Cut<32, 4, 3>::kWidest && aligned16(pointers)) {
+      if (D <= Cut<32, 8, 2>::kWidest) return f(Cut<32, 8, 2>{});
+      if (D <= Cut<32, 8, 3>::kWidest) return f(Cut<32, 8, 3>{});
+      if (D <= Cut<32, 8, 4>::kWidest) return f(Cut<32, 8, 4>{});
+    }
   }
   visit_cut(D, pointers, f);
 }
